@@ -1,0 +1,219 @@
+//! What agent and master say to each other over the one WebSocket that the agent opens.
+//!
+//! Text messages are the JSON of [`ToAgent`] and [`ToMaster`]; binary messages are [`LogChunk`]s. Delivery is at least
+//! once: either side repeats what the other hasn't confirmed, and repeating is harmless.
+//!
+//! ```text
+//! agent                                   master
+//!                              <-   Challenge
+//! Hello (signed)               ->
+//! Register (what it holds)     ->
+//!                              <-   Welcome
+//!                              <-   LogsReceived (one for each run held: where to go on)
+//!                              <-   Start | Kill | Forget
+//! Started, LogChunk…, Exited   ->
+//!                              <-   LogsReceived, Forget
+//! ```
+
+use domain::agent::{Device, Power};
+use domain::config::BindMount;
+use domain::id::{AgentId, AllocationId};
+use domain::identity::UnixIdentity;
+use domain::task::Exit;
+use serde::{Deserialize, Serialize};
+
+/// Raised when the messages change so that old and new don't understand each other.
+pub const PROTOCOL: u32 = 1;
+
+/// The path that an agent opens its WebSocket at.
+pub const CONNECT_PATH: &str = "/api/v1/agents/connect";
+
+/// The path that an agent enrols at.
+pub const ENROL_PATH: &str = "/api/v1/agents/enroll";
+
+/// Unconfirmed log bytes of one run that an agent may have on the way.
+pub const LOG_WINDOW: u64 = 4 << 20;
+
+/// Longest binary message, in bytes.
+pub const MAX_CHUNK: usize = 512 << 10;
+
+/// From the master.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum ToAgent {
+    /// First message: sign this.
+    Challenge {
+        /// 32 random bytes, hexadecimal.
+        nonce: String,
+        /// Whose agent it has to be.
+        master_id: String,
+    },
+    /// The connection is refused for good; the reason says what to do.
+    Refused {
+        /// One sentence for people.
+        reason: String,
+    },
+    /// Registered: work may come.
+    Welcome {},
+    /// Start this run; already known ones are ignored.
+    Start(Box<Start>),
+    /// End this run now.
+    Kill {
+        /// The run.
+        allocation: AllocationId,
+    },
+    /// The master has the run's log up to here; send from here on.
+    LogsReceived {
+        /// The run.
+        allocation: AllocationId,
+        /// Bytes of the run's log file.
+        offset: u64,
+    },
+    /// The run's end is recorded: remove all of it.
+    Forget {
+        /// The run.
+        allocation: AllocationId,
+    },
+}
+
+/// From the agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum ToMaster {
+    /// Who it is, proved.
+    Hello {
+        /// Its name.
+        agent: AgentId,
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// Its version.
+        version: String,
+        /// Ed25519 over [`challenge_text`], base64.
+        signature: String,
+    },
+    /// What it is and what it holds.
+    Register(Box<Register>),
+    /// The run's process is being started, and its shim will see it through.
+    Started {
+        /// The run.
+        allocation: AllocationId,
+    },
+    /// The run is over and its whole log was sent. Repeated until `Forget` comes.
+    Exited {
+        /// The run.
+        allocation: AllocationId,
+        /// How.
+        exit: Exit,
+        /// Length of its log file in bytes.
+        log_bytes: u64,
+    },
+}
+
+/// Inside [`ToMaster::Register`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Register {
+    /// Its slots.
+    pub devices: Vec<Device>,
+    /// Which identities it can give.
+    pub power: Power,
+    /// The machine's name.
+    pub hostname: String,
+    /// Runs on its disk that weren't forgotten yet.
+    pub held: Vec<AllocationId>,
+}
+
+/// Inside [`ToAgent::Start`].
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Start {
+    /// The run.
+    pub allocation: AllocationId,
+    /// Command line; one element is run by `/bin/sh -c`.
+    pub entrypoint: Vec<String>,
+    /// Environment, complete but for `PATH`, `HOME` and the like.
+    pub env: Vec<(String, String)>,
+    /// As whom.
+    pub identity: UnixIdentity,
+    /// Working directory; none is the private one.
+    pub work_dir: Option<String>,
+    /// Directories of the machine.
+    pub bind_mounts: Vec<BindMount>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_bytes: Option<u64>,
+    /// Slots, by device number.
+    pub slots: Vec<u32>,
+    /// Whether to fetch the context directory, with the run's own token, at `/api/v1/tasks/{task}/context_directory`
+    /// with `Accept: application/gzip`.
+    pub has_context: bool,
+    /// The run's own token.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Start {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Variables and token are nobody's business in a log.
+        f.debug_struct("Start")
+            .field("allocation", &self.allocation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an agent signs to prove that it holds its key (R28).
+#[must_use]
+pub fn challenge_text(master_id: &str, agent: &AgentId, nonce: &str) -> String {
+    format!("muster agent v1\n{master_id}\n{agent}\n{nonce}")
+}
+
+/// A piece of a run's log file: whole records, beginning at `offset`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogChunk {
+    /// The run.
+    pub allocation: AllocationId,
+    /// Where in the log file `records` begins, in bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub records: Vec<u8>,
+}
+
+impl LogChunk {
+    /// The binary message: length of the id (u8), id, offset (u64 LE), records.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let id = self.allocation.to_string();
+        let mut out = Vec::with_capacity(1 + id.len() + 8 + self.records.len());
+        out.push(u8::try_from(id.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(&self.offset.to_le_bytes());
+        out.extend_from_slice(&self.records);
+        out
+    }
+
+    /// Reads [`Self::encode`]'s form; `None` when it is something else.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (len, rest) = bytes.split_first()?;
+        let (id, rest) = rest.split_at_checked(usize::from(*len))?;
+        let (offset, records) = rest.split_at_checked(8)?;
+        Some(Self {
+            allocation: std::str::from_utf8(id).ok()?.parse().ok()?,
+            offset: u64::from_le_bytes(offset.try_into().ok()?),
+            records: records.to_vec(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_chunk_round_trips() {
+        let allocation = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid");
+        let chunk = LogChunk {
+            allocation,
+            offset: 77,
+            records: b"abc".to_vec(),
+        };
+        assert_eq!(LogChunk::decode(&chunk.encode()), Some(chunk));
+        assert_eq!(LogChunk::decode(&[200, 1]), None);
+    }
+}

@@ -1,0 +1,34 @@
+//! Logging in (contract "identity", section 4).
+
+use serde::{Deserialize, Serialize};
+
+use crate::user::User;
+
+/// Body of `POST auth/login`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Login {
+    /// Account name, exact case.
+    pub username: Option<String>,
+    /// Password or its client-side transform; empty for a blank one.
+    pub password: Option<String>,
+    /// `password` is the client-side transform.
+    #[serde(alias = "is_hashed")]
+    pub is_hashed: Option<bool>,
+}
+
+/// Answer of `POST auth/login`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginResponse {
+    /// Opaque bearer token, good for 30 days.
+    pub token: String,
+    /// The account.
+    pub user: User,
+    /// RFC 3339: when the token ends. Muster's own.
+    #[serde(default)]
+    pub expires_at: String,
+    /// The account's password is blank. Muster's own.
+    #[serde(default)]
+    pub blank_password: bool,
+}

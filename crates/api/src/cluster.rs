@@ -1,0 +1,258 @@
+//! The installation: versions, agents, slots, workspaces.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::page::Pagination;
+
+/// Answer of `GET /info`, snake case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Info {
+    /// The Determined version spoken.
+    pub version: String,
+    /// This master.
+    pub master_id: String,
+    /// This installation.
+    pub cluster_id: String,
+    /// Its name.
+    pub cluster_name: String,
+    /// Never on.
+    pub telemetry: Telemetry,
+    /// Null: no sign-on.
+    pub sso_providers: Option<Vec<Value>>,
+    /// Muster's own version.
+    #[serde(default)]
+    pub muster_version: String,
+    /// The account of P1, when the caller may act as it without a password here (P2).
+    #[serde(default)]
+    pub default_user: Option<String>,
+    /// Largest packed context that is taken, in bytes.
+    #[serde(default)]
+    pub max_context_bytes: u64,
+}
+
+/// The telemetry part of [`Info`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Telemetry {
+    /// Always false.
+    pub enabled: bool,
+    /// Always false.
+    pub otel_enabled: bool,
+    /// Always empty.
+    pub otel_endpoint: String,
+}
+
+/// Answer of `GET master`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Master {
+    /// The Determined version spoken.
+    pub version: String,
+    /// This master.
+    pub master_id: String,
+    /// This installation.
+    pub cluster_id: String,
+    /// Its name.
+    pub cluster_name: String,
+    /// Only administrators order the queue.
+    pub strict_job_queue_control: bool,
+    /// No.
+    pub has_custom_logo: bool,
+    /// Never.
+    pub telemetry_enabled: bool,
+    /// None.
+    pub sso_providers: Vec<Value>,
+    /// None.
+    pub external_login_uri: String,
+    /// None.
+    pub external_logout_uri: String,
+    /// `determined`.
+    pub branding: String,
+    /// Roles are administrator and user only.
+    pub rbac_enabled: bool,
+    /// `PRODUCT_UNSPECIFIED`.
+    pub product: String,
+    /// None.
+    pub feature_switches: Vec<String>,
+    /// Yes.
+    pub user_management_enabled: bool,
+    /// None.
+    pub cluster_message: Option<Value>,
+}
+
+/// Answer of `GET agents`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListAgents {
+    /// All of them.
+    pub agents: Vec<Agent>,
+    /// One page.
+    pub pagination: Pagination,
+}
+
+/// An agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    /// Its name.
+    pub id: String,
+    /// RFC 3339: connected since.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub registered_time: Option<String>,
+    /// By key `/agents/A/slots/N`… the key is the slot's number.
+    pub slots: BTreeMap<String, Slot>,
+    /// Running tasks by container id.
+    pub containers: BTreeMap<String, Container>,
+    /// `default`.
+    pub resource_pools: Vec<String>,
+    /// Where it is.
+    pub addresses: Vec<String>,
+    /// Takes new tasks.
+    pub enabled: bool,
+    /// Takes no new tasks, ends no old ones.
+    pub draining: bool,
+    /// Its version.
+    pub version: String,
+    /// Counts; empty.
+    pub slot_stats: SlotStats,
+    /// Connected now. Muster's own.
+    #[serde(default)]
+    pub connected: bool,
+}
+
+/// Counts of an agent's slots.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotStats {
+    /// By device type.
+    pub type_stats: BTreeMap<String, Value>,
+    /// By model.
+    pub brand_stats: BTreeMap<String, Value>,
+}
+
+/// A slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Its number.
+    pub id: String,
+    /// Takes tasks.
+    pub enabled: bool,
+    /// Takes no new task.
+    pub draining: bool,
+    /// What it is.
+    pub device: Device,
+    /// What runs on it.
+    pub container: Option<Container>,
+}
+
+/// A slot's device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its number.
+    pub id: u32,
+    /// Its model.
+    pub brand: String,
+    /// Its serial number.
+    pub uuid: String,
+    /// `TYPE_CPU` or `TYPE_CUDA`.
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// A task's process as Determined's clients see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Container {
+    /// Its id: the allocation's.
+    pub id: String,
+    /// `STATE_RUNNING` …
+    pub state: String,
+    /// None.
+    pub devices: Vec<Device>,
+    /// Always null.
+    pub permission_denied: bool,
+    /// None.
+    pub parent: String,
+}
+
+/// A workspace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workspace {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Put away.
+    pub archived: bool,
+    /// Can't be renamed.
+    pub immutable: bool,
+    /// Count.
+    pub num_experiments: i64,
+    /// Count.
+    pub num_projects: i64,
+    /// On top of the list.
+    pub pinned: bool,
+    /// `WORKSPACE_STATE_UNSPECIFIED`.
+    pub state: String,
+    /// Empty.
+    pub error_message: String,
+    /// Owner.
+    pub user_id: i64,
+    /// Owner's name.
+    pub username: String,
+    /// Unix identity of its tasks.
+    pub agent_user_group: Option<crate::user::AgentUserGroup>,
+    /// None.
+    pub checkpoint_storage_config: Option<Value>,
+}
+
+/// Answer of `GET workspaces`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListWorkspaces {
+    /// A page of them.
+    pub workspaces: Vec<Workspace>,
+    /// Where it lies.
+    pub pagination: Pagination,
+}
+
+/// Body of `POST agents/invitations`. Muster's own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InviteAgent {
+    /// The only name that may enrol with it; any when absent.
+    pub name: Option<String>,
+}
+
+/// Answer of `POST agents/invitations`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invitation {
+    /// The secret; good once.
+    pub token: String,
+    /// RFC 3339.
+    pub expires_at: String,
+}
+
+/// Body of `POST agents/enroll`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EnrolAgent {
+    /// The secret of the invitation.
+    pub invitation: String,
+    /// The agent's name.
+    pub name: String,
+    /// Its Ed25519 public key, base64.
+    pub public_key: String,
+}
+
+/// Answer of `POST agents/enroll`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// The agent's name.
+    pub agent_id: String,
+    /// The master that it belongs to from now on.
+    pub master_id: String,
+}

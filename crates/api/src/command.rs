@@ -1,0 +1,269 @@
+//! Commands and tasks (contract "runtime", sections 1.1 and 2.1).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::cluster::Container;
+use crate::page::Pagination;
+use crate::wire::flexible_i64;
+
+/// A file of the context directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContextFile {
+    /// Relative path with `/`.
+    pub path: String,
+    /// tar type flag as a number: 48 regular file, 53 directory.
+    #[serde(rename = "type", deserialize_with = "flexible_i64")]
+    pub kind: Option<i64>,
+    /// Base64 of the bytes.
+    pub content: String,
+    /// Seconds since 1970.
+    #[serde(deserialize_with = "flexible_i64")]
+    pub mtime: Option<i64>,
+    /// Permission bits, maybe with type bits.
+    #[serde(deserialize_with = "flexible_i64")]
+    pub mode: Option<i64>,
+    /// Always 0; not used.
+    #[serde(deserialize_with = "flexible_i64")]
+    pub uid: Option<i64>,
+    /// Always 0; not used.
+    #[serde(deserialize_with = "flexible_i64")]
+    pub gid: Option<i64>,
+}
+
+/// tar type flag of a regular file.
+pub const FILE_TYPE: i64 = 48;
+/// tar type flag of a directory.
+pub const DIRECTORY_TYPE: i64 = 53;
+
+/// Body of `POST commands`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LaunchCommand {
+    /// The configuration, free-form here.
+    pub config: Option<Value>,
+    /// Template to lay it over.
+    #[serde(alias = "template_name", skip_serializing_if = "Option::is_none")]
+    pub template_name: Option<String>,
+    /// The context directory.
+    pub files: Option<Vec<ContextFile>>,
+    /// Where it belongs.
+    #[serde(
+        alias = "workspace_id",
+        deserialize_with = "flexible_i64",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub workspace_id: Option<i64>,
+}
+
+/// Answer of `POST commands`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LaunchCommandResponse {
+    /// The command.
+    pub command: Command,
+    /// Its configuration, fully merged.
+    pub config: Value,
+    /// `LAUNCH_WARNING_…`.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Command {
+    /// Its id.
+    pub id: String,
+    /// Name for people.
+    pub description: String,
+    /// `STATE_QUEUED`, `…STARTING`, `…RUNNING`, `…TERMINATING`, `…TERMINATED`.
+    pub state: String,
+    /// RFC 3339: when it was made.
+    pub start_time: String,
+    /// Its process.
+    pub container: Option<Container>,
+    /// Owner's display name.
+    pub display_name: String,
+    /// Owner.
+    pub user_id: i64,
+    /// Owner's name.
+    pub username: String,
+    /// `default`.
+    pub resource_pool: String,
+    /// How it ended, in words; empty while alive.
+    pub exit_status: String,
+    /// Its job: the same id.
+    pub job_id: String,
+    /// Where it belongs.
+    pub workspace_id: i64,
+    /// Exit status of the process, when it ran to an end. Muster's own.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// Why it waits, while queued. Muster's own.
+    #[serde(default)]
+    pub waiting_for: Option<String>,
+    /// Where it runs. Muster's own.
+    #[serde(default)]
+    pub agent_id: Option<String>,
+    /// `user:uid:group:gid` that it runs as. Muster's own.
+    #[serde(default)]
+    pub runs_as: String,
+    /// RFC 3339: when it ended. Muster's own.
+    #[serde(default)]
+    pub end_time: Option<String>,
+    /// Lower first. Muster's own.
+    #[serde(default)]
+    pub priority: i64,
+    /// Slots asked. Muster's own.
+    #[serde(default)]
+    pub slots: u32,
+}
+
+/// Answer of `GET commands/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GetCommand {
+    /// The command.
+    pub command: Command,
+    /// Its configuration.
+    pub config: Value,
+}
+
+/// `{"command": …}`: answer of kill and of `set_priority`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandResponse {
+    /// The command.
+    pub command: Command,
+}
+
+/// Answer of `GET commands`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListCommands {
+    /// A page of them.
+    pub commands: Vec<Command>,
+    /// Where it lies.
+    pub pagination: Pagination,
+}
+
+/// Body of `POST commands/{id}/set_priority`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetPriority {
+    /// 1 to 99.
+    #[serde(deserialize_with = "flexible_i64")]
+    pub priority: Option<i64>,
+}
+
+/// Answer of `GET tasks/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GetTask {
+    /// The task.
+    pub task: Task,
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Task {
+    /// Its id.
+    pub task_id: String,
+    /// `TASK_TYPE_COMMAND` …
+    pub task_type: String,
+    /// Its runs.
+    pub allocations: Vec<Allocation>,
+    /// RFC 3339.
+    pub start_time: String,
+    /// RFC 3339; absent while alive.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_time: Option<String>,
+}
+
+/// A run of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allocation {
+    /// Its id.
+    pub allocation_id: String,
+    /// Its task.
+    pub task_id: String,
+    /// As [`Command::state`].
+    pub state: String,
+    /// A service answers.
+    pub is_ready: bool,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub start_time: Option<String>,
+    /// RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub end_time: Option<String>,
+    /// How many slots.
+    pub slots: i64,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_reason: Option<String>,
+    /// Exit status.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_code: Option<i32>,
+}
+
+/// Answer of `GET tasks`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListTasks {
+    /// Running tasks by allocation.
+    pub allocation_id_to_summary: BTreeMap<String, AllocationSummary>,
+}
+
+/// A running task in [`ListTasks`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AllocationSummary {
+    /// Its task.
+    pub task_id: String,
+    /// Its id.
+    pub allocation_id: String,
+    /// Name for people.
+    pub name: String,
+    /// RFC 3339.
+    pub registered_time: String,
+    /// `default`.
+    pub resource_pool: String,
+    /// How many.
+    pub slots_needed: i64,
+    /// Where.
+    pub resources: Vec<ResourcesSummary>,
+    /// `priority`.
+    pub scheduler_type: String,
+    /// Lower first.
+    pub priority: i64,
+    /// None.
+    pub proxy_ports: Vec<Value>,
+}
+
+/// What a run holds on an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourcesSummary {
+    /// Its id.
+    pub resources_id: String,
+    /// `docker-container`.
+    pub resources_type: String,
+    /// The allocation's id.
+    pub container_id: String,
+    /// Devices by agent.
+    pub agent_devices: BTreeMap<String, Value>,
+    /// Null.
+    pub started: Option<Value>,
+    /// Null.
+    pub exited: Option<Value>,
+}
+
+/// Answer of `GET tasks/{id}/context_directory`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextDirectory {
+    /// Base64 of the packed archive; empty without one.
+    #[serde(rename = "b64Tgz")]
+    pub b64_tgz: String,
+}

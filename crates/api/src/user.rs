@@ -1,0 +1,128 @@
+//! Accounts on the wire (contract "identity", section 5).
+
+use serde::{Deserialize, Serialize};
+
+use crate::page::Pagination;
+use crate::wire::flexible_i64;
+
+/// A Unix identity (D2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentUserGroup {
+    /// uid.
+    #[serde(alias = "agent_uid", deserialize_with = "flexible_i64")]
+    pub agent_uid: Option<i64>,
+    /// gid.
+    #[serde(alias = "agent_gid", deserialize_with = "flexible_i64")]
+    pub agent_gid: Option<i64>,
+    /// User name.
+    #[serde(alias = "agent_user")]
+    pub agent_user: Option<String>,
+    /// Group name.
+    #[serde(alias = "agent_group")]
+    pub agent_group: Option<String>,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct User {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub username: String,
+    /// Administrator.
+    pub admin: bool,
+    /// May come in.
+    pub active: bool,
+    /// Managed by sign-on.
+    pub remote: bool,
+    /// Name for people, maybe empty.
+    pub display_name: String,
+    /// Linked Unix identity; null without one.
+    pub agent_user_group: Option<AgentUserGroup>,
+    /// RFC 3339.
+    pub modified_at: String,
+    /// RFC 3339; absent before the first login.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_auth_at: Option<String>,
+}
+
+/// `{"user": …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserResponse {
+    /// The account.
+    pub user: User,
+}
+
+/// Answer of `GET users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListUsers {
+    /// A page of accounts.
+    pub users: Vec<User>,
+    /// Where it lies.
+    pub pagination: Pagination,
+}
+
+/// Body of `POST users`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CreateUser {
+    /// The account to make.
+    pub user: Option<NewUser>,
+    /// Its password; none or empty is blank.
+    pub password: Option<String>,
+    /// `password` is the client-side transform.
+    #[serde(alias = "is_hashed")]
+    pub is_hashed: Option<bool>,
+}
+
+/// The account inside [`CreateUser`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NewUser {
+    /// Its name.
+    pub username: Option<String>,
+    /// Administrator.
+    pub admin: Option<bool>,
+    /// May come in at once.
+    pub active: Option<bool>,
+    /// Managed by sign-on.
+    pub remote: Option<bool>,
+    /// Name for people.
+    #[serde(alias = "display_name")]
+    pub display_name: Option<String>,
+    /// Unix identity.
+    #[serde(alias = "agent_user_group")]
+    pub agent_user_group: Option<AgentUserGroup>,
+}
+
+/// Body of `PATCH users/{id}`: what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchUser {
+    /// New name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// New password; empty makes it blank.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// `password` is the client-side transform.
+    #[serde(alias = "is_hashed", skip_serializing_if = "Option::is_none")]
+    pub is_hashed: Option<bool>,
+    /// Role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<bool>,
+    /// May come in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
+    /// Name for people.
+    #[serde(alias = "display_name", skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Managed by sign-on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<bool>,
+    /// Unix identity.
+    #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
+    pub agent_user_group: Option<AgentUserGroup>,
+}

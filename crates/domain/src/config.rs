@@ -1,0 +1,401 @@
+//! The configuration of a command, notebook, TensorBoard or shell (contract "runtime", section 2.2):
+//! parsing, defaults, layering. Free-form JSON comes in, a checked [`TaskConfig`] goes out.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Lowest and highest priority; lower runs first.
+pub const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=99;
+
+/// The priority of a task that doesn't name one.
+pub const DEFAULT_PRIORITY: i64 = 42;
+
+/// Why a configuration was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invalid command configuration: {0}")]
+pub struct InvalidConfig(pub String);
+
+/// A command's configuration, complete.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskConfig {
+    /// Name for people; made up when empty.
+    pub description: String,
+    /// Directories of the machine in the task (D6).
+    pub bind_mounts: Vec<BindMount>,
+    /// Variables, image.
+    pub environment: Environment,
+    /// Slots, pool, priority.
+    pub resources: Resources,
+    /// The command line; one element is run by `/bin/sh -c`.
+    pub entrypoint: Vec<String>,
+    /// Extra arguments of TensorBoard.
+    pub tensorboard_args: Vec<String>,
+    /// Ends an idle service; Go duration text.
+    pub idle_timeout: Option<String>,
+    /// What counts as idle.
+    pub notebook_idle_type: String,
+    /// Working directory; `None` is the task's private one.
+    pub work_dir: Option<String>,
+    /// More detailed logs.
+    pub debug: bool,
+    /// Options for PBS.
+    pub pbs: Map<String, Value>,
+    /// Options for Slurm.
+    pub slurm: Map<String, Value>,
+}
+
+impl Default for TaskConfig {
+    fn default() -> Self {
+        Self {
+            description: String::new(),
+            bind_mounts: Vec::new(),
+            environment: Environment::default(),
+            resources: Resources::default(),
+            entrypoint: Vec::new(),
+            tensorboard_args: Vec::new(),
+            idle_timeout: None,
+            notebook_idle_type: "kernels_or_terminals".to_owned(),
+            work_dir: None,
+            debug: false,
+            pbs: Map::new(),
+            slurm: Map::new(),
+        }
+    }
+}
+
+/// One directory or file of the agent's machine in the task (R38).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindMount {
+    /// Absolute path on the agent.
+    pub host_path: String,
+    /// Path in the task; relative ones begin at the working directory.
+    pub container_path: String,
+    /// No writing through it.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Mount propagation; `rprivate` unless asked.
+    #[serde(default = "rprivate")]
+    pub propagation: String,
+}
+
+fn rprivate() -> String {
+    "rprivate".to_owned()
+}
+
+/// Accepted values of [`BindMount::propagation`].
+pub const PROPAGATIONS: [&str; 6] = ["rprivate", "private", "rslave", "slave", "rshared", "shared"];
+
+/// The task's environment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Environment {
+    /// Container image; without a container engine it is not used.
+    pub image: Option<Value>,
+    /// `NAME=value` lines, or a bare `NAME` for an empty value.
+    pub environment_variables: PerDevice,
+    /// Further ports to be reached through the master.
+    pub proxy_ports: Vec<Value>,
+    /// Named ports.
+    pub ports: Map<String, Value>,
+    /// Pull even when the image is there.
+    pub force_pull_image: bool,
+    /// Credentials of an image registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry_auth: Option<Value>,
+    /// Linux capabilities to add; the sandbox grants none.
+    pub add_capabilities: Vec<String>,
+    /// Linux capabilities to drop.
+    pub drop_capabilities: Vec<String>,
+    /// Kubernetes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_spec: Option<Value>,
+}
+
+/// A list for each kind of device; a plain list stands for all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PerDevice {
+    /// On CPU slots.
+    pub cpu: Vec<String>,
+    /// On NVIDIA GPUs.
+    pub cuda: Vec<String>,
+    /// On AMD GPUs.
+    pub rocm: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for PerDevice {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct ByDevice {
+            #[serde(default)]
+            cpu: Vec<String>,
+            #[serde(default, alias = "gpu")]
+            cuda: Vec<String>,
+            #[serde(default)]
+            rocm: Vec<String>,
+        }
+        match Value::deserialize(deserializer)? {
+            Value::Null => Ok(Self::default()),
+            Value::Array(list) => {
+                let list: Vec<String> =
+                    serde_json::from_value(Value::Array(list)).map_err(serde::de::Error::custom)?;
+                Ok(Self {
+                    cpu: list.clone(),
+                    cuda: list.clone(),
+                    rocm: list,
+                })
+            }
+            by_device => {
+                let by: ByDevice = serde_json::from_value(by_device).map_err(serde::de::Error::custom)?;
+                Ok(Self {
+                    cpu: by.cpu,
+                    cuda: by.cuda,
+                    rocm: by.rocm,
+                })
+            }
+        }
+    }
+}
+
+/// What a task takes of a machine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Resources {
+    /// Slots, all on one agent; 0 runs beside them.
+    pub slots: u32,
+    /// Resource pool; empty is the default one.
+    pub resource_pool: String,
+    /// 1 to 99, lower first.
+    pub priority: Option<i64>,
+    /// Share under fair-share scheduling.
+    pub weight: f64,
+    /// Upper bound on slots.
+    pub max_slots: Option<u32>,
+    /// Size of `/dev/shm` in bytes.
+    pub shm_size: Option<Value>,
+    /// Devices of the machine.
+    pub devices: Vec<Value>,
+    /// All slots on one machine.
+    pub is_single_node: Option<bool>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            slots: 1,
+            resource_pool: String::new(),
+            priority: None,
+            weight: 1.0,
+            max_slots: None,
+            shm_size: None,
+            devices: Vec::new(),
+            is_single_node: None,
+        }
+    }
+}
+
+impl TaskConfig {
+    /// Lays `request` over `defaults` (the master's `task_container_defaults`) and checks the result.
+    ///
+    /// # Errors
+    /// The first thing wrong, by its place in the configuration.
+    pub fn resolve(defaults: &Value, request: Value) -> Result<Self, InvalidConfig> {
+        let mut merged = normalised(defaults.clone());
+        merge(&mut merged, normalised(request), "");
+        let config: Self = serde_json::from_value(merged).map_err(|e| InvalidConfig(e.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), InvalidConfig> {
+        let refuse = |text: String| Err(InvalidConfig(text));
+        if self.entrypoint.is_empty() || self.entrypoint.iter().all(String::is_empty) {
+            return refuse("entrypoint: give the command to run".to_owned());
+        }
+        if self.description.contains('\0') || self.description.len() > 1024 {
+            return refuse("description: use at most 1024 bytes of text".to_owned());
+        }
+        if let Some(nul) = self.entrypoint.iter().find(|arg| arg.contains('\0')) {
+            return refuse(format!("entrypoint: {nul:?} contains a NUL character"));
+        }
+        for mount in &self.bind_mounts {
+            if !mount.host_path.starts_with('/') || mount.host_path.contains('\0') {
+                return refuse(format!(
+                    "bind_mounts: host_path '{}' must be absolute",
+                    mount.host_path
+                ));
+            }
+            if mount.container_path.is_empty() || mount.container_path.contains('\0') {
+                return refuse(format!(
+                    "bind_mounts: container_path of '{}' is empty",
+                    mount.host_path
+                ));
+            }
+            if !PROPAGATIONS.contains(&mount.propagation.as_str()) {
+                let all = PROPAGATIONS.join(", ");
+                return refuse(format!(
+                    "bind_mounts: propagation '{}' is none of {all}",
+                    mount.propagation
+                ));
+            }
+        }
+        for line in &self.environment.environment_variables.cpu {
+            let name = line.split_once('=').map_or(line.as_str(), |(name, _)| name);
+            if name.is_empty() || line.contains('\0') {
+                return refuse(format!(
+                    "environment.environment_variables: '{line}' is not NAME=value"
+                ));
+            }
+        }
+        if let Some(priority) = self.resources.priority.filter(|p| !PRIORITIES.contains(p)) {
+            return refuse(format!("resources.priority: {priority} is not between 1 and 99"));
+        }
+        if let Some(dir) = self.work_dir.as_ref().filter(|dir| !dir.starts_with(['/', '$'])) {
+            return refuse(format!("work_dir: '{dir}' must be absolute"));
+        }
+        self.shm_bytes().map(drop)
+    }
+
+    /// Size of `/dev/shm` in bytes: a number, or text such as `4G`.
+    ///
+    /// # Errors
+    /// When `resources.shm_size` is neither.
+    pub fn shm_bytes(&self) -> Result<Option<u64>, InvalidConfig> {
+        let bad = |v: &Value| InvalidConfig(format!("resources.shm_size: {v} is not a size such as 4G"));
+        match &self.resources.shm_size {
+            None => Ok(None),
+            Some(Value::Number(n)) => n.as_u64().map(Some).ok_or_else(|| bad(&Value::Number(n.clone()))),
+            Some(Value::String(text)) => parse_size(text)
+                .map(Some)
+                .ok_or_else(|| bad(&Value::String(text.clone()))),
+            Some(other) => Err(bad(other)),
+        }
+    }
+}
+
+/// Bytes from text such as `512`, `64M`, `4GiB`; `None` when it is no size.
+#[must_use]
+pub fn parse_size(text: &str) -> Option<u64> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower
+        .get(digits.len()..)?
+        .trim_end_matches("ib")
+        .trim_end_matches('b')
+    {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return None,
+    };
+    digits.trim().parse::<u64>().ok()?.checked_mul(1_u64 << shift)
+}
+
+/// Null means unset, at every level; variables get their per-device shape so that layers can be appended.
+fn normalised(value: Value) -> Value {
+    let mut value = without_nulls(value);
+    if let Some(variables) = value.pointer_mut("/environment/environment_variables")
+        && let Ok(parsed) = serde_json::from_value::<PerDevice>(variables.clone())
+    {
+        *variables = serde_json::json!(parsed);
+    }
+    value
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .filter(|(_, v)| !v.is_null())
+                .map(|(k, v)| (k, without_nulls(v)))
+                .collect(),
+        ),
+        Value::Null => Value::Object(Map::new()),
+        other => other,
+    }
+}
+
+/// Lays `over` on `under`: objects key by key, variables appended, bind mounts by container path, the rest replaced.
+fn merge(under: &mut Value, over: Value, path: &str) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                let place = format!("{path}/{key}");
+                match under.get_mut(&key) {
+                    Some(slot) => merge(slot, value, &place),
+                    None => {
+                        under.insert(key, value);
+                    }
+                }
+            }
+        }
+        (Value::Array(under), Value::Array(over)) if path == "/bind_mounts" => {
+            let target = |m: &Value| m.get("container_path").cloned();
+            under.retain(|old| !over.iter().any(|new| target(new) == target(old)));
+            under.extend(over);
+        }
+        (Value::Array(under), Value::Array(over))
+            if path.starts_with("/environment/environment_variables") =>
+        {
+            under.extend(over);
+        }
+        (under, over) => *under = over,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn request_over_defaults() {
+        let defaults = json!({
+            "environment": {"environment_variables": ["A=1"]},
+            "bind_mounts": [{"host_path": "/a", "container_path": "/x"}, {"host_path": "/b", "container_path": "/y"}],
+            "work_dir": "/srv"
+        });
+        let request = json!({
+            "entrypoint": ["id"],
+            "work_dir": null,
+            "environment": {"environment_variables": {"cpu": ["B=2"]}},
+            "bind_mounts": [{"host_path": "/c", "container_path": "/x", "read_only": true}]
+        });
+        let config = TaskConfig::resolve(&defaults, request).expect("valid");
+        assert_eq!(config.environment.environment_variables.cpu, ["A=1", "B=2"]);
+        assert_eq!(config.environment.environment_variables.cuda, ["A=1"]);
+        let mounts: Vec<_> = config.bind_mounts.iter().map(|m| m.host_path.as_str()).collect();
+        assert_eq!(mounts, ["/b", "/c"]);
+        assert_eq!(config.work_dir.as_deref(), Some("/srv"));
+        assert_eq!(config.resources.slots, 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let wrong = |request: Value| {
+            TaskConfig::resolve(&json!({}), request)
+                .expect_err("must be refused")
+                .to_string()
+        };
+        assert!(wrong(json!({})).contains("entrypoint"));
+        assert!(wrong(json!({"entrypoint": ["x"], "enviroment": {}})).contains("enviroment"));
+        assert!(wrong(json!({"entrypoint": ["x"], "resources": {"slots": -1}})).contains("-1"));
+        assert!(wrong(json!({"entrypoint": ["x"], "resources": {"shm_size": "much"}})).contains("shm_size"));
+        let relative =
+            json!({"entrypoint": ["x"], "bind_mounts": [{"host_path": "a", "container_path": "/b"}]});
+        assert!(wrong(relative).contains("must be absolute"));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("4G"), Some(4 << 30));
+        assert_eq!(parse_size("64 MiB"), Some(64 << 20));
+        assert_eq!(parse_size("12"), Some(12));
+        assert_eq!(parse_size("G"), None);
+        assert_eq!(parse_size("99999999999T"), None);
+    }
+}

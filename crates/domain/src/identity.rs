@@ -1,0 +1,197 @@
+//! The Unix identity a task runs as (D2–D4, D7, R37). Becoming it is `launch`'s work.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A complete Unix identity: names for people, numbers for the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnixIdentity {
+    /// User name shown by `id` in the task.
+    pub user: String,
+    /// User id.
+    pub uid: u32,
+    /// Group name.
+    pub group: String,
+    /// Group id; the only group that the task has.
+    pub gid: u32,
+}
+
+impl UnixIdentity {
+    /// `root`, the identity of accounts without a link unless the configuration names another (D4).
+    #[must_use]
+    pub fn root() -> Self {
+        Self {
+            user: "root".to_owned(),
+            uid: 0,
+            group: "root".to_owned(),
+            gid: 0,
+        }
+    }
+}
+
+impl fmt::Display for UnixIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}:{}", self.user, self.uid, self.group, self.gid)
+    }
+}
+
+/// Why an identity was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidIdentity {
+    /// Some of the four parts are missing.
+    #[error("agentUid, agentGid, agentUser and agentGroup cannot be empty")]
+    Incomplete,
+    /// A name is blank.
+    #[error("agentUser and agentGroup names cannot be empty")]
+    BlankName,
+    /// A number is no usable id.
+    #[error("{what} {number} is not a Unix id: give a whole number from 0 to 4294967294")]
+    OutOfRange {
+        /// `agentUid` or `agentGid`.
+        what: &'static str,
+        /// What was given.
+        number: i64,
+    },
+    /// A name can't stand in `/etc/passwd`.
+    #[error(
+        "{what} '{name}' is not a Unix name: use at most 32 letters, digits and . _ - @ $, not beginning with -"
+    )]
+    BadName {
+        /// `agentUser` or `agentGroup`.
+        what: &'static str,
+        /// What was given.
+        name: String,
+    },
+    /// Group 0 without user 0 would be the machine's own group root.
+    #[error("agentGid 0 needs agentUid 0: another user in group 0 would be in the machine's own group root")]
+    RootGroup,
+}
+
+/// The parts of an identity as they come from outside, each of them optional.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdentityParts {
+    /// User name.
+    pub user: Option<String>,
+    /// User id.
+    pub uid: Option<i64>,
+    /// Group name.
+    pub group: Option<String>,
+    /// Group id.
+    pub gid: Option<i64>,
+}
+
+impl IdentityParts {
+    /// Checks that all four parts are there and usable (D2, R37).
+    ///
+    /// # Errors
+    /// The first thing wrong, in the order in which the Determined clients expect it to be told.
+    pub fn complete(self) -> Result<UnixIdentity, InvalidIdentity> {
+        let (Some(user), Some(uid), Some(group), Some(gid)) = (self.user, self.uid, self.group, self.gid)
+        else {
+            return Err(InvalidIdentity::Incomplete);
+        };
+        if user.trim().is_empty() || group.trim().is_empty() {
+            return Err(InvalidIdentity::BlankName);
+        }
+        let uid = unix_number("agentUid", uid)?;
+        let gid = unix_number("agentGid", gid)?;
+        unix_name("agentUser", &user)?;
+        unix_name("agentGroup", &group)?;
+        if gid == 0 && uid != 0 {
+            return Err(InvalidIdentity::RootGroup);
+        }
+        Ok(UnixIdentity {
+            user,
+            uid,
+            group,
+            gid,
+        })
+    }
+}
+
+/// 2³²−1 is no id: the kernel reads it as "leave unchanged".
+fn unix_number(what: &'static str, number: i64) -> Result<u32, InvalidIdentity> {
+    match u32::try_from(number) {
+        Ok(id) if id != u32::MAX => Ok(id),
+        _ => Err(InvalidIdentity::OutOfRange { what, number }),
+    }
+}
+
+fn unix_name(what: &'static str, name: &str) -> Result<(), InvalidIdentity> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '$');
+    if name.len() <= 32 && !name.starts_with('-') && name.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(InvalidIdentity::BadName {
+            what,
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// The identity of a task: the owner's link, else the installation's default (D3, D4).
+#[must_use]
+pub fn effective(link: Option<&UnixIdentity>, default: &UnixIdentity) -> UnixIdentity {
+    link.unwrap_or(default).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uid: i64, gid: i64) -> IdentityParts {
+        IdentityParts {
+            user: Some("alice".into()),
+            uid: Some(uid),
+            group: Some("lab".into()),
+            gid: Some(gid),
+        }
+    }
+
+    #[test]
+    fn r37_edges_are_exact_or_refused() {
+        for uid in [
+            1,
+            5001,
+            2_000_000_000,
+            i64::from(i32::MAX),
+            i64::from(u32::MAX) - 1,
+        ] {
+            assert_eq!(i64::from(parts(uid, 5001).complete().expect("valid").uid), uid);
+        }
+        for uid in [
+            -1,
+            i64::from(u32::MAX),
+            i64::from(u32::MAX) + 1,
+            i64::MIN,
+            i64::MAX,
+        ] {
+            assert!(parts(uid, 5001).complete().is_err(), "{uid}");
+        }
+        assert_eq!(parts(0, 0).complete().expect("root may be linked").uid, 0);
+        assert_eq!(parts(5001, 0).complete(), Err(InvalidIdentity::RootGroup));
+    }
+
+    #[test]
+    fn d2_all_four_are_required() {
+        let missing = IdentityParts {
+            gid: None,
+            ..parts(1, 1)
+        };
+        assert_eq!(missing.complete(), Err(InvalidIdentity::Incomplete));
+        let blank = IdentityParts {
+            group: Some(" ".into()),
+            ..parts(1, 1)
+        };
+        assert_eq!(blank.complete(), Err(InvalidIdentity::BlankName));
+        for name in ["a:b", "a\nroot", "-x", "a b", &"y".repeat(33)] {
+            let bad = IdentityParts {
+                user: Some(name.to_owned()),
+                ..parts(1, 1)
+            };
+            assert!(bad.complete().is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What Muster decides: ids, entities, state machines, the permission policy, scheduling.
+//!
+//! Everything here is a plain function of its arguments. There is deliberately no clock, no source of
+//! randomness, no file system, no network and no database in this crate: callers pass in what they read.
+
+pub mod agent;
+pub mod authz;
+pub mod config;
+pub mod id;
+pub mod identity;
+pub mod log;
+pub mod password;
+pub mod scheduler;
+pub mod session;
+pub mod task;
+pub mod time;
+pub mod user;

@@ -1,0 +1,336 @@
+//! Task output: the framing of stored records, assembling of lines, the layout that Determined's clients print.
+//!
+//! A record is what was read from a pipe in one go, with its time and source; records are kept byte for byte, so
+//! that our own CLI can give the output back unchanged. Lines are made of them on reading.
+
+use crate::time::Timestamp;
+
+/// Length of a record's header in bytes: time in µs (u64 LE), source (u8), three zeros, payload length (u32 LE).
+pub const HEADER_BYTES: usize = 16;
+
+/// Longest payload of one record, in bytes.
+pub const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// A line is cut here, in bytes; the rest becomes the next line.
+pub const MAX_LINE: usize = 64 * 1024;
+
+/// Who wrote a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The task, on standard output.
+    Stdout,
+    /// The task, on standard error.
+    Stderr,
+    /// The agent or its launcher, about the task.
+    Agent,
+    /// The master, about the task.
+    Master,
+}
+
+impl Source {
+    /// The byte in the header.
+    #[must_use]
+    pub fn as_byte(self) -> u8 {
+        match self {
+            Self::Stdout => 0,
+            Self::Stderr => 1,
+            Self::Agent => 2,
+            Self::Master => 3,
+        }
+    }
+
+    /// Reads the header's byte.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Stdout, Self::Stderr, Self::Agent, Self::Master]
+            .into_iter()
+            .find(|s| s.as_byte() == byte)
+    }
+
+    /// `source` in the API: `task`, `agent` or `master`.
+    #[must_use]
+    pub fn origin(self) -> &'static str {
+        match self {
+            Self::Stdout | Self::Stderr => "task",
+            Self::Agent => "agent",
+            Self::Master => "master",
+        }
+    }
+}
+
+/// One record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub source: Source,
+    /// The bytes.
+    pub payload: &'a [u8],
+}
+
+/// The bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a log record")]
+pub struct BadRecord;
+
+impl<'a> Record<'a> {
+    /// Bytes that this record takes when stored.
+    #[must_use]
+    pub fn stored_len(&self) -> usize {
+        HEADER_BYTES + self.payload.len()
+    }
+
+    /// Appends the stored form to `out`. Payloads over [`MAX_PAYLOAD`] become several records.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for part in self.payload.chunks(MAX_PAYLOAD) {
+            out.extend_from_slice(&self.at.0.to_le_bytes());
+            out.extend_from_slice(&[self.source.as_byte(), 0, 0, 0]);
+            out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// Reads the record at the beginning of `bytes`; `None` when it isn't complete.
+    ///
+    /// # Errors
+    /// When the bytes can't be the beginning of a record.
+    pub fn decode(bytes: &'a [u8]) -> Result<Option<Self>, BadRecord> {
+        let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else {
+            return Ok(None);
+        };
+        let (time, tail) = header.split_at(8);
+        let source = tail
+            .first()
+            .copied()
+            .and_then(Source::from_byte)
+            .ok_or(BadRecord)?;
+        let len = tail
+            .get(4..8)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_le_bytes)
+            .ok_or(BadRecord)?;
+        let len = usize::try_from(len).map_err(|_| BadRecord)?;
+        if len > MAX_PAYLOAD || tail.get(1..4) != Some(&[0, 0, 0]) {
+            return Err(BadRecord);
+        }
+        let at = i64::from_le_bytes(time.try_into().map_err(|_| BadRecord)?);
+        Ok(rest.get(..len).map(|payload| Self {
+            at: Timestamp(at),
+            source,
+            payload,
+        }))
+    }
+}
+
+/// Iterates over the complete records at the beginning of `bytes`; stops at the first incomplete or bad one.
+#[derive(Debug, Clone)]
+pub struct Records<'a> {
+    rest: &'a [u8],
+    consumed: usize,
+}
+
+impl<'a> Records<'a> {
+    /// Starts at the beginning of `bytes`.
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            rest: bytes,
+            consumed: 0,
+        }
+    }
+
+    /// Bytes of the records given out so far.
+    #[must_use]
+    pub fn consumed(&self) -> usize {
+        self.consumed
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
+
+    fn next(&mut self) -> Option<Record<'a>> {
+        let record = Record::decode(self.rest).ok().flatten()?;
+        self.consumed += record.stored_len();
+        self.rest = self.rest.get(record.stored_len()..)?;
+        Some(record)
+    }
+}
+
+/// One line of a log, without its line end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Position in the log, from 1.
+    pub number: u64,
+    /// When its last part was written.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub source: Source,
+    /// Its text; bytes that aren't UTF-8 are replaced.
+    pub text: String,
+}
+
+/// Makes lines of records. Standard output and standard error are assembled each on their own, so that a line of one
+/// is never torn by the other.
+#[derive(Debug, Clone, Default)]
+pub struct Lines {
+    number: u64,
+    /// Unfinished line of each source, by [`Source::as_byte`], with the time of its last part.
+    open: [(Vec<u8>, Option<Timestamp>); 4],
+}
+
+impl Lines {
+    /// Lines given out so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.number
+    }
+
+    /// Adds a record and gives each line that it completes to `emit`.
+    pub fn push(&mut self, record: Record<'_>, mut emit: impl FnMut(Line)) {
+        let slot = usize::from(record.source.as_byte());
+        let Some((open, at)) = self.open.get_mut(slot) else {
+            return;
+        };
+        let mut rest = record.payload;
+        while let Some(end) = rest.iter().position(|&b| b == b'\n') {
+            let (line, tail) = rest.split_at(end);
+            rest = tail.get(1..).unwrap_or_default();
+            self.number += 1;
+            let text = if open.is_empty() {
+                text_of(line)
+            } else {
+                open.extend_from_slice(line);
+                let text = text_of(open);
+                open.clear();
+                text
+            };
+            emit(Line {
+                number: self.number,
+                at: record.at,
+                source: record.source,
+                text,
+            });
+        }
+        open.extend_from_slice(rest);
+        *at = (!open.is_empty()).then_some(record.at);
+        while open.len() > MAX_LINE {
+            self.number += 1;
+            let text = text_of(open.get(..MAX_LINE).unwrap_or_default());
+            open.drain(..MAX_LINE);
+            emit(Line {
+                number: self.number,
+                at: record.at,
+                source: record.source,
+                text,
+            });
+        }
+    }
+
+    /// Gives out what has no line end, once nothing more will come.
+    pub fn finish(&mut self, mut emit: impl FnMut(Line)) {
+        for source in [Source::Stdout, Source::Stderr, Source::Agent, Source::Master] {
+            let Some((open, at)) = self.open.get_mut(usize::from(source.as_byte())) else {
+                continue;
+            };
+            if let Some(at) = at.take() {
+                self.number += 1;
+                emit(Line {
+                    number: self.number,
+                    at,
+                    source,
+                    text: text_of(open),
+                });
+                open.clear();
+            }
+        }
+    }
+}
+
+fn text_of(line: &[u8]) -> String {
+    String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()
+}
+
+/// The `message` of a log line in the Determined API (contract "runtime", section 1.5), line end included.
+#[must_use]
+pub fn determined_message(line: &Line, container: &str) -> String {
+    let container = container.get(..8).unwrap_or("        ");
+    format!(
+        "[{}] {container} || {}: {}\n",
+        line.at.rfc3339(),
+        level(line),
+        line.text
+    )
+}
+
+/// The level shown for a line: what it begins with, else `INFO`.
+#[must_use]
+pub fn level(line: &Line) -> &'static str {
+    let levels = ["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
+    let has = |level: &&str| {
+        line.text
+            .strip_prefix(*level)
+            .is_some_and(|rest| rest.starts_with(':'))
+    };
+    levels.into_iter().find(has).unwrap_or("INFO")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(source: Source, payload: &[u8]) -> Record<'_> {
+        Record {
+            at: Timestamp(7),
+            source,
+            payload,
+        }
+    }
+
+    #[test]
+    fn records_round_trip_and_a_torn_one_is_left() {
+        let mut bytes = Vec::new();
+        record(Source::Stdout, b"one\ntw").encode(&mut bytes);
+        record(Source::Stderr, b"oops\n").encode(&mut bytes);
+        let whole = bytes.len();
+        record(Source::Master, b"torn").encode(&mut bytes);
+        bytes.pop();
+        let mut records = Records::new(&bytes);
+        let payloads: Vec<_> = records.by_ref().map(|r| r.payload.to_vec()).collect();
+        assert_eq!(payloads, [b"one\ntw".to_vec(), b"oops\n".to_vec()]);
+        assert_eq!(records.consumed(), whole);
+        assert_eq!(
+            Record::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]),
+            Err(BadRecord)
+        );
+    }
+
+    #[test]
+    fn lines_of_two_streams_do_not_tear_each_other() {
+        let mut lines = Lines::default();
+        let mut seen = Vec::new();
+        for part in [
+            record(Source::Stdout, b"a\r\nhal"),
+            record(Source::Stderr, b"err\n"),
+            record(Source::Stdout, b"f\nrest"),
+        ] {
+            lines.push(part, |l| seen.push((l.number, l.text)));
+        }
+        lines.finish(|l| seen.push((l.number, l.text)));
+        let expected = [(1, "a"), (2, "err"), (3, "half"), (4, "rest")];
+        assert_eq!(seen, expected.map(|(n, t)| (n, t.to_owned())));
+    }
+
+    #[test]
+    fn determined_layout() {
+        let line = Line {
+            number: 1,
+            at: Timestamp(0),
+            source: Source::Stdout,
+            text: "hi".into(),
+        };
+        let message = determined_message(&line, "0123456789");
+        assert_eq!(message, "[1970-01-01T00:00:00.000000Z] 01234567 || INFO: hi\n");
+    }
+}

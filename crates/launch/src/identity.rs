@@ -1,0 +1,135 @@
+//! What a task's identity becomes on the machine (R37): which numbers the kernel sees, and which it may never see.
+//! Applying them is in `shim::task`.
+
+use crate::spec::{Identity, Mode, TaskSpec};
+
+/// The lowest id that a range for root in tasks may begin with: below are the machine's own accounts.
+const LOWEST_RANGE: u32 = 65_536;
+
+/// An identity that has been found possible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Credentials {
+    /// Ids that the task sees.
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// Ids on the machine: owner of the task's files, and whose access decides about bind mounts.
+    pub(crate) host_uid: u32,
+    pub(crate) host_gid: u32,
+    pub(crate) how: How,
+}
+
+/// How a process gets the identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// By `setresuid`: the ids are the machine's.
+    Real,
+    /// By a user namespace made last, which has no say over the mounts: root in the task is nobody (D5).
+    Mapped { base: u32, len: u32 },
+    /// By a user namespace made first, with the launcher's own ids.
+    Own,
+}
+
+/// Decides what the identity of a task becomes for a launcher with these ids.
+///
+/// # Errors
+/// One sentence with the remedy when the identity can't be given. No task ever runs as somebody else.
+pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Credentials, String> {
+    let Identity { user, uid, gid, .. } = &spec.identity;
+    let (uid, gid) = (*uid, *gid);
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(format!("user {user} is linked to {uid}:{gid}, and 4294967295 is no id: link another one"));
+    }
+    match spec.mode {
+        Mode::Root { root_range_base: base, root_range_len: len } => {
+            if own_uid != 0 {
+                return Err("the agent is configured as root but isn't: start it as root".into());
+            }
+            let end = base.checked_add(len).filter(|end| *end < u32::MAX);
+            let Some(end) = end.filter(|_| base >= LOWEST_RANGE && len > 0) else {
+                return Err(format!("the range {base}+{len} for root in tasks is not a range of unprivileged ids"));
+            };
+            real_or_mapped(user, uid, gid, base..end)
+        }
+        Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),
+    }
+}
+
+fn real_or_mapped(user: &str, uid: u32, gid: u32, range: std::ops::Range<u32>) -> Result<Credentials, String> {
+    if uid == 0 {
+        let len = range.end - range.start;
+        if gid >= len {
+            return Err(format!(
+                "group {gid} isn't among the {len} groups that root in a task has: link a user other than root"
+            ));
+        }
+        let how = How::Mapped { base: range.start, len };
+        return Ok(Credentials { uid, gid, host_uid: range.start, host_gid: range.start + gid, how });
+    }
+    if gid == 0 {
+        return Err(format!(
+            "user {user} (uid {uid}) is linked to group 0, which on this machine is root's: gid 0 needs uid 0"
+        ));
+    }
+    if range.contains(&uid) || range.contains(&gid) {
+        return Err(format!("{uid}:{gid} lies in the range that root in tasks is mapped to: link another id"));
+    }
+    Ok(Credentials { uid, gid, host_uid: uid, host_gid: gid, how: How::Real })
+}
+
+fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Credentials, String> {
+    if own_uid == 0 {
+        return Err("the agent is configured as an ordinary user but is root: use its root mode".into());
+    }
+    if uid != 0 && uid != own_uid {
+        return Err(format!(
+            "this agent runs as uid {own_uid} without root and can't run a task as {user} (uid {uid}): start the \
+             agent as root, or link the account to uid {own_uid}"
+        ));
+    }
+    if gid != 0 && gid != own_gid {
+        return Err(format!(
+            "this agent runs as gid {own_gid} without root and can't give a task gid {gid}: start the agent as \
+             root, or link the account to gid {own_gid}"
+        ));
+    }
+    Ok(Credentials { uid, gid, host_uid: own_uid, host_gid: own_gid, how: How::Own })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANGE: std::ops::Range<u32> = 1_900_000_000..1_900_065_536;
+
+    fn root(uid: u32, gid: u32) -> Result<Credentials, String> {
+        real_or_mapped("alice", uid, gid, RANGE)
+    }
+
+    #[test]
+    fn r37_ids_are_exact_or_refused() {
+        for id in [1, 5001, 2_000_000_000, (1 << 31) - 1, 1 << 31, u32::MAX - 1] {
+            let got = root(id, id).unwrap();
+            assert_eq!((got.host_uid, got.host_gid, got.how), (id, id, How::Real));
+        }
+        assert!(root(5001, 0).unwrap_err().contains("gid 0 needs uid 0"));
+        assert!(root(1_900_000_000, 5001).is_err());
+        assert!(root(5001, 1_900_065_535).is_err());
+        assert!(root(0, 70_000).is_err());
+    }
+
+    #[test]
+    fn d05_root_becomes_the_range() {
+        let got = root(0, 0).unwrap();
+        assert_eq!((got.uid, got.gid, got.host_uid, got.host_gid), (0, 0, RANGE.start, RANGE.start));
+        assert_eq!(got.how, How::Mapped { base: RANGE.start, len: 65_536 });
+    }
+
+    #[test]
+    fn r37_an_ordinary_user_gives_only_itself() {
+        assert_eq!(own("a", 0, 0, 1000, 1000).unwrap().host_uid, 1000);
+        assert_eq!(own("a", 1000, 1000, 1000, 1000).unwrap().uid, 1000);
+        assert!(own("a", 1001, 1000, 1000, 1000).unwrap_err().contains("start the agent as root"));
+        assert!(own("a", 1000, 1001, 1000, 1000).is_err());
+        assert!(own("a", 0, 0, 0, 0).is_err());
+    }
+}

@@ -1,0 +1,32 @@
+//! Become a Unix user and run a task: namespaces, mounts, cgroups, and the shim that outlives the agent.
+//!
+//! The agent writes a task directory ([`create_task_dir`]), runs `muster shim TASKDIR` ([`shim::main`]), follows
+//! the [`handle::Shim`], and reads the log ([`record`]) and the exit status ([`exit`]) from the directory. What
+//! decides *whether* and *as whom* a task runs is not here but in the master; what ships the log is in the agent.
+//!
+//! ```text
+//! agent ── muster shim TASKDIR          returns as soon as the shim is up
+//!            └─ shim                    host namespaces, own session: log, kill, exit.json     (shim::supervise)
+//!                 └─ init               pid 1 of the task: composes the root file system       (shim::init, sandbox)
+//!                      └─ task          becomes the user, unpacks the context, execs           (shim::task)
+//! ```
+//!
+//! `unsafe` is confined to [`sys`], which holds the few system calls that neither rustix nor nix offer safely.
+
+mod cgroup;
+pub mod exit;
+pub mod handle;
+mod identity;
+pub mod probe;
+pub mod record;
+mod sandbox;
+pub mod shim;
+pub mod spec;
+mod sys;
+mod task_dir;
+
+pub use exit::{Exit, read_exit};
+pub use handle::Shim;
+pub use probe::{Capabilities, probe};
+pub use spec::{TaskSpec, WORK_DIR};
+pub use task_dir::{create_task_dir, remove_task_dir};

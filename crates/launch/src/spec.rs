@@ -1,0 +1,201 @@
+//! What a task is, as the agent says it: `TASKDIR/spec.json`.
+//!
+//! Only the description and the checks that need no machine. What the identity becomes on the machine is decided
+//! in `identity`, whether a bind mount may be in `sandbox::source`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The default work directory, which is also the default `HOME` (contract of the task environment, section 3.2).
+pub const WORK_DIR: &str = "/run/determined/workdir";
+
+/// `PATH` of a task whose environment has none.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Everything the shim needs to know to run one task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Name of the task on this machine: `[A-Za-z0-9._-]+`, no leading dot. Names the task directory and cgroups.
+    pub task_id: String,
+    /// The command. `argv[0]` is looked up in the task's `PATH` inside the sandbox. Never empty.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited. `PATH`, `HOME`, `USER`, `LOGNAME` and `SHELL` have defaults.
+    pub env: Vec<(String, String)>,
+    /// Who the task runs as.
+    pub identity: Identity,
+    /// Work directory inside the sandbox, [`WORK_DIR`] when absent. A custom one isn't created.
+    pub work_dir: Option<String>,
+    /// Host paths that the task sees.
+    pub bind_mounts: Vec<BindMount>,
+    /// What the task may use.
+    pub limits: Limits,
+    /// Size of `/dev/shm` in bytes; the kernel's default (half of the memory) when absent.
+    pub shm_bytes: Option<u64>,
+    /// Whether the launcher is root.
+    pub mode: Mode,
+    /// Muster's own directories and files: never visible in a task, never bindable.
+    pub masked: Vec<PathBuf>,
+    /// When set, a bind mount's resolved source must lie under one of these.
+    pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Extra device nodes to show, such as `/dev/nvidia0`.
+    pub devices: Vec<PathBuf>,
+}
+
+/// A Unix identity, by number and by name. Names are never resolved on the machine, numbers are what is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Login name that `id -un` prints in the task.
+    pub user: String,
+    /// User id in the task.
+    pub uid: u32,
+    /// Group name that `id -gn` prints in the task.
+    pub group: String,
+    /// Group id in the task.
+    pub gid: u32,
+}
+
+/// A host path that the task sees at a path of its own (R38).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindMount {
+    /// Absolute path on the agent machine.
+    pub host_path: PathBuf,
+    /// Path in the task; a relative one is joined to the work directory.
+    pub container_path: PathBuf,
+    /// Whether the task may only read.
+    #[serde(default)]
+    pub read_only: bool,
+    /// How mounts made below the source later are propagated.
+    #[serde(default)]
+    pub propagation: Propagation,
+}
+
+/// Mount propagation, as in mount_namespaces(7).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names are mount(8)'s own")]
+pub enum Propagation {
+    #[default]
+    Rprivate,
+    Private,
+    Rslave,
+    Slave,
+    Rshared,
+    Shared,
+}
+
+/// Limits of one task; absent means none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Number of processes and threads.
+    pub pids: Option<u64>,
+    /// Processors' worth of time, such as 1.5.
+    pub cpus: Option<f64>,
+}
+
+/// How the launcher makes the sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Mode {
+    /// The launcher is root and becomes any user. An identity of uid 0 is mapped to a range that owns nothing.
+    Root {
+        /// First host id of the range that root in a task is mapped to.
+        root_range_base: u32,
+        /// Number of ids in the range.
+        root_range_len: u32,
+    },
+    /// The launcher is an ordinary user, and so is every task.
+    Unprivileged,
+}
+
+impl TaskSpec {
+    /// The work directory inside the sandbox.
+    #[must_use]
+    pub fn work_dir(&self) -> &str {
+        self.work_dir.as_deref().unwrap_or(WORK_DIR)
+    }
+
+    /// The environment with its defaults filled in.
+    #[must_use]
+    pub fn full_env(&self) -> Vec<(String, String)> {
+        let mut env = self.env.clone();
+        let defaults = [
+            ("PATH", DEFAULT_PATH),
+            ("HOME", WORK_DIR),
+            ("USER", &self.identity.user),
+            ("LOGNAME", &self.identity.user),
+            ("SHELL", "/bin/bash"),
+        ];
+        for (key, value) in defaults {
+            if !env.iter().any(|(k, _)| k == key) {
+                env.push((key.to_owned(), value.to_owned()));
+            }
+        }
+        env
+    }
+
+    /// Whether the description makes sense by itself.
+    ///
+    /// # Errors
+    /// One sentence that says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        if !is_task_id(&self.task_id) {
+            return Err(format!(
+                "task id {:?} is not made of letters, digits, '.', '_' and '-'",
+                self.task_id
+            ));
+        }
+        if self.argv.first().is_none_or(String::is_empty) {
+            return Err("the task has no command: give an entrypoint".into());
+        }
+        let has_nul = |s: &String| s.contains('\0');
+        if self.argv.iter().any(has_nul)
+            || self.env.iter().any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
+        {
+            return Err("the command or an environment variable holds a NUL byte or has a malformed name".into());
+        }
+        for (what, name) in [("user", &self.identity.user), ("group", &self.identity.group)] {
+            // The names become lines of /etc/passwd and /etc/group.
+            if name.is_empty() || name.chars().any(|c| c == ':' || c.is_control()) {
+                return Err(format!("{what} name {name:?} can't be written to /etc/passwd: link another name"));
+            }
+        }
+        if !self.work_dir().starts_with('/') {
+            return Err(format!("work_dir {:?} is not an absolute path", self.work_dir()));
+        }
+        if self.limits.cpus.is_some_and(|n| !n.is_finite() || n <= 0.0) {
+            return Err("the processor limit is not a positive number".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether `id` is safe as a file and cgroup name.
+pub(crate) fn is_task_id(id: &str) -> bool {
+    !id.is_empty()
+        && id.len() <= 200
+        && !id.starts_with('.')
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r44_task_ids_are_plain_names() {
+        for good in ["a", "trial-7.3_x", "0"] {
+            assert!(is_task_id(good), "{good}");
+        }
+        for bad in ["", ".", "..", ".x", "a/b", "a b", "a\0", "ä", "a\n"] {
+            assert!(!is_task_id(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn propagation_is_spelt_as_mount_spells_it() {
+        assert_eq!(serde_json::to_string(&Propagation::Rshared).unwrap(), "\"rshared\"");
+    }
+}

@@ -1,0 +1,101 @@
+//! The task directory: its file names, making it and removing it. What the files hold is in `spec`, `exit` and
+//! `record`; the scratch directories in it are made by `sandbox::scratch`.
+//!
+//! ```text
+//! TASKDIR/ 0700        spec.json          written by the agent, before anything else
+//!                      context.tar.gz     optional, by the agent
+//!                      shim.lock shim.pid by the shim while it lives
+//!                      log exit.json      by the shim
+//!                      scratch/ root/     the task's own disk, and where its root is composed
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::cgroup;
+use crate::spec::{TaskSpec, is_task_id};
+
+pub(crate) const SPEC_FILE: &str = "spec.json";
+pub(crate) const EXIT_FILE: &str = "exit.json";
+pub(crate) const LOG_FILE: &str = "log";
+pub(crate) const LOCK_FILE: &str = "shim.lock";
+pub(crate) const PID_FILE: &str = "shim.pid";
+pub(crate) const CONTEXT_FILE: &str = "context.tar.gz";
+pub(crate) const SCRATCH_DIR: &str = "scratch";
+pub(crate) const ROOT_DIR: &str = "root";
+
+/// Makes the directory of a task, completely or not at all, and returns its path. Repeating it is fine.
+///
+/// # Errors
+/// `InvalidInput` for a bad task id, `AlreadyExists` when the directory holds another task, else what the file
+/// system says.
+pub fn create_task_dir(parent: &Path, task_id: &str, spec: &TaskSpec) -> io::Result<PathBuf> {
+    if !is_task_id(task_id) || spec.task_id != task_id {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("bad task id {task_id:?}")));
+    }
+    let task_dir = parent.join(task_id);
+    if task_dir.exists() {
+        return same_task(&task_dir, spec).map(|()| task_dir);
+    }
+    // A leading dot can't collide with a task, and what a crash leaves behind is cleared by the next attempt.
+    let temporary = parent.join(format!(".new-{task_id}"));
+    if let Err(e) = fs::remove_dir_all(&temporary)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    fs::DirBuilder::new().mode(0o700).create(&temporary)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary.join(SPEC_FILE))?;
+    file.write_all(&serde_json::to_vec(spec)?)?;
+    file.sync_all()?;
+    File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, &task_dir)?;
+    File::open(parent)?.sync_all()?;
+    Ok(task_dir)
+}
+
+fn same_task(task_dir: &Path, spec: &TaskSpec) -> io::Result<()> {
+    if read_spec(task_dir)? == *spec {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} holds another task", task_dir.display())))
+}
+
+/// The description that the agent wrote.
+pub(crate) fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
+    Ok(serde_json::from_slice(&fs::read(task_dir.join(SPEC_FILE))?)?)
+}
+
+/// Removes the directory of a task that has ended, and cgroups that a killed shim left behind.
+///
+/// # Errors
+/// What the file system says; a directory that isn't there is no error.
+pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
+    if let Some(id) = task_dir.file_name().and_then(|n| n.to_str()).filter(|id| is_task_id(id)) {
+        cgroup::remove(id);
+    }
+    // std removes through directory handles and follows no link, whatever a task left in its scratch directory.
+    match fs::remove_dir_all(task_dir) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            // An unprivileged task may leave directories that its own user can't enter.
+            make_removable(task_dir);
+            fs::remove_dir_all(task_dir)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Gives the owner access to every directory below `dir`, following no link. Best effort: removal reports.
+fn make_removable(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            make_removable(&entry.path());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the files of the repository may hold.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::shell;
+
+/// The only crate that may go behind the compiler's back.
+const LOW_LEVEL: &str = "crates/launch/";
+
+// In parts, or this file would break its own rules.
+const UNSAFE: &str = concat!("un", "safe");
+
+/// Folders of the machines that somebody happens to develop on.
+const MACHINE_PATHS: &[&str] = &[
+    concat!("/wo", "rk/"),
+    concat!("/root/", ".cargo"),
+    concat!("/root/", ".pyenv"),
+];
+
+/// Breaches in all files that git knows or would add.
+pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+    let listed = shell::output(Command::new("git").current_dir(root).args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]))?;
+    let mut problems = Vec::new();
+    for name in listed.split_terminator('\0') {
+        match fs::read(root.join(name)) {
+            Ok(content) => problems.extend(check_file(name, &String::from_utf8_lossy(&content))),
+            // Deleted but not yet committed; or a link to a folder.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
+            Err(error) => return Err(error).with_context(|| format!("can't read {name}")),
+        }
+    }
+    Ok(problems)
+}
+
+fn check_file(name: &str, content: &str) -> Vec<String> {
+    let mut problems = Vec::new();
+    if name.ends_with(".rs") && !content.starts_with("//!") {
+        problems.push(format!(
+            "{name}:1: must begin with `//!`: what lives here, and what doesn't"
+        ));
+    }
+    for (number, line) in (1..).zip(content.lines()) {
+        if let Some(path) = MACHINE_PATHS.iter().find(|path| line.contains(**path)) {
+            problems.push(format!(
+                "{name}:{number}: names a folder of somebody's machine, {path}"
+            ));
+        }
+        if name.ends_with(".rs") && !name.starts_with(LOW_LEVEL) && has_word(code(line), UNSAFE) {
+            problems.push(format!(
+                "{name}:{number}: `{UNSAFE}` belongs in {LOW_LEVEL} alone"
+            ));
+        }
+        if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
+            problems.push(format!(
+                "{name}:{number}: names a registry's host; see e2e/.npmrc"
+            ));
+        }
+    }
+    problems
+}
+
+/// The line without its comment. A `//` inside a string hides the rest of the line: the compiler's own
+/// lint is the one that can't be fooled.
+fn code(line: &str) -> &str {
+    line.split_once("//").map_or(line, |(code, _)| code)
+}
+
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .any(|found| found == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn problems(name: &str, content: &str, count: usize) {
+        let found = check_file(name, content);
+        assert_eq!(found.len(), count, "{found:?}");
+    }
+
+    #[test]
+    fn rust_begins_with_its_purpose() {
+        problems("crates/web/src/lib.rs", "//! Here.\n", 0);
+        problems("crates/web/src/lib.rs", "fn main() {}\n", 1);
+        problems("README.md", "# Muster\n", 0);
+    }
+
+    #[test]
+    fn low_level_code_stays_in_its_crate() {
+        let block = format!("//! Here.\n{UNSAFE} {{ }}\n");
+        problems("crates/web/src/lib.rs", &block, 1);
+        problems("crates/launch/src/lib.rs", &block, 0);
+        problems(
+            "crates/web/src/lib.rs",
+            &format!("//! Nothing {UNSAFE}.\n#![forbid({UNSAFE}_code)]\n"),
+            0,
+        );
+    }
+
+    #[test]
+    fn no_file_knows_a_machine_or_a_mirror() {
+        problems("docs/a.md", &format!("see {}b", MACHINE_PATHS[0]), 1);
+        problems("docs/a.md", "see /run/determined/workdir", 0);
+        problems(
+            "e2e/package-lock.json",
+            "\"resolved\": \"https://example.com/a.tgz\",",
+            1,
+        );
+    }
+}

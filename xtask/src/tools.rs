@@ -1,0 +1,103 @@
+//! Where the things lie that tests use beside Muster itself, and how tests are told.
+//!
+//! `setup` fills these places; `testkit::env` reads the variables.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use nix::unistd::geteuid;
+
+use crate::shell::Checkout;
+
+/// The pinned Python packages, `det` among them.
+pub(crate) const REQUIREMENTS: &str = include_str!("../requirements.txt");
+
+/// Debian's Chromium; a test may look for no other browser.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// The paths of what `setup` installs.
+pub(crate) struct Tools {
+    /// Holds the virtual environment, the set-up's lock and the logs of servers.
+    pub(crate) folder: PathBuf,
+    pub(crate) venv: PathBuf,
+    pub(crate) e2e: PathBuf,
+}
+
+impl Tools {
+    pub(crate) fn locate(checkout: &Checkout) -> Result<Self> {
+        let folder = shared_folder(&checkout.target)?;
+        let version = REQUIREMENTS
+            .lines()
+            .find_map(|line| line.strip_prefix("determined=="));
+        let version = version.context("xtask/requirements.txt doesn't pin determined")?;
+        Ok(Self {
+            venv: folder.join(format!("det-{version}")),
+            e2e: checkout.root.join("e2e"),
+            folder,
+        })
+    }
+
+    /// What tests find in their environment.
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 4] {
+        [
+            ("MUSTER_TEST_PYTHON", self.venv.join("bin/python")),
+            ("MUSTER_TEST_DET", self.venv.join("bin/det")),
+            ("MUSTER_TEST_CHROMIUM", CHROMIUM.into()),
+            ("MUSTER_TEST_E2E", self.e2e.clone()),
+        ]
+    }
+}
+
+/// A folder that every user of the machine can read: tests of root's start tasks as other users,
+/// and these run the Python that lies here. Below the target folder if that can be entered.
+fn shared_folder(target: &Path) -> Result<PathBuf> {
+    let folder = if !geteuid().is_root() || entered_by_all(target)? {
+        target.join("test-env")
+    } else {
+        PathBuf::from("/var/tmp/muster-test-env")
+    };
+    fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
+    // In /var/tmp anybody could have made it before us, with programs of theirs.
+    let metadata = fs::symlink_metadata(&folder)?;
+    ensure!(
+        metadata.is_dir() && metadata.uid() == geteuid().as_raw(),
+        "{} isn't a folder of ours",
+        folder.display()
+    );
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
+}
+
+fn entered_by_all(path: &Path) -> Result<bool> {
+    for folder in path.ancestors() {
+        let mode = fs::metadata(folder)
+            .with_context(|| format!("can't read {}", folder.display()))?
+            .mode();
+        if mode & 0o001 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_folder_closes_all_below_it() {
+        let outer = tempfile::tempdir().unwrap();
+        let inner = outer.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!entered_by_all(&inner).unwrap());
+        fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        assert_eq!(
+            entered_by_all(&inner).unwrap(),
+            entered_by_all(outer.path().parent().unwrap()).unwrap()
+        );
+    }
+}
