@@ -29,7 +29,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
         eprintln!("{problem}");
     }
     if !problems.is_empty() {
-        bail!("{} breaches of the workspace's rules", problems.len());
+        bail!("the workspace's rules are broken in {} places", problems.len());
     }
     shell::run(&mut checkout.cargo(["fmt", "--all", "--check"]))?;
     if !args.quick {

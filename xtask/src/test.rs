@@ -2,10 +2,14 @@
 //!
 //! Nothing is printed after nextest's summary, and the exit code is nextest's.
 
-use std::process::{Child, ExitCode, ExitStatus};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitCode, ExitStatus};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
 use nix::unistd::Pid;
 
 use crate::postgres::Cluster;
@@ -39,8 +43,8 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
         .args(&args.nextest)
         .envs(tools.variables())
         .envs(cluster.variables());
-    let mut nextest = command.spawn().context("can't start cargo")?;
-    let status = signals.wait(&mut nextest)?;
+    ensure!(!signals.interrupted()?, "interrupted");
+    let status = signals.wait(&mut signals.spawn(&command)?)?;
 
     cluster.stop()?;
     Ok(exit_code(status))
@@ -61,8 +65,8 @@ fn exit_code(status: ExitStatus) -> ExitCode {
 }
 
 /// Signals are held while the cluster runs, and taken one by one: we outlive nextest, which ends its tests
-/// on Ctrl-C, and then clean up. Children start with none held; the standard library sees to it.
-struct Signals(SigSet);
+/// on Ctrl-C, and then clean up.
+struct Signals(SignalFd);
 
 impl Signals {
     /// Before the first thread is made: threads inherit what is held.
@@ -71,25 +75,73 @@ impl Signals {
             .into_iter()
             .collect();
         SigSet::thread_block(&set)?;
-        Ok(Self(set))
+        Ok(Self(SignalFd::with_flags(
+            &set,
+            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
+        )?))
+    }
+
+    /// Starts the command. Children inherit what is held, and `env` lets go of it; `setpriv` has it told to
+    /// end should we be killed.
+    fn spawn(&self, command: &Command) -> Result<Child> {
+        let mut free = Command::new("setpriv");
+        free.args([
+            "--pdeathsig",
+            "TERM",
+            "--",
+            "env",
+            "--default-signal=CHLD,HUP,INT,TERM",
+        ]);
+        free.arg(command.get_program()).args(command.get_args());
+        free.current_dir(command.get_current_dir().context("a command without a folder")?);
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => free.env(name, value),
+                None => free.env_remove(name),
+            };
+        }
+        free.spawn().context("can't start cargo")
+    }
+
+    /// Whether we were told to end.
+    fn interrupted(&self) -> Result<bool> {
+        while let Some(signal) = self.0.read_signal()? {
+            if signal_of(&signal)? != Signal::SIGCHLD {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn wait(&self, child: &mut Child) -> Result<ExitStatus> {
+        let pid = Pid::from_raw(i32::try_from(child.id())?);
         loop {
-            match self.0.wait()? {
-                // Some child has ended; maybe this one.
-                Signal::SIGCHLD => {
-                    if let Some(status) = child.try_wait()? {
-                        return Ok(status);
-                    }
+            // SIGCHLD tells of any child, and of several but once.
+            if let Some(status) = child.try_wait()? {
+                return Ok(status);
+            }
+            match poll(
+                &mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)],
+                PollTimeout::NONE,
+            ) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            while let Some(signal) = self.0.read_signal()? {
+                // Another process (a service manager) told us alone. The terminal tells our children too, and
+                // nextest would take a second Ctrl-C as an order to hurry.
+                let told_alone = signal.ssi_pid != 0;
+                let name = signal_of(&signal)?;
+                if name != Signal::SIGCHLD && told_alone {
+                    kill(pid, name)?;
                 }
-                // A service manager tells us alone.
-                Signal::SIGTERM => kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGTERM)?,
-                // The terminal tells our children too; nextest would take a second one as an order to hurry.
-                _ => {}
             }
         }
     }
+}
+
+fn signal_of(signal: &siginfo) -> Result<Signal> {
+    Ok(Signal::try_from(i32::try_from(signal.ssi_signo)?)?)
 }
 
 #[cfg(test)]

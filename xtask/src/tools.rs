@@ -53,6 +53,7 @@ impl Tools {
 /// A folder that every user of the machine can read: tests of root's start tasks as other users,
 /// and these run the Python that lies here. Below the target folder if that can be entered.
 fn shared_folder(target: &Path) -> Result<PathBuf> {
+    fs::create_dir_all(target).with_context(|| format!("can't make {}", target.display()))?;
     let folder = if !geteuid().is_root() || entered_by_all(target)? {
         target.join("test-env")
     } else {

@@ -1,0 +1,242 @@
+//! The cgroup of one task, `muster-<task id>`, in whatever the machine has: v1 controllers, v2, or both. Limits
+//! that can't be set are told, not fatal: a task without them still runs as the right user in its sandbox.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::event::{Timespec, poll};
+use rustix::fs::{Access, access, statfs};
+use serde::{Deserialize, Serialize};
+
+use crate::spec::Limits;
+
+const V1_ROOT: &str = "/sys/fs/cgroup";
+const V2_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
+const V2_MAGIC: u64 = 0x6367_7270;
+/// Period of the processor quota in microseconds, the kernel's own default.
+const PERIOD: f64 = 100_000.0;
+
+/// What a limit is about; also the name of the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Controller {
+    Memory,
+    Pids,
+    Cpu,
+}
+
+impl Controller {
+    const ALL: [Self; 3] = [Self::Memory, Self::Pids, Self::Cpu];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Pids => "pids",
+            Self::Cpu => "cpu",
+        }
+    }
+
+    /// The settings that put the limit in force: file, value, and whether the file may be missing.
+    fn settings(self, limits: &Limits, v2: bool) -> Vec<(&'static str, String, bool)> {
+        match self {
+            Self::Memory => limits.memory_bytes.map_or(vec![], |n| {
+                let n = n.to_string();
+                // Swap counts: else the limit is only about where the memory is.
+                if v2 {
+                    vec![("memory.max", n, false), ("memory.swap.max", "0".into(), true)]
+                } else {
+                    vec![
+                        ("memory.limit_in_bytes", n.clone(), false),
+                        ("memory.memsw.limit_in_bytes", n, true),
+                    ]
+                }
+            }),
+            Self::Pids => limits.pids.map_or(vec![], |n| vec![("pids.max", n.to_string(), false)]),
+            Self::Cpu => limits.cpus.map_or(vec![], |n| {
+                // The kernel takes no quota below a millisecond.
+                let quota = (n * PERIOD).max(1000.0).round();
+                if v2 {
+                    vec![("cpu.max", format!("{quota} {PERIOD}"), false)]
+                } else {
+                    vec![
+                        ("cpu.cfs_period_us", PERIOD.to_string(), false),
+                        ("cpu.cfs_quota_us", quota.to_string(), false),
+                    ]
+                }
+            }),
+        }
+    }
+}
+
+/// Where the machine has a controller.
+#[derive(Debug, Clone)]
+struct Place {
+    root: PathBuf,
+    v2: bool,
+}
+
+/// What cgroups can do for tasks on this machine and for this user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSupport {
+    /// Memory limits can be enforced.
+    pub memory: bool,
+    /// Limits on the number of processes can be enforced.
+    pub pids: bool,
+    /// Processor limits can be enforced.
+    pub cpu: bool,
+    /// A whole cgroup can be killed at once (v2).
+    pub kill: bool,
+}
+
+/// The cgroups of one task. Its processes enter through [`Cgroup::doors`].
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    task_id: String,
+    dirs: Vec<PathBuf>,
+    doors: Vec<OwnedFd>,
+}
+
+impl Cgroup {
+    /// Makes the cgroups of a task and sets its limits; the second value says which limits are not in force.
+    pub(crate) fn create(task_id: &str, limits: &Limits) -> (Self, Vec<String>) {
+        let mut this = Self { task_id: task_id.to_owned(), dirs: vec![], doors: vec![] };
+        let mut notes = vec![];
+        for controller in Controller::ALL {
+            // No settings, no question; a v2 cgroup is made below in any case.
+            if controller.settings(limits, true).is_empty() {
+                continue;
+            }
+            if let Err(reason) = this.limit(controller, limits) {
+                notes.push(format!("the {} limit is not enforced: {reason}", controller.name()));
+            }
+        }
+        if let Some(root) = v2_root() {
+            // Not for a limit but for `cgroup.kill`; pid namespaces do without it.
+            let _ = this.enter(&root.join(name(task_id)));
+        }
+        (this, notes)
+    }
+
+    fn limit(&mut self, controller: Controller, limits: &Limits) -> Result<(), String> {
+        let place = find(controller)
+            .ok_or_else(|| "this machine gives the agent no such cgroup controller".to_owned())?;
+        let dir = place.root.join(name(&self.task_id));
+        self.enter(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        for (file, value, optional) in controller.settings(limits, place.v2) {
+            match write_setting(&dir.join(file), &value) {
+                Err(e) if !(optional && e.kind() == io::ErrorKind::NotFound) => {
+                    return Err(format!("{}: {e}", dir.join(file).display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a cgroup and keeps its door open.
+    fn enter(&mut self, dir: &Path) -> io::Result<()> {
+        if self.dirs.iter().any(|d| d == dir) {
+            return Ok(());
+        }
+        match fs::create_dir(dir) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => self.dirs.push(dir.to_owned()),
+        }
+        let door = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?;
+        self.doors.push(door.into());
+        Ok(())
+    }
+
+    /// Descriptors to which a process writes `0` to enter the cgroups.
+    pub(crate) fn doors(&self) -> &[OwnedFd] {
+        &self.doors
+    }
+
+    /// Kills every process in the cgroup where the kernel can.
+    pub(crate) fn kill(&self) {
+        for dir in &self.dirs {
+            let _ = write_setting(&dir.join("cgroup.kill"), "1");
+        }
+    }
+
+    /// Whether a process of the task was killed for want of memory.
+    pub(crate) fn ran_out_of_memory(&self) -> bool {
+        self.dirs.iter().any(|dir| {
+            ["memory.oom_control", "memory.events"].iter().any(|file| {
+                fs::read_to_string(dir.join(file)).is_ok_and(|text| {
+                    text.lines().any(|l| l.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
+                })
+            })
+        })
+    }
+
+    /// Removes the cgroups. All processes of the task must have ended.
+    pub(crate) fn remove(self) {
+        remove(&self.task_id);
+    }
+}
+
+/// Removes the cgroups of a task, wherever they are. Best effort: an empty cgroup harms nobody.
+pub(crate) fn remove(task_id: &str) {
+    let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
+    for root in v1.chain(V2_ROOTS.iter().map(PathBuf::from)) {
+        let dir = root.join(name(task_id));
+        // A process that is just ending keeps its cgroup busy for a moment.
+        for _ in 0..50 {
+            match fs::remove_dir(&dir) {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                    let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+/// What this machine gives this user.
+pub(crate) fn support() -> CgroupSupport {
+    let has = |controller| find(controller).is_some_and(|p| access(&p.root, Access::WRITE_OK).is_ok());
+    CgroupSupport {
+        memory: has(Controller::Memory),
+        pids: has(Controller::Pids),
+        cpu: has(Controller::Cpu),
+        // The root cgroup itself has no `cgroup.kill`; Linux 5.14 brought it together with nothing else to ask.
+        kill: v2_root().is_some_and(|root| access(&root, Access::WRITE_OK).is_ok()),
+    }
+}
+
+fn name(task_id: &str) -> String {
+    format!("muster-{task_id}")
+}
+
+fn v2_root() -> Option<PathBuf> {
+    V2_ROOTS.iter().map(PathBuf::from).find(|root| {
+        statfs(root.as_path()).is_ok_and(|fs| u64::try_from(fs.f_type).is_ok_and(|t| t == V2_MAGIC))
+    })
+}
+
+/// The place of a controller: v2 when it is there and can be handed on, else v1.
+fn find(controller: Controller) -> Option<Place> {
+    if let Some(root) = v2_root() {
+        let listed = |file: &str| {
+            fs::read_to_string(root.join(file))
+                .is_ok_and(|text| text.split_ascii_whitespace().any(|c| c == controller.name()))
+        };
+        if listed("cgroup.controllers") {
+            // Handing a controller on is a switch of the parent; on most machines it is on already.
+            if !listed("cgroup.subtree_control") {
+                let _ = write_setting(&root.join("cgroup.subtree_control"), &format!("+{}", controller.name()));
+            }
+            return listed("cgroup.subtree_control").then_some(Place { root, v2: true });
+        }
+    }
+    let root = Path::new(V1_ROOT).join(controller.name());
+    root.join("cgroup.procs").exists().then_some(Place { root, v2: false })
+}
+
+/// Writes a setting with one call, as the kernel wants it; creates nothing.
+fn write_setting(path: &Path, value: &str) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).open(path)?;
+    file.write_all(value.as_bytes())
+}

@@ -1,0 +1,161 @@
+//! What each task has for itself: `/proc`, `/sys`, `/dev`, `/run`, `/tmp`, `/var/tmp`. The files in `/etc` that say
+//! who the task is are in `etc`.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
+
+use super::{Context, Root, clone_host};
+use crate::identity::How;
+use crate::sys::Explain;
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, new_fs};
+use crate::task_dir::SCRATCH_DIR;
+
+/// Device nodes that every task has.
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+/// Links in `/dev` that programs rely on.
+const LINKS: [(&str, &str); 5] = [
+    ("/proc/self/fd", "dev/fd"),
+    ("/proc/self/fd/0", "dev/stdin"),
+    ("/proc/self/fd/1", "dev/stdout"),
+    ("/proc/self/fd/2", "dev/stderr"),
+    ("pts/ptmx", "dev/ptmx"),
+];
+/// Where in the task each scratch directory is; parents first.
+const SCRATCH: [(&str, &str); 4] = [
+    ("tmp", "tmp"),
+    ("var-tmp", "var/tmp"),
+    ("determined", "run/determined"),
+    ("workdir", "run/determined/workdir"),
+];
+
+/// Clones of the machine's files that the fresh parts are made of.
+pub(super) struct Fresh {
+    sys: Option<OwnedFd>,
+    /// Device nodes with their path in the task.
+    devices: Vec<(String, OwnedFd)>,
+    /// Scratch directories with their path in the task.
+    scratch: Vec<(&'static str, OwnedFd)>,
+}
+
+/// Clones them.
+pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
+    let sys = match clone_host(Path::new("/sys"), true, RDONLY | NOSUID | NODEV | NOEXEC) {
+        Ok(sys) => Some(sys),
+        Err(_) if context.unprivileged() => None,
+        Err(e) => return Err(format!("can't show /sys to the task: {e}")),
+    };
+    let mut devices = vec![];
+    let standard = DEVICES.iter().map(|name| Path::new("/dev").join(name));
+    for path in standard.chain(context.spec.devices.iter().cloned()) {
+        devices.push(device(&path)?);
+    }
+    let mut scratch = vec![];
+    for (name, at) in SCRATCH {
+        let path = context.task_dir.join(SCRATCH_DIR).join(name);
+        let tree = clone_host(&path, false, NOSUID | NODEV)
+            .explain(|| format!("can't show the task's own /{at} to it"))?;
+        scratch.push((at, tree));
+    }
+    Ok(Fresh { sys, devices, scratch })
+}
+
+/// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
+fn device(path: &Path) -> Result<(String, OwnedFd), String> {
+    let shown = path.display();
+    let inside = path
+        .strip_prefix("/dev")
+        .ok()
+        .and_then(Path::to_str)
+        .filter(|p| !p.is_empty() && !p.split('/').any(|part| matches!(part, ".." | "." | "")))
+        .ok_or_else(|| format!("device {shown} is not below /dev"))?;
+    let tree = clone_host(path, false, NOSUID | NOEXEC)
+        .explain(|| format!("can't show device {shown} to the task"))?;
+    let kind = FileType::from_raw_mode(fstat(&tree).explain(|| format!("device {shown}"))?.st_mode);
+    if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
+        Ok((format!("dev/{inside}"), tree))
+    } else {
+        Err(format!("{shown} is not a device"))
+    }
+}
+
+/// Builds the fresh parts.
+pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
+    for dir in ["proc", "sys", "dev", "run", "tmp"] {
+        root.mkdir(dir, 0o755)?;
+    }
+    let proc = new_fs("proc", &[], NOSUID | NODEV | NOEXEC)
+        .explain(|| "can't mount /proc in the task (is part of the machine's /proc hidden?)".into())?;
+    root.attach_at(proc.as_fd(), "proc")?;
+    if let Some(sys) = fresh.sys {
+        root.attach_at(sys.as_fd(), "sys")?;
+    }
+    dev(root, fresh.devices)?;
+    run(root)?;
+    for (at, tree) in fresh.scratch {
+        // Every machine has `/var/tmp`; one that doesn't has nothing in it to hide.
+        if at == "var/tmp" && root.open(Path::new(at), OFlags::PATH | OFlags::DIRECTORY).is_err() {
+            continue;
+        }
+        root.attach_at(tree.as_fd(), at)?;
+    }
+    Ok(())
+}
+
+fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), String> {
+    let unprivileged = root.context.unprivileged();
+    let dev = new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NOEXEC)
+        .explain(|| "can't make /dev of the task".into())?;
+    root.attach_at(dev.as_fd(), "dev")?;
+    root.adopt(dev, true)?;
+    for (path, node) in devices {
+        for (i, _) in path.match_indices('/').skip(1) {
+            root.mkdir(&path[..i], 0o755)?;
+        }
+        root.touch(&path)?;
+        root.attach_at(node.as_fd(), &path)?;
+    }
+    for (to, at) in LINKS {
+        rustix::fs::symlinkat(to, root.fd(), at).explain(|| format!("can't make /{at} in the task"))?;
+    }
+
+    root.mkdir("dev/shm", 0o755)?;
+    let size = root.context.spec.shm_bytes.map(|n| n.to_string());
+    let mut options = vec![("mode", "1777")];
+    options.extend(size.as_deref().map(|size| ("size", size)));
+    let shm = new_fs("tmpfs", &options, NOSUID | NODEV).explain(|| "can't make /dev/shm of the task".into())?;
+    root.attach_at(shm.as_fd(), "dev/shm")?;
+
+    // A terminal belongs to whoever opens it; mode 600 asks for no `tty` group, which a task may not have.
+    for (kind, at, options, attrs) in [
+        ("devpts", "dev/pts", &[("ptmxmode", "0666"), ("mode", "0600")][..], NOSUID | NOEXEC),
+        ("mqueue", "dev/mqueue", &[][..], NOSUID | NODEV | NOEXEC),
+    ] {
+        root.mkdir(at, 0o755)?;
+        match new_fs(kind, options, attrs) {
+            Ok(fs) => root.attach_at(fs.as_fd(), at)?,
+            Err(_) if unprivileged || kind == "mqueue" => {}
+            Err(e) => return Err(format!("can't make /{at} of the task: {e}")),
+        }
+    }
+    Ok(())
+}
+
+fn run(root: &mut Root<'_>) -> Result<(), String> {
+    let what = || "can't make /run of the task".to_owned();
+    let run = new_fs("tmpfs", &[("mode", "0755")], NOSUID | NODEV).explain(what)?;
+    let credentials = root.context.credentials;
+    if let How::Mapped { .. } = credentials.how {
+        // Root in the task expects to write here, and isn't the root that made it.
+        let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
+        let top = rustix::fs::openat(&run, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        top.and_then(|top| fchown(top, Some(uid), Some(gid))).explain(what)?;
+    }
+    root.attach_at(run.as_fd(), "run")?;
+    root.adopt(run, false)?;
+    root.mkdir("run/determined", 0o700)?;
+    root.mkdir("run/lock", 0o755)?;
+    let lock = root.open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY).explain(what)?;
+    rustix::fs::fchmod(lock, rustix::fs::Mode::from_raw_mode(0o1777)).explain(what)
+}

@@ -1,0 +1,175 @@
+//! Muster's own directories in a task: never visible, however they are reached. They matter most where the task
+//! has the launcher's own uid; for a task of another user the file modes would do.
+//!
+//! A mask is an empty read-only mount on top. A task can't take it off: it has no capability in the namespace
+//! that owns the mount, and mounts that a nested user namespace inherits are locked together.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, OFlags, fstat, unlinkat};
+use rustix::io::Errno;
+
+use super::machine::FRESH;
+use super::{Root, clone_fd};
+use crate::spec::TaskSpec;
+use crate::sys::Explain;
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
+
+const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+
+/// File systems that would show a task the machine's processes or kernel wherever they are mounted.
+const SYSTEM_FILE_SYSTEMS: [&str; 7] =
+    ["proc", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "nsfs"];
+
+/// Paths that no task may see, resolved.
+pub(super) struct Masks {
+    paths: Vec<PathBuf>,
+    /// The same, those that exist, by device and inode: a second name for a directory doesn't help.
+    inodes: Vec<(u64, u64)>,
+}
+
+impl Masks {
+    /// Resolves the paths to mask: the task's, its own directory, and stray mounts of system file systems.
+    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path) -> Self {
+        let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]);
+        // What can't be resolved isn't there, or is where this user, and so the task, can't go.
+        let mut paths: Vec<PathBuf> = own.filter_map(|p| fs::canonicalize(p).ok()).collect();
+        let inodes = paths.iter().filter_map(|p| inode(p).ok()).collect();
+        paths.extend(stray_mounts());
+        paths.sort();
+        Self { paths, inodes }
+    }
+
+    /// Whether an open file lies in something masked: by its path, or by what any directory above it is.
+    pub(super) fn hides(&self, path: &Path, fd: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.paths.iter().any(|masked| path.starts_with(masked)) {
+            return Ok(true);
+        }
+        let mut stat = fstat(fd)?;
+        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        if self.inodes.contains(&(stat.st_dev, stat.st_ino)) {
+            return Ok(true);
+        }
+        // A file's directory is asked by path: if that is renamed meanwhile, the file itself was still compared.
+        let above = if is_dir { None } else { path.parent() };
+        let mut dir = match above {
+            Some(parent) => crate::sys::mount::open_host(parent)?,
+            None => fd.try_clone_to_owned()?,
+        };
+        loop {
+            if self.inodes.contains(&(stat.st_dev, stat.st_ino)) {
+                return Ok(true);
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let parent = rustix::fs::openat(&dir, "..", flags, rustix::fs::Mode::empty())?;
+            let next = fstat(&parent)?;
+            // Above the root is the root.
+            if (next.st_dev, next.st_ino) == (stat.st_dev, stat.st_ino) {
+                return Ok(false);
+            }
+            (dir, stat) = (parent, next);
+        }
+    }
+
+    /// Masks what the machine's own tree shows.
+    pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), String> {
+        for path in &self.paths {
+            let Ok(below) = path.strip_prefix("/") else { continue };
+            // What a task has afresh shows nothing of the machine at that path, whatever it is called.
+            if !FRESH.iter().any(|fresh| below.starts_with(fresh)) {
+                mask_beneath(root, root.fd(), below)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Masks what a bind mount of `source`, attached as `mount`, shows.
+    pub(super) fn apply_to(&self, root: &Root<'_>, mount: BorrowedFd<'_>, source: &Path) -> Result<(), String> {
+        for path in &self.paths {
+            if let Ok(below) = path.strip_prefix(source) {
+                mask_beneath(root, mount, below)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mask_beneath(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> Result<(), String> {
+    let what = || format!("can't hide {} from the task", below.display());
+    let target = match open_beneath(dir, below, OFlags::PATH) {
+        Ok(target) => target,
+        // Not there, or below something that is masked already.
+        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(e) => return Err(e).explain(what),
+    };
+    let is_dir = FileType::from_raw_mode(fstat(&target).explain(what)?.st_mode) == FileType::Directory;
+    let mask = if is_dir {
+        new_fs("tmpfs", &[("mode", "0755"), ("size", "4k")], ATTRS).explain(what)?
+    } else {
+        let empty = root.touch("empty")?;
+        let mask = clone_fd(empty.as_fd(), false, ATTRS).explain(what)?;
+        unlinkat(root.fd(), "empty", AtFlags::empty()).explain(what)?;
+        mask
+    };
+    attach(mask.as_fd(), target.as_fd()).explain(what)
+}
+
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).map(|m| (m.dev(), m.ino()))
+}
+
+/// Mount points of system file systems outside the places that a task has afresh, such as a chroot's `/proc`.
+fn stray_mounts() -> Vec<PathBuf> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    stray(&table)
+}
+
+/// Picks them from a mountinfo table: field 5 is the mount point, the file system follows the lone dash.
+fn stray(table: &str) -> Vec<PathBuf> {
+    let mut found = vec![];
+    for line in table.lines() {
+        let Some((mount, kind)) = line.split_once(" - ") else { continue };
+        let Some(point) = mount.split(' ').nth(4).map(unescape) else { continue };
+        let system = kind.split(' ').next().is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
+        let fresh = FRESH.iter().any(|fresh| point.starts_with(Path::new("/").join(fresh)));
+        if system && !fresh {
+            found.push(point);
+        }
+    }
+    found
+}
+
+/// Mountinfo writes blanks and backslashes in paths as three octal digits.
+fn unescape(field: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let mut bytes = vec![];
+    let mut rest = field.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|d| std::str::from_utf8(d).ok());
+        if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(code);
+            rest = &tail[3..];
+        } else {
+            bytes.push(byte);
+            rest = tail;
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r38_a_proc_mounted_elsewhere_is_found() {
+        let table = "22 1 0:21 / /proc rw shared:5 - proc proc rw\n\
+                     30 1 8:1 / / rw - ext4 /dev/vda rw\n\
+                     31 1 0:21 / /srv/my\\040chroot/proc rw - proc none rw\n";
+        assert_eq!(stray(table), [PathBuf::from("/srv/my chroot/proc")]);
+    }
+}

@@ -1,0 +1,180 @@
+//! The root file system of a task: the machine's own, read-only, with private places where a task writes.
+//!
+//! Composed by the task's init in its own mount namespace, in this order:
+//! 1. *Gather*: everything that comes from the machine is opened and cloned, each path looked up once, while the
+//!    machine's tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
+//! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
+//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]).
+//! 4. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
+//!
+//! Identity and capabilities are not here (`shim::task`): all of this happens as the launcher's user.
+
+mod etc;
+mod fresh;
+mod machine;
+mod mask;
+mod scratch;
+mod source;
+mod target;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, OFlags, fstat, unlinkat};
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+
+use crate::identity::{Credentials, How};
+use crate::spec::TaskSpec;
+use crate::sys::Explain;
+use crate::sys::mount::{NODEV, NOSUID, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr};
+use crate::task_dir::ROOT_DIR;
+use mask::Masks;
+
+pub(crate) use scratch::prepare as prepare_scratch;
+
+/// What the composition needs to know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) spec: &'a TaskSpec,
+    pub(crate) credentials: Credentials,
+    /// The task directory, absolute and without links.
+    pub(crate) task_dir: &'a Path,
+}
+
+impl Context<'_> {
+    /// Whether the launcher is an ordinary user: the kernel then refuses a few things that may be done without.
+    fn unprivileged(&self) -> bool {
+        self.credentials.how == How::Own
+    }
+}
+
+/// The root under construction.
+struct Root<'a> {
+    context: Context<'a>,
+    mount: OwnedFd,
+    /// Where the root hangs until it is entered; paths of files opened in it begin with this.
+    path: PathBuf,
+    /// Devices of the file systems that we made: there, mount points are simply made.
+    own_devices: Vec<u64>,
+    /// Our own mounts that become read-only in the end.
+    to_seal: Vec<OwnedFd>,
+}
+
+/// Composes the root of the task and enters it; the working directory is its `/`.
+///
+/// # Errors
+/// One sentence with the remedy.
+pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
+    let trees = machine::gather(context)?;
+    let masks = Masks::gather(context.spec, context.task_dir);
+    let fresh = fresh::gather(context)?;
+    let resolv_conf = etc::gather_resolv_conf();
+    let sources = source::gather(context, &masks)?;
+
+    // From here on nothing that happens in this namespace may reach the machine's.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .explain(|| "can't make the task's mounts private".into())?;
+
+    let mut root = Root::make(context)?;
+    machine::build(&mut root, trees)?;
+    fresh::build(&mut root, fresh)?;
+    etc::build(&mut root, resolv_conf)?;
+    masks.apply(&root)?;
+    target::mount_all(&mut root, &masks, sources)?;
+    root.enter()
+}
+
+impl<'a> Root<'a> {
+    fn make(context: Context<'a>) -> Result<Self, String> {
+        let path = context.task_dir.join(ROOT_DIR);
+        let what = || "can't make the root of the task".to_owned();
+        let mount =
+            new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NODEV).explain(what)?;
+        let place = crate::sys::mount::open_host(&path).explain(what)?;
+        attach(mount.as_fd(), place.as_fd()).explain(what)?;
+        let device = fstat(&mount).explain(what)?.st_dev;
+        let root = Self { context, mount, path, own_devices: vec![device], to_seal: vec![] };
+        root.mkdir(target::STAGE, 0o700)?;
+        Ok(root)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.mount.as_fd()
+    }
+
+    /// Opens a path of the new root.
+    fn open(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        open_in(self.fd(), path, flags)
+    }
+
+    /// The path that an open file has in the new root, once that is entered.
+    fn path_in(&self, fd: BorrowedFd<'_>) -> Result<PathBuf, String> {
+        let path = path_of(fd).explain(|| "can't resolve a path of the task".into())?;
+        path.strip_prefix(&self.path)
+            .map(|below| Path::new("/").join(below))
+            .map_err(|_| format!("{} is outside the task's root", path.display()))
+    }
+
+    /// Makes a directory of our own, relative to the new root.
+    fn mkdir(&self, path: &str, mode: u32) -> Result<(), String> {
+        match rustix::fs::mkdirat(self.fd(), path, rustix::fs::Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+            Err(e) => Err(format!("can't make /{path} in the task: {e}")),
+        }
+    }
+
+    /// Makes an empty file of our own, relative to the new root.
+    fn touch(&self, path: &str) -> Result<File, String> {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat(self.fd(), path, flags, rustix::fs::Mode::from_raw_mode(0o644))
+            .map(File::from)
+            .explain(|| format!("can't make /{path} in the task"))
+    }
+
+    /// Attaches a mount at a path that is there already.
+    fn attach_at(&self, mount: BorrowedFd<'_>, path: &str) -> Result<(), String> {
+        self.open(Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
+            .and_then(|target| attach(mount, target.as_fd()))
+            .explain(|| format!("can't mount on /{path} in the task"))
+    }
+
+    /// Registers a file system that we made; `seal` makes it read-only in the end.
+    fn adopt(&mut self, mount: OwnedFd, seal: bool) -> Result<(), String> {
+        let stat = fstat(&mount).explain(|| "can't look at a file system just made".into())?;
+        self.own_devices.push(stat.st_dev);
+        if seal {
+            self.to_seal.push(mount);
+        }
+        Ok(())
+    }
+
+    /// Makes the root the root of this process and puts the machine's away.
+    fn enter(self) -> Result<(), String> {
+        let what = || "can't enter the root of the task".to_owned();
+        // ENOENT only if `make` didn't run; the directory is empty by now.
+        unlinkat(self.fd(), target::STAGE, AtFlags::REMOVEDIR).explain(what)?;
+        for mount in self.to_seal.iter().map(AsFd::as_fd).chain([self.fd()]) {
+            set_attr(mount, false, RDONLY, None).explain(what)?;
+        }
+        rustix::process::fchdir(self.fd()).explain(what)?;
+        // The old root is put on top of the new one and taken off from there, so neither needs a directory.
+        rustix::process::pivot_root(".", ".").explain(what)?;
+        unmount(".", UnmountFlags::DETACH).explain(what)?;
+        rustix::process::chdir("/").explain(what)
+    }
+}
+
+/// Clones what is at a path of the machine, privately, with `attrs` on it and everything below.
+fn clone_host(path: &Path, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, path, flags, rustix::fs::Mode::empty())?;
+    clone_fd(fd.as_fd(), recursive, attrs)
+}
+
+/// Clones the mount at an open file, privately, with `attrs` on it and everything below.
+fn clone_fd(fd: BorrowedFd<'_>, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
+    let tree = clone_tree(fd, recursive)?;
+    set_attr(tree.as_fd(), recursive, attrs, Some(crate::sys::mount::Propagate::Private))?;
+    Ok(tree)
+}

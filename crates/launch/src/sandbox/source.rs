@@ -1,0 +1,198 @@
+//! Where bind mounts come from (R38): opened once, as the task's user, and judged by what was opened. Where they
+//! go is in `target`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
+use rustix::fs::{Access, AtFlags, FileType, accessat, fstat, fstatfs};
+use rustix::io::Errno;
+
+use super::mask::Masks;
+use super::target::Kind;
+use super::{Context, clone_fd};
+use crate::identity::{Credentials, How};
+use crate::spec::{BindMount, Propagation};
+use crate::sys::Explain;
+use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, open_host, path_of, set_attr};
+
+/// File systems that are never bound: they speak for the kernel, not for files.
+const KERNEL_FILE_SYSTEMS: [u64; 14] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x1cd1,      // devpts
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0xcafe_4a11, // bpf
+    0x6e73_6673, // nsfs
+    0x6265_6570, // configfs
+    0x6165_676c, // pstore
+    0xde5e_81e4, // efivarfs
+    0x4249_4e4d, // binfmt_misc
+];
+
+/// A source that may be bound, cloned.
+pub(super) struct Source<'a> {
+    pub(super) bind: &'a BindMount,
+    /// Its path on the machine without links, for masking what it contains.
+    pub(super) path: PathBuf,
+    pub(super) tree: OwnedFd,
+    pub(super) kind: Kind,
+}
+
+/// Opens, judges and clones the source of every bind mount.
+pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Source<'a>>, String> {
+    // A prefix is the administrator's, so it is resolved with the launcher's rights.
+    let resolve = |paths: &Vec<PathBuf>| -> Vec<PathBuf> {
+        paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
+    };
+    let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
+    context.spec.bind_mounts.iter().map(|bind| one(context, masks, prefixes.as_deref(), bind)).collect()
+}
+
+fn one<'a>(
+    context: Context<'_>,
+    masks: &Masks,
+    prefixes: Option<&[PathBuf]>,
+    bind: &'a BindMount,
+) -> Result<Source<'a>, String> {
+    let shown = bind.host_path.display();
+    let what = || format!("bind mount {shown}");
+    let fd = open_as_user(context, &bind.host_path)?;
+    let path = path_of(fd.as_fd()).explain(what)?;
+    let kind = judge(masks, prefixes, &path, fd.as_fd()).map_err(|why| {
+        if path == bind.host_path { format!("bind mount {shown}: {why}") }
+        else { format!("bind mount {shown} (which is {}): {why}", path.display()) }
+    })?;
+    let (recursive, propagate) = match bind.propagation {
+        Propagation::Rprivate => (true, None),
+        Propagation::Private => (false, None),
+        Propagation::Rslave => (true, Some(Propagate::Slave)),
+        Propagation::Slave => (false, Some(Propagate::Slave)),
+        Propagation::Rshared => (true, Some(Propagate::Shared)),
+        Propagation::Shared => (false, Some(Propagate::Shared)),
+    };
+    let attrs = NOSUID | NODEV | if bind.read_only { RDONLY } else { 0 };
+    // The clone takes the mounts below along in any case: without them, files that they cover would show.
+    let tree = match propagate {
+        None => clone_fd(fd.as_fd(), true, attrs),
+        Some(propagate) => crate::sys::mount::clone_tree(fd.as_fd(), true).map_err(Into::into).and_then(|tree| {
+            set_attr(tree.as_fd(), true, attrs, None)?;
+            set_attr(tree.as_fd(), recursive, 0, Some(propagate))?;
+            Ok(tree)
+        }),
+    };
+    Ok(Source { bind, path, tree: tree.explain(what)?, kind })
+}
+
+/// Opens a path of the machine with the rights of the task's user and no others.
+fn open_as_user(context: Context<'_>, path: &Path) -> Result<OwnedFd, String> {
+    let shown = path.display();
+    if !path.is_absolute() {
+        return Err(format!("bind mount {shown}: not an absolute path; give the full path on the agent machine"));
+    }
+    let opened = as_user(context.credentials, || {
+        let fd = open_host(path)?;
+        // Opening by O_PATH asks for the way to the file only; ask for the file itself.
+        let is_dir = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::EACCESS;
+        if is_dir {
+            accessat(&fd, "", Access::EXEC_OK, flags)?;
+        } else {
+            accessat(&fd, "", Access::READ_OK, flags)
+                .or_else(|_| accessat(&fd, "", Access::WRITE_OK, flags))?;
+        }
+        Ok(fd)
+    });
+    opened.map_err(|e| {
+        let user = &context.spec.identity.user;
+        match e {
+            Errno::NOENT => format!(
+                "bind mount {shown}: no such file or directory on agent machine; create it there or correct host_path"
+            ),
+            Errno::ACCESS | Errno::PERM => format!(
+                "bind mount {shown}: user {user} (uid {}) may not enter it; ask its owner for access, or link the \
+                 account to a user who has it",
+                host_name(context.credentials)
+            ),
+            Errno::LOOP => format!("bind mount {shown}: leads through a link of /proc, or round in a circle"),
+            e => format!("bind mount {shown}: {}", std::io::Error::from(e)),
+        }
+    })
+}
+
+/// The uid in the task, and on the machine where that differs.
+fn host_name(credentials: Credentials) -> String {
+    if credentials.uid == credentials.host_uid {
+        credentials.uid.to_string()
+    } else {
+        format!("{}, which is {} on the machine", credentials.uid, credentials.host_uid)
+    }
+}
+
+/// Runs `body` with the file system identity of the user. Leaving uid 0 takes the capabilities that override file
+/// modes along, and coming back returns them (setfsuid(2)); the other capabilities stay. Clears the parent death
+/// signal: the caller sets it again.
+pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> T {
+    struct Return;
+    impl Drop for Return {
+        fn drop(&mut self) {
+            setfsuid(Uid::from_raw(0));
+            setfsgid(Gid::from_raw(0));
+        }
+    }
+    if credentials.how == How::Own {
+        return body();
+    }
+    let _return = Return;
+    setfsgid(Gid::from_raw(credentials.host_gid));
+    setfsuid(Uid::from_raw(credentials.host_uid));
+    body()
+}
+
+/// Whether what was opened may be bound.
+fn judge(
+    masks: &Masks,
+    prefixes: Option<&[PathBuf]>,
+    path: &Path,
+    fd: BorrowedFd<'_>,
+) -> Result<Kind, String> {
+    let listed = prefixes.is_some_and(|prefixes| prefixes.iter().any(|p| path.starts_with(p)));
+    if path == Path::new("/") {
+        return Err("the whole machine can't be bound; name the directory that you need".into());
+    }
+    for system in ["/proc", "/sys", "/dev"] {
+        if path.starts_with(system) {
+            return Err(format!("{system} belongs to the machine and is never bound"));
+        }
+    }
+    if path.starts_with("/run") && !listed {
+        return Err("/run belongs to the machine's services; an administrator can allow it by a bind prefix".into());
+    }
+    let stat = fstat(fd).explain(|| "can't look at it".into())?;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => Kind::Directory,
+        FileType::RegularFile => Kind::File,
+        _ => return Err("only directories and regular files are bound, no sockets, devices or pipes".into()),
+    };
+    let magic = fstatfs(fd).explain(|| "can't look at its file system".into())?.f_type;
+    if u64::try_from(magic).is_ok_and(|magic| KERNEL_FILE_SYSTEMS.contains(&magic)) {
+        return Err("it is on a file system of the kernel, which is never bound".into());
+    }
+    // devtmpfs has the number of tmpfs, so it is known by where it is.
+    if rustix::fs::stat("/dev").is_ok_and(|dev| dev.st_dev == stat.st_dev)
+        && rustix::fs::stat("/").is_ok_and(|root| root.st_dev != stat.st_dev)
+    {
+        return Err("it is the machine's device file system, which is never bound".into());
+    }
+    if masks.hides(path, fd).explain(|| "can't look at the directories above it".into())? {
+        return Err("it is one of Muster's own directories, which no task sees; use another directory".into());
+    }
+    if prefixes.is_some() && !listed {
+        return Err("it is outside the directories that the administrator lets tasks bind".into());
+    }
+    Ok(kind)
+}

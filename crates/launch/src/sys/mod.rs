@@ -1,0 +1,19 @@
+//! The system calls that neither rustix nor nix offer as safe functions, each behind a safe one. The only code of
+//! the project with `unsafe`. No policy lives here.
+
+#![expect(unsafe_code, reason = "fork, clone, prctl, mount_setattr and signal dispositions have no safe wrapper")]
+
+pub(crate) mod mount;
+pub(crate) mod process;
+
+/// Adds what was being done to an error, making the one sentence that an owner of a task reads.
+pub(crate) trait Explain<T> {
+    /// Turns an error into `what: error`.
+    fn explain(self, what: impl FnOnce() -> String) -> Result<T, String>;
+}
+
+impl<T, E: Into<std::io::Error>> Explain<T> for Result<T, E> {
+    fn explain(self, what: impl FnOnce() -> String) -> Result<T, String> {
+        self.map_err(|e| format!("{}: {}", what(), e.into()))
+    }
+}

@@ -1,0 +1,106 @@
+//! The file-descriptor based mount calls (open_tree, move_mount, mount_setattr, fsopen), which never look a path
+//! up twice. Which mounts a task gets is in `sandbox`.
+
+use std::ffi::OsString;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, readlinkat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+};
+
+pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub(crate) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+pub(crate) const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+pub(crate) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+/// What a cloned tree passes on and receives, as in mount_namespaces(7). `None` of these leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Propagate {
+    Private,
+    Slave,
+    Shared,
+}
+
+/// Opens `path` from `/`, following links but no magic ones, without needing a right on the file itself.
+pub(crate) fn open_host(path: &Path) -> rustix::io::Result<OwnedFd> {
+    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens `path` with `root` as `/`: `..` and links can't lead out.
+pub(crate) fn open_in(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// Opens `path` beneath `dir` following no link at all.
+pub(crate) fn open_beneath(dir: BorrowedFd<'_>, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(dir, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// The path of an open file as this process sees it.
+pub(crate) fn path_of(fd: BorrowedFd<'_>) -> io::Result<PathBuf> {
+    let link = readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
+}
+
+/// A copy of the mount at an open file, attached nowhere yet. `recursive` takes the mounts below along.
+pub(crate) fn clone_tree(source: BorrowedFd<'_>, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    open_tree(source, "", flags)
+}
+
+/// Attaches a mount on an open file.
+pub(crate) fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(mount, "", target, "", flags)
+}
+
+/// A new file system, attached nowhere yet.
+pub(crate) fn new_fs(kind: &str, options: &[(&str, &str)], attrs: u64) -> rustix::io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    let attrs = MountAttrFlags::from_bits_retain(u32::try_from(attrs).unwrap_or(0));
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attrs)
+}
+
+/// Adds attributes to a mount, and sets its propagation; `recursive` does so to the mounts below too, or to none.
+pub(crate) fn set_attr(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    set: u64,
+    propagate: Option<Propagate>,
+) -> io::Result<()> {
+    let propagation = propagate.map_or(0, |p| match p {
+        Propagate::Private => libc::MS_PRIVATE,
+        Propagate::Slave => libc::MS_SLAVE,
+        Propagate::Shared => libc::MS_SHARED,
+    });
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a NUL-terminated literal, `attr` is a valid `mount_attr` of the length passed, and both
+    // outlive the call, which only reads them.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

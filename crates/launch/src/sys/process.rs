@@ -1,0 +1,113 @@
+//! Making processes and taking rights away from them. Every caller is single-threaded: `shim::main` is called
+//! before anything else in its process, and `probe` runs nothing but system calls in its child.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use nix::libc;
+use nix::sched::CloneFlags;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, sigaction, sigprocmask};
+use nix::unistd::{ForkResult, Pid};
+
+/// Stack of a process made by [`spawn_in`]. Pages that aren't touched cost nothing.
+const STACK: usize = 8 << 20;
+
+/// Forks: `Some(pid)` in the parent, `None` in the child, which must end with [`exit_now`].
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the process has one thread, so the child finds no lock held by a thread that it doesn't have.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Forks a child that runs `body` in new namespaces and ends with the value that it returns (101 if it panics).
+/// In a process with several threads `body` must do nothing but system calls.
+pub(crate) fn spawn_in(namespaces: CloneFlags, mut body: impl FnMut() -> i32) -> io::Result<Pid> {
+    let mut stack = vec![0_u8; STACK];
+    let callback = Box::new(|| -> isize {
+        let code = catch_unwind(AssertUnwindSafe(&mut body)).unwrap_or(101);
+        exit_now(code)
+    });
+    // SAFETY: without CLONE_VM the child has a copy of everything, stack included, so nothing is shared that could
+    // be freed or overwritten here. The stack is far larger than what the callers need, and `exit_now` keeps the
+    // child from unwinding into frames that it doesn't have.
+    Ok(unsafe { nix::sched::clone(callback, &mut stack, namespaces, Some(libc::SIGCHLD)) }?)
+}
+
+/// Ends the process at once: no destructors, no buffers of the parent flushed a second time.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any status and has no precondition.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives every signal its default action and blocks none.
+pub(crate) fn reset_signals() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in nix::sys::signal::Signal::iterator() {
+        // SAFETY: the default action runs no code of ours. KILL and STOP are refused, which is right.
+        let _ = unsafe { sigaction(signal, &default) };
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Ignores the signals that would end a shim without its task being settled.
+pub(crate) fn ignore_signals(signals: &[nix::sys::signal::Signal]) {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in signals {
+        // SAFETY: ignoring a signal runs no code of ours.
+        let _ = unsafe { sigaction(*signal, &ignore) };
+    }
+}
+
+/// Closes every descriptor above 2 except `keep`. Only before any owned descriptor that must live is made.
+pub(crate) fn close_all_but(keep: RawFd) {
+    let keep = u32::try_from(keep).unwrap_or(2);
+    close_range(keep.saturating_add(1), 0);
+    if keep > 3 {
+        // `first..=last` must not be empty.
+        // SAFETY: as in `close_range`.
+        unsafe { libc::close_range(3, keep - 1, 0) };
+    }
+}
+
+/// Marks every descriptor above 2 to be closed by the next exec.
+pub(crate) fn close_all_on_exec() {
+    close_range(3, libc::CLOSE_RANGE_CLOEXEC.cast_signed());
+}
+
+fn close_range(first: u32, flags: i32) {
+    // SAFETY: the call touches no memory. Descriptors it closes belong to a process image that this fork of it
+    // never uses again: callers close before they open their own.
+    unsafe { libc::close_range(first, u32::MAX, flags) };
+}
+
+/// Empties the capability bounding set (R39). Needs `CAP_SETPCAP`.
+pub(crate) fn drop_bounding_set() -> io::Result<()> {
+    // The kernel says EINVAL at the first number that is no capability.
+    for capability in 0..64_u64 {
+        // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+        }
+    }
+    Ok(())
+}
+
+/// Leaves the launcher's session keyring for an empty one. Best effort: a kernel may have no keyrings.
+pub(crate) fn new_session_keyring() {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; nothing is read or written.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+}
+
+/// Replaces the process; returns only the error.
+pub(crate) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> nix::Error {
+    match nix::unistd::execve(path, argv, env) {
+        Ok(never) => match never {},
+        Err(e) => e,
+    }
+}

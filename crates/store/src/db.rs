@@ -1,0 +1,239 @@
+//! Connections and transactions on either database, and the macros that keep one SQL text.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::StoreError;
+use crate::schema;
+
+/// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
+macro_rules! on {
+    ($conn:expr, |$c:ident| $body:expr) => {
+        match $conn.raw() {
+            crate::db::Raw::Sqlite($c) => $body,
+            crate::db::Raw::Postgres($c) => $body,
+        }
+    };
+}
+
+/// Declares a row type that both databases can fill, by column name.
+macro_rules! row {
+    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        pub(crate) struct $name { $($field: $type),* }
+        impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for $name {
+            fn from_row(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {
+                use sqlx::Row as _;
+                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
+            }
+        }
+        impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for $name {
+            fn from_row(row: &sqlx::postgres::PgRow) -> sqlx::Result<Self> {
+                use sqlx::Row as _;
+                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
+            }
+        }
+    };
+}
+
+pub(crate) use {on, row};
+
+/// A database, open and migrated.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pools: Pools,
+    /// Taken by every transaction: one writer at a time.
+    writer: Arc<Mutex<()>>,
+}
+
+#[derive(Debug, Clone)]
+enum Pools {
+    Sqlite {
+        readers: SqlitePool,
+        writer: SqlitePool,
+    },
+    Postgres {
+        pool: PgPool,
+        _lock: Arc<Mutex<Option<PgConnection>>>,
+    },
+}
+
+/// A connection for reading.
+#[derive(Debug)]
+pub struct Conn(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteTx(Transaction<'static, Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+/// A transaction, the only one of its master. Dropped without [`Tx::commit`], it leaves no trace.
+#[derive(Debug)]
+pub struct Tx {
+    conn: Conn,
+    _writer: OwnedMutexGuard<()>,
+}
+
+/// The connection behind a [`Conn`].
+pub(crate) enum Raw<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Conn {
+    pub(crate) fn raw(&mut self) -> Raw<'_> {
+        match &mut self.0 {
+            Inner::Sqlite(c) => Raw::Sqlite(c),
+            Inner::SqliteTx(c) => Raw::Sqlite(c),
+            Inner::Postgres(c) => Raw::Postgres(c),
+            Inner::PostgresTx(c) => Raw::Postgres(c),
+        }
+    }
+}
+
+impl std::ops::Deref for Tx {
+    type Target = Conn;
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl std::ops::DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+impl Tx {
+    /// Makes the changes durable.
+    ///
+    /// # Errors
+    /// When they are not; then none of them happened, or — when the database went away in the middle — all or none.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self.conn.0 {
+            Inner::SqliteTx(tx) => tx.commit().await?,
+            Inner::PostgresTx(tx) => tx.commit().await?,
+            Inner::Sqlite(_) | Inner::Postgres(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// Most connections that read at the same time.
+const READERS: u32 = 8;
+
+/// Key of the advisory lock that keeps a second master off a PostgreSQL database.
+const MASTER_LOCK: i64 = 0x004d_5553_5445_5201;
+
+impl Store {
+    /// Opens the SQLite database in `file`, making it when it isn't there, and brings it to the latest schema.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn open_sqlite(file: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        // The writer comes first: it makes the file and sets its journal mode.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .connect_with(options.clone())
+            .await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .connect_lazy_with(options.read_only(true));
+        Self::migrated(Pools::Sqlite { readers, writer }).await
+    }
+
+    /// Opens a PostgreSQL database (15 or newer) by its URL and brings it to the latest schema.
+    ///
+    /// # Errors
+    /// See [`StoreError`]; [`StoreError::InUse`] when another master has it open.
+    pub async fn open_postgres(url: &str) -> Result<Self, StoreError> {
+        use sqlx::ConnectOptions as _;
+        let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
+        let mut lock = options.clone().connect().await?;
+        let (free,): (bool,) = sqlx::query_as("SELECT pg_try_advisory_lock($1)")
+            .bind(MASTER_LOCK)
+            .fetch_one(&mut lock)
+            .await?;
+        if !free {
+            return Err(StoreError::InUse);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(READERS + 2)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options)
+            .await?;
+        Self::migrated(Pools::Postgres {
+            pool,
+            _lock: Arc::new(Mutex::new(Some(lock))),
+        })
+        .await
+    }
+
+    async fn migrated(pools: Pools) -> Result<Self, StoreError> {
+        let store = Self {
+            pools,
+            writer: Arc::new(Mutex::new(())),
+        };
+        schema::migrate(&store).await?;
+        Ok(store)
+    }
+
+    /// A connection for reading; sees what was committed before.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn read(&self) -> Result<Conn, StoreError> {
+        Ok(Conn(match &self.pools {
+            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.acquire().await?),
+            Pools::Postgres { pool, .. } => Inner::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// A transaction for changing; waits for the one before it.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn write(&self) -> Result<Tx, StoreError> {
+        let guard = Arc::clone(&self.writer).lock_owned().await;
+        let inner = match &self.pools {
+            Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres { pool, .. } => Inner::PostgresTx(pool.begin().await?),
+        };
+        Ok(Tx {
+            conn: Conn(inner),
+            _writer: guard,
+        })
+    }
+
+    /// Closes all connections; SQLite's journal is folded into the file.
+    pub async fn close(&self) {
+        match &self.pools {
+            Pools::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres { pool, _lock } => {
+                pool.close().await;
+                _lock.lock().await.take();
+            }
+        }
+    }
+}

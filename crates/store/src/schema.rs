@@ -1,0 +1,57 @@
+//! Migrations: one numbered list for both databases.
+
+use sqlx::AssertSqlSafe;
+
+use crate::db::on;
+use crate::{Store, StoreError};
+
+/// All migrations in order; the first is number 1. Entries are never changed once released, only added.
+const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_spine.sql")];
+
+/// The schema that this program works with.
+pub const LATEST: i64 = MIGRATIONS.len() as i64;
+
+/// Brings the database to [`LATEST`], each step in a transaction of its own.
+pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
+    on!(tx, |c| sqlx::query(table).execute(c).await.map(drop))?;
+    tx.commit().await?;
+
+    let mut conn = store.read().await?;
+    let newest = "SELECT version FROM schema_version ORDER BY version DESC LIMIT 1";
+    let found: Option<(i64,)> = on!(conn, |c| sqlx::query_as(newest).fetch_optional(c).await)?;
+    drop(conn);
+    let found = found.map_or(0, |(version,)| version);
+    if found > LATEST {
+        return Err(StoreError::Newer { found, known: LATEST });
+    }
+    for (number, text) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
+        let mut tx = store.write().await?;
+        for statement in statements(text) {
+            on!(tx, |c| sqlx::query(AssertSqlSafe(statement.clone()))
+                .execute(c)
+                .await
+                .map(drop))?;
+        }
+        let done = "INSERT INTO schema_version (version) VALUES ($1)";
+        on!(tx, |c| sqlx::query(done).bind(number).execute(c).await.map(drop))?;
+        tx.commit().await?;
+        tracing::info!(schema = number, "database schema brought up to date");
+    }
+    Ok(())
+}
+
+/// The statements of a migration, without comment lines. None of ours has a semicolon inside.
+fn statements(text: &str) -> Vec<String> {
+    let code: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("--"))
+        .collect();
+    let code = code.join("\n");
+    code.split(';')
+        .map(str::trim)
+        .filter(|s| !s.is_empty())
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,115 @@
+//! Login sessions. The database holds the SHA-256 of a token, never the token (R23).
+
+use domain::id::{SessionId, UserId};
+use domain::session::Session;
+use domain::time::Timestamp;
+
+use crate::db::{on, row};
+use crate::user::{self, UserRow};
+use crate::{Conn, StoreError, Tx, meta};
+
+row!(SessionRow {
+    session_id: i64,
+    session_created_at: i64,
+    expires_at: i64
+});
+
+/// Opens a session.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn insert(
+    tx: &mut Tx,
+    user: UserId,
+    token_hash: &str,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+) -> Result<Session, StoreError> {
+    let id = meta::next(tx, "session").await?;
+    let sql =
+        "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+    on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id)
+            .bind(user.0)
+            .bind(token_hash)
+            .bind(created_at.0)
+            .bind(expires_at.0)
+            .execute(c)
+            .await
+            .map(drop)
+    })?;
+    Ok(Session {
+        id: SessionId(id),
+        user_id: user,
+        created_at,
+        expires_at,
+    })
+}
+
+/// The session of a token and its account, whatever their states.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_token_hash(
+    conn: &mut Conn,
+    token_hash: &str,
+) -> Result<Option<(Session, domain::user::User)>, StoreError> {
+    let sql = "SELECT s.id AS session_id, s.created_at AS session_created_at, s.expires_at, u.*
+               FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1";
+    struct Both(SessionRow, UserRow);
+    impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for Both
+    where
+        SessionRow: sqlx::FromRow<'r, R>,
+        UserRow: sqlx::FromRow<'r, R>,
+    {
+        fn from_row(row: &'r R) -> sqlx::Result<Self> {
+            Ok(Self(SessionRow::from_row(row)?, UserRow::from_row(row)?))
+        }
+    }
+    let found: Option<Both> = on!(conn, |c| sqlx::query_as(sql)
+        .bind(token_hash)
+        .fetch_optional(c)
+        .await)?;
+    let Some(Both(session, row)) = found else {
+        return Ok(None);
+    };
+    let user = user::from_row(row)?;
+    let session = Session {
+        id: SessionId(session.session_id),
+        user_id: user.id,
+        created_at: Timestamp(session.session_created_at),
+        expires_at: Timestamp(session.expires_at),
+    };
+    Ok(Some((session, user)))
+}
+
+/// Ends one session; ending it twice is no error.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM sessions WHERE id = $1";
+    on!(tx, |c| sqlx::query(sql).bind(id.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Ends all sessions of an account.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM sessions WHERE user_id = $1";
+    on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Removes sessions that ended before `now`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_expired(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "DELETE FROM sessions WHERE expires_at <= $1";
+    on!(tx, |c| sqlx::query(sql).bind(now.0).execute(c).await.map(drop))?;
+    Ok(())
+}

@@ -1,0 +1,333 @@
+//! Tasks with their latest run.
+
+use domain::config::TaskConfig;
+use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
+use domain::identity::UnixIdentity;
+use domain::task::{Ending, Kind, State, Task};
+use domain::time::Timestamp;
+use sqlx::AssertSqlSafe;
+
+use crate::db::{on, row};
+use crate::error::one_row;
+use crate::{Conn, StoreError, Tx, meta};
+
+row!(TaskRow {
+    id: String,
+    seq: i64,
+    kind: String,
+    owner_id: i64,
+    username: String,
+    display_name: String,
+    workspace_id: i64,
+    description: String,
+    config: String,
+    run_as: String,
+    has_context: bool,
+    priority: i64,
+    state: String,
+    run: i64,
+    agent_id: Option<String>,
+    slot_ids: String,
+    kill_requested: bool,
+    created_at: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+    exit_code: Option<i64>,
+    exit_reason: Option<String>,
+});
+
+const SELECT: &str = "SELECT t.id, t.seq, t.kind, t.owner_id, u.username, u.display_name, t.workspace_id, t.description,
+        t.config, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
+        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_reason
+    FROM tasks t JOIN users u ON u.id = t.owner_id";
+
+fn from_row(row: TaskRow) -> Result<Task, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("tasks, id {}: {what}", row.id));
+    let id: TaskId = row.id.parse().map_err(|_| corrupt("id"))?;
+    let run = u32::try_from(row.run).map_err(|_| corrupt("run"))?;
+    let exit_code = row
+        .exit_code
+        .map(i32::try_from)
+        .transpose()
+        .map_err(|_| corrupt("exit_code"))?;
+    let agent: Option<AgentId> = row
+        .agent_id
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| corrupt("agent_id"))?;
+    let config: TaskConfig = serde_json::from_str(&row.config).map_err(|_| corrupt("config"))?;
+    let identity: UnixIdentity = serde_json::from_str(&row.run_as).map_err(|_| corrupt("run_as"))?;
+    let slot_ids: Vec<u32> = serde_json::from_str(&row.slot_ids).map_err(|_| corrupt("slot_ids"))?;
+    let state = State::from_stored(&row.state).ok_or_else(|| corrupt("state"))?;
+    if row.kind != Kind::Command.as_str() {
+        return Err(corrupt("kind"));
+    }
+    Ok(Task {
+        id,
+        kind: Kind::Command,
+        seq: row.seq,
+        owner: UserId(row.owner_id),
+        owner_name: row.username,
+        owner_display_name: row.display_name,
+        workspace: WorkspaceId(row.workspace_id),
+        description: row.description,
+        config,
+        identity,
+        has_context: row.has_context,
+        allocation: AllocationId { task: id, run },
+        state,
+        priority: row.priority,
+        created_at: Timestamp(row.created_at),
+        started_at: row.started_at.map(Timestamp),
+        agent,
+        slot_ids,
+        ending: row.ended_at.map(|at| Ending {
+            at: Timestamp(at),
+            exit_code,
+            reason: row.exit_reason.unwrap_or_default(),
+        }),
+        kill_requested: row.kill_requested,
+    })
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Corrupt(e.to_string()))
+}
+
+/// Makes a task; `task.seq` is ignored and a fresh one given out.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn insert(tx: &mut Tx, task: Task) -> Result<Task, StoreError> {
+    let seq = meta::next(tx, "task").await?;
+    let sql =
+        "INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, config, run_as, has_context,
+                   priority, state, run, slot_ids, kill_requested, created_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '[]', $13, $14)";
+    let (config, identity) = (json(&task.config)?, json(&task.identity)?);
+    on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(task.id.to_string())
+            .bind(seq)
+            .bind(task.kind.as_str())
+            .bind(task.owner.0)
+            .bind(task.workspace.0)
+            .bind(&task.description)
+            .bind(&config)
+            .bind(&identity)
+            .bind(task.has_context)
+            .bind(task.priority)
+            .bind(task.state.as_str())
+            .bind(i64::from(task.allocation.run))
+            .bind(false)
+            .bind(task.created_at.0)
+            .execute(c)
+            .await
+            .map(drop)
+    })?;
+    Ok(Task { seq, ..task })
+}
+
+/// Places a task on an agent: it is starting, and its run's token is good from now on.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_placed(
+    tx: &mut Tx,
+    id: TaskId,
+    agent: &AgentId,
+    slots: &[u32],
+    token_hash: &str,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET state = 'starting', agent_id = $2, slot_ids = $3, token_hash = $4
+               WHERE id = $1 AND state IN ('queued', 'starting')";
+    let slots = json(&slots)?;
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(agent.as_str())
+            .bind(&slots)
+            .bind(token_hash)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected())
+    })?;
+    one_row("a task", affected)
+}
+
+/// Notes that the process runs; tells whether that was news.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_running(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "UPDATE tasks SET state = 'running', started_at = $2 WHERE id = $1 AND state = 'starting'";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(now.0)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected())
+    })?;
+    Ok(affected == 1)
+}
+
+/// Notes that somebody asked for the end; a task that is over stays as it is.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET kill_requested = $2,
+                   state = CASE WHEN state = 'queued' THEN state ELSE 'terminating' END
+               WHERE id = $1 AND state <> 'terminated'";
+    on!(tx, |c| sqlx::query(sql)
+        .bind(id.to_string())
+        .bind(true)
+        .execute(c)
+        .await
+        .map(drop))?;
+    Ok(())
+}
+
+/// Ends a task, once: its run's token dies with it. Tells whether that was news.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool, StoreError> {
+    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = $2, exit_code = $3, exit_reason = $4
+               WHERE id = $1 AND state <> 'terminated'";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(ending.at.0)
+            .bind(ending.exit_code.map(i64::from))
+            .bind(&ending.reason)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected())
+    })?;
+    Ok(affected == 1)
+}
+
+/// Writes a task's priority.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_priority(tx: &mut Tx, id: TaskId, priority: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET priority = $2 WHERE id = $1";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id.to_string())
+            .bind(priority)
+            .execute(c)
+            .await
+            .map(|d| d.rows_affected())
+    })?;
+    one_row("a task", affected)
+}
+
+/// One task.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreError> {
+    let sql = format!("{SELECT} WHERE t.id = $1");
+    let row: Option<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
+        .bind(id.to_string())
+        .fetch_optional(c)
+        .await)?;
+    row.map(from_row).transpose()
+}
+
+/// The living task whose run has this token.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<Task>, StoreError> {
+    let sql = format!("{SELECT} WHERE t.token_hash = $1 AND t.state <> 'terminated'");
+    let row: Option<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
+        .bind(token_hash)
+        .fetch_optional(c)
+        .await)?;
+    row.map(from_row).transpose()
+}
+
+/// All tasks that aren't over, oldest first.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn alive(conn: &mut Conn) -> Result<Vec<Task>, StoreError> {
+    let sql = format!("{SELECT} WHERE t.state <> 'terminated' ORDER BY t.seq");
+    let rows: Vec<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
+    rows.into_iter().map(from_row).collect()
+}
+
+/// Which tasks.
+#[derive(Debug, Clone)]
+pub struct Filter {
+    /// What they are.
+    pub kind: Kind,
+    /// Only those of these accounts; `None` is everybody's.
+    pub owners: Option<Vec<UserId>>,
+    /// Only those in this workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Oldest first; else newest first.
+    pub ascending: bool,
+}
+
+impl Filter {
+    /// Owners are numbers, so they may stand in the text; there are never many.
+    fn conditions(&self) -> String {
+        let mut sql = "t.kind = $1".to_owned();
+        if let Some(owners) = &self.owners {
+            let list: Vec<String> = owners.iter().map(|id| id.0.to_string()).collect();
+            match list.as_slice() {
+                [] => sql.push_str(" AND 1 = 0"),
+                [one] => sql.push_str(&format!(" AND t.owner_id = {one}")),
+                many => sql.push_str(&format!(" AND t.owner_id IN ({})", many.join(", "))),
+            }
+        }
+        if let Some(workspace) = self.workspace {
+            sql.push_str(&format!(" AND t.workspace_id = {}", workspace.0));
+        }
+        sql
+    }
+}
+
+/// How many tasks match.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
+    let sql = format!("SELECT COUNT(*) FROM tasks t WHERE {}", filter.conditions());
+    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
+        .bind(filter.kind.as_str())
+        .fetch_one(c)
+        .await)?;
+    Ok(count)
+}
+
+/// A page of the tasks that match, in the order of their making.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Task>, StoreError> {
+    let direction = if filter.ascending { "ASC" } else { "DESC" };
+    let conditions = filter.conditions();
+    let sql = format!("{SELECT} WHERE {conditions} ORDER BY t.seq {direction} LIMIT $2 OFFSET $3");
+    let rows: Vec<TaskRow> = on!(conn, |c| {
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(filter.kind.as_str())
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(c)
+            .await
+    })?;
+    rows.into_iter().map(from_row).collect()
+}

@@ -1,0 +1,329 @@
+//! Accounts.
+
+use domain::id::UserId;
+use domain::identity::UnixIdentity;
+use domain::time::Timestamp;
+use domain::user::{Password, Status, User};
+use sqlx::AssertSqlSafe;
+
+use crate::db::{on, row};
+use crate::error::one_row;
+use crate::{Conn, StoreError, Tx, meta};
+
+row!(UserRow {
+    id: i64,
+    username: String,
+    display_name: String,
+    admin: bool,
+    status: String,
+    remote: bool,
+    password_kind: String,
+    password_hash: Option<String>,
+    agent_user: Option<String>,
+    agent_uid: Option<i64>,
+    agent_group: Option<String>,
+    agent_gid: Option<i64>,
+    modified_at: i64,
+    last_login_at: Option<i64>,
+});
+
+pub(crate) fn from_row(row: UserRow) -> Result<User, StoreError> {
+    let corrupt = |what: &str| StoreError::Corrupt(format!("users, id {}: {what}", row.id));
+    let password = match (row.password_kind.as_str(), row.password_hash) {
+        ("blank", _) => Password::Blank,
+        ("hash", Some(hash)) => Password::Hash(hash),
+        // Anything unknown is a refusal (R27).
+        _ => Password::Impossible,
+    };
+    let identity = match (row.agent_user, row.agent_uid, row.agent_group, row.agent_gid) {
+        (Some(user), Some(uid), Some(group), Some(gid)) => Some(UnixIdentity {
+            user,
+            uid: u32::try_from(uid).map_err(|_| corrupt("agent_uid"))?,
+            group,
+            gid: u32::try_from(gid).map_err(|_| corrupt("agent_gid"))?,
+        }),
+        (None, None, None, None) => None,
+        _ => return Err(corrupt("half of a Unix identity")),
+    };
+    Ok(User {
+        id: UserId(row.id),
+        username: row.username,
+        display_name: row.display_name,
+        admin: row.admin,
+        status: Status::from_stored(&row.status),
+        remote: row.remote,
+        password,
+        identity,
+        modified_at: Timestamp(row.modified_at),
+        last_login_at: row.last_login_at.map(Timestamp),
+    })
+}
+
+fn password_columns(password: &Password) -> (&'static str, Option<String>) {
+    match password {
+        Password::Blank => ("blank", None),
+        Password::Hash(hash) => ("hash", Some(hash.clone())),
+        Password::Impossible => ("impossible", None),
+    }
+}
+
+/// Makes an account; `user.id` is ignored and a fresh one given out.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the name is taken.
+pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, StoreError> {
+    let id = meta::next(tx, "user").await?;
+    let (kind, hash) = password_columns(&user.password);
+    let identity = user.identity.as_ref();
+    let sql =
+        "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
+                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)";
+    on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id)
+            .bind(&user.username)
+            .bind(&user.display_name)
+            .bind(user.admin)
+            .bind(user.status.as_str())
+            .bind(user.remote)
+            .bind(kind)
+            .bind(&hash)
+            .bind(identity.map(|i| i.user.clone()))
+            .bind(identity.map(|i| i64::from(i.uid)))
+            .bind(identity.map(|i| i.group.clone()))
+            .bind(identity.map(|i| i64::from(i.gid)))
+            .bind(now.0)
+            .execute(c)
+            .await
+            .map(drop)
+    })?;
+    Ok(User {
+        id: UserId(id),
+        modified_at: now,
+        ..user.clone()
+    })
+}
+
+/// Writes all of an account's fields.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the name is taken.
+pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    let (kind, hash) = password_columns(&user.password);
+    let identity = user.identity.as_ref();
+    let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
+                   password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
+                   agent_gid = $12, modified_at = $13 WHERE id = $1";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(user.id.0)
+            .bind(&user.username)
+            .bind(&user.display_name)
+            .bind(user.admin)
+            .bind(user.status.as_str())
+            .bind(user.remote)
+            .bind(kind)
+            .bind(&hash)
+            .bind(identity.map(|i| i.user.clone()))
+            .bind(identity.map(|i| i64::from(i.uid)))
+            .bind(identity.map(|i| i.group.clone()))
+            .bind(identity.map(|i| i64::from(i.gid)))
+            .bind(user.modified_at.0)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected())
+    })?;
+    one_row("an account", affected)
+}
+
+/// Notes a login.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_last_login(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET last_login_at = $2 WHERE id = $1";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql)
+            .bind(id.0)
+            .bind(now.0)
+            .execute(c)
+            .await
+            .map(|done| done.rows_affected())
+    })?;
+    one_row("an account", affected)
+}
+
+/// One account by id.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_id(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreError> {
+    let sql = "SELECT * FROM users WHERE id = $1";
+    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
+    row.map(from_row).transpose()
+}
+
+/// One account by its exact name.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
+    let sql = "SELECT * FROM users WHERE username = $1";
+    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql)
+        .bind(username)
+        .fetch_optional(c)
+        .await)?;
+    row.map(from_row).transpose()
+}
+
+/// Whether another account than `id` has this user or display name, whatever the case of its letters.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
+    let sql = "SELECT id FROM users
+               WHERE id <> $1 AND (lower(username) = lower($2) OR lower(display_name) = lower($2)) LIMIT 1";
+    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql)
+        .bind(id.0)
+        .bind(name)
+        .fetch_optional(c)
+        .await)?;
+    Ok(row.is_some())
+}
+
+/// How many active administrators there are.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn active_admins(conn: &mut Conn) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM users WHERE admin AND status = 'active'";
+    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).fetch_one(c).await)?;
+    Ok(count)
+}
+
+/// What a list of accounts goes by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SortBy {
+    /// Id.
+    #[default]
+    Id,
+    /// Display name.
+    DisplayName,
+    /// User name.
+    Username,
+    /// Role.
+    Admin,
+    /// State.
+    Active,
+    /// Last change.
+    ModifiedAt,
+    /// Display name, else user name.
+    Name,
+    /// Last login.
+    LastLogin,
+    /// Managed by sign-on.
+    Remote,
+}
+
+impl SortBy {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::DisplayName => "display_name",
+            Self::Username => "username",
+            Self::Admin => "admin",
+            Self::Active => "status",
+            Self::ModifiedAt => "modified_at",
+            Self::Name => "CASE WHEN display_name = '' THEN username ELSE display_name END",
+            Self::LastLogin => "COALESCE(last_login_at, 0)",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// Which accounts, in which order.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Part of the user or display name, whatever the case.
+    pub name: Option<String>,
+    /// Active ones, or the others.
+    pub active: Option<bool>,
+    /// Administrators, or the others.
+    pub admin: Option<bool>,
+    /// Order.
+    pub sort: SortBy,
+    /// The other way round.
+    pub descending: bool,
+}
+
+const WHERE: &str =
+    "($1 = '' OR lower(username) LIKE $1 ESCAPE '!' OR lower(display_name) LIKE $1 ESCAPE '!')
+      AND ($2 = 0 OR (status = 'active' AND $2 = 1) OR (status <> 'active' AND $2 = 2))
+      AND ($3 = 0 OR (admin AND $3 = 1) OR (NOT admin AND $3 = 2))";
+
+impl Filter {
+    fn pattern(&self) -> String {
+        let Some(part) = self.name.as_deref().filter(|n| !n.is_empty()) else {
+            return String::new();
+        };
+        let escaped = part
+            .to_lowercase()
+            .replace('!', "!!")
+            .replace('%', "!%")
+            .replace('_', "!_");
+        format!("%{escaped}%")
+    }
+}
+
+fn choice(asked: Option<bool>) -> i64 {
+    match asked {
+        None => 0,
+        Some(true) => 1,
+        Some(false) => 2,
+    }
+}
+
+/// How many accounts match.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
+    let sql = format!("SELECT COUNT(*) FROM users WHERE {WHERE}");
+    let (count,): (i64,) = on!(conn, |c| {
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(filter.pattern())
+            .bind(choice(filter.active))
+            .bind(choice(filter.admin))
+            .fetch_one(c)
+            .await
+    })?;
+    Ok(count)
+}
+
+/// A page of the accounts that match.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn list(
+    conn: &mut Conn,
+    filter: &Filter,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<User>, StoreError> {
+    let direction = if filter.descending { "DESC" } else { "ASC" };
+    let column = filter.sort.column();
+    let sql =
+        format!("SELECT * FROM users WHERE {WHERE} ORDER BY {column} {direction}, id ASC LIMIT $4 OFFSET $5");
+    let rows: Vec<UserRow> = on!(conn, |c| {
+        sqlx::query_as(AssertSqlSafe(sql))
+            .bind(filter.pattern())
+            .bind(choice(filter.active))
+            .bind(choice(filter.admin))
+            .bind(limit)
+            .bind(offset)
+            .fetch_all(c)
+            .await
+    })?;
+    rows.into_iter().map(from_row).collect()
+}
