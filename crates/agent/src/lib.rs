@@ -1,1 +1,37 @@
-//! agent
+//! The agent: enrols with a master, starts tasks through shims, ships their logs, reports their ends.
+//!
+//! What becomes a Unix user and runs the command is `launch`'s shim, in a process of its own that outlives the
+//! agent. What decides which task runs here, and as whom, is the master. There is no database here: all that the
+//! agent knows stands in its data directory, and a restarted agent reads it from there.
+//!
+//! ```text
+//! DATA/ 0700   agent.key     Ed25519 key, made once                     (key)
+//!              agent.json    name and master, once enrolled             (enrolment)
+//!              agent.lock    held while an agent uses the directory     (data_dir)
+//!              incoming/     context directories on their way           (context::fetch)
+//!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
+//! ```
+//!
+//! One task of the runtime drives the connection ([`run()`]), one drives each held run (`run::Follower`). A run goes
+//! on whether or not there is a connection; a connection only gives it somewhere to ship to.
+
+mod connection;
+pub mod context;
+mod data_dir;
+mod descriptor;
+mod device;
+mod enrolment;
+mod error;
+mod key;
+mod machine;
+mod options;
+mod outbox;
+mod run;
+mod runs;
+mod supervise;
+mod task_spec;
+mod watch;
+
+pub use error::AgentError;
+pub use options::Options;
+pub use supervise::run;

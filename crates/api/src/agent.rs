@@ -118,6 +118,9 @@ pub struct Register {
     pub power: Power,
     /// The machine's name.
     pub hostname: String,
+    /// Where it reaches the master; its tasks are told the same (`DET_MASTER`).
+    #[serde(default)]
+    pub master_url: String,
     /// Runs on its disk that weren't forgotten yet.
     pub held: Vec<AllocationId>,
 }

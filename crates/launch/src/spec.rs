@@ -152,14 +152,21 @@ impl TaskSpec {
         }
         let has_nul = |s: &String| s.contains('\0');
         if self.argv.iter().any(has_nul)
-            || self.env.iter().any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
+            || self
+                .env
+                .iter()
+                .any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
         {
-            return Err("the command or an environment variable holds a NUL byte or has a malformed name".into());
+            return Err(
+                "the command or an environment variable holds a NUL byte or has a malformed name".into(),
+            );
         }
         for (what, name) in [("user", &self.identity.user), ("group", &self.identity.group)] {
             // The names become lines of /etc/passwd and /etc/group.
             if name.is_empty() || name.chars().any(|c| c == ':' || c.is_control()) {
-                return Err(format!("{what} name {name:?} can't be written to /etc/passwd: link another name"));
+                return Err(format!(
+                    "{what} name {name:?} can't be written to /etc/passwd: link another name"
+                ));
             }
         }
         if !self.work_dir().starts_with('/') {
@@ -177,7 +184,9 @@ pub(crate) fn is_task_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 200
         && !id.starts_with('.')
-        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -196,6 +205,9 @@ mod tests {
 
     #[test]
     fn propagation_is_spelt_as_mount_spells_it() {
-        assert_eq!(serde_json::to_string(&Propagation::Rshared).unwrap(), "\"rshared\"");
+        assert_eq!(
+            serde_json::to_string(&Propagation::Rshared).unwrap(),
+            "\"rshared\""
+        );
     }
 }

@@ -1,1 +1,165 @@
-//! master
+//! What the master does: services, one module per noun; the scheduler loop; the log store; the agents' side of the
+//! protocol. A service takes a permit in place of an id, so that it can't be called without the policy having been
+//! asked (`domain::authz`).
+//!
+//! There is deliberately no HTTP and no SQL here: `web` calls these services, and they call `store`.
+
+pub mod account;
+pub mod agent;
+pub mod cluster;
+pub mod config;
+pub mod context;
+pub mod error;
+pub mod log;
+pub mod password;
+mod scheduler;
+pub mod secret;
+pub mod session;
+pub mod system;
+pub mod task;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::Config;
+pub use error::Error;
+
+use crate::system::{Clock, Entropy};
+
+/// What a master is made of.
+pub struct Parts {
+    /// The database, open and migrated.
+    pub store: Store,
+    /// Where blobs and logs are kept.
+    pub data_dir: PathBuf,
+    /// The configuration.
+    pub config: Config,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts")
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running master. Cheap to clone; many fit in one process.
+#[derive(Clone)]
+pub struct Master {
+    /// Accounts.
+    pub accounts: account::Accounts,
+    /// Login sessions.
+    pub sessions: session::Sessions,
+    /// Tasks.
+    pub tasks: task::Tasks,
+    /// Agents.
+    pub agents: agent::Agents,
+    /// The installation.
+    pub cluster: cluster::Cluster,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    store: Store,
+    background: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for Master {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Master")
+    }
+}
+
+impl Master {
+    /// Makes a new installation where there is none, takes up living tasks again, and starts the scheduler.
+    ///
+    /// # Errors
+    /// When the database or the data directory can't be used.
+    pub async fn start(parts: Parts) -> Result<Self, Error> {
+        let Parts {
+            store,
+            data_dir,
+            config,
+            clock,
+            entropy,
+        } = parts;
+        let config = Arc::new(config);
+        let cluster = cluster::Cluster::open(&store, &config, clock.as_ref(), entropy.as_ref()).await?;
+        let hasher = password::Hasher::new();
+        let sessions = session::Sessions::new(
+            store.clone(),
+            Arc::clone(&config),
+            hasher.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        );
+        let accounts = account::Accounts::new(store.clone(), hasher, Arc::clone(&clock), sessions.clone());
+        let logs = log::Logs::new(data_dir.join("logs"));
+        let contexts = context::Contexts::new(data_dir.join("contexts"));
+        let live = scheduler::Scheduler::new(scheduler::Parts {
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+            config: Arc::clone(&config),
+            cluster: cluster.clone(),
+            logs: logs.clone(),
+            contexts: contexts.clone(),
+        });
+        live.load().await?;
+        let tasks = task::Tasks::new(
+            store.clone(),
+            Arc::clone(&config),
+            Arc::clone(&clock),
+            logs,
+            contexts,
+            live.clone(),
+        );
+        let agents = agent::Agents::new(
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+            cluster.clone(),
+            live.clone(),
+        );
+        let background = TaskTracker::new();
+        let stop = CancellationToken::new();
+        background.spawn(live.run(stop.clone()));
+        background.spawn(sessions.clone().sweep(stop.clone()));
+        Ok(Self {
+            accounts,
+            sessions,
+            tasks,
+            agents,
+            cluster,
+            config,
+            clock,
+            store,
+            background,
+            stop,
+        })
+    }
+
+    /// Fires when the master stops: open streams end then.
+    #[must_use]
+    pub fn stopping(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Ends background work and closes the database. Tasks go on.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.background.close();
+        self.background.wait().await;
+        self.store.close().await;
+    }
+}

@@ -9,6 +9,7 @@ use crate::{Store, StoreError};
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_spine.sql")];
 
 /// The schema that this program works with.
+#[expect(clippy::cast_possible_wrap, reason = "there are a handful")]
 pub const LATEST: i64 = MIGRATIONS.len() as i64;
 
 /// Brings the database to [`LATEST`], each step in a transaction of its own.

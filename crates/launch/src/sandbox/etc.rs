@@ -2,21 +2,20 @@
 //! (contract, section 6). And `/etc/resolv.conf`, when the machine keeps it in `/run`, which a task has afresh.
 
 use std::fs;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, unlinkat};
-
 use super::target::Kind;
-use super::{Root, clone_fd, clone_host};
+use super::{Root, clone_host};
 use crate::spec::{Identity, WORK_DIR};
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY};
+use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach};
 
 /// The machine's resolver configuration, if it lies in `/run`: its path and a clone of it.
 pub(super) fn gather_resolv_conf() -> Option<(PathBuf, OwnedFd)> {
-    let path = fs::canonicalize("/etc/resolv.conf").ok().filter(|p| p.starts_with("/run"))?;
+    let path = fs::canonicalize("/etc/resolv.conf")
+        .ok()
+        .filter(|p| p.starts_with("/run"))?;
     let file = clone_host(&path, false, RDONLY | NOSUID | NODEV | NOEXEC).ok()?;
     Some((path, file))
 }
@@ -27,19 +26,13 @@ pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, OwnedFd)>
     let passwd = passwd(&read("/etc/passwd"), identity);
     let group = group(&read("/etc/group"), identity);
     for (path, text) in [("/etc/passwd", passwd), ("/etc/group", group)] {
-        let what = || format!("can't make {path} of the task");
-        // The file is written in our own root and shown where it belongs; the name it was written under goes.
-        let staged = "merged";
-        let mut file = root.touch(staged)?;
-        file.write_all(&text).explain(what)?;
-        let tree = clone_fd(file.as_fd(), false, RDONLY | NOSUID | NODEV | NOEXEC).explain(what)?;
+        let file = root.text_file(&path.replace('/', "-"), &text)?;
         let target = root.make_target(Path::new(path), Kind::File)?;
-        crate::sys::mount::attach(tree.as_fd(), target.as_fd()).explain(what)?;
-        unlinkat(root.fd(), staged, AtFlags::empty()).explain(what)?;
+        attach(file.as_fd(), target.as_fd()).explain(|| format!("can't make {path} of the task"))?;
     }
     if let Some((path, file)) = resolv_conf {
         let target = root.make_target(&path, Kind::File)?;
-        crate::sys::mount::attach(file.as_fd(), target.as_fd())
+        attach(file.as_fd(), target.as_fd())
             .explain(|| format!("can't show {} to the task", path.display()))?;
     }
     Ok(())
@@ -87,8 +80,12 @@ mod tests {
     fn d03_our_line_comes_first_and_alone() {
         let machine = b"root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\n\
                         bob:x:5001:5001::/home/bob:/bin/sh\n+nis\n";
-        let identity =
-            Identity { user: "alice".into(), uid: 5001, group: "lab".into(), gid: 5001 };
+        let identity = Identity {
+            user: "alice".into(),
+            uid: 5001,
+            group: "lab".into(),
+            gid: 5001,
+        };
         let text = String::from_utf8(passwd(machine, &identity)).unwrap();
         assert_eq!(
             text,

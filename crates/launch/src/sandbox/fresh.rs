@@ -58,7 +58,11 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             .explain(|| format!("can't show the task's own /{at} to it"))?;
         scratch.push((at, tree));
     }
-    Ok(Fresh { sys, devices, scratch })
+    Ok(Fresh {
+        sys,
+        devices,
+        scratch,
+    })
 }
 
 /// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
@@ -94,8 +98,9 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
     dev(root, fresh.devices)?;
     run(root)?;
     for (at, tree) in fresh.scratch {
-        // Every machine has `/var/tmp`; one that doesn't has nothing in it to hide.
-        if at == "var/tmp" && root.open(Path::new(at), OFlags::PATH | OFlags::DIRECTORY).is_err() {
+        // A machine without a `/var/tmp` of its own (a link to `/tmp`, say) needs none hidden.
+        let plain = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        if at == "var/tmp" && root.open(Path::new(at), plain).is_err() {
             continue;
         }
         root.attach_at(tree.as_fd(), at)?;
@@ -124,12 +129,18 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
     let size = root.context.spec.shm_bytes.map(|n| n.to_string());
     let mut options = vec![("mode", "1777")];
     options.extend(size.as_deref().map(|size| ("size", size)));
-    let shm = new_fs("tmpfs", &options, NOSUID | NODEV).explain(|| "can't make /dev/shm of the task".into())?;
+    let shm =
+        new_fs("tmpfs", &options, NOSUID | NODEV).explain(|| "can't make /dev/shm of the task".into())?;
     root.attach_at(shm.as_fd(), "dev/shm")?;
 
     // A terminal belongs to whoever opens it; mode 600 asks for no `tty` group, which a task may not have.
     for (kind, at, options, attrs) in [
-        ("devpts", "dev/pts", &[("ptmxmode", "0666"), ("mode", "0600")][..], NOSUID | NOEXEC),
+        (
+            "devpts",
+            "dev/pts",
+            &[("ptmxmode", "0666"), ("mode", "0600")][..],
+            NOSUID | NOEXEC,
+        ),
         ("mqueue", "dev/mqueue", &[][..], NOSUID | NODEV | NOEXEC),
     ] {
         root.mkdir(at, 0o755)?;
@@ -148,14 +159,25 @@ fn run(root: &mut Root<'_>) -> Result<(), String> {
     let credentials = root.context.credentials;
     if let How::Mapped { .. } = credentials.how {
         // Root in the task expects to write here, and isn't the root that made it.
-        let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
-        let top = rustix::fs::openat(&run, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
-        top.and_then(|top| fchown(top, Some(uid), Some(gid))).explain(what)?;
+        let (uid, gid) = (
+            Uid::from_raw(credentials.host_uid),
+            Gid::from_raw(credentials.host_gid),
+        );
+        let top = rustix::fs::openat(
+            &run,
+            ".",
+            OFlags::DIRECTORY | OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        );
+        top.and_then(|top| fchown(top, Some(uid), Some(gid)))
+            .explain(what)?;
     }
     root.attach_at(run.as_fd(), "run")?;
     root.adopt(run, false)?;
     root.mkdir("run/determined", 0o700)?;
     root.mkdir("run/lock", 0o755)?;
-    let lock = root.open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY).explain(what)?;
+    let lock = root
+        .open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY)
+        .explain(what)?;
     rustix::fs::fchmod(lock, rustix::fs::Mode::from_raw_mode(0o1777)).explain(what)
 }

@@ -9,11 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, OFlags, fstat, unlinkat};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
+use super::Root;
 use super::machine::FRESH;
-use super::{Root, clone_fd};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
@@ -21,8 +21,15 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_bene
 const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
 /// File systems that would show a task the machine's processes or kernel wherever they are mounted.
-const SYSTEM_FILE_SYSTEMS: [&str; 7] =
-    ["proc", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "nsfs"];
+const SYSTEM_FILE_SYSTEMS: [&str; 7] = [
+    "proc",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "bpf",
+    "configfs",
+    "nsfs",
+];
 
 /// Paths that no task may see, resolved.
 pub(super) struct Masks {
@@ -49,16 +56,15 @@ impl Masks {
             return Ok(true);
         }
         let mut stat = fstat(fd)?;
-        let is_dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if self.inodes.contains(&(stat.st_dev, stat.st_ino)) {
-            return Ok(true);
+        let mut dir = fd.try_clone_to_owned()?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            if self.inodes.contains(&(stat.st_dev, stat.st_ino)) {
+                return Ok(true);
+            }
+            // A file doesn't know its directory, so that is asked by path; the file itself was compared above.
+            dir = crate::sys::mount::open_host(path.parent().unwrap_or(path))?;
+            stat = fstat(&dir)?;
         }
-        // A file's directory is asked by path: if that is renamed meanwhile, the file itself was still compared.
-        let above = if is_dir { None } else { path.parent() };
-        let mut dir = match above {
-            Some(parent) => crate::sys::mount::open_host(parent)?,
-            None => fd.try_clone_to_owned()?,
-        };
         loop {
             if self.inodes.contains(&(stat.st_dev, stat.st_ino)) {
                 return Ok(true);
@@ -77,7 +83,9 @@ impl Masks {
     /// Masks what the machine's own tree shows.
     pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), String> {
         for path in &self.paths {
-            let Ok(below) = path.strip_prefix("/") else { continue };
+            let Ok(below) = path.strip_prefix("/") else {
+                continue;
+            };
             // What a task has afresh shows nothing of the machine at that path, whatever it is called.
             if !FRESH.iter().any(|fresh| below.starts_with(fresh)) {
                 mask_beneath(root, root.fd(), below)?;
@@ -87,7 +95,12 @@ impl Masks {
     }
 
     /// Masks what a bind mount of `source`, attached as `mount`, shows.
-    pub(super) fn apply_to(&self, root: &Root<'_>, mount: BorrowedFd<'_>, source: &Path) -> Result<(), String> {
+    pub(super) fn apply_to(
+        &self,
+        root: &Root<'_>,
+        mount: BorrowedFd<'_>,
+        source: &Path,
+    ) -> Result<(), String> {
         for path in &self.paths {
             if let Ok(below) = path.strip_prefix(source) {
                 mask_beneath(root, mount, below)?;
@@ -109,10 +122,7 @@ fn mask_beneath(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> Result<()
     let mask = if is_dir {
         new_fs("tmpfs", &[("mode", "0755"), ("size", "4k")], ATTRS).explain(what)?
     } else {
-        let empty = root.touch("empty")?;
-        let mask = clone_fd(empty.as_fd(), false, ATTRS).explain(what)?;
-        unlinkat(root.fd(), "empty", AtFlags::empty()).explain(what)?;
-        mask
+        root.text_file("empty", b"")?
     };
     attach(mask.as_fd(), target.as_fd()).explain(what)
 }
@@ -132,10 +142,19 @@ fn stray_mounts() -> Vec<PathBuf> {
 fn stray(table: &str) -> Vec<PathBuf> {
     let mut found = vec![];
     for line in table.lines() {
-        let Some((mount, kind)) = line.split_once(" - ") else { continue };
-        let Some(point) = mount.split(' ').nth(4).map(unescape) else { continue };
-        let system = kind.split(' ').next().is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
-        let fresh = FRESH.iter().any(|fresh| point.starts_with(Path::new("/").join(fresh)));
+        let Some((mount, kind)) = line.split_once(" - ") else {
+            continue;
+        };
+        let Some(point) = mount.split(' ').nth(4).map(unescape) else {
+            continue;
+        };
+        let system = kind
+            .split(' ')
+            .next()
+            .is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
+        let fresh = FRESH
+            .iter()
+            .any(|fresh| point.starts_with(Path::new("/").join(fresh)));
         if system && !fresh {
             found.push(point);
         }
@@ -149,7 +168,10 @@ fn unescape(field: &str) -> PathBuf {
     let mut bytes = vec![];
     let mut rest = field.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|d| std::str::from_utf8(d).ok());
+        let octal = tail
+            .get(..3)
+            .filter(|_| byte == b'\\')
+            .and_then(|d| std::str::from_utf8(d).ok());
         if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             bytes.push(code);
             rest = &tail[3..];

@@ -18,6 +18,7 @@ mod source;
 mod target;
 
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -27,11 +28,19 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use crate::identity::{Credentials, How};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOSUID, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr};
+use crate::sys::mount::{
+    NODEV, NOEXEC, NOSUID, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr,
+};
 use crate::task_dir::ROOT_DIR;
 use mask::Masks;
 
-pub(crate) use scratch::prepare as prepare_scratch;
+pub(crate) use scratch::{Prepared, prepare as prepare_scratch};
+
+/// Directory of our root where replacements of directories are put together; gone before a task runs.
+const STAGE: &str = ".muster-stage";
+/// A file system for the files that we make and show elsewhere. It is unmounted in the end and lives on in those
+/// mounts; the files can't be unlinked, for the kernel won't move a mount of an unlinked file.
+const FILES: &str = ".muster-files";
 
 /// What the composition needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -89,13 +98,21 @@ impl<'a> Root<'a> {
     fn make(context: Context<'a>) -> Result<Self, String> {
         let path = context.task_dir.join(ROOT_DIR);
         let what = || "can't make the root of the task".to_owned();
-        let mount =
-            new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NODEV).explain(what)?;
+        let mount = new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NODEV).explain(what)?;
         let place = crate::sys::mount::open_host(&path).explain(what)?;
         attach(mount.as_fd(), place.as_fd()).explain(what)?;
         let device = fstat(&mount).explain(what)?.st_dev;
-        let root = Self { context, mount, path, own_devices: vec![device], to_seal: vec![] };
-        root.mkdir(target::STAGE, 0o700)?;
+        let root = Self {
+            context,
+            mount,
+            path,
+            own_devices: vec![device],
+            to_seal: vec![],
+        };
+        root.mkdir(STAGE, 0o700)?;
+        root.mkdir(FILES, 0o700)?;
+        let files = new_fs("tmpfs", &[("mode", "0700"), ("size", "16m")], NOSUID | NODEV).explain(what)?;
+        root.attach_at(files.as_fd(), FILES)?;
         Ok(root)
     }
 
@@ -132,6 +149,15 @@ impl<'a> Root<'a> {
             .explain(|| format!("can't make /{path} in the task"))
     }
 
+    /// A read-only mount of a new file with this text, attached nowhere yet. `name` is for us alone.
+    fn text_file(&self, name: &str, text: &[u8]) -> Result<OwnedFd, String> {
+        let path = format!("{FILES}/{name}");
+        let mut file = self.touch(&path)?;
+        file.write_all(text)
+            .and_then(|()| clone_fd(file.as_fd(), false, RDONLY | NOSUID | NODEV | NOEXEC))
+            .explain(|| format!("can't make a file named {name} for the task"))
+    }
+
     /// Attaches a mount at a path that is there already.
     fn attach_at(&self, mount: BorrowedFd<'_>, path: &str) -> Result<(), String> {
         self.open(Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
@@ -152,8 +178,10 @@ impl<'a> Root<'a> {
     /// Makes the root the root of this process and puts the machine's away.
     fn enter(self) -> Result<(), String> {
         let what = || "can't enter the root of the task".to_owned();
-        // ENOENT only if `make` didn't run; the directory is empty by now.
-        unlinkat(self.fd(), target::STAGE, AtFlags::REMOVEDIR).explain(what)?;
+        unmount(self.path.join(FILES), UnmountFlags::DETACH).explain(what)?;
+        for name in [FILES, STAGE] {
+            unlinkat(self.fd(), name, AtFlags::REMOVEDIR).explain(what)?;
+        }
         for mount in self.to_seal.iter().map(AsFd::as_fd).chain([self.fd()]) {
             set_attr(mount, false, RDONLY, None).explain(what)?;
         }
@@ -175,6 +203,11 @@ fn clone_host(path: &Path, recursive: bool, attrs: u64) -> std::io::Result<Owned
 /// Clones the mount at an open file, privately, with `attrs` on it and everything below.
 fn clone_fd(fd: BorrowedFd<'_>, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
     let tree = clone_tree(fd, recursive)?;
-    set_attr(tree.as_fd(), recursive, attrs, Some(crate::sys::mount::Propagate::Private))?;
+    set_attr(
+        tree.as_fd(),
+        recursive,
+        attrs,
+        Some(crate::sys::mount::Propagate::Private),
+    )?;
     Ok(tree)
 }

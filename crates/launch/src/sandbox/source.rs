@@ -4,8 +4,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
-use rustix::fs::{Access, AtFlags, FileType, accessat, fstat, fstatfs};
+use nix::fcntl::AtFlags;
+use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setfsgid, setfsuid};
+use rustix::fs::{FileType, fstat, fstatfs};
 use rustix::io::Errno;
 
 use super::mask::Masks;
@@ -47,10 +48,18 @@ pub(super) struct Source<'a> {
 pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Source<'a>>, String> {
     // A prefix is the administrator's, so it is resolved with the launcher's rights.
     let resolve = |paths: &Vec<PathBuf>| -> Vec<PathBuf> {
-        paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
+        paths
+            .iter()
+            .filter_map(|p| std::fs::canonicalize(p).ok())
+            .collect()
     };
     let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
-    context.spec.bind_mounts.iter().map(|bind| one(context, masks, prefixes.as_deref(), bind)).collect()
+    context
+        .spec
+        .bind_mounts
+        .iter()
+        .map(|bind| one(context, masks, prefixes.as_deref(), bind))
+        .collect()
 }
 
 fn one<'a>(
@@ -64,8 +73,11 @@ fn one<'a>(
     let fd = open_as_user(context, &bind.host_path)?;
     let path = path_of(fd.as_fd()).explain(what)?;
     let kind = judge(masks, prefixes, &path, fd.as_fd()).map_err(|why| {
-        if path == bind.host_path { format!("bind mount {shown}: {why}") }
-        else { format!("bind mount {shown} (which is {}): {why}", path.display()) }
+        if path == bind.host_path {
+            format!("bind mount {shown}: {why}")
+        } else {
+            format!("bind mount {shown} (which is {}): {why}", path.display())
+        }
     })?;
     let (recursive, propagate) = match bind.propagation {
         Propagation::Rprivate => (true, None),
@@ -79,34 +91,44 @@ fn one<'a>(
     // The clone takes the mounts below along in any case: without them, files that they cover would show.
     let tree = match propagate {
         None => clone_fd(fd.as_fd(), true, attrs),
-        Some(propagate) => crate::sys::mount::clone_tree(fd.as_fd(), true).map_err(Into::into).and_then(|tree| {
-            set_attr(tree.as_fd(), true, attrs, None)?;
-            set_attr(tree.as_fd(), recursive, 0, Some(propagate))?;
-            Ok(tree)
-        }),
+        Some(propagate) => crate::sys::mount::clone_tree(fd.as_fd(), true)
+            .map_err(Into::into)
+            .and_then(|tree| {
+                set_attr(tree.as_fd(), true, attrs, None)?;
+                set_attr(tree.as_fd(), recursive, 0, Some(propagate))?;
+                Ok(tree)
+            }),
     };
-    Ok(Source { bind, path, tree: tree.explain(what)?, kind })
+    Ok(Source {
+        bind,
+        path,
+        tree: tree.explain(what)?,
+        kind,
+    })
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.
 fn open_as_user(context: Context<'_>, path: &Path) -> Result<OwnedFd, String> {
     let shown = path.display();
     if !path.is_absolute() {
-        return Err(format!("bind mount {shown}: not an absolute path; give the full path on the agent machine"));
+        return Err(format!(
+            "bind mount {shown}: not an absolute path; give the full path on the agent machine"
+        ));
     }
     let opened = as_user(context.credentials, || {
         let fd = open_host(path)?;
         // Opening by O_PATH asks for the way to the file only; ask for the file itself.
         let is_dir = FileType::from_raw_mode(fstat(&fd)?.st_mode) == FileType::Directory;
-        let flags = AtFlags::EMPTY_PATH | AtFlags::EACCESS;
-        if is_dir {
-            accessat(&fd, "", Access::EXEC_OK, flags)?;
+        let may = |right| faccessat(&fd, "", right, AtFlags::AT_EMPTY_PATH | AtFlags::AT_EACCESS);
+        let usable = if is_dir {
+            may(AccessFlags::X_OK)
         } else {
-            accessat(&fd, "", Access::READ_OK, flags)
-                .or_else(|_| accessat(&fd, "", Access::WRITE_OK, flags))?;
-        }
+            may(AccessFlags::R_OK).or_else(|_| may(AccessFlags::W_OK))
+        };
+        usable.map_err(|e| Errno::from_raw_os_error(e as i32))?;
         Ok(fd)
-    });
+    })
+    .flatten();
     opened.map_err(|e| {
         let user = &context.spec.identity.user;
         match e {
@@ -129,14 +151,17 @@ fn host_name(credentials: Credentials) -> String {
     if credentials.uid == credentials.host_uid {
         credentials.uid.to_string()
     } else {
-        format!("{}, which is {} on the machine", credentials.uid, credentials.host_uid)
+        format!(
+            "{}, which is {} on the machine",
+            credentials.uid, credentials.host_uid
+        )
     }
 }
 
 /// Runs `body` with the file system identity of the user. Leaving uid 0 takes the capabilities that override file
 /// modes along, and coming back returns them (setfsuid(2)); the other capabilities stay. Clears the parent death
 /// signal: the caller sets it again.
-pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> T {
+pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> rustix::io::Result<T> {
     struct Return;
     impl Drop for Return {
         fn drop(&mut self) {
@@ -145,12 +170,20 @@ pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> 
         }
     }
     if credentials.how == How::Own {
-        return body();
+        return Ok(body());
     }
     let _return = Return;
     setfsgid(Gid::from_raw(credentials.host_gid));
     setfsuid(Uid::from_raw(credentials.host_uid));
-    body()
+    // These calls have no way to fail but not to take effect; the invalid id only asks.
+    let (uid, gid) = (
+        setfsuid(Uid::from_raw(u32::MAX)),
+        setfsgid(Gid::from_raw(u32::MAX)),
+    );
+    if (uid.as_raw(), gid.as_raw()) != (credentials.host_uid, credentials.host_gid) {
+        return Err(Errno::PERM);
+    }
+    Ok(body())
 }
 
 /// Whether what was opened may be bound.
@@ -170,7 +203,9 @@ fn judge(
         }
     }
     if path.starts_with("/run") && !listed {
-        return Err("/run belongs to the machine's services; an administrator can allow it by a bind prefix".into());
+        return Err(
+            "/run belongs to the machine's services; an administrator can allow it by a bind prefix".into(),
+        );
     }
     let stat = fstat(fd).explain(|| "can't look at it".into())?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
@@ -178,7 +213,9 @@ fn judge(
         FileType::RegularFile => Kind::File,
         _ => return Err("only directories and regular files are bound, no sockets, devices or pipes".into()),
     };
-    let magic = fstatfs(fd).explain(|| "can't look at its file system".into())?.f_type;
+    let magic = fstatfs(fd)
+        .explain(|| "can't look at its file system".into())?
+        .f_type;
     if u64::try_from(magic).is_ok_and(|magic| KERNEL_FILE_SYSTEMS.contains(&magic)) {
         return Err("it is on a file system of the kernel, which is never bound".into());
     }
@@ -188,8 +225,13 @@ fn judge(
     {
         return Err("it is the machine's device file system, which is never bound".into());
     }
-    if masks.hides(path, fd).explain(|| "can't look at the directories above it".into())? {
-        return Err("it is one of Muster's own directories, which no task sees; use another directory".into());
+    if masks
+        .hides(path, fd)
+        .explain(|| "can't look at the directories above it".into())?
+    {
+        return Err(
+            "it is one of Muster's own directories, which no task sees; use another directory".into(),
+        );
     }
     if prefixes.is_some() && !listed {
         return Err("it is outside the directories that the administrator lets tasks bind".into());

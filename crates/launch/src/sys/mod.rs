@@ -1,7 +1,10 @@
 //! The system calls that neither rustix nor nix offer as safe functions, each behind a safe one. The only code of
 //! the project with `unsafe`. No policy lives here.
 
-#![expect(unsafe_code, reason = "fork, clone, prctl, mount_setattr and signal dispositions have no safe wrapper")]
+#![expect(
+    unsafe_code,
+    reason = "fork, clone, prctl, mount_setattr and signal dispositions have no safe wrapper"
+)]
 
 pub(crate) mod mount;
 pub(crate) mod process;

@@ -45,10 +45,22 @@ pub(crate) fn exit_now(code: i32) -> ! {
 
 /// Gives every signal its default action and blocks none.
 pub(crate) fn reset_signals() {
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    for signal in nix::sys::signal::Signal::iterator() {
-        // SAFETY: the default action runs no code of ours. KILL and STOP are refused, which is right.
-        let _ = unsafe { sigaction(signal, &default) };
+    const KERNEL_SIGSET: usize = 8;
+    // The C library keeps two signals to itself and refuses to touch them, so the kernel is asked directly: a
+    // `struct sigaction` of zeroes, at least as long as the kernel's, is the default action.
+    let default = [0_u64; 8];
+    for signal in 1..=64 {
+        // SAFETY: `default` is read only and outlives the call; the default action runs no code of ours. KILL and
+        // STOP are refused, which is right.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                0_usize,
+                KERNEL_SIGSET,
+            );
+        }
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
@@ -91,7 +103,11 @@ pub(crate) fn drop_bounding_set() -> io::Result<()> {
         // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             let error = io::Error::last_os_error();
-            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+            return if error.raw_os_error() == Some(libc::EINVAL) {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
     }
     Ok(())

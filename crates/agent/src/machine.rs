@@ -1,0 +1,149 @@
+//! What every part of the agent shares and nothing changes after the start: places, devices, the rights it has.
+
+use std::path::PathBuf;
+
+use domain::agent::{Device, Power};
+use domain::id::AgentId;
+use launch::spec::{Limits, Mode};
+
+use crate::data_dir::DataDir;
+use crate::watch::Watch;
+use crate::{AgentError, Options, device};
+
+/// Length of the range that root in a task is mapped to.
+const ROOT_RANGE_LEN: u32 = 65_536;
+
+/// The agent and its machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) name: AgentId,
+    pub(crate) version: String,
+    /// `http://host:port`, without a slash at the end.
+    pub(crate) master: String,
+    pub(crate) http: reqwest::Client,
+    pub(crate) data_dir: DataDir,
+    pub(crate) devices: Vec<Device>,
+    pub(crate) power: Power,
+    pub(crate) hostname: String,
+    pub(crate) shim_exe: PathBuf,
+    pub(crate) mode: Mode,
+    pub(crate) limits: Limits,
+    pub(crate) masked: Vec<PathBuf>,
+    pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
+    pub(crate) watch: Watch,
+}
+
+impl Machine {
+    /// Takes the data directory and looks at the machine.
+    pub(crate) async fn open(options: &Options) -> Result<Self, AgentError> {
+        let master = master_url(&options.master)?;
+        let data_dir = DataDir::open(&options.data_dir).await?;
+        let power = power(options.shared);
+        let mode = match power {
+            Power::Root => Mode::Root {
+                root_range_base: options.root_range_base,
+                root_range_len: ROOT_RANGE_LEN,
+            },
+            Power::Unprivileged { .. } => Mode::Unprivileged,
+        };
+        let mut masked = vec![data_dir.root().to_owned()];
+        masked.extend(options.masked.iter().cloned());
+        let hostname = nix::unistd::gethostname()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let http = reqwest::Client::builder()
+            // Proxies of the environment are for the world outside; the master is told by its address.
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(std::time::Duration::from_secs(10))
+            .build()
+            .map_err(|e| AgentError::io("cannot make an HTTP client")(std::io::Error::other(e)))?;
+        Ok(Self {
+            name: options.name.clone(),
+            version: options.version.clone(),
+            master,
+            http,
+            devices: device::discover(options.slots).await,
+            power,
+            hostname,
+            shim_exe: options.shim_exe.clone(),
+            mode,
+            limits: options.limits,
+            masked,
+            bind_prefixes: options.bind_prefixes.clone(),
+            watch: Watch::new().map_err(AgentError::io("cannot watch log files"))?,
+            data_dir,
+        })
+    }
+
+    /// Logs what this agent can and cannot do.
+    pub(crate) async fn describe(&self) {
+        match self.power {
+            Power::Root => tracing::info!("tasks run as the Unix users that accounts are linked to"),
+            Power::Unprivileged { uid, shared, .. } => tracing::warn!(
+                "the agent isn't root: every task runs as uid {uid}; it takes tasks of {}",
+                if shared {
+                    "every account (agent.shared is on)"
+                } else {
+                    "the default user and of accounts linked to that uid"
+                }
+            ),
+        }
+        let slots = self.devices.len();
+        let brand = self
+            .devices
+            .first()
+            .map_or("no device", |device| device.brand.as_str());
+        tracing::info!("{slots} slots ({brand})");
+        if let Ok(found) = tokio::task::spawn_blocking(launch::probe).await {
+            for reason in found.reasons {
+                tracing::warn!("{reason}");
+            }
+        }
+    }
+}
+
+fn power(shared: bool) -> Power {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return Power::Root;
+    }
+    Power::Unprivileged {
+        uid: uid.as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        shared,
+    }
+}
+
+/// Checks the address and brings it into one form.
+fn master_url(text: &str) -> Result<String, AgentError> {
+    let bad = || AgentError::BadAddress(text.to_owned());
+    let url = reqwest::Url::parse(text).map_err(|_| bad())?;
+    let plain = url.scheme() == "http" && url.host_str().is_some_and(|host| !host.is_empty());
+    let extra = !url.username().is_empty() || url.password().is_some() || url.query().is_some();
+    if !plain || extra {
+        return Err(bad());
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(master_url("http://h:8080/").expect("valid"), "http://h:8080");
+        assert_eq!(master_url("http://[::1]:80").expect("valid"), "http://[::1]");
+        for bad in [
+            "",
+            "h:8080",
+            "ftp://h",
+            "https://h",
+            "http://u:p@h",
+            "http://h/?x=1",
+        ] {
+            assert!(master_url(bad).is_err(), "{bad}");
+        }
+    }
+}

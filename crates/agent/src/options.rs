@@ -1,0 +1,47 @@
+//! What an agent is told at start. Where the values come from (flags, files, defaults) is the binary's business.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use domain::id::AgentId;
+use launch::spec::Limits;
+
+/// What an agent is told at start.
+#[derive(Clone)]
+pub struct Options {
+    /// The master, as `http://host:port`.
+    pub master: String,
+    /// Where the agent keeps its key and the runs that it holds. Made when it isn't there.
+    pub data_dir: PathBuf,
+    /// The agent's name in the installation.
+    pub name: AgentId,
+    /// Number of CPU slots; the machine's cores when absent. GPUs are always counted by themselves.
+    pub slots: Option<u32>,
+    /// The secret of an invitation, needed once.
+    pub invitation: Option<String>,
+    /// The executable whose command `shim TASKDIR` starts a shim.
+    pub shim_exe: PathBuf,
+    /// An agent without root takes tasks of every account.
+    pub shared: bool,
+    /// First host id of the range that root in a task is mapped to.
+    pub root_range_base: u32,
+    /// When set, bind mounts must lie under one of these.
+    pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// What one task may use.
+    pub limits: Limits,
+    /// Paths that no task sees, besides `data_dir`.
+    pub masked: Vec<PathBuf>,
+    /// Told to the master.
+    pub version: String,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The invitation is a secret.
+        f.debug_struct("Options")
+            .field("master", &self.master)
+            .field("data_dir", &self.data_dir)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,457 @@
+//! The loop that drives one run: begins it, waits for its log, its shim, the master and its turn on the connection,
+//! and does what is next. What is next is decided in `shipping`; what stands on disk in `disk`.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::agent::{LogChunk, Start, ToMaster};
+use domain::id::AllocationId;
+use launch::{Exit, Shim};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+use super::begin;
+use super::disk::{self, Found};
+use super::log_file::LogFile;
+use super::shipping::{MAX_PIECE, Next, Shipping};
+use crate::context;
+use crate::descriptor::readable;
+use crate::machine::Machine;
+use crate::outbox::{Outbox, Turn};
+use crate::task_spec::task_spec;
+use crate::watch::Watched;
+
+/// How long the master may take to answer before everything unanswered is sent again.
+const OVERDUE: Duration = Duration::from_secs(15);
+
+/// Where a run comes from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// The master wants it now.
+    Start(Box<Start>),
+    /// An earlier agent had it.
+    Adopted,
+}
+
+/// What a run is told.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// There is a connection. `from` is set for a run that the master can have nothing of.
+    Connected { outbox: Outbox, from: Option<u64> },
+    /// There is none any more.
+    Disconnected,
+    /// The master has the log up to here.
+    Received(u64),
+    /// End it.
+    Kill,
+    /// The master needs it no more.
+    Forget,
+}
+
+/// A run that is over, or that a shim sees through.
+#[derive(Debug)]
+enum State {
+    Live(Live),
+    Ended(Exit),
+}
+
+#[derive(Debug)]
+struct Live {
+    shim: Shim,
+    /// Readable when the shim has exited.
+    exited: AsyncFd<OwnedFd>,
+    log: Watched,
+    /// It was asked to end its task.
+    killed: bool,
+}
+
+/// The end of the agent's work with all runs: whoever held the other end is gone.
+struct Abandoned;
+
+/// Drives one run.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    id: AllocationId,
+    dir: PathBuf,
+    machine: Arc<Machine>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    outbox: Option<Outbox>,
+    shipping: Shipping,
+    /// A shim took the run on, now or earlier.
+    started: bool,
+    /// Somebody wants its end.
+    kill: bool,
+    /// Nobody wants to hear of it.
+    forget: bool,
+}
+
+impl Follower {
+    pub(crate) fn new(
+        machine: Arc<Machine>,
+        id: AllocationId,
+        commands: mpsc::UnboundedReceiver<Command>,
+    ) -> Self {
+        Self {
+            id,
+            dir: machine.data_dir.tasks().join(id.to_string()),
+            machine,
+            commands,
+            outbox: None,
+            shipping: Shipping::default(),
+            started: false,
+            kill: false,
+            forget: false,
+        }
+    }
+
+    /// Sees the run through until it is forgotten.
+    #[tracing::instrument(skip_all, fields(allocation = %self.id))]
+    pub(crate) async fn run(mut self, origin: Origin) {
+        if self.drive(origin).await.is_err() {
+            return;
+        }
+        let dir = self.dir.clone();
+        match spawn_blocking(move || launch::remove_task_dir(&dir)).await {
+            Ok(Ok(())) => tracing::debug!("forgotten"),
+            // The next agent finds it and offers it to the master again.
+            Ok(Err(e)) => tracing::warn!("{} couldn't be removed: {e}", self.dir.display()),
+            Err(e) => tracing::error!("{e}"),
+        }
+    }
+
+    async fn drive(&mut self, origin: Origin) -> Result<(), Abandoned> {
+        let state = match origin {
+            Origin::Start(start) => self.begin(*start).await?,
+            Origin::Adopted => self.adopt().await?,
+        };
+        if self.started {
+            self.tell(&ToMaster::Started { allocation: self.id });
+        }
+        self.follow(state).await
+    }
+
+    /// Begins a run that the master asked for.
+    async fn begin(&mut self, start: Start) -> Result<State, Abandoned> {
+        let spec = match task_spec(&self.machine, &start) {
+            Ok(spec) => spec,
+            Err(why) => return Ok(self.end_without_shim(disk::never_began(why)).await),
+        };
+        if start.has_context {
+            let machine = Arc::clone(&self.machine);
+            let file = disk::incoming_context(&machine.data_dir, self.id);
+            let fetch = context::fetch(&machine, self.id, &start.token, &file);
+            match self.unless_killed(fetch).await? {
+                Some(Ok(())) => {}
+                Some(Err(why)) => return Ok(self.end_without_shim(disk::never_began(why)).await),
+                None => return Ok(self.end_without_shim(disk::killed_early()).await),
+            }
+        }
+        // A kill that came by now is cheaper to obey here than after the shim is up.
+        while let Ok(command) = self.commands.try_recv() {
+            self.note(command);
+        }
+        if self.kill {
+            return Ok(self.end_without_shim(disk::killed_early()).await);
+        }
+        let (machine, id) = (Arc::clone(&self.machine), self.id);
+        let made = spawn_blocking(move || begin::make_dir(&machine.data_dir, id, &spec)).await;
+        match made {
+            Ok(Ok(_)) => self.start_shim().await,
+            Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),
+            Err(e) => Ok(self.end_without_shim(disk::never_began(e.to_string())).await),
+        }
+    }
+
+    /// Takes on a run of an earlier agent, and repairs what a crash interrupted.
+    async fn adopt(&mut self) -> Result<State, Abandoned> {
+        match self.inspect().await {
+            Found::Unstarted => {
+                let (machine, id) = (Arc::clone(&self.machine), self.id);
+                let placed = spawn_blocking(move || disk::place_context(&machine.data_dir, id)).await;
+                if let Ok(Err(e)) = placed {
+                    let why = format!("the context directory couldn't be stored: {e}");
+                    return Ok(self.end_without_shim(disk::never_began(why)).await);
+                }
+                self.start_shim().await
+            }
+            found => {
+                // An end that the agent wrote says so by its failure, and such a run may never have begun; one
+                // message too many is harmless.
+                self.started = true;
+                Ok(self.settle(found).await)
+            }
+        }
+    }
+
+    async fn start_shim(&mut self) -> Result<State, Abandoned> {
+        let machine = Arc::clone(&self.machine);
+        let up = self
+            .meanwhile(begin::start_shim(&machine, self.dir.clone()))
+            .await?;
+        let found = self.inspect().await;
+        match (up, found) {
+            // What the directory says counts, whatever the command said.
+            (Err(why), Found::Unstarted | Found::Gone) => {
+                Ok(self.end_without_shim(disk::never_began(why)).await)
+            }
+            (_, found) => {
+                self.started = true;
+                Ok(self.settle(found).await)
+            }
+        }
+    }
+
+    async fn inspect(&self) -> Found {
+        let dir = self.dir.clone();
+        match spawn_blocking(move || disk::inspect(&dir)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(e)) => {
+                tracing::error!("{} can't be read: {e}", self.dir.display());
+                Found::Gone
+            }
+            Err(e) => {
+                tracing::error!("{e}");
+                Found::Gone
+            }
+        }
+    }
+
+    async fn settle(&mut self, found: Found) -> State {
+        match found {
+            Found::Ended(exit) => self.ended(exit),
+            Found::Live(shim) => match self.live(shim) {
+                Ok(live) => State::Live(live),
+                Err(e) => {
+                    // Out of descriptors or watches. Unwatched, the run would never be reported: say so loudly.
+                    let why = format!("the agent couldn't watch the task: {e}; raise its limits");
+                    tracing::error!("{why}");
+                    self.end_without_shim(disk::never_began(why)).await
+                }
+            },
+            Found::Gone | Found::Unstarted => self.end_without_shim(disk::supervisor_ended()).await,
+        }
+    }
+
+    fn live(&self, shim: Shim) -> io::Result<Live> {
+        let watch = || -> io::Result<_> {
+            let exited = readable(shim.pidfd().try_clone_to_owned()?)?;
+            Ok((exited, self.machine.watch.log_of(&self.dir)?))
+        };
+        match watch() {
+            Ok((exited, log)) => Ok(Live {
+                shim,
+                exited,
+                log,
+                killed: false,
+            }),
+            Err(e) => {
+                let _ = shim.kill();
+                Err(e)
+            }
+        }
+    }
+
+    fn ended(&mut self, exit: Exit) -> State {
+        self.shipping.ended();
+        State::Ended(exit)
+    }
+
+    /// Ends a run for which no shim will, and remembers it.
+    async fn end_without_shim(&mut self, exit: Exit) -> State {
+        let (machine, id, end) = (Arc::clone(&self.machine), self.id, exit.clone());
+        let recorded = spawn_blocking(move || {
+            disk::drop_context(&machine.data_dir, id);
+            disk::record_end(&machine.data_dir, id, &end)
+        });
+        match recorded.await {
+            Ok(Ok(())) => {}
+            // It is still told to the master; only a restart before that would forget it.
+            Ok(Err(e)) => tracing::error!("the task's end couldn't be written: {e}"),
+            Err(e) => tracing::error!("{e}"),
+        }
+        self.ended(exit)
+    }
+
+    /// Does `work` and takes note of commands meanwhile.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Abandoned> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                command = self.commands.recv() => self.note(command.ok_or(Abandoned)?),
+            }
+        }
+    }
+
+    /// The same, but gives up when the run is to be killed.
+    async fn unless_killed<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, Abandoned> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(Some(done)),
+                command = self.commands.recv() => self.note(command.ok_or(Abandoned)?),
+            }
+            if self.kill {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn note(&mut self, command: Command) {
+        match command {
+            Command::Connected { outbox, from } => {
+                self.outbox = Some(outbox);
+                self.shipping.connected(from);
+                if self.started {
+                    self.tell(&ToMaster::Started { allocation: self.id });
+                }
+            }
+            Command::Disconnected => self.disconnected(),
+            Command::Received(offset) => {
+                if self.outbox.is_some() {
+                    self.shipping.received(offset);
+                }
+            }
+            Command::Kill => self.kill = true,
+            // Forgetting what still runs ends it: nobody would ever hear of it again.
+            Command::Forget => (self.kill, self.forget) = (true, true),
+        }
+    }
+
+    fn disconnected(&mut self) {
+        self.outbox = None;
+        self.shipping.disconnected();
+    }
+
+    fn tell(&self, message: &ToMaster) {
+        if let Some(outbox) = &self.outbox {
+            outbox.send(message);
+        }
+    }
+
+    /// Ships the log and the end until the run is forgotten.
+    async fn follow(&mut self, mut state: State) -> Result<(), Abandoned> {
+        let mut log = LogFile::in_dir(&self.dir);
+        // Kept over the rounds: a new wait would begin at the end of the queue.
+        let mut turn: Option<Pin<Box<dyn Future<Output = Option<Turn>> + Send>>> = None;
+        let mut asked_at = Instant::now();
+        loop {
+            if let State::Live(live) = &mut state
+                && std::mem::take(&mut self.kill)
+            {
+                live.killed = true;
+                if let Err(e) = live.shim.kill() {
+                    tracing::error!("the task can't be killed: {e}");
+                }
+            }
+            if self.forget && matches!(state, State::Ended(_)) {
+                return Ok(());
+            }
+            if turn.is_none()
+                && self.shipping.next() != Next::Wait
+                && let Some(outbox) = &self.outbox
+            {
+                turn = Some(Box::pin(outbox.clone().turn()));
+            }
+            tokio::select! {
+                command = self.commands.recv() => {
+                    let command = command.ok_or(Abandoned)?;
+                    if matches!(command, Command::Connected { .. } | Command::Disconnected) {
+                        turn = None;
+                    }
+                    asked_at = Instant::now();
+                    self.note(command);
+                }
+                () = grown(&state) => self.shipping.grew(),
+                () = exited(&state) => {
+                    let killed = matches!(&state, State::Live(live) if live.killed);
+                    state = match self.inspect().await {
+                        Found::Ended(exit) => self.ended(exit),
+                        // The request can reach a shim that isn't ready to obey it and dies of it instead.
+                        _ if killed => self.end_without_shim(disk::killed_early()).await,
+                        _ => self.end_without_shim(disk::supervisor_ended()).await,
+                    };
+                }
+                got = wait(&mut turn) => {
+                    turn = None;
+                    asked_at = Instant::now();
+                    match got {
+                        Some(got) => self.ship(got, &mut log, &state).await,
+                        None => self.disconnected(),
+                    }
+                }
+                () = tokio::time::sleep_until(asked_at + OVERDUE), if self.shipping.awaits_answer() => {
+                    asked_at = Instant::now();
+                    self.shipping.repeat();
+                }
+            }
+        }
+    }
+
+    /// Uses the run's turn.
+    async fn ship(&mut self, turn: Turn, log: &mut LogFile, state: &State) {
+        match (self.shipping.next(), state) {
+            (Next::Piece(offset), _) => {
+                let records = log.read(offset, MAX_PIECE).await.unwrap_or_else(|e| {
+                    // The rest can't be had. The run's end is worth telling all the same.
+                    tracing::error!("the task's log can't be read: {e}");
+                    Vec::new()
+                });
+                self.shipping.sent(offset, records.len());
+                if !records.is_empty() {
+                    turn.send_chunk(&LogChunk {
+                        allocation: self.id,
+                        offset,
+                        records,
+                    });
+                }
+            }
+            (Next::End(log_bytes), State::Ended(exit)) => {
+                self.shipping.end_sent();
+                turn.send(&ToMaster::Exited {
+                    allocation: self.id,
+                    exit: told(exit),
+                    log_bytes,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The end in the master's words.
+fn told(exit: &Exit) -> domain::task::Exit {
+    domain::task::Exit {
+        code: exit.code,
+        killed: exit.killed,
+        failure: exit.failure.clone(),
+    }
+}
+
+async fn grown(state: &State) {
+    match state {
+        State::Live(live) => live.log.grown().await,
+        State::Ended(_) => std::future::pending().await,
+    }
+}
+
+async fn exited(state: &State) {
+    match state {
+        // An error means that the runtime is shutting down.
+        State::Live(live) => drop(live.exited.readable().await),
+        State::Ended(_) => std::future::pending().await,
+    }
+}
+
+async fn wait<T>(turn: &mut Option<Pin<Box<dyn Future<Output = T> + Send>>>) -> T {
+    match turn {
+        Some(turn) => turn.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,256 @@
+//! From the master's words to the launcher's: what to run, as whom, with what. Whether it is allowed was decided by
+//! the master; what this machine can't give is refused here (R37).
+
+use api::agent::Start;
+use domain::agent::{CannotGive, DeviceKind, Power};
+use domain::config::BindMount;
+use domain::identity::{IdentityParts, UnixIdentity};
+use launch::TaskSpec;
+use launch::spec::{self, Propagation};
+
+use crate::device::nvidia_files;
+use crate::machine::Machine;
+
+/// Sources what the context directory brings for it, then becomes the command. The same shell, so that exported
+/// variables stay (contract "runtime", section 3.2).
+const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
+
+/// What the shim is told.
+///
+/// # Errors
+/// One sentence when this machine can't run it.
+pub(crate) fn task_spec(machine: &Machine, start: &Start) -> Result<TaskSpec, String> {
+    let spec = TaskSpec {
+        task_id: start.allocation.to_string(),
+        argv: argv(&start.entrypoint, start.has_context),
+        env: env(machine, start),
+        identity: identity(machine, &start.identity)?,
+        work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
+        bind_mounts: start
+            .bind_mounts
+            .iter()
+            .map(bind_mount)
+            .collect::<Result<_, _>>()?,
+        limits: machine.limits,
+        shm_bytes: start.shm_bytes,
+        mode: machine.mode,
+        masked: machine.masked.clone(),
+        bind_prefixes: machine.bind_prefixes.clone(),
+        devices: if gpus(machine, start).is_empty() {
+            Vec::new()
+        } else {
+            nvidia_files()
+        },
+    };
+    spec.check()?;
+    Ok(spec)
+}
+
+fn argv(entrypoint: &[String], has_context: bool) -> Vec<String> {
+    let shell = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
+    let command = match entrypoint {
+        [line] => shell(line),
+        words => words.to_vec(),
+    };
+    if !has_context {
+        return command;
+    }
+    let mut argv = shell(WITH_STARTUP_HOOK);
+    argv.push("sh".to_owned());
+    argv.extend(command);
+    argv
+}
+
+/// The GPUs of the task's slots, by serial number: numbers change with what is visible.
+fn gpus(machine: &Machine, start: &Start) -> Vec<String> {
+    let devices = machine.devices.iter();
+    devices
+        .filter(|device| device.kind == DeviceKind::Cuda && start.slots.contains(&device.id))
+        .map(|device| device.uuid.clone())
+        .collect()
+}
+
+fn env(machine: &Machine, start: &Start) -> Vec<(String, String)> {
+    let mut env = start.env.clone();
+    let gpus = gpus(machine, start);
+    if !gpus.is_empty() {
+        for name in ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"] {
+            env.retain(|(key, _)| key != name);
+            env.push((name.to_owned(), gpus.join(",")));
+        }
+    }
+    env
+}
+
+fn identity(machine: &Machine, identity: &UnixIdentity) -> Result<spec::Identity, String> {
+    let parts = IdentityParts {
+        user: Some(identity.user.clone()),
+        uid: Some(identity.uid.into()),
+        group: Some(identity.group.clone()),
+        gid: Some(identity.gid.into()),
+    };
+    let UnixIdentity {
+        user,
+        uid,
+        group,
+        gid,
+    } = parts.complete().map_err(|e| e.to_string())?;
+    if let Power::Unprivileged { uid: own, .. } = machine.power
+        && uid != own
+        && uid != 0
+    {
+        let refused = CannotGive::Identity {
+            agent: machine.name.clone(),
+            own,
+            identity: identity.clone(),
+        };
+        return Err(refused.to_string());
+    }
+    Ok(spec::Identity {
+        user,
+        uid,
+        group,
+        gid,
+    })
+}
+
+/// `$AGENT_USER` and `$DET_USER` stand for the task's Unix user and its owner's account.
+fn expand(dir: &str, start: &Start) -> String {
+    let owner = start.env.iter().find(|(key, _)| key == "DET_USER");
+    let owner = owner.map_or("", |(_, value)| value.as_str());
+    let mut dir = dir.to_owned();
+    for (name, value) in [("AGENT_USER", start.identity.user.as_str()), ("DET_USER", owner)] {
+        dir = dir
+            .replace(&format!("${{{name}}}"), value)
+            .replace(&format!("${name}"), value);
+    }
+    dir
+}
+
+fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
+    let propagation = match mount.propagation.as_str() {
+        "rprivate" => Propagation::Rprivate,
+        "private" => Propagation::Private,
+        "rslave" => Propagation::Rslave,
+        "slave" => Propagation::Slave,
+        "rshared" => Propagation::Rshared,
+        "shared" => Propagation::Shared,
+        other => {
+            return Err(format!(
+                "bind_mounts: propagation '{other}' is not known to this agent"
+            ));
+        }
+    };
+    Ok(spec::BindMount {
+        host_path: mount.host_path.clone().into(),
+        container_path: mount.container_path.clone().into(),
+        read_only: mount.read_only,
+        propagation,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_dir::DataDir;
+    use crate::watch::Watch;
+    use domain::agent::Device;
+    use launch::spec::{Limits, Mode};
+
+    async fn machine(dir: &std::path::Path, power: Power) -> Machine {
+        let gpu = |id| Device {
+            id,
+            kind: DeviceKind::Cuda,
+            brand: "X".into(),
+            uuid: format!("GPU-{id}"),
+        };
+        Machine {
+            name: "a1".parse().expect("valid"),
+            version: String::new(),
+            master: String::new(),
+            http: reqwest::Client::new(),
+            data_dir: DataDir::open(dir).await.expect("free"),
+            devices: vec![gpu(0), gpu(1)],
+            power,
+            hostname: String::new(),
+            shim_exe: "shim".into(),
+            mode: Mode::Unprivileged,
+            limits: Limits::default(),
+            masked: vec![],
+            bind_prefixes: None,
+            watch: Watch::new().expect("inotify"),
+        }
+    }
+
+    fn start() -> Start {
+        Start {
+            allocation: "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid"),
+            entrypoint: vec!["echo hi".into()],
+            env: vec![
+                ("DET_USER".into(), "ann".into()),
+                ("CUDA_VISIBLE_DEVICES".into(), "all".into()),
+            ],
+            identity: UnixIdentity {
+                user: "lab".into(),
+                uid: 5001,
+                group: "lab".into(),
+                gid: 5001,
+            },
+            work_dir: Some("/home/${AGENT_USER}/$DET_USER".into()),
+            bind_mounts: vec![],
+            shm_bytes: None,
+            slots: vec![],
+            has_context: false,
+            token: "t".into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn command_environment_and_work_dir() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let machine = machine(temp.path(), Power::Root).await;
+        let spec = task_spec(&machine, &start()).expect("possible");
+        assert_eq!(spec.argv, ["/bin/sh", "-c", "echo hi"]);
+        assert_eq!(spec.work_dir.as_deref(), Some("/home/lab/ann"));
+        assert!(spec.devices.is_empty());
+        assert!(spec.env.contains(&("CUDA_VISIBLE_DEVICES".into(), "all".into())));
+
+        let on_gpu = Start {
+            slots: vec![1],
+            entrypoint: vec!["python".into(), "x.py".into()],
+            has_context: true,
+            ..start()
+        };
+        let spec = task_spec(&machine, &on_gpu).expect("possible");
+        assert_eq!(spec.argv[..2], ["/bin/sh", "-c"]);
+        assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
+        let cuda: Vec<_> = spec
+            .env
+            .iter()
+            .filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES")
+            .collect();
+        assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn r37_identities_are_exact_or_refused() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let own = Power::Unprivileged {
+            uid: 1000,
+            gid: 1000,
+            shared: true,
+        };
+        let mut machine = machine(temp.path(), own).await;
+        let refusal = task_spec(&machine, &start()).expect_err("not its uid");
+        assert!(refusal.contains("start the agent as root"), "{refusal}");
+        machine.power = Power::Root;
+        for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5, 0)] {
+            let mut start = start();
+            (start.identity.uid, start.identity.gid) = (uid, gid);
+            assert!(task_spec(&machine, &start).is_err(), "{uid}:{gid}");
+        }
+        let mut start = start();
+        start.identity.user = "a:b".into();
+        assert!(task_spec(&machine, &start).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong between a client and a master.
+
+use std::error::Error as _;
+
+use serde::Deserialize;
+
+use super::address::{Address, InvalidAddress};
+
+/// Why a request had no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address can't be one.
+    #[error(transparent)]
+    Address(#[from] InvalidAddress),
+    /// The address begins with `https`.
+    #[error("https needs TLS, which this muster is built without: give the address of {0} with http://")]
+    NoTls(Address),
+    /// There was no answer, or it broke off.
+    #[error("can't reach a Muster master at {address}: {reason}")]
+    Unreachable {
+        /// Where the master should be.
+        address: Address,
+        /// What happened.
+        reason: String,
+    },
+    /// The master refused.
+    #[error("{message}")]
+    Api {
+        /// HTTP status.
+        status: u16,
+        /// One sentence for people.
+        message: String,
+    },
+    /// The answer isn't what the API says.
+    #[error("the answer to {path} is not what a Muster master gives: {reason}")]
+    Unexpected {
+        /// What was asked.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// The HTTP status of a refusal.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Api { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Not logged in, or not any more.
+    #[must_use]
+    pub fn is_unauthenticated(&self) -> bool {
+        self.status() == Some(401)
+    }
+
+    /// A later try may go through: the master is away, starting, or behind a proxy that says so.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Unreachable { .. }) || matches!(self.status(), Some(502..=504))
+    }
+
+    pub(super) fn unreachable(address: &Address, error: &reqwest::Error) -> Self {
+        // The outer errors only say that sending failed; the innermost says why.
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(inner) = source {
+            reason = inner.to_string();
+            source = inner.source();
+        }
+        if error.is_timeout() {
+            "no answer in time".clone_into(&mut reason);
+        }
+        Self::Unreachable {
+            address: address.clone(),
+            reason,
+        }
+    }
+
+    pub(super) fn unexpected(path: &str, reason: impl ToString) -> Self {
+        Self::Unexpected {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// Reads both shapes of error bodies (contract "identity", section 1.4); any other text is shown as it is.
+    pub(super) fn from_answer(status: u16, standard: Option<&str>, body: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Detail {
+            error: Option<String>,
+            message: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Answer {
+            error: Option<Detail>,
+            message: Option<String>,
+        }
+        let text = match serde_json::from_slice::<Answer>(body) {
+            Ok(Answer {
+                message: Some(message),
+                ..
+            }) => message,
+            Ok(Answer {
+                error: Some(detail), ..
+            }) => detail.error.or(detail.message).unwrap_or_default(),
+            // A page of a proxy in between is no message.
+            _ => String::from_utf8_lossy(body)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
+        };
+        let message = match text {
+            text if text.is_empty() || text.starts_with('<') => {
+                format!("the master answered {status} {}", standard.unwrap_or_default())
+                    .trim()
+                    .to_owned()
+            }
+            text => text,
+        };
+        Self::Api { status, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(body: &str) -> String {
+        ClientError::from_answer(418, Some("I'm a teapot"), body.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn every_shape_of_refusal_is_read() {
+        assert_eq!(
+            message(r#"{"error":{"code":5,"reason":"NotFound","error":"user not found"}}"#),
+            "user not found"
+        );
+        assert_eq!(
+            message(r#"{"message":"service not found: x"}"#),
+            "service not found: x"
+        );
+        assert_eq!(message("<html>"), "the master answered 418 I'm a teapot");
+        assert_eq!(message(""), "the master answered 418 I'm a teapot");
+        assert_eq!(message("too much\nof it"), "too much");
+    }
+}

@@ -1,0 +1,162 @@
+//! The task's init: pid 1 of its pid namespace. It composes the sandbox, starts the command's process, reaps
+//! whatever the command leaves behind, and ends when the command has ended; the kernel then ends the rest (R43).
+//!
+//! In root mode it stays root, outside of every capability that the task has; the task can't trace it, and the
+//! kernel keeps signals from inside a pid namespace away from its init.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use nix::sched::CloneFlags;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{Pid, setgroups};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
+
+use super::report::{Report, Reporter};
+use super::{Unpack, task};
+use crate::identity::{Credentials, How};
+use crate::sandbox;
+use crate::spec::TaskSpec;
+use crate::sys::{Explain, process};
+
+/// All that a task's processes get from the shim.
+pub(super) struct Launch<'a> {
+    pub(super) spec: &'a TaskSpec,
+    pub(super) credentials: Credentials,
+    pub(super) task_dir: &'a Path,
+    pub(super) context: Option<File>,
+    pub(super) unpack: Unpack,
+    pub(super) reporter: Reporter,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+    /// Becomes readable when the shim has gone.
+    pub(super) shim: OwnedFd,
+    /// Where a process enters the task's cgroups.
+    pub(super) doors: &'a [OwnedFd],
+}
+
+/// The namespaces of a task's init. The user namespace of a mapped root comes later, in `task`.
+pub(super) fn namespaces(credentials: Credentials) -> CloneFlags {
+    let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
+    flags.set(CloneFlags::CLONE_NEWUSER, credentials.how == How::Own);
+    flags
+}
+
+/// Runs the task to its end; the whole life of the init.
+pub(super) fn run(launch: &mut Launch<'_>) -> i32 {
+    let report = match start(launch) {
+        Ok(Some(command)) => wait(command),
+        // The shim has gone, so nobody is there to tell.
+        Ok(None) => return 1,
+        Err(reason) => Report::Failed(reason),
+    };
+    launch.reporter.tell(report);
+    0
+}
+
+/// Composes the sandbox and starts the command's process.
+fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
+    die_with_the_shim()?;
+    rustix::process::umask(rustix::fs::Mode::empty());
+    match launch.credentials.how {
+        How::Own => map_own(launch.credentials)?,
+        How::Real | How::Mapped { .. } => {
+            setgroups(&[]).explain(|| "can't leave the agent's groups".into())?;
+        }
+    }
+    sandbox::compose(sandbox::Context {
+        spec: launch.spec,
+        credentials: launch.credentials,
+        task_dir: launch.task_dir,
+    })?;
+    // The command may run with this process's uid; it must not look into its memory, which is the shim's.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "can't protect the init".into())?;
+    // Opening bind mounts as the user has cleared the signal, and the shim may have died meanwhile.
+    die_with_the_shim()?;
+    if shim_has_gone(launch) {
+        return Ok(None);
+    }
+    let sync = "can't make a pipe";
+    let (unshared, says_unshared) = pipe_with(PipeFlags::CLOEXEC).explain(|| sync.into())?;
+    let (mapped, says_mapped) = pipe_with(PipeFlags::CLOEXEC).explain(|| sync.into())?;
+    match process::fork().explain(|| "can't start the command's process".into())? {
+        None => {
+            drop((unshared, says_mapped));
+            process::exit_now(task::run(launch, &says_unshared, &mapped));
+        }
+        Some(command) => {
+            drop((says_unshared, mapped));
+            if let How::Mapped { base, len } = launch.credentials.how {
+                // Nothing to read means that the process has failed, and said so itself.
+                if rustix::io::read(&unshared, &mut [0_u8; 1]) == Ok(1) {
+                    map_range(command, base, len)?;
+                    let _ = rustix::io::write(&says_mapped, b"m");
+                }
+            }
+            Ok(Some(command))
+        }
+    }
+}
+
+/// `kill -9` of the shim ends the task: nobody would record its output or its end.
+fn die_with_the_shim() -> Result<(), String> {
+    set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "can't tie the task to its shim".into())
+}
+
+fn shim_has_gone(launch: &Launch<'_>) -> bool {
+    let mut fds = [PollFd::new(&launch.shim, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // Nothing is ever written to that pipe, so any event is its end.
+    !matches!(poll(&mut fds, Some(&now)), Ok(0))
+}
+
+/// Maps the identity to the launcher's own ids, the only mapping that an ordinary user may make.
+fn map_own(credentials: Credentials) -> Result<(), String> {
+    let Credentials {
+        uid,
+        gid,
+        host_uid,
+        host_gid,
+        ..
+    } = credentials;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{uid} {host_uid} 1")),
+        ("gid_map", format!("{gid} {host_gid} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), text).explain(|| {
+            format!("can't map the task's ids (/proc/self/{file}); does this machine allow user namespaces?")
+        })?;
+    }
+    Ok(())
+}
+
+/// Maps root of the command's user namespace to the range that owns nothing.
+fn map_range(command: Pid, base: u32, len: u32) -> Result<(), String> {
+    for file in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{command}/{file}"), format!("0 {base} {len}"))
+            .explain(|| format!("can't map root of the task to {base} and up"))?;
+    }
+    Ok(())
+}
+
+/// Reaps until the command has ended, and says how.
+fn wait(command: Pid) -> Report {
+    loop {
+        match waitpid(None, None) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == command => return Report::Exited(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => {
+                return Report::Signalled(signal as i32);
+            }
+            // An orphan that the task left, or a stop.
+            Ok(_) | Err(nix::Error::EINTR) => {}
+            Err(e) => return Report::Failed(format!("can't wait for the command: {e}")),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The shim at work: it starts the task's init, records the output, kills on request, and settles the end. It stays
+//! in the machine's namespaces and never reads anything of the task but two pipes.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Gid, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::Unpack;
+use super::init::{self, Launch};
+use super::log::{Log, Pending};
+use super::report::{Report, Reporter, Reports};
+use crate::cgroup::Cgroup;
+use crate::exit::{Exit, write_exit};
+use crate::identity::{self, Credentials};
+use crate::record::{MAX_PAYLOAD, Source};
+use crate::sandbox::{self, Prepared};
+use crate::spec::TaskSpec;
+use crate::sys::{Explain, process};
+use crate::task_dir::{CONTEXT_FILE, read_spec};
+
+/// Size of the output pipes in bytes. What the task writes while the shim waits for the disk fits in here.
+const PIPE_SIZE: usize = 1 << 20;
+/// Pause before a full disk is tried again, in nanoseconds.
+const DISK_PAUSE: i64 = 250_000_000;
+
+/// Ignores what would end the shim before its task, and turns SIGTERM, the request to kill, into a descriptor.
+pub(super) fn hold_signals() -> nix::Result<SignalFd> {
+    process::ignore_signals(&[
+        NixSignal::SIGHUP,
+        NixSignal::SIGINT,
+        NixSignal::SIGPIPE,
+        NixSignal::SIGXFSZ,
+    ]);
+    let mut set = SigSet::empty();
+    set.add(NixSignal::SIGTERM);
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// Runs the task of a directory to its end and writes the exit status.
+pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd) {
+    let mut shim = Shim {
+        log,
+        signals,
+        task: None,
+        killed: false,
+        reports: Reports::default(),
+        ended: None,
+    };
+    let exit = match shim.launch(task_dir, unpack) {
+        Ok(exit) => exit,
+        Err(_) if shim.killed => Exit::killed(),
+        Err(reason) => Exit::failed(reason),
+    };
+    shim.settle(|shim| shim.log.sync());
+    shim.settle(|_| write_exit(task_dir, &exit));
+}
+
+struct Shim {
+    log: Log,
+    signals: SignalFd,
+    task: Option<Running>,
+    /// Whether the task was killed before it ended by itself.
+    killed: bool,
+    reports: Reports,
+    /// The first that was told about the end.
+    ended: Option<Report>,
+}
+
+/// The task as the shim holds it.
+struct Running {
+    init: Pid,
+    pidfd: OwnedFd,
+    cgroup: Cgroup,
+    told: OwnedFd,
+    /// Nothing is written here; that it ends tells the init that the shim has gone.
+    _lives: Option<OwnedFd>,
+}
+
+/// The shim's ends of the pipes from the task, while the task has the other end.
+type Output = [(Source, Option<OwnedFd>); 2];
+
+impl Shim {
+    fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, String> {
+        let spec = read_spec(task_dir).explain(|| "can't read the task's description".into())?;
+        spec.check()?;
+        let own = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let credentials = identity::resolve(&spec, own.0, own.1)?;
+        if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
+            return Err(
+                "the shim of this task was killed, and with it the task; it is not started a second time"
+                    .into(),
+            );
+        }
+        let (cgroup, notes) = Cgroup::create(&spec.task_id, &spec.limits);
+        for note in notes {
+            self.note(&note);
+        }
+        let output = self.start(&spec, credentials, task_dir, unpack, cgroup)?;
+        if self.killed {
+            // Asked while there was nothing to kill yet.
+            self.kill();
+        }
+        self.follow(output);
+        self.finish(&spec)
+    }
+
+    /// Makes the pipes and starts the init.
+    fn start(
+        &mut self,
+        spec: &TaskSpec,
+        credentials: Credentials,
+        task_dir: &Path,
+        unpack: Unpack,
+        cgroup: Cgroup,
+    ) -> Result<Output, String> {
+        let what = || "can't make the task's pipes".to_owned();
+        let (stdout, stdout_end) = output_pipe(credentials).explain(what)?;
+        let (stderr, stderr_end) = output_pipe(credentials).explain(what)?;
+        let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
+        set_nonblocking(told.as_fd()).explain(what)?;
+        let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
+        let context = match File::open(task_dir.join(CONTEXT_FILE)) {
+            Ok(file) => Some(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+            Err(e) => return Err(format!("can't open the context archive: {e}")),
+        };
+        let mut launch = Launch {
+            spec,
+            credentials,
+            task_dir,
+            context,
+            unpack,
+            reporter: Reporter::new(tells),
+            stdout: stdout_end,
+            stderr: stderr_end,
+            shim,
+            doors: cgroup.doors(),
+        };
+        let mut lives = Some(shim_lives);
+        let child = process::spawn_in(init::namespaces(credentials), || {
+            // The init's copy would keep the pipe from ending with the shim.
+            drop(lives.take());
+            init::run(&mut launch)
+        });
+        let init = child.map_err(|e| {
+            format!("this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root")
+        })?;
+        let raw = rustix::process::Pid::from_raw(init.as_raw());
+        let pidfd = raw
+            .ok_or(Errno::SRCH)
+            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
+        self.task = Some(Running {
+            init,
+            pidfd,
+            cgroup,
+            told,
+            _lives: lives,
+        });
+        Ok([(Source::Stdout, Some(stdout)), (Source::Stderr, Some(stderr))])
+    }
+
+    /// Records output until the init, and so every process of the task, has ended.
+    fn follow(&mut self, mut output: Output) {
+        let mut buffer = vec![0; MAX_PAYLOAD as usize];
+        while let Some(task) = &self.task {
+            let mut fds = [
+                PollFd::new(&self.signals, PollFlags::IN),
+                PollFd::new(&task.pidfd, PollFlags::IN),
+                watch(&output[0].1, &self.signals),
+                watch(&output[1].1, &self.signals),
+            ];
+            match poll(&mut fds, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            let [signal, ended, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+            if signal {
+                self.obey();
+            }
+            for ((source, pipe), ready) in output.iter_mut().zip([stdout, stderr]) {
+                if ended {
+                    // All processes have ended, so what the pipe holds is all that will come.
+                    while self.record_from(*source, pipe, &mut buffer) {}
+                } else if ready {
+                    self.record_from(*source, pipe, &mut buffer);
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    /// Records what a pipe holds, up to one record; whether there was something. Forgets a pipe that has ended.
+    fn record_from(&mut self, source: Source, pipe: &mut Option<OwnedFd>, buffer: &mut [u8]) -> bool {
+        let Some(fd) = pipe else { return false };
+        match rustix::io::read(fd, &mut *buffer) {
+            Ok(0) => *pipe = None,
+            Ok(n) => {
+                self.record(source, &buffer[..n]);
+                return true;
+            }
+            Err(Errno::INTR) => return true,
+            Err(_) => {}
+        }
+        false
+    }
+
+    /// Reaps the init and decides how the task ended.
+    fn finish(&mut self, spec: &TaskSpec) -> Result<Exit, String> {
+        self.listen();
+        let Some(task) = self.task.take() else {
+            return Err("the task was never started".into());
+        };
+        let _ = waitpid(task.init, None);
+        if task.cgroup.ran_out_of_memory() {
+            let limit = spec
+                .limits
+                .memory_bytes
+                .map_or(String::new(), |n| format!(" (limit {} MiB)", n >> 20));
+            self.note(&format!("the task ran out of memory{limit}"));
+        }
+        task.cgroup.remove();
+        if self.killed {
+            return Ok(Exit::killed());
+        }
+        Ok(match self.ended.take() {
+            Some(Report::Failed(reason)) => Exit::failed(reason),
+            Some(Report::NotExecuted(code, message)) => {
+                self.note(&message);
+                Exit::exited(code)
+            }
+            Some(Report::Exited(code)) => Exit::exited(code),
+            Some(Report::Signalled(signal)) => Exit::signalled(signal),
+            // Nothing in a task can do that to its init; somebody on the machine did.
+            None => Exit::signalled(9),
+        })
+    }
+
+    /// Reads what the task's processes have told; the first word about the end counts.
+    fn listen(&mut self) {
+        let Some(task) = &self.task else { return };
+        let mut buffer = [0; 4096];
+        loop {
+            match rustix::io::read(&task.told, &mut buffer) {
+                Ok(n) if n > 0 => {
+                    for report in self.reports.push(&buffer[..n]) {
+                        self.ended.get_or_insert(report);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Kills the task if the agent has asked for it. All of it: the kernel ends a pid namespace with its init.
+    fn obey(&mut self) {
+        while let Ok(Some(_)) = self.signals.read_signal() {
+            self.listen();
+            // A command that has ended keeps its own status.
+            self.killed |= self.ended.is_none();
+            self.kill();
+        }
+    }
+
+    fn kill(&self) {
+        if let Some(task) = &self.task {
+            let _ = pidfd_send_signal(&task.pidfd, Signal::KILL);
+            task.cgroup.kill();
+        }
+    }
+
+    /// A line of Muster's own in the task's log.
+    fn note(&mut self, text: &str) {
+        self.record(Source::Agent, format!("{text}\n").as_bytes());
+    }
+
+    /// Writes a record; waits while the disk is full.
+    fn record(&mut self, source: Source, payload: &[u8]) {
+        let mut pending = Pending::new(source, payload);
+        self.settle(|shim| shim.log.write(&mut pending));
+    }
+
+    /// Repeats `body` until it succeeds: what a task wrote and how it ended isn't lost because a disk is full. The
+    /// task meanwhile blocks on its pipe, and can be killed. Gives up when the directory has gone.
+    fn settle(&mut self, mut body: impl FnMut(&mut Self) -> io::Result<()>) {
+        loop {
+            match body(self) {
+                Ok(()) => return,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+                Err(_) => {
+                    let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
+                    let _ = poll(
+                        &mut fds,
+                        Some(&Timespec {
+                            tv_sec: 0,
+                            tv_nsec: DISK_PAUSE,
+                        }),
+                    );
+                    self.obey();
+                }
+            }
+        }
+    }
+}
+
+/// A pipe that has ended is ready for ever; in its place stands a descriptor that isn't asked anything.
+fn watch<'a>(pipe: &'a Option<OwnedFd>, other: &'a SignalFd) -> PollFd<'a> {
+    match pipe {
+        Some(fd) => PollFd::new(fd, PollFlags::IN),
+        None => PollFd::new(other, PollFlags::empty()),
+    }
+}
+
+/// A pipe whose reading end doesn't block. It belongs to the user, who can open it as `/dev/stdout`.
+fn output_pipe(credentials: Credentials) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    set_nonblocking(read.as_fd())?;
+    // Ordinary users have a quota of pipe memory; the default size does, too.
+    let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
+    let (uid, gid) = (
+        Uid::from_raw(credentials.host_uid),
+        Gid::from_raw(credentials.host_gid),
+    );
+    fchown(&write, Some(uid), Some(gid))?;
+    Ok((read, write))
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
+}

@@ -1,0 +1,21 @@
+//! `launch-test-shim TASKDIR`: the entry that `muster shim` has, for the tests of this crate alone.
+//!
+//! Its unpacking writes a file `unpacked` that tells who unpacked and where; a context that begins with `bad` fails.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+fn main() {
+    let task_dir = std::env::args_os().nth(1).unwrap_or_default();
+    std::process::exit(launch::shim::main(Path::new(&task_dir), unpack));
+}
+
+fn unpack(mut context: File) -> Result<(), String> {
+    let mut text = String::new();
+    context.read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if text.starts_with("bad") {
+        return Err("the archive is damaged".into());
+    }
+    std::fs::write("unpacked", text).map_err(|e| e.to_string())
+}

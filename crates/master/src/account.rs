@@ -1,0 +1,299 @@
+//! Accounts: making, changing, finding (P5, P12–P14, P19, D2, X7, R31).
+
+use std::sync::Arc;
+
+use api::user::{AgentUserGroup, NewUser, PatchUser};
+use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
+use domain::id::UserId;
+use domain::identity::{IdentityParts, UnixIdentity};
+use domain::user::{Password, Status, User, display_name, reserved, username};
+use store::user::Filter;
+use store::{Store, StoreError};
+
+use crate::Error;
+use crate::password::{Hasher, Presented};
+use crate::session::Sessions;
+use crate::system::{Clock, SystemEntropy};
+
+/// What is said of accounts that aren't there.
+pub const NOT_FOUND: &str = "user not found";
+
+/// Accounts.
+#[derive(Clone)]
+pub struct Accounts {
+    store: Store,
+    hasher: Hasher,
+    clock: Arc<dyn Clock>,
+    sessions: Sessions,
+}
+
+impl std::fmt::Debug for Accounts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Accounts")
+    }
+}
+
+fn invalid(error: &impl std::fmt::Display) -> Error {
+    Error::Invalid(error.to_string())
+}
+
+fn identity(parts: AgentUserGroup) -> Result<UnixIdentity, Error> {
+    let AgentUserGroup {
+        agent_uid,
+        agent_gid,
+        agent_user,
+        agent_group,
+    } = parts;
+    let parts = IdentityParts {
+        user: agent_user,
+        uid: agent_uid,
+        group: agent_group,
+        gid: agent_gid,
+    };
+    parts.complete().map_err(|e| invalid(&e))
+}
+
+fn not_found() -> Error {
+    Error::NotFound(NOT_FOUND.to_owned())
+}
+
+fn name_taken(error: StoreError) -> Error {
+    match error {
+        StoreError::Duplicate => Error::Conflict("user already exists".to_owned()),
+        other => other.into(),
+    }
+}
+
+impl Accounts {
+    pub(crate) fn new(store: Store, hasher: Hasher, clock: Arc<dyn Clock>, sessions: Sessions) -> Self {
+        Self {
+            store,
+            hasher,
+            clock,
+            sessions,
+        }
+    }
+
+    /// Makes an account (P12).
+    ///
+    /// # Errors
+    /// When a name isn't allowed or taken.
+    pub async fn create(
+        &self,
+        _permit: Permit<CreateUser>,
+        new: NewUser,
+        password: Presented,
+    ) -> Result<User, Error> {
+        let user = self.prepare(new, &password)?;
+        let password = if user.remote {
+            Password::Impossible
+        } else {
+            self.hasher.store(password, &SystemEntropy).await?
+        };
+        let mut tx = self.store.write().await?;
+        let user = User { password, ..user };
+        let user = store::user::insert(&mut tx, &user, self.clock.now())
+            .await
+            .map_err(name_taken)?;
+        tx.commit().await?;
+        tracing::info!(user = user.username.escape_debug().to_string(), "account made");
+        Ok(user)
+    }
+
+    /// Checks what Determined checks before it asks whether the caller may.
+    ///
+    /// # Errors
+    /// When a field isn't allowed.
+    pub fn prepare(&self, new: NewUser, password: &Presented) -> Result<User, Error> {
+        let remote = new.remote.unwrap_or(false);
+        if remote && !password.is_blank() {
+            return Err(Error::Invalid("cannot set password for remote user".to_owned()));
+        }
+        let admin = new.admin.unwrap_or(false);
+        let name = username(&new.username.unwrap_or_default()).map_err(|e| invalid(&e))?;
+        reserved(&name, None, admin).map_err(|e| invalid(&e))?;
+        Ok(User {
+            id: UserId(0),
+            username: name,
+            display_name: display_name(&new.display_name.unwrap_or_default()).map_err(|e| invalid(&e))?,
+            admin,
+            status: if new.active.unwrap_or(false) {
+                Status::Active
+            } else {
+                Status::Deactivated
+            },
+            remote,
+            password: Password::Blank,
+            identity: new.agent_user_group.map(identity).transpose()?,
+            modified_at: self.clock.now(),
+            last_login_at: None,
+        })
+    }
+
+    /// Which parts of `user` the patch would change, for the policy. Shapes are checked first, as Determined does.
+    ///
+    /// # Errors
+    /// When a part has no usable shape.
+    pub fn what_changes(user: &User, patch: &PatchUser) -> Result<UserChange, Error> {
+        if let Some(parts) = patch.agent_user_group.clone() {
+            identity(parts)?;
+        }
+        let different = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new.trim() != old);
+        Ok(UserChange {
+            admin: patch.admin.is_some(),
+            remote: patch.remote.is_some(),
+            active: patch.active.is_some(),
+            identity: patch.agent_user_group.is_some(),
+            username: different(&patch.username, &user.username),
+            display_name: different(&patch.display_name, &user.display_name),
+            password: patch.password.is_some(),
+        })
+    }
+
+    /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25).
+    ///
+    /// # Errors
+    /// When a part isn't allowed, or it would take the last active administrator away (R31).
+    pub async fn change(&self, permit: Permit<ChangeUser>, patch: PatchUser) -> Result<User, Error> {
+        let (target, change) = permit.into_target();
+        let password = match &patch.password {
+            Some(text) => {
+                let presented = Presented::new(Some(text.clone()), patch.is_hashed.unwrap_or(false));
+                Some(self.hasher.store(presented, &SystemEntropy).await?)
+            }
+            None => None,
+        };
+        let mut tx = self.store.write().await?;
+        // Decided on what is in the database now: two requests at once can't both be the last but one.
+        let before = store::user::by_id(&mut tx, target.id)
+            .await?
+            .ok_or_else(not_found)?;
+        let mut after = before.clone();
+        apply(&mut after, patch, change, password)?;
+        if after == before {
+            return Ok(before);
+        }
+        if change.display_name
+            && !after.display_name.is_empty()
+            && store::user::name_in_use_by_other(&mut tx, &after.display_name, after.id).await?
+        {
+            let name = &after.display_name;
+            return Err(Error::Invalid(format!(
+                "can not change display name to {name} found a similar username or display name"
+            )));
+        }
+        let counts = |user: &User| user.admin && user.is_active();
+        if counts(&before) && !counts(&after) && store::user::active_admins(&mut tx).await? <= 1 {
+            return Err(Error::Precondition(format!(
+                "{} is the last active administrator: make another account administrator first",
+                before.username
+            )));
+        }
+        after.modified_at = self.clock.now();
+        store::user::update(&mut tx, &after).await.map_err(name_taken)?;
+        let ends_sessions = change.password || (before.is_active() && !after.is_active());
+        if ends_sessions {
+            store::session::delete_of_user(&mut tx, after.id).await?;
+        }
+        tx.commit().await?;
+        if ends_sessions {
+            self.sessions.user_ended(after.id);
+        } else {
+            self.sessions.user_changed(after.id);
+        }
+        Ok(after)
+    }
+
+    /// One account by id.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn by_id(&self, _viewer: &Actor, id: UserId) -> Result<User, Error> {
+        let mut conn = self.store.read().await?;
+        store::user::by_id(&mut conn, id).await?.ok_or_else(not_found)
+    }
+
+    /// One account by its exact name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn by_username(&self, _viewer: &Actor, username: &str) -> Result<User, Error> {
+        let mut conn = self.store.read().await?;
+        store::user::by_username(&mut conn, username)
+            .await?
+            .ok_or_else(not_found)
+    }
+
+    /// A page of the accounts that match; `page` turns their number into offset and limit.
+    ///
+    /// # Errors
+    /// What `page` answers, or the database.
+    pub async fn list<P>(
+        &self,
+        _scope: Visible<User>,
+        filter: &Filter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<User>, P), Error> {
+        let mut conn = self.store.read().await?;
+        let total = store::user::count(&mut conn, filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let users = store::user::list(&mut conn, filter, offset, limit).await?;
+        Ok((users, page))
+    }
+
+    /// Whether `admin`'s password is still blank, so that the pages urge to set one (P4).
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn admin_is_unprotected(&self) -> Result<bool, Error> {
+        let mut conn = self.store.read().await?;
+        let admin = store::user::by_username(&mut conn, "admin").await?;
+        Ok(admin.is_some_and(|user| user.is_active() && user.password == Password::Blank))
+    }
+}
+
+fn apply(
+    user: &mut User,
+    patch: PatchUser,
+    change: UserChange,
+    password: Option<Password>,
+) -> Result<(), Error> {
+    if let Some(remote) = patch.remote
+        && remote != user.remote
+    {
+        user.remote = remote;
+        user.password = if remote {
+            Password::Impossible
+        } else {
+            Password::Blank
+        };
+    }
+    if let Some(name) = patch.username.filter(|_| change.username) {
+        if user.remote {
+            return Err(Error::Invalid("Cannot set username for remote users".to_owned()));
+        }
+        let name = username(&name).map_err(|e| invalid(&e))?;
+        let admin = patch.admin.unwrap_or(user.admin);
+        reserved(&name, Some(&user.username), admin).map_err(|e| invalid(&e))?;
+        user.username = name;
+    }
+    if let Some(name) = patch.display_name {
+        user.display_name = display_name(&name).map_err(|e| invalid(&e))?;
+    }
+    if let Some(password) = password {
+        if user.remote {
+            return Err(Error::Invalid("Cannot set password for remote users".to_owned()));
+        }
+        user.password = password;
+    }
+    if let Some(parts) = patch.agent_user_group {
+        user.identity = Some(identity(parts)?);
+    }
+    user.admin = patch.admin.unwrap_or(user.admin);
+    match patch.active {
+        Some(true) => user.status = Status::Active,
+        Some(false) => user.status = Status::Deactivated,
+        None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! Agents: letting them in (R28, R29), hearing them out, taking them out of service (X8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::agent::{LogChunk, PROTOCOL, Register, ToAgent, ToMaster, challenge_text};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::authz::{InviteAgent, ManageAgents, Permit};
+use domain::id::AgentId;
+use domain::time::Timestamp;
+use ed25519_dalek::{Signature, VerifyingKey};
+use store::{Store, StoreError};
+use tokio::sync::mpsc;
+
+use crate::cluster::Cluster;
+use crate::scheduler::Scheduler;
+use crate::system::{Clock, Entropy};
+use crate::{Error, secret};
+
+pub use crate::scheduler::{AgentPresence, AgentView};
+
+/// How long an invitation is good.
+pub const INVITATION_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Agents.
+#[derive(Clone)]
+pub struct Agents {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    cluster: Cluster,
+    scheduler: Scheduler,
+}
+
+impl std::fmt::Debug for Agents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Agents")
+    }
+}
+
+/// An agent that has proved that it holds its enrolled key. Made only by [`Agents::prove`].
+#[derive(Debug, Clone)]
+pub struct AgentCaller {
+    agent: AgentId,
+    version: String,
+}
+
+/// A registered connection of an agent.
+#[derive(Debug)]
+pub struct Connection {
+    agent: AgentId,
+    number: u64,
+    link: mpsc::UnboundedSender<ToAgent>,
+}
+
+/// A question that an agent answers with its signature.
+#[derive(Debug)]
+pub struct Challenge {
+    nonce: String,
+}
+
+impl Agents {
+    pub(crate) fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        cluster: Cluster,
+        scheduler: Scheduler,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            entropy,
+            cluster,
+            scheduler,
+        }
+    }
+
+    /// Makes a one-time invitation; with a name, good for that name only.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn invite(
+        &self,
+        permit: Permit<InviteAgent>,
+        agent: Option<AgentId>,
+    ) -> Result<(String, Timestamp), Error> {
+        let token = secret::token(self.entropy.as_ref(), "mai");
+        let now = self.clock.now();
+        let expires_at = now.plus(INVITATION_LIFETIME);
+        let digest = secret::digest(&token);
+        let mut tx = self.store.write().await?;
+        let by = permit.actor();
+        store::agent::insert_invitation(&mut tx, &digest, agent.as_ref(), by, now, expires_at).await?;
+        tx.commit().await?;
+        Ok((token, expires_at))
+    }
+
+    /// Enrols an agent under an invitation, which is then used up. Answers the master's id.
+    ///
+    /// # Errors
+    /// When the invitation isn't good, or the name or key is taken.
+    pub async fn enrol(&self, invitation: &str, agent: AgentId, public_key: &str) -> Result<String, Error> {
+        key(public_key).ok_or_else(|| Error::Invalid("publicKey is no Ed25519 key in base64".to_owned()))?;
+        let mut tx = self.store.write().await?;
+        let found = store::agent::take_invitation(&mut tx, &secret::digest(invitation)).await?;
+        let now = self.clock.now();
+        let good = found.filter(|invitation| now < invitation.expires_at);
+        let good = good.filter(|invitation| invitation.agent.as_ref().is_none_or(|name| *name == agent));
+        good.ok_or(Error::Unauthenticated(
+            "the invitation is not valid, was used, or has expired",
+        ))?;
+        store::agent::insert(&mut tx, &agent, public_key, now)
+            .await
+            .map_err(|error| match error {
+                StoreError::Duplicate => {
+                    Error::Conflict(format!("agent {agent} is already enrolled: choose another name"))
+                }
+                other => other.into(),
+            })?;
+        let enrolled = store::agent::by_id(&mut tx, &agent).await?;
+        tx.commit().await?;
+        if let Some(enrolled) = enrolled {
+            self.scheduler.agent_changed(enrolled).await;
+        }
+        tracing::info!(%agent, "agent enrolled");
+        Ok(self.cluster.id().to_owned())
+    }
+
+    /// The first message of a connection.
+    #[must_use]
+    pub fn challenge(&self) -> (Challenge, ToAgent) {
+        let nonce = secret::hex(&self.entropy.bytes());
+        let message = ToAgent::Challenge {
+            nonce: nonce.clone(),
+            master_id: self.cluster.id().to_owned(),
+        };
+        (Challenge { nonce }, message)
+    }
+
+    /// Checks the answer to a challenge (R28). A wrong key under a known name is refused like an unknown name (R29).
+    ///
+    /// # Errors
+    /// When it proves nothing.
+    pub async fn prove(&self, challenge: Challenge, answer: ToMaster) -> Result<AgentCaller, Error> {
+        let refused = Error::Unauthenticated("this agent is not enrolled here, or its key is another one");
+        let ToMaster::Hello {
+            agent,
+            protocol,
+            version,
+            signature,
+        } = answer
+        else {
+            return Err(Error::Invalid("the first message must be hello".to_owned()));
+        };
+        if protocol != PROTOCOL {
+            return Err(Error::Invalid(format!(
+                "the agent speaks protocol {protocol}, this master {PROTOCOL}: install the same version of Muster on both"
+            )));
+        }
+        let mut conn = self.store.read().await?;
+        let enrolled = store::agent::by_id(&mut conn, &agent).await?;
+        drop(conn);
+        let Some(key) = enrolled.and_then(|enrolled| key(&enrolled.public_key)) else {
+            return Err(refused);
+        };
+        let bytes = STANDARD.decode(signature).ok();
+        let signature = bytes.and_then(|bytes| Signature::from_slice(&bytes).ok());
+        let text = challenge_text(self.cluster.id(), &agent, &challenge.nonce);
+        match signature {
+            Some(signature) if key.verify_strict(text.as_bytes(), &signature).is_ok() => {
+                Ok(AgentCaller { agent, version })
+            }
+            _ => Err(refused),
+        }
+    }
+
+    /// Takes a proved agent in; what it is to do comes through `link`.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn register(
+        &self,
+        caller: AgentCaller,
+        about: Register,
+        link: mpsc::UnboundedSender<ToAgent>,
+    ) -> Result<Connection, Error> {
+        let AgentCaller { agent, version } = caller;
+        let slots = about.devices.len();
+        let number = self
+            .scheduler
+            .connect(&agent, about, version, link.clone())
+            .await?;
+        tracing::info!(%agent, slots, "agent connected");
+        Ok(Connection { agent, number, link })
+    }
+
+    /// Hears a message of a registered agent.
+    ///
+    /// # Errors
+    /// When it could not be kept; the connection is to be closed, and the agent says it again on the next.
+    pub async fn hear(&self, connection: &Connection, message: ToMaster) -> Result<(), Error> {
+        let agent = &connection.agent;
+        match message {
+            ToMaster::Started { allocation } => self.scheduler.started(agent, allocation.task).await,
+            ToMaster::Exited {
+                allocation,
+                exit,
+                log_bytes,
+            } => {
+                let end = self
+                    .scheduler
+                    .exited(agent, allocation.task, exit, log_bytes)
+                    .await?;
+                let answer = match end {
+                    Ok(()) => ToAgent::Forget { allocation },
+                    Err(offset) => ToAgent::LogsReceived { allocation, offset },
+                };
+                let _ = connection.link.send(answer);
+                Ok(())
+            }
+            ToMaster::Hello { .. } | ToMaster::Register(_) => {
+                Err(Error::Invalid("the agent is already registered".to_owned()))
+            }
+        }
+    }
+
+    /// Takes a piece of a log.
+    ///
+    /// # Errors
+    /// As [`Self::hear`].
+    pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
+        let LogChunk {
+            allocation,
+            offset,
+            records,
+        } = chunk;
+        let offset = self
+            .scheduler
+            .logged(&connection.agent, allocation.task, offset, records)
+            .await?;
+        let _ = connection.link.send(ToAgent::LogsReceived { allocation, offset });
+        Ok(())
+    }
+
+    /// A connection is over.
+    pub async fn disconnect(&self, connection: Connection) {
+        tracing::info!(agent = %connection.agent, "agent disconnected");
+        self.scheduler
+            .disconnect(&connection.agent, connection.number)
+            .await;
+    }
+
+    /// All enrolled agents. Everybody may see them.
+    pub async fn list(&self) -> Vec<AgentView> {
+        self.scheduler.agents().await
+    }
+
+    /// Takes an agent, or one of its slots, out of service or back in.
+    ///
+    /// # Errors
+    /// When there is no such agent.
+    pub async fn set_service(
+        &self,
+        _permit: Permit<ManageAgents>,
+        agent: &AgentId,
+        slot: Option<u32>,
+        enabled: bool,
+        drain: bool,
+    ) -> Result<(), Error> {
+        let mut tx = self.store.write().await?;
+        let found = store::agent::by_id(&mut tx, agent).await?;
+        let mut found = found.ok_or_else(|| Error::NotFound(format!("agent '{agent}' not found")))?;
+        match slot {
+            Some(slot) => {
+                found.disabled_slots.retain(|disabled| *disabled != slot);
+                if !enabled {
+                    found.disabled_slots.push(slot);
+                }
+            }
+            None => {
+                found.enabled = enabled || drain;
+                found.draining = drain && !enabled;
+            }
+        }
+        store::agent::set_service(&mut tx, &found).await?;
+        tx.commit().await?;
+        self.scheduler.agent_changed(found).await;
+        Ok(())
+    }
+}
+
+fn key(base64: &str) -> Option<VerifyingKey> {
+    let bytes: [u8; 32] = STANDARD.decode(base64).ok()?.try_into().ok()?;
+    VerifyingKey::from_bytes(&bytes).ok()
+}

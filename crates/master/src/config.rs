@@ -1,0 +1,291 @@
+//! `master.yaml` (D10): what can be set, the defaults, and what is said when it is wrong.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use domain::identity::{IdentityParts, UnixIdentity};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The file was refused; the text names file, line and reason.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}: {reason}")]
+pub struct BadConfig {
+    file: String,
+    reason: String,
+}
+
+/// The configuration of a master, and of the agent that `muster up` starts beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// Where everything is kept; none is the usual place.
+    pub data_dir: Option<PathBuf>,
+    /// Shown by clients.
+    pub cluster_name: String,
+    /// Name of the account that needs no login (P1); used when the installation is made.
+    pub default_user: String,
+    /// The database.
+    pub db: Db,
+    /// Who may come in, as whom tasks run.
+    pub security: Security,
+    /// Under every command's own configuration.
+    pub task_container_defaults: Value,
+    /// Longest packed context directory, in bytes.
+    pub max_context_bytes: u64,
+    /// Seconds after which the tasks of an agent that stays away are given up.
+    pub agent_lost_after: u64,
+    /// The agent that `muster up` starts.
+    pub agent: Agent,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            data_dir: None,
+            cluster_name: String::new(),
+            default_user: "determined".to_owned(),
+            db: Db::default(),
+            security: Security::default(),
+            task_container_defaults: json!({}),
+            max_context_bytes: 96 << 20,
+            agent_lost_after: 3600,
+            agent: Agent::default(),
+        }
+    }
+}
+
+/// The database.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Db {
+    /// `postgres://…`; none is SQLite in the data directory.
+    pub url: Option<String>,
+}
+
+/// Where blank passwords are good (R15).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlankPasswords {
+    /// On the master's own machine.
+    #[default]
+    Loopback,
+    /// From everywhere.
+    Allow,
+    /// Nowhere.
+    Deny,
+}
+
+/// Who may come in, as whom tasks run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Security {
+    /// Where blank passwords are good.
+    pub blank_passwords: BlankPasswords,
+    /// The identity of tasks of accounts without a link (D4).
+    pub default_task: DefaultTask,
+    /// Further `Host` names that the master is reached under (R08); loopback names and the listening address are
+    /// always good.
+    pub hosts: Vec<String>,
+}
+
+/// The identity of tasks of accounts without a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DefaultTask {
+    /// User name.
+    pub user: String,
+    /// uid.
+    pub uid: i64,
+    /// Group name.
+    pub group: String,
+    /// gid.
+    pub gid: i64,
+}
+
+impl Default for DefaultTask {
+    fn default() -> Self {
+        Self {
+            user: "root".to_owned(),
+            uid: 0,
+            group: "root".to_owned(),
+            gid: 0,
+        }
+    }
+}
+
+/// The agent that `muster up` starts; the same keys stand at the top of an `agent.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Agent {
+    /// Without root: takes root-identity tasks of every account.
+    pub shared: bool,
+    /// First of the uids that stand for a task's root and its like.
+    pub root_range_base: u32,
+    /// The only places that bind mounts may come from; none is everywhere.
+    pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Limits of each task.
+    pub task_limits: TaskLimits,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            shared: false,
+            root_range_base: 1_900_000_000,
+            bind_prefixes: None,
+            task_limits: TaskLimits::default(),
+        }
+    }
+}
+
+/// Limits of each task on an agent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskLimits {
+    /// Memory such as `8G`.
+    pub memory: Option<String>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+    /// Processors, parts allowed.
+    pub cpus: Option<f64>,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The file, the line and the reason.
+    pub fn read(file: &Path) -> Result<Self, BadConfig> {
+        let text = std::fs::read_to_string(file).map_err(|e| BadConfig {
+            file: file.display().to_string(),
+            reason: format!("can't be read: {e}"),
+        })?;
+        Self::parse(&text, &file.display().to_string())
+    }
+
+    /// Reads text; `file` is for the message.
+    ///
+    /// # Errors
+    /// The file, the line and the reason.
+    pub fn parse(text: &str, file: &str) -> Result<Self, BadConfig> {
+        let bad = |reason: String| BadConfig {
+            file: file.to_owned(),
+            reason,
+        };
+        let config: Self = if text
+            .lines()
+            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+        {
+            Self::default()
+        } else {
+            serde_saphyr::from_str(text).map_err(|e| bad(e.to_string()))?
+        };
+        config
+            .default_task()
+            .map_err(|e| bad(format!("security.default_task: {e}")))?;
+        domain::user::username(&config.default_user).map_err(|e| bad(format!("default_user: {e}")))?;
+        if let Some(memory) = config.agent.task_limits.memory.as_deref() {
+            let size = domain::config::parse_size(memory);
+            size.ok_or_else(|| {
+                bad(format!(
+                    "agent.task_limits.memory: '{memory}' is not a size such as 8G"
+                ))
+            })?;
+        }
+        if config
+            .db
+            .url
+            .as_ref()
+            .is_some_and(|url| !url.starts_with("postgres"))
+        {
+            return Err(bad(
+                "db.url: give a postgres://… address, or leave it out for SQLite".to_owned(),
+            ));
+        }
+        let probe = json!({"entrypoint": ["true"]});
+        domain::config::TaskConfig::resolve(&config.task_container_defaults, probe)
+            .map_err(|e| bad(format!("task_container_defaults: {e}")))?;
+        Ok(config)
+    }
+
+    /// The identity of tasks of accounts without a link.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn default_task(&self) -> Result<UnixIdentity, domain::identity::InvalidIdentity> {
+        let DefaultTask {
+            user,
+            uid,
+            group,
+            gid,
+        } = self.security.default_task.clone();
+        IdentityParts {
+            user: Some(user),
+            uid: Some(uid),
+            group: Some(group),
+            gid: Some(gid),
+        }
+        .complete()
+    }
+
+    /// What an administrator may read through the API: all but secrets, with the keys that Determined's clients look
+    /// for.
+    #[must_use]
+    pub fn for_display(&self) -> Value {
+        let mut config = json!(self);
+        if let Some(url) = config.pointer_mut("/db/url").filter(|url| !url.is_null()) {
+            *url = json!("********");
+        }
+        if let Value::Object(map) = &mut config {
+            map.insert("resource_manager".to_owned(), json!({"type": "agent"}));
+            map.insert("feature_switches".to_owned(), json!([]));
+            map.insert("resource_pools".to_owned(), json!([{"pool_name": "default"}]));
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d10_a_bad_file_is_refused_with_line_and_reason() {
+        let refused = |text: &str| {
+            Config::parse(text, "master.yaml")
+                .expect_err("must be refused")
+                .to_string()
+        };
+        let unknown = refused("cluster_name: lab\nsecurity:\n  blank_pasword: deny\n");
+        assert!(
+            unknown.starts_with("master.yaml: ") && unknown.contains("blank_pasword"),
+            "{unknown}"
+        );
+        assert!(unknown.contains('3'), "names the line: {unknown}");
+        assert!(
+            refused("listen: nowhere\n").contains("listen") || refused("listen: nowhere\n").contains('1')
+        );
+        assert!(refused("security: {default_task: {uid: -1}}\n").contains("-1"));
+        assert!(refused("db: {url: mysql://x}\n").contains("db.url"));
+    }
+
+    #[test]
+    fn d04_the_default_identity_is_root_unless_set() {
+        let config = Config::parse("# nothing\n", "master.yaml").expect("valid");
+        assert_eq!(config.default_task().expect("valid"), UnixIdentity::root());
+        let text =
+            "security:\n  default_task: {user: det-nobody, uid: 65533, group: det-nobody, gid: 65533}\n";
+        let config = Config::parse(text, "master.yaml").expect("valid");
+        assert_eq!(config.default_task().expect("valid").uid, 65533);
+    }
+
+    #[test]
+    fn the_database_address_is_not_shown() {
+        let config = Config::parse("db: {url: 'postgres://u@h/d'}\n", "master.yaml").expect("valid");
+        assert!(!config.for_display().to_string().contains("u@h"));
+    }
+}

@@ -1,0 +1,201 @@
+//! Context directories: checked, packed once, kept as a blob until the task is over and forgotten.
+
+use std::io::Write as _;
+use std::path::{Component, Path, PathBuf};
+
+use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use domain::id::TaskId;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::Error;
+
+/// Most files in one context directory (R45).
+const MAX_ENTRIES: usize = 100_000;
+
+/// Where packed context directories are kept.
+#[derive(Debug, Clone)]
+pub struct Contexts {
+    root: PathBuf,
+}
+
+impl Contexts {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn path(&self, task: TaskId) -> PathBuf {
+        let id = task.to_string();
+        self.root
+            .join(id.get(..2).unwrap_or("00"))
+            .join(format!("{id}.tar.gz"))
+    }
+
+    /// Packs files and keeps them; all or nothing.
+    ///
+    /// # Errors
+    /// When a path or type isn't allowed, when it is too large, or when the disk refuses.
+    pub(crate) async fn put(&self, task: TaskId, files: Vec<ContextFile>, limit: u64) -> Result<(), Error> {
+        let path = self.path(task);
+        let packed = tokio::task::spawn_blocking(move || -> Result<(), Error> {
+            let archive = pack(files, limit)?;
+            write_durably(&path, &archive).map_err(Error::io("keeping the context directory"))
+        });
+        packed
+            .await
+            .map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
+    }
+
+    /// The packed directory; `None` when the task has none.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn get(&self, task: TaskId) -> Result<Option<Vec<u8>>, Error> {
+        match tokio::fs::read(self.path(task)).await {
+            Ok(archive) => Ok(Some(archive)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("reading the context directory")(e)),
+        }
+    }
+}
+
+fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)?;
+    let temporary = path.with_extension("part");
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+/// Makes a `tar.gz` of the files; owners are dropped, modes lose setuid and the like (R44, R45).
+fn pack(files: Vec<ContextFile>, limit: u64) -> Result<Vec<u8>, Error> {
+    if files.len() > MAX_ENTRIES {
+        let text = format!(
+            "the context directory has {} files: send at most {MAX_ENTRIES}",
+            files.len()
+        );
+        return Err(Error::TooLarge(text));
+    }
+    let io = |e| Error::io("packing the context directory")(e);
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut total: u64 = 0;
+    for file in files {
+        let path = safe_path(&file.path)?;
+        let content = STANDARD
+            .decode(file.content.as_bytes())
+            .map_err(|_| Error::Invalid(format!("context file '{}': content is not base64", file.path)))?;
+        total = total.saturating_add(content.len() as u64);
+        if total > limit {
+            let mib = limit >> 20;
+            return Err(Error::TooLarge(format!(
+                "the context directory is larger than the maximum allowed size of {mib} MiB: leave files out with .detignore"
+            )));
+        }
+        let mut header = tar::Header::new_gnu();
+        let mode = u32::try_from(file.mode.unwrap_or(0o644) & 0o777).unwrap_or(0o644);
+        header.set_mtime(u64::try_from(file.mtime.unwrap_or(0)).unwrap_or(0));
+        match file.kind {
+            Some(FILE_TYPE) | None => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_mode(mode);
+                header.set_size(content.len() as u64);
+                archive
+                    .append_data(&mut header, path, content.as_slice())
+                    .map_err(io)?;
+            }
+            Some(DIRECTORY_TYPE) => {
+                header.set_entry_type(tar::EntryType::Directory);
+                // The owner must get into it, whatever was sent.
+                header.set_mode(mode | 0o700);
+                header.set_size(0);
+                archive
+                    .append_data(&mut header, path, std::io::empty())
+                    .map_err(io)?;
+            }
+            Some(other) => {
+                let text = format!(
+                    "context file '{}': type {other} is neither file nor directory",
+                    file.path
+                );
+                return Err(Error::Invalid(text));
+            }
+        }
+    }
+    let encoder = archive.into_inner().map_err(io)?;
+    encoder.finish().map_err(io)
+}
+
+/// Relative, without `..`, and something at all.
+fn safe_path(text: &str) -> Result<PathBuf, Error> {
+    let bad = || {
+        Error::Invalid(format!(
+            "context file '{}': the path must be relative without ..",
+            text.escape_debug()
+        ))
+    };
+    if text.contains('\0') {
+        return Err(bad());
+    }
+    let mut path = PathBuf::new();
+    for part in Path::new(text).components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            _ => return Err(bad()),
+        }
+    }
+    if path.as_os_str().is_empty() {
+        Err(bad())
+    } else {
+        Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, kind: i64, mode: i64) -> ContextFile {
+        ContextFile {
+            path: path.into(),
+            kind: Some(kind),
+            mode: Some(mode),
+            ..ContextFile::default()
+        }
+    }
+
+    #[test]
+    fn r44_paths_stay_inside() {
+        for path in ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"] {
+            assert!(
+                pack(vec![file(path, FILE_TYPE, 0o644)], 1 << 20).is_err(),
+                "{path:?}"
+            );
+        }
+        assert!(pack(vec![file("./a/b", FILE_TYPE, 0o644)], 1 << 20).is_ok());
+    }
+
+    #[test]
+    fn r45_no_links_no_setuid_no_excess() {
+        assert!(pack(vec![file("link", 50, 0o777)], 1 << 20).is_err());
+        let packed = pack(vec![file("x", FILE_TYPE, 0o104_755)], 1 << 20).expect("packed");
+        let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
+        let entry = archive
+            .entries()
+            .expect("archive")
+            .next()
+            .expect("one")
+            .expect("entry");
+        assert_eq!(entry.header().mode().expect("mode"), 0o755);
+        let big = ContextFile {
+            content: STANDARD.encode([0; 100]),
+            ..file("x", FILE_TYPE, 0o644)
+        };
+        assert!(matches!(pack(vec![big], 99), Err(Error::TooLarge(_))));
+    }
+}

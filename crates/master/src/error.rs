@@ -1,0 +1,78 @@
+//! Everything a service can answer with in place of a result: one closed list. `web` renders it, in one place.
+
+use api::error::Code;
+use domain::authz::Refusal;
+use store::StoreError;
+
+/// Why a service did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request can't be accepted as it is.
+    #[error("{0}")]
+    Invalid(String),
+    /// No credentials, or ones that aren't good.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// Known, but not allowed.
+    #[error("{0}")]
+    Forbidden(String),
+    /// It doesn't exist, or not for this caller; the answer is the same.
+    #[error("{0}")]
+    NotFound(String),
+    /// The name is taken.
+    #[error("{0}")]
+    Conflict(String),
+    /// Not in the state that it is in.
+    #[error("{0}")]
+    Precondition(String),
+    /// Too much at once; later it may work.
+    #[error("{0}")]
+    Busy(String),
+    /// Larger than what is taken.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Files of ours.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Something to be wrapped around an I/O error.
+    pub fn io(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    /// A refusal of the policy; `hidden` is what is said of things that aren't there.
+    #[must_use]
+    pub fn refused(refusal: Refusal, hidden: String) -> Self {
+        match refusal {
+            Refusal::Forbidden(text) => Self::Forbidden(text.to_owned()),
+            Refusal::Hidden => Self::NotFound(hidden),
+        }
+    }
+
+    /// Its code on the wire.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Invalid(_) | Self::TooLarge(_) => Code::InvalidArgument,
+            Self::Unauthenticated(_) => Code::Unauthenticated,
+            Self::Forbidden(_) => Code::PermissionDenied,
+            Self::NotFound(_) => Code::NotFound,
+            Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
+            Self::Precondition(_) => Code::FailedPrecondition,
+            Self::Busy(_) => Code::ResourceExhausted,
+            Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,
+            Self::Store(_) | Self::Io { .. } => Code::Internal,
+        }
+    }
+}

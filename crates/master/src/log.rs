@@ -1,0 +1,437 @@
+//! The log store: a file of records for each task (`domain::log`), appended to while the task lives.
+//!
+//! Exactly once: an agent sends pieces of its own log file by their offset there. A task's log file here holds those
+//! records byte for byte, with the master's own between them, so how far the agent got is known by adding up the
+//! records that aren't the master's, after any crash. A torn record at the end is cut off; the agent sends it again.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::id::TaskId;
+use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Records, Source};
+use domain::time::Timestamp;
+use tokio::sync::watch;
+
+/// Bytes read at a time; holds several of the longest records.
+const READ_BYTES: usize = 512 << 10;
+
+/// All logs.
+#[derive(Debug, Clone)]
+pub struct Logs {
+    root: Arc<PathBuf>,
+    /// Of living tasks only.
+    open: Arc<Mutex<HashMap<TaskId, Arc<TaskLog>>>>,
+}
+
+/// The log of a living task.
+#[derive(Debug)]
+pub(crate) struct TaskLog {
+    writer: Mutex<Writer>,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    path: PathBuf,
+    file: Option<File>,
+    len: u64,
+    from_agent: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    bytes: u64,
+    complete: bool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Logs {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root: Arc::new(root),
+            open: Arc::default(),
+        }
+    }
+
+    fn path(&self, task: TaskId) -> PathBuf {
+        let id = task.to_string();
+        self.root
+            .join(id.get(..2).unwrap_or("00"))
+            .join(format!("{id}.log"))
+    }
+
+    /// Opens the log of a living task, making it or taking up what is there.
+    pub(crate) fn open(&self, task: TaskId) -> io::Result<Arc<TaskLog>> {
+        let mut open = lock(&self.open);
+        if let Some(log) = open.get(&task) {
+            return Ok(Arc::clone(log));
+        }
+        let writer = Writer::recover(self.path(task))?;
+        let (progress, _) = watch::channel(Progress {
+            bytes: writer.len,
+            complete: false,
+        });
+        let log = Arc::new(TaskLog {
+            writer: Mutex::new(writer),
+            progress,
+        });
+        open.insert(task, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// The log of a task that is over is complete: followers end.
+    pub(crate) fn close(&self, task: TaskId) {
+        if let Some(log) = lock(&self.open).remove(&task) {
+            log.progress.send_modify(|progress| progress.complete = true);
+        }
+    }
+
+    /// Reads a log from byte `offset` on; with `follow`, until the task is over.
+    #[must_use]
+    pub fn read(&self, task: TaskId, offset: u64, follow: bool) -> Follower {
+        let progress = lock(&self.open).get(&task).map(|log| log.progress.subscribe());
+        Follower {
+            path: self.path(task),
+            file: None,
+            at: offset,
+            progress,
+            follow,
+        }
+    }
+}
+
+impl Writer {
+    fn recover(path: PathBuf) -> io::Result<Self> {
+        let (len, from_agent) = match File::open(&path) {
+            Ok(file) => measure(file)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (0, 0),
+            Err(e) => return Err(e),
+        };
+        Ok(Self {
+            path,
+            file: None,
+            len,
+            from_agent,
+        })
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            if let Some(folder) = self.path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(&self.path)?;
+            file.set_len(self.len)?;
+            self.file = Some(file);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// All of `bytes` or none of them: after an error the file is cut back.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let at = self.len;
+        let file = self.file()?;
+        if let Err(error) = file.write_all_at(bytes, at) {
+            let _ = file.set_len(at);
+            return Err(error);
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// Length of the whole records in a file, and of those that came from the agent.
+fn measure(file: File) -> io::Result<(u64, u64)> {
+    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let (mut len, mut from_agent) = (0, 0);
+    let mut record = vec![0; HEADER_BYTES + MAX_PAYLOAD];
+    loop {
+        let header = record.get_mut(..HEADER_BYTES).unwrap_or_default();
+        if reader.read_exact(header).is_err() {
+            return Ok((len, from_agent));
+        }
+        let payload = header
+            .get(12..16)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes);
+        let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
+        if reader
+            .read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default())
+            .is_err()
+        {
+            return Ok((len, from_agent));
+        }
+        match Record::decode(record.get(..end).unwrap_or_default()) {
+            Ok(Some(whole)) => {
+                let stored = whole.stored_len() as u64;
+                len += stored;
+                if whole.source != Source::Master {
+                    from_agent += stored;
+                }
+            }
+            _ => return Ok((len, from_agent)),
+        }
+    }
+}
+
+impl TaskLog {
+    /// How much of the agent's log file is here, in bytes of that file.
+    pub(crate) fn from_agent(&self) -> u64 {
+        lock(&self.writer).from_agent
+    }
+
+    /// Adds a piece of the agent's log file that begins at `offset` there; what is here already is passed over, and a
+    /// piece behind a gap isn't taken. Answers how much is here then.
+    pub(crate) fn append_from_agent(&self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
+        let mut writer = lock(&self.writer);
+        let known = writer.from_agent.checked_sub(offset).map(usize::try_from);
+        let Some(Ok(known)) = known else {
+            return Ok(writer.from_agent);
+        };
+        let Some(news) = bytes.get(known..).filter(|news| !news.is_empty()) else {
+            return Ok(writer.from_agent);
+        };
+        let mut records = Records::new(news);
+        if records.by_ref().any(|record| record.source == Source::Master) || records.consumed() != news.len()
+        {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the agent sent what is no log record",
+            ));
+        }
+        writer.append(news)?;
+        writer.from_agent += news.len() as u64;
+        self.tell(&writer);
+        Ok(writer.from_agent)
+    }
+
+    /// Adds a line of the master's own.
+    pub(crate) fn append_own(&self, at: Timestamp, text: &str) -> io::Result<()> {
+        let line = format!("{text}\n");
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + line.len());
+        Record {
+            at,
+            source: Source::Master,
+            payload: line.as_bytes(),
+        }
+        .encode(&mut bytes);
+        let mut writer = lock(&self.writer);
+        writer.append(&bytes)?;
+        self.tell(&writer);
+        Ok(())
+    }
+
+    /// Makes all of it durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match &mut lock(&self.writer).file {
+            Some(file) => {
+                file.flush()?;
+                file.sync_data()
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&self, writer: &Writer) {
+        self.progress.send_modify(|progress| progress.bytes = writer.len);
+    }
+}
+
+/// Reads a log piece by piece.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    at: u64,
+    progress: Option<watch::Receiver<Progress>>,
+    follow: bool,
+}
+
+impl Follower {
+    /// The next whole records; `None` at the end. Waits for more when following a living task.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let progress = self
+                .progress
+                .as_mut()
+                .map(|progress| *progress.borrow_and_update());
+            let end = progress.map_or(u64::MAX, |progress| progress.bytes);
+            if self.at < end {
+                let bytes = self.piece(end).await?;
+                if !bytes.is_empty() {
+                    self.at += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+            }
+            let living = progress.is_some_and(|progress| !progress.complete);
+            if !(self.follow && living) {
+                return Ok(None);
+            }
+            if let Some(progress) = &mut self.progress
+                && progress.changed().await.is_err()
+            {
+                // The writer is gone with its task: read to the end of the file.
+                self.progress = None;
+            }
+        }
+    }
+
+    async fn piece(&mut self, end: u64) -> io::Result<Vec<u8>> {
+        let (path, known, at) = (self.path.clone(), self.file.clone(), self.at);
+        let read = move || read_piece(&path, known, at, end);
+        let (file, bytes) = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(io::Error::other)??;
+        self.file = file;
+        Ok(bytes)
+    }
+}
+
+fn read_piece(
+    path: &Path,
+    file: Option<Arc<File>>,
+    at: u64,
+    end: u64,
+) -> io::Result<(Option<Arc<File>>, Vec<u8>)> {
+    let file = match file {
+        Some(file) => file,
+        None => match File::open(path) {
+            Ok(file) => Arc::new(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
+            Err(e) => return Err(e),
+        },
+    };
+    let wanted = usize::try_from(end.saturating_sub(at))
+        .unwrap_or(usize::MAX)
+        .min(READ_BYTES);
+    let mut bytes = vec![0; wanted];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64)? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    bytes.truncate(filled);
+    let mut records = Records::new(&bytes);
+    records.by_ref().for_each(drop);
+    let whole = records.consumed();
+    bytes.truncate(whole);
+    Ok((Some(file), bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(texts: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for text in texts {
+            let payload = text.as_bytes();
+            Record {
+                at: Timestamp(1),
+                source: Source::Stdout,
+                payload,
+            }
+            .encode(&mut bytes);
+        }
+        bytes
+    }
+
+    async fn text(logs: &Logs, task: TaskId) -> String {
+        let mut follower = logs.read(task, 0, false);
+        let mut text = String::new();
+        while let Some(bytes) = follower.next().await.expect("readable") {
+            for record in Records::new(&bytes) {
+                text.push_str(&String::from_utf8_lossy(record.payload));
+            }
+        }
+        text
+    }
+
+    fn logs() -> (tempfile::TempDir, Logs, TaskId) {
+        let folder = tempfile::tempdir().expect("folder");
+        let logs = Logs::new(folder.path().to_owned());
+        (folder, logs, TaskId(uuid::Uuid::from_u128(7)))
+    }
+
+    #[tokio::test]
+    async fn l02_repeated_and_overlapping_pieces_count_once() {
+        let (_folder, logs, task) = logs();
+        let log = logs.open(task).expect("open");
+        let all = records(&["a\n", "b\n", "c\n"]);
+        let one = records(&["a\n"]).len();
+        log.append_own(Timestamp(0), "scheduled").expect("appended");
+        assert_eq!(log.append_from_agent(0, &all[..one]).expect("first"), one as u64);
+        assert_eq!(
+            log.append_from_agent(0, &all[..2 * one]).expect("overlap"),
+            2 * one as u64
+        );
+        assert_eq!(
+            log.append_from_agent(0, &all[..one]).expect("old"),
+            2 * one as u64
+        );
+        let gap = log.append_from_agent(3 * one as u64, &all[..one]).expect("gap");
+        assert_eq!(gap, 2 * one as u64, "behind a gap nothing is taken");
+        assert_eq!(
+            log.append_from_agent(2 * one as u64, &all[2 * one..])
+                .expect("rest"),
+            all.len() as u64
+        );
+        assert_eq!(text(&logs, task).await, "scheduled\na\nb\nc\n");
+    }
+
+    #[tokio::test]
+    async fn l02_a_torn_record_is_cut_off_after_a_crash() {
+        let (folder, logs, task) = logs();
+        let log = logs.open(task).expect("open");
+        let all = records(&["a\n", "b\n"]);
+        log.append_own(Timestamp(0), "scheduled").expect("appended");
+        log.append_from_agent(0, &all).expect("appended");
+        let path = logs.path(task);
+        let len = std::fs::metadata(&path).expect("there").len();
+        File::options()
+            .write(true)
+            .open(&path)
+            .expect("open")
+            .set_len(len - 1)
+            .expect("cut");
+        let logs = Logs::new(folder.path().to_owned());
+        let log = logs.open(task).expect("open again");
+        let known = log.from_agent();
+        assert_eq!(known, all.len() as u64 / 2);
+        log.append_from_agent(0, &all).expect("sent again");
+        assert_eq!(text(&logs, task).await, "scheduled\na\nb\n");
+    }
+
+    #[tokio::test]
+    async fn a_follower_sees_lines_as_they_come_and_ends_with_the_task() {
+        let (_folder, logs, task) = logs();
+        let log = logs.open(task).expect("open");
+        let mut follower = logs.read(task, 0, true);
+        let reading = tokio::spawn(async move {
+            let mut pieces = 0;
+            while follower.next().await.expect("readable").is_some() {
+                pieces += 1;
+            }
+            pieces
+        });
+        log.append_own(Timestamp(0), "one").expect("appended");
+        logs.close(task);
+        assert_eq!(reading.await.expect("ended"), 1);
+    }
+}

@@ -1,0 +1,184 @@
+//! Hashing of passwords: argon2id, a bounded number at a time, the same time for unknown names.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use domain::user::Password;
+use tokio::sync::Semaphore;
+
+use crate::Error;
+use crate::secret::client_transform;
+use crate::system::Entropy;
+
+/// KiB of memory for one hash.
+const MEMORY_KIB: u32 = 19_456;
+/// Passes over it.
+const PASSES: u32 = 2;
+/// How long a login waits for its turn to be hashed before it is told to come again (R21).
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A password as it came: text or its client-side transform.
+#[derive(Clone)]
+pub struct Presented(String);
+
+impl Presented {
+    /// Takes what a client sent. Absent and empty are the blank password.
+    #[must_use]
+    pub fn new(password: Option<String>, is_hashed: bool) -> Self {
+        let password = password.unwrap_or_default();
+        Self(if is_hashed {
+            password
+        } else {
+            client_transform(&password)
+        })
+    }
+
+    /// Whether it is the blank one.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Debug for Presented {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Presented(…)")
+    }
+}
+
+/// Makes and checks hashes, on threads of their own.
+#[derive(Debug, Clone)]
+pub struct Hasher {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Hasher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn argon2() -> Argon2<'static> {
+    let params = Params::new(MEMORY_KIB, PASSES, 1, None).unwrap_or_default();
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+}
+
+impl Hasher {
+    /// As many hashes at a time as there are processors.
+    #[must_use]
+    pub fn new() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            turns: Arc::new(Semaphore::new(cores)),
+        }
+    }
+
+    async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        let busy = || Error::Busy("too many logins at once: try again in a moment".to_owned());
+        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Io {
+            what: "hashing a password",
+            source: std::io::Error::other(e),
+        })
+    }
+
+    /// The stored form of a new password.
+    ///
+    /// # Errors
+    /// When too many wait for their turn.
+    pub async fn store(&self, presented: Presented, entropy: &dyn Entropy) -> Result<Password, Error> {
+        if presented.is_blank() {
+            return Ok(Password::Blank);
+        }
+        let salt = entropy.bytes();
+        let hash = self
+            .turn(move || {
+                let salt = salt.get(..16).unwrap_or_default();
+                argon2()
+                    .hash_password_with_salt(presented.0.as_bytes(), salt)
+                    .map(|hash| hash.to_string())
+            })
+            .await?;
+        hash.map(Password::Hash).map_err(|e| Error::Io {
+            what: "hashing a password",
+            source: std::io::Error::other(e.to_string()),
+        })
+    }
+
+    /// Whether a password is the stored one. `None` stands for an account that isn't there: it takes as long as one
+    /// that is (R17).
+    ///
+    /// # Errors
+    /// When too many wait for their turn.
+    pub async fn check(&self, stored: Option<Password>, presented: Presented) -> Result<bool, Error> {
+        let hash = match stored {
+            Some(Password::Blank) if presented.is_blank() => return Ok(true),
+            Some(Password::Hash(hash)) => Some(hash),
+            _ => None,
+        };
+        self.turn(move || {
+            let real = hash.is_some();
+            let text = hash.unwrap_or_else(|| DUMMY.to_owned());
+            let Ok(parsed) = PasswordHash::new(&text) else {
+                return false;
+            };
+            let matches = argon2().verify_password(presented.0.as_bytes(), &parsed).is_ok();
+            // A dummy's match is still a refusal (R27).
+            matches && real
+        })
+        .await
+    }
+}
+
+/// A well-formed hash that no password has: salt and digest are all zeros.
+const DUMMY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::SystemEntropy;
+
+    #[tokio::test]
+    async fn r20_passwords_are_compared_whole() {
+        let hasher = Hasher::new();
+        let long = "x".repeat(99);
+        let presented = |end: char| Presented::new(Some(format!("{long}{end}")), false);
+        let stored = hasher
+            .store(presented('a'), &SystemEntropy)
+            .await
+            .expect("hashed");
+        assert!(
+            hasher
+                .check(Some(stored.clone()), presented('a'))
+                .await
+                .expect("checked")
+        );
+        assert!(!hasher.check(Some(stored), presented('b')).await.expect("checked"));
+    }
+
+    #[tokio::test]
+    async fn blank_matches_blank_only() {
+        let hasher = Hasher::new();
+        let blank = || Presented::new(None, false);
+        let text = || Presented::new(Some("a quiet lake".to_owned()), false);
+        assert!(
+            hasher
+                .check(Some(Password::Blank), blank())
+                .await
+                .expect("checked")
+        );
+        for (stored, presented) in [
+            (Some(Password::Blank), text()),
+            (Some(Password::Impossible), blank()),
+            (None, blank()),
+            (None, text()),
+        ] {
+            assert!(!hasher.check(stored, presented).await.expect("checked"));
+        }
+        assert!(PasswordHash::new(DUMMY).is_ok());
+    }
+}

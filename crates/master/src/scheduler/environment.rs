@@ -1,0 +1,74 @@
+//! What an agent is told to start: command line, environment, identity (contract "runtime", section 3.1).
+
+use api::agent::{Register, Start};
+use domain::agent::DeviceKind;
+use domain::task::Task;
+use serde_json::json;
+
+use super::Parts;
+
+/// The message that starts `task` on the agent that `about` describes.
+pub(super) fn start_message(task: &Task, about: &Register, parts: &Parts, token: String) -> Start {
+    let config = &task.config;
+    Start {
+        allocation: task.allocation,
+        entrypoint: config.entrypoint.clone(),
+        env: environment(task, about, parts, &token),
+        identity: task.identity.clone(),
+        work_dir: config.work_dir.clone(),
+        bind_mounts: config.bind_mounts.clone(),
+        shm_bytes: config.shm_bytes().ok().flatten(),
+        slots: task.slot_ids.clone(),
+        has_context: task.has_context,
+        token,
+    }
+}
+
+fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec<(String, String)> {
+    let master = about.master_url.as_str();
+    let address = master
+        .split_once("://")
+        .map_or(master, |(_, rest)| rest)
+        .trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, "80"));
+    let allocation = task.allocation.to_string();
+    let metadata = json!({"task_id": task.id, "allocation_id": allocation}).to_string();
+    let agent = task.agent.as_ref().map(ToString::to_string).unwrap_or_default();
+    let fixed = [
+        ("DET_MASTER", master),
+        ("DET_MASTER_ADDR", host),
+        ("DET_MASTER_HOST", host),
+        ("DET_MASTER_PORT", port),
+        ("DET_MASTER_ID", parts.cluster.id()),
+        ("DET_CLUSTER_ID", parts.cluster.id()),
+        ("DET_AGENT_ID", agent.as_str()),
+        ("DET_SLOT_IDS", &json!(task.slot_ids).to_string()),
+        ("DET_TASK_ID", &task.id.to_string()),
+        ("DET_ALLOCATION_ID", allocation.as_str()),
+        ("DET_SESSION_TOKEN", token),
+        // The clients in a task act as its owner with the task's own rights, not with a session's.
+        ("DET_USER_TOKEN", token),
+        ("DET_USER", task.owner_name.as_str()),
+        ("DET_TASK_TYPE", "COMMAND"),
+        ("DET_RESOURCES_ID", allocation.as_str()),
+        ("DET_RESOURCES_TYPE", "docker-container"),
+        ("DET_CONTAINER_ID", allocation.as_str()),
+        ("DET_WORKDIR", "/run/determined/workdir"),
+        ("DET_RUN_DIR", "/run/determined"),
+        ("PYTHONUSERBASE", "/run/determined/pythonuserbase"),
+        ("DET_USE_TLS", "false"),
+        ("DET_SEGMENT_ENABLED", "false"),
+        ("DET_TASK_LOGGING_METADATA", metadata.as_str()),
+    ];
+    let mut env: Vec<(String, String)> = fixed
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let variables = &task.config.environment.environment_variables;
+    let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
+    for line in if gpu { &variables.cuda } else { &variables.cpu } {
+        let (name, value) = line.split_once('=').unwrap_or((line, ""));
+        env.push((name.to_owned(), value.to_owned()));
+    }
+    env
+}

@@ -1,0 +1,283 @@
+//! Tasks: starting, finding, ending commands; their logs and contexts.
+
+use std::sync::Arc;
+
+use api::command::ContextFile;
+use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, Visible};
+use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig};
+use domain::id::{AllocationId, TaskId, UNCATEGORIZED, UserId};
+use domain::identity;
+use domain::task::{Kind, State, Task};
+use domain::user::User;
+use serde_json::Value;
+use store::Store;
+use store::task::Filter;
+use uuid::Uuid;
+
+use crate::context::Contexts;
+use crate::log::{Follower, Logs};
+use crate::scheduler::Scheduler;
+use crate::system::Clock;
+use crate::{Config, Error, secret};
+
+/// Tasks.
+#[derive(Clone)]
+pub struct Tasks {
+    store: Store,
+    config: Arc<Config>,
+    clock: Arc<dyn Clock>,
+    logs: Logs,
+    contexts: Contexts,
+    scheduler: Scheduler,
+}
+
+impl std::fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tasks")
+    }
+}
+
+/// A running task that showed its own token.
+#[derive(Debug, Clone)]
+pub struct TaskCaller {
+    /// For the policy.
+    pub actor: TaskActor,
+    /// Its owner.
+    pub owner: User,
+}
+
+fn not_found(id: &impl std::fmt::Display) -> Error {
+    Error::NotFound(format!("command '{id}' not found"))
+}
+
+impl Tasks {
+    pub(crate) fn new(
+        store: Store,
+        config: Arc<Config>,
+        clock: Arc<dyn Clock>,
+        logs: Logs,
+        contexts: Contexts,
+        scheduler: Scheduler,
+    ) -> Self {
+        Self {
+            store,
+            config,
+            clock,
+            logs,
+            contexts,
+            scheduler,
+        }
+    }
+
+    /// Starts a command for `owner`: stored, then queued.
+    ///
+    /// # Errors
+    /// When the configuration or the context isn't acceptable.
+    pub async fn start_command(
+        &self,
+        _permit: Permit<StartTask>,
+        owner: &User,
+        request: Value,
+        files: Vec<ContextFile>,
+    ) -> Result<Task, Error> {
+        let mut config = TaskConfig::resolve(&self.config.task_container_defaults, request.clone())
+            .map_err(|e| Error::Invalid(e.to_string()))?;
+        if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
+            let text = "cannot set work_dir and context directory at the same time";
+            return Err(Error::Invalid(text.to_owned()));
+        }
+        if !files.is_empty() {
+            config.work_dir = None;
+        }
+        let slots = config.resources.slots;
+        if !self.scheduler.could_fit(slots).await {
+            return Err(Error::Invalid(format!(
+                "request unfulfillable: it asks for {slots} slots, and no connected agent has as many"
+            )));
+        }
+        if !matches!(config.resources.resource_pool.as_str(), "" | "default") {
+            let pool = &config.resources.resource_pool;
+            return Err(Error::Invalid(format!(
+                "resource pool '{pool}' does not exist: leave it out, or use default"
+            )));
+        }
+        config.resources.resource_pool = "default".to_owned();
+        if config.description.is_empty() {
+            config.description = format!("Command ({})", three_words());
+        }
+        let id = TaskId(Uuid::new_v4());
+        let default = self
+            .config
+            .default_task()
+            .map_err(|e| Error::Invalid(e.to_string()))?;
+        let has_context = !files.is_empty();
+        if has_context {
+            self.contexts
+                .put(id, files, self.config.max_context_bytes)
+                .await?;
+        }
+        let task = Task {
+            id,
+            kind: Kind::Command,
+            seq: 0,
+            owner: owner.id,
+            owner_name: owner.username.clone(),
+            owner_display_name: owner.display_name.clone(),
+            workspace: UNCATEGORIZED,
+            description: config.description.clone(),
+            identity: identity::effective(owner.identity.as_ref(), &default),
+            has_context,
+            allocation: AllocationId::first(id),
+            state: State::Queued,
+            priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
+            config,
+            created_at: self.clock.now(),
+            started_at: None,
+            agent: None,
+            slot_ids: Vec::new(),
+            ending: None,
+            kill_requested: false,
+        };
+        let mut tx = self.store.write().await?;
+        // The account's state and identity as they are in the database now (D3, R25).
+        let current = store::user::by_id(&mut tx, owner.id)
+            .await?
+            .filter(User::is_active);
+        let current = current.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
+        let task = Task {
+            identity: identity::effective(current.identity.as_ref(), &default),
+            ..task
+        };
+        let task = store::task::insert(&mut tx, task).await?;
+        tx.commit().await?;
+        self.scheduler.submit(task.clone()).await?;
+        Ok(task)
+    }
+
+    /// One task, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find(&self, id: TaskId) -> Result<Task, Error> {
+        let mut conn = self.store.read().await?;
+        store::task::by_id(&mut conn, id)
+            .await?
+            .ok_or_else(|| not_found(&id))
+    }
+
+    /// What is said of a task that isn't there for the caller.
+    #[must_use]
+    pub fn hidden(id: TaskId) -> String {
+        not_found(&id).to_string()
+    }
+
+    /// Why a task waits, while it does.
+    #[must_use]
+    pub fn waits_for(&self, task: &Task) -> Option<String> {
+        (task.state == State::Queued)
+            .then(|| self.scheduler.waits_for(task.id))
+            .flatten()
+    }
+
+    /// Ends a task; one that is over stays as it is.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn kill(&self, permit: Permit<ChangeTask>) -> Result<Task, Error> {
+        let id = permit.target().id;
+        self.scheduler.kill(id).await?;
+        self.find(id).await
+    }
+
+    /// Writes a task's priority.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn set_priority(&self, permit: Permit<ChangeTask>, priority: i64) -> Result<Task, Error> {
+        if !PRIORITIES.contains(&priority) {
+            return Err(Error::Invalid(format!(
+                "priority {priority} is not between 1 and 99"
+            )));
+        }
+        let id = permit.target().id;
+        self.scheduler.set_priority(id, priority).await?;
+        self.find(id).await
+    }
+
+    /// A task's log from byte `offset` on.
+    #[must_use]
+    pub fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Follower {
+        self.logs.read(permit.target().id, offset, follow)
+    }
+
+    /// A task's packed context directory.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn context(&self, permit: &Permit<ReadTask>) -> Result<Option<Vec<u8>>, Error> {
+        self.contexts.get(permit.target().id).await
+    }
+
+    /// A page of the tasks that match; `page` turns their number into offset and limit.
+    ///
+    /// # Errors
+    /// What `page` answers, or the database.
+    pub async fn list<P>(
+        &self,
+        _scope: Visible<Task>,
+        filter: &Filter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<Task>, P), Error> {
+        let mut conn = self.store.read().await?;
+        let total = store::task::count(&mut conn, filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let tasks = store::task::list(&mut conn, filter, offset, limit).await?;
+        Ok((tasks, page))
+    }
+
+    /// The accounts with these names; unknown names are left out.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn owners_named(&self, _viewer: &Actor, names: &[String]) -> Result<Vec<UserId>, Error> {
+        let mut conn = self.store.read().await?;
+        let mut ids = Vec::with_capacity(names.len());
+        for name in names {
+            ids.extend(
+                store::user::by_username(&mut conn, name)
+                    .await?
+                    .map(|user| user.id),
+            );
+        }
+        Ok(ids)
+    }
+
+    /// Tasks that aren't over.
+    pub async fn living(&self, _scope: Visible<Task>) -> Vec<Task> {
+        self.scheduler.living().await
+    }
+
+    /// The running task that a token belongs to; dies with the run.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn authenticate(&self, token: &str) -> Result<TaskCaller, Error> {
+        let invalid = Error::Unauthenticated(crate::session::INVALID_CREDENTIALS);
+        let mut conn = self.store.read().await?;
+        let task = store::task::by_token_hash(&mut conn, &secret::digest(token)).await?;
+        let Some(task) = task else { return Err(invalid) };
+        let owner = store::user::by_id(&mut conn, task.owner).await?;
+        let owner = owner.ok_or(invalid)?;
+        Ok(TaskCaller {
+            actor: TaskActor {
+                task: task.id,
+                owner: task.owner,
+            },
+            owner,
+        })
+    }
+}
+
+fn three_words() -> String {
+    petname::petname(3, "-").unwrap_or_else(|| "unnamed".to_owned())
+}

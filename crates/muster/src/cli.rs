@@ -1,0 +1,213 @@
+//! The command line's tree: the global options, the nouns, and the arguments of the roles.
+//!
+//! Arguments of a noun stand beside what the noun does, in `verb`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::verb;
+
+/// Share machines for machine learning: who runs what, each as themselves
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 100, propagate_version = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Global {
+    /// Act as this user, this once [env: MUSTER_USER, DET_USER]
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// The master [env: MUSTER_MASTER, DET_MASTER] [default: http://127.0.0.1:8080]
+    #[arg(short, long, global = true, value_name = "URL")]
+    pub(crate) master: Option<String>,
+}
+
+/// What there is to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Run a master and an agent on this machine
+    Up(UpArgs),
+    /// End what `up` runs here, and its tasks
+    Down(DownArgs),
+    /// Run a master, or ask one about itself
+    #[command(args_conflicts_with_subcommands = true)]
+    Master(Master),
+    /// Run an agent, or manage the agents of a master
+    #[command(visible_alias = "a", args_conflicts_with_subcommands = true)]
+    Agent(Agent),
+    /// Log in and out, manage accounts
+    #[command(subcommand, visible_alias = "u")]
+    User(verb::user::Verb),
+    /// Make administrators
+    #[command(subcommand)]
+    Superuser(verb::superuser::Verb),
+    /// Run commands and look after them
+    #[command(subcommand, visible_alias = "cmd")]
+    Command(verb::command::Verb),
+    /// See all running tasks
+    #[command(subcommand)]
+    Task(verb::task::Verb),
+    /// See the slots that tasks run on
+    #[command(subcommand)]
+    Slot(verb::slot::Verb),
+    /// Print the versions of this program and of the master
+    Version,
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one per command into a directory
+    Man {
+        /// Where to write them
+        dir: Option<PathBuf>,
+    },
+    /// Watch over one task; started by the agent
+    #[command(hide = true)]
+    Shim(ShimArgs),
+    /// Print a file that is made from the code
+    #[command(hide = true)]
+    Generate {
+        /// Which one
+        what: Generated,
+    },
+}
+
+/// Files that are made from the code and kept beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Generated {
+    /// The reference of this command line, Markdown.
+    Cli,
+    /// Who may do what, Markdown.
+    Permissions,
+    /// The description of the API.
+    Openapi,
+    /// The schema of `master.yaml`.
+    ConfigSchema,
+}
+
+/// `muster master …`: the role without a subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct Master {
+    #[command(subcommand)]
+    pub(crate) verb: Option<verb::master::Verb>,
+    #[command(flatten)]
+    pub(crate) role: MasterArgs,
+}
+
+/// `muster agent …`: the role without a subcommand.
+#[derive(Debug, Args)]
+pub(crate) struct Agent {
+    #[command(subcommand)]
+    pub(crate) verb: Option<verb::agent::Verb>,
+    #[command(flatten)]
+    pub(crate) role: AgentArgs,
+}
+
+/// Arguments of `muster up`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) master: MasterArgs,
+    /// Slots of the local agent [default: its GPUs, else its processor cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+}
+
+/// Arguments of `muster master` as a role.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MasterArgs {
+    /// Where to listen [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where everything is kept [default: /var/lib/muster as root, else in $XDG_DATA_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Arguments of `muster agent` as a role.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AgentArgs {
+    /// The master, from the global option or the environment.
+    #[arg(skip)]
+    pub(crate) master: Option<String>,
+    /// Where keys and tasks are kept [default: /var/lib/muster-agent as root, else in $XDG_DATA_HOME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Name of this agent [default: the machine's name]
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Slots [default: its GPUs, else its processor cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) slots: Option<u32>,
+    /// File with the invitation that `muster agent invite` printed; needed the first time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) invitation_file: Option<PathBuf>,
+}
+
+/// Arguments of `muster down`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DownArgs {
+    /// The data directory that `up` was started with
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// Arguments of `muster shim`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ShimArgs {
+    /// The task's directory
+    pub(crate) dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn roles_and_nouns_share_a_word() {
+        let role = parse("muster agent --master http://m:1 --slots 2").expect("valid");
+        assert_eq!(role.global.master.as_deref(), Some("http://m:1"));
+        assert!(matches!(role.noun, Noun::Agent(Agent { verb: None, role: AgentArgs { slots: Some(2), .. } })));
+        let noun = parse("muster -m http://m:1 a list --json").expect("valid");
+        assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List(_)), .. })));
+        assert!(parse("muster agent --slots 2 list").is_err());
+        assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
+        assert!(parse("muster master info").is_ok());
+        assert!(parse("muster up --slots 4 --listen 127.0.0.1:0").is_ok());
+    }
+
+    #[test]
+    fn all_four_parts_of_a_link_are_required() {
+        let all = "muster user link-with-agent-user a --agent-uid 1 --agent-user a --agent-gid 1 --agent-group g";
+        assert!(parse(all).is_ok());
+        for part in ["--agent-uid 1", "--agent-user a", "--agent-gid 1", "--agent-group g"] {
+            let error = parse(&all.replace(part, "")).expect_err("must be refused");
+            assert_eq!(error.exit_code(), 2, "{part}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The only place that writes to standard output and standard error.
+//!
+//! A reader that has gone (`muster … | head`) ends the program quietly; text that others chose is shown without its
+//! control characters. A task's own output is the exception: it goes through byte for byte.
+
+use std::borrow::Cow;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+
+use anyhow::{Result, anyhow};
+use serde::Serialize;
+
+use crate::failure::ReaderGone;
+
+/// Writes a line to standard output.
+pub(crate) fn line(text: &str) -> Result<()> {
+    text_block(&format!("{text}\n"))
+}
+
+/// Writes text that brings its own line ends to standard output.
+pub(crate) fn text_block(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// Writes bytes to standard output, unchanged.
+pub(crate) fn bytes(bytes: &[u8]) -> Result<()> {
+    write(&mut io::stdout().lock(), bytes)
+}
+
+/// Writes bytes to standard error, unchanged.
+pub(crate) fn error_bytes(bytes: &[u8]) -> Result<()> {
+    write(&mut io::stderr().lock(), bytes)
+}
+
+/// Writes a value as JSON to standard output.
+pub(crate) fn json<T: Serialize + ?Sized>(value: &T) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    text_block(&text)
+}
+
+/// Writes a value as YAML to standard output.
+pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<()> {
+    let text = serde_saphyr::to_string(value)?;
+    text_block(&format!("{}\n", text.trim_end()))
+}
+
+/// Tells the person something on standard error. There is nowhere to complain to when that fails.
+pub(crate) fn note(text: &str) {
+    let lines: Vec<_> = text.lines().map(printable).collect();
+    let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
+}
+
+/// Shows `text` in place of the last such text, on a terminal only.
+pub(crate) fn progress(text: &str) {
+    let mut stderr = io::stderr().lock();
+    if stderr.is_terminal() {
+        let _ = write!(stderr, "\r\x1b[K{text}");
+        let _ = stderr.flush();
+    }
+}
+
+/// `text` with every control character written out, so that it can't steer a terminal or break a table.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let escape = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
+}
+
+/// Control characters, and those that reorder the text around them.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn write(to: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    match to.write_all(bytes).and_then(|()| to.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        Err(error) => Err(anyhow!(error).context("can't write the output")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(printable("plain ü"), "plain ü");
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(printable("abc\u{202e}cba"), "abc\\u{202e}cba");
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_told_apart() {
+        struct Gone(ErrorKind);
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let failure = |kind| write(&mut Gone(kind), b"x").expect_err("must fail");
+        assert!(failure(ErrorKind::BrokenPipe).is::<ReaderGone>());
+        assert!(!failure(ErrorKind::StorageFull).is::<ReaderGone>());
+    }
+}

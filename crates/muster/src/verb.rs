@@ -1,0 +1,14 @@
+//! What each command does, one noun to a file, its arguments beside it.
+
+pub(crate) mod agent;
+pub(crate) mod change_password;
+pub(crate) mod command;
+pub(crate) mod command_run;
+pub(crate) mod login;
+pub(crate) mod logs;
+pub(crate) mod manual;
+pub(crate) mod master;
+pub(crate) mod slot;
+pub(crate) mod superuser;
+pub(crate) mod task;
+pub(crate) mod user;

@@ -1,0 +1,245 @@
+//! `muster user …`: the tree of verbs, and accounts as administrators manage them.
+
+use anyhow::{Context, Result, bail};
+use api::user::{AgentUserGroup, CreateUser, NewUser, PatchUser, User};
+use clap::{Args, Subcommand};
+
+use super::{change_password, login};
+use crate::auth::password;
+use crate::auth::session::Session;
+use crate::failure::Failure;
+use crate::output;
+use crate::table::{Format, Table, yes_no};
+use crate::target::Target;
+
+/// What can be done with users.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Log in, for 30 days
+    Login(login::LoginArgs),
+    /// End your session, here and on the server
+    Logout(login::LogoutArgs),
+    /// Print who you are
+    Whoami,
+    /// List the active users
+    #[command(visible_alias = "ls")]
+    List {
+        /// Deactivated users too
+        #[arg(short, long)]
+        all: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make an account, with a blank password unless told otherwise
+    Create {
+        /// Its name
+        name: String,
+        /// Make it an administrator
+        #[arg(long)]
+        admin: bool,
+        /// Read its password from standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Let a user in again
+    Activate {
+        /// The user
+        name: String,
+    },
+    /// End all sessions of a user and let them in no more
+    Deactivate {
+        /// The user
+        name: String,
+    },
+    /// Change a password: your own, or as an administrator anybody's
+    ChangePassword(change_password::ChangePasswordArgs),
+    /// Give a user another name
+    Rename {
+        /// The name now
+        old: String,
+        /// The name from now on
+        new: String,
+    },
+    /// Change what is known of a user
+    Edit(EditArgs),
+    /// Have a user's tasks run as a Unix user of the agents
+    LinkWithAgentUser(LinkArgs),
+}
+
+/// Arguments of `user edit`.
+#[derive(Debug, Args)]
+#[group(id = "changes", multiple = true, required = true, args = ["display_name", "username", "admin", "active"])]
+pub(crate) struct EditArgs {
+    /// The user
+    name: String,
+    /// Name for people; empty for none
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// Account name
+    #[arg(long, value_name = "NEW")]
+    username: Option<String>,
+    /// Administrator or not
+    #[arg(long, value_name = "BOOL")]
+    admin: Option<bool>,
+    /// May come in or not
+    #[arg(long, value_name = "BOOL")]
+    active: Option<bool>,
+}
+
+/// Arguments of `user link-with-agent-user`.
+#[derive(Debug, Args)]
+pub(crate) struct LinkArgs {
+    /// The user
+    name: String,
+    /// User id
+    #[arg(long, value_name = "UID")]
+    agent_uid: u32,
+    /// User name
+    #[arg(long, value_name = "NAME")]
+    agent_user: String,
+    /// Group id
+    #[arg(long, value_name = "GID")]
+    agent_gid: u32,
+    /// Group name
+    #[arg(long, value_name = "GROUP")]
+    agent_group: String,
+}
+
+/// Does it.
+pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
+    match verb {
+        // These two come before there is a session, or end it.
+        Verb::Login(args) => return login::login(args, target).await,
+        Verb::Logout(args) => return login::logout(args, target).await,
+        _ => {}
+    }
+    let session = &mut Session::open(target).await?;
+    match verb {
+        Verb::Login(_) | Verb::Logout(_) => Ok(()),
+        Verb::Whoami => login::whoami(session).await,
+        Verb::List { all, format } => list(session, all, format).await,
+        Verb::Create { name, admin, password_stdin } => create(session, &name, admin, password_stdin).await,
+        Verb::Activate { name } => set_active(session, &name, true).await,
+        Verb::Deactivate { name } => set_active(session, &name, false).await,
+        Verb::ChangePassword(args) => change_password::change_password(session, args).await,
+        Verb::Rename { old, new } => {
+            let change = PatchUser { username: Some(new), ..PatchUser::default() };
+            edit(session, &old, change, "rename").await
+        }
+        Verb::Edit(args) => {
+            let change = PatchUser {
+                username: args.username,
+                display_name: args.display_name,
+                admin: args.admin,
+                active: args.active,
+                ..PatchUser::default()
+            };
+            edit(session, &args.name, change, "edit").await
+        }
+        Verb::LinkWithAgentUser(args) => link(session, args).await,
+    }
+}
+
+async fn list(session: &mut Session, all: bool, format: Format) -> Result<()> {
+    let only = (!all).then_some(true);
+    let users = session.call(async |client| client.users(only).await).await?;
+    let mut table = Table::new(&[
+        "User Id", "Username", "Display Name", "Admin", "Active", "Remote", "Agent Uid", "Agent Gid", "Agent User",
+        "Agent Group",
+    ]);
+    let number = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
+    for user in &users {
+        let link = user.agent_user_group.clone().unwrap_or_default();
+        table.row([
+            user.id.to_string(),
+            user.username.clone(),
+            user.display_name.clone(),
+            yes_no(user.admin),
+            yes_no(user.active),
+            yes_no(user.remote),
+            number(link.agent_uid),
+            number(link.agent_gid),
+            link.agent_user.unwrap_or_default(),
+            link.agent_group.unwrap_or_default(),
+        ]);
+    }
+    table.print(format, &users)
+}
+
+async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: bool) -> Result<()> {
+    let password = if password_stdin { password::new_for(name, true)? } else { String::new() };
+    let new = CreateUser {
+        user: Some(NewUser {
+            username: Some(name.to_owned()),
+            admin: Some(admin),
+            active: Some(true),
+            ..NewUser::default()
+        }),
+        password: Some(password::hashed(&password)),
+        is_hashed: Some(true),
+    };
+    let made = session.call(async |client| client.create_user(&new).await).await;
+    let made = made.with_context(|| format!("can't create user {name}"))?;
+    output::note(&format!("User {} was created.", made.username));
+    Ok(())
+}
+
+async fn set_active(session: &mut Session, name: &str, active: bool) -> Result<()> {
+    let change = PatchUser { active: Some(active), ..PatchUser::default() };
+    let verb = if active { "activate" } else { "deactivate" };
+    patch(session, name, &change, verb).await?;
+    output::note(&format!("User {name} was {verb}d."));
+    Ok(())
+}
+
+async fn edit(session: &mut Session, name: &str, change: PatchUser, verb: &str) -> Result<()> {
+    let changed = patch(session, name, &change, verb).await?;
+    if changed.username != name {
+        // What is kept here goes by name.
+        session.store().update(|kept| {
+            if let Some(token) = kept.tokens.remove(name) {
+                kept.tokens.insert(changed.username.clone(), token);
+            }
+            if kept.active_user.as_deref() == Some(name) {
+                kept.active_user = Some(changed.username.clone());
+            }
+        })?;
+        output::note(&format!("User {name} is {} now.", changed.username));
+    } else {
+        output::note(&format!("User {name} was changed."));
+    }
+    Ok(())
+}
+
+async fn link(session: &mut Session, args: LinkArgs) -> Result<()> {
+    let change = PatchUser {
+        agent_user_group: Some(AgentUserGroup {
+            agent_uid: Some(args.agent_uid.into()),
+            agent_gid: Some(args.agent_gid.into()),
+            agent_user: Some(args.agent_user.clone()),
+            agent_group: Some(args.agent_group.clone()),
+        }),
+        ..PatchUser::default()
+    };
+    patch(session, &args.name, &change, "link").await?;
+    output::note(&format!(
+        "Tasks that {} starts from now on run as {}:{} {}:{}.",
+        args.name, args.agent_user, args.agent_uid, args.agent_group, args.agent_gid
+    ));
+    Ok(())
+}
+
+/// Changes the account called `name`.
+pub(crate) async fn patch(session: &mut Session, name: &str, change: &PatchUser, verb: &str) -> Result<User> {
+    let problem = || format!("can't {verb} user {name}");
+    let user = find(session, name).await.with_context(problem)?;
+    session.call(async |client| client.patch_user(user.id, change).await).await.with_context(problem)
+}
+
+/// The account called `name`.
+pub(crate) async fn find(session: &mut Session, name: &str) -> Result<User> {
+    if name.trim().is_empty() {
+        bail!(Failure::Usage("the user name is empty".to_owned()));
+    }
+    session.call(async |client| client.user_by_name(name).await).await
+}
