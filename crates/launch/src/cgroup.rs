@@ -217,7 +217,7 @@ pub(crate) fn support() -> CgroupSupport {
         memory: has(Controller::Memory),
         pids: has(Controller::Pids),
         cpu: has(Controller::Cpu),
-        // The root cgroup itself has no `cgroup.kill`; Linux 5.14 brought it together with nothing else to ask.
+        // The root cgroup has no `cgroup.kill` to look for; its children have one since Linux 5.14.
         kill: v2_root().is_some_and(|root| access(&root, Access::WRITE_OK).is_ok()),
     }
 }

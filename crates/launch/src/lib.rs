@@ -11,7 +11,7 @@
 //!                      └─ task          becomes the user, unpacks the context, execs           (shim::task)
 //! ```
 //!
-//! `unsafe` is confined to [`sys`], which holds the few system calls that neither rustix nor nix offer safely.
+//! `unsafe` is confined to `sys`, which holds the few system calls that neither rustix nor nix offer safely.
 
 mod cgroup;
 pub mod exit;
@@ -25,6 +25,7 @@ pub mod spec;
 mod sys;
 mod task_dir;
 
+pub use cgroup::CgroupSupport;
 pub use exit::{Exit, read_exit};
 pub use handle::Shim;
 pub use probe::{Capabilities, probe};

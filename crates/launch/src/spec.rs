@@ -34,7 +34,8 @@ pub struct TaskSpec {
     pub shm_bytes: Option<u64>,
     /// Whether the launcher is root.
     pub mode: Mode,
-    /// Muster's own directories and files: never visible in a task, never bindable.
+    /// Muster's own directories and files: never visible in a task, never bindable. Name directories where you can:
+    /// a file that Muster replaces by renaming takes the mask off in tasks that run already.
     pub masked: Vec<PathBuf>,
     /// When set, a bind mount's resolved source must lie under one of these.
     pub bind_prefixes: Option<Vec<PathBuf>>,

@@ -21,8 +21,8 @@ fn argv(words: &[&str]) -> TaskSpec {
 
 /// Processes on the machine whose command line holds `mark`.
 fn processes(mark: &str) -> usize {
-    fs::read_dir("/proc")
-        .unwrap()
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries
         .flatten()
         .filter_map(|e| fs::read(e.path().join("cmdline")).ok())
         .filter(|line| String::from_utf8_lossy(line).contains(mark))
@@ -399,32 +399,25 @@ fn too_many_processes_are_refused_to_the_task_alone() {
 
 #[test]
 fn l03_a_full_disk_loses_nothing() {
-    let dir = support::TestDir::new();
-    let disk = dir.dir("disk", 0o755, 0);
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=1m", "none"])
-        .arg(&disk)
-        .status()
-        .unwrap();
-    assert!(mounted.success());
-    let filler = disk.join("filler");
+    let place = support::TestDir::new();
+    let disk = support::Disk::mount(place.dir("disk", 0o755, 0), "1m");
+    let filler = disk.0.join("filler");
     // Leaves room for the description and little more.
     let spec = script("seq 1 100000");
-    let task_dir = create_task_dir(&disk, &spec.task_id, &spec).unwrap();
+    let task_dir = create_task_dir(&disk.0, &spec.task_id, &spec).unwrap();
     fs::write(&filler, vec![0; 900 << 10]).unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_launch-test-shim"))
-        .arg(&task_dir)
-        .status()
-        .unwrap();
-    assert!(status.success());
-    let shim = Shim::open(&task_dir)
-        .unwrap()
-        .expect("a shim that waits for space");
+    let task = Task {
+        dir: support::TestDir::new(),
+        task_dir: task_dir.clone(),
+        uid: 0,
+    };
+    assert!(task.start());
+    let shim = task.shim().expect("a shim that waits for space");
     // The log grows until the disk is full.
     let log = task_dir.join("log");
     let inotify = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap();
     rustix::fs::inotify::add_watch(&inotify, &log, rustix::fs::inotify::WatchFlags::MODIFY).unwrap();
-    while nix::sys::statvfs::statvfs(&disk).unwrap().blocks_free() > 0 {
+    while nix::sys::statvfs::statvfs(&disk.0).unwrap().blocks_free() > 0 {
         let mut fds = [PollFd::new(&inotify, PollFlags::IN)];
         assert_eq!(
             poll(
@@ -441,26 +434,9 @@ fn l03_a_full_disk_loses_nothing() {
     }
     assert_eq!(launch::read_exit(&task_dir).unwrap(), None);
     fs::remove_file(&filler).unwrap();
-    let pidfd = shim.into_pidfd();
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    assert_eq!(
-        poll(
-            &mut fds,
-            Some(&Timespec {
-                tv_sec: 20,
-                tv_nsec: 0
-            })
-        )
-        .unwrap(),
-        1
-    );
-    let task = Task {
-        dir: support::TestDir::new(),
-        task_dir,
-        uid: 0,
-    };
+    drop(shim);
+    task.wait();
     let done = task.outcome();
-    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
     assert_eq!(done.exit.code, 0);
     let want: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
     assert!(

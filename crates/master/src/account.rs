@@ -7,7 +7,7 @@ use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
 use domain::user::{Password, Status, User, display_name, reserved, username};
-use store::user::Filter;
+pub use store::user::{Filter as UserFilter, SortBy};
 use store::{Store, StoreError};
 
 use crate::Error;
@@ -231,7 +231,7 @@ impl Accounts {
     pub async fn list<P>(
         &self,
         _scope: Visible<User>,
-        filter: &Filter,
+        filter: &UserFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<User>, P), Error> {
         let mut conn = self.store.read().await?;

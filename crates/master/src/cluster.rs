@@ -7,6 +7,7 @@ use domain::authz::ReadMasterConfig;
 use domain::id::UserId;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
+pub use store::workspace;
 use store::{Store, meta};
 use uuid::Uuid;
 

@@ -113,7 +113,6 @@ impl Master {
             config: Arc::clone(&config),
             cluster: cluster.clone(),
             logs: logs.clone(),
-            contexts: contexts.clone(),
         });
         live.load().await?;
         let tasks = task::Tasks::new(

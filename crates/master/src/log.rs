@@ -187,7 +187,7 @@ fn measure(file: File) -> io::Result<(u64, u64)> {
 
 impl TaskLog {
     /// How much of the agent's log file is here, in bytes of that file.
-    pub(crate) fn from_agent(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         lock(&self.writer).from_agent
     }
 
@@ -412,7 +412,7 @@ mod tests {
             .expect("cut");
         let logs = Logs::new(folder.path().to_owned());
         let log = logs.open(task).expect("open again");
-        let known = log.from_agent();
+        let known = log.received();
         assert_eq!(known, all.len() as u64 / 2);
         log.append_from_agent(0, &all).expect("sent again");
         assert_eq!(text(&logs, task).await, "scheduled\na\nb\n");

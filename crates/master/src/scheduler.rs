@@ -18,7 +18,6 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
-use crate::context::Contexts;
 use crate::log::{Logs, TaskLog};
 use crate::system::{Clock, Entropy};
 use crate::{Config, Error, secret};
@@ -36,7 +35,6 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) cluster: Cluster,
     pub(crate) logs: Logs,
-    pub(crate) contexts: Contexts,
 }
 
 #[derive(Clone)]
@@ -286,7 +284,7 @@ impl Scheduler {
             let ours = live.filter(|live| {
                 live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
             });
-            let offset = ours.map_or(0, |live| live.log.from_agent());
+            let offset = ours.map_or(0, |live| live.log.received());
             let _ = link.send(ToAgent::LogsReceived {
                 allocation: *allocation,
                 offset,
@@ -424,7 +422,7 @@ impl Scheduler {
             .get(&id)
             .filter(|live| live.task.agent.as_ref() == Some(agent));
         let Some(live) = live else { return Ok(Ok(())) };
-        let known = live.log.from_agent();
+        let known = live.log.received();
         if known < log_bytes {
             return Ok(Err(known));
         }

@@ -281,7 +281,7 @@ impl Sessions {
     }
 
     /// Resolves when `caller` may no longer see anything: open streams end then (P6, R22).
-    pub fn revocation(&self, caller: &Caller) -> impl Future<Output = ()> + Send + 'static {
+    pub fn revocation(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
         let mut revoked = self.inner.revoked.subscribe();
         let sessions = self.clone();
         let caller = caller.clone();

@@ -11,7 +11,7 @@ use domain::task::{Kind, State, Task};
 use domain::user::User;
 use serde_json::Value;
 use store::Store;
-use store::task::Filter;
+pub use store::task::Filter as TaskFilter;
 use uuid::Uuid;
 
 use crate::context::Contexts;
@@ -225,7 +225,7 @@ impl Tasks {
     pub async fn list<P>(
         &self,
         _scope: Visible<Task>,
-        filter: &Filter,
+        filter: &TaskFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<Task>, P), Error> {
         let mut conn = self.store.read().await?;

@@ -2,7 +2,7 @@
 //!
 //! Arguments of a noun stand beside what the noun does, in `verb`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -126,7 +126,7 @@ pub(crate) struct UpArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct MasterArgs {
     /// Where to listen [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = listen)]
     pub(crate) listen: Option<SocketAddr>,
     /// Where everything is kept [default: /var/lib/muster as root, else in $XDG_DATA_HOME]
     #[arg(long, value_name = "DIR")]
@@ -134,6 +134,14 @@ pub(crate) struct MasterArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// An address to listen on; names such as `localhost` are looked up.
+fn listen(text: &str) -> Result<SocketAddr, String> {
+    let mut found = text
+        .to_socket_addrs()
+        .map_err(|error| format!("{error}; write it like 127.0.0.1:8080"))?;
+    found.next().ok_or_else(|| format!("{text} has no address"))
 }
 
 /// Arguments of `muster agent` as a role.
@@ -192,9 +200,21 @@ mod tests {
     fn roles_and_nouns_share_a_word() {
         let role = parse("muster agent --master http://m:1 --slots 2").expect("valid");
         assert_eq!(role.global.master.as_deref(), Some("http://m:1"));
-        assert!(matches!(role.noun, Noun::Agent(Agent { verb: None, role: AgentArgs { slots: Some(2), .. } })));
+        assert!(matches!(
+            role.noun,
+            Noun::Agent(Agent {
+                verb: None,
+                role: AgentArgs { slots: Some(2), .. }
+            })
+        ));
         let noun = parse("muster -m http://m:1 a list --json").expect("valid");
-        assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List(_)), .. })));
+        assert!(matches!(
+            noun.noun,
+            Noun::Agent(Agent {
+                verb: Some(verb::agent::Verb::List(_)),
+                ..
+            })
+        ));
         assert!(parse("muster agent --slots 2 list").is_err());
         assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
         assert!(parse("muster master info").is_ok());
@@ -203,9 +223,15 @@ mod tests {
 
     #[test]
     fn all_four_parts_of_a_link_are_required() {
-        let all = "muster user link-with-agent-user a --agent-uid 1 --agent-user a --agent-gid 1 --agent-group g";
+        let all =
+            "muster user link-with-agent-user a --agent-uid 1 --agent-user a --agent-gid 1 --agent-group g";
         assert!(parse(all).is_ok());
-        for part in ["--agent-uid 1", "--agent-user a", "--agent-gid 1", "--agent-group g"] {
+        for part in [
+            "--agent-uid 1",
+            "--agent-user a",
+            "--agent-gid 1",
+            "--agent-group g",
+        ] {
             let error = parse(&all.replace(part, "")).expect_err("must be refused");
             assert_eq!(error.exit_code(), 2, "{part}");
         }

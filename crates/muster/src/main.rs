@@ -1,1 +1,70 @@
-fn main() {}
+//! The binary: reads the command line, does what it says, ends with the exit status that this means.
+
+mod auth;
+mod cli;
+mod context;
+mod failure;
+mod follow;
+mod interrupt;
+mod launch_config;
+mod output;
+mod role;
+mod table;
+mod target;
+mod verb;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::cli::{AgentArgs, Cli, Generated, Noun};
+use crate::interrupt::Interrupt;
+use crate::target::Target;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(status) => status,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
+    let target = || Target::new(&global);
+    match noun {
+        Noun::Up(args) => return role::up(args),
+        Noun::Down(args) => return role::down(args),
+        Noun::Shim(args) => return role::shim(args),
+        Noun::Master(cli::Master { verb: None, role }) => return role::master(role),
+        Noun::Agent(cli::Agent { verb: None, role }) => {
+            let master = target::master(&global, target::process_environment);
+            return role::agent(AgentArgs { master, ..role });
+        }
+        Noun::Generate { what: Generated::Cli } => verb::manual::reference(),
+        Noun::Generate { what } => return role::generate(what),
+        Noun::Completions { shell } => verb::manual::completions(shell),
+        Noun::Man { dir } => verb::manual::man(dir.as_deref()),
+        Noun::Master(cli::Master { verb: Some(verb), .. }) => block_on(verb::master::run(verb, &target()?)),
+        Noun::Agent(cli::Agent { verb: Some(verb), .. }) => block_on(verb::agent::run(verb, &target()?)),
+        Noun::User(verb) => block_on(verb::user::run(verb, &target()?)),
+        Noun::Superuser(verb) => block_on(verb::superuser::run(verb, &target()?)),
+        Noun::Command(verb::command::Verb::Run(args)) => {
+            let interrupt = Interrupt::watch()?;
+            return block_on(verb::command_run::run(args, &target()?, &interrupt));
+        }
+        Noun::Command(verb) => block_on(verb::command::run(verb, &target()?)),
+        Noun::Task(verb) => block_on(verb::task::run(verb, &target()?)),
+        Noun::Slot(verb) => block_on(verb::slot::run(verb, &target()?)),
+        Noun::Version => block_on(verb::master::version(&target()?)),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One thread is enough for a client, and starts in no time.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
+}

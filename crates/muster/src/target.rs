@@ -39,10 +39,11 @@ impl std::fmt::Debug for Secret {
 
 /// The master that option or environment name.
 pub(crate) fn master(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Option<String> {
-    global
-        .master
-        .clone()
-        .or_else(|| ["MUSTER_MASTER", "DET_MASTER", "DET_MASTER_ADDR"].iter().find_map(|name| environment(name)))
+    global.master.clone().or_else(|| {
+        ["MUSTER_MASTER", "DET_MASTER", "DET_MASTER_ADDR"]
+            .iter()
+            .find_map(|name| environment(name))
+    })
 }
 
 /// A variable of this process; an empty one counts as unset.
@@ -57,7 +58,10 @@ impl Target {
     }
 
     fn from(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let address = master(global, &environment).as_deref().unwrap_or(DEFAULT_MASTER).parse()?;
+        let address = master(global, &environment)
+            .as_deref()
+            .unwrap_or(DEFAULT_MASTER)
+            .parse()?;
         let det_user = environment("DET_USER");
         let named = environment("MUSTER_USER").or_else(|| det_user.clone());
         let user = global.user.clone().or_else(|| named.clone());
@@ -89,8 +93,16 @@ mod tests {
     use super::*;
 
     fn target(user: Option<&str>, environment: &[(&str, &str)]) -> Target {
-        let global = Global { user: user.map(str::to_owned), master: None };
-        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let global = Global {
+            user: user.map(str::to_owned),
+            master: None,
+        };
+        let find = |name: &str| {
+            environment
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| (*v).to_owned())
+        };
         Target::from(&global, find).expect("valid")
     }
 
@@ -100,20 +112,43 @@ mod tests {
         assert_eq!(none.address.to_string(), "http://127.0.0.1:8080");
         assert_eq!(none.config_dir, Some(PathBuf::from("/home/a/.config/muster")));
         assert_eq!(none.user, None);
-        let det = target(None, &[("DET_MASTER", "m:1"), ("DET_USER", "bob"), ("DET_USER_TOKEN", "t")]);
+        let det = target(
+            None,
+            &[
+                ("DET_MASTER", "m:1"),
+                ("DET_USER", "bob"),
+                ("DET_USER_TOKEN", "t"),
+            ],
+        );
         assert_eq!(det.address.to_string(), "http://m:1");
         assert_eq!(det.user.as_deref(), Some("bob"));
         assert_eq!(det.fallback_token, Some(Secret("t".into())));
-        let both = target(None, &[("DET_MASTER", "m:1"), ("MUSTER_MASTER", "n:2"), ("MUSTER_USER", "eve"), ("DET_USER", "bob")]);
+        let both = target(
+            None,
+            &[
+                ("DET_MASTER", "m:1"),
+                ("MUSTER_MASTER", "n:2"),
+                ("MUSTER_USER", "eve"),
+                ("DET_USER", "bob"),
+            ],
+        );
         assert_eq!(both.address.to_string(), "http://n:2");
         assert_eq!(both.user.as_deref(), Some("eve"));
     }
 
     #[test]
     fn nobody_elses_token_answers_for_a_named_user() {
-        let task = [("MUSTER_TOKEN", "t"), ("DET_USER", "bob"), ("DET_USER_TOKEN", "u"), ("DET_PASS", "p")];
+        let task = [
+            ("MUSTER_TOKEN", "t"),
+            ("DET_USER", "bob"),
+            ("DET_USER_TOKEN", "u"),
+            ("DET_PASS", "p"),
+        ];
         let other = target(Some("admin"), &task);
-        assert_eq!((other.token, other.fallback_token, other.password), (None, None, None));
+        assert_eq!(
+            (other.token, other.fallback_token, other.password),
+            (None, None, None)
+        );
         let same = target(Some("bob"), &task);
         assert!(same.token.is_some() && same.fallback_token.is_some() && same.password.is_some());
     }

@@ -1,78 +1,150 @@
-//! Getting a run's shim going: directory, context, process. Following it is `follower`'s, fetching the context
-//! `context::fetch`'s.
+//! How a run begins: at the master's word, or found on disk by a new agent, with whatever a crash left undone. What
+//! happens from then on is in `follower`.
 
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
+use std::sync::Arc;
 
-use domain::id::AllocationId;
-use launch::TaskSpec;
-use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use api::agent::Start;
+use launch::{Exit, Shim};
+use tokio::task::spawn_blocking;
 
-use super::disk::place_context;
-use crate::data_dir::DataDir;
-use crate::machine::Machine;
+use super::disk::{self, Found};
+use super::follower::{Abandoned, Follower, Live, RETRY, State};
+use super::shim;
+use crate::context;
+use crate::descriptor::readable;
+use crate::task_spec::task_spec;
 
-/// Longest wait for a shim to come up; it makes a few files and forks.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Most bytes of what a failing shim says.
-const MAX_WORDS: u64 = 4096;
-
-/// Makes the run's directory, with its context when one was fetched. Repeating it is fine.
-///
-/// # Errors
-/// One sentence.
-pub(crate) fn make_dir(data_dir: &DataDir, id: AllocationId, spec: &TaskSpec) -> Result<PathBuf, String> {
-    let cannot = |e: std::io::Error| format!("the task's directory couldn't be made on the agent: {e}");
-    let dir = launch::create_task_dir(&data_dir.tasks(), &id.to_string(), spec).map_err(cannot)?;
-    place_context(data_dir, id).map_err(cannot)?;
-    Ok(dir)
-}
-
-/// Starts the run's shim and waits until it is up. Harmless when one is there already: the shim looks.
-///
-/// # Errors
-/// One sentence; whether a shim lives nevertheless is to be seen in the directory.
-pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), String> {
-    let cannot = |e: std::io::Error| format!("the task's supervisor couldn't be started: {e}");
-    let mut child = Command::new(&machine.shim_exe)
-        .arg("shim")
-        .arg(dir)
-        // Nothing of the agent's environment is the task's business.
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // What ends the agent's process group on a terminal must not end tasks.
-        .process_group(0)
-        .spawn()
-        .map_err(cannot)?;
-    let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await else {
-        let _ = child.kill().await;
-        return Err(format!("the task's supervisor wasn't up within {PATIENCE:?}"));
-    };
-    let status = status.map_err(cannot)?;
-    if status.success() {
-        return Ok(());
+impl Follower {
+    /// Begins a run that the master asked for.
+    pub(super) async fn begin(&mut self, start: Start) -> Result<State, Abandoned> {
+        let spec = match task_spec(&self.machine, &start) {
+            Ok(spec) => spec,
+            Err(why) => return Ok(self.end_without_shim(disk::never_began(why)).await),
+        };
+        if start.has_context {
+            let machine = Arc::clone(&self.machine);
+            let file = disk::incoming_context(&machine.data_dir, self.id);
+            let fetch = context::fetch(&machine, self.id, &start.token, &file);
+            match self.unless_killed(fetch).await? {
+                Some(Ok(())) => {}
+                Some(Err(why)) => return Ok(self.end_without_shim(disk::never_began(why)).await),
+                None => return Ok(self.end_without_shim(disk::killed_early()).await),
+            }
+        }
+        // A kill that came by now is cheaper to obey here than after the shim is up.
+        while let Ok(command) = self.commands.try_recv() {
+            self.note(command);
+        }
+        if self.kill {
+            return Ok(self.end_without_shim(disk::killed_early()).await);
+        }
+        let (machine, id) = (Arc::clone(&self.machine), self.id);
+        let made = spawn_blocking(move || shim::make_dir(&machine.data_dir, id, &spec)).await;
+        match made {
+            Ok(Ok(_)) => self.start_shim().await,
+            Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),
+            Err(e) => Ok(self.end_without_shim(disk::never_began(e.to_string())).await),
+        }
     }
-    let words = last_words(child).await;
-    Err(
-        format!("the task's supervisor couldn't be started: {status} {words}")
-            .trim_end()
-            .to_owned(),
-    )
-}
 
-async fn last_words(mut child: Child) -> String {
-    let mut words = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        // A process that it left behind may keep the pipe open.
-        let mut stderr = stderr.take(MAX_WORDS);
-        let read = stderr.read_to_end(&mut words);
-        let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+    /// Takes on a run of an earlier agent, and repairs what a crash interrupted.
+    pub(super) async fn adopt(&mut self) -> Result<State, Abandoned> {
+        match self.inspect().await? {
+            Found::Unstarted => {
+                let (machine, id) = (Arc::clone(&self.machine), self.id);
+                let placed = spawn_blocking(move || disk::place_context(&machine.data_dir, id)).await;
+                if let Ok(Err(e)) = placed {
+                    let why = format!("the context directory couldn't be stored: {e}");
+                    return Ok(self.end_without_shim(disk::never_began(why)).await);
+                }
+                self.start_shim().await
+            }
+            found => {
+                self.started = disk::ever_started(&self.dir);
+                self.settle(found).await
+            }
+        }
     }
-    String::from_utf8_lossy(&words).trim().replace('\n', "; ")
+
+    async fn start_shim(&mut self) -> Result<State, Abandoned> {
+        let machine = Arc::clone(&self.machine);
+        let up = self
+            .meanwhile(shim::start_shim(&machine, self.dir.clone()))
+            .await?;
+        let found = self.inspect().await?;
+        match (up, found) {
+            // What the directory says counts, whatever the command said.
+            (Err(why), Found::Unstarted | Found::Gone) => {
+                Ok(self.end_without_shim(disk::never_began(why)).await)
+            }
+            (_, found) => {
+                self.started = true;
+                self.settle(found).await
+            }
+        }
+    }
+
+    /// Looks at the run's directory until it can be read: an agent that is out of descriptors for a moment must not
+    /// take a living run for a dead one.
+    pub(super) async fn inspect(&mut self) -> Result<Found, Abandoned> {
+        loop {
+            let dir = self.dir.clone();
+            let why = match spawn_blocking(move || disk::inspect(&dir)).await {
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(e)) => e,
+                Err(e) => e.into(),
+            };
+            tracing::error!("{} can't be read, trying again: {why}", self.dir.display());
+            self.meanwhile(tokio::time::sleep(RETRY)).await?;
+        }
+    }
+
+    async fn settle(&mut self, found: Found) -> Result<State, Abandoned> {
+        match found {
+            Found::Ended(exit) => Ok(self.ended(exit)),
+            Found::Live(shim) => Ok(State::Live(self.watch(shim).await?)),
+            Found::Gone | Found::Unstarted => Ok(self.end_without_shim(disk::supervisor_ended()).await),
+        }
+    }
+
+    async fn watch(&mut self, shim: Shim) -> Result<Live, Abandoned> {
+        let exited = loop {
+            match shim.pidfd().try_clone_to_owned().and_then(readable) {
+                Ok(exited) => break exited,
+                Err(e) => tracing::error!("the task's supervisor can't be watched, trying again: {e}"),
+            }
+            self.meanwhile(tokio::time::sleep(RETRY)).await?;
+        };
+        let log = match self.machine.watch.log_of(&self.dir) {
+            Ok(log) => Some(log),
+            Err(e) => {
+                tracing::warn!(
+                    "the task's log can't be watched and is read every {RETRY:?}: {e}; raise fs.inotify.max_user_watches"
+                );
+                None
+            }
+        };
+        Ok(Live {
+            shim,
+            exited,
+            log,
+            killed: false,
+        })
+    }
+
+    /// Ends a run for which no shim will, and remembers it.
+    pub(super) async fn end_without_shim(&mut self, exit: Exit) -> State {
+        let (machine, id, end) = (Arc::clone(&self.machine), self.id, exit.clone());
+        let recorded = spawn_blocking(move || {
+            disk::drop_context(&machine.data_dir, id);
+            disk::record_end(&machine.data_dir, id, &end)
+        });
+        match recorded.await {
+            Ok(Ok(())) => {}
+            // It is still told to the master; only a restart before that would forget it.
+            Ok(Err(e)) => tracing::error!("the task's end couldn't be written: {e}"),
+            Err(e) => tracing::error!("{e}"),
+        }
+        self.ended(exit)
+    }
 }

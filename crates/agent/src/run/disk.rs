@@ -41,10 +41,16 @@ pub(crate) fn inspect(dir: &Path) -> io::Result<Found> {
     if let Some(exit) = launch::read_exit(dir)? {
         return Ok(Found::Ended(exit));
     }
-    if dir.join(PID_FILE).exists() || dir.join(LOG_FILE).exists() {
-        return Ok(Found::Gone);
-    }
-    Ok(Found::Unstarted)
+    Ok(if ever_started(dir) {
+        Found::Gone
+    } else {
+        Found::Unstarted
+    })
+}
+
+/// Whether a shim ever took the run on.
+pub(crate) fn ever_started(dir: &Path) -> bool {
+    dir.join(PID_FILE).exists() || dir.join(LOG_FILE).exists()
 }
 
 /// The end of a run whose shim is gone without a word.

@@ -1,7 +1,6 @@
-//! The loop that drives one run: begins it, waits for its log, its shim, the master and its turn on the connection,
-//! and does what is next. What is next is decided in `shipping`; what stands on disk in `disk`.
+//! The loop that drives one run: waits for its log, its shim, the master and its turn on the connection, and does what
+//! is next. How it begins is in `begin`; what is next is decided in `shipping`; what stands on disk is in `disk`.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::{Pin, pin};
@@ -16,19 +15,18 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use super::begin;
 use super::disk::{self, Found};
 use super::log_file::LogFile;
 use super::shipping::{MAX_PIECE, Next, Shipping};
-use crate::context;
-use crate::descriptor::readable;
 use crate::machine::Machine;
 use crate::outbox::{Outbox, Turn};
-use crate::task_spec::task_spec;
 use crate::watch::Watched;
 
 /// How long the master may take to answer before everything unanswered is sent again.
 const OVERDUE: Duration = Duration::from_secs(15);
+
+/// Pause before something that the machine refused is tried again.
+pub(super) const RETRY: Duration = Duration::from_secs(1);
 
 /// Where a run comes from.
 #[derive(Debug)]
@@ -56,37 +54,38 @@ pub(crate) enum Command {
 
 /// A run that is over, or that a shim sees through.
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     Live(Live),
     Ended(Exit),
 }
 
 #[derive(Debug)]
-struct Live {
-    shim: Shim,
+pub(super) struct Live {
+    pub(super) shim: Shim,
     /// Readable when the shim has exited.
-    exited: AsyncFd<OwnedFd>,
-    log: Watched,
+    pub(super) exited: AsyncFd<OwnedFd>,
+    /// `None` when the machine has no more watches to give.
+    pub(super) log: Option<Watched>,
     /// It was asked to end its task.
-    killed: bool,
+    pub(super) killed: bool,
 }
 
 /// The end of the agent's work with all runs: whoever held the other end is gone.
-struct Abandoned;
+pub(super) struct Abandoned;
 
 /// Drives one run.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    id: AllocationId,
-    dir: PathBuf,
-    machine: Arc<Machine>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) id: AllocationId,
+    pub(super) dir: PathBuf,
+    pub(super) machine: Arc<Machine>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
     outbox: Option<Outbox>,
     shipping: Shipping,
     /// A shim took the run on, now or earlier.
-    started: bool,
+    pub(super) started: bool,
     /// Somebody wants its end.
-    kill: bool,
+    pub(super) kill: bool,
     /// Nobody wants to hear of it.
     forget: bool,
 }
@@ -136,150 +135,13 @@ impl Follower {
         self.follow(state).await
     }
 
-    /// Begins a run that the master asked for.
-    async fn begin(&mut self, start: Start) -> Result<State, Abandoned> {
-        let spec = match task_spec(&self.machine, &start) {
-            Ok(spec) => spec,
-            Err(why) => return Ok(self.end_without_shim(disk::never_began(why)).await),
-        };
-        if start.has_context {
-            let machine = Arc::clone(&self.machine);
-            let file = disk::incoming_context(&machine.data_dir, self.id);
-            let fetch = context::fetch(&machine, self.id, &start.token, &file);
-            match self.unless_killed(fetch).await? {
-                Some(Ok(())) => {}
-                Some(Err(why)) => return Ok(self.end_without_shim(disk::never_began(why)).await),
-                None => return Ok(self.end_without_shim(disk::killed_early()).await),
-            }
-        }
-        // A kill that came by now is cheaper to obey here than after the shim is up.
-        while let Ok(command) = self.commands.try_recv() {
-            self.note(command);
-        }
-        if self.kill {
-            return Ok(self.end_without_shim(disk::killed_early()).await);
-        }
-        let (machine, id) = (Arc::clone(&self.machine), self.id);
-        let made = spawn_blocking(move || begin::make_dir(&machine.data_dir, id, &spec)).await;
-        match made {
-            Ok(Ok(_)) => self.start_shim().await,
-            Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),
-            Err(e) => Ok(self.end_without_shim(disk::never_began(e.to_string())).await),
-        }
-    }
-
-    /// Takes on a run of an earlier agent, and repairs what a crash interrupted.
-    async fn adopt(&mut self) -> Result<State, Abandoned> {
-        match self.inspect().await {
-            Found::Unstarted => {
-                let (machine, id) = (Arc::clone(&self.machine), self.id);
-                let placed = spawn_blocking(move || disk::place_context(&machine.data_dir, id)).await;
-                if let Ok(Err(e)) = placed {
-                    let why = format!("the context directory couldn't be stored: {e}");
-                    return Ok(self.end_without_shim(disk::never_began(why)).await);
-                }
-                self.start_shim().await
-            }
-            found => {
-                // An end that the agent wrote says so by its failure, and such a run may never have begun; one
-                // message too many is harmless.
-                self.started = true;
-                Ok(self.settle(found).await)
-            }
-        }
-    }
-
-    async fn start_shim(&mut self) -> Result<State, Abandoned> {
-        let machine = Arc::clone(&self.machine);
-        let up = self
-            .meanwhile(begin::start_shim(&machine, self.dir.clone()))
-            .await?;
-        let found = self.inspect().await;
-        match (up, found) {
-            // What the directory says counts, whatever the command said.
-            (Err(why), Found::Unstarted | Found::Gone) => {
-                Ok(self.end_without_shim(disk::never_began(why)).await)
-            }
-            (_, found) => {
-                self.started = true;
-                Ok(self.settle(found).await)
-            }
-        }
-    }
-
-    async fn inspect(&self) -> Found {
-        let dir = self.dir.clone();
-        match spawn_blocking(move || disk::inspect(&dir)).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(e)) => {
-                tracing::error!("{} can't be read: {e}", self.dir.display());
-                Found::Gone
-            }
-            Err(e) => {
-                tracing::error!("{e}");
-                Found::Gone
-            }
-        }
-    }
-
-    async fn settle(&mut self, found: Found) -> State {
-        match found {
-            Found::Ended(exit) => self.ended(exit),
-            Found::Live(shim) => match self.live(shim) {
-                Ok(live) => State::Live(live),
-                Err(e) => {
-                    // Out of descriptors or watches. Unwatched, the run would never be reported: say so loudly.
-                    let why = format!("the agent couldn't watch the task: {e}; raise its limits");
-                    tracing::error!("{why}");
-                    self.end_without_shim(disk::never_began(why)).await
-                }
-            },
-            Found::Gone | Found::Unstarted => self.end_without_shim(disk::supervisor_ended()).await,
-        }
-    }
-
-    fn live(&self, shim: Shim) -> io::Result<Live> {
-        let watch = || -> io::Result<_> {
-            let exited = readable(shim.pidfd().try_clone_to_owned()?)?;
-            Ok((exited, self.machine.watch.log_of(&self.dir)?))
-        };
-        match watch() {
-            Ok((exited, log)) => Ok(Live {
-                shim,
-                exited,
-                log,
-                killed: false,
-            }),
-            Err(e) => {
-                let _ = shim.kill();
-                Err(e)
-            }
-        }
-    }
-
-    fn ended(&mut self, exit: Exit) -> State {
+    pub(super) fn ended(&mut self, exit: Exit) -> State {
         self.shipping.ended();
         State::Ended(exit)
     }
 
-    /// Ends a run for which no shim will, and remembers it.
-    async fn end_without_shim(&mut self, exit: Exit) -> State {
-        let (machine, id, end) = (Arc::clone(&self.machine), self.id, exit.clone());
-        let recorded = spawn_blocking(move || {
-            disk::drop_context(&machine.data_dir, id);
-            disk::record_end(&machine.data_dir, id, &end)
-        });
-        match recorded.await {
-            Ok(Ok(())) => {}
-            // It is still told to the master; only a restart before that would forget it.
-            Ok(Err(e)) => tracing::error!("the task's end couldn't be written: {e}"),
-            Err(e) => tracing::error!("{e}"),
-        }
-        self.ended(exit)
-    }
-
     /// Does `work` and takes note of commands meanwhile.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Abandoned> {
+    pub(super) async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Abandoned> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
@@ -290,7 +152,10 @@ impl Follower {
     }
 
     /// The same, but gives up when the run is to be killed.
-    async fn unless_killed<T>(&mut self, work: impl Future<Output = T>) -> Result<Option<T>, Abandoned> {
+    pub(super) async fn unless_killed<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, Abandoned> {
         let mut work = pin!(work);
         loop {
             tokio::select! {
@@ -303,7 +168,7 @@ impl Follower {
         }
     }
 
-    fn note(&mut self, command: Command) {
+    pub(super) fn note(&mut self, command: Command) {
         match command {
             Command::Connected { outbox, from } => {
                 self.outbox = Some(outbox);
@@ -371,7 +236,7 @@ impl Follower {
                 () = grown(&state) => self.shipping.grew(),
                 () = exited(&state) => {
                     let killed = matches!(&state, State::Live(live) if live.killed);
-                    state = match self.inspect().await {
+                    state = match self.inspect().await? {
                         Found::Ended(exit) => self.ended(exit),
                         // The request can reach a shim that isn't ready to obey it and dies of it instead.
                         _ if killed => self.end_without_shim(disk::killed_early()).await,
@@ -436,7 +301,8 @@ fn told(exit: &Exit) -> domain::task::Exit {
 
 async fn grown(state: &State) {
     match state {
-        State::Live(live) => live.log.grown().await,
+        State::Live(Live { log: Some(log), .. }) => log.grown().await,
+        State::Live(_) => tokio::time::sleep(RETRY).await,
         State::Ended(_) => std::future::pending().await,
     }
 }

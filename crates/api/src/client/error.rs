@@ -13,7 +13,7 @@ pub enum ClientError {
     #[error(transparent)]
     Address(#[from] InvalidAddress),
     /// The address begins with `https`.
-    #[error("https needs TLS, which this muster is built without: give the address of {0} with http://")]
+    #[error("https is not built into this muster, so {0} can't be reached: name a master with http://")]
     NoTls(Address),
     /// There was no answer, or it broke off.
     #[error("can't reach a Muster master at {address}: {reason}")]

@@ -1,8 +1,9 @@
 //! The shim: one process per task that outlives the agent. This file starts it (`muster shim TASKDIR`); what it
-//! then does is in [`supervise`], and the processes below it are in [`init`] and [`task`].
+//! then does is in `supervise`, and the processes below it are in `init` and `task`.
 
 mod init;
 mod log;
+mod output;
 mod report;
 mod supervise;
 mod task;

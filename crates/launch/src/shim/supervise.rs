@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -11,14 +11,14 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Gid, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::Unpack;
 use super::init::{self, Launch};
 use super::log::{Log, Pending};
+use super::output::{Output, set_nonblocking};
 use super::report::{Report, Reporter, Reports};
 use crate::cgroup::Cgroup;
 use crate::exit::{Exit, write_exit};
@@ -29,8 +29,6 @@ use crate::spec::TaskSpec;
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, read_spec};
 
-/// Size of the output pipes in bytes. What the task writes while the shim waits for the disk fits in here.
-const PIPE_SIZE: usize = 1 << 20;
 /// Pause before a full disk is tried again, in nanoseconds.
 const DISK_PAUSE: i64 = 250_000_000;
 
@@ -88,9 +86,6 @@ struct Running {
     _lives: Option<OwnedFd>,
 }
 
-/// The shim's ends of the pipes from the task, while the task has the other end.
-type Output = [(Source, Option<OwnedFd>); 2];
-
 impl Shim {
     fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, String> {
         let spec = read_spec(task_dir).explain(|| "can't read the task's description".into())?;
@@ -129,10 +124,9 @@ impl Shim {
         cgroup: Cgroup,
     ) -> Result<Output, String> {
         let what = || "can't make the task's pipes".to_owned();
-        let (stdout, stdout_end) = output_pipe(credentials).explain(what)?;
-        let (stderr, stderr_end) = output_pipe(credentials).explain(what)?;
+        let (output, stdout, stderr) = Output::new(credentials).explain(what)?;
         let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
-        set_nonblocking(told.as_fd()).explain(what)?;
+        set_nonblocking(&told).explain(what)?;
         let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
         let context = match File::open(task_dir.join(CONTEXT_FILE)) {
             Ok(file) => Some(file),
@@ -146,8 +140,8 @@ impl Shim {
             context,
             unpack,
             reporter: Reporter::new(tells),
-            stdout: stdout_end,
-            stderr: stderr_end,
+            stdout,
+            stderr,
             shim,
             doors: cgroup.doors(),
         };
@@ -172,54 +166,24 @@ impl Shim {
             told,
             _lives: lives,
         });
-        Ok([(Source::Stdout, Some(stdout)), (Source::Stderr, Some(stderr))])
+        Ok(output)
     }
 
     /// Records output until the init, and so every process of the task, has ended.
     fn follow(&mut self, mut output: Output) {
         let mut buffer = vec![0; MAX_PAYLOAD as usize];
         while let Some(task) = &self.task {
-            let mut fds = [
-                PollFd::new(&self.signals, PollFlags::IN),
-                PollFd::new(&task.pidfd, PollFlags::IN),
-                watch(&output[0].1, &self.signals),
-                watch(&output[1].1, &self.signals),
-            ];
-            match poll(&mut fds, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(_) => return,
-            }
-            let [signal, ended, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
-            if signal {
+            let Ok(ready) = output.wait(self.signals.as_fd(), task.pidfd.as_fd()) else {
+                return;
+            };
+            if ready.signal {
                 self.obey();
             }
-            for ((source, pipe), ready) in output.iter_mut().zip([stdout, stderr]) {
-                if ended {
-                    // All processes have ended, so what the pipe holds is all that will come.
-                    while self.record_from(*source, pipe, &mut buffer) {}
-                } else if ready {
-                    self.record_from(*source, pipe, &mut buffer);
-                }
-            }
-            if ended {
+            output.read(ready, &mut buffer, |source, bytes| self.record(source, bytes));
+            if ready.ended {
                 return;
             }
         }
-    }
-
-    /// Records what a pipe holds, up to one record; whether there was something. Forgets a pipe that has ended.
-    fn record_from(&mut self, source: Source, pipe: &mut Option<OwnedFd>, buffer: &mut [u8]) -> bool {
-        let Some(fd) = pipe else { return false };
-        match rustix::io::read(fd, &mut *buffer) {
-            Ok(0) => *pipe = None,
-            Ok(n) => {
-                self.record(source, &buffer[..n]);
-                return true;
-            }
-            Err(Errno::INTR) => return true,
-            Err(_) => {}
-        }
-        false
     }
 
     /// Reaps the init and decides how the task ended.
@@ -319,30 +283,4 @@ impl Shim {
             }
         }
     }
-}
-
-/// A pipe that has ended is ready for ever; in its place stands a descriptor that isn't asked anything.
-fn watch<'a>(pipe: &'a Option<OwnedFd>, other: &'a SignalFd) -> PollFd<'a> {
-    match pipe {
-        Some(fd) => PollFd::new(fd, PollFlags::IN),
-        None => PollFd::new(other, PollFlags::empty()),
-    }
-}
-
-/// A pipe whose reading end doesn't block. It belongs to the user, who can open it as `/dev/stdout`.
-fn output_pipe(credentials: Credentials) -> io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
-    set_nonblocking(read.as_fd())?;
-    // Ordinary users have a quota of pipe memory; the default size does, too.
-    let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
-    let (uid, gid) = (
-        Uid::from_raw(credentials.host_uid),
-        Gid::from_raw(credentials.host_gid),
-    );
-    fchown(&write, Some(uid), Some(gid))?;
-    Ok((read, write))
-}
-
-fn set_nonblocking(fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
 }

@@ -2,6 +2,7 @@
 //! through a real shim. No test sleeps; every wait has a deadline.
 
 #![expect(dead_code, reason = "every test file uses a part of it")]
+#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -53,7 +54,7 @@ impl TestDir {
 
 impl Drop for TestDir {
     fn drop(&mut self) {
-        launch::remove_task_dir(&self.0).unwrap();
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -138,6 +139,45 @@ pub(crate) fn bind(host: &Path, container: &str) -> BindMount {
 /// Runs a task to its end in a directory of its own.
 pub(crate) fn run(spec: &TaskSpec) -> Outcome {
     Task::create(spec).run()
+}
+
+impl Drop for Task {
+    /// Leaves nothing behind, not even after a failed assertion.
+    fn drop(&mut self) {
+        if let Ok(Some(shim)) = Shim::open(&self.task_dir) {
+            let _ = shim.kill();
+            let mut fds = [PollFd::from_borrowed_fd(shim.pidfd(), PollFlags::IN)];
+            let _ = poll(
+                &mut fds,
+                Some(&Timespec {
+                    tv_sec: 10,
+                    tv_nsec: 0,
+                }),
+            );
+        }
+        let _ = launch::remove_task_dir(&self.task_dir);
+    }
+}
+
+/// A small file system that goes with the test.
+pub(crate) struct Disk(pub(crate) PathBuf);
+
+impl Disk {
+    pub(crate) fn mount(path: PathBuf, size: &str) -> Self {
+        let options = format!("size={size}");
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "none"])
+            .arg(&path)
+            .status();
+        assert!(status.unwrap().success());
+        Self(path)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 impl Task {

@@ -34,8 +34,11 @@ pub(crate) async fn change_password(session: &mut Session, args: ChangePasswordA
         login::warn_of_plain_text(session.client());
     }
     let hashed = password::hashed(&new);
-    let change =
-        PatchUser { password: Some(hashed.clone()), is_hashed: Some(true), ..PatchUser::default() };
+    let change = PatchUser {
+        password: Some(hashed.clone()),
+        is_hashed: Some(true),
+        ..PatchUser::default()
+    };
     session
         .call(async |client| client.patch_user(target.id, &change).await)
         .await
@@ -47,7 +50,9 @@ pub(crate) async fn change_password(session: &mut Session, args: ChangePasswordA
     }
     output::note(&match (new.is_empty(), target.id == me.id) {
         (false, true) => format!("The password of {name} was changed; your other sessions have ended."),
-        (false, false) => format!("The password of {name} was changed, and all sessions of {name} have ended."),
+        (false, false) => {
+            format!("The password of {name} was changed, and all sessions of {name} have ended.")
+        }
         (true, _) => format!("The password of {name} is blank now."),
     });
     Ok(())

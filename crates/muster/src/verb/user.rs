@@ -118,12 +118,19 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::Login(_) | Verb::Logout(_) => Ok(()),
         Verb::Whoami => login::whoami(session).await,
         Verb::List { all, format } => list(session, all, format).await,
-        Verb::Create { name, admin, password_stdin } => create(session, &name, admin, password_stdin).await,
+        Verb::Create {
+            name,
+            admin,
+            password_stdin,
+        } => create(session, &name, admin, password_stdin).await,
         Verb::Activate { name } => set_active(session, &name, true).await,
         Verb::Deactivate { name } => set_active(session, &name, false).await,
         Verb::ChangePassword(args) => change_password::change_password(session, args).await,
         Verb::Rename { old, new } => {
-            let change = PatchUser { username: Some(new), ..PatchUser::default() };
+            let change = PatchUser {
+                username: Some(new),
+                ..PatchUser::default()
+            };
             edit(session, &old, change, "rename").await
         }
         Verb::Edit(args) => {
@@ -144,7 +151,15 @@ async fn list(session: &mut Session, all: bool, format: Format) -> Result<()> {
     let only = (!all).then_some(true);
     let users = session.call(async |client| client.users(only).await).await?;
     let mut table = Table::new(&[
-        "User Id", "Username", "Display Name", "Admin", "Active", "Remote", "Agent Uid", "Agent Gid", "Agent User",
+        "User Id",
+        "Username",
+        "Display Name",
+        "Admin",
+        "Active",
+        "Remote",
+        "Agent Uid",
+        "Agent Gid",
+        "Agent User",
         "Agent Group",
     ]);
     let number = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
@@ -167,7 +182,11 @@ async fn list(session: &mut Session, all: bool, format: Format) -> Result<()> {
 }
 
 async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: bool) -> Result<()> {
-    let password = if password_stdin { password::new_for(name, true)? } else { String::new() };
+    let password = if password_stdin {
+        password::new_for(name, true)?
+    } else {
+        String::new()
+    };
     let new = CreateUser {
         user: Some(NewUser {
             username: Some(name.to_owned()),
@@ -185,7 +204,10 @@ async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: 
 }
 
 async fn set_active(session: &mut Session, name: &str, active: bool) -> Result<()> {
-    let change = PatchUser { active: Some(active), ..PatchUser::default() };
+    let change = PatchUser {
+        active: Some(active),
+        ..PatchUser::default()
+    };
     let verb = if active { "activate" } else { "deactivate" };
     patch(session, name, &change, verb).await?;
     output::note(&format!("User {name} was {verb}d."));
@@ -195,15 +217,10 @@ async fn set_active(session: &mut Session, name: &str, active: bool) -> Result<(
 async fn edit(session: &mut Session, name: &str, change: PatchUser, verb: &str) -> Result<()> {
     let changed = patch(session, name, &change, verb).await?;
     if changed.username != name {
-        // What is kept here goes by name.
-        session.store().update(|kept| {
-            if let Some(token) = kept.tokens.remove(name) {
-                kept.tokens.insert(changed.username.clone(), token);
-            }
-            if kept.active_user.as_deref() == Some(name) {
-                kept.active_user = Some(changed.username.clone());
-            }
-        })?;
+        let kept = session.store().rename(name, &changed.username);
+        if let Err(error) = kept {
+            output::note(&format!("{error:#}"));
+        }
         output::note(&format!("User {name} is {} now.", changed.username));
     } else {
         output::note(&format!("User {name} was changed."));
@@ -233,7 +250,10 @@ async fn link(session: &mut Session, args: LinkArgs) -> Result<()> {
 pub(crate) async fn patch(session: &mut Session, name: &str, change: &PatchUser, verb: &str) -> Result<User> {
     let problem = || format!("can't {verb} user {name}");
     let user = find(session, name).await.with_context(problem)?;
-    session.call(async |client| client.patch_user(user.id, change).await).await.with_context(problem)
+    session
+        .call(async |client| client.patch_user(user.id, change).await)
+        .await
+        .with_context(problem)
 }
 
 /// The account called `name`.

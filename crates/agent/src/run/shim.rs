@@ -1,0 +1,78 @@
+//! Getting a run's shim going: directory, context, process. When to do it is `begin`'s, fetching the context
+//! `context::fetch`'s.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use domain::id::AllocationId;
+use launch::TaskSpec;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+use super::disk::place_context;
+use crate::data_dir::DataDir;
+use crate::machine::Machine;
+
+/// Longest wait for a shim to come up; it makes a few files and forks.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Most bytes of what a failing shim says.
+const MAX_WORDS: u64 = 4096;
+
+/// Makes the run's directory, with its context when one was fetched. Repeating it is fine.
+///
+/// # Errors
+/// One sentence.
+pub(crate) fn make_dir(data_dir: &DataDir, id: AllocationId, spec: &TaskSpec) -> Result<PathBuf, String> {
+    let cannot = |e: std::io::Error| format!("the task's directory couldn't be made on the agent: {e}");
+    let dir = launch::create_task_dir(&data_dir.tasks(), &id.to_string(), spec).map_err(cannot)?;
+    place_context(data_dir, id).map_err(cannot)?;
+    Ok(dir)
+}
+
+/// Starts the run's shim and waits until it is up. Harmless when one is there already: the shim looks.
+///
+/// # Errors
+/// One sentence; whether a shim lives nevertheless is to be seen in the directory.
+pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), String> {
+    let cannot = |e: std::io::Error| format!("the task's supervisor couldn't be started: {e}");
+    let mut child = Command::new(&machine.shim_exe)
+        .arg("shim")
+        .arg(dir)
+        // Nothing of the agent's environment is the task's business.
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        // What ends the agent's process group on a terminal must not end tasks.
+        .process_group(0)
+        .spawn()
+        .map_err(cannot)?;
+    let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await else {
+        let _ = child.kill().await;
+        return Err(format!("the task's supervisor wasn't up within {PATIENCE:?}"));
+    };
+    let status = status.map_err(cannot)?;
+    if status.success() {
+        return Ok(());
+    }
+    let words = last_words(child).await;
+    Err(
+        format!("the task's supervisor couldn't be started: {status} {words}")
+            .trim_end()
+            .to_owned(),
+    )
+}
+
+async fn last_words(mut child: Child) -> String {
+    let mut words = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // A process that it left behind may keep the pipe open.
+        let mut stderr = stderr.take(MAX_WORDS);
+        let read = stderr.read_to_end(&mut words);
+        let _ = tokio::time::timeout(Duration::from_secs(1), read).await;
+    }
+    String::from_utf8_lossy(&words).trim().replace('\n', "; ")
+}

@@ -1,0 +1,12 @@
+//! Agents against a master that does only what the protocol says, with the real launcher.
+
+mod support;
+
+#[path = "agents/enrolment.rs"]
+mod enrolment;
+#[path = "agents/flow.rs"]
+mod flow;
+#[path = "agents/restart.rs"]
+mod restart;
+#[path = "agents/task.rs"]
+mod task;

@@ -1,0 +1,107 @@
+//! Who may be an agent, and whose agent it is (R28, R29).
+
+use std::fs;
+
+use agent::AgentError;
+
+use crate::support::{FakeMaster, TestAgent, soon};
+
+#[tokio::test]
+async fn an_agent_enrols_once_and_tells_what_it_is() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::registered(&master).await;
+    agent.shut_down().await.expect("a clean end");
+    agent.options.invitation = None;
+    agent.start();
+    agent.wait_registered().await;
+    master.look(|seen| {
+        assert_eq!(seen.keys.len(), 1);
+        let register = &seen.registrations[1];
+        assert_eq!(register.devices.len(), 2);
+        assert!(!register.devices[0].brand.is_empty());
+        assert_eq!(register.master_url, agent.options.master);
+        assert!(register.held.is_empty());
+    });
+}
+
+#[tokio::test]
+async fn r28_without_an_invitation_nobody_becomes_an_agent() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::new(&master.url(), None);
+    agent.start();
+    let error = agent.end().await.expect_err("not enrolled");
+    assert!(matches!(error, AgentError::NotEnrolled), "{error}");
+    assert!(error.to_string().contains("muster agent invite"));
+
+    agent.options.invitation = Some("made up".to_owned());
+    agent.start();
+    let error = agent.end().await.expect_err("refused").to_string();
+    assert!(error.contains("used or has expired"), "{error}");
+    master.look(|seen| assert!(seen.keys.is_empty() && seen.hellos == 0));
+}
+
+#[tokio::test]
+async fn r28_nothing_is_signed_for_another_master() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::registered(&master).await;
+    agent.crash().await;
+    let hellos = master.change(|seen| {
+        seen.master_id = "master-2".to_owned();
+        seen.hellos
+    });
+    agent.start();
+    let error = agent.end().await.expect_err("a stranger");
+    assert!(matches!(error, AgentError::ForeignMaster { .. }), "{error}");
+    master.look(|seen| assert_eq!(seen.hellos, hellos));
+}
+
+#[tokio::test]
+async fn r29_the_name_alone_is_worth_nothing() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::registered(&master).await;
+    // Everything of the agent but its key.
+    let mut thief = TestAgent::new(&master.url(), None);
+    fs::create_dir(&thief.options.data_dir).expect("made");
+    let enrolment = "agent.json";
+    fs::copy(
+        agent.options.data_dir.join(enrolment),
+        thief.options.data_dir.join(enrolment),
+    )
+    .expect("copied");
+    thief.start();
+    let error = thief.end().await.expect_err("another key").to_string();
+    assert!(error.contains("agent a1 has another key"), "{error}");
+    master.look(|seen| assert_eq!(seen.registrations.len(), 1));
+    agent.shut_down().await.expect("untouched");
+}
+
+#[tokio::test]
+async fn a_directory_is_one_agents() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::registered(&master).await;
+    agent.crash().await;
+    agent.options.name = "a2".parse().expect("valid");
+    agent.start();
+    let error = agent.end().await.expect_err("the name is a1");
+    assert!(matches!(error, AgentError::OtherName { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_master_that_is_away_is_waited_for() {
+    let mut master = FakeMaster::start().await;
+    master.go_away().await;
+    let mut agent = TestAgent::new(&master.url(), Some(FakeMaster::INVITATION));
+    agent.start();
+    // It has met nobody when the master comes.
+    master.come_back().await;
+    agent.wait_registered().await;
+    for n in 2..4 {
+        master.go_away().await;
+        master.come_back().await;
+        let again = master.until("registration", |seen| {
+            (seen.registrations.len() >= n).then_some(())
+        });
+        again.await;
+    }
+    soon("the end", agent.shut_down()).await.expect("a clean end");
+}

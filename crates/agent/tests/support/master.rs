@@ -1,0 +1,360 @@
+//! A master that keeps logs in memory, keeps each byte once, and can lose, be late or be away when a test wants it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use api::agent::{
+    CONNECT_PATH, ENROL_PATH, LogChunk, MAX_CHUNK, Register, Start, ToAgent, ToMaster, challenge_text,
+};
+use api::cluster::{EnrolAgent, Enrolled};
+use api::error::{Code, ErrorBody};
+use axum::body::Body;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use domain::id::AllocationId;
+use domain::log::Records;
+use domain::task::Exit;
+use ed25519_dalek::{Signature, VerifyingKey};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::soon;
+
+/// What the master knows and what it was told.
+#[derive(Default)]
+pub(crate) struct Seen {
+    pub(crate) master_id: String,
+    /// Public keys by agent.
+    pub(crate) keys: BTreeMap<String, String>,
+    pub(crate) hellos: usize,
+    pub(crate) registrations: Vec<Register>,
+    pub(crate) started: Vec<AllocationId>,
+    pub(crate) exits: Vec<(AllocationId, Exit, u64)>,
+    pub(crate) logs: BTreeMap<AllocationId, Vec<u8>>,
+    /// Offset and length of each piece, as it came.
+    pub(crate) pieces: Vec<(AllocationId, u64, usize)>,
+    /// Pieces aren't answered.
+    pub(crate) mute: bool,
+    /// Ends aren't answered.
+    pub(crate) keep: bool,
+    /// The next answers for a context directory; then it is given.
+    pub(crate) context_refusals: VecDeque<StatusCode>,
+    /// A context directory never comes.
+    pub(crate) context_hangs: bool,
+    pub(crate) context_asked: usize,
+    pub(crate) context: Vec<u8>,
+    to_agent: Option<mpsc::UnboundedSender<ToAgent>>,
+}
+
+impl Seen {
+    pub(crate) fn exit_of(&self, id: AllocationId) -> Option<&Exit> {
+        let mut exits = self.exits.iter().rev();
+        exits.find(|(of, _, _)| *of == id).map(|(_, exit, _)| exit)
+    }
+
+    pub(crate) fn exits_of(&self, id: AllocationId) -> usize {
+        self.exits.iter().filter(|(of, _, _)| *of == id).count()
+    }
+
+    pub(crate) fn log_of(&self, id: AllocationId) -> &[u8] {
+        self.logs.get(&id).map_or(&[], Vec::as_slice)
+    }
+}
+
+type Shared = Arc<Master>;
+
+struct Master {
+    seen: Mutex<Seen>,
+    changed: watch::Sender<()>,
+}
+
+impl Master {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no test panics with it")
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        let done = change(&mut self.seen());
+        self.changed.send_replace(());
+        done
+    }
+}
+
+/// The master of a test.
+pub(crate) struct FakeMaster {
+    master: Shared,
+    address: SocketAddr,
+    /// Ends all connections when it is gone.
+    server: Option<(AbortOnDropHandle<()>, watch::Sender<()>)>,
+}
+
+impl FakeMaster {
+    pub(crate) const INVITATION: &str = "an invitation";
+
+    pub(crate) async fn start() -> Self {
+        let seen = Seen {
+            master_id: "master-1".to_owned(),
+            ..Seen::default()
+        };
+        let master = Arc::new(Master {
+            seen: Mutex::new(seen),
+            changed: watch::Sender::new(()),
+        });
+        let mut fake = Self {
+            master,
+            address: ([127, 0, 0, 1], 0).into(),
+            server: None,
+        };
+        fake.come_back().await;
+        fake
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All connections break and nobody listens.
+    pub(crate) async fn go_away(&mut self) {
+        if let Some((server, connections)) = self.server.take() {
+            drop(connections);
+            server.abort();
+            let _ = server.await;
+        }
+        self.master.change(|seen| seen.to_agent = None);
+    }
+
+    /// Listens again, at the same address.
+    pub(crate) async fn come_back(&mut self) {
+        let listener = TcpListener::bind(self.address).await.expect("a free port");
+        self.address = listener.local_addr().expect("bound");
+        let (alive, ended) = watch::channel(());
+        let state = (Arc::clone(&self.master), ended);
+        let router = Router::new()
+            .route(ENROL_PATH, post(enrol))
+            .route(CONNECT_PATH, get(connect))
+            .route("/api/v1/tasks/{task}/context_directory", get(context))
+            .with_state(state);
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("serves");
+        });
+        self.server = Some((AbortOnDropHandle::new(server), alive));
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        self.master.change(change)
+    }
+
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.master.seen())
+    }
+
+    pub(crate) fn send(&self, message: ToAgent) {
+        let to_agent = self.look(|seen| seen.to_agent.clone());
+        to_agent
+            .expect("an agent is connected")
+            .send(message)
+            .expect("still");
+    }
+
+    pub(crate) fn send_start(&self, start: &Start) -> AllocationId {
+        self.send(ToAgent::Start(Box::new(start.clone())));
+        start.allocation
+    }
+
+    /// Waits until the master was told something.
+    pub(crate) async fn until<T>(&self, what: &str, mut look: impl FnMut(&Seen) -> Option<T>) -> T {
+        let mut changed = self.master.changed.subscribe();
+        let wait = async {
+            loop {
+                changed.borrow_and_update();
+                if let Some(found) = self.look(&mut look) {
+                    return found;
+                }
+                changed.changed().await.expect("the master lives");
+            }
+        };
+        soon(what, wait).await
+    }
+
+    pub(crate) async fn exit(&self, id: AllocationId) -> Exit {
+        self.until("the run's end", |seen| seen.exit_of(id).cloned())
+            .await
+    }
+}
+
+type App = (Shared, watch::Receiver<()>);
+
+async fn enrol(State((master, _)): State<App>, Json(body): Json<EnrolAgent>) -> Response {
+    if body.invitation != FakeMaster::INVITATION {
+        let refusal = ErrorBody::new(Code::PermissionDenied, "the invitation was used or has expired");
+        return (StatusCode::FORBIDDEN, Json(refusal)).into_response();
+    }
+    let master_id = master.change(|seen| {
+        seen.keys.insert(body.name.clone(), body.public_key);
+        seen.master_id.clone()
+    });
+    let agent_id = body.name;
+    Json(Enrolled { agent_id, master_id }).into_response()
+}
+
+async fn context(State((master, _)): State<App>, Path(_task): Path<String>, headers: HeaderMap) -> Response {
+    let header = |name| headers.get(name).map(|value| value.as_bytes().to_vec());
+    assert_eq!(header("accept").as_deref(), Some(b"application/gzip".as_slice()));
+    let token = header("grpc-metadata-x-allocation-token");
+    let (refusal, hangs, body) = master.change(|seen| {
+        seen.context_asked += 1;
+        (
+            seen.context_refusals.pop_front(),
+            seen.context_hangs,
+            seen.context.clone(),
+        )
+    });
+    if token.as_deref() != Some(b"Bearer token-of-the-run") {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if hangs {
+        std::future::pending::<()>().await;
+    }
+    match refusal {
+        Some(status) => status.into_response(),
+        None => Body::from(body).into_response(),
+    }
+}
+
+async fn connect(State((master, mut ended)): State<App>, upgrade: WebSocketUpgrade) -> Response {
+    upgrade
+        .max_message_size(MAX_CHUNK)
+        .on_upgrade(async move |socket| {
+            tokio::select! {
+                _ = serve(master, socket) => {}
+                _ = ended.changed() => {}
+            }
+        })
+}
+
+async fn say(socket: &mut WebSocket, message: &ToAgent) -> Option<()> {
+    let text = serde_json::to_string(message).expect("JSON");
+    socket.send(Message::Text(text.into())).await.ok()
+}
+
+async fn hear(socket: &mut WebSocket) -> Option<ToMaster> {
+    loop {
+        if let Message::Text(text) = socket.recv().await?.ok()? {
+            return Some(serde_json::from_str(&text).expect("the protocol"));
+        }
+    }
+}
+
+/// One connection, to its end.
+async fn serve(master: Shared, mut socket: WebSocket) -> Option<()> {
+    let master_id = master.seen().master_id.clone();
+    let nonce = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
+    let challenge = ToAgent::Challenge {
+        nonce: nonce.clone(),
+        master_id: master_id.clone(),
+    };
+    say(&mut socket, &challenge).await?;
+    let ToMaster::Hello { agent, signature, .. } = hear(&mut socket).await? else {
+        panic!("the first message is Hello");
+    };
+    let key = master.change(|seen| {
+        seen.hellos += 1;
+        seen.keys.get(agent.as_str()).cloned()
+    });
+    let proved = key.is_some_and(|key| verify(&key, &signature, &challenge_text(&master_id, &agent, &nonce)));
+    if !proved {
+        let reason = format!("agent {agent} has another key");
+        say(&mut socket, &ToAgent::Refused { reason }).await?;
+        return None;
+    }
+    let ToMaster::Register(register) = hear(&mut socket).await? else {
+        panic!("the second message is Register");
+    };
+    let (to_agent, mut outgoing) = mpsc::unbounded_channel();
+    let held = register.held.clone();
+    say(&mut socket, &ToAgent::Welcome {}).await?;
+    for allocation in held {
+        let offset = offset(master.seen().log_of(allocation));
+        say(&mut socket, &ToAgent::LogsReceived { allocation, offset }).await?;
+    }
+    master.change(|seen| {
+        seen.registrations.push(*register);
+        seen.to_agent = Some(to_agent);
+    });
+    loop {
+        tokio::select! {
+            message = outgoing.recv() => say(&mut socket, &message?).await?,
+            message = socket.recv() => {
+                let answer = match message?.ok()? {
+                    Message::Text(text) => told(&master, serde_json::from_str(&text).expect("the protocol")),
+                    Message::Binary(bytes) => piece(&master, &LogChunk::decode(&bytes).expect("a piece")),
+                    _ => None,
+                };
+                if let Some(answer) = answer {
+                    say(&mut socket, &answer).await?;
+                }
+            }
+        }
+    }
+}
+
+fn told(master: &Master, message: ToMaster) -> Option<ToAgent> {
+    master.change(|seen| match message {
+        ToMaster::Started { allocation } => {
+            seen.started.push(allocation);
+            None
+        }
+        ToMaster::Exited {
+            allocation,
+            exit,
+            log_bytes,
+        } => {
+            seen.exits.push((allocation, exit, log_bytes));
+            let complete = offset(seen.log_of(allocation)) >= log_bytes;
+            (complete && !seen.keep).then_some(ToAgent::Forget { allocation })
+        }
+        other => panic!("{other:?} after the registration"),
+    })
+}
+
+/// Keeps each byte once; what comes again must be what came before.
+fn piece(master: &Master, piece: &LogChunk) -> Option<ToAgent> {
+    let mut records = Records::new(&piece.records);
+    records.by_ref().for_each(drop);
+    assert_eq!(records.consumed(), piece.records.len(), "whole records");
+    master.change(|seen| {
+        let allocation = piece.allocation;
+        seen.pieces.push((allocation, piece.offset, piece.records.len()));
+        let log = seen.logs.entry(allocation).or_default();
+        let from = usize::try_from(piece.offset).expect("small");
+        assert!(from <= log.len(), "a gap: {from} after {}", log.len());
+        let known = (log.len() - from).min(piece.records.len());
+        assert_eq!(
+            log[from..from + known],
+            piece.records[..known],
+            "the same bytes again"
+        );
+        log.extend_from_slice(&piece.records[known..]);
+        let offset = offset(log);
+        (!seen.mute).then_some(ToAgent::LogsReceived { allocation, offset })
+    })
+}
+
+fn offset(log: &[u8]) -> u64 {
+    log.len().try_into().expect("small")
+}
+
+fn verify(key: &str, signature: &str, text: &str) -> bool {
+    let bytes = |text: &str| STANDARD.decode(text).expect("base64");
+    let key = VerifyingKey::from_bytes(&bytes(key).try_into().expect("32 bytes")).expect("a key");
+    let signature = Signature::from_slice(&bytes(signature)).expect("a signature");
+    key.verify_strict(text.as_bytes(), &signature).is_ok()
+}

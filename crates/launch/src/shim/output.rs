@@ -1,0 +1,101 @@
+//! The pipes from the task: making them, waiting for them and reading them. What is read goes into the log in
+//! `supervise`.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Gid, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::identity::Credentials;
+use crate::record::Source;
+
+/// Size of a pipe in bytes. What the task writes while the shim waits for the disk fits in here.
+const PIPE_SIZE: usize = 1 << 20;
+
+/// The reading ends of the task's standard output and standard error, until each has ended.
+#[derive(Debug)]
+pub(super) struct Output([(Source, Option<OwnedFd>); 2]);
+
+/// What is ready.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    /// The agent has asked for something.
+    pub(super) signal: bool,
+    /// The task has ended, all of it.
+    pub(super) ended: bool,
+    pipes: [bool; 2],
+}
+
+impl Output {
+    /// Makes the pipes; also returns the writing ends for standard output and standard error. They belong to the
+    /// user, who can so open them again as `/dev/stdout` and `/dev/stderr`.
+    pub(super) fn new(credentials: Credentials) -> io::Result<(Self, OwnedFd, OwnedFd)> {
+        let (stdout, stdout_end) = one(credentials)?;
+        let (stderr, stderr_end) = one(credentials)?;
+        let this = Self([(Source::Stdout, Some(stdout)), (Source::Stderr, Some(stderr))]);
+        Ok((this, stdout_end, stderr_end))
+    }
+
+    /// Waits until something is ready.
+    pub(super) fn wait(&self, signals: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<Ready> {
+        // A pipe that has ended would be ready for ever; in its place stands one that isn't asked anything.
+        let watch = |pipe: usize| match &self.0[pipe].1 {
+            Some(fd) => PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN),
+            None => PollFd::from_borrowed_fd(signals, PollFlags::empty()),
+        };
+        let mut fds = [
+            PollFd::from_borrowed_fd(signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(task, PollFlags::IN),
+            watch(0),
+            watch(1),
+        ];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let [signal, ended, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready {
+            signal,
+            ended,
+            pipes: [stdout, stderr],
+        })
+    }
+
+    /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything. Then what the
+    /// pipes hold is all that will come, even if somebody outside was given their other end.
+    pub(super) fn read(&mut self, ready: Ready, buffer: &mut [u8], mut to: impl FnMut(Source, &[u8])) {
+        for ((source, pipe), is_ready) in self.0.iter_mut().zip(ready.pipes) {
+            let mut again = is_ready || ready.ended;
+            while again && let Some(fd) = pipe {
+                again = ready.ended;
+                match rustix::io::read(fd, &mut *buffer) {
+                    Ok(0) => *pipe = None,
+                    Ok(n) => to(*source, &buffer[..n]),
+                    Err(Errno::INTR) => {}
+                    Err(_) => again = false,
+                }
+            }
+        }
+    }
+}
+
+fn one(credentials: Credentials) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    set_nonblocking(&read)?;
+    // Ordinary users have a quota of pipe memory; the default size does, too.
+    let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
+    let (uid, gid) = (
+        Uid::from_raw(credentials.host_uid),
+        Gid::from_raw(credentials.host_gid),
+    );
+    fchown(&write, Some(uid), Some(gid))?;
+    Ok((read, write))
+}
+
+/// Makes reads from a descriptor of the shim's return at once.
+pub(super) fn set_nonblocking(fd: &OwnedFd) -> rustix::io::Result<()> {
+    fcntl_setfl(fd, fcntl_getfl(fd)? | OFlags::NONBLOCK)
+}

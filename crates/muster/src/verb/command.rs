@@ -1,0 +1,252 @@
+//! `muster command …`: the tree of verbs, and looking after commands that run or ran.
+
+use anyhow::{Context, Result, bail};
+use api::command::Command;
+use clap::Subcommand;
+use domain::id::TaskId;
+
+use super::command_run::RunArgs;
+use super::logs::LogsArgs;
+use crate::auth::session::Session;
+use crate::failure::Failure;
+use crate::output;
+use crate::table::{Format, Table, time};
+use crate::target::Target;
+
+/// What can be done with commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run a command; ends with its exit status
+    Run(RunArgs),
+    /// List your commands
+    #[command(visible_alias = "ls")]
+    List {
+        /// Everyone's
+        #[arg(short, long)]
+        all: bool,
+        /// Print ids only
+        #[arg(short, long, conflicts_with_all = ["json", "csv"])]
+        quiet: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Print a command's output
+    Logs(LogsArgs),
+    /// Show all that is known of a command
+    Describe {
+        /// Id, or its beginning
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// End commands
+    Kill {
+        /// Ids, or their beginnings
+        #[arg(required = true)]
+        ids: Vec<String>,
+        /// Go on with the next one when one can't be ended
+        #[arg(short, long)]
+        force: bool,
+    },
+    /// Print a command's configuration
+    Config {
+        /// Id, or its beginning
+        id: String,
+        /// Print JSON, not YAML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a command
+    #[command(subcommand)]
+    Set(Set),
+}
+
+/// What can be changed.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Set {
+    /// Move a command in the queue
+    Priority {
+        /// Id, or its beginning
+        id: String,
+        /// 1 to 99, lower comes first
+        #[arg(value_parser = clap::value_parser!(i64).range(domain::config::PRIORITIES))]
+        priority: i64,
+    },
+}
+
+/// Does it, all but `run`, which ends in a status of its own.
+pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
+    let session = &mut Session::open(target).await?;
+    match verb {
+        Verb::Run(_) => Ok(()),
+        Verb::List { all, quiet, format } => list(session, all, quiet, format).await,
+        Verb::Logs(args) => super::logs::logs(session, args).await,
+        Verb::Describe { id, format } => describe(session, &id, format).await,
+        Verb::Kill { ids, force } => kill(session, &ids, force).await,
+        Verb::Config { id, json } => {
+            let id = find(session, &id).await?;
+            let config = session
+                .call(async |client| client.command(&id).await)
+                .await?
+                .config;
+            if json {
+                output::json(&config)
+            } else {
+                output::yaml(&config)
+            }
+        }
+        Verb::Set(Set::Priority { id, priority }) => {
+            let id = find(session, &id).await?;
+            let change = session
+                .call(async |client| client.set_command_priority(&id, priority).await)
+                .await;
+            change.with_context(|| format!("can't set the priority of {id}"))?;
+            output::note(&format!("The priority of {id} is {priority} now."));
+            Ok(())
+        }
+    }
+}
+
+/// The id that `text` is, or is the beginning of.
+pub(crate) async fn find(session: &mut Session, text: &str) -> Result<String> {
+    let text = text.trim().to_ascii_lowercase();
+    if let Ok(id) = text.parse::<TaskId>() {
+        return Ok(id.to_string());
+    }
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+        bail!(Failure::Usage(format!(
+            "'{text}' is neither the id of a command nor the beginning of one"
+        )));
+    }
+    let found = session
+        .call(async |client| client.commands_by_prefix(&text).await)
+        .await?;
+    match found.as_slice() {
+        [] => bail!(Failure::NotFound(format!("no command's id begins with {text}"))),
+        [one] => Ok(one.id.clone()),
+        several => {
+            let ids: Vec<_> = several
+                .iter()
+                .take(5)
+                .map(|command| command.id.as_str())
+                .collect();
+            let more = if several.len() > ids.len() {
+                " and others"
+            } else {
+                ""
+            };
+            bail!(Failure::Usage(format!(
+                "{} commands' ids begin with {text}: {}{more}; give more of it",
+                several.len(),
+                ids.join(", ")
+            )))
+        }
+    }
+}
+
+async fn list(session: &mut Session, all: bool, quiet: bool, format: Format) -> Result<()> {
+    let commands = if all {
+        session.call(async |client| client.commands(&[]).await).await?
+    } else {
+        // Asked, not remembered: the account may have another name by now.
+        session
+            .call(async |client| client.commands(&[&client.me().await?.user.username]).await)
+            .await?
+    };
+    if quiet {
+        return commands.iter().try_for_each(|command| output::line(&command.id));
+    }
+    let workspaces = if format.json {
+        Vec::new()
+    } else {
+        session.call(async |client| client.workspaces().await).await?
+    };
+    let workspace_name = |id: i64| match workspaces.iter().find(|workspace| workspace.id == id) {
+        Some(workspace) => workspace.name.clone(),
+        None => format!("missing workspace id {id}"),
+    };
+    let mut table = Table::new(&[
+        "id",
+        "username",
+        "description",
+        "state",
+        "exitStatus",
+        "resourcePool",
+        "workspaceName",
+    ]);
+    for command in &commands {
+        table.row([
+            command.id.clone(),
+            command.username.clone(),
+            command.description.clone(),
+            state(command).to_owned(),
+            command.exit_status.clone(),
+            command.resource_pool.clone(),
+            workspace_name(command.workspace_id),
+        ]);
+    }
+    table.print(format, &commands)
+}
+
+async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()> {
+    let id = find(session, id).await?;
+    let command = session
+        .call(async |client| client.command(&id).await)
+        .await?
+        .command;
+    let mut table = Table::new(&["field", "value"]);
+    let mut add = |field: &str, value: String| table.row([field.to_owned(), value]);
+    add("id", command.id.clone());
+    add("username", command.username.clone());
+    add("description", command.description.clone());
+    add("state", state(&command).to_owned());
+    if let Some(reason) = &command.waiting_for {
+        add("waitingFor", reason.clone());
+    }
+    add("startTime", time(&command.start_time));
+    add(
+        "endTime",
+        command.end_time.as_deref().map(time).unwrap_or_default(),
+    );
+    add(
+        "exitCode",
+        command.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+    );
+    add("exitStatus", command.exit_status.clone());
+    add("runsAs", command.runs_as.clone());
+    add("agentId", command.agent_id.clone().unwrap_or_default());
+    add("slots", command.slots.to_string());
+    add("priority", command.priority.to_string());
+    add("resourcePool", command.resource_pool.clone());
+    add("workspaceId", command.workspace_id.to_string());
+    table.print(format, &command)
+}
+
+async fn kill(session: &mut Session, ids: &[String], force: bool) -> Result<()> {
+    let mut failed = None;
+    for text in ids {
+        match kill_one(session, text).await {
+            Ok(id) => output::note(&format!("Command {id} was told to end.")),
+            Err(error) if force => {
+                output::note(&format!("{error:#}"));
+                failed = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match failed {
+        Some(_) => bail!("not all of the commands could be ended"),
+        None => Ok(()),
+    }
+}
+
+async fn kill_one(session: &mut Session, text: &str) -> Result<String> {
+    let id = find(session, text).await?;
+    let killed = session.call(async |client| client.kill_command(&id).await).await;
+    killed.with_context(|| format!("can't end {id}"))?;
+    Ok(id)
+}
+
+fn state(command: &Command) -> &str {
+    command.state.strip_prefix("STATE_").unwrap_or(&command.state)
+}

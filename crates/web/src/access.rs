@@ -1,0 +1,205 @@
+//! The guard before every route: who is asking, and may they get as far as the handler.
+//!
+//! What a caller may do to a certain thing is decided by the policy (`domain::authz`), which handlers ask.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use master::Error;
+use master::session::{Caller, Origin};
+use master::task::TaskCaller;
+
+use crate::App;
+use crate::origin::{origin_of, same_origin};
+use crate::respond::{Failure, PageFailure};
+
+/// Who gets through to a route's handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Anybody.
+    Public,
+    /// A session of an active account.
+    User,
+    /// The same, or a running task with its own token.
+    UserOrTask,
+    /// An agent; it proves itself in the protocol, on the connection itself.
+    Agent,
+    /// A web page: a session by cookie, or the default user on the machine itself (P2); others go to the login page.
+    Page,
+}
+
+/// Who is asking, for handlers of [`Access::UserOrTask`].
+#[derive(Debug, Clone)]
+pub(crate) enum Asker {
+    User(Box<Caller>),
+    Task(Box<TaskCaller>),
+}
+
+/// Longest body that the handler may read, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+/// The name of the session cookie.
+pub(crate) const COOKIE: &str = "auth";
+/// Set by "Sign out": the default user isn't let in without asking until the next login.
+pub(crate) const SIGNED_OUT: &str = "signed_out";
+
+#[derive(Clone)]
+pub(crate) struct Guard {
+    pub(crate) app: App,
+    pub(crate) access: Access,
+    pub(crate) limit: usize,
+}
+
+/// Credentials in the order in which they count (contract "identity", section 1.2). Never from the address (R13).
+enum Credential {
+    Bearer(String),
+    Cookie(String),
+    Task(String),
+    Malformed,
+    None,
+}
+
+fn credential(headers: &HeaderMap) -> Credential {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("").to_owned())
+    };
+    let bearer = |value: String| match value.strip_prefix("Bearer ") {
+        Some(token) if !token.trim().is_empty() => Credential::Bearer(token.trim().to_owned()),
+        _ => Credential::Malformed,
+    };
+    if let Some(value) = text("grpc-metadata-x-user-token").or_else(|| text("authorization")) {
+        return bearer(value);
+    }
+    if let Some(token) = cookie(headers, COOKIE) {
+        return Credential::Cookie(token);
+    }
+    match text("grpc-metadata-x-allocation-token").map(bearer) {
+        Some(Credential::Bearer(token)) => Credential::Task(token),
+        Some(other) => other,
+        None => Credential::None,
+    }
+}
+
+/// A cookie's value.
+pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    let all = headers
+        .get_all(header::COOKIE)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok());
+    all.flat_map(|line| line.split(';')).find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        (key == name && !value.is_empty()).then(|| value.to_owned())
+    })
+}
+
+/// Runs before the handler of every row.
+pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(BodyLimit(guard.limit));
+    let allowed = match guard.access {
+        Access::Public | Access::Agent => Ok(()),
+        Access::User => user(&guard.app, &mut request).await,
+        Access::UserOrTask => user_or_task(&guard.app, &mut request).await,
+        Access::Page => match page(&guard.app, &mut request).await {
+            Ok(()) => Ok(()),
+            Err(error) => return PageFailure::new(error, &request).respond(),
+        },
+    };
+    match allowed {
+        Ok(()) => next.run(request).await,
+        Err(error) => axum::response::IntoResponse::into_response(Failure(error)),
+    }
+}
+
+/// Task tokens are good only where a row says so.
+const NOT_FOR_TASKS: &str = "a task's token is not good for this";
+
+async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
+    let caller = match credential(request.headers()) {
+        Credential::Bearer(token) => app.master.sessions.authenticate(&token).await?,
+        Credential::Cookie(token) => {
+            prove_same_origin(request)?;
+            app.master.sessions.authenticate(&token).await?
+        }
+        Credential::Task(token) => {
+            app.master.tasks.authenticate(&token).await?;
+            return Err(Error::Forbidden(NOT_FOR_TASKS.to_owned()));
+        }
+        Credential::Malformed => return Err(Error::Unauthenticated("invalid credentials")),
+        Credential::None => return Err(Error::Unauthenticated("token missing")),
+    };
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
+    let task = match credential(request.headers()) {
+        Credential::Task(token) => Some(token),
+        // The clients in a task send its token as a user's.
+        Credential::Bearer(token) if token.starts_with("mtt_") => Some(token),
+        _ => None,
+    };
+    let asker = match task {
+        Some(token) => Asker::Task(Box::new(app.master.tasks.authenticate(&token).await?)),
+        None => {
+            user(app, request).await?;
+            let caller = request.extensions().get::<Caller>().cloned();
+            Asker::User(Box::new(caller.ok_or(Error::Unauthenticated("token missing"))?))
+        }
+    };
+    request.extensions_mut().insert(asker);
+    Ok(())
+}
+
+async fn page(app: &App, request: &mut Request) -> Result<(), Error> {
+    let caller = match cookie(request.headers(), COOKIE) {
+        Some(token) => match app.master.sessions.authenticate(&token).await {
+            Ok(caller) => Some(caller),
+            Err(Error::Unauthenticated(_) | Error::Forbidden(_)) => None,
+            Err(other) => return Err(other),
+        },
+        None => None,
+    };
+    let caller = match caller {
+        Some(caller) => caller,
+        None => {
+            let signed_out = cookie(request.headers(), SIGNED_OUT).is_some();
+            let origin = if signed_out {
+                Origin::Remote
+            } else {
+                origin_of(request)
+            };
+            let default_user = default_user(app, origin).await?;
+            default_user.ok_or(Error::Unauthenticated("log in first"))?
+        }
+    };
+    prove_same_origin(request)?;
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+/// The default user without a login (P2); who signed out in this browser counts as remote.
+async fn default_user(app: &App, origin: Origin) -> Result<Option<Caller>, Error> {
+    match origin {
+        Origin::Remote => Ok(None),
+        Origin::Local => {
+            let default_user = app.master.cluster.default_user();
+            app.master.sessions.default_caller(default_user, origin).await
+        }
+    }
+}
+
+/// What a browser sends by itself proves nothing for a change (R07).
+fn prove_same_origin(request: &Request) -> Result<(), Error> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if reads || same_origin(request.headers()) {
+        Ok(())
+    } else {
+        Err(Error::Forbidden(
+            "this request did not come from Muster's own pages".to_owned(),
+        ))
+    }
+}

@@ -1,0 +1,9 @@
+//! JSON endpoints, one module per noun. Shapes are in the crate `api`.
+
+pub(crate) mod agent;
+pub(crate) mod auth;
+pub(crate) mod cluster;
+pub(crate) mod command;
+pub(crate) mod log;
+pub(crate) mod task;
+pub(crate) mod user;

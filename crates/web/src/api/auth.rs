@@ -1,0 +1,62 @@
+//! Logging in and out over the API.
+
+use ::api::auth::{Login, LoginResponse};
+use ::api::user::UserResponse;
+use axum::Json;
+use axum::extract::State;
+use domain::user::Password;
+use master::Error;
+use master::password::Presented;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::access::Asker;
+use crate::api::user::shown;
+use crate::extract::{Body, From, User};
+use crate::respond::{Answer, Failure};
+
+pub(crate) async fn log_in(
+    State(app): State<App>,
+    From(origin): From,
+    Body(login): Body<Login>,
+) -> Answer<LoginResponse> {
+    let password = presented(login.password, login.is_hashed)?;
+    let username = login.username.unwrap_or_default();
+    let opened = app.master.sessions.log_in(&username, password, origin).await?;
+    Ok(Json(LoginResponse {
+        token: opened.token,
+        blank_password: opened.user.password == Password::Blank,
+        user: shown(&opened.user),
+        expires_at: opened.session.expires_at.rfc3339(),
+    }))
+}
+
+/// Takes a password from a request; refuses over-long ones before anything is done with them (R19).
+pub(crate) fn presented(password: Option<String>, is_hashed: Option<bool>) -> Result<Presented, Failure> {
+    let max = domain::password::MAX_BYTES;
+    if password.as_ref().is_some_and(|password| password.len() > max) {
+        return Err(Failure(Error::Invalid(format!(
+            "the password is longer than {max} bytes"
+        ))));
+    }
+    Ok(Presented::new(password, is_hashed.unwrap_or(false)))
+}
+
+pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answer<Value> {
+    app.master.sessions.log_out(&caller).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
+    Json(UserResponse {
+        user: shown(&caller.user),
+    })
+}
+
+pub(crate) async fn me(asker: Asker) -> Json<UserResponse> {
+    let user = match &asker {
+        Asker::User(caller) => shown(&caller.user),
+        Asker::Task(task) => shown(&task.owner),
+    };
+    Json(UserResponse { user })
+}

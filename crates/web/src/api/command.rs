@@ -1,0 +1,205 @@
+//! Commands over the API.
+
+use ::api::cluster::Container;
+use ::api::command::{
+    Command, CommandResponse, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands, SetPriority,
+};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, Visible, authorize};
+use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
+use domain::task::{Kind, State as TaskState, Task};
+use master::session::Caller;
+use master::task::{TaskFilter, Tasks};
+use master::{Error, Master};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::extract::{Body, Params, User, id, paged};
+use crate::respond::{Answer, Failure};
+
+/// `STATE_…` as Determined's clients read it.
+pub(crate) fn state_name(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Queued => "STATE_QUEUED",
+        TaskState::Starting => "STATE_STARTING",
+        TaskState::Running => "STATE_RUNNING",
+        TaskState::Terminating => "STATE_TERMINATING",
+        TaskState::Terminated => "STATE_TERMINATED",
+    }
+}
+
+/// A task's process, while it has one.
+pub(crate) fn container(task: &Task) -> Option<Container> {
+    let running = matches!(
+        task.state,
+        TaskState::Starting | TaskState::Running | TaskState::Terminating
+    );
+    running.then(|| Container {
+        id: task.allocation.to_string(),
+        state: state_name(task.state).to_owned(),
+        devices: Vec::new(),
+        permission_denied: false,
+        parent: String::new(),
+    })
+}
+
+pub(crate) fn shown(master: &Master, task: &Task) -> Command {
+    let ending = task.ending.as_ref();
+    Command {
+        id: task.id.to_string(),
+        description: task.description.clone(),
+        state: state_name(task.state).to_owned(),
+        start_time: task.created_at.rfc3339(),
+        container: container(task),
+        display_name: task.owner_display_name.clone(),
+        user_id: task.owner.0,
+        username: task.owner_name.clone(),
+        resource_pool: "default".to_owned(),
+        exit_status: ending.map(|ending| ending.reason.clone()).unwrap_or_default(),
+        job_id: task.id.to_string(),
+        workspace_id: task.workspace.0,
+        exit_code: ending.and_then(|ending| ending.exit_code),
+        waiting_for: master.tasks.waits_for(task),
+        agent_id: task.agent.as_ref().map(ToString::to_string),
+        runs_as: task.identity.to_string(),
+        end_time: ending.map(|ending| ending.at.rfc3339()),
+        priority: task.priority,
+        slots: task.config.resources.slots,
+    }
+}
+
+fn task_id(text: &str) -> Result<TaskId, Failure> {
+    id(text, || format!("command '{}' not found", text.escape_debug()))
+}
+
+/// Loads a task inside the caller's view.
+pub(crate) async fn readable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ReadTask>, Failure> {
+    let id = task_id(id)?;
+    let task = app.master.tasks.find(id).await?;
+    authorize(&caller.actor, task).map_err(|refusal| Failure(Error::refused(refusal, Tasks::hidden(id))))
+}
+
+/// Loads a task that the caller may change. Who can't see it isn't told that it is there.
+pub(crate) async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ChangeTask>, Failure> {
+    let task = readable(app, caller, id).await?.into_target();
+    let hidden = Tasks::hidden(task.id);
+    authorize(&caller.actor, task).map_err(|refusal| Failure(Error::refused(refusal, hidden)))
+}
+
+pub(crate) async fn launch(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<LaunchCommand>,
+) -> Answer<LaunchCommandResponse> {
+    if let Some(template) = request.template_name.filter(|name| !name.is_empty()) {
+        let text = format!("template '{}' not found", template.escape_debug());
+        return Err(Failure(Error::NotFound(text)));
+    }
+    if let Some(other) = request
+        .workspace_id
+        .filter(|id| *id != 0 && *id != UNCATEGORIZED.0)
+    {
+        return Err(Failure(Error::NotFound(format!("workspace '{other}' not found"))));
+    }
+    let permit = authorize::<StartTask>(&caller.actor, ());
+    let permit = permit.map_err(|refusal| Error::refused(refusal, "workspace not found".to_owned()))?;
+    let config = request.config.unwrap_or_else(|| json!({}));
+    let files = request.files.unwrap_or_default();
+    let task = app
+        .master
+        .tasks
+        .start_command(permit, &caller.user, config, files)
+        .await?;
+    let config = config_of(&task)?;
+    Ok(Json(LaunchCommandResponse {
+        command: shown(&app.master, &task),
+        config,
+        warnings: Vec::new(),
+    }))
+}
+
+fn config_of(task: &Task) -> Result<Value, Failure> {
+    serde_json::to_value(&task.config).map_err(|e| Failure(Error::Invalid(e.to_string())))
+}
+
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListCommands> {
+    let filter = TaskFilter {
+        kind: Kind::Command,
+        owners: owners(&app, &caller, &params).await?,
+        workspace: params
+            .parse::<i64>("workspaceId")?
+            .filter(|id| *id != 0)
+            .map(WorkspaceId),
+        ascending: !params.descending() && params.get("orderBy").is_some(),
+    };
+    let scope = Visible::to(&caller.actor);
+    let (tasks, pagination) = app
+        .master
+        .tasks
+        .list(scope, &filter, paged(params.page()?))
+        .await?;
+    let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
+    Ok(Json(ListCommands { commands, pagination }))
+}
+
+/// `users` and `userIds` together; none of either is everybody.
+async fn owners(app: &App, caller: &Caller, params: &Params) -> Result<Option<Vec<UserId>>, Failure> {
+    let names: Vec<String> = params.all("users").map(str::to_owned).collect();
+    let ids: Vec<&str> = params.all("userIds").collect();
+    if names.is_empty() && ids.is_empty() {
+        return Ok(None);
+    }
+    let mut owners = app.master.tasks.owners_named(&caller.actor, &names).await?;
+    for text in ids {
+        let bad = |_| {
+            Failure(Error::Invalid(format!(
+                "userIds: '{}' is no user id",
+                text.escape_debug()
+            )))
+        };
+        owners.push(text.parse::<UserId>().map_err(bad)?);
+    }
+    Ok(Some(owners))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(task): Path<String>,
+) -> Answer<GetCommand> {
+    let permit = readable(&app, &caller, &task).await?;
+    let task = permit.target();
+    Ok(Json(GetCommand {
+        command: shown(&app.master, task),
+        config: config_of(task)?,
+    }))
+}
+
+pub(crate) async fn kill(
+    State(app): State<App>,
+    User(caller): User,
+    Path(task): Path<String>,
+) -> Answer<CommandResponse> {
+    let permit = changeable(&app, &caller, &task).await?;
+    let task = app.master.tasks.kill(permit).await?;
+    Ok(Json(CommandResponse {
+        command: shown(&app.master, &task),
+    }))
+}
+
+pub(crate) async fn set_priority(
+    State(app): State<App>,
+    User(caller): User,
+    Path(task): Path<String>,
+    Body(request): Body<SetPriority>,
+) -> Answer<CommandResponse> {
+    let permit = changeable(&app, &caller, &task).await?;
+    let priority = request
+        .priority
+        .ok_or_else(|| Error::Invalid("priority: give a number".to_owned()))?;
+    let task = app.master.tasks.set_priority(permit, priority).await?;
+    Ok(Json(CommandResponse {
+        command: shown(&app.master, &task),
+    }))
+}

@@ -1,0 +1,144 @@
+//! Accounts over the API.
+
+use ::api::user::{AgentUserGroup, CreateUser, ListUsers, PatchUser, UserResponse};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{self, ChangeUser, Visible, authorize};
+use domain::id::UserId;
+use master::Error;
+use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
+
+use crate::App;
+use crate::api::auth::presented;
+use crate::extract::{Body, Params, User, id, paged};
+use crate::respond::{Answer, Failure};
+
+/// An account as it goes over the wire.
+pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
+    ::api::user::User {
+        id: user.id.0,
+        username: user.username.clone(),
+        admin: user.admin,
+        active: user.is_active(),
+        remote: user.remote,
+        display_name: user.display_name.clone(),
+        agent_user_group: user.identity.as_ref().map(|identity| AgentUserGroup {
+            agent_uid: Some(i64::from(identity.uid)),
+            agent_gid: Some(i64::from(identity.gid)),
+            agent_user: Some(identity.user.clone()),
+            agent_group: Some(identity.group.clone()),
+        }),
+        modified_at: user.modified_at.rfc3339(),
+        last_auth_at: user.last_login_at.map(domain::time::Timestamp::rfc3339),
+    }
+}
+
+fn user_id(text: &str) -> Result<UserId, Failure> {
+    id(text, || NOT_FOUND.to_owned())
+}
+
+fn refused(refusal: authz::Refusal) -> Failure {
+    Failure(Error::refused(refusal, NOT_FOUND.to_owned()))
+}
+
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListUsers> {
+    if params.get("roleIdAssignedDirectlyToUser").is_some() {
+        return Err(Failure(Error::Invalid(
+            "cannot filter by role id. RBAC must be enabled.".to_owned(),
+        )));
+    }
+    let filter = UserFilter {
+        name: params.get("name").map(str::to_owned),
+        active: params.parse("active")?,
+        admin: params.parse("admin")?,
+        sort: sort_by(params.get("sortBy").unwrap_or("")),
+        descending: params.descending(),
+    };
+    let scope = Visible::to(&caller.actor);
+    let (users, pagination) = app
+        .master
+        .accounts
+        .list(scope, &filter, paged(params.page()?))
+        .await?;
+    Ok(Json(ListUsers {
+        users: users.iter().map(shown).collect(),
+        pagination,
+    }))
+}
+
+fn sort_by(text: &str) -> SortBy {
+    match text.trim_start_matches("SORT_BY_") {
+        "DISPLAY_NAME" => SortBy::DisplayName,
+        "USER_NAME" => SortBy::Username,
+        "ADMIN" => SortBy::Admin,
+        "ACTIVE" => SortBy::Active,
+        "MODIFIED_TIME" => SortBy::ModifiedAt,
+        "NAME" => SortBy::Name,
+        "LAST_AUTH_TIME" => SortBy::LastLogin,
+        "REMOTE" => SortBy::Remote,
+        _ => SortBy::Id,
+    }
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<CreateUser>,
+) -> Answer<UserResponse> {
+    let new = request
+        .user
+        .ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
+    let password = presented(request.password, request.is_hashed)?;
+    // Shapes are checked before rights, as Determined's clients know it.
+    app.master.accounts.prepare(new.clone(), &password)?;
+    let permit = authorize::<authz::CreateUser>(&caller.actor, ()).map_err(refused)?;
+    let user = app.master.accounts.create(permit, new, password).await?;
+    Ok(Json(UserResponse { user: shown(&user) }))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+) -> Answer<UserResponse> {
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    Ok(Json(UserResponse { user: shown(&user) }))
+}
+
+pub(crate) async fn by_username(
+    State(app): State<App>,
+    User(caller): User,
+    Path(username): Path<String>,
+) -> Answer<UserResponse> {
+    let user = app.master.accounts.by_username(&caller.actor, &username).await?;
+    Ok(Json(UserResponse { user: shown(&user) }))
+}
+
+pub(crate) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+    Body(patch): Body<PatchUser>,
+) -> Answer<UserResponse> {
+    presented(patch.password.clone(), patch.is_hashed)?;
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let change = Accounts::what_changes(&user, &patch)?;
+    let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
+    let user = app.master.accounts.change(permit, patch).await?;
+    Ok(Json(UserResponse { user: shown(&user) }))
+}
+
+/// The body is a bare JSON string, the password in plain text.
+pub(crate) async fn set_password(
+    state: State<App>,
+    caller: User,
+    user: Path<String>,
+    Body(password): Body<String>,
+) -> Answer<UserResponse> {
+    let change = PatchUser {
+        password: Some(password),
+        is_hashed: Some(false),
+        ..PatchUser::default()
+    };
+    patch(state, caller, user, Body(change)).await
+}

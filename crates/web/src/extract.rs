@@ -1,0 +1,165 @@
+//! What handlers take from a request: the caller that the guard found, bodies, typed ids.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use ::api::page::{PageQuery, Pagination};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use master::Error;
+use master::session::{Caller, Origin};
+use serde::de::DeserializeOwned;
+
+use crate::App;
+use crate::access::{Asker, BodyLimit};
+use crate::origin::classify;
+use crate::respond::Failure;
+
+/// Most rows of one answer (R47).
+pub(crate) const PAGE_CAP: i64 = 1000;
+
+/// The session or default user that the guard let in.
+#[derive(Debug)]
+pub(crate) struct User(pub(crate) Caller);
+
+/// The guard lets nobody in without one; not finding it is a refusal all the same (R27).
+fn missing() -> Failure {
+    Failure(Error::Unauthenticated("token missing"))
+}
+
+impl FromRequestParts<App> for User {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .map(Self)
+            .ok_or_else(missing)
+    }
+}
+
+impl FromRequestParts<App> for Asker {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(missing)
+    }
+}
+
+/// Whether the request came from the machine itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From(pub(crate) Origin);
+
+impl FromRequestParts<App> for From {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
+        let peer = parts
+            .extensions
+            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
+            .map(|info| info.0);
+        Ok(Self(classify(peer, &parts.headers)))
+    }
+}
+
+/// A JSON body, whatever its content type says; an empty one is `{}` (contract "runtime", section 0).
+#[derive(Debug)]
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
+        let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
+        let collected = Limited::new(request.into_body(), limit)
+            .collect()
+            .await
+            .map_err(|error| {
+                Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
+                    Error::TooLarge(format!("the request is larger than {limit} bytes"))
+                } else {
+                    Error::Invalid("the request broke off".to_owned())
+                })
+            })?;
+        let bytes = collected.to_bytes();
+        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        let value = serde_json::from_slice(bytes);
+        value
+            .map(Self)
+            .map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+    }
+}
+
+/// Query parameters; keys may repeat.
+#[derive(Debug)]
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl FromRequestParts<App> for Params {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
+        query
+            .map(|query| Self(query.0))
+            .map_err(|e| Failure(Error::Invalid(e.to_string())))
+    }
+}
+
+impl Params {
+    /// The first value of a key; empty counts as unset.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.all(key).next()
+    }
+
+    /// All values of a key.
+    pub(crate) fn all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
+        self.0
+            .iter()
+            .filter(move |(k, v)| k == key && !v.is_empty())
+            .map(|(_, v)| v.as_str())
+    }
+
+    /// A value of a certain type.
+    pub(crate) fn parse<T: FromStr>(&self, key: &str) -> Result<Option<T>, Failure> {
+        let bad = |text: &str| {
+            Failure(Error::Invalid(format!(
+                "{key}: '{}' can't be understood",
+                text.escape_debug()
+            )))
+        };
+        self.get(key)
+            .map(|text| text.parse().map_err(|_| bad(text)))
+            .transpose()
+    }
+
+    /// A truth value.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, Failure> {
+        Ok(self.parse(key)?.unwrap_or(false))
+    }
+
+    /// Offset and limit.
+    pub(crate) fn page(&self) -> Result<PageQuery, Failure> {
+        Ok(PageQuery {
+            offset: self.parse("offset")?.unwrap_or(0),
+            limit: self.parse("limit")?.unwrap_or(0),
+        })
+    }
+
+    /// `orderBy=ORDER_BY_DESC`.
+    pub(crate) fn descending(&self) -> bool {
+        self.get("orderBy") == Some("ORDER_BY_DESC")
+    }
+}
+
+/// Turns the number of rows into the page that was asked for.
+pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination, i64, i64), Error> {
+    move |total| {
+        let page = query
+            .resolve(total, PAGE_CAP)
+            .map_err(|_| Error::Invalid("offset out of bounds".to_owned()))?;
+        Ok((page, page.start_index, page.end_index - page.start_index))
+    }
+}
+
+/// Reads a typed id from a path (R34); what is no id isn't there.
+pub(crate) fn id<T: FromStr>(text: &str, missing: impl FnOnce() -> String) -> Result<T, Failure> {
+    text.parse().map_err(|_| Failure(Error::NotFound(missing())))
+}

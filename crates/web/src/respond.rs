@@ -1,0 +1,199 @@
+//! The one place where errors become answers, as JSON or as a page, and the headers that every answer carries.
+
+use ::api::error::{Code, ErrorBody};
+use askama::Template;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use master::Error;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::App;
+
+/// A service's error as JSON.
+#[derive(Debug)]
+pub(crate) struct Failure(pub(crate) Error);
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
+
+/// What handlers of the API answer.
+pub(crate) type Answer<T> = Result<Json<T>, Failure>;
+
+fn status(code: Code) -> StatusCode {
+    StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Our own faults go to the log in full; the answer says only that there was one.
+fn message(error: &Error) -> String {
+    if error.code() == Code::Internal {
+        tracing::error!(error = format!("{error:#}"), "a request failed");
+        return "internal error: the master's log has the details".to_owned();
+    }
+    error.to_string()
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let code = self.0.code();
+        let mut response = (status(code), Json(ErrorBody::new(code, message(&self.0)))).into_response();
+        add_hints(code, &mut response);
+        response
+    }
+}
+
+fn add_hints(code: Code, response: &mut Response) {
+    let hint = match code {
+        Code::Unavailable | Code::ResourceExhausted => (header::RETRY_AFTER, "1"),
+        Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
+        _ => return,
+    };
+    response
+        .headers_mut()
+        .insert(hint.0, HeaderValue::from_static(hint.1));
+}
+
+/// A service's error as a page; not logged in means off to the login page, and back afterwards (P9).
+#[derive(Debug)]
+pub(crate) struct PageFailure {
+    error: Error,
+    asked: Option<String>,
+    fragment: bool,
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage {
+    status: u16,
+    message: String,
+}
+
+/// What is encoded of an address inside another one's query.
+const IN_QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'+')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'=');
+
+impl PageFailure {
+    pub(crate) fn new(error: Error, request: &Request) -> Self {
+        let reads = request.method() == axum::http::Method::GET;
+        let asked = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .filter(|_| reads);
+        Self {
+            error,
+            asked,
+            fragment: request.headers().contains_key("hx-request"),
+        }
+    }
+
+    pub(crate) fn respond(self) -> Response {
+        let code = self.error.code();
+        if code == Code::Unauthenticated {
+            let asked = self.asked.unwrap_or_else(|| "/".to_owned());
+            let login = format!("/login?redirect={}", utf8_percent_encode(&asked, IN_QUERY));
+            if self.fragment {
+                // A piece of a page can't be redirected; htmx moves the whole page.
+                let header = HeaderValue::from_str(&login).unwrap_or(HeaderValue::from_static("/login"));
+                return (StatusCode::UNAUTHORIZED, [("hx-redirect", header)]).into_response();
+            }
+            return Redirect::to(&login).into_response();
+        }
+        let page = ErrorPage {
+            status: code.http(),
+            message: message(&self.error),
+        };
+        let html = page.render().unwrap_or_else(|_| "error".to_owned());
+        let mut response = (status(code), Html(html)).into_response();
+        add_hints(code, &mut response);
+        response
+    }
+}
+
+impl From<Error> for PageFailure {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            asked: None,
+            fragment: false,
+        }
+    }
+}
+
+impl IntoResponse for PageFailure {
+    fn into_response(self) -> Response {
+        self.respond()
+    }
+}
+
+/// No inline script, no other host, no frame (design section 10).
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Runs around everything: the `Host` check (R08), and headers that keep content from being misread (R05, R10).
+pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+    let mut response = if app.hosts.accepts(request.headers()) {
+        next.run(request).await
+    } else {
+        let text = "this master does not answer to that name: add it to security.hosts in master.yaml";
+        (
+            StatusCode::MISDIRECTED_REQUEST,
+            Json(ErrorBody::new(Code::PermissionDenied, text)),
+        )
+            .into_response()
+    };
+    let headers = response.headers_mut();
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// No such route.
+pub(crate) async fn no_route(request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    if path.starts_with("/api/") {
+        return Failure(Error::NotFound(format!(
+            "api not found: {method} {}",
+            path.escape_debug()
+        )))
+        .into_response();
+    }
+    let wants_page = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .is_some_and(|a| a.contains("text/html"));
+    if wants_page {
+        return PageFailure::from(Error::NotFound("there is no such page".to_owned())).respond();
+    }
+    let message = format!("api not found: {method} {}", path.escape_debug());
+    (
+        StatusCode::NOT_FOUND,
+        Json(serde_json::json!({ "message": message })),
+    )
+        .into_response()
+}

@@ -1,0 +1,97 @@
+//! The table of all routes.
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware;
+
+use crate::access::Access::{Agent, Page, Public, User, UserOrTask};
+use crate::table::{Row, Table};
+use crate::{App, api, respond, ui};
+
+/// Longest login body, in bytes (R19).
+const LOGIN_LIMIT: usize = 16 << 10;
+
+/// All rows. What a caller may do behind the guard is the policy's to say (`domain::authz`).
+fn table(app: App) -> Table {
+    // Base64 makes four bytes of three; names and numbers come on top.
+    let context = usize::try_from(app.master.config.max_context_bytes).unwrap_or(usize::MAX);
+    let launch_limit = context.saturating_mul(4) / 3 + (16 << 20);
+    let post = |path, access, limit| Row {
+        method: Method::POST,
+        path,
+        access,
+        limit,
+    };
+    Table::new(app)
+        .get("/info", Public, api::cluster::info)
+        .get("/health", Public, api::cluster::health)
+        .get("/api/v1/master", Public, api::cluster::master)
+        .get("/api/v1/master/telemetry", Public, api::cluster::telemetry)
+        .get("/api/v1/master/config", User, api::cluster::config)
+        .get("/api/v1/workspaces", User, api::cluster::list_workspaces)
+        .get(
+            "/api/v1/workspaces/{workspace}",
+            User,
+            api::cluster::get_workspace,
+        )
+        .row(post("/api/v1/auth/login", Public, LOGIN_LIMIT), api::auth::log_in)
+        .post("/api/v1/auth/logout", User, api::auth::log_out)
+        .get("/api/v1/auth/user", User, api::auth::current)
+        .get("/api/v1/me", UserOrTask, api::auth::me)
+        .get("/api/v1/users", User, api::user::list)
+        .post("/api/v1/users", User, api::user::create)
+        .get("/api/v1/users/{user}", User, api::user::get)
+        .patch("/api/v1/users/{user}", User, api::user::patch)
+        .get("/api/v1/users/{user}/by-username", User, api::user::by_username)
+        .post("/api/v1/users/{user}/password", User, api::user::set_password)
+        .get("/api/v1/commands", User, api::command::list)
+        .row(post("/api/v1/commands", User, launch_limit), api::command::launch)
+        .get("/api/v1/commands/{task}", User, api::command::get)
+        .post("/api/v1/commands/{task}/kill", User, api::command::kill)
+        .post(
+            "/api/v1/commands/{task}/set_priority",
+            User,
+            api::command::set_priority,
+        )
+        .get("/api/v1/tasks", User, api::task::list)
+        .get("/api/v1/tasks/{task}", UserOrTask, api::task::get)
+        .get("/api/v1/tasks/{task}/logs", User, api::log::lines)
+        .get("/api/v1/tasks/{task}/output", User, api::log::output)
+        .get(
+            "/api/v1/tasks/{task}/context_directory",
+            UserOrTask,
+            api::task::context,
+        )
+        .get("/api/v1/agents", User, api::agent::list)
+        .post("/api/v1/agents/invitations", User, api::agent::invite)
+        .post(::api::agent::ENROL_PATH, Public, api::agent::enrol)
+        .get(::api::agent::CONNECT_PATH, Agent, api::agent::connect)
+        .get("/api/v1/agents/{agent}", User, api::agent::get)
+        .post("/api/v1/agents/{agent}/enable", User, api::agent::enable)
+        .post("/api/v1/agents/{agent}/disable", User, api::agent::disable)
+        .post(
+            "/api/v1/agents/{agent}/slots/{slot}/enable",
+            User,
+            api::agent::enable_slot,
+        )
+        .post(
+            "/api/v1/agents/{agent}/slots/{slot}/disable",
+            User,
+            api::agent::disable_slot,
+        )
+        .get("/", Page, ui::home)
+}
+
+/// Every route with its access, for the permission matrix.
+#[must_use]
+pub fn rows(app: App) -> Vec<Row> {
+    table(app).into_parts().1
+}
+
+pub(crate) fn router(app: App) -> Router {
+    let (router, _) = table(app.clone()).into_parts();
+    router
+        .fallback(respond::no_route)
+        .layer(middleware::from_fn_with_state(app.clone(), respond::envelope))
+        .with_state(app)
+}

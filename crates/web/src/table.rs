@@ -1,0 +1,114 @@
+//! The route table: no route without a row, no row without its access (design section 3).
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware;
+use axum::routing::{MethodFilter, on};
+
+use crate::App;
+use crate::access::{Access, Guard, guard};
+
+/// Longest request body in bytes, unless a row says otherwise.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// One route.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Method.
+    pub method: Method,
+    /// Path with `{parameters}`.
+    pub path: &'static str,
+    /// Who gets through to the handler.
+    pub access: Access,
+    /// Longest body, in bytes.
+    pub limit: usize,
+}
+
+/// Collects rows and makes a router of them.
+pub(crate) struct Table {
+    app: App,
+    router: Router<App>,
+    rows: Vec<Row>,
+}
+
+impl Table {
+    pub(crate) fn new(app: App) -> Self {
+        Self {
+            app,
+            router: Router::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn get<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(
+            Row {
+                method: Method::GET,
+                path,
+                access,
+                limit: 0,
+            },
+            handler,
+        )
+    }
+
+    pub(crate) fn post<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(
+            Row {
+                method: Method::POST,
+                path,
+                access,
+                limit: BODY_LIMIT,
+            },
+            handler,
+        )
+    }
+
+    pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(
+            Row {
+                method: Method::PATCH,
+                path,
+                access,
+                limit: BODY_LIMIT,
+            },
+            handler,
+        )
+    }
+
+    /// Adds any row.
+    pub(crate) fn row<H: Handler<T, App>, T: 'static>(mut self, row: Row, handler: H) -> Self {
+        let Ok(filter) = MethodFilter::try_from(row.method.clone()) else {
+            return self;
+        };
+        let guarded = Guard {
+            app: self.app.clone(),
+            access: row.access,
+            limit: row.limit,
+        };
+        let method = on(filter, handler).layer(middleware::from_fn_with_state(guarded, guard));
+        self.router = self.router.route(row.path, method);
+        self.rows.push(row);
+        self
+    }
+
+    pub(crate) fn into_parts(self) -> (Router<App>, Vec<Row>) {
+        (self.router, self.rows)
+    }
+}
