@@ -15,9 +15,6 @@ use crate::shell::{self, Checkout};
 /// Every generated file, and what `muster` is asked to write it.
 const FILES: &[(&str, &[&str])] = &[
     ("docs/cli.md", &["generate", "cli"]),
-    ("docs/master.schema.json", &["generate", "config-schema"]),
-    ("docs/openapi.json", &["generate", "openapi"]),
-    ("docs/permissions.md", &["generate", "permissions"]),
 ];
 
 #[derive(clap::Args)]

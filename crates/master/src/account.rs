@@ -38,18 +38,8 @@ fn invalid(error: &impl std::fmt::Display) -> Error {
 }
 
 fn identity(parts: AgentUserGroup) -> Result<UnixIdentity, Error> {
-    let AgentUserGroup {
-        agent_uid,
-        agent_gid,
-        agent_user,
-        agent_group,
-    } = parts;
-    let parts = IdentityParts {
-        user: agent_user,
-        uid: agent_uid,
-        group: agent_group,
-        gid: agent_gid,
-    };
+    let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = parts;
+    let parts = IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid };
     parts.complete().map_err(|e| invalid(&e))
 }
 
@@ -66,12 +56,7 @@ fn name_taken(error: StoreError) -> Error {
 
 impl Accounts {
     pub(crate) fn new(store: Store, hasher: Hasher, clock: Arc<dyn Clock>, sessions: Sessions) -> Self {
-        Self {
-            store,
-            hasher,
-            clock,
-            sessions,
-        }
+        Self { store, hasher, clock, sessions }
     }
 
     /// Makes an account (P12).
@@ -92,9 +77,7 @@ impl Accounts {
         };
         let mut tx = self.store.write().await?;
         let user = User { password, ..user };
-        let user = store::user::insert(&mut tx, &user, self.clock.now())
-            .await
-            .map_err(name_taken)?;
+        let user = store::user::insert(&mut tx, &user, self.clock.now()).await.map_err(name_taken)?;
         tx.commit().await?;
         tracing::info!(user = user.username.escape_debug().to_string(), "account made");
         Ok(user)
@@ -117,11 +100,7 @@ impl Accounts {
             username: name,
             display_name: display_name(&new.display_name.unwrap_or_default()).map_err(|e| invalid(&e))?,
             admin,
-            status: if new.active.unwrap_or(false) {
-                Status::Active
-            } else {
-                Status::Deactivated
-            },
+            status: if new.active.unwrap_or(false) { Status::Active } else { Status::Deactivated },
             remote,
             password: Password::Blank,
             identity: new.agent_user_group.map(identity).transpose()?,
@@ -165,9 +144,7 @@ impl Accounts {
         };
         let mut tx = self.store.write().await?;
         // Decided on what is in the database now: two requests at once can't both be the last but one.
-        let before = store::user::by_id(&mut tx, target.id)
-            .await?
-            .ok_or_else(not_found)?;
+        let before = store::user::by_id(&mut tx, target.id).await?.ok_or_else(not_found)?;
         let mut after = before.clone();
         apply(&mut after, patch, change, password)?;
         if after == before {
@@ -219,9 +196,7 @@ impl Accounts {
     /// When there is none.
     pub async fn by_username(&self, _viewer: &Actor, username: &str) -> Result<User, Error> {
         let mut conn = self.store.read().await?;
-        store::user::by_username(&mut conn, username)
-            .await?
-            .ok_or_else(not_found)
+        store::user::by_username(&mut conn, username).await?.ok_or_else(not_found)
     }
 
     /// A page of the accounts that match; `page` turns their number into offset and limit.
@@ -262,11 +237,7 @@ fn apply(
         && remote != user.remote
     {
         user.remote = remote;
-        user.password = if remote {
-            Password::Impossible
-        } else {
-            Password::Blank
-        };
+        user.password = if remote { Password::Impossible } else { Password::Blank };
     }
     if let Some(name) = patch.username.filter(|_| change.username) {
         if user.remote {

@@ -68,13 +68,7 @@ impl Agents {
         cluster: Cluster,
         scheduler: Scheduler,
     ) -> Self {
-        Self {
-            store,
-            clock,
-            entropy,
-            cluster,
-            scheduler,
-        }
+        Self { store, clock, entropy, cluster, scheduler }
     }
 
     /// Makes a one-time invitation; with a name, good for that name only.
@@ -103,22 +97,27 @@ impl Agents {
     /// When the invitation isn't good, or the name or key is taken.
     pub async fn enrol(&self, invitation: &str, agent: AgentId, public_key: &str) -> Result<String, Error> {
         key(public_key).ok_or_else(|| Error::Invalid("publicKey is no Ed25519 key in base64".to_owned()))?;
+        let refused = Error::Unauthenticated("the invitation is not valid, was used, or has expired");
+        let digest = secret::digest(invitation);
         let mut tx = self.store.write().await?;
-        let found = store::agent::take_invitation(&mut tx, &secret::digest(invitation)).await?;
         let now = self.clock.now();
+        let found = store::agent::invitation(&mut tx, &digest).await?;
         let good = found.filter(|invitation| now < invitation.expires_at);
         let good = good.filter(|invitation| invitation.agent.as_ref().is_none_or(|name| *name == agent));
-        good.ok_or(Error::Unauthenticated(
-            "the invitation is not valid, was used, or has expired",
-        ))?;
-        store::agent::insert(&mut tx, &agent, public_key, now)
-            .await
-            .map_err(|error| match error {
-                StoreError::Duplicate => {
-                    Error::Conflict(format!("agent {agent} is already enrolled: choose another name"))
-                }
-                other => other.into(),
-            })?;
+        let Some(good) = good else { return Err(refused) };
+        if let Some(used) = good.used_by_key {
+            // The answer to the first time may have been lost on its way.
+            let enrolled = store::agent::by_id(&mut tx, &agent).await?;
+            let same = used == public_key && enrolled.is_some_and(|known| known.public_key == public_key);
+            return if same { Ok(self.cluster.id().to_owned()) } else { Err(refused) };
+        }
+        store::agent::use_invitation(&mut tx, &digest, public_key).await?;
+        store::agent::insert(&mut tx, &agent, public_key, now).await.map_err(|error| match error {
+            StoreError::Duplicate => {
+                Error::Conflict(format!("agent {agent} is already enrolled: choose another name"))
+            }
+            other => other.into(),
+        })?;
         let enrolled = store::agent::by_id(&mut tx, &agent).await?;
         tx.commit().await?;
         if let Some(enrolled) = enrolled {
@@ -132,10 +131,7 @@ impl Agents {
     #[must_use]
     pub fn challenge(&self) -> (Challenge, ToAgent) {
         let nonce = secret::hex(&self.entropy.bytes());
-        let message = ToAgent::Challenge {
-            nonce: nonce.clone(),
-            master_id: self.cluster.id().to_owned(),
-        };
+        let message = ToAgent::Challenge { nonce: nonce.clone(), master_id: self.cluster.id().to_owned() };
         (Challenge { nonce }, message)
     }
 
@@ -145,13 +141,7 @@ impl Agents {
     /// When it proves nothing.
     pub async fn prove(&self, challenge: Challenge, answer: ToMaster) -> Result<AgentCaller, Error> {
         let refused = Error::Unauthenticated("this agent is not enrolled here, or its key is another one");
-        let ToMaster::Hello {
-            agent,
-            protocol,
-            version,
-            signature,
-        } = answer
-        else {
+        let ToMaster::Hello { agent, protocol, version, signature } = answer else {
             return Err(Error::Invalid("the first message must be hello".to_owned()));
         };
         if protocol != PROTOCOL {
@@ -188,10 +178,7 @@ impl Agents {
     ) -> Result<Connection, Error> {
         let AgentCaller { agent, version } = caller;
         let slots = about.devices.len();
-        let number = self
-            .scheduler
-            .connect(&agent, about, version, link.clone())
-            .await?;
+        let number = self.scheduler.connect(&agent, about, version, link.clone()).await?;
         tracing::info!(%agent, slots, "agent connected");
         Ok(Connection { agent, number, link })
     }
@@ -204,15 +191,8 @@ impl Agents {
         let agent = &connection.agent;
         match message {
             ToMaster::Started { allocation } => self.scheduler.started(agent, allocation.task).await,
-            ToMaster::Exited {
-                allocation,
-                exit,
-                log_bytes,
-            } => {
-                let end = self
-                    .scheduler
-                    .exited(agent, allocation.task, exit, log_bytes)
-                    .await?;
+            ToMaster::Exited { allocation, exit, log_bytes } => {
+                let end = self.scheduler.exited(agent, allocation.task, exit, log_bytes).await?;
                 let answer = match end {
                     Ok(()) => ToAgent::Forget { allocation },
                     Err(offset) => ToAgent::LogsReceived { allocation, offset },
@@ -231,15 +211,8 @@ impl Agents {
     /// # Errors
     /// As [`Self::hear`].
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
-        let LogChunk {
-            allocation,
-            offset,
-            records,
-        } = chunk;
-        let offset = self
-            .scheduler
-            .logged(&connection.agent, allocation.task, offset, records)
-            .await?;
+        let LogChunk { allocation, offset, records } = chunk;
+        let offset = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
         let _ = connection.link.send(ToAgent::LogsReceived { allocation, offset });
         Ok(())
     }
@@ -247,9 +220,7 @@ impl Agents {
     /// A connection is over.
     pub async fn disconnect(&self, connection: Connection) {
         tracing::info!(agent = %connection.agent, "agent disconnected");
-        self.scheduler
-            .disconnect(&connection.agent, connection.number)
-            .await;
+        self.scheduler.disconnect(&connection.agent, connection.number).await;
     }
 
     /// All enrolled agents. Everybody may see them.

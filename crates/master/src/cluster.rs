@@ -54,15 +54,8 @@ impl Cluster {
         let default_user = default_user
             .ok_or_else(|| store::StoreError::Corrupt("meta: default_user_id is missing".to_owned()))?;
         tx.commit().await?;
-        let facts = Facts {
-            cluster_id,
-            cluster_name: config.cluster_name.clone(),
-            default_user,
-        };
-        Ok(Self {
-            facts: Arc::new(facts),
-            store: store.clone(),
-        })
+        let facts = Facts { cluster_id, cluster_name: config.cluster_name.clone(), default_user };
+        Ok(Self { facts: Arc::new(facts), store: store.clone() })
     }
 
     /// The installation's id; also the master's.

@@ -108,12 +108,7 @@ pub struct DefaultTask {
 
 impl Default for DefaultTask {
     fn default() -> Self {
-        Self {
-            user: "root".to_owned(),
-            uid: 0,
-            group: "root".to_owned(),
-            gid: 0,
-        }
+        Self { user: "root".to_owned(), uid: 0, group: "root".to_owned(), gid: 0 }
     }
 }
 
@@ -154,6 +149,39 @@ pub struct TaskLimits {
     pub cpus: Option<f64>,
 }
 
+impl Agent {
+    /// Reads an `agent.yaml`.
+    ///
+    /// # Errors
+    /// The file, the line and the reason.
+    pub fn read(file: &Path) -> Result<Self, BadConfig> {
+        let name = file.display().to_string();
+        let bad = |reason: String| BadConfig { file: name.clone(), reason };
+        let text = std::fs::read_to_string(file).map_err(|e| bad(format!("can't be read: {e}")))?;
+        let agent: Self = if is_blank(&text) {
+            Self::default()
+        } else {
+            serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?
+        };
+        agent.check().map_err(bad)?;
+        Ok(agent)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self.task_limits.memory.as_deref() {
+            Some(memory) if domain::config::parse_size(memory).is_none() => {
+                Err(format!("task_limits.memory: '{memory}' is not a size such as 8G"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Nothing but comments, which YAML reads as null.
+fn is_blank(text: &str) -> bool {
+    text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -172,39 +200,17 @@ impl Config {
     /// # Errors
     /// The file, the line and the reason.
     pub fn parse(text: &str, file: &str) -> Result<Self, BadConfig> {
-        let bad = |reason: String| BadConfig {
-            file: file.to_owned(),
-            reason,
-        };
-        let config: Self = if text
-            .lines()
-            .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-        {
+        let bad = |reason: String| BadConfig { file: file.to_owned(), reason };
+        let config: Self = if is_blank(text) {
             Self::default()
         } else {
             serde_saphyr::from_str(text).map_err(|e| bad(e.to_string()))?
         };
-        config
-            .default_task()
-            .map_err(|e| bad(format!("security.default_task: {e}")))?;
+        config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
+        config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
         domain::user::username(&config.default_user).map_err(|e| bad(format!("default_user: {e}")))?;
-        if let Some(memory) = config.agent.task_limits.memory.as_deref() {
-            let size = domain::config::parse_size(memory);
-            size.ok_or_else(|| {
-                bad(format!(
-                    "agent.task_limits.memory: '{memory}' is not a size such as 8G"
-                ))
-            })?;
-        }
-        if config
-            .db
-            .url
-            .as_ref()
-            .is_some_and(|url| !url.starts_with("postgres"))
-        {
-            return Err(bad(
-                "db.url: give a postgres://… address, or leave it out for SQLite".to_owned(),
-            ));
+        if config.db.url.as_ref().is_some_and(|url| !url.starts_with("postgres")) {
+            return Err(bad("db.url: give a postgres://… address, or leave it out for SQLite".to_owned()));
         }
         let probe = json!({"entrypoint": ["true"]});
         domain::config::TaskConfig::resolve(&config.task_container_defaults, probe)
@@ -217,19 +223,8 @@ impl Config {
     /// # Errors
     /// When it is none.
     pub fn default_task(&self) -> Result<UnixIdentity, domain::identity::InvalidIdentity> {
-        let DefaultTask {
-            user,
-            uid,
-            group,
-            gid,
-        } = self.security.default_task.clone();
-        IdentityParts {
-            user: Some(user),
-            uid: Some(uid),
-            group: Some(group),
-            gid: Some(gid),
-        }
-        .complete()
+        let DefaultTask { user, uid, group, gid } = self.security.default_task.clone();
+        IdentityParts { user: Some(user), uid: Some(uid), group: Some(group), gid: Some(gid) }.complete()
     }
 
     /// What an administrator may read through the API: all but secrets, with the keys that Determined's clients look
@@ -255,16 +250,10 @@ mod tests {
 
     #[test]
     fn d10_a_bad_file_is_refused_with_line_and_reason() {
-        let refused = |text: &str| {
-            Config::parse(text, "master.yaml")
-                .expect_err("must be refused")
-                .to_string()
-        };
+        let refused =
+            |text: &str| Config::parse(text, "master.yaml").expect_err("must be refused").to_string();
         let unknown = refused("cluster_name: lab\nsecurity:\n  blank_pasword: deny\n");
-        assert!(
-            unknown.starts_with("master.yaml: ") && unknown.contains("blank_pasword"),
-            "{unknown}"
-        );
+        assert!(unknown.starts_with("master.yaml: ") && unknown.contains("blank_pasword"), "{unknown}");
         assert!(unknown.contains('3'), "names the line: {unknown}");
         assert!(
             refused("listen: nowhere\n").contains("listen") || refused("listen: nowhere\n").contains('1')

@@ -28,9 +28,7 @@ impl Contexts {
 
     fn path(&self, task: TaskId) -> PathBuf {
         let id = task.to_string();
-        self.root
-            .join(id.get(..2).unwrap_or("00"))
-            .join(format!("{id}.tar.gz"))
+        self.root.join(id.get(..2).unwrap_or("00")).join(format!("{id}.tar.gz"))
     }
 
     /// Packs files and keeps them; all or nothing.
@@ -43,9 +41,7 @@ impl Contexts {
             let archive = pack(files, limit)?;
             write_durably(&path, &archive).map_err(Error::io("keeping the context directory"))
         });
-        packed
-            .await
-            .map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
+        packed.await.map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
     }
 
     /// The packed directory; `None` when the task has none.
@@ -75,10 +71,7 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Makes a `tar.gz` of the files; owners are dropped, modes lose setuid and the like (R44, R45).
 fn pack(files: Vec<ContextFile>, limit: u64) -> Result<Vec<u8>, Error> {
     if files.len() > MAX_ENTRIES {
-        let text = format!(
-            "the context directory has {} files: send at most {MAX_ENTRIES}",
-            files.len()
-        );
+        let text = format!("the context directory has {} files: send at most {MAX_ENTRIES}", files.len());
         return Err(Error::TooLarge(text));
     }
     let io = |e| Error::io("packing the context directory")(e);
@@ -104,24 +97,18 @@ fn pack(files: Vec<ContextFile>, limit: u64) -> Result<Vec<u8>, Error> {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_mode(mode);
                 header.set_size(content.len() as u64);
-                archive
-                    .append_data(&mut header, path, content.as_slice())
-                    .map_err(io)?;
+                archive.append_data(&mut header, path, content.as_slice()).map_err(io)?;
             }
             Some(DIRECTORY_TYPE) => {
                 header.set_entry_type(tar::EntryType::Directory);
                 // The owner must get into it, whatever was sent.
                 header.set_mode(mode | 0o700);
                 header.set_size(0);
-                archive
-                    .append_data(&mut header, path, std::io::empty())
-                    .map_err(io)?;
+                archive.append_data(&mut header, path, std::io::empty()).map_err(io)?;
             }
             Some(other) => {
-                let text = format!(
-                    "context file '{}': type {other} is neither file nor directory",
-                    file.path
-                );
+                let text =
+                    format!("context file '{}': type {other} is neither file nor directory", file.path);
                 return Err(Error::Invalid(text));
             }
         }
@@ -149,11 +136,7 @@ fn safe_path(text: &str) -> Result<PathBuf, Error> {
             _ => return Err(bad()),
         }
     }
-    if path.as_os_str().is_empty() {
-        Err(bad())
-    } else {
-        Ok(path)
-    }
+    if path.as_os_str().is_empty() { Err(bad()) } else { Ok(path) }
 }
 
 #[cfg(test)]
@@ -161,21 +144,13 @@ mod tests {
     use super::*;
 
     fn file(path: &str, kind: i64, mode: i64) -> ContextFile {
-        ContextFile {
-            path: path.into(),
-            kind: Some(kind),
-            mode: Some(mode),
-            ..ContextFile::default()
-        }
+        ContextFile { path: path.into(), kind: Some(kind), mode: Some(mode), ..ContextFile::default() }
     }
 
     #[test]
     fn r44_paths_stay_inside() {
         for path in ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"] {
-            assert!(
-                pack(vec![file(path, FILE_TYPE, 0o644)], 1 << 20).is_err(),
-                "{path:?}"
-            );
+            assert!(pack(vec![file(path, FILE_TYPE, 0o644)], 1 << 20).is_err(), "{path:?}");
         }
         assert!(pack(vec![file("./a/b", FILE_TYPE, 0o644)], 1 << 20).is_ok());
     }
@@ -185,17 +160,9 @@ mod tests {
         assert!(pack(vec![file("link", 50, 0o777)], 1 << 20).is_err());
         let packed = pack(vec![file("x", FILE_TYPE, 0o104_755)], 1 << 20).expect("packed");
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
-        let entry = archive
-            .entries()
-            .expect("archive")
-            .next()
-            .expect("one")
-            .expect("entry");
+        let entry = archive.entries().expect("archive").next().expect("one").expect("entry");
         assert_eq!(entry.header().mode().expect("mode"), 0o755);
-        let big = ContextFile {
-            content: STANDARD.encode([0; 100]),
-            ..file("x", FILE_TYPE, 0o644)
-        };
+        let big = ContextFile { content: STANDARD.encode([0; 100]), ..file("x", FILE_TYPE, 0o644) };
         assert!(matches!(pack(vec![big], 99), Err(Error::TooLarge(_))));
     }
 }

@@ -46,9 +46,7 @@ pub struct Parts {
 
 impl std::fmt::Debug for Parts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Parts")
-            .field("data_dir", &self.data_dir)
-            .finish_non_exhaustive()
+        f.debug_struct("Parts").field("data_dir", &self.data_dir).finish_non_exhaustive()
     }
 }
 
@@ -86,13 +84,7 @@ impl Master {
     /// # Errors
     /// When the database or the data directory can't be used.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts {
-            store,
-            data_dir,
-            config,
-            clock,
-            entropy,
-        } = parts;
+        let Parts { store, data_dir, config, clock, entropy } = parts;
         let config = Arc::new(config);
         let cluster = cluster::Cluster::open(&store, &config, clock.as_ref(), entropy.as_ref()).await?;
         let hasher = password::Hasher::new();
@@ -134,18 +126,7 @@ impl Master {
         let stop = CancellationToken::new();
         background.spawn(live.run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
-        Ok(Self {
-            accounts,
-            sessions,
-            tasks,
-            agents,
-            cluster,
-            config,
-            clock,
-            store,
-            background,
-            stop,
-        })
+        Ok(Self { accounts, sessions, tasks, agents, cluster, config, clock, store, background, stop })
     }
 
     /// Fires when the master stops: open streams end then.

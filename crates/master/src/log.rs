@@ -54,17 +54,12 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Logs {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self {
-            root: Arc::new(root),
-            open: Arc::default(),
-        }
+        Self { root: Arc::new(root), open: Arc::default() }
     }
 
     fn path(&self, task: TaskId) -> PathBuf {
         let id = task.to_string();
-        self.root
-            .join(id.get(..2).unwrap_or("00"))
-            .join(format!("{id}.log"))
+        self.root.join(id.get(..2).unwrap_or("00")).join(format!("{id}.log"))
     }
 
     /// Opens the log of a living task, making it or taking up what is there.
@@ -74,14 +69,8 @@ impl Logs {
             return Ok(Arc::clone(log));
         }
         let writer = Writer::recover(self.path(task))?;
-        let (progress, _) = watch::channel(Progress {
-            bytes: writer.len,
-            complete: false,
-        });
-        let log = Arc::new(TaskLog {
-            writer: Mutex::new(writer),
-            progress,
-        });
+        let (progress, _) = watch::channel(Progress { bytes: writer.len, complete: false });
+        let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
         open.insert(task, Arc::clone(&log));
         Ok(log)
     }
@@ -97,13 +86,7 @@ impl Logs {
     #[must_use]
     pub fn read(&self, task: TaskId, offset: u64, follow: bool) -> Follower {
         let progress = lock(&self.open).get(&task).map(|log| log.progress.subscribe());
-        Follower {
-            path: self.path(task),
-            file: None,
-            at: offset,
-            progress,
-            follow,
-        }
+        Follower { path: self.path(task), file: None, at: offset, progress, follow }
     }
 }
 
@@ -114,12 +97,7 @@ impl Writer {
             Err(e) if e.kind() == io::ErrorKind::NotFound => (0, 0),
             Err(e) => return Err(e),
         };
-        Ok(Self {
-            path,
-            file: None,
-            len,
-            from_agent,
-        })
+        Ok(Self { path, file: None, len, from_agent })
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
@@ -127,11 +105,7 @@ impl Writer {
             if let Some(folder) = self.path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&self.path)?;
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
             file.set_len(self.len)?;
             self.file = Some(file);
         }
@@ -161,15 +135,9 @@ fn measure(file: File) -> io::Result<(u64, u64)> {
         if reader.read_exact(header).is_err() {
             return Ok((len, from_agent));
         }
-        let payload = header
-            .get(12..16)
-            .and_then(|b| b.try_into().ok())
-            .map_or(0, u32::from_le_bytes);
+        let payload = header.get(12..16).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
         let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
-        if reader
-            .read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default())
-            .is_err()
-        {
+        if reader.read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default()).is_err() {
             return Ok((len, from_agent));
         }
         match Record::decode(record.get(..end).unwrap_or_default()) {
@@ -205,10 +173,7 @@ impl TaskLog {
         let mut records = Records::new(news);
         if records.by_ref().any(|record| record.source == Source::Master) || records.consumed() != news.len()
         {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the agent sent what is no log record",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the agent sent what is no log record"));
         }
         writer.append(news)?;
         writer.from_agent += news.len() as u64;
@@ -220,12 +185,7 @@ impl TaskLog {
     pub(crate) fn append_own(&self, at: Timestamp, text: &str) -> io::Result<()> {
         let line = format!("{text}\n");
         let mut bytes = Vec::with_capacity(HEADER_BYTES + line.len());
-        Record {
-            at,
-            source: Source::Master,
-            payload: line.as_bytes(),
-        }
-        .encode(&mut bytes);
+        Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
         let mut writer = lock(&self.writer);
         writer.append(&bytes)?;
         self.tell(&writer);
@@ -265,10 +225,7 @@ impl Follower {
     /// When the file can't be read.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
-            let progress = self
-                .progress
-                .as_mut()
-                .map(|progress| *progress.borrow_and_update());
+            let progress = self.progress.as_mut().map(|progress| *progress.borrow_and_update());
             let end = progress.map_or(u64::MAX, |progress| progress.bytes);
             if self.at < end {
                 let bytes = self.piece(end).await?;
@@ -293,9 +250,7 @@ impl Follower {
     async fn piece(&mut self, end: u64) -> io::Result<Vec<u8>> {
         let (path, known, at) = (self.path.clone(), self.file.clone(), self.at);
         let read = move || read_piece(&path, known, at, end);
-        let (file, bytes) = tokio::task::spawn_blocking(read)
-            .await
-            .map_err(io::Error::other)??;
+        let (file, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
         self.file = file;
         Ok(bytes)
     }
@@ -315,9 +270,7 @@ fn read_piece(
             Err(e) => return Err(e),
         },
     };
-    let wanted = usize::try_from(end.saturating_sub(at))
-        .unwrap_or(usize::MAX)
-        .min(READ_BYTES);
+    let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(READ_BYTES);
     let mut bytes = vec![0; wanted];
     let mut filled = 0;
     while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -342,12 +295,7 @@ mod tests {
         let mut bytes = Vec::new();
         for text in texts {
             let payload = text.as_bytes();
-            Record {
-                at: Timestamp(1),
-                source: Source::Stdout,
-                payload,
-            }
-            .encode(&mut bytes);
+            Record { at: Timestamp(1), source: Source::Stdout, payload }.encode(&mut bytes);
         }
         bytes
     }
@@ -377,21 +325,11 @@ mod tests {
         let one = records(&["a\n"]).len();
         log.append_own(Timestamp(0), "scheduled").expect("appended");
         assert_eq!(log.append_from_agent(0, &all[..one]).expect("first"), one as u64);
-        assert_eq!(
-            log.append_from_agent(0, &all[..2 * one]).expect("overlap"),
-            2 * one as u64
-        );
-        assert_eq!(
-            log.append_from_agent(0, &all[..one]).expect("old"),
-            2 * one as u64
-        );
+        assert_eq!(log.append_from_agent(0, &all[..2 * one]).expect("overlap"), 2 * one as u64);
+        assert_eq!(log.append_from_agent(0, &all[..one]).expect("old"), 2 * one as u64);
         let gap = log.append_from_agent(3 * one as u64, &all[..one]).expect("gap");
         assert_eq!(gap, 2 * one as u64, "behind a gap nothing is taken");
-        assert_eq!(
-            log.append_from_agent(2 * one as u64, &all[2 * one..])
-                .expect("rest"),
-            all.len() as u64
-        );
+        assert_eq!(log.append_from_agent(2 * one as u64, &all[2 * one..]).expect("rest"), all.len() as u64);
         assert_eq!(text(&logs, task).await, "scheduled\na\nb\nc\n");
     }
 
@@ -404,12 +342,7 @@ mod tests {
         log.append_from_agent(0, &all).expect("appended");
         let path = logs.path(task);
         let len = std::fs::metadata(&path).expect("there").len();
-        File::options()
-            .write(true)
-            .open(&path)
-            .expect("open")
-            .set_len(len - 1)
-            .expect("cut");
+        File::options().write(true).open(&path).expect("open").set_len(len - 1).expect("cut");
         let logs = Logs::new(folder.path().to_owned());
         let log = logs.open(task).expect("open again");
         let known = log.received();

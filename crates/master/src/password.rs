@@ -28,11 +28,7 @@ impl Presented {
     #[must_use]
     pub fn new(password: Option<String>, is_hashed: bool) -> Self {
         let password = password.unwrap_or_default();
-        Self(if is_hashed {
-            password
-        } else {
-            client_transform(&password)
-        })
+        Self(if is_hashed { password } else { client_transform(&password) })
     }
 
     /// Whether it is the blank one.
@@ -70,19 +66,16 @@ impl Hasher {
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self {
-            turns: Arc::new(Semaphore::new(cores)),
-        }
+        Self { turns: Arc::new(Semaphore::new(cores)) }
     }
 
     async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
         let busy = || Error::Busy("too many logins at once: try again in a moment".to_owned());
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        tokio::task::spawn_blocking(work).await.map_err(|e| Error::Io {
-            what: "hashing a password",
-            source: std::io::Error::other(e),
-        })
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) })
     }
 
     /// The stored form of a new password.
@@ -97,9 +90,7 @@ impl Hasher {
         let hash = self
             .turn(move || {
                 let salt = salt.get(..16).unwrap_or_default();
-                argon2()
-                    .hash_password_with_salt(presented.0.as_bytes(), salt)
-                    .map(|hash| hash.to_string())
+                argon2().hash_password_with_salt(presented.0.as_bytes(), salt).map(|hash| hash.to_string())
             })
             .await?;
         hash.map(Password::Hash).map_err(|e| Error::Io {
@@ -147,16 +138,8 @@ mod tests {
         let hasher = Hasher::new();
         let long = "x".repeat(99);
         let presented = |end: char| Presented::new(Some(format!("{long}{end}")), false);
-        let stored = hasher
-            .store(presented('a'), &SystemEntropy)
-            .await
-            .expect("hashed");
-        assert!(
-            hasher
-                .check(Some(stored.clone()), presented('a'))
-                .await
-                .expect("checked")
-        );
+        let stored = hasher.store(presented('a'), &SystemEntropy).await.expect("hashed");
+        assert!(hasher.check(Some(stored.clone()), presented('a')).await.expect("checked"));
         assert!(!hasher.check(Some(stored), presented('b')).await.expect("checked"));
     }
 
@@ -165,12 +148,7 @@ mod tests {
         let hasher = Hasher::new();
         let blank = || Presented::new(None, false);
         let text = || Presented::new(Some("a quiet lake".to_owned()), false);
-        assert!(
-            hasher
-                .check(Some(Password::Blank), blank())
-                .await
-                .expect("checked")
-        );
+        assert!(hasher.check(Some(Password::Blank), blank()).await.expect("checked"));
         for (stored, presented) in [
             (Some(Password::Blank), text()),
             (Some(Password::Impossible), blank()),

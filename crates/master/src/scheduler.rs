@@ -46,6 +46,8 @@ struct Inner {
     /// Why tasks wait, for readers that can't wait for the state.
     reasons: Mutex<HashMap<TaskId, String>>,
     wake: Notify,
+    /// A task ended.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -101,13 +103,9 @@ pub struct AgentPresence {
 
 impl Scheduler {
     pub(crate) fn new(parts: Parts) -> Self {
-        let (state, reasons, wake) = (AsyncMutex::default(), Mutex::default(), Notify::new());
-        Self(Arc::new(Inner {
-            parts,
-            state,
-            reasons,
-            wake,
-        }))
+        let (state, reasons) = (AsyncMutex::default(), Mutex::default());
+        let (wake, ended) = (Notify::new(), Notify::new());
+        Self(Arc::new(Inner { parts, state, reasons, wake, ended }))
     }
 
     /// Takes up what lived when the last master ended.
@@ -124,10 +122,7 @@ impl Scheduler {
             state.tasks.insert(task.id, Live { task, log });
         }
         state.gone = agents.iter().map(|agent| (agent.id.clone(), now)).collect();
-        state.service = agents
-            .into_iter()
-            .map(|agent| (agent.id.clone(), agent))
-            .collect();
+        state.service = agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect();
         if !state.tasks.is_empty() {
             tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
         }
@@ -156,28 +151,15 @@ impl Scheduler {
     pub(crate) async fn submit(&self, task: Task) -> Result<(), Error> {
         let parts = &self.0.parts;
         let log = parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-        self.say(
-            &log,
-            &format!("Scheduling {} (id: {})", task.description, task.allocation),
-        );
-        self.0
-            .state
-            .lock()
-            .await
-            .tasks
-            .insert(task.id, Live { task, log });
+        self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
+        self.0.state.lock().await.tasks.insert(task.id, Live { task, log });
         self.0.wake.notify_one();
         Ok(())
     }
 
     /// Why a task waits.
     pub(crate) fn waits_for(&self, task: TaskId) -> Option<String> {
-        self.0
-            .reasons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&task)
-            .cloned()
+        self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
     }
 
     /// Ends a task, now if it only waits.
@@ -191,9 +173,7 @@ impl Scheduler {
         tx.commit().await?;
         live.task.kill_requested = true;
         if live.task.state == TaskState::Queued {
-            return self
-                .end(&mut state, id, None, "allocation was killed before it started")
-                .await;
+            return self.end(&mut state, id, None, "allocation was killed before it started").await;
         }
         live.task.state = TaskState::Terminating;
         let text = "forcibly killing allocation's remaining resources (reason: user requested kill)";
@@ -219,16 +199,20 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Resolves when no task lives.
+    pub(crate) async fn all_ended(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            if self.0.state.lock().await.tasks.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Living tasks.
     pub(crate) async fn living(&self) -> Vec<Task> {
-        self.0
-            .state
-            .lock()
-            .await
-            .tasks
-            .values()
-            .map(|live| live.task.clone())
-            .collect()
+        self.0.state.lock().await.tasks.values().map(|live| live.task.clone()).collect()
     }
 
     /// An agent was enrolled, or its service changed.
@@ -285,29 +269,15 @@ impl Scheduler {
                 live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
             });
             let offset = ours.map_or(0, |live| live.log.received());
-            let _ = link.send(ToAgent::LogsReceived {
-                allocation: *allocation,
-                offset,
-            });
+            let _ = link.send(ToAgent::LogsReceived { allocation: *allocation, offset });
             // What isn't known here any more must not go on there.
             if ours.is_none_or(|live| live.task.kill_requested) {
-                let _ = link.send(ToAgent::Kill {
-                    allocation: *allocation,
-                });
+                let _ = link.send(ToAgent::Kill { allocation: *allocation });
             }
         }
         let since = self.0.parts.clock.now();
         state.gone.remove(agent);
-        state.connected.insert(
-            agent.clone(),
-            Connected {
-                connection,
-                link,
-                about,
-                version,
-                since,
-            },
-        );
+        state.connected.insert(agent.clone(), Connected { connection, link, about, version, since });
         let assigned = |live: &&Live| live.task.agent.as_ref() == Some(agent);
         let missing: Vec<(TaskId, TaskState, bool)> = state
             .tasks
@@ -324,10 +294,7 @@ impl Scheduler {
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
                     self.end(&mut state, id, None, &reason).await?;
                 }
-                _ => {
-                    self.end(&mut state, id, None, "allocation was killed before it started")
-                        .await?
-                }
+                _ => self.end(&mut state, id, None, "allocation was killed before it started").await?,
             }
         }
         self.0.wake.notify_one();
@@ -337,21 +304,13 @@ impl Scheduler {
     /// A connection is over; its tasks go on where they are.
     pub(crate) async fn disconnect(&self, agent: &AgentId, connection: u64) {
         let mut state = self.0.state.lock().await;
-        if state
-            .connected
-            .get(agent)
-            .is_none_or(|connected| connected.connection != connection)
-        {
+        if state.connected.get(agent).is_none_or(|connected| connected.connection != connection) {
             return;
         }
         state.connected.remove(agent);
         state.gone.insert(agent.clone(), self.0.parts.clock.now());
         let text = format!("agent {agent} went away; the task goes on there and is taken up when it is back");
-        for live in state
-            .tasks
-            .values()
-            .filter(|live| live.task.agent.as_ref() == Some(agent))
-        {
+        for live in state.tasks.values().filter(|live| live.task.agent.as_ref() == Some(agent)) {
             self.say(&live.log, &text);
         }
     }
@@ -373,10 +332,7 @@ impl Scheduler {
         if live.task.state == TaskState::Starting {
             live.task.state = TaskState::Running;
         }
-        self.say(
-            &live.log,
-            &format!("Resources for {} have started", live.task.description),
-        );
+        self.say(&live.log, &format!("Resources for {} have started", live.task.description));
         Ok(())
     }
 
@@ -389,10 +345,7 @@ impl Scheduler {
         records: Vec<u8>,
     ) -> Result<u64, Error> {
         let state = self.0.state.lock().await;
-        let live = state
-            .tasks
-            .get(&id)
-            .filter(|live| live.task.agent.as_ref() == Some(agent));
+        let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
         let log = live.map(|live| Arc::clone(&live.log));
         drop(state);
         // A run that is no longer known only has to come to its end.
@@ -401,10 +354,7 @@ impl Scheduler {
         };
         let append = move || log.append_from_agent(offset, &records);
         let appended = tokio::task::spawn_blocking(append).await;
-        appended
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(Error::io("keeping a task's log"))
+        appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
     }
 
     /// A task is over, and its log was sent up to `log_bytes`. Answers whether the agent may forget it; else it has to
@@ -417,10 +367,7 @@ impl Scheduler {
         log_bytes: u64,
     ) -> Result<Result<(), u64>, Error> {
         let mut state = self.0.state.lock().await;
-        let live = state
-            .tasks
-            .get(&id)
-            .filter(|live| live.task.agent.as_ref() == Some(agent));
+        let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
         let Some(live) = live else { return Ok(Ok(())) };
         let known = live.log.received();
         if known < log_bytes {
@@ -450,26 +397,16 @@ impl Scheduler {
         self.say(&live.log, &last);
         let log = Arc::clone(&live.log);
         let synced = tokio::task::spawn_blocking(move || log.sync()).await;
-        synced
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(Error::io("keeping a task's log"))?;
-        let ending = Ending {
-            at: parts.clock.now(),
-            exit_code: code,
-            reason: reason.to_owned(),
-        };
+        synced.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))?;
+        let ending = Ending { at: parts.clock.now(), exit_code: code, reason: reason.to_owned() };
         let mut tx = parts.store.write().await?;
         store::task::set_ended(&mut tx, id, &ending).await?;
         tx.commit().await?;
         state.tasks.remove(&id);
-        self.0
-            .reasons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         parts.logs.close(id);
         self.0.wake.notify_one();
+        self.0.ended.notify_waiters();
         Ok(())
     }
 
@@ -482,11 +419,7 @@ impl Scheduler {
     async fn round(&self) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
         self.give_up_lost(&mut state).await?;
-        let queue: Vec<Waiting> = state
-            .tasks
-            .values()
-            .filter_map(|live| waiting(&live.task))
-            .collect();
+        let queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
         if queue.is_empty() {
             return Ok(());
         }
@@ -496,11 +429,7 @@ impl Scheduler {
         let mut reasons = HashMap::new();
         for decision in schedule(queue, &machines, Some(self.0.parts.cluster.default_user())) {
             match decision {
-                Decision::Place {
-                    allocation,
-                    agent,
-                    slots,
-                } => {
+                Decision::Place { allocation, agent, slots } => {
                     if let Some(live) = state.tasks.get_mut(&allocation.task) {
                         live.task.agent = Some(agent);
                         live.task.slot_ids = slots;
@@ -571,15 +500,8 @@ impl Scheduler {
                 continue;
             };
             live.task.state = TaskState::Starting;
-            self.say(
-                &live.log,
-                &format!("{} was assigned to an agent", live.task.description),
-            );
-            let Some(connected) = live
-                .task
-                .agent
-                .as_ref()
-                .and_then(|agent| state.connected.get(agent))
+            self.say(&live.log, &format!("{} was assigned to an agent", live.task.description));
+            let Some(connected) = live.task.agent.as_ref().and_then(|agent| state.connected.get(agent))
             else {
                 continue;
             };
@@ -601,12 +523,7 @@ impl Scheduler {
             .collect();
         for agent in lost {
             let mine = |live: &&Live| live.task.agent.as_ref() == Some(&agent);
-            let tasks: Vec<TaskId> = state
-                .tasks
-                .values()
-                .filter(mine)
-                .map(|live| live.task.id)
-                .collect();
+            let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
             for id in tasks {
                 let seconds = patience.as_secs();
                 let reason = format!(
@@ -634,22 +551,13 @@ fn waiting(task: &Task) -> Option<Waiting> {
 fn machines(state: &State) -> Vec<Machine> {
     let machine = |(id, connected): (&AgentId, &Connected)| {
         let service = state.service.get(id)?;
-        let on_it = || {
-            state
-                .tasks
-                .values()
-                .filter(move |live| live.task.agent.as_ref() == Some(id))
-        };
+        let on_it = || state.tasks.values().filter(move |live| live.task.agent.as_ref() == Some(id));
         let slots = connected.about.devices.iter().map(|device| device.id);
         Some(Machine {
             id: id.clone(),
             open: service.enabled && !service.draining,
-            slots: slots
-                .filter(|slot| !service.disabled_slots.contains(slot))
-                .collect(),
-            used: on_it()
-                .flat_map(|live| live.task.slot_ids.iter().copied())
-                .collect(),
+            slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
+            used: on_it().flat_map(|live| live.task.slot_ids.iter().copied()).collect(),
             aux: on_it().filter(|live| live.task.slot_ids.is_empty()).count(),
             power: connected.about.power,
         })

@@ -25,22 +25,17 @@ pub fn client_transform(password: &str) -> String {
     if password.is_empty() {
         return String::new();
     }
-    hex(&Sha512::new()
-        .chain_update(CLIENT_SALT)
-        .chain_update(password)
-        .finalize())
+    hex(&Sha512::new().chain_update(CLIENT_SALT).chain_update(password).finalize())
 }
 
 /// Lower-case hexadecimal.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -96,18 +96,7 @@ impl Sessions {
         let (revoked, _) = broadcast::channel(256);
         let cache = Cache::new(CACHED);
         let epoch = std::sync::Mutex::new(0);
-        Self {
-            inner: Arc::new(Inner {
-                store,
-                config,
-                hasher,
-                clock,
-                entropy,
-                cache,
-                epoch,
-                revoked,
-            }),
-        }
+        Self { inner: Arc::new(Inner { store, config, hasher, clock, entropy, cache, epoch, revoked }) }
     }
 
     /// Opens a session for who knows the password (P7).
@@ -172,10 +161,7 @@ impl Sessions {
         let digest = secret::digest(&token);
         let session = store::session::insert(&mut tx, user.id, &digest, now, now.plus(LIFETIME)).await?;
         tx.commit().await?;
-        let user = User {
-            last_login_at: Some(now),
-            ..user
-        };
+        let user = User { last_login_at: Some(now), ..user };
         Ok(LoggedIn { token, session, user })
     }
 
@@ -201,10 +187,7 @@ impl Sessions {
             return Err(Error::Forbidden("user does not have permission".to_owned()));
         }
         let caller = Caller::new(user, Some(session));
-        let guard = inner
-            .epoch
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let guard = inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *guard == epoch {
             inner.cache.insert(digest, caller.clone());
         }
@@ -263,21 +246,13 @@ impl Sessions {
     }
 
     fn forget(&self, what: Revoked) {
-        let mut epoch = self
-            .inner
-            .epoch
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut epoch = self.inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *epoch += 1;
         self.inner.cache.retain(|_, caller| !caller.is_hit_by(what));
     }
 
     fn epoch(&self) -> u64 {
-        *self
-            .inner
-            .epoch
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Resolves when `caller` may no longer see anything: open streams end then (P6, R22).
@@ -305,11 +280,7 @@ impl Sessions {
 
     async fn is_still_good(&self, caller: &Caller) -> bool {
         let now = self.inner.clock.now();
-        if caller
-            .session
-            .as_ref()
-            .is_some_and(|session| !session.is_live(now))
-        {
+        if caller.session.as_ref().is_some_and(|session| !session.is_live(now)) {
             return false;
         }
         let Ok(mut conn) = self.inner.store.read().await else {
@@ -349,11 +320,7 @@ impl Caller {
             admin: user.admin,
             session: session.as_ref().map(|session| session.id),
         };
-        Self {
-            actor,
-            user: Arc::new(user),
-            session: session.map(Arc::new),
-        }
+        Self { actor, user: Arc::new(user), session: session.map(Arc::new) }
     }
 
     /// Whether this caller came without a session, as the default user.

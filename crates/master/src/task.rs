@@ -59,14 +59,7 @@ impl Tasks {
         contexts: Contexts,
         scheduler: Scheduler,
     ) -> Self {
-        Self {
-            store,
-            config,
-            clock,
-            logs,
-            contexts,
-            scheduler,
-        }
+        Self { store, config, clock, logs, contexts, scheduler }
     }
 
     /// Starts a command for `owner`: stored, then queued.
@@ -106,15 +99,10 @@ impl Tasks {
             config.description = format!("Command ({})", three_words());
         }
         let id = TaskId(Uuid::new_v4());
-        let default = self
-            .config
-            .default_task()
-            .map_err(|e| Error::Invalid(e.to_string()))?;
+        let default = self.config.default_task().map_err(|e| Error::Invalid(e.to_string()))?;
         let has_context = !files.is_empty();
         if has_context {
-            self.contexts
-                .put(id, files, self.config.max_context_bytes)
-                .await?;
+            self.contexts.put(id, files, self.config.max_context_bytes).await?;
         }
         let task = Task {
             id,
@@ -140,14 +128,9 @@ impl Tasks {
         };
         let mut tx = self.store.write().await?;
         // The account's state and identity as they are in the database now (D3, R25).
-        let current = store::user::by_id(&mut tx, owner.id)
-            .await?
-            .filter(User::is_active);
+        let current = store::user::by_id(&mut tx, owner.id).await?.filter(User::is_active);
         let current = current.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
-        let task = Task {
-            identity: identity::effective(current.identity.as_ref(), &default),
-            ..task
-        };
+        let task = Task { identity: identity::effective(current.identity.as_ref(), &default), ..task };
         let task = store::task::insert(&mut tx, task).await?;
         tx.commit().await?;
         self.scheduler.submit(task.clone()).await?;
@@ -160,9 +143,7 @@ impl Tasks {
     /// When there is none.
     pub async fn find(&self, id: TaskId) -> Result<Task, Error> {
         let mut conn = self.store.read().await?;
-        store::task::by_id(&mut conn, id)
-            .await?
-            .ok_or_else(|| not_found(&id))
+        store::task::by_id(&mut conn, id).await?.ok_or_else(|| not_found(&id))
     }
 
     /// What is said of a task that isn't there for the caller.
@@ -174,9 +155,7 @@ impl Tasks {
     /// Why a task waits, while it does.
     #[must_use]
     pub fn waits_for(&self, task: &Task) -> Option<String> {
-        (task.state == State::Queued)
-            .then(|| self.scheduler.waits_for(task.id))
-            .flatten()
+        (task.state == State::Queued).then(|| self.scheduler.waits_for(task.id)).flatten()
     }
 
     /// Ends a task; one that is over stays as it is.
@@ -195,9 +174,7 @@ impl Tasks {
     /// When it is none.
     pub async fn set_priority(&self, permit: Permit<ChangeTask>, priority: i64) -> Result<Task, Error> {
         if !PRIORITIES.contains(&priority) {
-            return Err(Error::Invalid(format!(
-                "priority {priority} is not between 1 and 99"
-            )));
+            return Err(Error::Invalid(format!("priority {priority} is not between 1 and 99")));
         }
         let id = permit.target().id;
         self.scheduler.set_priority(id, priority).await?;
@@ -243,11 +220,7 @@ impl Tasks {
         let mut conn = self.store.read().await?;
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
-            ids.extend(
-                store::user::by_username(&mut conn, name)
-                    .await?
-                    .map(|user| user.id),
-            );
+            ids.extend(store::user::by_username(&mut conn, name).await?.map(|user| user.id));
         }
         Ok(ids)
     }
@@ -255,6 +228,29 @@ impl Tasks {
     /// Tasks that aren't over.
     pub async fn living(&self, _scope: Visible<Task>) -> Vec<Task> {
         self.scheduler.living().await
+    }
+
+    /// Ends every task, for `muster down`. Answers how many there were.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn end_all(&self) -> Result<usize, Error> {
+        let living = self.scheduler.living().await;
+        let count = living.len();
+        for task in living {
+            self.kill(Permit::system("`muster down` ends all tasks", task)).await?;
+        }
+        Ok(count)
+    }
+
+    /// Resolves when no task lives.
+    pub async fn all_ended(&self) {
+        self.scheduler.all_ended().await;
+    }
+
+    /// How many tasks live.
+    pub async fn count_living(&self) -> usize {
+        self.scheduler.living().await.len()
     }
 
     /// The running task that a token belongs to; dies with the run.
@@ -268,13 +264,7 @@ impl Tasks {
         let Some(task) = task else { return Err(invalid) };
         let owner = store::user::by_id(&mut conn, task.owner).await?;
         let owner = owner.ok_or(invalid)?;
-        Ok(TaskCaller {
-            actor: TaskActor {
-                task: task.id,
-                owner: task.owner,
-            },
-            owner,
-        })
+        Ok(TaskCaller { actor: TaskActor { task: task.id, owner: task.owner }, owner })
     }
 }
 

@@ -9,9 +9,14 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::verb;
 
+/// What each exit status means; scripts rest on it.
+pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 forbidden, \
+6 not found, 8 no master to reach. `muster command run` ends with the command's own, or with 130 when Ctrl-C left \
+the command behind.";
+
 /// Share machines for machine learning: who runs what, each as themselves
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, max_term_width = 100, propagate_version = false)]
+#[command(name = "muster", version, max_term_width = 100, after_help = EXIT_STATUS)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -86,12 +91,6 @@ pub(crate) enum Noun {
 pub(crate) enum Generated {
     /// The reference of this command line, Markdown.
     Cli,
-    /// Who may do what, Markdown.
-    Permissions,
-    /// The description of the API.
-    Openapi,
-    /// The schema of `master.yaml`.
-    ConfigSchema,
 }
 
 /// `muster master …`: the role without a subcommand.
@@ -138,9 +137,8 @@ pub(crate) struct MasterArgs {
 
 /// An address to listen on; names such as `localhost` are looked up.
 fn listen(text: &str) -> Result<SocketAddr, String> {
-    let mut found = text
-        .to_socket_addrs()
-        .map_err(|error| format!("{error}; write it like 127.0.0.1:8080"))?;
+    let mut found =
+        text.to_socket_addrs().map_err(|error| format!("{error}; write it like 127.0.0.1:8080"))?;
     found.next().ok_or_else(|| format!("{text} has no address"))
 }
 
@@ -202,19 +200,10 @@ mod tests {
         assert_eq!(role.global.master.as_deref(), Some("http://m:1"));
         assert!(matches!(
             role.noun,
-            Noun::Agent(Agent {
-                verb: None,
-                role: AgentArgs { slots: Some(2), .. }
-            })
+            Noun::Agent(Agent { verb: None, role: AgentArgs { slots: Some(2), .. } })
         ));
         let noun = parse("muster -m http://m:1 a list --json").expect("valid");
-        assert!(matches!(
-            noun.noun,
-            Noun::Agent(Agent {
-                verb: Some(verb::agent::Verb::List(_)),
-                ..
-            })
-        ));
+        assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List(_)), .. })));
         assert!(parse("muster agent --slots 2 list").is_err());
         assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
         assert!(parse("muster master info").is_ok());
@@ -226,12 +215,7 @@ mod tests {
         let all =
             "muster user link-with-agent-user a --agent-uid 1 --agent-user a --agent-gid 1 --agent-group g";
         assert!(parse(all).is_ok());
-        for part in [
-            "--agent-uid 1",
-            "--agent-user a",
-            "--agent-gid 1",
-            "--agent-group g",
-        ] {
+        for part in ["--agent-uid 1", "--agent-user a", "--agent-gid 1", "--agent-group g"] {
             let error = parse(&all.replace(part, "")).expect_err("must be refused");
             assert_eq!(error.exit_code(), 2, "{part}");
         }

@@ -43,10 +43,7 @@ pub(crate) fn find(context: Option<&Path>, includes: &[PathBuf]) -> Result<SentA
     if let Some(root) = context {
         let meta = fs::metadata(root).with_context(|| format!("can't read {}", root.display()))?;
         if !meta.is_dir() {
-            bail!(Failure::Usage(format!(
-                "--context takes a directory, and {} is none",
-                root.display()
-            )));
+            bail!(Failure::Usage(format!("--context takes a directory, and {} is none", root.display())));
         }
         walk::tree(root, "", &mut entries)?;
     }
@@ -54,21 +51,14 @@ pub(crate) fn find(context: Option<&Path>, includes: &[PathBuf]) -> Result<SentA
         let meta = fs::metadata(path).with_context(|| format!("can't read {}", path.display()))?;
         let name = include_name(path)?;
         let is_dir = meta.is_dir();
-        entries.push(Entry {
-            path: path.clone(),
-            name: name.clone(),
-            meta,
-        });
+        entries.push(Entry { path: path.clone(), name: name.clone(), meta });
         if is_dir {
             walk::tree(path, &format!("{name}/"), &mut entries)?;
         }
     }
     let mut names = BTreeSet::new();
     if let Some(twice) = entries.iter().find(|entry| !names.insert(entry.name.as_str())) {
-        bail!(Failure::Usage(format!(
-            "{} is sent along twice, by --context or --include",
-            twice.name
-        )));
+        bail!(Failure::Usage(format!("{} is sent along twice, by --context or --include", twice.name)));
     }
     Ok(SentAlong { entries })
 }
@@ -86,15 +76,11 @@ fn include_name(path: &Path) -> Result<String> {
                 .to_owned()
         }
     };
-    name.into_string()
-        .map_err(|name| not_text(Path::new(&name)).into())
+    name.into_string().map_err(|name| not_text(Path::new(&name)).into())
 }
 
 fn not_text(path: &Path) -> Failure {
-    Failure::Usage(format!(
-        "the name of {} is not UTF-8 text and can't be sent along",
-        path.display()
-    ))
+    Failure::Usage(format!("the name of {} is not UTF-8 text and can't be sent along", path.display()))
 }
 
 impl SentAlong {
@@ -171,12 +157,7 @@ fn size_u64(bytes: u64) -> String {
         tenths /= 1024;
         unit += 1;
     }
-    format!(
-        "{}.{} {}",
-        tenths / 10,
-        tenths % 10,
-        units.get(unit).unwrap_or(&"TiB")
-    )
+    format!("{}.{} {}", tenths / 10, tenths % 10, units.get(unit).unwrap_or(&"TiB"))
 }
 
 #[cfg(test)]
@@ -199,27 +180,13 @@ mod tests {
 
     #[test]
     fn context_at_the_root_and_includes_by_name() {
-        let dir = tree(&[
-            ("train/a.py", 1),
-            ("train/lib/b.py", 1),
-            ("extra/c.txt", 1),
-            ("one.txt", 1),
-        ]);
+        let dir = tree(&[("train/a.py", 1), ("train/lib/b.py", 1), ("extra/c.txt", 1), ("one.txt", 1)]);
         let at = |name: &str| dir.path().join(name);
         let sent = find(Some(&at("train")), &[at("extra"), at("one.txt")]).expect("found");
-        assert_eq!(
-            names(&sent),
-            ["lib", "a.py", "lib/b.py", "extra", "extra/c.txt", "one.txt"]
-        );
+        assert_eq!(names(&sent), ["lib", "a.py", "lib/b.py", "extra", "extra/c.txt", "one.txt"]);
         let files = sent.read().expect("read");
-        assert_eq!(
-            (files[0].kind, files[0].content.as_str()),
-            (Some(DIRECTORY_TYPE), "")
-        );
-        assert_eq!(
-            (files[1].kind, files[1].content.as_str()),
-            (Some(FILE_TYPE), "eA==")
-        );
+        assert_eq!((files[0].kind, files[0].content.as_str()), (Some(DIRECTORY_TYPE), ""));
+        assert_eq!((files[1].kind, files[1].content.as_str()), (Some(FILE_TYPE), "eA=="));
         assert!(find(Some(&at("train")), &[at("train/a.py")]).is_err());
         assert!(find(Some(&at("one.txt")), &[]).is_err());
         assert!(find(None, &[at("missing")]).is_err());
@@ -231,10 +198,7 @@ mod tests {
         let sent = find(Some(dir.path()), &[]).expect("found");
         assert!(sent.check_size(3010).is_ok());
         let told = sent.check_size(3009).expect_err("too much").to_string();
-        assert!(
-            told.contains("data/huge.bin (2.9 KiB), small (10 bytes)"),
-            "{told}"
-        );
+        assert!(told.contains("data/huge.bin (2.9 KiB), small (10 bytes)"), "{told}");
         assert!(sent.check_size(0).is_ok());
     }
 

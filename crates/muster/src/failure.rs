@@ -61,10 +61,7 @@ fn status(error: &anyhow::Error) -> u8 {
     if error.is::<InvalidAddress>() {
         return USAGE;
     }
-    match (
-        error.downcast_ref::<Failure>(),
-        error.downcast_ref::<ClientError>(),
-    ) {
+    match (error.downcast_ref::<Failure>(), error.downcast_ref::<ClientError>()) {
         (Some(Failure::Usage(_)), _) | (_, Some(ClientError::Address(_) | ClientError::NoTls(_))) => USAGE,
         (Some(Failure::NotLoggedIn(_)), _) => NOT_LOGGED_IN,
         (Some(Failure::Forbidden(_)), _) => FORBIDDEN,
@@ -87,19 +84,12 @@ mod tests {
 
     #[test]
     fn kinds_survive_context() {
-        let refused = |status| ClientError::Api {
-            status,
-            message: "no".to_owned(),
-        };
+        let refused = |status| ClientError::Api { status, message: "no".to_owned() };
         for (answer, expected) in [(400, 1), (401, 4), (403, 5), (404, 6), (500, 1)] {
-            let wrapped = Err::<(), _>(refused(answer))
-                .context("can't do it")
-                .expect_err("is one");
+            let wrapped = Err::<(), _>(refused(answer)).context("can't do it").expect_err("is one");
             assert_eq!(status(&wrapped), expected, "{answer}");
         }
-        let usage = Err::<(), _>(Failure::Usage("x".into()))
-            .context("y")
-            .expect_err("is one");
+        let usage = Err::<(), _>(Failure::Usage("x".into())).context("y").expect_err("is one");
         assert_eq!(status(&usage), 2);
         assert_eq!(status(&anyhow::anyhow!("disk full")), 1);
     }

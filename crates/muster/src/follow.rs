@@ -30,10 +30,7 @@ pub(crate) struct Sink {
 impl Sink {
     /// The task's output as it is, or as lines with their times.
     pub(crate) fn new(timestamps: bool) -> Self {
-        Self {
-            timestamps: timestamps.then(Lines::default),
-            ..Self::default()
-        }
+        Self { timestamps: timestamps.then(Lines::default), ..Self::default() }
     }
 
     fn write(&mut self, records: Records<'_>) -> Result<()> {
@@ -108,9 +105,7 @@ fn timed_line(line: &domain::log::Line) -> Result<()> {
 
 /// Writes what there is of a task's output.
 pub(crate) async fn dump(session: &mut Session, id: &str, sink: &mut Sink) -> Result<()> {
-    let mut stream = session
-        .call(async |client| client.output_stream(id, 0, false).await)
-        .await?;
+    let mut stream = session.call(async |client| client.output_stream(id, 0, false).await).await?;
     while let Some(records) = stream.next().await? {
         sink.write(records)?;
     }
@@ -122,13 +117,7 @@ pub(crate) async fn follow(session: &mut Session, id: &str, sink: &mut Sink) -> 
     // The first request may still renew a session that was kept; from then on its end is the end.
     session.call(async |client| client.command(id).await).await?;
     let client = session.client().clone();
-    let mut follower = Follower {
-        client,
-        id,
-        offset: 0,
-        contact: Instant::now(),
-        pause: BACKOFF.0,
-    };
+    let mut follower = Follower { client, id, offset: 0, contact: Instant::now(), pause: BACKOFF.0 };
     let mut over = None;
     loop {
         match follower.read(sink).await {

@@ -27,18 +27,12 @@ impl std::str::FromStr for Volume {
             _ => return Err("write it as SRC:DST or SRC:DST:ro".to_owned()),
         };
         if !source.starts_with('/') {
-            return Err(format!(
-                "'{source}' must be an absolute path of the agent's machine"
-            ));
+            return Err(format!("'{source}' must be an absolute path of the agent's machine"));
         }
         if target.is_empty() {
             return Err("the path in the task is missing".to_owned());
         }
-        Ok(Self {
-            source: source.to_owned(),
-            target: target.to_owned(),
-            read_only,
-        })
+        Ok(Self { source: source.to_owned(), target: target.to_owned(), read_only })
     }
 }
 
@@ -53,9 +47,7 @@ impl std::str::FromStr for Setting {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (path, value) = text
-            .split_once('=')
-            .ok_or("write it as KEY=VALUE, such as resources.slots=2")?;
+        let (path, value) = text.split_once('=').ok_or("write it as KEY=VALUE, such as resources.slots=2")?;
         let path: Vec<_> = path.split('.').map(|part| part.trim().to_owned()).collect();
         if path.iter().any(String::is_empty) {
             return Err("the key is incomplete; write it like resources.slots".to_owned());
@@ -99,11 +91,7 @@ impl Options {
             add(&mut config, "bind_mounts", mount)?;
         }
         if let Some(slots) = self.slots {
-            set(
-                &mut config,
-                &["resources".to_owned(), "slots".to_owned()],
-                slots.into(),
-            )?;
+            set(&mut config, &["resources".to_owned(), "slots".to_owned()], slots.into())?;
         }
         if !self.entrypoint.is_empty() {
             set(&mut config, &["entrypoint".to_owned()], json!(self.entrypoint))?;
@@ -122,10 +110,7 @@ fn from_file(path: &Path) -> Result<Value> {
     match yaml(&text) {
         Ok(Value::Null) => Ok(Value::Object(Map::new())),
         Ok(config @ Value::Object(_)) => Ok(config),
-        Ok(_) => bail!(
-            "{}: the configuration must be a mapping of keys to values",
-            path.display()
-        ),
+        Ok(_) => bail!("{}: the configuration must be a mapping of keys to values", path.display()),
         Err(error) => bail!("{}:{}: {}", path.display(), error.line, error.reason),
     }
 }
@@ -158,10 +143,7 @@ fn set(config: &mut Value, path: &[String], value: Value) -> Result<()> {
         }
         let Value::Object(map) = place else {
             let parent = path.get(..depth).unwrap_or_default().join(".");
-            bail!(Failure::Usage(format!(
-                "{} can't be set: {parent} is no mapping",
-                path.join(".")
-            )));
+            bail!(Failure::Usage(format!("{} can't be set: {parent} is no mapping", path.join("."))));
         };
         place = map.entry(key.clone()).or_insert(Value::Null);
     }
@@ -170,9 +152,7 @@ fn set(config: &mut Value, path: &[String], value: Value) -> Result<()> {
 }
 
 fn add(config: &mut Value, key: &str, item: Value) -> Result<()> {
-    let list = config
-        .as_object_mut()
-        .map(|map| map.entry(key).or_insert_with(|| json!([])));
+    let list = config.as_object_mut().map(|map| map.entry(key).or_insert_with(|| json!([])));
     match list {
         Some(Value::Array(list)) => list.push(item),
         Some(empty @ Value::Null) => *empty = json!([item]),
@@ -198,9 +178,7 @@ mod tests {
             file: Some(file),
             settings: vec![
                 "resources.slots=2".parse().expect("valid"),
-                "environment.environment_variables=[A=1, B=2]"
-                    .parse()
-                    .expect("valid"),
+                "environment.environment_variables=[A=1, B=2]".parse().expect("valid"),
                 "description='quoted: text'".parse().expect("valid"),
             ],
             volumes: vec!["/data:/data:ro".parse().expect("valid")],
@@ -230,22 +208,11 @@ mod tests {
             fs::write(&file, text).expect("written");
             from_file(&file).expect_err("must be refused").to_string()
         };
-        assert!(
-            problem("a: 1\nb: [1\nc: 2\n").contains("c.yaml:"),
-            "{}",
-            problem("a: 1\nb: [1\nc: 2\n")
-        );
-        assert!(
-            problem("a: 1\na: 2\n").contains("c.yaml:2:"),
-            "{}",
-            problem("a: 1\na: 2\n")
-        );
+        assert!(problem("a: 1\nb: [1\nc: 2\n").contains("c.yaml:"), "{}", problem("a: 1\nb: [1\nc: 2\n"));
+        assert!(problem("a: 1\na: 2\n").contains("c.yaml:2:"), "{}", problem("a: 1\na: 2\n"));
         assert!(problem("- a\n").contains("must be a mapping"));
         assert!(
-            from_file(Path::new("/nowhere/c.yaml"))
-                .expect_err("is missing")
-                .to_string()
-                .contains("/nowhere")
+            from_file(Path::new("/nowhere/c.yaml")).expect_err("is missing").to_string().contains("/nowhere")
         );
     }
 

@@ -42,7 +42,6 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
             return role::agent(AgentArgs { master, ..role });
         }
         Noun::Generate { what: Generated::Cli } => verb::manual::reference(),
-        Noun::Generate { what } => return role::generate(what),
         Noun::Completions { shell } => verb::manual::completions(shell),
         Noun::Man { dir } => verb::manual::man(dir.as_deref()),
         Noun::Master(cli::Master { verb: Some(verb), .. }) => block_on(verb::master::run(verb, &target()?)),
@@ -63,8 +62,5 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
 
 /// One thread is enough for a client, and starts in no time.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }

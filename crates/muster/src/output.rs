@@ -65,11 +65,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let escape = |c: char| {
-        if steers(c) {
-            c.escape_default().to_string()
-        } else {
-            c.to_string()
-        }
+        if steers(c) { c.escape_default().to_string() } else { c.to_string() }
     };
     Cow::Owned(text.chars().map(escape).collect())
 }

@@ -37,10 +37,7 @@ pub(crate) struct Table {
 impl Table {
     /// A table without rows.
     pub(crate) fn new(headings: &[&'static str]) -> Self {
-        Self {
-            headings: headings.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { headings: headings.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row with as many cells as there are headings.
@@ -89,11 +86,7 @@ impl Table {
 /// One CSV cell. A spreadsheet would run what begins like a formula, so an apostrophe goes before it (R49).
 fn csv_cell(cell: &str) -> String {
     let formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let guarded = if formula {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    };
+    let guarded = if formula { format!("'{cell}") } else { cell.to_owned() };
     if guarded.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", guarded.replace('"', "\"\""))
     } else {
@@ -141,10 +134,7 @@ mod tests {
 
     #[test]
     fn csv_is_quoted_against_spreadsheets() {
-        assert_eq!(
-            table(&[["a", "b,\"c\""]]).csv(),
-            "id,description\na,\"b,\"\"c\"\"\"\n"
-        );
+        assert_eq!(table(&[["a", "b,\"c\""]]).csv(), "id,description\na,\"b,\"\"c\"\"\"\n");
         for cell in ["=1+1", "+1", "-1", "@x", "\tx"] {
             assert_eq!(csv_cell(cell), format!("'{cell}"));
         }

@@ -40,9 +40,7 @@ impl std::fmt::Debug for Secret {
 /// The master that option or environment name.
 pub(crate) fn master(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Option<String> {
     global.master.clone().or_else(|| {
-        ["MUSTER_MASTER", "DET_MASTER", "DET_MASTER_ADDR"]
-            .iter()
-            .find_map(|name| environment(name))
+        ["MUSTER_MASTER", "DET_MASTER", "DET_MASTER_ADDR"].iter().find_map(|name| environment(name))
     })
 }
 
@@ -58,10 +56,7 @@ impl Target {
     }
 
     fn from(global: &Global, environment: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let address = master(global, &environment)
-            .as_deref()
-            .unwrap_or(DEFAULT_MASTER)
-            .parse()?;
+        let address = master(global, &environment).as_deref().unwrap_or(DEFAULT_MASTER).parse()?;
         let det_user = environment("DET_USER");
         let named = environment("MUSTER_USER").or_else(|| det_user.clone());
         let user = global.user.clone().or_else(|| named.clone());
@@ -93,16 +88,8 @@ mod tests {
     use super::*;
 
     fn target(user: Option<&str>, environment: &[(&str, &str)]) -> Target {
-        let global = Global {
-            user: user.map(str::to_owned),
-            master: None,
-        };
-        let find = |name: &str| {
-            environment
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| (*v).to_owned())
-        };
+        let global = Global { user: user.map(str::to_owned), master: None };
+        let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         Target::from(&global, find).expect("valid")
     }
 
@@ -112,25 +99,13 @@ mod tests {
         assert_eq!(none.address.to_string(), "http://127.0.0.1:8080");
         assert_eq!(none.config_dir, Some(PathBuf::from("/home/a/.config/muster")));
         assert_eq!(none.user, None);
-        let det = target(
-            None,
-            &[
-                ("DET_MASTER", "m:1"),
-                ("DET_USER", "bob"),
-                ("DET_USER_TOKEN", "t"),
-            ],
-        );
+        let det = target(None, &[("DET_MASTER", "m:1"), ("DET_USER", "bob"), ("DET_USER_TOKEN", "t")]);
         assert_eq!(det.address.to_string(), "http://m:1");
         assert_eq!(det.user.as_deref(), Some("bob"));
         assert_eq!(det.fallback_token, Some(Secret("t".into())));
         let both = target(
             None,
-            &[
-                ("DET_MASTER", "m:1"),
-                ("MUSTER_MASTER", "n:2"),
-                ("MUSTER_USER", "eve"),
-                ("DET_USER", "bob"),
-            ],
+            &[("DET_MASTER", "m:1"), ("MUSTER_MASTER", "n:2"), ("MUSTER_USER", "eve"), ("DET_USER", "bob")],
         );
         assert_eq!(both.address.to_string(), "http://n:2");
         assert_eq!(both.user.as_deref(), Some("eve"));
@@ -138,17 +113,9 @@ mod tests {
 
     #[test]
     fn nobody_elses_token_answers_for_a_named_user() {
-        let task = [
-            ("MUSTER_TOKEN", "t"),
-            ("DET_USER", "bob"),
-            ("DET_USER_TOKEN", "u"),
-            ("DET_PASS", "p"),
-        ];
+        let task = [("MUSTER_TOKEN", "t"), ("DET_USER", "bob"), ("DET_USER_TOKEN", "u"), ("DET_PASS", "p")];
         let other = target(Some("admin"), &task);
-        assert_eq!(
-            (other.token, other.fallback_token, other.password),
-            (None, None, None)
-        );
+        assert_eq!((other.token, other.fallback_token, other.password), (None, None, None));
         let same = target(Some("bob"), &task);
         assert!(same.token.is_some() && same.fallback_token.is_some() && same.password.is_some());
     }

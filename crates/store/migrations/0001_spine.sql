@@ -59,6 +59,7 @@ CREATE TABLE agents (
 CREATE TABLE invitations (
     token_hash TEXT PRIMARY KEY,
     agent_id TEXT,
+    used_by_key TEXT,
     invited_by BIGINT REFERENCES users (id),
     created_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL

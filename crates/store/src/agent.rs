@@ -22,13 +22,7 @@ pub struct Agent {
     pub disabled_slots: Vec<u32>,
 }
 
-row!(AgentRow {
-    id: String,
-    public_key: String,
-    enabled: bool,
-    draining: bool,
-    disabled_slots: String
-});
+row!(AgentRow { id: String, public_key: String, enabled: bool, draining: bool, disabled_slots: String });
 
 fn from_row(row: AgentRow) -> Result<Agent, StoreError> {
     let corrupt = |what: String| StoreError::Corrupt(format!("agents: {what}"));
@@ -68,10 +62,7 @@ pub async fn insert(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp)
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: &AgentId) -> Result<Option<Agent>, StoreError> {
     let sql = "SELECT * FROM agents WHERE id = $1";
-    let row: Option<AgentRow> = on!(conn, |c| sqlx::query_as(sql)
-        .bind(id.as_str())
-        .fetch_optional(c)
-        .await)?;
+    let row: Option<AgentRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.as_str()).fetch_optional(c).await)?;
     row.map(from_row).transpose()
 }
 
@@ -110,11 +101,13 @@ pub async fn set_service(tx: &mut Tx, agent: &Agent) -> Result<(), StoreError> {
 pub struct Invitation {
     /// The only name that may use it.
     pub agent: Option<AgentId>,
+    /// The key that was enrolled with it: it is used up for all others.
+    pub used_by_key: Option<String>,
     /// When it lapses.
     pub expires_at: Timestamp,
 }
 
-row!(InvitationRow { agent_id: Option<String>, expires_at: i64 });
+row!(InvitationRow { agent_id: Option<String>, used_by_key: Option<String>, expires_at: i64 });
 
 /// Keeps an invitation.
 ///
@@ -144,21 +137,29 @@ pub async fn insert_invitation(
     Ok(())
 }
 
-/// Takes an invitation away and gives it out: it can be used once.
+/// The invitation with this digest.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn take_invitation(tx: &mut Tx, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
-    let sql = "DELETE FROM invitations WHERE token_hash = $1 RETURNING agent_id, expires_at";
-    let row: Option<InvitationRow> = on!(tx, |c| sqlx::query_as(sql)
-        .bind(token_hash)
-        .fetch_optional(c)
-        .await)?;
+pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
+    let sql = "SELECT agent_id, used_by_key, expires_at FROM invitations WHERE token_hash = $1";
+    let row: Option<InvitationRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
     let Some(row) = row else { return Ok(None) };
     let agent = row.agent_id.map(|id| id.parse()).transpose();
     let agent = agent.map_err(|e| StoreError::Corrupt(format!("invitations: {e}")))?;
-    Ok(Some(Invitation {
-        agent,
-        expires_at: Timestamp(row.expires_at),
-    }))
+    let expires_at = Timestamp(row.expires_at);
+    Ok(Some(Invitation { agent, used_by_key: row.used_by_key, expires_at }))
+}
+
+/// Uses an invitation up.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn use_invitation(tx: &mut Tx, token_hash: &str, key: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE invitations SET used_by_key = $2 WHERE token_hash = $1 AND used_by_key IS NULL";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql).bind(token_hash).bind(key).execute(c).await.map(|done| done.rows_affected())
+    })?;
+    one_row("an invitation", affected)
 }

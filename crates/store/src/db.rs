@@ -55,14 +55,8 @@ pub struct Store {
 
 #[derive(Debug, Clone)]
 enum Pools {
-    Sqlite {
-        readers: SqlitePool,
-        writer: SqlitePool,
-    },
-    Postgres {
-        pool: PgPool,
-        _lock: Arc<Mutex<Option<PgConnection>>>,
-    },
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres { pool: PgPool, _lock: Arc<Mutex<Option<PgConnection>>> },
 }
 
 /// A connection for reading.
@@ -149,10 +143,7 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         // The writer comes first: it makes the file and sets its journal mode.
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await?;
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
@@ -168,10 +159,8 @@ impl Store {
         use sqlx::ConnectOptions as _;
         let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
         let mut lock = options.clone().connect().await?;
-        let (free,): (bool,) = sqlx::query_as("SELECT pg_try_advisory_lock($1)")
-            .bind(MASTER_LOCK)
-            .fetch_one(&mut lock)
-            .await?;
+        let (free,): (bool,) =
+            sqlx::query_as("SELECT pg_try_advisory_lock($1)").bind(MASTER_LOCK).fetch_one(&mut lock).await?;
         if !free {
             return Err(StoreError::InUse);
         }
@@ -180,18 +169,11 @@ impl Store {
             .acquire_timeout(Duration::from_secs(5))
             .connect_with(options)
             .await?;
-        Self::migrated(Pools::Postgres {
-            pool,
-            _lock: Arc::new(Mutex::new(Some(lock))),
-        })
-        .await
+        Self::migrated(Pools::Postgres { pool, _lock: Arc::new(Mutex::new(Some(lock))) }).await
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
-        let store = Self {
-            pools,
-            writer: Arc::new(Mutex::new(())),
-        };
+        let store = Self { pools, writer: Arc::new(Mutex::new(())) };
         schema::migrate(&store).await?;
         Ok(store)
     }
@@ -217,10 +199,7 @@ impl Store {
             Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres { pool, .. } => Inner::PostgresTx(pool.begin().await?),
         };
-        Ok(Tx {
-            conn: Conn(inner),
-            _writer: guard,
-        })
+        Ok(Tx { conn: Conn(inner), _writer: guard })
     }
 
     /// Closes all connections; SQLite's journal is folded into the file.

@@ -76,19 +76,10 @@ impl From<sqlx::Error> for StoreError {
 }
 
 fn is_sqlite_io(code: &str) -> bool {
-    code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 10 | 14))
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 10 | 14))
 }
 
 /// A change must have met exactly one row.
 pub(crate) fn one_row(what: &'static str, actual: u64) -> Result<(), StoreError> {
-    if actual == 1 {
-        Ok(())
-    } else {
-        Err(StoreError::RowsAffected {
-            what,
-            expected: 1,
-            actual,
-        })
-    }
+    if actual == 1 { Ok(()) } else { Err(StoreError::RowsAffected { what, expected: 1, actual }) }
 }

@@ -19,12 +19,7 @@ pub async fn get(conn: &mut Conn, name: &str) -> Result<Option<String>, StoreErr
 /// See [`StoreError`].
 pub async fn set(tx: &mut Tx, name: &str, value: &str) -> Result<(), StoreError> {
     let sql = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    on!(tx, |c| sqlx::query(sql)
-        .bind(name)
-        .bind(value)
-        .execute(c)
-        .await
-        .map(drop))?;
+    on!(tx, |c| sqlx::query(sql).bind(name).bind(value).execute(c).await.map(drop))?;
     Ok(())
 }
 

@@ -30,10 +30,7 @@ pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
     for (number, text) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
         let mut tx = store.write().await?;
         for statement in statements(text) {
-            on!(tx, |c| sqlx::query(AssertSqlSafe(statement.clone()))
-                .execute(c)
-                .await
-                .map(drop))?;
+            on!(tx, |c| sqlx::query(AssertSqlSafe(statement.clone())).execute(c).await.map(drop))?;
         }
         let done = "INSERT INTO schema_version (version) VALUES ($1)";
         on!(tx, |c| sqlx::query(done).bind(number).execute(c).await.map(drop))?;
@@ -45,14 +42,7 @@ pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
 
 /// The statements of a migration, without comment lines. None of ours has a semicolon inside.
 fn statements(text: &str) -> Vec<String> {
-    let code: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("--"))
-        .collect();
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
     let code = code.join("\n");
-    code.split(';')
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
-        .map(str::to_owned)
-        .collect()
+    code.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
 }

@@ -8,11 +8,7 @@ use crate::db::{on, row};
 use crate::user::{self, UserRow};
 use crate::{Conn, StoreError, Tx, meta};
 
-row!(SessionRow {
-    session_id: i64,
-    session_created_at: i64,
-    expires_at: i64
-});
+row!(SessionRow { session_id: i64, session_created_at: i64, expires_at: i64 });
 
 /// Opens a session.
 ///
@@ -39,12 +35,7 @@ pub async fn insert(
             .await
             .map(drop)
     })?;
-    Ok(Session {
-        id: SessionId(id),
-        user_id: user,
-        created_at,
-        expires_at,
-    })
+    Ok(Session { id: SessionId(id), user_id: user, created_at, expires_at })
 }
 
 /// The session of a token and its account, whatever their states.
@@ -67,10 +58,7 @@ pub async fn by_token_hash(
             Ok(Self(SessionRow::from_row(row)?, UserRow::from_row(row)?))
         }
     }
-    let found: Option<Both> = on!(conn, |c| sqlx::query_as(sql)
-        .bind(token_hash)
-        .fetch_optional(c)
-        .await)?;
+    let found: Option<Both> = on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
     let Some(Both(session, row)) = found else {
         return Ok(None);
     };

@@ -45,17 +45,9 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("tasks, id {}: {what}", row.id));
     let id: TaskId = row.id.parse().map_err(|_| corrupt("id"))?;
     let run = u32::try_from(row.run).map_err(|_| corrupt("run"))?;
-    let exit_code = row
-        .exit_code
-        .map(i32::try_from)
-        .transpose()
-        .map_err(|_| corrupt("exit_code"))?;
-    let agent: Option<AgentId> = row
-        .agent_id
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| corrupt("agent_id"))?;
+    let exit_code = row.exit_code.map(i32::try_from).transpose().map_err(|_| corrupt("exit_code"))?;
+    let agent: Option<AgentId> =
+        row.agent_id.as_deref().map(str::parse).transpose().map_err(|_| corrupt("agent_id"))?;
     let config: TaskConfig = serde_json::from_str(&row.config).map_err(|_| corrupt("config"))?;
     let identity: UnixIdentity = serde_json::from_str(&row.run_as).map_err(|_| corrupt("run_as"))?;
     let slot_ids: Vec<u32> = serde_json::from_str(&row.slot_ids).map_err(|_| corrupt("slot_ids"))?;
@@ -163,12 +155,7 @@ pub async fn set_placed(
 pub async fn set_running(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "UPDATE tasks SET state = 'running', started_at = $2 WHERE id = $1 AND state = 'starting'";
     let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.to_string())
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
+        sqlx::query(sql).bind(id.to_string()).bind(now.0).execute(c).await.map(|done| done.rows_affected())
     })?;
     Ok(affected == 1)
 }
@@ -181,12 +168,7 @@ pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreErro
     let sql = "UPDATE tasks SET kill_requested = $2,
                    state = CASE WHEN state = 'queued' THEN state ELSE 'terminating' END
                WHERE id = $1 AND state <> 'terminated'";
-    on!(tx, |c| sqlx::query(sql)
-        .bind(id.to_string())
-        .bind(true)
-        .execute(c)
-        .await
-        .map(drop))?;
+    on!(tx, |c| sqlx::query(sql).bind(id.to_string()).bind(true).execute(c).await.map(drop))?;
     Ok(())
 }
 
@@ -217,12 +199,7 @@ pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool,
 pub async fn set_priority(tx: &mut Tx, id: TaskId, priority: i64) -> Result<(), StoreError> {
     let sql = "UPDATE tasks SET priority = $2 WHERE id = $1";
     let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.to_string())
-            .bind(priority)
-            .execute(c)
-            .await
-            .map(|d| d.rows_affected())
+        sqlx::query(sql).bind(id.to_string()).bind(priority).execute(c).await.map(|d| d.rows_affected())
     })?;
     one_row("a task", affected)
 }
@@ -233,10 +210,8 @@ pub async fn set_priority(tx: &mut Tx, id: TaskId, priority: i64) -> Result<(), 
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreError> {
     let sql = format!("{SELECT} WHERE t.id = $1");
-    let row: Option<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
-        .bind(id.to_string())
-        .fetch_optional(c)
-        .await)?;
+    let row: Option<TaskRow> =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(c).await)?;
     row.map(from_row).transpose()
 }
 
@@ -246,10 +221,8 @@ pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreErr
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<Task>, StoreError> {
     let sql = format!("{SELECT} WHERE t.token_hash = $1 AND t.state <> 'terminated'");
-    let row: Option<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
-        .bind(token_hash)
-        .fetch_optional(c)
-        .await)?;
+    let row: Option<TaskRow> =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(token_hash).fetch_optional(c).await)?;
     row.map(from_row).transpose()
 }
 
@@ -301,10 +274,8 @@ impl Filter {
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
     let sql = format!("SELECT COUNT(*) FROM tasks t WHERE {}", filter.conditions());
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql))
-        .bind(filter.kind.as_str())
-        .fetch_one(c)
-        .await)?;
+    let (count,): (i64,) =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str()).fetch_one(c).await)?;
     Ok(count)
 }
 

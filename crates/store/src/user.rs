@@ -98,11 +98,7 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
             .await
             .map(drop)
     })?;
-    Ok(User {
-        id: UserId(id),
-        modified_at: now,
-        ..user.clone()
-    })
+    Ok(User { id: UserId(id), modified_at: now, ..user.clone() })
 }
 
 /// Writes all of an account's fields.
@@ -144,12 +140,7 @@ pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
 pub async fn set_last_login(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE users SET last_login_at = $2 WHERE id = $1";
     let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.0)
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
+        sqlx::query(sql).bind(id.0).bind(now.0).execute(c).await.map(|done| done.rows_affected())
     })?;
     one_row("an account", affected)
 }
@@ -170,10 +161,7 @@ pub async fn by_id(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreErr
 /// See [`StoreError`].
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
     let sql = "SELECT * FROM users WHERE username = $1";
-    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql)
-        .bind(username)
-        .fetch_optional(c)
-        .await)?;
+    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql).bind(username).fetch_optional(c).await)?;
     row.map(from_row).transpose()
 }
 
@@ -184,11 +172,8 @@ pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<User>
 pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
     let sql = "SELECT id FROM users
                WHERE id <> $1 AND (lower(username) = lower($2) OR lower(display_name) = lower($2)) LIMIT 1";
-    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql)
-        .bind(id.0)
-        .bind(name)
-        .fetch_optional(c)
-        .await)?;
+    let row: Option<(i64,)> =
+        on!(conn, |c| sqlx::query_as(sql).bind(id.0).bind(name).fetch_optional(c).await)?;
     Ok(row.is_some())
 }
 
@@ -267,11 +252,7 @@ impl Filter {
         let Some(part) = self.name.as_deref().filter(|n| !n.is_empty()) else {
             return String::new();
         };
-        let escaped = part
-            .to_lowercase()
-            .replace('!', "!!")
-            .replace('%', "!%")
-            .replace('_', "!_");
+        let escaped = part.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
         format!("%{escaped}%")
     }
 }

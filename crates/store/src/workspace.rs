@@ -19,12 +19,7 @@ pub struct Workspace {
     pub owner_name: String,
 }
 
-row!(WorkspaceRow {
-    id: i64,
-    name: String,
-    owner_id: i64,
-    username: String
-});
+row!(WorkspaceRow { id: i64, name: String, owner_id: i64, username: String });
 
 /// Makes the shared workspace of a new installation.
 ///
@@ -33,13 +28,7 @@ row!(WorkspaceRow {
 pub async fn insert_uncategorized(tx: &mut Tx, owner: UserId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT INTO workspaces (id, name, owner_id, created_at) VALUES ($1, 'Uncategorized', $2, $3)";
     on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(UNCATEGORIZED.0)
-            .bind(owner.0)
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(drop)
+        sqlx::query(sql).bind(UNCATEGORIZED.0).bind(owner.0).bind(now.0).execute(c).await.map(drop)
     })?;
     Ok(())
 }

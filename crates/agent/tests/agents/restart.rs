@@ -164,11 +164,13 @@ async fn l02_a_run_never_begins_twice() {
 async fn l02_an_agent_that_crashes_at_once_leaves_nothing_undone() {
     let master = FakeMaster::start().await;
     let mut agent = TestAgent::registered(&master).await;
-    for _ in 0..10 {
+    for round in 0..16 {
         let start = shell("echo once");
         let id = master.send_start(&start);
-        // Whichever step it is at.
-        tokio::task::yield_now().await;
+        // A little further each time: whichever step it is at.
+        for _ in 0..round * round * 8 {
+            tokio::task::yield_now().await;
+        }
         agent.crash().await;
         let before = master.look(|seen| seen.registrations.len());
         agent.start();

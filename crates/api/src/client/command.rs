@@ -64,7 +64,7 @@ impl Client {
             let mut parameters = vec![
                 ("offset", commands.len().to_string()),
                 ("limit", PAGE.to_string()),
-                ("sortBy", "SORT_BY_START_TIME".to_owned()),
+                ("orderBy", "ORDER_BY_ASC".to_owned()),
             ];
             parameters.extend(filter.iter().cloned());
             let page: ListCommands = self

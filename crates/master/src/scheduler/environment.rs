@@ -26,11 +26,10 @@ pub(super) fn start_message(task: &Task, about: &Register, parts: &Parts, token:
 
 fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec<(String, String)> {
     let master = about.master_url.as_str();
-    let address = master
-        .split_once("://")
-        .map_or(master, |(_, rest)| rest)
-        .trim_end_matches('/');
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, "80"));
+    let address = master.split_once("://").map_or(master, |(_, rest)| rest).trim_end_matches('/');
+    // A bare IPv6 address has colons of its own.
+    let port = address.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
+    let (host, port) = port.unwrap_or((address, "80"));
     let allocation = task.allocation.to_string();
     let metadata = json!({"task_id": task.id, "allocation_id": allocation}).to_string();
     let agent = task.agent.as_ref().map(ToString::to_string).unwrap_or_default();
@@ -60,10 +59,8 @@ fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec
         ("DET_SEGMENT_ENABLED", "false"),
         ("DET_TASK_LOGGING_METADATA", metadata.as_str()),
     ];
-    let mut env: Vec<(String, String)> = fixed
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
+    let mut env: Vec<(String, String)> =
+        fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let variables = &task.config.environment.environment_variables;
     let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
     for line in if gpu { &variables.cuda } else { &variables.cpu } {

@@ -61,20 +61,13 @@ async fn attempt(client: &Client, user: &str, plain: &str) -> Result<Result<Logi
         Err(ClientError::Api { status: 403, message }) if message == INACTIVE => {
             bail!(Failure::Forbidden(format!("{user} can't come in: {message}")))
         }
-        Err(ClientError::Api {
-            status: 401 | 403,
-            message,
-        }) => Ok(Err(message)),
+        Err(ClientError::Api { status: 401 | 403, message }) => Ok(Err(message)),
         Err(other) => Err(other.into()),
     }
 }
 
 fn wrong(refusal: &str) -> String {
-    if refusal == PLAIN_REFUSAL {
-        "wrong user name or password".to_owned()
-    } else {
-        refusal.to_owned()
-    }
+    if refusal == PLAIN_REFUSAL { "wrong user name or password".to_owned() } else { refusal.to_owned() }
 }
 
 fn not_logged_in(client: &Client, user: &str, means: &Means, refusal: Option<&str>) -> Failure {

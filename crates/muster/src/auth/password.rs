@@ -41,14 +41,10 @@ pub(crate) fn from_stdin() -> Result<String> {
 
 fn first_line(mut input: impl BufRead) -> Result<String> {
     let mut line = Vec::new();
-    input
-        .read_until(b'\n', &mut line)
-        .context("can't read the password from standard input")?;
+    input.read_until(b'\n', &mut line).context("can't read the password from standard input")?;
     if line.is_empty() {
         // An empty line makes a password blank; nothing at all is rather a mistake in a script.
-        bail!(Failure::Usage(
-            "standard input ended before a line with the password".to_owned()
-        ));
+        bail!(Failure::Usage("standard input ended before a line with the password".to_owned()));
     }
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -95,11 +91,7 @@ fn prompt(text: &str) -> Result<String> {
 fn confirm(question: &str) -> Result<bool> {
     crate::output::error_bytes(question.as_bytes())?;
     let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .take(16)
-        .read_line(&mut answer)
-        .context("can't read the answer")?;
+    io::stdin().lock().take(16).read_line(&mut answer).context("can't read the answer")?;
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 

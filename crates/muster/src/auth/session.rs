@@ -108,10 +108,7 @@ impl Session {
             Origin::Given(variable) => bail!(Failure::NotLoggedIn(format!(
                 "the token in {variable} is not accepted: it has ended, or belongs to another master"
             ))),
-            Origin::Fresh => bail!(Failure::NotLoggedIn(format!(
-                "the session of {} has ended",
-                self.user
-            ))),
+            Origin::Fresh => bail!(Failure::NotLoggedIn(format!("the session of {} has ended", self.user))),
             Origin::Kept => {}
         }
         let ended = self.client.token().map(str::to_owned);
@@ -150,9 +147,5 @@ fn is_forbidden(error: &anyhow::Error) -> bool {
 
 /// Who one is with nothing configured (P1, P2).
 async fn default_user(client: &Client) -> Result<String> {
-    Ok(client
-        .info()
-        .await?
-        .default_user
-        .unwrap_or_else(|| DEFAULT_USER.to_owned()))
+    Ok(client.info().await?.default_user.unwrap_or_else(|| DEFAULT_USER.to_owned()))
 }

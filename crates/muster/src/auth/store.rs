@@ -45,10 +45,7 @@ struct Contents {
 impl Store {
     /// The tokens of the master at `address`, kept in `dir`. Without a directory nothing is kept.
     pub(crate) fn new(dir: Option<PathBuf>, address: &Address) -> Self {
-        Self {
-            dir,
-            master: address.to_string(),
-        }
+        Self { dir, master: address.to_string() }
     }
 
     /// What is kept now.
@@ -66,11 +63,7 @@ impl Store {
             bail!("there is no place to keep the login: set HOME or MUSTER_CONFIG_DIR");
         };
         let problem = || format!("can't keep the login in {}", dir.display());
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(problem)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).with_context(problem)?;
         let lock = private(&dir.join("auth.lock")).with_context(problem)?;
         lock.lock().with_context(problem)?;
         let mut contents = load(dir)?;
@@ -105,12 +98,7 @@ impl Store {
 }
 
 fn private(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(path)
+    OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 fn load(dir: &Path) -> Result<Contents> {
@@ -141,10 +129,7 @@ fn load(dir: &Path) -> Result<Contents> {
 fn close_to_others(path: &Path) {
     let open = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0);
     if open && fs::set_permissions(path, Permissions::from_mode(0o600)).is_ok() {
-        output::note(&format!(
-            "{} was readable by others; it is no longer",
-            path.display()
-        ));
+        output::note(&format!("{} was readable by others; it is no longer", path.display()));
     }
 }
 
@@ -170,18 +155,11 @@ fn move_aside(path: &Path, error: &serde_json::Error) -> Result<()> {
 }
 
 fn replace(dir: &Path, contents: &Contents) -> Result<()> {
-    let contents = Contents {
-        version: VERSION,
-        masters: contents.masters.clone(),
-    };
+    let contents = Contents { version: VERSION, masters: contents.masters.clone() };
     let temporary = dir.join("auth.json.new");
     // Left over from a run that was killed; its mode may be anything.
     let _ = fs::remove_file(&temporary);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     serde_json::to_writer_pretty(&mut file, &contents)?;
     file.write_all(b"\n")?;
     file.sync_all()?;
@@ -198,9 +176,7 @@ mod tests {
     }
 
     fn add(store: &Store, user: &str) {
-        store
-            .update(|kept| drop(kept.tokens.insert(user.into(), "t".into())))
-            .expect("kept");
+        store.update(|kept| drop(kept.tokens.insert(user.into(), "t".into()))).expect("kept");
     }
 
     #[test]
@@ -208,26 +184,16 @@ mod tests {
         let home = tempfile::tempdir().expect("made");
         let here = store(home.path());
         add(&here, "alice");
-        let mode = |name: &str| {
-            fs::metadata(home.path().join(name))
-                .expect("there")
-                .permissions()
-                .mode()
-                & 0o777
-        };
+        let mode =
+            |name: &str| fs::metadata(home.path().join(name)).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode("muster"), 0o700);
         assert_eq!(mode("muster/auth.json"), 0o600);
         assert!(here.read().expect("read").tokens.contains_key("alice"));
-        let elsewhere = Store::new(
-            Some(home.path().join("muster")),
-            &"localhost:9".parse().expect("valid"),
-        );
+        let elsewhere = Store::new(Some(home.path().join("muster")), &"localhost:9".parse().expect("valid"));
         assert!(elsewhere.read().expect("read").tokens.is_empty());
         here.update(|kept| *kept = Kept::default()).expect("kept");
         assert!(
-            !fs::read_to_string(home.path().join("muster/auth.json"))
-                .expect("there")
-                .contains("localhost")
+            !fs::read_to_string(home.path().join("muster/auth.json")).expect("there").contains("localhost")
         );
     }
 
@@ -262,11 +228,7 @@ mod tests {
         let path = home.path().join("muster/auth.json");
         fs::write(&path, r#"{"version":9,"masters":{}}"#).expect("written");
         assert!(store(home.path()).read().is_err());
-        assert!(
-            store(home.path())
-                .update(|kept| kept.active_user = Some("a".into()))
-                .is_err()
-        );
+        assert!(store(home.path()).update(|kept| kept.active_user = Some("a".into())).is_err());
         assert!(path.exists());
     }
 }

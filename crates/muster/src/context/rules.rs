@@ -83,12 +83,8 @@ mod tests {
         ] {
             assert!(rules.leaves_behind(name, is_dir), "{name}");
         }
-        for (name, is_dir) in [
-            ("m.py", false),
-            ("a/shared_fs", true),
-            (".gitignore", false),
-            (".git", false),
-        ] {
+        for (name, is_dir) in [("m.py", false), ("a/shared_fs", true), (".gitignore", false), (".git", false)]
+        {
             assert!(!rules.leaves_behind(name, is_dir), "{name}");
         }
     }

@@ -14,12 +14,7 @@ use crate::output;
 pub(super) fn tree(root: &Path, prefix: &str, entries: &mut Vec<Entry>) -> Result<()> {
     let rules = Rules::of(root)?;
     let meta = fs::metadata(root).with_context(|| format!("can't read {}", root.display()))?;
-    let mut walk = Walk {
-        rules,
-        prefix,
-        above: vec![identity(&meta)],
-        entries,
-    };
+    let mut walk = Walk { rules, prefix, above: vec![identity(&meta)], entries };
     walk.directory(root, "")
 }
 
@@ -43,10 +38,7 @@ impl Walk<'_> {
             let name = format!("{below}{name}");
             // A link that leads nowhere may still be one that stays behind.
             let meta = fs::metadata(&path);
-            if self
-                .rules
-                .leaves_behind(&name, meta.as_ref().is_ok_and(Metadata::is_dir))
-            {
+            if self.rules.leaves_behind(&name, meta.as_ref().is_ok_and(Metadata::is_dir)) {
                 continue;
             }
             let meta = meta.with_context(|| {
@@ -58,21 +50,14 @@ impl Walk<'_> {
             } else if meta.is_file() {
                 files.push((path, name, meta));
             } else {
-                output::note(&format!(
-                    "{} is neither file nor directory and stays behind",
-                    path.display()
-                ));
+                output::note(&format!("{} is neither file nor directory and stays behind", path.display()));
             }
         }
         dirs.sort_by(|a, b| a.1.cmp(&b.1));
         files.sort_by(|a, b| a.1.cmp(&b.1));
         for (path, name, meta) in dirs.iter().chain(&files) {
             let name = format!("{}{name}", self.prefix);
-            self.entries.push(Entry {
-                path: path.clone(),
-                name,
-                meta: meta.clone(),
-            });
+            self.entries.push(Entry { path: path.clone(), name, meta: meta.clone() });
         }
         for (path, name, meta) in dirs {
             if self.above.contains(&identity(&meta)) {
@@ -115,9 +100,6 @@ mod tests {
         fs::remove_file(at("other/back")).expect("removed");
         symlink(at("nowhere"), at("root/broken")).expect("made");
         let told = format!("{:#}", walk().expect_err("broken"));
-        assert!(
-            told.contains("the link ") && told.contains("root/broken"),
-            "{told}"
-        );
+        assert!(told.contains("the link ") && told.contains("root/broken"), "{told}");
     }
 }

@@ -79,9 +79,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
 /// The secret alone goes to standard output, so that it can be sent into a file.
 async fn invite(session: &mut Session, name: Option<String>) -> Result<()> {
     let invite = InviteAgent { name };
-    let made = session
-        .call(async |client| client.invite_agent(&invite).await)
-        .await;
+    let made = session.call(async |client| client.invite_agent(&invite).await).await;
     let made = made.context("can't invite an agent")?;
     output::line(&made.token)?;
     let address = session.client().address();
@@ -95,9 +93,7 @@ async fn invite(session: &mut Session, name: Option<String>) -> Result<()> {
 
 async fn set_enabled(session: &mut Session, name: &str, enabled: bool) -> Result<()> {
     let verb = if enabled { "enable" } else { "disable" };
-    let done = session
-        .call(async |client| client.set_agent_enabled(name, enabled).await)
-        .await;
+    let done = session.call(async |client| client.set_agent_enabled(name, enabled).await).await;
     done.with_context(|| format!("can't {verb} agent {name}"))?;
     output::note(&format!("Agent {name} is {verb}d."));
     Ok(())

@@ -23,9 +23,9 @@ pub(crate) struct ChangePasswordArgs {
 pub(crate) async fn change_password(session: &mut Session, args: ChangePasswordArgs) -> Result<()> {
     let me = session.call(async |client| client.me().await).await?.user;
     let target = match &args.name {
-        Some(name) if *name != me.username => user::find(session, name)
-            .await
-            .with_context(|| format!("can't change the password of {name}"))?,
+        Some(name) if *name != me.username => {
+            user::find(session, name).await.with_context(|| format!("can't change the password of {name}"))?
+        }
         _ => me.clone(),
     };
     let name = &target.username;
@@ -34,11 +34,7 @@ pub(crate) async fn change_password(session: &mut Session, args: ChangePasswordA
         login::warn_of_plain_text(session.client());
     }
     let hashed = password::hashed(&new);
-    let change = PatchUser {
-        password: Some(hashed.clone()),
-        is_hashed: Some(true),
-        ..PatchUser::default()
-    };
+    let change = PatchUser { password: Some(hashed.clone()), is_hashed: Some(true), ..PatchUser::default() };
     session
         .call(async |client| client.patch_user(target.id, &change).await)
         .await

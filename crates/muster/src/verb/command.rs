@@ -85,21 +85,12 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::Kill { ids, force } => kill(session, &ids, force).await,
         Verb::Config { id, json } => {
             let id = find(session, &id).await?;
-            let config = session
-                .call(async |client| client.command(&id).await)
-                .await?
-                .config;
-            if json {
-                output::json(&config)
-            } else {
-                output::yaml(&config)
-            }
+            let config = session.call(async |client| client.command(&id).await).await?.config;
+            if json { output::json(&config) } else { output::yaml(&config) }
         }
         Verb::Set(Set::Priority { id, priority }) => {
             let id = find(session, &id).await?;
-            let change = session
-                .call(async |client| client.set_command_priority(&id, priority).await)
-                .await;
+            let change = session.call(async |client| client.set_command_priority(&id, priority).await).await;
             change.with_context(|| format!("can't set the priority of {id}"))?;
             output::note(&format!("The priority of {id} is {priority} now."));
             Ok(())
@@ -114,27 +105,15 @@ pub(crate) async fn find(session: &mut Session, text: &str) -> Result<String> {
         return Ok(id.to_string());
     }
     if text.is_empty() || !text.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
-        bail!(Failure::Usage(format!(
-            "'{text}' is neither the id of a command nor the beginning of one"
-        )));
+        bail!(Failure::Usage(format!("'{text}' is neither the id of a command nor the beginning of one")));
     }
-    let found = session
-        .call(async |client| client.commands_by_prefix(&text).await)
-        .await?;
+    let found = session.call(async |client| client.commands_by_prefix(&text).await).await?;
     match found.as_slice() {
         [] => bail!(Failure::NotFound(format!("no command's id begins with {text}"))),
         [one] => Ok(one.id.clone()),
         several => {
-            let ids: Vec<_> = several
-                .iter()
-                .take(5)
-                .map(|command| command.id.as_str())
-                .collect();
-            let more = if several.len() > ids.len() {
-                " and others"
-            } else {
-                ""
-            };
+            let ids: Vec<_> = several.iter().take(5).map(|command| command.id.as_str()).collect();
+            let more = if several.len() > ids.len() { " and others" } else { "" };
             bail!(Failure::Usage(format!(
                 "{} commands' ids begin with {text}: {}{more}; give more of it",
                 several.len(),
@@ -149,18 +128,13 @@ async fn list(session: &mut Session, all: bool, quiet: bool, format: Format) -> 
         session.call(async |client| client.commands(&[]).await).await?
     } else {
         // Asked, not remembered: the account may have another name by now.
-        session
-            .call(async |client| client.commands(&[&client.me().await?.user.username]).await)
-            .await?
+        session.call(async |client| client.commands(&[&client.me().await?.user.username]).await).await?
     };
     if quiet {
         return commands.iter().try_for_each(|command| output::line(&command.id));
     }
-    let workspaces = if format.json {
-        Vec::new()
-    } else {
-        session.call(async |client| client.workspaces().await).await?
-    };
+    let workspaces =
+        if format.json { Vec::new() } else { session.call(async |client| client.workspaces().await).await? };
     let workspace_name = |id: i64| match workspaces.iter().find(|workspace| workspace.id == id) {
         Some(workspace) => workspace.name.clone(),
         None => format!("missing workspace id {id}"),
@@ -190,10 +164,7 @@ async fn list(session: &mut Session, all: bool, quiet: bool, format: Format) -> 
 
 async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()> {
     let id = find(session, id).await?;
-    let command = session
-        .call(async |client| client.command(&id).await)
-        .await?
-        .command;
+    let command = session.call(async |client| client.command(&id).await).await?.command;
     let mut table = Table::new(&["field", "value"]);
     let mut add = |field: &str, value: String| table.row([field.to_owned(), value]);
     add("id", command.id.clone());
@@ -204,14 +175,8 @@ async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()>
         add("waitingFor", reason.clone());
     }
     add("startTime", time(&command.start_time));
-    add(
-        "endTime",
-        command.end_time.as_deref().map(time).unwrap_or_default(),
-    );
-    add(
-        "exitCode",
-        command.exit_code.map(|code| code.to_string()).unwrap_or_default(),
-    );
+    add("endTime", command.end_time.as_deref().map(time).unwrap_or_default());
+    add("exitCode", command.exit_code.map(|code| code.to_string()).unwrap_or_default());
     add("exitStatus", command.exit_status.clone());
     add("runsAs", command.runs_as.clone());
     add("agentId", command.agent_id.clone().unwrap_or_default());

@@ -44,6 +44,7 @@ pub(crate) struct RunArgs {
     slots: Option<u32>,
     /// The command and its arguments
     #[arg(
+        value_name = "CMD",
         trailing_var_arg = true,
         allow_hyphen_values = true,
         required_unless_present = "config_file"
@@ -71,14 +72,8 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
         sent_along.check_size(info.max_context_bytes)?;
         Some(sent_along.read()?)
     };
-    let launch = LaunchCommand {
-        config: Some(config),
-        files,
-        ..LaunchCommand::default()
-    };
-    let launched = session
-        .call(async |client| client.launch_command(&launch, show_progress).await)
-        .await;
+    let launch = LaunchCommand { config: Some(config), files, ..LaunchCommand::default() };
+    let launched = session.call(async |client| client.launch_command(&launch, show_progress).await).await;
     let launched = launched.context("can't run the command")?;
     for warning in &launched.warnings {
         output::note(&format!("muster: {warning}"));
@@ -89,9 +84,7 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
         return Ok(ExitCode::SUCCESS);
     }
     interrupt.leaves_behind(&id);
-    output::note(&format!(
-        "muster: Launched command (id: {id}, name: {description})."
-    ));
+    output::note(&format!("muster: Launched command (id: {id}, name: {description})."));
     let ended = follow::follow(session, &id, &mut Sink::default()).await?;
     Ok(status(&ended))
 }
@@ -110,11 +103,7 @@ fn show_progress(sent: usize, total: usize) {
         return;
     }
     if sent < total {
-        output::progress(&format!(
-            "sending files: {} of {}",
-            context::size(sent),
-            context::size(total)
-        ));
+        output::progress(&format!("sending files: {} of {}", context::size(sent), context::size(total)));
     } else {
         output::progress("");
     }

@@ -36,11 +36,7 @@ pub(crate) struct LogoutArgs {
 pub(crate) async fn login(args: LoginArgs, target: &Target) -> Result<()> {
     let client = Client::at(target.address.clone(), None)?;
     let store = Store::new(target.config_dir.clone(), &target.address);
-    let Some(name) = args
-        .name
-        .or_else(|| target.user.clone())
-        .or(store.read()?.active_user)
-    else {
+    let Some(name) = args.name.or_else(|| target.user.clone()).or(store.read()?.active_user) else {
         bail!(Failure::Usage("name the user: muster user login NAME".to_owned()));
     };
     let means = if args.password_stdin {
@@ -69,19 +65,13 @@ pub(crate) async fn logout(args: LogoutArgs, target: &Target) -> Result<()> {
     let store = Store::new(target.config_dir.clone(), &target.address);
     let kept = store.read()?;
     let user = target.user.clone().or_else(|| kept.active_user.clone());
-    let was_active = kept
-        .active_user
-        .filter(|active| args.all || Some(active) == user.as_ref());
-    let ending: Vec<(String, String)> = kept
-        .tokens
-        .into_iter()
-        .filter(|(name, _)| args.all || Some(name) == user.as_ref())
-        .collect();
+    let was_active = kept.active_user.filter(|active| args.all || Some(active) == user.as_ref());
+    let ending: Vec<(String, String)> =
+        kept.tokens.into_iter().filter(|(name, _)| args.all || Some(name) == user.as_ref()).collect();
     // Whatever the server says, the tokens leave this machine.
     if args.all || user.is_some() {
         store.update(|kept| {
-            kept.tokens
-                .retain(|name, _| !ending.iter().any(|(ended, _)| ended == name));
+            kept.tokens.retain(|name, _| !ending.iter().any(|(ended, _)| ended == name));
             if args.all || kept.active_user == user {
                 kept.active_user = None;
             }
@@ -91,10 +81,7 @@ pub(crate) async fn logout(args: LogoutArgs, target: &Target) -> Result<()> {
     for (name, token) in &ending {
         match client.with_token(Some(token.clone())).logout().await {
             // A refused one had ended already.
-            Ok(())
-            | Err(ClientError::Api {
-                status: 401 | 403, ..
-            }) => {}
+            Ok(()) | Err(ClientError::Api { status: 401 | 403, .. }) => {}
             Err(error) => failure = Some((name, error)),
         }
     }

@@ -34,9 +34,7 @@ pub(crate) async fn logs(session: &mut Session, args: LogsArgs) -> Result<()> {
     let id = &command::find(session, &args.id).await?;
     let excerpt = args.head.map(Excerpt::Head).or(args.tail.map(Excerpt::Tail));
     if let Some(excerpt) = excerpt {
-        let entries = session
-            .call(async |client| client.log_excerpt(id, excerpt).await)
-            .await?;
+        let entries = session.call(async |client| client.log_excerpt(id, excerpt).await).await?;
         return entries.iter().try_for_each(|entry| print(entry, args.timestamps));
     }
     let sink = &mut Sink::new(args.timestamps);
@@ -48,11 +46,7 @@ pub(crate) async fn logs(session: &mut Session, args: LogsArgs) -> Result<()> {
 }
 
 fn print(entry: &LogEntry, timestamps: bool) -> Result<()> {
-    let time = if timestamps {
-        format!("{} ", entry.timestamp)
-    } else {
-        String::new()
-    };
+    let time = if timestamps { format!("{} ", entry.timestamp) } else { String::new() };
     let line = format!("{time}{}", entry.log.trim_end_matches('\n'));
     match (entry.source.as_str(), entry.stdtype.as_str()) {
         ("agent" | "master", _) => follow::about(&printable(&line)),

@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, EXIT_STATUS};
 use crate::output;
 
 /// Prints a script that completes commands.
@@ -39,11 +39,9 @@ pub(crate) fn reference() -> Result<()> {
 fn markdown() -> String {
     let mut root = Cli::command().disable_help_subcommand(true);
     root.build();
-    let mut out = String::from(
+    let mut out = format!(
         "# The command line\n\nMade by `muster generate cli`; change the tree in `crates/muster`, not this file.\n\n\
-         Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 forbidden, 6 not found, 8 no master to \
-         reach. `muster command run` ends with the command's own, and with 130 when Ctrl-C left the command \
-         behind.\n",
+         {EXIT_STATUS}\n"
     );
     section(&mut out, &root);
     out
@@ -57,16 +55,9 @@ fn section(out: &mut String, command: &Command) {
         let _ = writeln!(out, "{about}.");
     }
     let usage = command.clone().render_usage().to_string();
-    let usage: Vec<_> = usage
-        .trim_start_matches("Usage:")
-        .lines()
-        .map(str::trim)
-        .collect();
+    let usage: Vec<_> = usage.trim_start_matches("Usage:").lines().map(str::trim).collect();
     let _ = write!(out, "\n```\n{}\n```\n", usage.join("\n"));
-    let aliases: Vec<_> = command
-        .get_visible_aliases()
-        .map(|alias| format!("`{alias}`"))
-        .collect();
+    let aliases: Vec<_> = command.get_visible_aliases().map(|alias| format!("`{alias}`")).collect();
     if !aliases.is_empty() {
         let _ = writeln!(out, "\nShort: {}", aliases.join(", "));
     }
@@ -96,12 +87,7 @@ mod tests {
     #[test]
     fn the_reference_holds_every_visible_command_once() {
         let text = markdown();
-        for name in [
-            "muster user login",
-            "muster command run",
-            "muster agent invite",
-            "muster up",
-        ] {
+        for name in ["muster user login", "muster command run", "muster agent invite", "muster up"] {
             let heading = format!("## `{name}`\n");
             assert_eq!(text.matches(&heading).count(), 1, "{name}\n{text}");
         }

@@ -30,21 +30,13 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::Info { json } => {
             let info = Client::at(target.address.clone(), None)?.info().await?;
-            if json {
-                output::json(&info)
-            } else {
-                output::yaml(&info)
-            }
+            if json { output::json(&info) } else { output::yaml(&info) }
         }
         Verb::Config { json } => {
             let session = &mut Session::open(target).await?;
             let config = session.call(async |client| client.master_config().await).await;
             let config = config.context("can't read the master's configuration")?;
-            if json {
-                output::json(&config)
-            } else {
-                output::yaml(&config)
-            }
+            if json { output::json(&config) } else { output::yaml(&config) }
         }
     }
 }

@@ -39,27 +39,16 @@ struct Row {
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let Verb::List(format) = verb;
     let session = &mut Session::open(target).await?;
-    let tasks = session
-        .call(async |client| client.tasks().await)
-        .await?
-        .allocation_id_to_summary;
+    let tasks = session.call(async |client| client.tasks().await).await?.allocation_id_to_summary;
     let mut agents = session.call(async |client| client.agents().await).await?.agents;
     agents.sort_by(|a, b| a.id.cmp(&b.id));
     let mut by_container: BTreeMap<&str, &AllocationSummary> = BTreeMap::new();
     for task in tasks.values() {
-        by_container.extend(
-            task.resources
-                .iter()
-                .map(|held| (held.container_id.as_str(), task)),
-        );
+        by_container.extend(task.resources.iter().map(|held| (held.container_id.as_str(), task)));
     }
     let rows: Vec<Row> = agents
         .iter()
-        .flat_map(|agent| {
-            in_order(agent)
-                .into_iter()
-                .map(|slot| row(agent, slot, &by_container))
-        })
+        .flat_map(|agent| in_order(agent).into_iter().map(|slot| row(agent, slot, &by_container)))
         .collect();
     let mut table = Table::new(&[
         "Agent ID",
@@ -103,11 +92,7 @@ fn row(agent: &Agent, slot: &Slot, tasks: &BTreeMap<&str, &AllocationSummary>) -
             None => ("OCCUPIED".to_owned(), held.id.clone()),
         },
     };
-    let kind = slot
-        .device
-        .kind
-        .strip_prefix("TYPE_")
-        .unwrap_or(&slot.device.kind);
+    let kind = slot.device.kind.strip_prefix("TYPE_").unwrap_or(&slot.device.kind);
     Row {
         agent_id: agent.id.clone(),
         resource_pools: agent.resource_pools.join(", "),

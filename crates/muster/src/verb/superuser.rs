@@ -31,10 +31,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::Revoke { name } => (name, false, "is no administrator any more"),
     };
     let session = &mut Session::open(target).await?;
-    let change = PatchUser {
-        admin: Some(admin),
-        ..PatchUser::default()
-    };
+    let change = PatchUser { admin: Some(admin), ..PatchUser::default() };
     user::patch(session, &name, &change, if admin { "promote" } else { "demote" }).await?;
     output::note(&format!("User {name} {what}."));
     Ok(())

@@ -29,10 +29,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
 }
 
 async fn list(session: &mut Session, format: Format) -> Result<()> {
-    let by_allocation = session
-        .call(async |client| client.tasks().await)
-        .await?
-        .allocation_id_to_summary;
+    let by_allocation = session.call(async |client| client.tasks().await).await?.allocation_id_to_summary;
     let mut tasks: Vec<_> = by_allocation.values().collect();
     tasks.sort_by(|a, b| (&a.registered_time, &a.allocation_id).cmp(&(&b.registered_time, &b.allocation_id)));
     let mut table = Table::new(&[
@@ -61,11 +58,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
 }
 
 fn agents(task: &AllocationSummary) -> String {
-    let agents: Vec<_> = task
-        .resources
-        .iter()
-        .flat_map(|held| held.agent_devices.keys())
-        .map(String::as_str)
-        .collect();
+    let agents: Vec<_> =
+        task.resources.iter().flat_map(|held| held.agent_devices.keys()).map(String::as_str).collect();
     agents.join(", ")
 }

@@ -118,19 +118,12 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::Login(_) | Verb::Logout(_) => Ok(()),
         Verb::Whoami => login::whoami(session).await,
         Verb::List { all, format } => list(session, all, format).await,
-        Verb::Create {
-            name,
-            admin,
-            password_stdin,
-        } => create(session, &name, admin, password_stdin).await,
+        Verb::Create { name, admin, password_stdin } => create(session, &name, admin, password_stdin).await,
         Verb::Activate { name } => set_active(session, &name, true).await,
         Verb::Deactivate { name } => set_active(session, &name, false).await,
         Verb::ChangePassword(args) => change_password::change_password(session, args).await,
         Verb::Rename { old, new } => {
-            let change = PatchUser {
-                username: Some(new),
-                ..PatchUser::default()
-            };
+            let change = PatchUser { username: Some(new), ..PatchUser::default() };
             edit(session, &old, change, "rename").await
         }
         Verb::Edit(args) => {
@@ -182,11 +175,7 @@ async fn list(session: &mut Session, all: bool, format: Format) -> Result<()> {
 }
 
 async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: bool) -> Result<()> {
-    let password = if password_stdin {
-        password::new_for(name, true)?
-    } else {
-        String::new()
-    };
+    let password = if password_stdin { password::new_for(name, true)? } else { String::new() };
     let new = CreateUser {
         user: Some(NewUser {
             username: Some(name.to_owned()),
@@ -204,10 +193,7 @@ async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: 
 }
 
 async fn set_active(session: &mut Session, name: &str, active: bool) -> Result<()> {
-    let change = PatchUser {
-        active: Some(active),
-        ..PatchUser::default()
-    };
+    let change = PatchUser { active: Some(active), ..PatchUser::default() };
     let verb = if active { "activate" } else { "deactivate" };
     patch(session, name, &change, verb).await?;
     output::note(&format!("User {name} was {verb}d."));
@@ -250,10 +236,7 @@ async fn link(session: &mut Session, args: LinkArgs) -> Result<()> {
 pub(crate) async fn patch(session: &mut Session, name: &str, change: &PatchUser, verb: &str) -> Result<User> {
     let problem = || format!("can't {verb} user {name}");
     let user = find(session, name).await.with_context(problem)?;
-    session
-        .call(async |client| client.patch_user(user.id, change).await)
-        .await
-        .with_context(problem)
+    session.call(async |client| client.patch_user(user.id, change).await).await.with_context(problem)
 }
 
 /// The account called `name`.

@@ -1,0 +1,158 @@
+//! The long-running roles: `up`, `master`, `agent`, and the ways they start and end.
+
+mod data_dir;
+mod down;
+mod local_agent;
+mod process;
+mod serve;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use domain::id::AgentId;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{AgentArgs, DownArgs, MasterArgs, ShimArgs, UpArgs};
+use crate::output;
+
+use data_dir::DataDir;
+use process::Ending;
+use serve::Served;
+
+/// `muster up`: a master, and an agent that speaks to it as any other would.
+pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
+    process::block_on(async move {
+        let endings = process::endings()?;
+        let served = Served::start(&args.master).await?;
+        let stop = CancellationToken::new();
+        let options = local_agent::options(&served, args.slots).await?;
+        let (registered, ready) = watch::channel(false);
+        let mut agent = tokio::spawn(agent::run(options, registered, stop.clone()));
+        let ended = tokio::select! {
+            ended = until_ended(ready, &served, endings) => ended,
+            gone = &mut agent => {
+                served.stop().await;
+                let gone = gone.context("the agent broke down")?;
+                return gone.context("the local agent").map(|()| ExitCode::SUCCESS);
+            }
+        };
+        let ending = ended?;
+        if ending == Ending::EndTasks {
+            served.end_tasks().await?;
+        }
+        served.tell_what_stays().await;
+        stop.cancel();
+        served.stop().await;
+        // The agent's connection is closed by now.
+        let _ = agent.await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+async fn until_ended(
+    mut ready: watch::Receiver<bool>,
+    served: &Served,
+    mut endings: process::Endings,
+) -> Result<Ending> {
+    tokio::select! {
+        ready = ready.wait_for(|ready| *ready) => {
+            if ready.is_ok() {
+                served.say_ready()?;
+            }
+        }
+        ending = endings.next() => return Ok(ending),
+    }
+    tokio::select! {
+        ending = endings.next() => Ok(ending),
+        failed = served.failed() => Err(failed),
+    }
+}
+
+/// `muster master`: a master alone.
+pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
+    process::block_on(async move {
+        let mut endings = process::endings()?;
+        let served = Served::start(&args).await?;
+        served.say_ready()?;
+        let ending = tokio::select! {
+            ending = endings.next() => ending,
+            failed = served.failed() => {
+                served.stop().await;
+                return Err(failed);
+            }
+        };
+        if ending == Ending::EndTasks {
+            served.end_tasks().await?;
+        }
+        served.tell_what_stays().await;
+        served.stop().await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// `muster agent`: an agent alone.
+pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
+    process::block_on(async move {
+        let mut endings = process::endings()?;
+        let config = match &args.config {
+            Some(file) => master::config::Agent::read(file)?,
+            None => master::config::Agent::default(),
+        };
+        let name: AgentId = match &args.name {
+            Some(name) => name.parse()?,
+            None => local_agent::machine_name(),
+        };
+        let invitation = match &args.invitation_file {
+            Some(file) => {
+                let text = std::fs::read_to_string(file);
+                Some(text.with_context(|| format!("{}", file.display()))?.trim().to_owned())
+            }
+            None => None,
+        };
+        let data_dir = match args.data_dir {
+            Some(dir) => dir,
+            None => data_dir::usual_place("muster-agent")?,
+        };
+        let master = args.master.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
+        let master = if master.contains("://") { master } else { format!("http://{master}") };
+        let options = agent::Options {
+            slots: args.slots,
+            invitation,
+            name: name.clone(),
+            master: master.clone(),
+            ..local_agent::from_config(&config, data_dir)?
+        };
+        let stop = CancellationToken::new();
+        let (registered, mut ready) = watch::channel(false);
+        let mut running = tokio::spawn(agent::run(options, registered, stop.clone()));
+        let mut said = false;
+        loop {
+            tokio::select! {
+                ended = &mut running => {
+                    ended.context("the agent broke down")??;
+                    return Ok(ExitCode::SUCCESS);
+                }
+                _ = endings.next() => stop.cancel(),
+                changed = ready.wait_for(|ready| *ready), if !said => {
+                    said = true;
+                    if changed.is_ok() {
+                        output::line(&format!("Agent {name} is connected to {master}"))?;
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// `muster down`: ends `up` and its tasks.
+pub(crate) fn down(args: DownArgs) -> Result<ExitCode> {
+    let dir = DataDir::at(args.data_dir)?;
+    process::block_on(async move { down::run(&dir).await.map(|()| ExitCode::SUCCESS) })
+}
+
+/// `muster shim`: watches over one task, outside any runtime.
+pub(crate) fn shim(args: ShimArgs) -> Result<ExitCode> {
+    let status = launch::shim::main(&args.dir, agent::context::unpack);
+    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+}

@@ -1,0 +1,113 @@
+//! The data directory of a master: where it is, that it is ours alone, and that only one process uses it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+
+/// A data directory.
+#[derive(Debug, Clone)]
+pub(super) struct DataDir {
+    path: PathBuf,
+}
+
+/// Held while a process uses a data directory; holds that process's id.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// `/var/lib/NAME` as root, else `NAME` in `$XDG_DATA_HOME`.
+pub(super) fn usual_place(name: &str) -> Result<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(Path::new("/var/lib").join(name));
+    }
+    let set =
+        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = || set("HOME").map(|home| home.join(".local/share"));
+    let place = set("XDG_DATA_HOME").or_else(home);
+    let place = place.context("neither XDG_DATA_HOME nor HOME is set: name a place with --data-dir")?;
+    Ok(place.join(name))
+}
+
+impl DataDir {
+    /// The given place, or the usual one.
+    pub(super) fn at(path: Option<PathBuf>) -> Result<Self> {
+        let path = path.map_or_else(|| usual_place("muster"), Ok)?;
+        let path = std::path::absolute(&path).with_context(|| format!("{}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    /// Makes it, for our eyes only.
+    pub(super) fn create(&self) -> Result<()> {
+        let describe = || format!("data directory {}", self.path.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(describe)?;
+        let mode = std::fs::metadata(&self.path).with_context(describe)?.permissions().mode();
+        if mode & 0o077 != 0 {
+            std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o700))
+                .with_context(describe)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The agent's part.
+    pub(super) fn agent(&self) -> PathBuf {
+        self.path.join("agent")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.path.join("muster.lock")
+    }
+
+    /// Takes the directory for this process.
+    pub(super) fn lock(&self) -> Result<Lock> {
+        let describe = || format!("{}", self.lock_file().display());
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let mut file = options.open(self.lock_file()).with_context(describe)?;
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let owner = holder(&mut file).map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            let dir = self.path.display();
+            bail!(
+                "Muster is already running on {dir}{owner}: stop it with `muster down`, or use another --data-dir"
+            );
+        }
+        file.set_len(0).with_context(describe)?;
+        file.rewind().with_context(describe)?;
+        writeln!(file, "{}", std::process::id()).with_context(describe)?;
+        Ok(Lock { _file: file })
+    }
+
+    /// The process that uses the directory now.
+    pub(super) fn owner(&self) -> Result<Option<i32>> {
+        let mut file = match File::open(self.lock_file()) {
+            Ok(file) => file,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e).with_context(|| format!("{}", self.lock_file().display())),
+        };
+        if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+            return Ok(None);
+        }
+        Ok(holder(&mut file))
+    }
+
+    /// Waits until nobody uses the directory.
+    pub(super) async fn wait_until_free(&self) -> Result<()> {
+        let file = File::open(self.lock_file())?;
+        let wait = tokio::task::spawn_blocking(move || flock(&file, FlockOperation::LockShared));
+        wait.await?.context("waiting for Muster to end")
+    }
+}
+
+fn holder(file: &mut File) -> Option<i32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}

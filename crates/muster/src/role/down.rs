@@ -1,0 +1,66 @@
+//! `muster down`: through the running `up` when there is one, else by the tasks' own shims.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use launch::Shim;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::data_dir::DataDir;
+use crate::output;
+
+/// How long the whole may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(dir: &DataDir) -> Result<()> {
+    if let Some(pid) = dir.owner()? {
+        // SIGUSR1 is "end the tasks, then yourself".
+        kill(Pid::from_raw(pid), Signal::SIGUSR1).with_context(|| format!("telling process {pid} to end"))?;
+        let free = tokio::time::timeout(PATIENCE, dir.wait_until_free()).await;
+        free.with_context(|| format!("process {pid} did not end in {} s", PATIENCE.as_secs()))??;
+        return output::line("Muster is down");
+    }
+    if !dir.path().exists() {
+        bail!("nothing is at {}: name the directory with --data-dir", dir.path().display());
+    }
+    let count = end_orphans(dir).await?;
+    output::line(&match count {
+        0 => "Muster was not running".to_owned(),
+        1 => "Muster was not running; 1 task was ended".to_owned(),
+        n => format!("Muster was not running; {n} tasks were ended"),
+    })
+}
+
+/// Tasks that went on after `up` ended. The next `up` records how they ended.
+async fn end_orphans(dir: &DataDir) -> Result<usize> {
+    let tasks = dir.agent().join("tasks");
+    let Ok(entries) = std::fs::read_dir(&tasks) else {
+        return Ok(0);
+    };
+    let mut ended = 0;
+    for entry in entries {
+        let path = entry.with_context(|| format!("{}", tasks.display()))?.path();
+        let Some(shim) = Shim::open(&path).with_context(|| format!("{}", path.display()))? else {
+            continue;
+        };
+        shim.kill().with_context(|| format!("{}", path.display()))?;
+        let exit = shim.into_pidfd();
+        let wait = tokio::task::spawn_blocking(move || wait_readable(&exit));
+        wait.await?.context("waiting for a task's end")?;
+        ended += 1;
+    }
+    Ok(ended)
+}
+
+/// A pidfd is readable once its process has ended.
+fn wait_readable(pidfd: &OwnedFd) -> Result<()> {
+    let mut wanted = [PollFd::new(pidfd, PollFlags::IN)];
+    let limit = Timespec::try_from(PATIENCE)?;
+    if poll(&mut wanted, Some(&limit))? == 0 {
+        bail!("it did not end in {} s", PATIENCE.as_secs());
+    }
+    Ok(())
+}

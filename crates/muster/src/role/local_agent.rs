@@ -1,0 +1,56 @@
+//! The agent that runs beside a master on the same machine, and what agents on other machines share with it.
+
+use std::path::PathBuf;
+
+use agent::Options;
+use anyhow::{Context as _, Result};
+use domain::id::AgentId;
+use launch::spec::Limits;
+
+use super::serve::Served;
+
+/// Options of the agent of `muster up`.
+pub(super) async fn options(served: &Served, slots: Option<u32>) -> Result<Options> {
+    let dir = served.dir.agent();
+    let name = machine_name();
+    let invitation =
+        if dir.join("agent.json").exists() { None } else { Some(served.invite_local_agent(&name).await?) };
+    let options = from_config(&served.config.agent, dir)?;
+    let masked = vec![served.dir.path().to_owned()];
+    Ok(Options { master: served.url(), name, slots, invitation, masked, ..options })
+}
+
+/// What stands in a configuration file; the rest is the usual.
+pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> Result<Options> {
+    let limits = &config.task_limits;
+    Ok(Options {
+        master: String::new(),
+        data_dir,
+        name: machine_name(),
+        slots: None,
+        invitation: None,
+        // Also works when the file was replaced by a newer one in the meantime.
+        shim_exe: std::env::current_exe().context("finding this program's own file")?,
+        shared: config.shared,
+        root_range_base: config.root_range_base,
+        bind_prefixes: config.bind_prefixes.clone(),
+        limits: Limits {
+            memory_bytes: limits.memory.as_deref().and_then(domain::config::parse_size),
+            pids: limits.pids,
+            cpus: limits.cpus,
+        },
+        masked: Vec::new(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    })
+}
+
+/// The machine's name as an agent's name.
+pub(super) fn machine_name() -> AgentId {
+    let name = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }
+    };
+    let name: String = name.chars().map(allowed).take(64).collect();
+    let fallback = || "local".parse();
+    name.parse().or_else(|_| fallback()).unwrap_or_else(|_| unreachable!("'local' is a valid name"))
+}

@@ -1,0 +1,59 @@
+//! The process around a role: runtime, log output, signals.
+
+use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Runs a role on a runtime of its own, with its log on standard error.
+pub(super) fn block_on<T>(role: impl Future<Output = Result<T>>) -> Result<T> {
+    let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // A second role in one process would find it set; that is as good.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .try_init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("starting the runtime")?;
+    let result = runtime.block_on(role);
+    // Blocking work that is still under way must not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    result
+}
+
+/// How a role is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// SIGINT or SIGTERM: tasks go on.
+    LeaveTasks,
+    /// SIGUSR1, from `muster down`: tasks are ended first.
+    EndTasks,
+}
+
+/// Waits for the signals that end a role.
+pub(super) struct Endings {
+    interrupt: Signal,
+    terminate: Signal,
+    down: Signal,
+}
+
+/// Starts to listen for them; from here on they don't kill the process.
+pub(super) fn endings() -> Result<Endings> {
+    let listen = |kind| signal(kind).context("listening for signals");
+    Ok(Endings {
+        interrupt: listen(SignalKind::interrupt())?,
+        terminate: listen(SignalKind::terminate())?,
+        down: listen(SignalKind::user_defined1())?,
+    })
+}
+
+impl Endings {
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Ending {
+        tokio::select! {
+            _ = self.interrupt.recv() => Ending::LeaveTasks,
+            _ = self.terminate.recv() => Ending::LeaveTasks,
+            _ = self.down.recv() => Ending::EndTasks,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A master that serves: configuration, data directory, database, listener, HTTP.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use domain::authz::{InviteAgent, Permit};
+use domain::id::AgentId;
+use master::system::{SystemClock, SystemEntropy};
+use master::{Config, Master, Parts};
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use super::data_dir::{DataDir, Lock};
+use crate::cli::MasterArgs;
+use crate::output;
+
+/// How long `muster down` gives tasks to end.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A master that serves.
+pub(super) struct Served {
+    pub(super) config: Config,
+    pub(super) dir: DataDir,
+    address: SocketAddr,
+    master: Master,
+    http: Mutex<JoinHandle<std::io::Result<()>>>,
+    _lock: Lock,
+}
+
+impl Served {
+    pub(super) async fn start(args: &MasterArgs) -> Result<Self> {
+        let mut config = match &args.config {
+            Some(file) => Config::read(file)?,
+            None => Config::default(),
+        };
+        config.listen = args.listen.unwrap_or(config.listen);
+        let dir = DataDir::at(args.data_dir.clone().or_else(|| config.data_dir.clone()))?;
+        dir.create()?;
+        let lock = dir.lock()?;
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("can't listen on {listen}: stop what uses it, or choose another address with --listen")
+        })?;
+        let address = listener.local_addr()?;
+        let store = match &config.db.url {
+            Some(url) => Store::open_postgres(url).await.context("opening the PostgreSQL database")?,
+            None => {
+                let file = dir.path().join("muster.db");
+                Store::open_sqlite(&file).await.with_context(|| format!("opening {}", file.display()))?
+            }
+        };
+        let parts = Parts {
+            store,
+            data_dir: dir.path().to_owned(),
+            config: config.clone(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let master = Master::start(parts).await.context("starting the master")?;
+        let app = web::App::new(master.clone(), address);
+        let http = Mutex::new(tokio::spawn(web::serve(listener, app)));
+        let served = Self { config, dir, address, master, http, _lock: lock };
+        served.warn_of_strangers().await;
+        Ok(served)
+    }
+
+    /// A listener that others can reach is told of while `admin` has no password (R15).
+    async fn warn_of_strangers(&self) {
+        let open = !self.address.ip().is_loopback();
+        if open && self.master.accounts.admin_is_unprotected().await.unwrap_or(false) {
+            tracing::warn!(
+                "others can reach {} and the password of admin is blank: set one with `muster -u admin user change-password`",
+                self.address
+            );
+        }
+    }
+
+    /// The address for this machine's own clients.
+    pub(super) fn url(&self) -> String {
+        let ip = match self.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ip => ip,
+        };
+        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+    }
+
+    pub(super) fn say_ready(&self) -> Result<()> {
+        output::line(&format!("Muster is ready at {}", self.url()))
+    }
+
+    /// An invitation for the agent of `muster up`.
+    pub(super) async fn invite_local_agent(&self, name: &AgentId) -> Result<String> {
+        let permit = Permit::<InviteAgent>::system("the agent of `muster up`", ());
+        let (token, _) = self.master.agents.invite(permit, Some(name.clone())).await?;
+        Ok(token)
+    }
+
+    /// Resolves when HTTP breaks down.
+    pub(super) async fn failed(&self) -> Error {
+        let mut http = self.http.lock().await;
+        match (&mut *http).await {
+            Ok(Ok(())) => anyhow!("the server ended"),
+            Ok(Err(error)) => Error::new(error).context("serving HTTP"),
+            Err(error) => Error::new(error).context("serving HTTP"),
+        }
+    }
+
+    /// Ends all tasks, and waits for their ends.
+    pub(super) async fn end_tasks(&self) -> Result<()> {
+        let count = self.master.tasks.end_all().await?;
+        if count == 0 {
+            return Ok(());
+        }
+        tracing::info!(tasks = count, "ending tasks");
+        if tokio::time::timeout(PATIENCE, self.master.tasks.all_ended()).await.is_err() {
+            tracing::warn!("some tasks did not end in {} s", PATIENCE.as_secs());
+        }
+        Ok(())
+    }
+
+    /// Says which tasks go on without us.
+    pub(super) async fn tell_what_stays(&self) {
+        let count = self.master.tasks.count_living().await;
+        if count > 0 {
+            let tasks = if count == 1 { "1 task goes".to_owned() } else { format!("{count} tasks go") };
+            tracing::info!("{tasks} on: the next `muster up` takes over, `muster down` ends them");
+        }
+    }
+
+    pub(super) async fn stop(&self) {
+        self.master.stop().await;
+        if let Ok(mut http) = self.http.try_lock() {
+            let _ = tokio::time::timeout(Duration::from_secs(2), &mut *http).await;
+        }
+    }
+}
