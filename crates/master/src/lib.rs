@@ -135,9 +135,14 @@ impl Master {
         self.stop.clone()
     }
 
+    /// Tells open streams and the server to end.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends background work and closes the database. Tasks go on.
     pub async fn stop(&self) {
-        self.stop.cancel();
+        self.begin_stop();
         self.background.close();
         self.background.wait().await;
         self.store.close().await;

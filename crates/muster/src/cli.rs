@@ -211,6 +211,20 @@ mod tests {
     }
 
     #[test]
+    fn an_edit_says_what_to_change() {
+        assert!(parse("muster user edit a").is_err());
+        assert!(parse("muster user edit a --admin true --display-name A").is_ok());
+    }
+
+    #[test]
+    fn what_follows_the_command_belongs_to_it() {
+        let run = parse("muster cmd run -d ls -d -u x").expect("valid");
+        assert_eq!(run.global.user, None);
+        assert!(parse("muster -u x cmd run -- -d").is_ok());
+        assert!(parse("muster cmd run").is_err());
+    }
+
+    #[test]
     fn all_four_parts_of_a_link_are_required() {
         let all =
             "muster user link-with-agent-user a --agent-uid 1 --agent-user a --agent-gid 1 --agent-group g";

@@ -43,9 +43,8 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         }
         served.tell_what_stays().await;
         stop.cancel();
-        served.stop().await;
-        // The agent's connection is closed by now.
         let _ = agent.await;
+        served.stop().await;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -132,10 +132,12 @@ impl Served {
         }
     }
 
+    /// Answers what is under way, then closes the database.
     pub(super) async fn stop(&self) {
-        self.master.stop().await;
+        self.master.begin_stop();
         if let Ok(mut http) = self.http.try_lock() {
             let _ = tokio::time::timeout(Duration::from_secs(2), &mut *http).await;
         }
+        self.master.stop().await;
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use api::user::{AgentUserGroup, CreateUser, NewUser, PatchUser, User};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{change_password, login};
 use crate::auth::password;
@@ -68,21 +68,21 @@ pub(crate) enum Verb {
 
 /// Arguments of `user edit`.
 #[derive(Debug, Args)]
-#[group(id = "changes", multiple = true, required = true, args = ["display_name", "username", "admin", "active"])]
+#[command(group(ArgGroup::new("changes").required(true).multiple(true)))]
 pub(crate) struct EditArgs {
     /// The user
     name: String,
     /// Name for people; empty for none
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", group = "changes")]
     display_name: Option<String>,
     /// Account name
-    #[arg(long, value_name = "NEW")]
+    #[arg(long, value_name = "NEW", group = "changes")]
     username: Option<String>,
     /// Administrator or not
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", group = "changes")]
     admin: Option<bool>,
     /// May come in or not
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", group = "changes")]
     active: Option<bool>,
 }
 
