@@ -154,9 +154,7 @@ pub struct Start {
 impl std::fmt::Debug for Start {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Variables and token are nobody's business in a log.
-        f.debug_struct("Start")
-            .field("allocation", &self.allocation)
-            .finish_non_exhaustive()
+        f.debug_struct("Start").field("allocation", &self.allocation).finish_non_exhaustive()
     }
 }
 
@@ -211,11 +209,7 @@ mod tests {
     #[test]
     fn log_chunk_round_trips() {
         let allocation = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid");
-        let chunk = LogChunk {
-            allocation,
-            offset: 77,
-            records: b"abc".to_vec(),
-        };
+        let chunk = LogChunk { allocation, offset: 77, records: b"abc".to_vec() };
         assert_eq!(LogChunk::decode(&chunk.encode()), Some(chunk));
         assert_eq!(LogChunk::decode(&[200, 1]), None);
     }

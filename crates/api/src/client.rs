@@ -22,7 +22,6 @@ pub use address::{Address, InvalidAddress};
 pub use command::Excerpt;
 pub use error::ClientError;
 pub use output::OutputStream;
-pub use user::Me;
 
 /// What every method gives.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
@@ -47,9 +46,7 @@ pub struct Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The token is nobody's business in a log.
-        f.debug_struct("Client")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
+        f.debug_struct("Client").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
@@ -81,19 +78,14 @@ impl Client {
             // A proxy set for the outside world can't reach this machine's own loopback.
             builder = builder.no_proxy();
         }
-        let http = builder
-            .build()
-            .map_err(|error| ClientError::unreachable(&address, &error))?;
+        let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
         Ok(Self { http, address, token })
     }
 
     /// The same master with another token.
     #[must_use]
     pub fn with_token(&self, token: Option<String>) -> Self {
-        Self {
-            token,
-            ..self.clone()
-        }
+        Self { token, ..self.clone() }
     }
 
     /// Where the master is.
@@ -113,8 +105,7 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.exchange(self.request(Method::GET, path).timeout(REQUEST))
-            .await
+        self.exchange(self.request(Method::GET, path).timeout(REQUEST)).await
     }
 
     /// `POST path` with `body` as JSON; `&()` sends no body.
@@ -138,8 +129,7 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        self.exchange(self.request(Method::DELETE, path).timeout(REQUEST))
-            .await
+        self.exchange(self.request(Method::DELETE, path).timeout(REQUEST)).await
     }
 
     /// `POST path` with bytes that are JSON already, telling `sent` how many of them are on their way.
@@ -176,8 +166,7 @@ impl Client {
         if json == b"null" {
             return self.exchange(request).await;
         }
-        self.exchange(request.header(CONTENT_TYPE, "application/json").body(json))
-            .await
+        self.exchange(request.header(CONTENT_TYPE, "application/json").body(json)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -191,29 +180,20 @@ impl Client {
     async fn exchange<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T> {
         let response = self.respond(request).await?;
         let path = response.url().path().to_owned();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|e| ClientError::unreachable(&self.address, &e))?;
+        let body = response.bytes().await.map_err(|e| ClientError::unreachable(&self.address, &e))?;
         serde_json::from_slice(&body).map_err(|e| ClientError::unexpected(&path, e))
     }
 
     /// Sends, and turns every status other than success into an error.
     async fn respond(&self, request: RequestBuilder) -> Result<Response> {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::unreachable(&self.address, &error))?;
+        let response =
+            request.send().await.map_err(|error| ClientError::unreachable(&self.address, &error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let body = response.bytes().await.unwrap_or_default();
-        Err(ClientError::from_answer(
-            status.as_u16(),
-            status.canonical_reason(),
-            &body,
-        ))
+        Err(ClientError::from_answer(status.as_u16(), status.canonical_reason(), &body))
     }
 }
 
@@ -261,10 +241,7 @@ mod tests {
     #[test]
     fn paths_and_queries_are_encoded() {
         assert_eq!(encoded("a$b c/ü"), "a%24b%20c%2F%C3%BC");
-        assert_eq!(
-            query([("users", "a&b"), ("active", "true")]),
-            "?users=a%26b&active=true"
-        );
+        assert_eq!(query([("users", "a&b"), ("active", "true")]), "?users=a%26b&active=true");
         assert_eq!(query::<&str, &str>([]), "");
     }
 

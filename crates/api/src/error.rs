@@ -101,11 +101,8 @@ impl ErrorBody {
     /// Makes the body.
     #[must_use]
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        let error = ErrorDetail {
-            code: code.grpc(),
-            reason: code.reason().to_owned(),
-            error: message.into(),
-        };
+        let error =
+            ErrorDetail { code: code.grpc(), reason: code.reason().to_owned(), error: message.into() };
         Self { error }
     }
 }

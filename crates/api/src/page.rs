@@ -38,11 +38,7 @@ impl PageQuery {
     /// # Errors
     /// When the start lies outside the list.
     pub fn resolve(self, total: i64, cap: i64) -> Result<Pagination, OutOfBounds> {
-        let start = if self.offset < 0 {
-            total + self.offset
-        } else {
-            self.offset
-        };
+        let start = if self.offset < 0 { total + self.offset } else { self.offset };
         if start < 0 || start > total || self.limit < 0 {
             return Err(OutOfBounds);
         }

@@ -126,3 +126,14 @@ pub struct PatchUser {
     #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
     pub agent_user_group: Option<AgentUserGroup>,
 }
+
+/// Answer of `GET me`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Me {
+    /// The caller's account.
+    pub user: User,
+    /// Its password is blank. Muster's own.
+    #[serde(default)]
+    pub blank_password: bool,
+}

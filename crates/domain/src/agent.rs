@@ -91,19 +91,12 @@ impl Power {
             return Ok(());
         }
         if identity.uid != 0 {
-            return Err(CannotGive::Identity {
-                agent: agent.clone(),
-                own,
-                identity: identity.clone(),
-            });
+            return Err(CannotGive::Identity { agent: agent.clone(), own, identity: identity.clone() });
         }
         if shared || default_user == Some(owner) {
             return Ok(());
         }
-        Err(CannotGive::NotShared {
-            agent: agent.clone(),
-            own,
-        })
+        Err(CannotGive::NotShared { agent: agent.clone(), own })
     }
 }
 
@@ -114,22 +107,9 @@ mod tests {
     #[test]
     fn an_agent_without_root_takes_only_its_own_work() {
         let agent: AgentId = "laptop".parse().expect("valid");
-        let power = Power::Unprivileged {
-            uid: 1000,
-            gid: 1000,
-            shared: false,
-        };
-        let shared = Power::Unprivileged {
-            uid: 1000,
-            gid: 1000,
-            shared: true,
-        };
-        let as_uid = |uid| UnixIdentity {
-            user: "u".into(),
-            uid,
-            group: "g".into(),
-            gid: uid,
-        };
+        let power = Power::Unprivileged { uid: 1000, gid: 1000, shared: false };
+        let shared = Power::Unprivileged { uid: 1000, gid: 1000, shared: true };
+        let as_uid = |uid| UnixIdentity { user: "u".into(), uid, group: "g".into(), gid: uid };
         let default = Some(UserId(2));
         let root = UnixIdentity::root();
         assert!(power.can_give(&agent, &root, UserId(2), default).is_ok());
@@ -137,15 +117,7 @@ mod tests {
         assert!(power.can_give(&agent, &as_uid(1000), UserId(3), default).is_ok());
         assert!(power.can_give(&agent, &as_uid(5001), UserId(2), default).is_err());
         assert!(shared.can_give(&agent, &root, UserId(3), default).is_ok());
-        assert!(
-            shared
-                .can_give(&agent, &as_uid(5001), UserId(3), default)
-                .is_err()
-        );
-        assert!(
-            Power::Root
-                .can_give(&agent, &as_uid(5001), UserId(3), default)
-                .is_ok()
-        );
+        assert!(shared.can_give(&agent, &as_uid(5001), UserId(3), default).is_err());
+        assert!(Power::Root.can_give(&agent, &as_uid(5001), UserId(3), default).is_ok());
     }
 }

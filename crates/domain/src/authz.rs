@@ -57,11 +57,7 @@ impl<A: Act> Permit<A> {
     #[must_use]
     pub fn system(reason: &'static str, target: A::Target) -> Self {
         let _ = reason;
-        Self {
-            actor: None,
-            target,
-            act: PhantomData,
-        }
+        Self { actor: None, target, act: PhantomData }
     }
 
     /// Who acts; `None` is the system itself.
@@ -89,19 +85,11 @@ impl<A: Act> Permit<A> {
 /// The refusal to be told.
 pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, Refusal> {
     A::check(actor, &target)?;
-    Ok(Permit {
-        actor: Some(actor.user),
-        target,
-        act: PhantomData,
-    })
+    Ok(Permit { actor: Some(actor.user), target, act: PhantomData })
 }
 
 fn admin_only(actor: &Actor, text: &'static str) -> Result<(), Refusal> {
-    if actor.admin {
-        Ok(())
-    } else {
-        Err(Refusal::Forbidden(text))
-    }
+    if actor.admin { Ok(()) } else { Err(Refusal::Forbidden(text)) }
 }
 
 /// What a caller may see of a kind of thing. There is no list without one.
@@ -116,11 +104,7 @@ impl<T> Visible<T> {
     /// What `actor` may see.
     #[must_use]
     pub fn to(actor: &Actor) -> Self {
-        Self {
-            viewer: actor.user,
-            all: actor.admin,
-            of: PhantomData,
-        }
+        Self { viewer: actor.user, all: actor.admin, of: PhantomData }
     }
 
     /// The account that looks.
@@ -191,46 +175,15 @@ impl Act for ChangeUser {
     fn check(actor: &Actor, (user, change): &Self::Target) -> Result<(), Refusal> {
         let own = actor.user == user.id;
         let rules = [
-            (
-                change.admin,
-                false,
-                "only admin privileged users can update users",
-            ),
-            (
-                change.remote,
-                false,
-                "only admin privileged users can update other users",
-            ),
-            (
-                change.active,
-                false,
-                "only admin privileged users can update users",
-            ),
-            (
-                change.identity,
-                false,
-                "only admin privileged users can update users",
-            ),
-            (
-                change.username,
-                own,
-                "only admin privileged users can update other users",
-            ),
-            (
-                change.display_name,
-                own,
-                "only admin privileged users can set another user's display name",
-            ),
-            (
-                change.password,
-                own,
-                "only admin privileged users can change other user's passwords",
-            ),
+            (change.admin, false, "only admin privileged users can update users"),
+            (change.remote, false, "only admin privileged users can update other users"),
+            (change.active, false, "only admin privileged users can update users"),
+            (change.identity, false, "only admin privileged users can update users"),
+            (change.username, own, "only admin privileged users can update other users"),
+            (change.display_name, own, "only admin privileged users can set another user's display name"),
+            (change.password, own, "only admin privileged users can change other user's passwords"),
         ];
-        match rules
-            .into_iter()
-            .find(|(asked, allowed, _)| *asked && !allowed && !actor.admin)
-        {
+        match rules.into_iter().find(|(asked, allowed, _)| *asked && !allowed && !actor.admin) {
             Some((_, _, text)) => Err(Refusal::Forbidden(text)),
             None => Ok(()),
         }
@@ -271,9 +224,7 @@ impl Act for ChangeTask {
         if actor.admin || actor.user == task.owner {
             Ok(())
         } else {
-            Err(Refusal::Forbidden(
-                "only the owner of a task and administrators can change it",
-            ))
+            Err(Refusal::Forbidden("only the owner of a task and administrators can change it"))
         }
     }
 }
@@ -294,12 +245,7 @@ mod tests {
     use crate::user::{Password, Status};
 
     fn actor(id: i64, admin: bool) -> Actor {
-        Actor {
-            user: UserId(id),
-            username: format!("u{id}"),
-            admin,
-            session: None,
-        }
+        Actor { user: UserId(id), username: format!("u{id}"), admin, session: None }
     }
 
     fn user(id: i64) -> User {
@@ -319,22 +265,14 @@ mod tests {
 
     #[test]
     fn r31_nobody_grants_what_they_lack() {
-        let change = UserChange {
-            admin: true,
-            ..UserChange::default()
-        };
+        let change = UserChange { admin: true, ..UserChange::default() };
         assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), change)).is_err());
         assert!(authorize::<ChangeUser>(&actor(9, true), (user(1), change)).is_ok());
     }
 
     #[test]
     fn r33_every_part_of_a_change_is_asked_for_itself() {
-        let own = UserChange {
-            password: true,
-            display_name: true,
-            username: true,
-            ..UserChange::default()
-        };
+        let own = UserChange { password: true, display_name: true, username: true, ..UserChange::default() };
         assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), own)).is_ok());
         assert!(authorize::<ChangeUser>(&actor(2, false), (user(1), own)).is_err());
         let smuggled = UserChange { active: true, ..own };

@@ -141,19 +141,11 @@ impl<'de> Deserialize<'de> for PerDevice {
             Value::Array(list) => {
                 let list: Vec<String> =
                     serde_json::from_value(Value::Array(list)).map_err(serde::de::Error::custom)?;
-                Ok(Self {
-                    cpu: list.clone(),
-                    cuda: list.clone(),
-                    rocm: list,
-                })
+                Ok(Self { cpu: list.clone(), cuda: list.clone(), rocm: list })
             }
             by_device => {
                 let by: ByDevice = serde_json::from_value(by_device).map_err(serde::de::Error::custom)?;
-                Ok(Self {
-                    cpu: by.cpu,
-                    cuda: by.cuda,
-                    rocm: by.rocm,
-                })
+                Ok(Self { cpu: by.cpu, cuda: by.cuda, rocm: by.rocm })
             }
         }
     }
@@ -222,31 +214,20 @@ impl TaskConfig {
         }
         for mount in &self.bind_mounts {
             if !mount.host_path.starts_with('/') || mount.host_path.contains('\0') {
-                return refuse(format!(
-                    "bind_mounts: host_path '{}' must be absolute",
-                    mount.host_path
-                ));
+                return refuse(format!("bind_mounts: host_path '{}' must be absolute", mount.host_path));
             }
             if mount.container_path.is_empty() || mount.container_path.contains('\0') {
-                return refuse(format!(
-                    "bind_mounts: container_path of '{}' is empty",
-                    mount.host_path
-                ));
+                return refuse(format!("bind_mounts: container_path of '{}' is empty", mount.host_path));
             }
             if !PROPAGATIONS.contains(&mount.propagation.as_str()) {
                 let all = PROPAGATIONS.join(", ");
-                return refuse(format!(
-                    "bind_mounts: propagation '{}' is none of {all}",
-                    mount.propagation
-                ));
+                return refuse(format!("bind_mounts: propagation '{}' is none of {all}", mount.propagation));
             }
         }
         for line in &self.environment.environment_variables.cpu {
             let name = line.split_once('=').map_or(line.as_str(), |(name, _)| name);
             if name.is_empty() || line.contains('\0') {
-                return refuse(format!(
-                    "environment.environment_variables: '{line}' is not NAME=value"
-                ));
+                return refuse(format!("environment.environment_variables: '{line}' is not NAME=value"));
             }
         }
         if let Some(priority) = self.resources.priority.filter(|p| !PRIORITIES.contains(p)) {
@@ -267,9 +248,9 @@ impl TaskConfig {
         match &self.resources.shm_size {
             None => Ok(None),
             Some(Value::Number(n)) => n.as_u64().map(Some).ok_or_else(|| bad(&Value::Number(n.clone()))),
-            Some(Value::String(text)) => parse_size(text)
-                .map(Some)
-                .ok_or_else(|| bad(&Value::String(text.clone()))),
+            Some(Value::String(text)) => {
+                parse_size(text).map(Some).ok_or_else(|| bad(&Value::String(text.clone())))
+            }
             Some(other) => Err(bad(other)),
         }
     }
@@ -280,11 +261,7 @@ impl TaskConfig {
 pub fn parse_size(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower
-        .get(digits.len()..)?
-        .trim_end_matches("ib")
-        .trim_end_matches('b')
-    {
+    let shift = match lower.get(digits.len()..)?.trim_end_matches("ib").trim_end_matches('b') {
         "" => 0,
         "k" => 10,
         "m" => 20,
@@ -309,10 +286,7 @@ fn normalised(value: Value) -> Value {
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(map) => Value::Object(
-            map.into_iter()
-                .filter(|(_, v)| !v.is_null())
-                .map(|(k, v)| (k, without_nulls(v)))
-                .collect(),
+            map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
         ),
         Value::Null => Value::Object(Map::new()),
         other => other,
@@ -377,9 +351,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named() {
         let wrong = |request: Value| {
-            TaskConfig::resolve(&json!({}), request)
-                .expect_err("must be refused")
-                .to_string()
+            TaskConfig::resolve(&json!({}), request).expect_err("must be refused").to_string()
         };
         assert!(wrong(json!({})).contains("entrypoint"));
         assert!(wrong(json!({"entrypoint": ["x"], "enviroment": {}})).contains("enviroment"));

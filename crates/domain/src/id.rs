@@ -75,10 +75,7 @@ impl FromStr for TaskId {
         {
             return Ok(Self(id));
         }
-        Err(InvalidId {
-            kind: "task",
-            text: text.to_owned(),
-        })
+        Err(InvalidId { kind: "task", text: text.to_owned() })
     }
 }
 
@@ -108,10 +105,7 @@ impl fmt::Display for AllocationId {
 impl FromStr for AllocationId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId {
-            kind: "allocation",
-            text: text.to_owned(),
-        };
+        let invalid = || InvalidId { kind: "allocation", text: text.to_owned() };
         let (task, run) = text.rsplit_once('.').ok_or_else(invalid)?;
         match (task.parse(), run.parse::<u32>()) {
             (Ok(task), Ok(run)) if run > 0 => Ok(Self { task, run }),
@@ -128,9 +122,7 @@ impl Serialize for AllocationId {
 
 impl<'de> Deserialize<'de> for AllocationId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -161,10 +153,7 @@ impl FromStr for AgentId {
         if first && text.len() <= 64 && text.chars().all(allowed) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidId {
-                kind: "agent",
-                text: text.to_owned(),
-            })
+            Err(InvalidId { kind: "agent", text: text.to_owned() })
         }
     }
 }
@@ -191,13 +180,9 @@ mod tests {
         for bad in ["", "0", "-1", "1 ", "1;", "0x1", "9223372036854775808", "١"] {
             assert!(bad.parse::<UserId>().is_err(), "{bad:?}");
         }
-        for bad in [
-            "",
-            "a",
-            "../x",
-            "6f1c7f3e5b0f4a4c9d8e2b1a00000000",
-            "6f1c7f3e-5b0f-4a4c-9d8e-2b1a0000000g",
-        ] {
+        for bad in
+            ["", "a", "../x", "6f1c7f3e5b0f4a4c9d8e2b1a00000000", "6f1c7f3e-5b0f-4a4c-9d8e-2b1a0000000g"]
+        {
             assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
         }
         for bad in ["", ".a", "a/b", "a b", &"x".repeat(65)] {
@@ -209,10 +194,6 @@ mod tests {
     fn allocation_id_round_trips() {
         let text = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.3";
         assert_eq!(text.parse::<AllocationId>().expect("valid").to_string(), text);
-        assert!(
-            "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.0"
-                .parse::<AllocationId>()
-                .is_err()
-        );
+        assert!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.0".parse::<AllocationId>().is_err());
     }
 }

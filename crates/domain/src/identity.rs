@@ -22,12 +22,7 @@ impl UnixIdentity {
     /// `root`, the identity of accounts without a link unless the configuration names another (D4).
     #[must_use]
     pub fn root() -> Self {
-        Self {
-            user: "root".to_owned(),
-            uid: 0,
-            group: "root".to_owned(),
-            gid: 0,
-        }
+        Self { user: "root".to_owned(), uid: 0, group: "root".to_owned(), gid: 0 }
     }
 }
 
@@ -102,12 +97,7 @@ impl IdentityParts {
         if gid == 0 && uid != 0 {
             return Err(InvalidIdentity::RootGroup);
         }
-        Ok(UnixIdentity {
-            user,
-            uid,
-            group,
-            gid,
-        })
+        Ok(UnixIdentity { user, uid, group, gid })
     }
 }
 
@@ -124,10 +114,7 @@ fn unix_name(what: &'static str, name: &str) -> Result<(), InvalidIdentity> {
     if name.len() <= 32 && !name.starts_with('-') && name.chars().all(allowed) {
         Ok(())
     } else {
-        Err(InvalidIdentity::BadName {
-            what,
-            name: name.to_owned(),
-        })
+        Err(InvalidIdentity::BadName { what, name: name.to_owned() })
     }
 }
 
@@ -152,22 +139,10 @@ mod tests {
 
     #[test]
     fn r37_edges_are_exact_or_refused() {
-        for uid in [
-            1,
-            5001,
-            2_000_000_000,
-            i64::from(i32::MAX),
-            i64::from(u32::MAX) - 1,
-        ] {
+        for uid in [1, 5001, 2_000_000_000, i64::from(i32::MAX), i64::from(u32::MAX) - 1] {
             assert_eq!(i64::from(parts(uid, 5001).complete().expect("valid").uid), uid);
         }
-        for uid in [
-            -1,
-            i64::from(u32::MAX),
-            i64::from(u32::MAX) + 1,
-            i64::MIN,
-            i64::MAX,
-        ] {
+        for uid in [-1, i64::from(u32::MAX), i64::from(u32::MAX) + 1, i64::MIN, i64::MAX] {
             assert!(parts(uid, 5001).complete().is_err(), "{uid}");
         }
         assert_eq!(parts(0, 0).complete().expect("root may be linked").uid, 0);
@@ -176,21 +151,12 @@ mod tests {
 
     #[test]
     fn d2_all_four_are_required() {
-        let missing = IdentityParts {
-            gid: None,
-            ..parts(1, 1)
-        };
+        let missing = IdentityParts { gid: None, ..parts(1, 1) };
         assert_eq!(missing.complete(), Err(InvalidIdentity::Incomplete));
-        let blank = IdentityParts {
-            group: Some(" ".into()),
-            ..parts(1, 1)
-        };
+        let blank = IdentityParts { group: Some(" ".into()), ..parts(1, 1) };
         assert_eq!(blank.complete(), Err(InvalidIdentity::BlankName));
         for name in ["a:b", "a\nroot", "-x", "a b", &"y".repeat(33)] {
-            let bad = IdentityParts {
-                user: Some(name.to_owned()),
-                ..parts(1, 1)
-            };
+            let bad = IdentityParts { user: Some(name.to_owned()), ..parts(1, 1) };
             assert!(bad.complete().is_err(), "{name:?}");
         }
     }

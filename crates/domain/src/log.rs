@@ -42,9 +42,7 @@ impl Source {
     /// Reads the header's byte.
     #[must_use]
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Stdout, Self::Stderr, Self::Agent, Self::Master]
-            .into_iter()
-            .find(|s| s.as_byte() == byte)
+        [Self::Stdout, Self::Stderr, Self::Agent, Self::Master].into_iter().find(|s| s.as_byte() == byte)
     }
 
     /// `source` in the API: `task`, `agent` or `master`.
@@ -100,26 +98,14 @@ impl<'a> Record<'a> {
             return Ok(None);
         };
         let (time, tail) = header.split_at(8);
-        let source = tail
-            .first()
-            .copied()
-            .and_then(Source::from_byte)
-            .ok_or(BadRecord)?;
-        let len = tail
-            .get(4..8)
-            .and_then(|b| b.try_into().ok())
-            .map(u32::from_le_bytes)
-            .ok_or(BadRecord)?;
+        let source = tail.first().copied().and_then(Source::from_byte).ok_or(BadRecord)?;
+        let len = tail.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or(BadRecord)?;
         let len = usize::try_from(len).map_err(|_| BadRecord)?;
         if len > MAX_PAYLOAD || tail.get(1..4) != Some(&[0, 0, 0]) {
             return Err(BadRecord);
         }
         let at = i64::from_le_bytes(time.try_into().map_err(|_| BadRecord)?);
-        Ok(rest.get(..len).map(|payload| Self {
-            at: Timestamp(at),
-            source,
-            payload,
-        }))
+        Ok(rest.get(..len).map(|payload| Self { at: Timestamp(at), source, payload }))
     }
 }
 
@@ -134,10 +120,7 @@ impl<'a> Records<'a> {
     /// Starts at the beginning of `bytes`.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            consumed: 0,
-        }
+        Self { rest: bytes, consumed: 0 }
     }
 
     /// Bytes of the records given out so far.
@@ -206,12 +189,7 @@ impl Lines {
                 open.clear();
                 text
             };
-            emit(Line {
-                number: self.number,
-                at: record.at,
-                source: record.source,
-                text,
-            });
+            emit(Line { number: self.number, at: record.at, source: record.source, text });
         }
         open.extend_from_slice(rest);
         *at = (!open.is_empty()).then_some(record.at);
@@ -219,12 +197,7 @@ impl Lines {
             self.number += 1;
             let text = text_of(open.get(..MAX_LINE).unwrap_or_default());
             open.drain(..MAX_LINE);
-            emit(Line {
-                number: self.number,
-                at: record.at,
-                source: record.source,
-                text,
-            });
+            emit(Line { number: self.number, at: record.at, source: record.source, text });
         }
     }
 
@@ -236,12 +209,7 @@ impl Lines {
             };
             if let Some(at) = at.take() {
                 self.number += 1;
-                emit(Line {
-                    number: self.number,
-                    at,
-                    source,
-                    text: text_of(open),
-                });
+                emit(Line { number: self.number, at, source, text: text_of(open) });
                 open.clear();
             }
         }
@@ -256,23 +224,14 @@ fn text_of(line: &[u8]) -> String {
 #[must_use]
 pub fn determined_message(line: &Line, container: &str) -> String {
     let container = container.get(..8).unwrap_or("        ");
-    format!(
-        "[{}] {container} || {}: {}\n",
-        line.at.rfc3339(),
-        level(line),
-        line.text
-    )
+    format!("[{}] {container} || {}: {}\n", line.at.rfc3339(), level(line), line.text)
 }
 
 /// The level shown for a line: what it begins with, else `INFO`.
 #[must_use]
 pub fn level(line: &Line) -> &'static str {
     let levels = ["TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
-    let has = |level: &&str| {
-        line.text
-            .strip_prefix(*level)
-            .is_some_and(|rest| rest.starts_with(':'))
-    };
+    let has = |level: &&str| line.text.strip_prefix(*level).is_some_and(|rest| rest.starts_with(':'));
     levels.into_iter().find(has).unwrap_or("INFO")
 }
 
@@ -281,11 +240,7 @@ mod tests {
     use super::*;
 
     fn record(source: Source, payload: &[u8]) -> Record<'_> {
-        Record {
-            at: Timestamp(7),
-            source,
-            payload,
-        }
+        Record { at: Timestamp(7), source, payload }
     }
 
     #[test]
@@ -300,10 +255,7 @@ mod tests {
         let payloads: Vec<_> = records.by_ref().map(|r| r.payload.to_vec()).collect();
         assert_eq!(payloads, [b"one\ntw".to_vec(), b"oops\n".to_vec()]);
         assert_eq!(records.consumed(), whole);
-        assert_eq!(
-            Record::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]),
-            Err(BadRecord)
-        );
+        assert_eq!(Record::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]), Err(BadRecord));
     }
 
     #[test]
@@ -324,12 +276,7 @@ mod tests {
 
     #[test]
     fn determined_layout() {
-        let line = Line {
-            number: 1,
-            at: Timestamp(0),
-            source: Source::Stdout,
-            text: "hi".into(),
-        };
+        let line = Line { number: 1, at: Timestamp(0), source: Source::Stdout, text: "hi".into() };
         let message = determined_message(&line, "0123456789");
         assert_eq!(message, "[1970-01-01T00:00:00.000000Z] 01234567 || INFO: hi\n");
     }

@@ -92,10 +92,7 @@ pub fn schedule(
     let mut machines: BTreeMap<AgentId, Machine> =
         machines.iter().map(|m| (m.id.clone(), m.clone())).collect();
     let mut held: BTreeSet<AgentId> = BTreeSet::new();
-    queue
-        .into_iter()
-        .map(|task| decide(task, &mut machines, &mut held, default_user))
-        .collect()
+    queue.into_iter().map(|task| decide(task, &mut machines, &mut held, default_user)).collect()
 }
 
 fn decide(
@@ -108,10 +105,7 @@ fn decide(
     let mut refusal = None;
     let mut able: Vec<AgentId> = Vec::new();
     for machine in machines.values().filter(|m| m.open) {
-        match machine
-            .power
-            .can_give(&machine.id, &task.identity, task.owner, default_user)
-        {
+        match machine.power.can_give(&machine.id, &task.identity, task.owner, default_user) {
             Ok(()) => able.push(machine.id.clone()),
             Err(reason) => refusal = Some(reason.to_string()),
         }
@@ -119,21 +113,13 @@ fn decide(
     if able.is_empty() {
         return match refusal {
             Some(reason) => Decision::Refuse { allocation, reason },
-            None => Decision::Wait {
-                allocation,
-                reason: "no agent is connected".to_owned(),
-            },
+            None => Decision::Wait { allocation, reason: "no agent is connected".to_owned() },
         };
     }
     let needed = usize::try_from(task.slots).unwrap_or(usize::MAX);
     let fits_ever = |m: &Machine| m.slots.len() >= needed;
     if needed > 0 && !able.iter().filter_map(|id| machines.get(id)).any(fits_ever) {
-        let most = able
-            .iter()
-            .filter_map(|id| machines.get(id))
-            .map(|m| m.slots.len())
-            .max()
-            .unwrap_or(0);
+        let most = able.iter().filter_map(|id| machines.get(id)).map(|m| m.slots.len()).max().unwrap_or(0);
         let reason = format!("it needs {needed} slots on one agent; the largest connected one has {most}");
         return Decision::Wait { allocation, reason };
     }
@@ -142,38 +128,22 @@ fn decide(
         .iter()
         .filter(|id| needed == 0 || !held.contains(*id))
         .filter_map(|id| machines.get(id))
-        .filter(|m| {
-            if needed == 0 {
-                m.aux < AUX_PER_AGENT
-            } else {
-                m.free().count() >= needed
-            }
-        })
+        .filter(|m| if needed == 0 { m.aux < AUX_PER_AGENT } else { m.free().count() >= needed })
         .min_by_key(|m| (m.free().count(), m.aux, m.id.clone()))
         .map(|m| m.id.clone());
     if let Some(machine) = best.and_then(|id| machines.get_mut(&id)) {
         let slots: Vec<u32> = machine.free().take(needed).collect();
         machine.used.extend(&slots);
         machine.aux += usize::from(needed == 0);
-        return Decision::Place {
-            allocation,
-            agent: machine.id.clone(),
-            slots,
-        };
+        return Decision::Place { allocation, agent: machine.id.clone(), slots };
     }
     let reason = if needed == 0 {
         format!("every agent already runs {AUX_PER_AGENT} tasks without slots")
     } else {
-        let (used, all) = able
-            .iter()
-            .filter_map(|id| machines.get(id))
-            .fold((0, 0), |(used, all), m| {
-                (used + m.used.intersection(&m.slots).count(), all + m.slots.len())
-            });
-        held.extend(
-            able.into_iter()
-                .filter(|id| machines.get(id).is_some_and(fits_ever)),
-        );
+        let (used, all) = able.iter().filter_map(|id| machines.get(id)).fold((0, 0), |(used, all), m| {
+            (used + m.used.intersection(&m.slots).count(), all + m.slots.len())
+        });
+        held.extend(able.into_iter().filter(|id| machines.get(id).is_some_and(fits_ever)));
         let plural = if needed == 1 { "slot" } else { "slots on one agent" };
         format!("it waits for {needed} {plural}: {used} of {all} are in use")
     };
@@ -210,9 +180,7 @@ mod tests {
 
     fn placed(decisions: &[Decision]) -> Vec<(u128, Vec<u32>)> {
         let place = |d: &Decision| match d {
-            Decision::Place {
-                allocation, slots, ..
-            } => Some((allocation.task.0.as_u128(), slots.clone())),
+            Decision::Place { allocation, slots, .. } => Some((allocation.task.0.as_u128(), slots.clone())),
             _ => None,
         };
         decisions.iter().filter_map(place).collect()
@@ -223,9 +191,7 @@ mod tests {
         let queue = vec![waiting(1, 1, 42), waiting(2, 1, 42), waiting(3, 1, 10)];
         let decisions = schedule(queue, &[machine("a", 2)], None);
         assert_eq!(placed(&decisions), [(3, vec![0]), (1, vec![1])]);
-        let Some(Decision::Wait { reason, .. }) = decisions.last() else {
-            panic!("{decisions:?}")
-        };
+        let Some(Decision::Wait { reason, .. }) = decisions.last() else { panic!("{decisions:?}") };
         assert_eq!(reason, "it waits for 1 slot: 2 of 2 are in use");
     }
 
@@ -233,26 +199,15 @@ mod tests {
     fn a_large_task_is_not_starved() {
         let mut busy = machine("a", 4);
         busy.used = [0].into();
-        let decisions = schedule(
-            vec![waiting(1, 4, 42), waiting(2, 1, 42), waiting(3, 0, 42)],
-            &[busy],
-            None,
-        );
-        assert_eq!(
-            placed(&decisions),
-            [(3, vec![])],
-            "only the task without slots passes"
-        );
+        let decisions =
+            schedule(vec![waiting(1, 4, 42), waiting(2, 1, 42), waiting(3, 0, 42)], &[busy], None);
+        assert_eq!(placed(&decisions), [(3, vec![])], "only the task without slots passes");
     }
 
     #[test]
     fn what_can_not_be_given_is_refused_or_waits() {
         let mut laptop = machine("laptop", 1);
-        laptop.power = Power::Unprivileged {
-            uid: 1000,
-            gid: 1000,
-            shared: false,
-        };
+        laptop.power = Power::Unprivileged { uid: 1000, gid: 1000, shared: false };
         let decisions = schedule(vec![waiting(1, 1, 42)], &[laptop], None);
         assert!(matches!(&decisions[0], Decision::Refuse { reason, .. } if reason.contains("without root")));
         let decisions = schedule(vec![waiting(1, 1, 42)], &[], None);

@@ -43,13 +43,8 @@ pub enum State {
 
 impl State {
     /// All of them, in order.
-    pub const ALL: [Self; 5] = [
-        Self::Queued,
-        Self::Starting,
-        Self::Running,
-        Self::Terminating,
-        Self::Terminated,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Queued, Self::Starting, Self::Running, Self::Terminating, Self::Terminated];
 
     /// The text in the database.
     #[must_use]
@@ -183,11 +178,7 @@ mod tests {
 
     #[test]
     fn reasons_carry_the_words_that_clients_match() {
-        let exit = |code, killed| Exit {
-            code,
-            killed,
-            failure: None,
-        };
+        let exit = |code, killed| Exit { code, killed, failure: None };
         assert_eq!(exit(0, false).reason(), "allocation exited successfully");
         assert!(exit(3, false).reason().ends_with("process failed (exit code 3)"));
         assert!(exit(127, false).reason().contains("not found (exit code 127)"));

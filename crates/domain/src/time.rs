@@ -13,10 +13,7 @@ impl Timestamp {
     /// This time moved on by `by`; saturates at the end of the representable range.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
@@ -37,9 +34,7 @@ impl Timestamp {
     /// Reads RFC 3339 text; `None` when it is not a point in time.
     #[must_use]
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        text.parse::<jiff::Timestamp>()
-            .ok()
-            .map(|at| Self(at.as_microsecond()))
+        text.parse::<jiff::Timestamp>().ok().map(|at| Self(at.as_microsecond()))
     }
 }
 

@@ -110,7 +110,7 @@ pub enum InvalidName {
     #[error("Display name or username cannot be longer than 64 bytes.")]
     TooLong,
     /// Would break paths or tables.
-    #[error("username cannot contain '/' or '|'")]
+    #[error("username cannot contain '/' or '|', nor be '.' or '..'")]
     BadCharacter,
     /// `admin` is for the administrator.
     #[error("Non-admin user cannot be renamed 'admin'")]
@@ -126,7 +126,7 @@ pub enum InvalidName {
 /// The rule that it breaks.
 pub fn username(raw: &str) -> Result<String, InvalidName> {
     let name = printable(raw, 2)?;
-    if name.contains(['/', '|']) {
+    if name.contains(['/', '|']) || matches!(name.as_str(), "." | "..") {
         return Err(InvalidName::BadCharacter);
     }
     Ok(name)
@@ -178,6 +178,7 @@ mod tests {
         assert_eq!(username("  alice "), Ok("alice".to_owned()));
         assert_eq!(username("a$b c@d"), Ok("a$b c@d".to_owned()));
         assert_eq!(username("a"), Err(InvalidName::TooShort));
+        assert_eq!(username(".."), Err(InvalidName::BadCharacter));
         assert_eq!(username("zoë"), Err(InvalidName::NonAscii));
         assert_eq!(username("a\u{1b}b"), Err(InvalidName::NonAscii));
         assert_eq!(username(&"a".repeat(65)), Err(InvalidName::TooLong));
@@ -186,15 +187,9 @@ mod tests {
 
     #[test]
     fn reserved_names_stay_with_their_owners() {
-        assert_eq!(
-            reserved("Admin", Some("bob"), false),
-            Err(InvalidName::ReservedAdmin)
-        );
+        assert_eq!(reserved("Admin", Some("bob"), false), Err(InvalidName::ReservedAdmin));
         assert_eq!(reserved("admin", Some("root"), true), Ok(()));
-        assert_eq!(
-            reserved("Determined", Some("bob"), true),
-            Err(InvalidName::ReservedDetermined)
-        );
+        assert_eq!(reserved("Determined", Some("bob"), true), Err(InvalidName::ReservedDetermined));
         assert_eq!(reserved("determined", Some("determined"), false), Ok(()));
     }
 }

@@ -40,6 +40,8 @@ struct Writer {
     file: Option<File>,
     len: u64,
     from_agent: u64,
+    /// The last record, if it is the master's own.
+    last_own: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,12 +94,12 @@ impl Logs {
 
 impl Writer {
     fn recover(path: PathBuf) -> io::Result<Self> {
-        let (len, from_agent) = match File::open(&path) {
+        let (len, from_agent, last_own) = match File::open(&path) {
             Ok(file) => measure(file)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => (0, 0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => (0, 0, None),
             Err(e) => return Err(e),
         };
-        Ok(Self { path, file: None, len, from_agent })
+        Ok(Self { path, file: None, len, from_agent, last_own })
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
@@ -125,30 +127,31 @@ impl Writer {
     }
 }
 
-/// Length of the whole records in a file, and of those that came from the agent.
-fn measure(file: File) -> io::Result<(u64, u64)> {
+/// Length of the whole records in a file, and of those that came from the agent; the last one, if it is our own.
+fn measure(file: File) -> io::Result<(u64, u64, Option<Vec<u8>>)> {
     let mut reader = BufReader::with_capacity(READ_BYTES, file);
-    let (mut len, mut from_agent) = (0, 0);
+    let (mut len, mut from_agent, mut last_own) = (0, 0, None);
     let mut record = vec![0; HEADER_BYTES + MAX_PAYLOAD];
     loop {
         let header = record.get_mut(..HEADER_BYTES).unwrap_or_default();
         if reader.read_exact(header).is_err() {
-            return Ok((len, from_agent));
+            return Ok((len, from_agent, last_own));
         }
         let payload = header.get(12..16).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
         let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
         if reader.read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default()).is_err() {
-            return Ok((len, from_agent));
+            return Ok((len, from_agent, last_own));
         }
         match Record::decode(record.get(..end).unwrap_or_default()) {
             Ok(Some(whole)) => {
                 let stored = whole.stored_len() as u64;
                 len += stored;
-                if whole.source != Source::Master {
+                last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
+                if last_own.is_none() {
                     from_agent += stored;
                 }
             }
-            _ => return Ok((len, from_agent)),
+            _ => return Ok((len, from_agent, last_own)),
         }
     }
 }
@@ -177,17 +180,23 @@ impl TaskLog {
         }
         writer.append(news)?;
         writer.from_agent += news.len() as u64;
+        writer.last_own = None;
         self.tell(&writer);
         Ok(writer.from_agent)
     }
 
-    /// Adds a line of the master's own.
+    /// Adds a line of the master's own; not twice in a row, so that a step that is repeated after a crash isn't told
+    /// twice.
     pub(crate) fn append_own(&self, at: Timestamp, text: &str) -> io::Result<()> {
         let line = format!("{text}\n");
         let mut bytes = Vec::with_capacity(HEADER_BYTES + line.len());
         Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
         let mut writer = lock(&self.writer);
+        if writer.last_own.as_deref() == Some(line.as_bytes()) {
+            return Ok(());
+        }
         writer.append(&bytes)?;
+        writer.last_own = Some(line.into_bytes());
         self.tell(&writer);
         Ok(())
     }

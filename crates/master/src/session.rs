@@ -195,8 +195,8 @@ impl Sessions {
         Ok(caller)
     }
 
-    /// The default user, for who comes to the web pages without a session on the machine itself (P2), as long as that
-    /// account is active and its password blank.
+    /// The default user, for who may come in as that account without a login (P2): where blank passwords are good, as
+    /// long as the account is active and its password blank.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -205,7 +205,7 @@ impl Sessions {
         default_user: UserId,
         origin: Origin,
     ) -> Result<Option<Caller>, Error> {
-        if self.inner.config.security.blank_passwords == BlankPasswords::Deny || origin == Origin::Remote {
+        if self.allow_blank(origin).is_err() {
             return Ok(None);
         }
         let mut conn = self.inner.store.read().await?;

@@ -43,17 +43,10 @@ impl FromStr for Address {
 
     /// Without a scheme it is `http` and port 8080, as Determined's clients read it; with one, the scheme's own port.
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
-        let refuse = |reason: &str| InvalidAddress {
-            text: text.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let refuse = |reason: &str| InvalidAddress { text: text.to_owned(), reason: reason.to_owned() };
         let trimmed = text.trim();
         let has_scheme = trimmed.contains("://");
-        let full = if has_scheme {
-            trimmed.to_owned()
-        } else {
-            format!("http://{trimmed}")
-        };
+        let full = if has_scheme { trimmed.to_owned() } else { format!("http://{trimmed}") };
         let url = reqwest::Url::parse(&full).map_err(|e| refuse(&e.to_string()))?;
         let https = match url.scheme() {
             "http" => false,
@@ -66,10 +59,7 @@ impl FromStr for Address {
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(refuse("it must end after the port"));
         }
-        let host = url
-            .host_str()
-            .filter(|h| !h.is_empty())
-            .ok_or_else(|| refuse("the host is missing"))?;
+        let host = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| refuse("the host is missing"))?;
         let port = match url.port() {
             Some(port) => port,
             // `:80` is dropped by the parser as the scheme's own.
@@ -82,11 +72,7 @@ impl FromStr for Address {
             }
             None => DEFAULT_PORT,
         };
-        Ok(Self {
-            https,
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Self { https, host: host.to_owned(), port })
     }
 }
 
@@ -107,12 +93,7 @@ mod tests {
 
     #[test]
     fn spellings_of_one_address_agree() {
-        for text in [
-            "LOCALHOST",
-            "localhost:8080",
-            "http://localhost:8080/",
-            " localhost/ ",
-        ] {
+        for text in ["LOCALHOST", "localhost:8080", "http://localhost:8080/", " localhost/ "] {
             assert_eq!(canonical(text), "http://localhost:8080", "{text}");
         }
         assert_eq!(canonical("http://Example.org"), "http://example.org:80");
@@ -124,15 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in [
-            "",
-            "ftp://a",
-            "http://u:p@a",
-            "http://a/b",
-            "http://a?x=1",
-            "a:99999",
-            "unix:/x",
-        ] {
+        for text in ["", "ftp://a", "http://u:p@a", "http://a/b", "http://a?x=1", "a:99999", "unix:/x"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
         }
     }

@@ -33,13 +33,8 @@ impl Client {
     pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
         let mut workspaces = Vec::new();
         loop {
-            let parameters = [
-                ("offset", workspaces.len().to_string()),
-                ("limit", PAGE.to_string()),
-            ];
-            let page: ListWorkspaces = self
-                .get(&format!("/api/v1/workspaces{}", query(parameters)))
-                .await?;
+            let parameters = [("offset", workspaces.len().to_string()), ("limit", PAGE.to_string())];
+            let page: ListWorkspaces = self.get(&format!("/api/v1/workspaces{}", query(parameters))).await?;
             let last = page.workspaces.is_empty() || page.pagination.end_index >= page.pagination.total;
             workspaces.extend(page.workspaces);
             if last {

@@ -43,8 +43,7 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn commands(&self, users: &[&str]) -> Result<Vec<Command>> {
-        self.list_commands(users.iter().map(|user| ("users", (*user).to_owned())).collect())
-            .await
+        self.list_commands(users.iter().map(|user| ("users", (*user).to_owned())).collect()).await
     }
 
     /// Commands whose id begins with `prefix`.
@@ -67,9 +66,7 @@ impl Client {
                 ("orderBy", "ORDER_BY_ASC".to_owned()),
             ];
             parameters.extend(filter.iter().cloned());
-            let page: ListCommands = self
-                .get(&format!("/api/v1/commands{}", query(parameters)))
-                .await?;
+            let page: ListCommands = self.get(&format!("/api/v1/commands{}", query(parameters))).await?;
             let last = page.commands.is_empty() || page.pagination.end_index >= page.pagination.total;
             commands.extend(page.commands);
             if last {
@@ -92,9 +89,7 @@ impl Client {
     /// What went wrong, on the way or there.
     pub async fn kill_command(&self, id: &str) -> Result<Command> {
         let path = format!("/api/v1/commands/{}/kill", encoded(id));
-        self.post::<_, CommandResponse>(&path, &())
-            .await
-            .map(|answer| answer.command)
+        self.post::<_, CommandResponse>(&path, &()).await.map(|answer| answer.command)
     }
 
     /// Moves a command in the queue; lower comes first.
@@ -102,9 +97,7 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn set_command_priority(&self, id: &str, priority: i64) -> Result<()> {
-        let body = SetPriority {
-            priority: Some(priority),
-        };
+        let body = SetPriority { priority: Some(priority) };
         let path = format!("/api/v1/commands/{}/set_priority", encoded(id));
         self.post::<_, Value>(&path, &body).await.map(drop)
     }
@@ -141,10 +134,7 @@ impl Client {
     /// A finite stream of one JSON object per line.
     async fn items<T: DeserializeOwned>(&self, path: &str) -> Result<Vec<T>> {
         let response = self.respond(self.request(reqwest::Method::GET, path)).await?;
-        let body = response
-            .bytes()
-            .await
-            .map_err(|e| ClientError::unreachable(self.address(), &e))?;
+        let body = response.bytes().await.map_err(|e| ClientError::unreachable(self.address(), &e))?;
         body.split(|&byte| byte == b'\n')
             .filter(|line| !line.is_empty())
             .map(|line| match serde_json::from_slice::<StreamItem<T>>(line) {

@@ -74,17 +74,11 @@ impl ClientError {
         if error.is_timeout() {
             "no answer in time".clone_into(&mut reason);
         }
-        Self::Unreachable {
-            address: address.clone(),
-            reason,
-        }
+        Self::Unreachable { address: address.clone(), reason }
     }
 
     pub(super) fn unexpected(path: &str, reason: impl ToString) -> Self {
-        Self::Unexpected {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Unexpected { path: path.to_owned(), reason: reason.to_string() }
     }
 
     /// Reads both shapes of error bodies (contract "identity", section 1.4); any other text is shown as it is.
@@ -100,26 +94,14 @@ impl ClientError {
             message: Option<String>,
         }
         let text = match serde_json::from_slice::<Answer>(body) {
-            Ok(Answer {
-                message: Some(message),
-                ..
-            }) => message,
-            Ok(Answer {
-                error: Some(detail), ..
-            }) => detail.error.or(detail.message).unwrap_or_default(),
+            Ok(Answer { message: Some(message), .. }) => message,
+            Ok(Answer { error: Some(detail), .. }) => detail.error.or(detail.message).unwrap_or_default(),
             // A page of a proxy in between is no message.
-            _ => String::from_utf8_lossy(body)
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned(),
+            _ => String::from_utf8_lossy(body).lines().next().unwrap_or_default().trim().to_owned(),
         };
         let message = match text {
             text if text.is_empty() || text.starts_with('<') => {
-                format!("the master answered {status} {}", standard.unwrap_or_default())
-                    .trim()
-                    .to_owned()
+                format!("the master answered {status} {}", standard.unwrap_or_default()).trim().to_owned()
             }
             text => text,
         };
@@ -141,10 +123,7 @@ mod tests {
             message(r#"{"error":{"code":5,"reason":"NotFound","error":"user not found"}}"#),
             "user not found"
         );
-        assert_eq!(
-            message(r#"{"message":"service not found: x"}"#),
-            "service not found: x"
-        );
+        assert_eq!(message(r#"{"message":"service not found: x"}"#), "service not found: x");
         assert_eq!(message("<html>"), "the master answered 418 I'm a teapot");
         assert_eq!(message(""), "the master answered 418 I'm a teapot");
         assert_eq!(message("too much\nof it"), "too much");

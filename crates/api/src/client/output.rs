@@ -27,13 +27,7 @@ impl Client {
         let parameters = [("follow", follow.to_string()), ("offset", offset.to_string())];
         let path = format!("/api/v1/tasks/{}/output{}", encoded(task), query(parameters));
         let response = self.respond(self.request(Method::GET, &path)).await?;
-        Ok(OutputStream {
-            client: self.clone(),
-            response,
-            buffer: Vec::new(),
-            given: 0,
-            offset,
-        })
+        Ok(OutputStream { client: self.clone(), response, buffer: Vec::new(), given: 0, offset })
     }
 }
 
@@ -80,10 +74,7 @@ impl OutputStream {
         let rest = self.buffer.get(whole..).unwrap_or_default();
         if Record::decode(rest).is_err() || rest.len() >= HEADER_BYTES + MAX_PAYLOAD {
             let path = self.response.url().path();
-            return Err(ClientError::unexpected(
-                path,
-                "it holds something else than log records",
-            ));
+            return Err(ClientError::unexpected(path, "it holds something else than log records"));
         }
         Ok(whole)
     }

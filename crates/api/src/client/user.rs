@@ -1,25 +1,13 @@
 //! Logging in and out, accounts.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Client, Result, encoded, query};
 use crate::auth::{Login, LoginResponse};
-use crate::user::{CreateUser, ListUsers, PatchUser, User, UserResponse};
+use crate::user::{CreateUser, ListUsers, Me, PatchUser, User, UserResponse};
 
 /// Rows asked for at once.
 const PAGE: i64 = 1000;
-
-/// Answer of `GET me`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Me {
-    /// The caller's account.
-    pub user: User,
-    /// Its password is blank. Muster's own.
-    #[serde(default)]
-    pub blank_password: bool,
-}
 
 impl Client {
     /// Starts a session. `hashed` is the client-side transform of the password; empty for a blank one.
@@ -83,9 +71,7 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn create_user(&self, new: &CreateUser) -> Result<User> {
-        self.post::<_, UserResponse>("/api/v1/users", new)
-            .await
-            .map(|answer| answer.user)
+        self.post::<_, UserResponse>("/api/v1/users", new).await.map(|answer| answer.user)
     }
 
     /// Changes an account: what is absent stays.
@@ -94,8 +80,6 @@ impl Client {
     /// What went wrong, on the way or there.
     pub async fn patch_user(&self, id: i64, change: &PatchUser) -> Result<User> {
         let path = format!("/api/v1/users/{id}");
-        self.patch::<_, UserResponse>(&path, change)
-            .await
-            .map(|answer| answer.user)
+        self.patch::<_, UserResponse>(&path, change).await.map(|answer| answer.user)
     }
 }
