@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a build tool talks to its terminal")]
 
+mod bench;
 mod generate;
 mod lint;
 mod postgres;
@@ -37,6 +38,8 @@ enum Verb {
     Test(test::Args),
     /// Check formatting, clippy, crate dependencies and the rules for source files
     Lint(lint::Args),
+    /// Measure the figures that are promised, on a release build
+    Bench(bench::Args),
     /// Write the files that are made from the code
     Generate(generate::Args),
     /// All that a change must pass: lint, generated files, tests
@@ -50,6 +53,7 @@ impl Verb {
             Self::Setup => setup::run(checkout)?,
             Self::Test(args) => return test::run(checkout, &args),
             Self::Lint(args) => lint::run(checkout, &args)?,
+            Self::Bench(args) => bench::run(checkout, &args)?,
             Self::Generate(args) => generate::run(checkout, &args, generate::Build::Binary)?,
             Self::Ci => return ci(checkout),
         }

@@ -80,11 +80,24 @@ impl Cluster {
 
     /// What tests find in their environment.
     pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 2] {
-        let url = format!("postgres://postgres@127.0.0.1:{}", self.port);
         [
-            ("MUSTER_TEST_POSTGRES", url.into()),
+            ("MUSTER_TEST_POSTGRES", self.url().into()),
             ("MUSTER_TEST_PG_BIN", self.bin.clone()),
         ]
+    }
+
+    /// Where it listens; a database's name is put behind it.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}", self.port)
+    }
+
+    /// Its client on a database; what it is to do is to be added.
+    pub(crate) fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new(self.bin.join("psql"));
+        command
+            .arg(format!("{}/{database}", self.url()))
+            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+        command
     }
 
     /// Stops the server; dropping does the same, unheard.

@@ -33,14 +33,15 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
     let lock = File::create(tools.folder.join("setup.lock"))?;
     lock.lock().context("can't lock the test environment")?;
 
-    system_packages()?;
+    system_packages(SYSTEM_PACKAGES)?;
     python(&tools)?;
     node(&tools)?;
     nextest(checkout)
 }
 
-fn system_packages() -> Result<()> {
-    let missing = missing_packages()?;
+/// Packages of the distribution.
+pub(crate) fn system_packages(wanted: &[&'static str]) -> Result<()> {
+    let missing = missing_packages(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -55,19 +56,19 @@ fn system_packages() -> Result<()> {
     )
 }
 
-fn missing_packages() -> Result<Vec<&'static str>> {
+fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
     // It fails when one is unknown, and lists the others all the same.
     let output = Command::new("dpkg-query")
         .args(["--show", "--showformat=${Package} ${db:Status-Status}\n"])
-        .args(SYSTEM_PACKAGES)
+        .args(wanted)
         .stderr(Stdio::null())
         .output()
         .with_context(|| {
-            format!("no dpkg here: install {SYSTEM_PACKAGES:?} by hand and use `test --no-setup`")
+            format!("no dpkg here: install {wanted:?} by hand and use --no-setup")
         })?;
     let listed = String::from_utf8_lossy(&output.stdout);
     let installed = |name: &str| listed.lines().any(|line| line == format!("{name} installed"));
-    Ok(SYSTEM_PACKAGES
+    Ok(wanted
         .iter()
         .copied()
         .filter(|name| !installed(name))

@@ -79,6 +79,30 @@ impl FromStr for TaskId {
     }
 }
 
+/// The beginning of a task's id, as people type it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskIdPrefix(String);
+
+impl TaskIdPrefix {
+    /// Hexadecimal digits and hyphens, nothing else.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TaskIdPrefix {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let allowed = |c: char| matches!(c, '0'..='9' | 'a'..='f' | '-');
+        if !text.is_empty() && text.len() <= 36 && text.chars().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId { kind: "task", text: text.to_owned() })
+        }
+    }
+}
+
 /// One run of a task on an agent, written `<task>.<run>`; runs count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AllocationId {
@@ -184,6 +208,9 @@ mod tests {
             ["", "a", "../x", "6f1c7f3e5b0f4a4c9d8e2b1a00000000", "6f1c7f3e-5b0f-4a4c-9d8e-2b1a0000000g"]
         {
             assert!(bad.parse::<TaskId>().is_err(), "{bad:?}");
+        }
+        for bad in ["", "%", "a_", "A", "a'", &"a".repeat(37)] {
+            assert!(bad.parse::<TaskIdPrefix>().is_err(), "{bad:?}");
         }
         for bad in ["", ".a", "a/b", "a b", &"x".repeat(65)] {
             assert!(bad.parse::<AgentId>().is_err(), "{bad:?}");

@@ -1,18 +1,18 @@
 -- Accounts, sessions, tasks, agents. One text for both databases: TEXT, BIGINT, BOOLEAN; times are µs since 1970.
 
 CREATE TABLE meta (
-    name TEXT PRIMARY KEY,
+    name TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
 );
 
 -- Numbers that were given out; a number is never given twice.
 CREATE TABLE counters (
-    name TEXT PRIMARY KEY,
+    name TEXT NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
 
 CREATE TABLE users (
-    id BIGINT PRIMARY KEY,
+    id BIGINT NOT NULL PRIMARY KEY,
     username TEXT NOT NULL UNIQUE,
     display_name TEXT NOT NULL,
     admin BOOLEAN NOT NULL,
@@ -30,7 +30,7 @@ CREATE TABLE users (
 );
 
 CREATE TABLE sessions (
-    id BIGINT PRIMARY KEY,
+    id BIGINT NOT NULL PRIMARY KEY,
     user_id BIGINT NOT NULL REFERENCES users (id),
     token_hash TEXT NOT NULL UNIQUE,
     created_at BIGINT NOT NULL,
@@ -41,14 +41,14 @@ CREATE INDEX sessions_of_user ON sessions (user_id);
 CREATE INDEX sessions_by_end ON sessions (expires_at);
 
 CREATE TABLE workspaces (
-    id BIGINT PRIMARY KEY,
+    id BIGINT NOT NULL PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     owner_id BIGINT NOT NULL REFERENCES users (id),
     created_at BIGINT NOT NULL
 );
 
 CREATE TABLE agents (
-    id TEXT PRIMARY KEY,
+    id TEXT NOT NULL PRIMARY KEY,
     public_key TEXT NOT NULL UNIQUE,
     enabled BOOLEAN NOT NULL,
     draining BOOLEAN NOT NULL,
@@ -57,7 +57,7 @@ CREATE TABLE agents (
 );
 
 CREATE TABLE invitations (
-    token_hash TEXT PRIMARY KEY,
+    token_hash TEXT NOT NULL PRIMARY KEY,
     agent_id TEXT,
     used_by_key TEXT,
     invited_by BIGINT REFERENCES users (id),
@@ -66,7 +66,7 @@ CREATE TABLE invitations (
 );
 
 CREATE TABLE tasks (
-    id TEXT PRIMARY KEY,
+    id TEXT NOT NULL PRIMARY KEY,
     seq BIGINT NOT NULL UNIQUE,
     kind TEXT NOT NULL,
     owner_id BIGINT NOT NULL REFERENCES users (id),

@@ -8,7 +8,9 @@ use std::time::Duration;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{
+    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
+};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::StoreError;
@@ -56,7 +58,7 @@ pub struct Store {
 #[derive(Debug, Clone)]
 enum Pools {
     Sqlite { readers: SqlitePool, writer: SqlitePool },
-    Postgres { pool: PgPool, _lock: Arc<Mutex<Option<PgConnection>>> },
+    Postgres { pool: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
 }
 
 /// A connection for reading.
@@ -143,7 +145,18 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
         // The writer comes first: it makes the file and sets its journal mode.
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            // SQLite itself rolls back when the disk is full, and the driver's own rollback then fails: it would
+            // believe for ever that a transaction is open, and begin no other one (L03).
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    connection.ping().await?;
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+            .connect_with(options.clone())
+            .await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .min_connections(0)
@@ -169,7 +182,7 @@ impl Store {
             .acquire_timeout(Duration::from_secs(5))
             .connect_with(options)
             .await?;
-        Self::migrated(Pools::Postgres { pool, _lock: Arc::new(Mutex::new(Some(lock))) }).await
+        Self::migrated(Pools::Postgres { pool, lock: Arc::new(Mutex::new(Some(lock))) }).await
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
@@ -209,9 +222,14 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, _lock } => {
+            Pools::Postgres { pool, lock } => {
                 pool.close().await;
-                _lock.lock().await.take();
+                if let Some(mut lock) = lock.lock().await.take() {
+                    // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
+                    let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(MASTER_LOCK);
+                    let _ = unlock.execute(&mut lock).await;
+                    let _ = lock.close().await;
+                }
             }
         }
     }

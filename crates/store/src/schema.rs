@@ -15,7 +15,7 @@ pub const LATEST: i64 = MIGRATIONS.len() as i64;
 /// Brings the database to [`LATEST`], each step in a transaction of its own.
 pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
     let mut tx = store.write().await?;
-    let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)";
+    let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)";
     on!(tx, |c| sqlx::query(table).execute(c).await.map(drop))?;
     tx.commit().await?;
 

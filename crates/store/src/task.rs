@@ -1,7 +1,7 @@
 //! Tasks with their latest run.
 
 use domain::config::TaskConfig;
-use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, AllocationId, TaskId, TaskIdPrefix, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::task::{Ending, Kind, State, Task};
 use domain::time::Timestamp;
@@ -245,13 +245,18 @@ pub struct Filter {
     pub owners: Option<Vec<UserId>>,
     /// Only those in this workspace.
     pub workspace: Option<WorkspaceId>,
+    /// Only those whose description contains this, in any case, or whose id begins with it.
+    pub text: Option<String>,
+    /// Only those whose id begins so.
+    pub id_prefix: Option<TaskIdPrefix>,
     /// Oldest first; else newest first.
     pub ascending: bool,
 }
 
 impl Filter {
-    /// Owners are numbers, so they may stand in the text; there are never many.
-    fn conditions(&self) -> String {
+    /// Numbers and hexadecimal digits may stand in the text; there are never many. `patterns` is the number of the first
+    /// of the two parameters that are [`Self::patterns`].
+    fn conditions(&self, patterns: u8) -> String {
         let mut sql = "t.kind = $1".to_owned();
         if let Some(owners) = &self.owners {
             let list: Vec<String> = owners.iter().map(|id| id.0.to_string()).collect();
@@ -264,7 +269,25 @@ impl Filter {
         if let Some(workspace) = self.workspace {
             sql.push_str(&format!(" AND t.workspace_id = {}", workspace.0));
         }
+        if let Some(prefix) = &self.id_prefix {
+            sql.push_str(&format!(" AND t.id LIKE '{}%'", prefix.as_str()));
+        }
+        if self.text.is_some() {
+            let (description, id) = (patterns, patterns + 1);
+            sql.push_str(&format!(
+                " AND (LOWER(t.description) LIKE ${description} ESCAPE '\\' OR t.id LIKE ${id} ESCAPE '\\')"
+            ));
+        }
         sql
+    }
+
+    /// For description and id, with nothing in them but what was asked for.
+    fn patterns(&self) -> Option<[String; 2]> {
+        let text = self.text.as_ref()?.to_lowercase();
+        // NUL would end the pattern on SQLite, and is an error on PostgreSQL; no description has it.
+        let text = text.replace('\0', "\u{fffd}");
+        let text = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        Some([format!("%{text}%"), format!("{text}%")])
     }
 }
 
@@ -273,9 +296,15 @@ impl Filter {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM tasks t WHERE {}", filter.conditions());
-    let (count,): (i64,) =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str()).fetch_one(c).await)?;
+    let sql = format!("SELECT COUNT(*) FROM tasks t WHERE {}", filter.conditions(2));
+    let (count,): (i64,) = on!(conn, |c| {
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str());
+        let query = match filter.patterns() {
+            Some([description, id]) => query.bind(description).bind(id),
+            None => query,
+        };
+        query.fetch_one(c).await
+    })?;
     Ok(count)
 }
 
@@ -290,15 +319,15 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<Task>, StoreError> {
     let direction = if filter.ascending { "ASC" } else { "DESC" };
-    let conditions = filter.conditions();
+    let conditions = filter.conditions(4);
     let sql = format!("{SELECT} WHERE {conditions} ORDER BY t.seq {direction} LIMIT $2 OFFSET $3");
     let rows: Vec<TaskRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql))
-            .bind(filter.kind.as_str())
-            .bind(limit)
-            .bind(offset)
-            .fetch_all(c)
-            .await
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str()).bind(limit).bind(offset);
+        let query = match filter.patterns() {
+            Some([description, id]) => query.bind(description).bind(id),
+            None => query,
+        };
+        query.fetch_all(c).await
     })?;
     rows.into_iter().map(from_row).collect()
 }

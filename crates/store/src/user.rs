@@ -160,6 +160,10 @@ pub async fn by_id(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreErr
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
+    if username.contains('\0') {
+        // PostgreSQL has no such text and would answer with an error.
+        return Ok(None);
+    }
     let sql = "SELECT * FROM users WHERE username = $1";
     let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql).bind(username).fetch_optional(c).await)?;
     row.map(from_row).transpose()
@@ -252,6 +256,8 @@ impl Filter {
         let Some(part) = self.name.as_deref().filter(|n| !n.is_empty()) else {
             return String::new();
         };
+        // NUL would end the pattern on SQLite, and is an error on PostgreSQL; no name has it, nor its stand-in.
+        let part = part.replace('\0', "\u{fffd}");
         let escaped = part.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
         format!("%{escaped}%")
     }

@@ -10,9 +10,7 @@ use std::path::PathBuf;
 /// The PostgreSQL cluster of this run, without a database: see [`crate::postgres::TestDatabase`].
 #[must_use]
 pub fn postgres_url() -> String {
-    variable("MUSTER_TEST_POSTGRES")
-        .into_string()
-        .expect("MUSTER_TEST_POSTGRES isn't UTF-8")
+    variable("MUSTER_TEST_POSTGRES").into_string().expect("MUSTER_TEST_POSTGRES isn't UTF-8")
 }
 
 /// The folder of PostgreSQL's own programs, of the version of the cluster.

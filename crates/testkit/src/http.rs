@@ -57,14 +57,8 @@ impl Http {
     /// Requests to `base`, without credentials.
     #[must_use]
     pub fn new(base: &str) -> Self {
-        let client = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy();
-        Self {
-            client: client.build().expect("a client"),
-            base: base.to_owned(),
-            headers: HeaderMap::new(),
-        }
+        let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+        Self { client: client.build().expect("a client"), base: base.to_owned(), headers: HeaderMap::new() }
     }
 
     /// The same with one more header in every request.
@@ -162,12 +156,7 @@ impl IntoFuture for Request {
                     read.unwrap_or_else(|error| panic!("{what}: {error:?}")).to_vec()
                 }
             };
-            Response {
-                what,
-                status,
-                headers,
-                body,
-            }
+            Response { what, status, headers, body }
         })
     }
 }
@@ -202,13 +191,7 @@ impl Response {
     /// Insists on a status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(
-            self.status,
-            status,
-            "{}: {}",
-            self.what,
-            String::from_utf8_lossy(&self.body)
-        );
+        assert_eq!(self.status, status, "{}: {}", self.what, String::from_utf8_lossy(&self.body));
         self
     }
 
@@ -223,16 +206,12 @@ impl Response {
     pub fn refused(self, status: u16) -> String {
         let body = self.expect(status).json();
         let text = body["error"]["error"].as_str();
-        text.unwrap_or_else(|| panic!("not an error of the API: {body}"))
-            .to_owned()
+        text.unwrap_or_else(|| panic!("not an error of the API: {body}")).to_owned()
     }
 
     /// A header's value, empty when there is none.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("")
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 }

@@ -16,11 +16,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn new(response: reqwest::Response) -> Self {
-        Self {
-            response,
-            unread: Vec::new(),
-            ended: false,
-        }
+        Self { response, unread: Vec::new(), ended: false }
     }
 
     /// Reads on; `false` at the end. A connection that breaks off is an end too.

@@ -25,11 +25,7 @@ impl TestDatabase {
             .output()
             .await
             .expect("createdb starts");
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Self { name }
     }
 
@@ -44,9 +40,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         // Hundreds of them would fill the disk. If it fails, the cluster is thrown away soon enough, and a
         // panic here would hide the test's own.
-        let _ = program("dropdb")
-            .args(["--force", "--if-exists", &self.name])
-            .status();
+        let _ = program("dropdb").args(["--force", "--if-exists", &self.name]).status();
     }
 }
 
@@ -55,18 +49,12 @@ impl Drop for TestDatabase {
 fn program(name: &str) -> Command {
     let mut command = Command::new(env::postgres_bin().join(name));
     for (variable, _) in std::env::vars_os() {
-        if variable
-            .to_str()
-            .is_some_and(|variable| variable.starts_with("PG"))
-        {
+        if variable.to_str().is_some_and(|variable| variable.starts_with("PG")) {
             command.env_remove(variable);
         }
     }
     command.arg(format!("--maintenance-db={}/postgres", env::postgres_url()));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }
 
@@ -84,18 +72,13 @@ mod tests {
         let psql = |url: &str| {
             let mut command = Command::new(env::postgres_bin().join("psql"));
             command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", url]);
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null());
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
             command
         };
         let url = one.url();
         let mut connected = psql(&url).spawn().expect("psql starts");
         let mut input = connected.stdin.take().expect("psql reads");
-        input
-            .write_all(b"SELECT 'connected';\n")
-            .expect("psql takes a query");
+        input.write_all(b"SELECT 'connected';\n").expect("psql takes a query");
         let mut line = String::new();
         let output = connected.stdout.take().expect("psql writes");
         BufReader::new(output).read_line(&mut line).expect("psql answers");
@@ -104,19 +87,7 @@ mod tests {
         drop(one);
         drop(input);
         connected.wait().expect("psql ends");
-        assert!(
-            !psql(&url)
-                .args(["--command", "SELECT 1"])
-                .status()
-                .expect("psql starts")
-                .success()
-        );
-        assert!(
-            psql(&other.url())
-                .args(["--command", "SELECT 1"])
-                .status()
-                .expect("psql starts")
-                .success()
-        );
+        assert!(!psql(&url).args(["--command", "SELECT 1"]).status().expect("psql starts").success());
+        assert!(psql(&other.url()).args(["--command", "SELECT 1"]).status().expect("psql starts").success());
     }
 }

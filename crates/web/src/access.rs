@@ -155,25 +155,17 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
 }
 
 async fn page(app: &App, request: &mut Request) -> Result<(), Error> {
+    let log_in = || Error::Unauthenticated("log in first");
     let caller = match cookie(request.headers(), COOKIE) {
+        // A session that is over says so (P6); its visitor doesn't become somebody else without a word.
         Some(token) => match app.master.sessions.authenticate(&token).await {
-            Ok(caller) => Some(caller),
-            Err(Error::Unauthenticated(_) | Error::Forbidden(_)) => None,
-            Err(other) => return Err(other),
+            Err(Error::Unauthenticated(_) | Error::Forbidden(_)) => return Err(log_in()),
+            other => other?,
         },
-        None => None,
-    };
-    let caller = match caller {
-        Some(caller) => caller,
         None => {
             let signed_out = cookie(request.headers(), SIGNED_OUT).is_some();
-            let origin = if signed_out {
-                Origin::Remote
-            } else {
-                origin_of(request)
-            };
-            let default_user = default_user(app, origin).await?;
-            default_user.ok_or(Error::Unauthenticated("log in first"))?
+            let origin = if signed_out { Origin::Remote } else { origin_of(request) };
+            default_user(app, origin).await?.ok_or_else(log_in)?
         }
     };
     prove_same_origin(request)?;

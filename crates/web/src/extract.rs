@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::App;
 use crate::access::{Asker, BodyLimit};
 use crate::origin::classify;
-use crate::respond::Failure;
+use crate::respond::{Failure, PageFailure};
 
 /// Most rows of one answer (R47).
 pub(crate) const PAGE_CAP: i64 = 1000;
@@ -69,23 +69,38 @@ pub(crate) struct Body<T>(pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
-        let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
-        let collected = Limited::new(request.into_body(), limit)
-            .collect()
-            .await
-            .map_err(|error| {
-                Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
-                    Error::TooLarge(format!("the request is larger than {limit} bytes"))
-                } else {
-                    Error::Invalid("the request broke off".to_owned())
-                })
-            })?;
-        let bytes = collected.to_bytes();
+        let bytes = collected(request).await?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         let value = serde_json::from_slice(bytes);
-        value
-            .map(Self)
-            .map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+        value.map(Self).map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+    }
+}
+
+/// All of a body, up to the row's limit.
+async fn collected(request: Request) -> Result<bytes::Bytes, Failure> {
+    let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
+    let collected = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
+        Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
+            Error::TooLarge(format!("the request is larger than {limit} bytes"))
+        } else {
+            Error::Invalid("the request broke off".to_owned())
+        })
+    })?;
+    Ok(collected.to_bytes())
+}
+
+/// A form of a page; its content type must say so.
+#[derive(Debug)]
+pub(crate) struct Form<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = PageFailure;
+    async fn from_request(request: Request, app: &App) -> Result<Self, PageFailure> {
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let whole = Request::from_parts(parts, collected(whole).await?.into());
+        let form = axum::Form::<T>::from_request(whole, app).await;
+        form.map(|form| Self(form.0)).map_err(|e| Error::Invalid(e.body_text()).into())
     }
 }
 

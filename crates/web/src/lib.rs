@@ -34,6 +34,8 @@ pub struct App {
     pub master: Master,
     /// Names that the master answers to (R08).
     pub(crate) hosts: origin::Hosts,
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
 }
 
 impl App {
@@ -41,7 +43,7 @@ impl App {
     #[must_use]
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
-        Self { master, hosts }
+        Self { master, hosts, listen: address }
     }
 
     /// All routes, guarded.

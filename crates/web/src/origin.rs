@@ -57,6 +57,13 @@ fn is_loopback_name(name: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether what a browser sends to a page crosses a network in the clear (D9); a proxy in front may have taken care.
+pub(crate) fn is_unencrypted(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let near = text("host").is_some_and(|host| is_loopback_name(&host_name(host)));
+    !near && text("x-forwarded-proto") != Some("https")
+}
+
 /// Whether a request came from the machine itself: peer, `Host`, and no sign of a proxy, all three (R15).
 pub(crate) fn origin_of(request: &Request) -> Origin {
     let peer = request

@@ -8,9 +8,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use master::Error;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::App;
+use crate::ui::redirect::login_for;
+use crate::ui::shell::Shell;
 
 /// A service's error as JSON.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ impl From<Error> for Failure {
 /// What handlers of the API answer.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
 
-fn status(code: Code) -> StatusCode {
+pub(crate) fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
@@ -36,6 +37,15 @@ fn message(error: &Error) -> String {
         return "internal error: the master's log has the details".to_owned();
     }
     error.to_string()
+}
+
+/// The message as a page shows it.
+pub(crate) fn sentence(error: &Error) -> String {
+    let text = message(error);
+    let mut rest = text.chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", rest.as_str())
 }
 
 impl IntoResponse for Failure {
@@ -69,22 +79,28 @@ pub(crate) struct PageFailure {
 #[derive(Template)]
 #[template(path = "error.html")]
 struct ErrorPage {
+    shell: Shell,
     status: u16,
+    title: &'static str,
     message: String,
 }
 
-/// What is encoded of an address inside another one's query.
-const IN_QUERY: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'&')
-    .add(b'+')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'=');
+fn title(code: Code) -> &'static str {
+    match code {
+        Code::NotFound => "Not found",
+        Code::PermissionDenied => "Not allowed",
+        Code::Unavailable | Code::ResourceExhausted => "Try again in a moment",
+        Code::Internal => "Something went wrong",
+        _ => "That didn’t work",
+    }
+}
+
+/// Whether a page asks for a piece of itself, not its reader for a page.
+fn is_part(request: &Request) -> bool {
+    let headers = request.headers();
+    let streams = headers.get(header::ACCEPT).is_some_and(|accept| accept == "text/event-stream");
+    streams || headers.contains_key("hx-request")
+}
 
 impl PageFailure {
     pub(crate) fn new(error: Error, request: &Request) -> Self {
@@ -97,7 +113,7 @@ impl PageFailure {
         Self {
             error,
             asked,
-            fragment: request.headers().contains_key("hx-request"),
+            fragment: is_part(request),
         }
     }
 
@@ -105,7 +121,7 @@ impl PageFailure {
         let code = self.error.code();
         if code == Code::Unauthenticated {
             let asked = self.asked.unwrap_or_else(|| "/".to_owned());
-            let login = format!("/login?redirect={}", utf8_percent_encode(&asked, IN_QUERY));
+            let login = login_for(&asked);
             if self.fragment {
                 // A piece of a page can't be redirected; htmx moves the whole page.
                 let header = HeaderValue::from_str(&login).unwrap_or(HeaderValue::from_static("/login"));
@@ -114,8 +130,10 @@ impl PageFailure {
             return Redirect::to(&login).into_response();
         }
         let page = ErrorPage {
+            shell: Shell::default(),
             status: code.http(),
-            message: message(&self.error),
+            title: title(code),
+            message: sentence(&self.error),
         };
         let html = page.render().unwrap_or_else(|_| "error".to_owned());
         let mut response = (status(code), Html(html)).into_response();
@@ -131,6 +149,12 @@ impl From<Error> for PageFailure {
             asked: None,
             fragment: false,
         }
+    }
+}
+
+impl From<Failure> for PageFailure {
+    fn from(failure: Failure) -> Self {
+        failure.0.into()
     }
 }
 

@@ -79,7 +79,19 @@ fn table(app: App) -> Table {
             User,
             api::agent::disable_slot,
         )
+        .get("/assets/{name}", Public, ui::asset::get)
+        .get("/login", Public, ui::session::show)
+        .row(post("/login", Public, LOGIN_LIMIT), ui::session::log_in)
+        .post("/logout", Page, ui::session::log_out)
+        .get("/det", Public, ui::det)
+        .get("/det/", Public, ui::det)
+        .get("/det/login", Public, ui::session::det_login)
         .get("/", Page, ui::home)
+        .get("/commands", Page, ui::command::list)
+        .get("/commands/{task}", Page, ui::command::show)
+        .post("/commands/{task}/kill", Page, ui::command::kill)
+        .get("/commands/{task}/log", Page, ui::log::follow)
+        .get("/commands/{task}/log.txt", Page, ui::log::text)
 }
 
 /// Every route with its access, for the permission matrix.

@@ -1,7 +1,22 @@
-//! The web pages.
+//! The web pages: one module per noun, with its templates in the folder of the same name; the shell around them all,
+//! and the files that they load. Handlers read through the same services and the same policy as the API's.
+
+pub(crate) mod asset;
+pub(crate) mod command;
+mod display;
+pub(crate) mod log;
+pub(crate) mod redirect;
+pub(crate) mod session;
+pub(crate) mod shell;
 
 use axum::response::Redirect;
 
+/// There is no dashboard: the first tab is the first page. Determined's clients print `/det` addresses.
 pub(crate) async fn home() -> Redirect {
     Redirect::to("/commands")
+}
+
+/// `/det` and `/det/`: where Determined's own pages began.
+pub(crate) async fn det() -> Redirect {
+    Redirect::to("/")
 }

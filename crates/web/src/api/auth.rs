@@ -1,7 +1,7 @@
 //! Logging in and out over the API.
 
 use ::api::auth::{Login, LoginResponse};
-use ::api::user::UserResponse;
+use ::api::user::{Me, UserResponse};
 use axum::Json;
 use axum::extract::State;
 use domain::user::Password;
@@ -53,10 +53,10 @@ pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
     })
 }
 
-pub(crate) async fn me(asker: Asker) -> Json<UserResponse> {
+pub(crate) async fn me(asker: Asker) -> Json<Me> {
     let user = match &asker {
-        Asker::User(caller) => shown(&caller.user),
-        Asker::Task(task) => shown(&task.owner),
+        Asker::User(caller) => &*caller.user,
+        Asker::Task(task) => &task.owner,
     };
-    Json(UserResponse { user })
+    Json(Me { user: shown(user), blank_password: user.password == Password::Blank })
 }

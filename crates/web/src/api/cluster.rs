@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use domain::authz::{ReadMasterConfig, authorize};
 use domain::id::WorkspaceId;
 use master::Error;
-use master::session::Origin;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -18,10 +17,7 @@ use crate::respond::{Answer, Failure};
 pub(crate) async fn info(State(app): State<App>, From(origin): From) -> Answer<Info> {
     let cluster = &app.master.cluster;
     let default_user = cluster.default_user();
-    let caller = match origin {
-        Origin::Local => app.master.sessions.default_caller(default_user, origin).await?,
-        Origin::Remote => None,
-    };
+    let caller = app.master.sessions.default_caller(default_user, origin).await?;
     Ok(Json(Info {
         version: DETERMINED_VERSION.to_owned(),
         master_id: cluster.id().to_owned(),

@@ -131,6 +131,8 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
             .parse::<i64>("workspaceId")?
             .filter(|id| *id != 0)
             .map(WorkspaceId),
+        text: None,
+        id_prefix: params.parse("idPrefix")?,
         ascending: !params.descending() && params.get("orderBy").is_some(),
     };
     let scope = Visible::to(&caller.actor);

@@ -1,0 +1,8 @@
+//! End-to-end tests of the spine: the real binary, the real `det`, real tasks, on the machine itself.
+//!
+//! They need root and what `cargo xtask test` sets up. Names carry the ids of the requirements they hold. What a
+//! part does by itself is tested beside it: the policy in `domain`, the wire in `web`, the sandbox in `launch`.
+
+mod support;
+
+mod transcript;

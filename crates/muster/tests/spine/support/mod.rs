@@ -1,0 +1,13 @@
+//! What the tests share: an installation of their own, people who use it, and waiting with a deadline.
+
+mod leaks;
+mod muster;
+mod person;
+mod port;
+mod process;
+mod wait;
+
+pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
+pub(crate) use person::Person;
+pub(crate) use process::{Output, Process, run};
+pub(crate) use wait::{DEADLINE, eventually, pause};

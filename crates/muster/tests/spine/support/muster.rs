@@ -1,0 +1,265 @@
+//! An installation of Muster for one test: a directory, a configuration, and the servers that run on it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+use testkit::postgres::TestDatabase;
+
+use super::leaks;
+use super::person::Person;
+use super::port::Port;
+use super::process::{Output, Process, run};
+
+/// The database of a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// A directory that every user of the machine can enter, gone with the value.
+pub(crate) fn dir_for_all() -> TempDir {
+    let open = Permissions::from_mode(0o755);
+    tempfile::Builder::new().prefix("muster-e2e-").permissions(open).tempdir().expect("a temporary directory")
+}
+
+/// Sets a mode, and an owner with the group of the same number.
+pub(crate) fn mode(path: &Path, bits: u32, owner: u32) {
+    chown(path, Some(owner), Some(owner)).expect("we are root");
+    fs::set_permissions(path, Permissions::from_mode(bits)).expect("we are root");
+}
+
+/// What an installation is to be like.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    role: &'static str,
+    args: Vec<String>,
+    config: String,
+    uid: Option<u32>,
+    database: Database,
+    keeps_port: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            role: "up",
+            args: vec!["--slots".to_owned(), "4".to_owned()],
+            config: String::new(),
+            uid: None,
+            database: Database::Sqlite,
+            keeps_port: false,
+        }
+    }
+}
+
+impl Setup {
+    /// A master without an agent.
+    pub(crate) fn master_alone(self) -> Self {
+        Self { role: "master", args: Vec::new(), ..self }
+    }
+
+    pub(crate) fn slots(self, slots: u32) -> Self {
+        Self { args: vec!["--slots".to_owned(), slots.to_string()], ..self }
+    }
+
+    /// Lines of `master.yaml`.
+    pub(crate) fn config(self, yaml: &str) -> Self {
+        Self { config: format!("{}{yaml}\n", self.config), ..self }
+    }
+
+    /// Run as this user, who has no name on the machine.
+    pub(crate) fn uid(self, uid: u32) -> Self {
+        Self { uid: Some(uid), ..self }
+    }
+
+    pub(crate) fn on(self, database: Database) -> Self {
+        Self { database, ..self }
+    }
+
+    /// The same address after a restart.
+    pub(crate) fn keeps_port(self) -> Self {
+        Self { keeps_port: true, ..self }
+    }
+
+    /// Makes the installation, without starting anything.
+    pub(crate) fn install(self) -> Muster {
+        let dir = dir_for_all();
+        let (own, theirs) = (self.uid.unwrap_or(0), PathBuf::from(env!("CARGO_BIN_EXE_muster")));
+        let data = dir.path().join("data");
+        fs::create_dir(&data).expect("a directory");
+        mode(&data, 0o700, own);
+        // The build directory may be out of other users' reach.
+        let exe = if self.uid.is_some() { dir.path().join("muster") } else { theirs.clone() };
+        if exe != theirs {
+            fs::copy(theirs, &exe).expect("copied");
+        }
+        let database = (self.database == Database::Postgres).then(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(TestDatabase::create())
+        });
+        let url = database.as_ref().map(|db| format!("db: {{url: '{}'}}\n", db.url())).unwrap_or_default();
+        let config = dir.path().join("master.yaml");
+        fs::write(&config, format!("{url}{}", self.config)).expect("written");
+        mode(&config, 0o600, own);
+        let port = self.keeps_port.then(Port::reserve);
+        Muster { setup: self, dir, exe, port, url: String::new(), server: None, _database: database }
+    }
+
+    /// Makes the installation and starts it.
+    #[track_caller]
+    pub(crate) fn up(self) -> Muster {
+        let mut muster = self.install();
+        muster.begin();
+        muster
+    }
+}
+
+/// An installation. When it goes, its tasks end, and nothing of it may be left on the machine.
+#[derive(Debug)]
+pub(crate) struct Muster {
+    setup: Setup,
+    pub(crate) dir: TempDir,
+    exe: PathBuf,
+    port: Option<Port>,
+    pub(crate) url: String,
+    server: Option<Process>,
+    _database: Option<TestDatabase>,
+}
+
+impl Muster {
+    /// `muster up` with nothing special.
+    #[track_caller]
+    pub(crate) fn up() -> Self {
+        Setup::default().up()
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Any role of the binary, as the installation's user.
+    pub(crate) fn role(&self, args: &[&str]) -> Command {
+        let home = self.dir.path().join("server-home");
+        fs::create_dir_all(&home).expect("a directory");
+        mode(&home, 0o700, self.setup.uid.unwrap_or(0));
+        let mut command = Command::new(&self.exe);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &home).current_dir(&home);
+        if let Some(uid) = self.setup.uid {
+            command.uid(uid).gid(uid);
+        }
+        command.args(args);
+        command
+    }
+
+    /// The server's command line.
+    pub(crate) fn server_command(&self) -> Command {
+        let listen = self.port.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), Port::address);
+        let mut command = self.role(&[self.setup.role, "--listen", &listen]);
+        command.arg("--data-dir").arg(self.data_dir());
+        command.arg("--config").arg(self.dir.path().join("master.yaml")).args(&self.setup.args);
+        command
+    }
+
+    /// Starts the server and waits until it is ready.
+    #[track_caller]
+    pub(crate) fn begin(&mut self) {
+        let server = Process::start(&mut self.server_command(), "");
+        let said = server.stdout.wait_for("\n");
+        let url = said.trim_end().strip_prefix("Muster is ready at ");
+        self.url = url.unwrap_or_else(|| panic!("says {said:?}")).to_owned();
+        self.server = Some(server);
+    }
+
+    pub(crate) fn server(&self) -> &Process {
+        self.server.as_ref().expect("it runs")
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.server.take().expect("it runs").kill();
+    }
+
+    /// Asks the server to end; gives what it said.
+    #[track_caller]
+    pub(crate) fn stop(&mut self) -> (Output, std::time::Duration) {
+        self.server.take().expect("it runs").end(Signal::SIGTERM)
+    }
+
+    /// `muster down`.
+    pub(crate) fn down(&self) -> Output {
+        let mut command = self.role(&["down", "--data-dir"]);
+        run(command.arg(self.data_dir()), "")
+    }
+
+    /// An agent by itself, with the name `NAME` and a directory below `apart`.
+    pub(crate) fn agent(&self, name: &str, options: &[&str]) -> Process {
+        let mut command = self.role(&["agent", "--master", &self.url, "--name", name, "--data-dir"]);
+        command.arg(self.apart().join("agent")).args(options);
+        Process::start(&mut command, "")
+    }
+
+    fn apart(&self) -> PathBuf {
+        self.dir.path().join("apart")
+    }
+
+    /// Somebody with a home of their own.
+    pub(crate) fn person(&self, name: &str) -> Person {
+        let home = self.dir.path().join("home").join(name);
+        fs::create_dir_all(&home).expect("a directory");
+        Person { home, exe: self.exe.clone(), url: self.url.clone() }
+    }
+
+    /// Somebody who acts as administrator: `muster` for them is `muster -u admin`.
+    pub(crate) fn admin(&self) -> Person {
+        let admin = self.person("admin");
+        admin.muster("user login admin").exits(0);
+        admin
+    }
+
+    /// Somebody with an account of their own, logged in.
+    pub(crate) fn user(&self, name: &str) -> Person {
+        let user = self.person(name);
+        user.muster(&format!("-u admin user create {name}")).exits(0);
+        user.muster(&format!("user login {name}")).exits(0);
+        user
+    }
+
+    /// The same, linked to uid and gid `id` of that name and group `lab`.
+    pub(crate) fn linked_user(&self, name: &str, id: u32) -> Person {
+        let user = self.user(name);
+        let link = format!(
+            "user link-with-agent-user {name} --agent-uid {id} --agent-user {name} --agent-gid {id} --agent-group lab"
+        );
+        user.muster(&format!("-u admin {link}")).exits(0);
+        user
+    }
+}
+
+impl Drop for Muster {
+    fn drop(&mut self) {
+        // After a failed test all is ended too, but its own message is the one that counts.
+        let failed = std::thread::panicking();
+        let down = self.down();
+        if let Some(server) = self.server.take() {
+            let output = server.finish();
+            if failed {
+                eprintln!("the server's log:\n{}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+        if self.apart().exists() {
+            let mut command = self.role(&["down", "--data-dir"]);
+            let _ = run(command.arg(self.apart()), "");
+        }
+        if !failed {
+            down.exits(0);
+            leaks::assert_none(self.dir.path());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Somebody at a terminal: a home of their own, and the two command lines.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::process::{Output, Process, run};
+use super::wait::eventually;
+
+/// A person, who is whom they log in as.
+#[derive(Debug, Clone)]
+pub(crate) struct Person {
+    pub(crate) home: PathBuf,
+    pub(crate) exe: PathBuf,
+    pub(crate) url: String,
+}
+
+impl Person {
+    /// The command line of Muster, with nothing of this process's environment.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = self.program(&self.exe);
+        command.env("MUSTER_CONFIG_DIR", self.config_dir()).env("MUSTER_MASTER", &self.url).args(args);
+        command
+    }
+
+    fn program(&self, exe: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(exe);
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &self.home);
+        command.env("LANG", "C.UTF-8").current_dir(&self.home);
+        command
+    }
+
+    /// Where Muster keeps this person's tokens.
+    pub(crate) fn config_dir(&self) -> PathBuf {
+        self.home.join("muster")
+    }
+
+    /// Runs `muster LINE`, the line split at blanks.
+    #[track_caller]
+    pub(crate) fn muster(&self, line: &str) -> Output {
+        self.muster_with(line, "")
+    }
+
+    /// The same with something on standard input.
+    #[track_caller]
+    pub(crate) fn muster_with(&self, line: &str, input: &str) -> Output {
+        run(&mut self.command(line.split_whitespace()), input)
+    }
+
+    /// Starts `muster LINE` and doesn't wait.
+    #[track_caller]
+    pub(crate) fn start(&self, line: &str) -> Process {
+        Process::start(&mut self.command(line.split_whitespace()), "")
+    }
+
+    /// Starts `muster command run OPTIONS -- sh -c SCRIPT`.
+    #[track_caller]
+    pub(crate) fn start_script(&self, options: &str, script: &str) -> Process {
+        Process::start(&mut self.script_command(options, script), "")
+    }
+
+    /// Runs `muster command run OPTIONS -- sh -c SCRIPT`.
+    #[track_caller]
+    pub(crate) fn script(&self, options: &str, script: &str) -> Output {
+        run(&mut self.script_command(options, script), "")
+    }
+
+    /// Starts a command and leaves it alone; gives its id.
+    #[track_caller]
+    pub(crate) fn detach(&self, options: &str, script: &str) -> String {
+        self.script(&format!("-d {options}"), script).ok()
+    }
+
+    fn script_command(&self, options: &str, script: &str) -> Command {
+        let words = options.split_whitespace();
+        let mut command = self.command(["command", "run"].into_iter().chain(words));
+        command.args(["--", "sh", "-c", script]);
+        command
+    }
+
+    /// What `muster LINE --json` prints.
+    #[track_caller]
+    pub(crate) fn json(&self, line: &str) -> Value {
+        let text = self.muster(&format!("{line} --json")).ok();
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Waits until a command has this state, and gives the command.
+    #[track_caller]
+    pub(crate) fn wait_for_state(&self, id: &str, state: &str) -> Value {
+        eventually(&format!("{id} is {state}"), || {
+            let command = self.json(&format!("command describe {id}"));
+            (command["state"] == format!("STATE_{state}")).then_some(command)
+        })
+    }
+
+    /// The one command that this person has started, once it has an id.
+    #[track_caller]
+    pub(crate) fn only_command(&self) -> String {
+        let ids = self.muster("command list -q").ok();
+        assert_eq!(ids.lines().count(), 1, "{ids}");
+        ids
+    }
+
+    /// Runs `det LINE`, the line split at blanks.
+    #[track_caller]
+    pub(crate) fn det(&self, line: &str) -> Output {
+        self.det_with(line, "")
+    }
+
+    /// The same with something on standard input, where `det` reads passwords if there is no terminal.
+    #[track_caller]
+    pub(crate) fn det_with(&self, line: &str, input: &str) -> Output {
+        self.det_args(line.split_whitespace(), input)
+    }
+
+    /// Runs `det` with these very arguments.
+    #[track_caller]
+    pub(crate) fn det_args<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>, input: &str) -> Output {
+        run(self.det_command().args(args), input)
+    }
+
+    /// The command line of Determined, pointed at this master.
+    pub(crate) fn det_command(&self) -> Command {
+        let mut command = self.program(testkit::env::det());
+        command.env("DET_DEBUG_CONFIG_PATH", self.home.join("det")).env("DET_MASTER", &self.url);
+        command
+    }
+}

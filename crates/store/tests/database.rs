@@ -1,0 +1,21 @@
+//! Every function of the store on both databases, and what only a database can get wrong: schema, transactions,
+//! a full disk. What services make of it is tested in `web`.
+
+#[path = "database/agents.rs"]
+mod agents;
+#[path = "database/faults.rs"]
+mod faults;
+#[path = "database/samples.rs"]
+mod samples;
+#[path = "database/schema.rs"]
+mod schema;
+#[path = "database/secrets.rs"]
+mod secrets;
+#[path = "database/sessions.rs"]
+mod sessions;
+#[path = "database/tasks.rs"]
+mod tasks;
+#[path = "database/transactions.rs"]
+mod transactions;
+#[path = "database/users.rs"]
+mod users;

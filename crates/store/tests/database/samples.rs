@@ -1,0 +1,91 @@
+//! Rows that tests put in.
+
+use domain::config::TaskConfig;
+use domain::id::{AllocationId, TaskId, UNCATEGORIZED, UserId};
+use domain::identity::UnixIdentity;
+use domain::task::{Kind, State, Task};
+use domain::time::Timestamp;
+use domain::user::{Password, Status, User};
+use serde_json::json;
+use store::Store;
+use testkit::{Database, Storage};
+use uuid::Uuid;
+
+/// When everything happens.
+pub(crate) const NOW: Timestamp = Timestamp(1_000_000);
+
+/// An open database; the first value keeps it.
+pub(crate) async fn open(database: Database) -> (Storage, Store) {
+    let storage = Storage::create(database).await;
+    let store = storage.open().await;
+    (storage, store)
+}
+
+/// An active account that isn't stored yet.
+pub(crate) fn user(name: &str) -> User {
+    User {
+        id: UserId(0),
+        username: name.to_owned(),
+        display_name: String::new(),
+        admin: false,
+        status: Status::Active,
+        remote: false,
+        password: Password::Blank,
+        identity: None,
+        modified_at: NOW,
+        last_login_at: None,
+    }
+}
+
+/// Stores an account.
+pub(crate) async fn add(store: &Store, user: &User) -> User {
+    let mut tx = store.write().await.expect("a transaction");
+    let added = store::user::insert(&mut tx, user, NOW).await.expect("inserted");
+    tx.commit().await.expect("committed");
+    added
+}
+
+/// Stores an account and the shared workspace, which tasks need.
+pub(crate) async fn owner(store: &Store, name: &str) -> User {
+    let owner = add(store, &user(name)).await;
+    let mut tx = store.write().await.expect("a transaction");
+    store::workspace::insert_uncategorized(&mut tx, owner.id, NOW).await.expect("inserted");
+    tx.commit().await.expect("committed");
+    owner
+}
+
+/// A queued command of `owner`'s that isn't stored yet.
+pub(crate) fn task(owner: &User) -> Task {
+    let id = TaskId(Uuid::new_v4());
+    let config = json!({"entrypoint": ["true"], "work_dir": "/tmp"});
+    Task {
+        id,
+        kind: Kind::Command,
+        seq: 0,
+        owner: owner.id,
+        owner_name: owner.username.clone(),
+        owner_display_name: owner.display_name.clone(),
+        workspace: UNCATEGORIZED,
+        description: "it's \"true\" — 真".to_owned(),
+        config: TaskConfig::resolve(&json!({}), config).expect("valid"),
+        identity: UnixIdentity::root(),
+        has_context: true,
+        allocation: AllocationId::first(id),
+        state: State::Queued,
+        priority: 42,
+        created_at: NOW,
+        started_at: None,
+        agent: None,
+        slot_ids: Vec::new(),
+        ending: None,
+        kill_requested: false,
+    }
+}
+
+/// Stores a command.
+pub(crate) async fn add_task(store: &Store, task: Task) -> Task {
+    let mut tx = store.write().await.expect("a transaction");
+    let added = store::task::insert(&mut tx, task).await.expect("inserted");
+    tx.commit().await.expect("committed");
+    added
+}

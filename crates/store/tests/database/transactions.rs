@@ -1,0 +1,118 @@
+//! What a transaction promises: all or nothing, one at a time, seen by readers once it is done. One master at a time.
+
+use domain::time::Timestamp;
+use store::{Store, StoreError, meta};
+use testkit::{Database, on_both_databases, soon};
+
+use crate::samples::{add, open, user};
+
+on_both_databases!(
+    l01_a_dropped_transaction_leaves_nothing,
+    a_failed_statement_spoils_only_its_own_transaction,
+    readers_see_what_is_committed,
+    writers_take_turns,
+    a_second_master_is_refused,
+    a_database_opens_again_at_once,
+    many_readers_and_a_writer_work_at_a_time,
+);
+
+async fn colour(store: &Store) -> Option<String> {
+    let mut conn = store.read().await.expect("a connection");
+    meta::get(&mut conn, "colour").await.expect("read")
+}
+
+async fn l01_a_dropped_transaction_leaves_nothing(database: Database) {
+    let (storage, store) = open(database).await;
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    let lost = store::user::insert(&mut tx, &user("alice"), Timestamp(1)).await.expect("inserted");
+    drop(tx);
+    assert_eq!(colour(&store).await, None);
+    // The number was given out by the transaction that never happened.
+    assert_eq!(add(&store, &user("bob")).await.id, lost.id);
+    store.close().await;
+    assert_eq!(colour(&storage.open().await).await, None);
+}
+
+async fn a_failed_statement_spoils_only_its_own_transaction(database: Database) {
+    let (_storage, store) = open(database).await;
+    add(&store, &user("alice")).await;
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    let twice = store::user::insert(&mut tx, &user("alice"), Timestamp(1)).await;
+    assert!(matches!(twice, Err(StoreError::Duplicate)), "{twice:?}");
+    drop(tx);
+    assert_eq!(colour(&store).await, None);
+    add(&store, &user("bob")).await;
+}
+
+async fn readers_see_what_is_committed(database: Database) {
+    let (_storage, store) = open(database).await;
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    assert_eq!(colour(&store).await, None, "not yet");
+    let own = meta::get(&mut tx, "colour").await.expect("read");
+    assert_eq!(own.as_deref(), Some("red"), "the transaction sees its own change");
+    tx.commit().await.expect("committed");
+    assert_eq!(colour(&store).await.as_deref(), Some("red"));
+}
+
+async fn writers_take_turns(database: Database) {
+    let (_storage, store) = open(database).await;
+    let mut writers = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let store = store.clone();
+        writers.spawn(async move {
+            let mut tx = store.write().await.expect("a transaction");
+            let before = meta::get(&mut tx, "count").await.expect("read");
+            let before: u32 = before.map_or(0, |text| text.parse().expect("a number"));
+            meta::set(&mut tx, "count", &(before + 1).to_string()).await.expect("written");
+            tx.commit().await.expect("committed");
+        });
+    }
+    soon("all writers", writers.join_all()).await;
+    let mut conn = store.read().await.expect("a connection");
+    assert_eq!(meta::get(&mut conn, "count").await.expect("read").as_deref(), Some("20"));
+}
+
+async fn a_second_master_is_refused(database: Database) {
+    let (storage, store) = open(database).await;
+    if database == Database::Sqlite {
+        // There the data directory is what a master holds; the file itself may be looked at.
+        assert!(storage.try_open().await.is_ok());
+        return;
+    }
+    let second = storage.try_open().await;
+    assert!(matches!(second, Err(StoreError::InUse)), "{second:?}");
+    add(&store, &user("alice")).await;
+}
+
+async fn a_database_opens_again_at_once(database: Database) {
+    let (storage, mut store) = open(database).await;
+    for n in 0..10 {
+        add(&store, &user(&format!("user{n}"))).await;
+        store.close().await;
+        store = storage.open().await;
+    }
+    let mut conn = store.read().await.expect("a connection");
+    let count = store::user::count(&mut conn, &store::user::Filter::default()).await;
+    assert_eq!(count.expect("counted"), 10);
+}
+
+async fn many_readers_and_a_writer_work_at_a_time(database: Database) {
+    let (_storage, store) = open(database).await;
+    let alice = add(&store, &user("alice")).await;
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    let mut readers = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (store, alice) = (store.clone(), alice.clone());
+        readers.spawn(async move {
+            let mut conn = store.read().await.expect("a connection");
+            let found = store::user::by_id(&mut conn, alice.id).await.expect("read");
+            assert_eq!(found, Some(alice));
+        });
+    }
+    soon("readers beside an open transaction", readers.join_all()).await;
+    tx.commit().await.expect("committed");
+}

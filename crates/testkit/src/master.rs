@@ -1,0 +1,244 @@
+//! A real master in this process: real services, real routes, a real listener. Only the clock is not.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::id::UserId;
+use domain::time::Timestamp;
+use domain::user::{Password, Status};
+use master::system::{Clock as _, SystemEntropy};
+use master::{Config, Master, Parts, secret};
+use serde_json::json;
+use store::Store;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::agent::{FakeAgent, Key};
+use crate::http::{Http, Requests};
+use crate::role::{Anon, Task, User};
+use crate::{Database, FakeClock, Storage, soon};
+
+/// A master; its database and data directory go with it.
+pub struct TestMaster {
+    /// The master's time.
+    pub clock: Arc<FakeClock>,
+    config: Config,
+    address: SocketAddr,
+    running: Option<Running>,
+    /// Last: dropped after what uses it.
+    storage: Storage,
+}
+
+struct Running {
+    master: Master,
+    store: Store,
+    server: JoinHandle<()>,
+}
+
+impl TestMaster {
+    /// Starts one with the default configuration on a free port of 127.0.0.1.
+    pub async fn start(database: Database) -> Self {
+        Self::configured(database, |_| {}).await
+    }
+
+    /// Starts one with another configuration.
+    pub async fn configured(database: Database, configure: impl FnOnce(&mut Config)) -> Self {
+        Self::listening(database, IpAddr::V4(Ipv4Addr::LOCALHOST), configure).await
+    }
+
+    /// Starts one on a free port of another address.
+    pub async fn listening(database: Database, ip: IpAddr, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        configure(&mut config);
+        let mut test = Self {
+            clock: Arc::default(),
+            config,
+            address: SocketAddr::new(ip, 0),
+            running: None,
+            storage: Storage::create(database).await,
+        };
+        test.boot().await;
+        test
+    }
+
+    /// Starts the master on what it left, at the same address.
+    pub async fn boot(&mut self) {
+        assert!(self.running.is_none(), "it runs");
+        let store = self.storage.open().await;
+        let parts = Parts {
+            store: store.clone(),
+            data_dir: self.storage.data_dir(),
+            config: self.config.clone(),
+            clock: self.clock.clone(),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let master = Master::start(parts).await.expect("the master starts");
+        let listener = TcpListener::bind(self.address).await.expect("the address is free");
+        self.address = listener.local_addr().expect("bound");
+        let app = web::App::new(master.clone(), self.address);
+        let server = tokio::spawn(async move {
+            web::serve(listener, app).await.expect("it serves");
+        });
+        self.running = Some(Running { master, store, server });
+    }
+
+    /// Stops the master; tasks go on.
+    pub async fn stop(&mut self) {
+        let running = self.running.take().expect("it runs");
+        soon("the master's stop", running.master.stop()).await;
+        soon("the server's end", running.server).await.expect("it ended");
+    }
+
+    /// Stops the master and starts another one on the same data.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        self.boot().await;
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs")
+    }
+
+    /// The services.
+    #[must_use]
+    pub fn services(&self) -> &Master {
+        &self.running().master
+    }
+
+    /// The routes, for tests over the table of them.
+    #[must_use]
+    pub fn rows(&self) -> Vec<web::Row> {
+        web::rows(web::App::new(self.services().clone(), self.address))
+    }
+
+    /// The database, for what has no service yet.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.running().store
+    }
+
+    /// Where everything is kept.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://127.0.0.1:port`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Somebody without credentials.
+    #[must_use]
+    pub fn anon(&self) -> Anon {
+        Anon(Http::new(&self.url()))
+    }
+
+    /// Logs in with a blank password.
+    pub async fn log_in(&self, name: &str) -> User {
+        self.log_in_with(name, "").await
+    }
+
+    /// Logs in.
+    pub async fn log_in_with(&self, name: &str, password: &str) -> User {
+        let anon = self.anon();
+        let answer = anon.log_in(name, password).await.ok();
+        let token = answer["token"].as_str().expect("a token");
+        User::new(&anon.0, answer["user"]["id"].as_i64().expect("an id"), name, token)
+    }
+
+    /// A fresh session of `admin`.
+    pub async fn admin(&self) -> User {
+        self.log_in("admin").await
+    }
+
+    /// A fresh session of the default user.
+    pub async fn default_user(&self) -> User {
+        self.log_in("determined").await
+    }
+
+    /// Makes an account with a blank password and logs in.
+    pub async fn user(&self, name: &str) -> User {
+        let body = json!({"user": {"username": name, "active": true}});
+        self.admin().await.post("/api/v1/users").json(body).await.ok();
+        self.log_in(name).await
+    }
+
+    /// An account that waits to be accepted, with a session that it can't have got by logging in.
+    pub async fn pending(&self, name: &str) -> User {
+        let now = self.clock.now();
+        let user = domain::user::User {
+            id: UserId(0),
+            username: name.to_owned(),
+            display_name: String::new(),
+            admin: false,
+            status: Status::Pending,
+            remote: false,
+            password: Password::Blank,
+            identity: None,
+            modified_at: now,
+            last_login_at: None,
+        };
+        let mut tx = self.store().write().await.expect("a transaction");
+        let user = store::user::insert(&mut tx, &user, now).await.expect("inserted");
+        tx.commit().await.expect("committed");
+        self.session(user.id.0, name, now.plus(Duration::from_secs(60))).await
+    }
+
+    /// A session of `user` that has just ended.
+    pub async fn expired(&self, user: &User) -> User {
+        self.session(user.id, &user.name, self.clock.now()).await
+    }
+
+    async fn session(&self, id: i64, name: &str, end: Timestamp) -> User {
+        let token = secret::token(&SystemEntropy, "mst");
+        let digest = secret::digest(&token);
+        let mut tx = self.store().write().await.expect("a transaction");
+        let opened = store::session::insert(&mut tx, UserId(id), &digest, self.clock.now(), end).await;
+        opened.expect("inserted");
+        tx.commit().await.expect("committed");
+        User::new(&self.anon().0, id, name, &token)
+    }
+
+    /// A fresh invitation, for one name or for any.
+    pub async fn invitation(&self, name: Option<&str>) -> String {
+        let body = json!({ "name": name });
+        let admin = self.admin().await;
+        let answer = admin.post("/api/v1/agents/invitations").json(body).await.ok();
+        answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// Enrols an agent with two CPU slots and root, and connects it.
+    pub async fn agent(&self, name: &str) -> FakeAgent {
+        let invitation = self.invitation(Some(name)).await;
+        let key = Key::generate();
+        key.enrol(&self.anon(), &invitation, name).await.ok();
+        FakeAgent::connect(self.address, name, key).await
+    }
+
+    /// A running command of `owner`'s on `agent`, as itself.
+    pub async fn task(&self, owner: &User, agent: &mut FakeAgent) -> Task {
+        let id = owner.run_true().await;
+        let start = agent.accept_start().await;
+        assert_eq!(start.allocation.task.to_string(), id);
+        owner.follow(&id).await.until("have started").await;
+        Task::new(&self.anon().0, start)
+    }
+}
+
+impl Drop for TestMaster {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            running.master.stopping().cancel();
+            running.server.abort();
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The Commands tab (P15, P16, D1) and the page of one command.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use domain::authz::{ChangeTask, Visible, authorize};
+use domain::task::{Kind, State as TaskState, Task};
+use domain::time::Timestamp;
+use master::task::TaskFilter;
+use master::{Error, Master};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::App;
+use crate::api::command::{changeable, readable};
+use crate::extract::Params;
+use crate::respond::PageFailure;
+use crate::ui::display::{ago, badge, command_line, lasting, moment};
+use crate::ui::shell::{Page, Shell, render};
+
+/// Rows of one page.
+const ROWS: i64 = 50;
+
+/// Longest search text, in characters.
+const SEARCH: usize = 200;
+
+/// What the list shows; all of it is in the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct View {
+    mine: bool,
+    search: String,
+    page: i64,
+}
+
+impl View {
+    /// A form sends `mine=0`, and `mine=1` behind it when the box is ticked; the last one counts.
+    fn read(params: &Params) -> Result<Self, PageFailure> {
+        Ok(Self {
+            mine: params.all("mine").last() != Some("0"),
+            search: params.get("q").unwrap_or("").trim().chars().take(SEARCH).collect(),
+            page: params.parse("page")?.unwrap_or(1).max(1),
+        })
+    }
+
+    /// Its one address.
+    fn url(&self) -> String {
+        let mut query = Vec::new();
+        if !self.mine {
+            query.push("mine=0".to_owned());
+        }
+        if !self.search.is_empty() {
+            query.push(format!("q={}", utf8_percent_encode(&self.search, NON_ALPHANUMERIC)));
+        }
+        if self.page > 1 {
+            query.push(format!("page={}", self.page));
+        }
+        if query.is_empty() { "/commands".to_owned() } else { format!("/commands?{}", query.join("&")) }
+    }
+
+    fn at(&self, page: i64) -> String {
+        Self { page, ..self.clone() }.url()
+    }
+
+    fn everyones(&self) -> String {
+        Self { mine: false, page: 1, ..self.clone() }.url()
+    }
+
+    fn unsearched(&self) -> String {
+        Self { search: String::new(), page: 1, ..self.clone() }.url()
+    }
+}
+
+/// The list, as a page or as its table alone.
+#[derive(Template)]
+#[template(path = "command/list.html", blocks = ["table"])]
+struct ListPage {
+    shell: Shell,
+    view: View,
+    rows: Vec<Row>,
+    total: i64,
+    pages: i64,
+}
+
+/// One line of the table.
+struct Row {
+    id: String,
+    short_id: String,
+    description: String,
+    owner: String,
+    owner_name: String,
+    state: (&'static str, &'static str),
+    waits_for: Option<String>,
+    exit_code: Option<i32>,
+    started: Option<(String, String)>,
+    agent: Option<String>,
+    slots: u32,
+}
+
+/// The name that people call a task's owner by.
+fn owner(task: &Task) -> String {
+    let name = if task.owner_display_name.is_empty() { &task.owner_name } else { &task.owner_display_name };
+    name.clone()
+}
+
+impl Row {
+    fn of(master: &Master, now: Timestamp, task: &Task) -> Self {
+        let id = task.id.to_string();
+        Self {
+            short_id: id.chars().take(8).collect(),
+            id,
+            description: task.description.clone(),
+            owner: owner(task),
+            owner_name: task.owner_name.clone(),
+            state: badge(task),
+            waits_for: master.tasks.waits_for(task),
+            exit_code: task.ending.as_ref().and_then(|ending| ending.exit_code),
+            started: task.started_at.map(|at| (ago(now, at), moment(at))),
+            agent: task.agent.as_ref().map(ToString::to_string),
+            slots: task.config.resources.slots,
+        }
+    }
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    page: Page,
+    params: Params,
+) -> Result<Response, PageFailure> {
+    let mut view = View::read(&params)?;
+    let filter = TaskFilter {
+        kind: Kind::Command,
+        owners: view.mine.then(|| vec![page.caller.actor.user]),
+        workspace: None,
+        text: Some(view.search.clone()).filter(|text| !text.is_empty()),
+        id_prefix: None,
+        ascending: false,
+    };
+    let scope = Visible::to(&page.caller.actor);
+    let (tasks, (total, pages)) = app.master.tasks.list(scope, &filter, paged(&mut view.page)).await?;
+    let now = app.master.clock.now();
+    let rows = tasks.iter().map(|task| Row::of(&app.master, now, task)).collect();
+    let list = ListPage { shell: page.shell, view, rows, total, pages };
+    if page.fragment {
+        // The address follows what is shown.
+        return Ok(([("hx-replace-url", list.view.url())], render(&list.as_table())?).into_response());
+    }
+    Ok(render(&list)?.into_response())
+}
+
+/// The page asked for, or the last one there is.
+fn paged(page: &mut i64) -> impl FnOnce(i64) -> Result<((i64, i64), i64, i64), Error> {
+    move |total| {
+        let pages = (total + ROWS - 1).div_euclid(ROWS).max(1);
+        *page = (*page).min(pages);
+        Ok(((total, pages), (*page - 1) * ROWS, ROWS))
+    }
+}
+
+/// A command, as a page or as its facts alone.
+#[derive(Template)]
+#[template(path = "command/show.html", blocks = ["facts"])]
+struct ShowPage {
+    shell: Shell,
+    id: String,
+    short_id: String,
+    description: String,
+    owner: String,
+    owner_name: String,
+    state: (&'static str, &'static str),
+    over: bool,
+    may_kill: bool,
+    ending: Option<String>,
+    facts: Vec<(&'static str, String)>,
+    command_line: String,
+    config: String,
+}
+
+pub(crate) async fn show(
+    State(app): State<App>,
+    page: Page,
+    Path(task): Path<String>,
+) -> Result<Response, PageFailure> {
+    let task = readable(&app, &page.caller, &task).await?.into_target();
+    let over = task.state == TaskState::Terminated;
+    let id = task.id.to_string();
+    let shown = ShowPage {
+        shell: page.shell,
+        short_id: id.chars().take(8).collect(),
+        id,
+        description: task.description.clone(),
+        owner: owner(&task),
+        owner_name: task.owner_name.clone(),
+        state: badge(&task),
+        over,
+        ending: task.ending.as_ref().map(|ending| ending.reason.clone()),
+        facts: facts(&app.master, &task),
+        command_line: command_line(&task.config.entrypoint),
+        config: config_text(&task)?,
+        may_kill: !over && authorize::<ChangeTask>(&page.caller.actor, task).is_ok(),
+    };
+    let html = if page.fragment { render(&shown.as_facts())? } else { render(&shown)? };
+    Ok(html.into_response())
+}
+
+/// What is known of a task, in the order in which it is asked for.
+fn facts(master: &Master, task: &Task) -> Vec<(&'static str, String)> {
+    let now = master.clock.now();
+    let ending = task.ending.as_ref();
+    let time = |at: Timestamp| format!("{} ({})", moment(at), ago(now, at));
+    let lasted = task.started_at.map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
+    let slots = match task.config.resources.slots {
+        0 => "none".to_owned(),
+        slots => slots.to_string(),
+    };
+    let all = [
+        ("Waiting for", master.tasks.waits_for(task)),
+        ("Exit status", ending.map(|ending| ending.exit_code.map_or("none".to_owned(), |code| code.to_string()))),
+        ("Queued", Some(time(task.created_at))),
+        ("Started", task.started_at.map(time)),
+        ("Ended", ending.map(|ending| time(ending.at))),
+        (if ending.is_some() { "Ran for" } else { "Running for" }, lasted),
+        ("Runs as", Some(task.identity.to_string())),
+        ("Agent", task.agent.as_ref().map(ToString::to_string)),
+        ("Slots", Some(slots)),
+        ("Priority", Some(task.priority.to_string())),
+        ("Files sent along", task.has_context.then(|| "yes".to_owned())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn config_text(task: &Task) -> Result<String, Error> {
+    let text = serde_saphyr::to_string(&task.config);
+    text.map_err(|e| Error::Invalid(format!("the configuration can't be shown: {e}")))
+}
+
+pub(crate) async fn kill(
+    State(app): State<App>,
+    page: Page,
+    Path(task): Path<String>,
+) -> Result<Redirect, PageFailure> {
+    let permit = changeable(&app, &page.caller, &task).await?;
+    let task = app.master.tasks.kill(permit).await?;
+    Ok(Redirect::to(&format!("/commands/{}", task.id)))
+}

@@ -1,0 +1,282 @@
+//! A task's output in the browser: followed live as server-sent events, or whole as plain text.
+//!
+//! Events carry HTML: `start` takes the place of all that is shown, `lines` comes below it, `end` says that nothing
+//! more will come. Their id is the number of their last line, so a browser that comes back is given what it hasn't seen.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use askama::Template;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use domain::authz::{Permit, ReadTask};
+use domain::id::TaskId;
+use domain::log::{Line, Lines, Records, Source};
+use domain::task::State as TaskState;
+use futures_util::stream;
+use master::log::Follower;
+use tokio::time::{Instant, timeout};
+
+use crate::App;
+use crate::api::command::readable;
+use crate::api::log::until_revoked;
+use crate::respond::PageFailure;
+use crate::ui::display::{plain, shown_line};
+use crate::ui::shell::Page;
+
+/// Most lines that a page shows; the whole text has all of them.
+const KEPT: usize = 5000;
+
+/// A batch of lines is sent when no more come for so long, …
+const PAUSE: Duration = Duration::from_millis(40);
+
+/// … or when it has been gathered for so long, …
+const BATCH: Duration = Duration::from_millis(200);
+
+/// … or for so long, when there is more than a page shows.
+const FLOOD: Duration = Duration::from_secs(2);
+
+/// Lines as HTML: the whole of what is shown, or what comes below it.
+#[derive(Template)]
+#[template(path = "log/lines.html")]
+struct LinesPiece<'a> {
+    task: TaskId,
+    fresh: bool,
+    earlier: u64,
+    kept: usize,
+    lines: &'a [ShownLine],
+}
+
+struct ShownLine {
+    number: u64,
+    source: &'static str,
+    text: String,
+}
+
+impl From<Line> for ShownLine {
+    fn from(line: Line) -> Self {
+        let source = match line.source {
+            Source::Stdout => "",
+            Source::Stderr => "stderr",
+            Source::Agent => "agent",
+            Source::Master => "master",
+        };
+        Self { number: line.number, source, text: shown_line(&line.text) }
+    }
+}
+
+pub(crate) async fn follow(
+    State(app): State<App>,
+    page: Page,
+    Path(task): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, PageFailure> {
+    let permit = readable(&app, &page.caller, &task).await?;
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    let events = stream::unfold(Following::new(&app, &permit, seen), |mut following| async {
+        let event = following.next().await?;
+        Some((Ok::<_, Infallible>(event), following))
+    });
+    let events = until_revoked(&app, &page.caller, events);
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// Where one browser is in a log.
+struct Following {
+    app: App,
+    task: TaskId,
+    follower: Follower,
+    lines: Lines,
+    /// Number of the last line that the browser has.
+    seen: u64,
+    /// What it shows is of another connection, or nothing.
+    fresh: bool,
+    complete: bool,
+    ended: bool,
+}
+
+/// Lines that go out together: the last ones of what came.
+#[derive(Default)]
+struct Batch {
+    lines: VecDeque<Line>,
+    dropped: bool,
+}
+
+impl Batch {
+    fn add(&mut self, line: Line) {
+        if self.lines.len() == KEPT {
+            self.lines.pop_front();
+            self.dropped = true;
+        }
+        self.lines.push_back(line);
+    }
+
+    fn is_due(&self, begun: Instant) -> bool {
+        let longest = if self.dropped { FLOOD } else { BATCH };
+        !self.lines.is_empty() && begun.elapsed() > longest
+    }
+}
+
+impl Following {
+    fn new(app: &App, permit: &Permit<ReadTask>, seen: Option<u64>) -> Self {
+        Self {
+            app: app.clone(),
+            task: permit.target().id,
+            follower: app.master.tasks.log(permit, 0, true),
+            lines: Lines::default(),
+            seen: seen.unwrap_or(0),
+            fresh: seen.is_none(),
+            complete: false,
+            ended: false,
+        }
+    }
+
+    /// The next event. `None` closes the connection; without `end` before it, the browser comes back.
+    async fn next(&mut self) -> Option<Event> {
+        if self.ended {
+            return None;
+        }
+        if !self.complete {
+            let batch = self.gather().await.inspect_err(|error| {
+                tracing::warn!(%error, task = %self.task, "a log can't be read");
+            });
+            let batch = batch.ok()?;
+            if self.fresh || !batch.lines.is_empty() {
+                return self.event(batch);
+            }
+        }
+        // A log may be complete for the moment only: the task is not on its agent yet.
+        let task = self.app.master.tasks.find(self.task).await.ok()?;
+        self.ended = true;
+        (task.state == TaskState::Terminated).then(|| Event::default().event("end").data("end"))
+    }
+
+    /// Lines that the browser hasn't seen, as soon as there are any.
+    async fn gather(&mut self) -> std::io::Result<Batch> {
+        let mut batch = Batch::default();
+        let begun = Instant::now();
+        while !batch.is_due(begun) {
+            let piece = if batch.lines.is_empty() {
+                self.follower.next().await?
+            } else {
+                match timeout(PAUSE, self.follower.next()).await {
+                    Ok(piece) => piece?,
+                    Err(_) => break,
+                }
+            };
+            let seen = self.seen;
+            let mut add = |line: Line| {
+                if line.number > seen {
+                    batch.add(line);
+                }
+            };
+            match piece {
+                Some(bytes) => Records::new(&bytes).for_each(|record| self.lines.push(record, &mut add)),
+                None => {
+                    self.lines.finish(&mut add);
+                    self.complete = true;
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    fn event(&mut self, batch: Batch) -> Option<Event> {
+        let fresh = std::mem::take(&mut self.fresh) || batch.dropped;
+        let earlier = batch.lines.front().map_or(0, |line| line.number - 1);
+        self.seen = batch.lines.back().map_or(self.seen, |line| line.number);
+        let lines: Vec<_> = batch.lines.into_iter().map(ShownLine::from).collect();
+        let piece = LinesPiece { task: self.task, fresh, earlier, kept: KEPT, lines: &lines };
+        let html = piece.render().ok()?;
+        let name = if fresh { "start" } else { "lines" };
+        Some(Event::default().event(name).id(self.seen.to_string()).data(html))
+    }
+}
+
+/// All of it, as text and nothing else (R10).
+pub(crate) async fn text(
+    State(app): State<App>,
+    page: Page,
+    Path(task): Path<String>,
+) -> Result<Response, PageFailure> {
+    let permit = readable(&app, &page.caller, &task).await?;
+    let reading = (app.master.tasks.log(&permit, 0, false), Lines::default(), false);
+    let pieces = stream::unfold(reading, |(mut follower, mut lines, mut done)| async move {
+        if done {
+            return None;
+        }
+        let mut out = String::new();
+        let print = |line: Line| print_line(&line, &mut out);
+        match follower.next().await {
+            Ok(Some(bytes)) => {
+                let mut print = print;
+                Records::new(&bytes).for_each(|record| lines.push(record, &mut print));
+            }
+            Ok(None) => {
+                lines.finish(print);
+                done = true;
+            }
+            Err(error) => return Some((Err(error), (follower, lines, true))),
+        }
+        Some((Ok(Bytes::from(out)), (follower, lines, done)))
+    });
+    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
+    Ok((headers, Body::from_stream(until_revoked(&app, &page.caller, pieces))).into_response())
+}
+
+/// Lines that are not the task's own say so.
+fn print_line(line: &Line, out: &mut String) {
+    if matches!(line.source, Source::Agent | Source::Master) {
+        out.push_str(&format!("[{}] ", line.source.origin()));
+    }
+    out.push_str(&plain(&line.text));
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::time::Timestamp;
+
+    fn line(number: u64, source: Source, text: &str) -> Line {
+        Line { number, at: Timestamp(0), source, text: text.to_owned() }
+    }
+
+    #[test]
+    fn r05_lines_are_text() {
+        let lines: Vec<_> = [
+            line(1, Source::Stdout, "<script>alert(1)</script>\u{1b}[31m"),
+            line(2, Source::Stderr, "a & b"),
+            line(3, Source::Master, "queued"),
+        ]
+        .into_iter()
+        .map(ShownLine::from)
+        .collect();
+        let task = TaskId("00000000-0000-4000-8000-000000000007".parse().expect("an id"));
+        let piece = LinesPiece { task, fresh: true, earlier: 0, kept: KEPT, lines: &lines };
+        let html = piece.render().expect("html");
+        assert!(!html.contains("<script") && !html.contains(['\u{1b}', '\r']), "{html}");
+        assert!(html.contains("stderr") && html.contains("master"));
+    }
+
+    #[test]
+    fn a_batch_keeps_the_last_lines() {
+        let mut batch = Batch::default();
+        (1..=KEPT as u64 + 2).for_each(|number| batch.add(line(number, Source::Stdout, "x")));
+        assert!(batch.dropped);
+        assert_eq!(batch.lines.front().map(|line| line.number), Some(3));
+    }
+
+    #[test]
+    fn the_whole_text_says_whose_lines_are_not_the_tasks() {
+        let mut out = String::new();
+        print_line(&line(1, Source::Agent, "starting"), &mut out);
+        print_line(&line(2, Source::Stdout, "<b>hi</b>"), &mut out);
+        assert_eq!(out, "[agent] starting\n<b>hi</b>\n");
+    }
+}

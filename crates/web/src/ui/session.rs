@@ -1,0 +1,154 @@
+//! Logging in and out in the browser (P9, P10).
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::http::HeaderMap;
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use domain::session::LIFETIME;
+use master::Error;
+use master::session::Origin;
+use serde::Deserialize;
+
+use crate::App;
+use crate::access::{COOKIE, SIGNED_OUT};
+use crate::api::auth::presented;
+use crate::extract::{Form, From, Params};
+use crate::origin::{is_unencrypted, same_origin};
+use crate::respond::{PageFailure, sentence, status};
+use crate::ui::redirect::{login_for, own};
+use crate::ui::shell::{Page, Shell, render};
+
+/// The login page.
+#[derive(Template)]
+#[template(path = "session/login.html")]
+struct LoginPage<'a> {
+    shell: Shell,
+    username: &'a str,
+    redirect: &'a str,
+    /// Why the last attempt failed.
+    problem: Option<String>,
+    /// The password travels in the clear (D9).
+    unencrypted: bool,
+    /// The account that needs no password here (P2).
+    default_user: Option<String>,
+}
+
+/// What the form sends. An absent password is the blank one.
+#[derive(Deserialize)]
+pub(crate) struct Login {
+    #[serde(default)]
+    username: String,
+    #[serde(default)]
+    password: String,
+    #[serde(default)]
+    redirect: String,
+}
+
+pub(crate) async fn show(
+    State(app): State<App>,
+    From(origin): From,
+    headers: HeaderMap,
+    params: Params,
+) -> Result<Response, PageFailure> {
+    let asked = Login {
+        username: String::new(),
+        password: String::new(),
+        redirect: params.get("redirect").unwrap_or("/").to_owned(),
+    };
+    Ok(login_page(&app, origin, &headers, &asked, None).await?.into_response())
+}
+
+/// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
+pub(crate) async fn log_in(
+    State(app): State<App>,
+    From(origin): From,
+    headers: HeaderMap,
+    Form(login): Form<Login>,
+) -> Result<Response, PageFailure> {
+    if !same_origin(&headers) {
+        return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
+    }
+    let password = presented(Some(login.password.clone()), None)?;
+    match app.master.sessions.log_in(login.username.trim(), password, origin).await {
+        Ok(opened) => {
+            let cookies = [set(COOKIE, &opened.token, LIFETIME), clear(SIGNED_OUT)];
+            Ok((AppendHeaders(cookies), Redirect::to(own(&login.redirect))).into_response())
+        }
+        Err(error) => {
+            let code = status(error.code());
+            let page = login_page(&app, origin, &headers, &login, Some(error)).await?;
+            Ok((code, page).into_response())
+        }
+    }
+}
+
+async fn login_page(
+    app: &App,
+    origin: Origin,
+    headers: &HeaderMap,
+    asked: &Login,
+    problem: Option<Error>,
+) -> Result<impl IntoResponse + use<>, Error> {
+    let default_user = app.master.cluster.default_user();
+    let default_user = app.master.sessions.default_caller(default_user, origin).await?;
+    render(&LoginPage {
+        shell: Shell::default(),
+        username: &asked.username,
+        redirect: own(&asked.redirect),
+        problem: problem.map(|error| match error {
+            Error::Unauthenticated(_) => "Wrong user name or password.".to_owned(),
+            other => sentence(&other),
+        }),
+        unencrypted: is_unencrypted(headers),
+        default_user: default_user.map(|caller| caller.user.username.clone()),
+    })
+}
+
+/// Ends the session here and on the server; the default user isn't let in again without being asked for.
+pub(crate) async fn log_out(State(app): State<App>, page: Page) -> Result<Response, PageFailure> {
+    app.master.sessions.log_out(&page.caller).await?;
+    let cookies = [clear(COOKIE), set(SIGNED_OUT, "1", LIFETIME)];
+    Ok((AppendHeaders(cookies), Redirect::to("/login")).into_response())
+}
+
+/// Where Determined's clients send a browser.
+pub(crate) async fn det_login(params: Params) -> Redirect {
+    Redirect::to(&login_for(params.get("redirect").unwrap_or("/")))
+}
+
+fn set(name: &str, value: &str, age: Duration) -> (axum::http::HeaderName, String) {
+    (SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", age.as_secs()))
+}
+
+fn clear(name: &str) -> (axum::http::HeaderName, String) {
+    set(name, "", Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_for_the_server_alone() {
+        let (_, cookie) = set(COOKIE, "mst_x", LIFETIME);
+        assert_eq!(cookie, "auth=mst_x; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000");
+        assert!(clear(COOKIE).1.ends_with("Max-Age=0"));
+    }
+
+    #[test]
+    fn the_page_escapes_what_was_typed() {
+        let page = LoginPage {
+            shell: Shell::default(),
+            username: "\"><script>",
+            redirect: "/commands?q=\"",
+            problem: Some("No.".to_owned()),
+            unencrypted: true,
+            default_user: Some("determined".to_owned()),
+        };
+        let html = page.render().expect("a page");
+        assert!(!html.contains("\"><script>") && html.contains("No.") && html.contains("not encrypted"));
+    }
+}

@@ -1,0 +1,136 @@
+//! `cargo xtask bench`: the figures that this project promises, measured on a release build in one run and printed
+//! as one table at the end.
+//!
+//! Each module below measures one group of figures and stops what it started. A figure that isn't reached is a
+//! finding and no failure: the exit code says only whether all could be measured. All loads are bounded, and
+//! everything talks over the loopback.
+
+mod client;
+mod commands;
+mod http;
+mod lists;
+mod logs;
+mod requests;
+mod server;
+mod start;
+mod stats;
+mod table;
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::postgres::Cluster;
+use crate::setup;
+use crate::shell::{self, Checkout};
+use crate::tools::Tools;
+
+use table::Table;
+
+/// What no test needs.
+const SYSTEM_PACKAGES: &[&str] = &["wrk"];
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Measure this group alone; may be given several times
+    #[arg(long, value_enum, value_name = "NAME")]
+    only: Vec<Group>,
+    /// Trust that what the measurements need is installed
+    #[arg(long)]
+    no_setup: bool,
+}
+
+/// The figures that are measured together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// `muster up`: time until it is ready, memory at rest
+    Start,
+    /// What authentication costs a request, on either database
+    Requests,
+    /// `muster` and `det` side by side
+    Client,
+    /// A short command's way through, alone and by thousands
+    Commands,
+    /// A task that prints much, and one that is followed
+    Logs,
+    /// One's own page among few and many commands, on either database
+    Lists,
+}
+
+impl Group {
+    const ALL: &[Self] =
+        &[Self::Start, Self::Requests, Self::Client, Self::Commands, Self::Logs, Self::Lists];
+
+    fn measure(self, bench: &Bench, table: &mut Table) -> Result<()> {
+        match self {
+            Self::Start => start::measure(bench, table),
+            Self::Requests => requests::measure(bench, table),
+            Self::Client => client::measure(bench, table),
+            Self::Commands => commands::measure(bench, table),
+            Self::Logs => logs::measure(bench, table),
+            Self::Lists => lists::measure(bench, table),
+        }
+    }
+}
+
+/// What all measurements share.
+struct Bench {
+    muster: PathBuf,
+    tools: Tools,
+    /// Started when it is first asked for.
+    cluster: OnceCell<Cluster>,
+    folder: TempDir,
+}
+
+pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
+    if !args.no_setup {
+        setup::run(checkout)?;
+        setup::system_packages(SYSTEM_PACKAGES)?;
+    }
+    shell::run(&mut checkout.cargo(["build", "--release", "--package", "muster"]))?;
+    let bench = Bench {
+        muster: checkout.target.join("release/muster"),
+        tools: Tools::locate(checkout)?,
+        cluster: OnceCell::new(),
+        folder: tempfile::Builder::new().prefix("muster-bench-").tempdir()?,
+    };
+    let mut table = Table::default();
+    for group in Group::ALL.iter().filter(|group| args.only.is_empty() || args.only.contains(group)) {
+        eprintln!("measuring: {group:?}");
+        group.measure(&bench, &mut table).with_context(|| format!("measuring {group:?}"))?;
+    }
+    if let Some(cluster) = bench.cluster.into_inner() {
+        cluster.stop()?;
+    }
+    eprint!("\n{table}");
+    Ok(())
+}
+
+impl Bench {
+    /// The program, which finds nothing of the user's own settings.
+    fn muster(&self) -> Command {
+        self.client(&self.muster)
+    }
+
+    /// Determined's client, likewise.
+    fn det(&self) -> Command {
+        self.client(&self.tools.venv.join("bin/det"))
+    }
+
+    fn client(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().env("HOME", self.folder.path()).env("PATH", "/usr/bin:/bin");
+        command
+    }
+
+    fn cluster(&self) -> Result<&Cluster> {
+        if let Some(cluster) = self.cluster.get() {
+            return Ok(cluster);
+        }
+        let cluster = Cluster::start(&self.tools.folder.join("postgres.log"))?;
+        Ok(self.cluster.get_or_init(|| cluster))
+    }
+}

@@ -1,0 +1,172 @@
+//! The page with one's own commands, among few and among many of all.
+//!
+//! Both servers run at the same time and are asked in turns. Their tables are filled while they are stopped, with
+//! copies of a command that really ran; the SQL is one text for both databases.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::Bench;
+use super::commands::{finish, launch};
+use super::http::Http;
+use super::server::Server;
+use super::stats::{median, ms};
+use super::table::{Table, Unit, Wanted};
+use crate::shell;
+
+const USERS: usize = 1000;
+const FEW: usize = 10_000;
+const MANY: usize = 1_000_000;
+
+/// Times that each page is asked for.
+const READINGS: usize = 200;
+
+/// Somebody in the middle.
+const NAME: &str = "bench500";
+
+/// Where a master keeps its tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Database {
+    Sqlite,
+    Postgres,
+}
+
+impl Database {
+    pub(super) const ALL: &[Self] = &[Self::Sqlite, Self::Postgres];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
+
+    pub(super) fn short(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// Hands on the options that make a server use a fresh database of this name.
+pub(super) fn with_database<T>(
+    bench: &Bench,
+    database: Database,
+    name: &str,
+    start: impl FnOnce(&[&str]) -> Result<T>,
+) -> Result<T> {
+    match database {
+        Database::Sqlite => start(&[]),
+        Database::Postgres => {
+            let config = bench.folder.path().join(format!("{name}.yaml"));
+            let cluster = bench.cluster()?;
+            if !config.exists() {
+                let create = format!("CREATE DATABASE \"{name}\"");
+                shell::output(cluster.psql("postgres").args(["--command", &create]))?;
+                fs::write(&config, format!("db:\n  url: {}/{name}\n", cluster.url()))?;
+            }
+            start(&["--config", config.to_str().context("a folder's name is no text")?])
+        }
+    }
+}
+
+pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
+    for database in Database::ALL {
+        let few = filled(bench, *database, FEW)?;
+        let many = filled(bench, *database, MANY)?;
+        let mut few_http = Http::log_in(few.address, NAME)?;
+        let mut many_http = Http::log_in(many.address, NAME)?;
+        // Among few nobody has more than ten: a page of ten is the same page in both.
+        for (limit, wanted) in [(10, Wanted::AtMost(2.0)), (50, Wanted::Nothing)] {
+            let path = format!("/api/v1/commands?users={NAME}&limit={limit}");
+            let sizes = [limit.min(FEW / USERS), limit.min(MANY / USERS)];
+            let (mut of_few, mut of_many) = (Vec::new(), Vec::new());
+            for _ in 0..READINGS {
+                of_few.push(page(&mut few_http, &path, sizes[0])?);
+                of_many.push(page(&mut many_http, &path, sizes[1])?);
+            }
+            let (of_few, of_many) = (median(&mut of_few), median(&mut of_many));
+            let row = |what: String| format!("{what}, {}", database.name());
+            let what = |all, size| row(format!("{size} of one's own among {all} commands of {USERS} users"));
+            table.add(what(FEW, sizes[0]), of_few, Unit::Milliseconds, Wanted::Nothing);
+            table.add(what(MANY, sizes[1]), of_many, Unit::Milliseconds, Wanted::Nothing);
+            table.add(row("the latter by the former".into()), of_many / of_few, Unit::Ratio, wanted);
+        }
+        few.stop()?;
+        many.stop()?;
+    }
+    Ok(())
+}
+
+fn page(http: &mut Http, path: &str, size: usize) -> Result<f64> {
+    let began = Instant::now();
+    let answer = http.get(path)?;
+    let took = ms(began.elapsed());
+    let found = answer["commands"].as_array().map_or(0, Vec::len);
+    ensure!(found == size, "{found} commands on a page instead of {size}");
+    Ok(took)
+}
+
+/// A server with so many commands.
+fn filled(bench: &Bench, database: Database, commands: usize) -> Result<Server> {
+    let name = format!("lists-{}-{commands}", database.short());
+    let up = || with_database(bench, database, &name, |options| Server::up(bench, &name, options));
+    let server = up()?;
+    let mut http = Http::log_in(server.address, "determined")?;
+    let id = launch(&mut http, &["true"])?;
+    finish(&mut http, &id)?;
+    server.stop()?;
+
+    let file = bench.folder.path().join(format!("{name}.sql"));
+    fs::write(&file, filling(commands))?;
+    match database {
+        Database::Sqlite => sqlite(bench, &bench.folder.path().join(&name).join("muster.db"), &file)?,
+        Database::Postgres => {
+            let mut psql = bench.cluster()?.psql(&name);
+            shell::output(psql.arg("--file").arg(&file).args(["--command", "ANALYZE"]))?;
+        }
+    }
+    up()
+}
+
+fn sqlite(bench: &Bench, database: &Path, sql: &Path) -> Result<()> {
+    const SCRIPT: &str = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).executescript(sys.stdin.read())";
+    let mut python = Command::new(bench.tools.venv.join("bin/python"));
+    python.args(["-c", SCRIPT]).arg(database).stdin(Stdio::from(File::open(sql)?));
+    shell::output(&mut python).map(drop)
+}
+
+/// Copies of the one account that commands belong to, and of the one command. Owners take turns.
+fn filling(commands: usize) -> String {
+    let numbers = |count: usize| {
+        format!("WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})")
+    };
+    let first_user = 1_000_000;
+    format!(
+        "BEGIN;
+        INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
+            agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at)
+        {} SELECT {first_user} + i, 'bench' || CAST(i AS TEXT), '', admin, status, remote, password_kind,
+            password_hash, agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at
+        FROM users, n WHERE username = 'determined';
+        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, config, run_as, has_context,
+            priority, state, run, agent_id, slot_ids, token_hash, kill_requested, created_at, started_at,
+            ended_at, exit_code, exit_reason)
+        {} SELECT '00000000-0000-4000-8000-' || SUBSTR(CAST(1000000000000 + i AS TEXT), 2), seq + i, kind,
+            {first_user} + 1 + (i - 1) % {USERS}, workspace_id, description, config, run_as, has_context, priority,
+            state, run, agent_id, slot_ids, NULL, kill_requested, created_at, started_at, ended_at, exit_code,
+            exit_reason
+        FROM tasks, n WHERE state = 'terminated';
+        UPDATE counters SET value = value + {commands} WHERE name = 'task';
+        UPDATE counters SET value = value + {first_user} + {USERS} WHERE name = 'user';
+        COMMIT;
+        ",
+        numbers(USERS),
+        numbers(commands),
+    )
+}
