@@ -1,5 +1,6 @@
 //! Commands, tasks and their log lines.
 
+use domain::id::TaskIdPrefix;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -51,10 +52,9 @@ impl Client {
     /// # Errors
     /// What went wrong, on the way or there.
     pub async fn commands_by_prefix(&self, prefix: &str) -> Result<Vec<Command>> {
-        // A master that doesn't know the parameter gives them all.
-        let mut commands = self.list_commands(vec![("idPrefix", prefix.to_owned())]).await?;
-        commands.retain(|command| command.id.starts_with(prefix));
-        Ok(commands)
+        // What can't begin an id begins none.
+        let Ok(prefix) = prefix.parse::<TaskIdPrefix>() else { return Ok(Vec::new()) };
+        self.list_commands(vec![("idPrefix", prefix.as_str().to_owned())]).await
     }
 
     async fn list_commands(&self, filter: Vec<(&str, String)>) -> Result<Vec<Command>> {

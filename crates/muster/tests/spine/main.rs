@@ -5,4 +5,8 @@
 
 mod support;
 
+mod account;
+mod command;
+mod output;
+mod session;
 mod transcript;

@@ -24,8 +24,7 @@ fn a_team_begins(database: Database) {
     assert_eq!(me.muster("user whoami").ok(), "determined");
 
     me.muster("-u admin user create alice").exits(0);
-    let link =
-        "user link-with-agent-user alice --agent-uid 5001 --agent-user alice --agent-gid 5001 --agent-group lab";
+    let link = "user link-with-agent-user alice --agent-uid 5001 --agent-user alice --agent-gid 5001 --agent-group lab";
     me.muster(&format!("-u admin {link}")).exits(0);
     me.muster("user login alice").exits(0);
     assert_eq!(me.muster("user whoami").ok(), "alice");

@@ -25,7 +25,12 @@ pub(crate) enum Database {
 /// A directory that every user of the machine can enter, gone with the value.
 pub(crate) fn dir_for_all() -> TempDir {
     let open = Permissions::from_mode(0o755);
-    tempfile::Builder::new().prefix("muster-e2e-").permissions(open).tempdir().expect("a temporary directory")
+    // Not in /tmp: every task has one of its own, and what it does not see must be hidden by Muster itself.
+    tempfile::Builder::new()
+        .prefix("muster-e2e-")
+        .permissions(open)
+        .tempdir_in("/var/tmp")
+        .expect("a directory")
 }
 
 /// Sets a mode, and an owner with the group of the same number.
@@ -150,7 +155,11 @@ impl Muster {
         fs::create_dir_all(&home).expect("a directory");
         mode(&home, 0o700, self.setup.uid.unwrap_or(0));
         let mut command = Command::new(&self.exe);
-        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", &home).current_dir(&home);
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", &home)
+            .current_dir(&home);
         if let Some(uid) = self.setup.uid {
             command.uid(uid).gid(uid);
         }

@@ -120,8 +120,7 @@ impl Stream {
     fn wait_until(&self, time: Duration, mut test: impl FnMut(&Written) -> bool) -> bool {
         let (lock, changed) = &*self.0;
         let guard = lock.lock().expect("no reader panics");
-        let (now, _) =
-            changed.wait_timeout_while(guard, time, |now| !test(now)).expect("no reader panics");
+        let (now, _) = changed.wait_timeout_while(guard, time, |now| !test(now)).expect("no reader panics");
         test(&now)
     }
 }
