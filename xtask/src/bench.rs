@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Measure this group alone; may be given several times
     #[arg(long, value_enum, value_name = "NAME")]
     only: Vec<Group>,
+    /// Measure this program instead of building one, to compare two states of the code
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
     /// Trust that what the measurements need is installed
     #[arg(long)]
     no_setup: bool,
@@ -90,9 +93,15 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
         setup::run(checkout)?;
         setup::system_packages(SYSTEM_PACKAGES)?;
     }
-    shell::run(&mut checkout.cargo(["build", "--release", "--package", "muster"]))?;
+    let muster = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => {
+            shell::run(&mut checkout.cargo(["build", "--release", "--package", "muster"]))?;
+            checkout.target.join("release/muster")
+        }
+    };
     let bench = Bench {
-        muster: checkout.target.join("release/muster"),
+        muster,
         tools: Tools::locate(checkout)?,
         cluster: OnceCell::new(),
         folder: tempfile::Builder::new().prefix("muster-bench-").tempdir()?,

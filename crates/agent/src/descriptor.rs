@@ -9,7 +9,7 @@ use tokio::io::unix::AsyncFd;
 /// Registers `fd` for being read.
 #[expect(
     deprecated,
-    reason = "the new way is unsafe, for types that may close their descriptor early; `OwnedFd` can't"
+    reason = "the new way guards against types that may close their descriptor early; `OwnedFd` can't"
 )]
 pub(crate) fn readable(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)

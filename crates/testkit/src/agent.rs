@@ -215,11 +215,14 @@ impl FakeAgent {
 
     /// The run writes; waits until the master has it.
     pub async fn send_log(&mut self, allocation: AllocationId, source: Source, at: Timestamp, text: &[u8]) {
-        let log = self.logs.entry(allocation).or_default();
-        let offset = log.len();
-        let payload = text;
-        Record { at, source, payload }.encode(log);
+        let offset = self.logs.get(&allocation).map_or(0, Vec::len);
+        self.write_unsent(allocation, source, at, text);
         self.resend_log(allocation, offset).await;
+    }
+
+    /// The run writes, and the master doesn't hear of it yet.
+    pub fn write_unsent(&mut self, allocation: AllocationId, source: Source, at: Timestamp, payload: &[u8]) {
+        Record { at, source, payload }.encode(self.logs.entry(allocation).or_default());
     }
 
     /// Sends the run's log from byte `offset` on; waits until the master has it all.

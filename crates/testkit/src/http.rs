@@ -148,13 +148,16 @@ impl IntoFuture for Request {
             let what = format!("{} {}", self.method, self.url);
             let response = self.send().await;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            // The body of an answered upgrade never ends.
-            let body = match status {
-                101 => Vec::new(),
-                _ => {
-                    let read = soon(&what, response.bytes()).await;
-                    read.unwrap_or_else(|error| panic!("{what}: {error:?}")).to_vec()
-                }
+            // The body of an answered upgrade never ends, nor does a stream of events.
+            let endless = status == 101
+                || headers
+                    .get("content-type")
+                    .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+            let body = if endless {
+                Vec::new()
+            } else {
+                let read = soon(&what, response.bytes()).await;
+                read.unwrap_or_else(|error| panic!("{what}: {error:?}")).to_vec()
             };
             Response { what, status, headers, body }
         })

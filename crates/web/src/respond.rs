@@ -10,6 +10,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use master::Error;
 
 use crate::App;
+use crate::ui::display::capitalized;
 use crate::ui::redirect::login_for;
 use crate::ui::shell::Shell;
 
@@ -42,10 +43,8 @@ fn message(error: &Error) -> String {
 /// The message as a page shows it.
 pub(crate) fn sentence(error: &Error) -> String {
     let text = message(error);
-    let mut rest = text.chars();
-    let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{first}{}{end}", rest.as_str())
+    capitalized(&text) + end
 }
 
 impl IntoResponse for Failure {

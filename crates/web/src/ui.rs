@@ -3,7 +3,7 @@
 
 pub(crate) mod asset;
 pub(crate) mod command;
-mod display;
+pub(crate) mod display;
 pub(crate) mod log;
 pub(crate) mod redirect;
 pub(crate) mod session;

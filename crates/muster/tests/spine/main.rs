@@ -6,7 +6,14 @@
 mod support;
 
 mod account;
+mod bad_input;
 mod command;
+mod context;
+mod identity;
+mod kill_storm;
 mod output;
+mod queue;
+mod restart;
 mod session;
 mod transcript;
+mod unprivileged;

@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Muster, Output, Person, Setup, run};
+use crate::support::{Muster, Output, Person, Process, Setup, run};
 
 /// The token that is kept for a user, if there is one.
 fn kept_token(person: &Person, user: &str) -> Option<String> {
@@ -98,9 +99,10 @@ fn p11_u_acts_once_keeps_a_token_and_discards_it() {
     set_password(&alice, "bob", "correct horse");
 
     alice.muster("-u bob user whoami").exits(4).says("--password-stdin where there is no terminal");
-    let answered = at_terminal(&alice, "-u bob user whoami", "correct horse\n");
-    assert!(answered.contains("Password of bob: ") && answered.contains("bob\r\n"), "{answered:?}");
-    assert!(!answered.contains("horse"), "the password is not shown: {answered:?}");
+    let mut asked = at_terminal(&alice, "-u bob user whoami");
+    asked.stdout.wait_for("Password of bob: ");
+    asked.answer("correct horse\n");
+    assert_eq!(asked.finish().ok(), "Password of bob: \r\nbob\r", "the password is not shown");
     assert_eq!(alice.muster("-u bob user whoami").ok(), "bob", "asked once");
     assert_eq!(alice.muster("user whoami").ok(), "alice", "the logged-in user stays");
 
@@ -116,7 +118,7 @@ fn p11_nobody_is_asked_for_a_blank_password() {
     let muster = Muster::up();
     let alice = muster.user("alice");
     for line in ["-u admin user whoami", "-u determined user whoami", "user login determined"] {
-        let said = at_terminal(&alice, line, "");
+        let said = at_terminal(&alice, line).finish().ok();
         assert!(!said.contains("Password of"), "{line}: {said:?}");
     }
 }
@@ -158,14 +160,13 @@ fn an_account_that_is_renamed_stays_logged_in() {
     assert_eq!(with_token(&muster, &token).ok(), "alicia");
 }
 
-/// Runs `muster LINE` at a terminal, answers, and gives all that the terminal showed.
+/// Starts `muster LINE` at a terminal, which shows everything on standard output.
 #[track_caller]
-fn at_terminal(person: &Person, line: &str, answer: &str) -> String {
-    let mut command = person.command::<&str>([]);
-    let muster = format!("{} {line}", command.get_program().to_str().expect("text"));
-    let environment: Vec<_> =
-        command.get_envs().filter_map(|(k, v)| Some((k.to_owned(), v?.to_owned()))).collect();
-    command = std::process::Command::new("script");
-    command.env_clear().envs(environment).args(["--quiet", "--return", "--command", &muster, "/dev/null"]);
-    run(&mut command, answer).exits(0).out().to_owned()
+fn at_terminal(person: &Person, line: &str) -> Process {
+    let plain = person.command::<&str>([]);
+    let muster = format!("{} {line}", plain.get_program().to_str().expect("text"));
+    let mut command = Command::new("script");
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["--quiet", "--return", "--command", &muster, "/dev/null"]);
+    Process::start_dialogue(&mut command)
 }

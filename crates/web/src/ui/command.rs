@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::authz::{ChangeTask, Visible, authorize};
-use domain::task::{Kind, State as TaskState, Task};
+use domain::task::{Ending, Kind, State as TaskState, Task};
 use domain::time::Timestamp;
 use master::task::TaskFilter;
 use master::{Error, Master};
@@ -14,7 +14,7 @@ use crate::App;
 use crate::api::command::{changeable, readable};
 use crate::extract::Params;
 use crate::respond::PageFailure;
-use crate::ui::display::{ago, badge, command_line, lasting, moment};
+use crate::ui::display::{ago, badge, capitalized, command_line, lasting, moment};
 use crate::ui::shell::{Page, Shell, render};
 
 /// Rows of one page.
@@ -168,8 +168,8 @@ struct ShowPage {
     state: (&'static str, &'static str),
     over: bool,
     may_kill: bool,
-    ending: Option<String>,
-    facts: Vec<(&'static str, String)>,
+    failure: Option<String>,
+    facts: Vec<Fact>,
     command_line: String,
     config: String,
 }
@@ -191,7 +191,7 @@ pub(crate) async fn show(
         owner_name: task.owner_name.clone(),
         state: badge(&task),
         over,
-        ending: task.ending.as_ref().map(|ending| ending.reason.clone()),
+        failure: failure(&task),
         facts: facts(&app.master, &task),
         command_line: command_line(&task.config.entrypoint),
         config: config_text(&task)?,
@@ -201,30 +201,44 @@ pub(crate) async fn show(
     Ok(html.into_response())
 }
 
+/// Something known of a task.
+struct Fact {
+    name: &'static str,
+    value: String,
+    remark: Option<String>,
+}
+
 /// What is known of a task, in the order in which it is asked for.
-fn facts(master: &Master, task: &Task) -> Vec<(&'static str, String)> {
+fn facts(master: &Master, task: &Task) -> Vec<Fact> {
     let now = master.clock.now();
     let ending = task.ending.as_ref();
-    let time = |at: Timestamp| format!("{} ({})", moment(at), ago(now, at));
+    let plain = |name, value: Option<String>| value.map(|value| Fact { name, value, remark: None });
+    let time =
+        |name, at: Option<Timestamp>| at.map(|at| Fact { name, value: moment(at), remark: Some(ago(now, at)) });
+    let code = |ending: &Ending| ending.exit_code.map_or("none".to_owned(), |code| code.to_string());
     let lasted = task.started_at.map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
-    let slots = match task.config.resources.slots {
-        0 => "none".to_owned(),
-        slots => slots.to_string(),
-    };
     let all = [
-        ("Waiting for", master.tasks.waits_for(task)),
-        ("Exit status", ending.map(|ending| ending.exit_code.map_or("none".to_owned(), |code| code.to_string()))),
-        ("Queued", Some(time(task.created_at))),
-        ("Started", task.started_at.map(time)),
-        ("Ended", ending.map(|ending| time(ending.at))),
-        (if ending.is_some() { "Ran for" } else { "Running for" }, lasted),
-        ("Runs as", Some(task.identity.to_string())),
-        ("Agent", task.agent.as_ref().map(ToString::to_string)),
-        ("Slots", Some(slots)),
-        ("Priority", Some(task.priority.to_string())),
-        ("Files sent along", task.has_context.then(|| "yes".to_owned())),
+        plain("Waiting", master.tasks.waits_for(task)),
+        plain("Exit status", ending.map(code)),
+        plain(if ending.is_some() { "Ran for" } else { "Running for" }, lasted),
+        time("Queued", Some(task.created_at)),
+        time("Started", task.started_at),
+        time("Ended", ending.map(|ending| ending.at)),
+        plain("Runs as", Some(task.identity.to_string())),
+        plain("Agent", task.agent.as_ref().map(ToString::to_string)),
+        plain("Slots", Some(task.config.resources.slots.to_string())),
+        plain("Priority", Some(task.priority.to_string())),
+        plain("Files sent along", task.has_context.then(|| "yes".to_owned())),
     ];
-    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    all.into_iter().flatten().collect()
+}
+
+/// Why a task failed, without the words that are there for Determined's clients.
+fn failure(task: &Task) -> Option<String> {
+    let ending = task.ending.as_ref().filter(|_| badge(task).0 == "failed")?;
+    let reason = &ending.reason;
+    let reason = reason.strip_prefix("resources failed with non-zero exit code: ").unwrap_or(reason);
+    Some(capitalized(reason))
 }
 
 fn config_text(task: &Task) -> Result<String, Error> {
@@ -240,4 +254,50 @@ pub(crate) async fn kill(
     let permit = changeable(&app, &page.caller, &task).await?;
     let task = app.master.tasks.kill(permit).await?;
     Ok(Redirect::to(&format!("/commands/{}", task.id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(mine: bool, search: &str, page: i64) -> View {
+        View { mine, search: search.to_owned(), page }
+    }
+
+    #[test]
+    fn p16_the_view_is_in_the_address() {
+        assert_eq!(view(true, "", 1).url(), "/commands");
+        assert_eq!(view(false, "a b&c", 3).url(), "/commands?mine=0&q=a%20b%26c&page=3");
+        assert_eq!(view(true, "x", 9).everyones(), "/commands?mine=0&q=x");
+        assert_eq!(view(false, "x", 9).unsearched(), "/commands?mine=0");
+    }
+
+    #[test]
+    fn a_page_that_is_not_there_is_the_last_one() {
+        for (asked, total, page, offset) in [(1, 0, 1, 0), (9, 101, 3, 100), (2, 101, 2, 50)] {
+            let mut shown = asked;
+            let (_, at, limit) = paged(&mut shown)(total).expect("a page");
+            assert_eq!((shown, at, limit), (page, offset, ROWS));
+        }
+    }
+
+    #[test]
+    fn r05_a_description_is_text() {
+        let row = Row {
+            id: "1".to_owned(),
+            short_id: "1".to_owned(),
+            description: "<img src=x onerror=alert(1)>".to_owned(),
+            owner: "a\"b".to_owned(),
+            owner_name: "a\"b".to_owned(),
+            state: ("queued", "Queued"),
+            waits_for: Some("<b>".to_owned()),
+            exit_code: None,
+            started: None,
+            agent: None,
+            slots: 1,
+        };
+        let page = ListPage { shell: Shell::default(), view: view(true, "\"><b>", 1), rows: vec![row], total: 1, pages: 1 };
+        let html = page.render().expect("html");
+        assert!(!html.contains("<img src=x") && !html.contains("<b>") && !html.contains("a\"b"), "{html}");
+    }
 }

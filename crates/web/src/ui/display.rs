@@ -39,6 +39,13 @@ pub(crate) fn lasting(duration: Duration) -> String {
     }
 }
 
+/// With a capital letter first.
+pub(crate) fn capitalized(text: &str) -> String {
+    let mut rest = text.chars();
+    let first = rest.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    first + rest.as_str()
+}
+
 /// A state as the pages show it: the style's name and the word.
 pub(crate) fn badge(task: &Task) -> (&'static str, &'static str) {
     match (task.state, task.ending.as_ref()) {

@@ -53,10 +53,26 @@ async fn creating_is_refused_in_order(database: Database) {
     for (body, status, text) in [
         (json!({}), 400, "must specify user to create"),
         (json!({"user": null}), 400, "must specify user to create"),
-        (json!({"user": {"username": "x", "remote": true}, "password": "p"}), 400, "cannot set password for remote user"),
-        (json!({"user": {"username": "x", "displayName": "ö"}}), 400, "Display name or username value has minimum length."),
-        (json!({"user": {"username": "xy", "displayName": "ö"}}), 400, "Display name and username cannot contain non-ASCII characters."),
-        (json!({"user": {"username": "xy", "agentUserGroup": identity}}), 400, "agentUid, agentGid, agentUser and agentGroup cannot be empty"),
+        (
+            json!({"user": {"username": "x", "remote": true}, "password": "p"}),
+            400,
+            "cannot set password for remote user",
+        ),
+        (
+            json!({"user": {"username": "x", "displayName": "ö"}}),
+            400,
+            "Display name or username value has minimum length.",
+        ),
+        (
+            json!({"user": {"username": "xy", "displayName": "ö"}}),
+            400,
+            "Display name and username cannot contain non-ASCII characters.",
+        ),
+        (
+            json!({"user": {"username": "xy", "agentUserGroup": identity}}),
+            400,
+            "agentUid, agentGid, agentUser and agentGroup cannot be empty",
+        ),
         (json!({"user": {"username": "alice"}}), 403, "only admin privileged users can create users"),
     ] {
         let answer = alice.post("/api/v1/users").json(body.clone()).await;
@@ -67,7 +83,8 @@ async fn creating_is_refused_in_order(database: Database) {
 async fn names_are_trimmed_and_checked(database: Database) {
     let master = TestMaster::start(database).await;
     let admin = master.admin().await;
-    for (name, stored) in [("  alice ", "alice"), ("a$b c@d", "a$b c@d"), ("50%", "50%"), ("Alice", "Alice")] {
+    for (name, stored) in [("  alice ", "alice"), ("a$b c@d", "a$b c@d"), ("50%", "50%"), ("Alice", "Alice")]
+    {
         let made = create(&admin, json!({ "username": name })).await.ok();
         assert_eq!(made["user"]["username"], stored);
     }
@@ -84,7 +101,11 @@ async fn names_are_trimmed_and_checked(database: Database) {
     ] {
         assert_eq!(create(&admin, json!({ "username": name })).await.refused(400), text, "{name:?}");
         let bob = master.log_in("determined").await;
-        assert_eq!(patch(&admin, &bob, json!({ "username": name })).await.status, if name == "Determined" { 200 } else { 400 }, "{name:?}");
+        assert_eq!(
+            patch(&admin, &bob, json!({ "username": name })).await.status,
+            if name == "Determined" { 200 } else { 400 },
+            "{name:?}"
+        );
         patch(&admin, &bob, json!({"username": "determined"})).await;
     }
 }
@@ -97,7 +118,9 @@ async fn a_taken_name_is_told(database: Database) {
     let renamed = patch(&admin, &alice, json!({"username": "determined"})).await;
     assert_eq!(renamed.refused(400), "User cannot be renamed 'determined'");
     master.user("bob").await;
-    assert!(patch(&admin, &alice, json!({"username": "bob"})).await.refused(409).contains("user already exists"));
+    assert!(
+        patch(&admin, &alice, json!({"username": "bob"})).await.refused(409).contains("user already exists")
+    );
     let name = alice.get("/api/v1/me").await.ok();
     assert_eq!(name["user"]["username"], "alice");
 }

@@ -142,9 +142,16 @@ async fn r27_what_is_no_good_token_is_refused(database: Database) {
     assert_eq!(anon.get("/api/v1/me").await.refused(401), "token missing");
     let token = &alice.token;
     let cut = &token[..token.len() - 1];
-    for value in
-        ["", "Bearer", "Bearer ", "Bearer x", "Basic YTpi", token, &format!("bearer {token}"), &format!("Bearer {cut}")]
-    {
+    for value in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer x",
+        "Basic YTpi",
+        token,
+        &format!("bearer {token}"),
+        &format!("Bearer {cut}"),
+    ] {
         for header in ["authorization", "grpc-metadata-x-user-token", "grpc-metadata-x-allocation-token"] {
             let answer = anon.get("/api/v1/me").header(header, value).await;
             assert_eq!(answer.refused(401), "invalid credentials", "{header}: {value:?}");
@@ -160,7 +167,8 @@ async fn r27_what_is_no_good_token_is_refused(database: Database) {
 
 async fn credentials_count_in_order(database: Database) {
     let master = TestMaster::start(database).await;
-    let (alice, bob, carl) = (master.user("alice").await, master.user("bob").await, master.user("carl").await);
+    let (alice, bob, carl) =
+        (master.user("alice").await, master.user("bob").await, master.user("carl").await);
     let bearer = |user: &User| format!("Bearer {}", user.token);
     let cookie = format!("theme=dark; auth={}; auth=x", carl.token);
     let all = master

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use super::leaks;
 use super::person::Person;
 use super::port::Port;
 use super::process::{Output, Process, run};
+use super::wait::pause;
 
 /// The database of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,7 @@ pub(crate) struct Setup {
     uid: Option<u32>,
     database: Database,
     keeps_port: bool,
+    data_dir: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -59,6 +62,7 @@ impl Default for Setup {
             uid: None,
             database: Database::Sqlite,
             keeps_port: false,
+            data_dir: None,
         }
     }
 }
@@ -92,11 +96,16 @@ impl Setup {
         Self { keeps_port: true, ..self }
     }
 
+    /// A data directory elsewhere.
+    pub(crate) fn data_dir(self, path: PathBuf) -> Self {
+        Self { data_dir: Some(path), ..self }
+    }
+
     /// Makes the installation, without starting anything.
     pub(crate) fn install(self) -> Muster {
         let dir = dir_for_all();
         let (own, theirs) = (self.uid.unwrap_or(0), PathBuf::from(env!("CARGO_BIN_EXE_muster")));
-        let data = dir.path().join("data");
+        let data = self.data_dir.clone().unwrap_or_else(|| dir.path().join("data"));
         fs::create_dir(&data).expect("a directory");
         mode(&data, 0o700, own);
         // The build directory may be out of other users' reach.
@@ -113,7 +122,7 @@ impl Setup {
         fs::write(&config, format!("{url}{}", self.config)).expect("written");
         mode(&config, 0o600, own);
         let port = self.keeps_port.then(Port::reserve);
-        Muster { setup: self, dir, exe, port, url: String::new(), server: None, _database: database }
+        Muster { setup: self, dir, data, exe, port, url: String::new(), server: None, _database: database }
     }
 
     /// Makes the installation and starts it.
@@ -130,6 +139,7 @@ impl Setup {
 pub(crate) struct Muster {
     setup: Setup,
     pub(crate) dir: TempDir,
+    data: PathBuf,
     exe: PathBuf,
     port: Option<Port>,
     pub(crate) url: String,
@@ -146,7 +156,7 @@ impl Muster {
 
     /// Where everything is kept.
     pub(crate) fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
     }
 
     /// Any role of the binary, as the installation's user.
@@ -186,6 +196,13 @@ impl Muster {
         self.server = Some(server);
     }
 
+    /// Starts the server and kills it after a time, ready or not.
+    pub(crate) fn begin_and_kill(&self, after: Duration) {
+        let server = Process::start(&mut self.server_command(), "");
+        pause(after);
+        server.kill();
+    }
+
     pub(crate) fn server(&self) -> &Process {
         self.server.as_ref().expect("it runs")
     }
@@ -197,7 +214,7 @@ impl Muster {
 
     /// Asks the server to end; gives what it said.
     #[track_caller]
-    pub(crate) fn stop(&mut self) -> (Output, std::time::Duration) {
+    pub(crate) fn stop(&mut self) -> (Output, Duration) {
         self.server.take().expect("it runs").end(Signal::SIGTERM)
     }
 

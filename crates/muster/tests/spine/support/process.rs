@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -129,21 +129,36 @@ impl Stream {
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    stdin: Option<ChildStdin>,
     pub(crate) stdout: Stream,
     pub(crate) stderr: Stream,
 }
 
 impl Process {
-    /// Starts it with `input` on its standard input.
+    /// Starts it with `input` on its standard input, and no more.
     #[track_caller]
     pub(crate) fn start(command: &mut Command, input: &str) -> Self {
+        let mut process = Self::start_dialogue(command);
+        process.answer(input);
+        process.stdin = None;
+        process
+    }
+
+    /// Starts it with a standard input that stays open until it has ended.
+    #[track_caller]
+    pub(crate) fn start_dialogue(command: &mut Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        // Short enough for the pipe; a program that doesn't read it may be gone already.
-        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let stdin = child.stdin.take();
         let stdout = Stream::read(child.stdout.take().expect("piped"));
         let stderr = Stream::read(child.stderr.take().expect("piped"));
-        Self { child, stdout, stderr }
+        Self { child, stdin, stdout, stderr }
+    }
+
+    /// Writes to its standard input: little enough for the pipe.
+    pub(crate) fn answer(&mut self, text: &str) {
+        // A program that doesn't read it may be gone already.
+        let _ = self.stdin.as_mut().expect("still open").write_all(text.as_bytes());
     }
 
     pub(crate) fn pid(&self) -> Pid {

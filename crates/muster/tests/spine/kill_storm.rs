@@ -1,0 +1,210 @@
+//! `kill -9` of the master at random moments under a load of changes (L01): after every restart each acknowledged
+//! change is there, and no half of one that was not.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::client::{Client, ClientError};
+use api::command::LaunchCommand;
+use api::user::{AgentUserGroup, CreateUser, NewUser, PatchUser, User};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
+
+use crate::support::{DEADLINE, Database, Muster, Setup, run};
+
+/// Where the load goes on from: what the master has acknowledged, and what it may or may not have done.
+#[derive(Debug, Default)]
+struct Ledger {
+    /// By id: name, and the generation that it carries in all parts that change together.
+    users: BTreeMap<i64, (String, u32)>,
+    /// Changes that were sent and not answered: by id the generation.
+    unsure: BTreeMap<i64, u32>,
+    commands: Vec<String>,
+    changes: usize,
+}
+
+#[test]
+fn l01_kill_storm_on_sqlite() {
+    storm(Database::Sqlite, 200);
+}
+
+#[test]
+fn l01_kill_storm_on_postgres() {
+    storm(Database::Postgres, 20);
+}
+
+fn storm(database: Database, kills: usize) {
+    let mut muster = Setup::default().on(database).slots(8).keeps_port().up();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let client = Client::new(&muster.url, None).expect("an address");
+    let login = runtime.block_on(client.login("admin", "")).expect("logged in");
+    let client = client.with_token(Some(login.token));
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let mut rng = StdRng::seed_from_u64(0x6c30_3100);
+
+    for kill in 0..kills {
+        let load = [
+            runtime.spawn(make_users(client.clone(), Arc::clone(&ledger), kill)),
+            runtime.spawn(change_users(client.clone(), Arc::clone(&ledger))),
+            runtime.spawn(run_commands(client.clone(), Arc::clone(&ledger))),
+        ];
+        let moment = Duration::from_micros(rng.random_range(0..120_000));
+        runtime.block_on(tokio::time::sleep(moment));
+        muster.kill();
+        runtime.block_on(async {
+            for worker in load {
+                worker.await.expect("the load goes on until the master is gone");
+            }
+        });
+        if rng.random_ratio(1, 10) {
+            let moment = Duration::from_micros(rng.random_range(0..60_000));
+            muster.begin_and_kill(moment);
+        }
+        muster.begin();
+        runtime.block_on(check(&client, &mut ledger.lock().expect("nobody panics")));
+    }
+
+    let ledger = ledger.lock().expect("nobody panics");
+    let (users, commands) = (ledger.users.len(), ledger.commands.len());
+    println!("{kills} kills, {users} users, {} changes, {commands} commands", ledger.changes);
+    assert!(users > kills && ledger.changes > kills && commands > kills / 10, "there was hardly any load");
+    runtime.block_on(all_commands_end(&client));
+    muster.stop();
+    if database == Database::Sqlite {
+        assert_intact(&muster);
+    }
+}
+
+/// Makes accounts until the master is gone. One that was not acknowledged may be there, whole.
+async fn make_users(client: Client, ledger: Arc<Mutex<Ledger>>, round: usize) {
+    for number in 0.. {
+        let new = CreateUser {
+            user: Some(NewUser {
+                username: Some(format!("user-{round}-{number}-0")),
+                active: Some(true),
+                display_name: Some("0".to_owned()),
+                agent_user_group: Some(link(0)),
+                ..NewUser::default()
+            }),
+            ..CreateUser::default()
+        };
+        match client.create_user(&new).await {
+            Ok(user) => {
+                ledger.lock().expect("nobody panics").users.insert(user.id, (user.username, 0));
+            }
+            Err(error) => return assert_gone(&error),
+        }
+    }
+}
+
+/// Gives accounts another name, display name and link in one change, until the master is gone.
+async fn change_users(client: Client, ledger: Arc<Mutex<Ledger>>) {
+    for turn in 0.. {
+        let next = {
+            let ledger = ledger.lock().expect("nobody panics");
+            let index = turn * 7 % ledger.users.len().max(1);
+            ledger.users.iter().nth(index).map(|(id, (name, generation))| (*id, name.clone(), *generation))
+        };
+        let Some((id, name, generation)) = next else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let new = generation + 1;
+        let stem = name.rsplit_once('-').expect("made by us").0;
+        let patch = PatchUser {
+            username: Some(format!("{stem}-{new}")),
+            display_name: Some(new.to_string()),
+            agent_user_group: Some(link(new)),
+            ..PatchUser::default()
+        };
+        ledger.lock().expect("nobody panics").unsure.insert(id, new);
+        match client.patch_user(id, &patch).await {
+            Ok(user) => {
+                let mut ledger = ledger.lock().expect("nobody panics");
+                ledger.unsure.remove(&id);
+                ledger.users.insert(id, (user.username, new));
+                ledger.changes += 1;
+            }
+            Err(error) => return assert_gone(&error),
+        }
+    }
+}
+
+/// Runs commands, a few in each round: what is tried here is that they are not lost.
+async fn run_commands(client: Client, ledger: Arc<Mutex<Ledger>>) {
+    let config = json!({"entrypoint": ["true"], "resources": {"slots": 0}});
+    let launch = LaunchCommand { config: Some(config), ..LaunchCommand::default() };
+    for _ in 0..3 {
+        match client.launch_command(&launch, |_, _| ()).await {
+            Ok(launched) => ledger.lock().expect("nobody panics").commands.push(launched.command.id),
+            Err(error) => return assert_gone(&error),
+        }
+    }
+}
+
+fn link(generation: u32) -> AgentUserGroup {
+    AgentUserGroup {
+        agent_uid: Some(i64::from(10_000 + generation)),
+        agent_gid: Some(i64::from(10_000 + generation)),
+        agent_user: Some(format!("u{generation}")),
+        agent_group: Some(format!("g{generation}")),
+    }
+}
+
+#[track_caller]
+fn assert_gone(error: &ClientError) {
+    assert!(error.is_passing(), "the master refused: {error}");
+}
+
+/// Compares what the master has with what it acknowledged.
+async fn check(client: &Client, ledger: &mut Ledger) {
+    let users = client.users(None).await.expect("a list");
+    let users: BTreeMap<i64, User> = users.into_iter().map(|user| (user.id, user)).collect();
+    for (id, (name, generation)) in &mut ledger.users {
+        let user = users.get(id).unwrap_or_else(|| panic!("{name} is lost"));
+        if ledger.unsure.get(id).is_some_and(|new| user.display_name == new.to_string()) {
+            *generation += 1;
+            name.clone_from(&user.username);
+        }
+        assert_eq!(user.username, *name);
+        assert_eq!(user.display_name, generation.to_string(), "{name}");
+    }
+    ledger.unsure.clear();
+    for user in users.values().filter(|user| user.username.starts_with("user-")) {
+        let generation: u32 = user.display_name.parse().expect("a number");
+        assert!(user.username.ends_with(&format!("-{generation}")), "half a change: {user:?}");
+        assert_eq!(user.agent_user_group, Some(link(generation)), "half a change: {user:?}");
+        let known = (user.username.clone(), generation);
+        ledger.users.entry(user.id).or_insert(known);
+    }
+    let commands = client.commands(&[]).await.expect("a list");
+    let lost = ledger.commands.iter().find(|id| !commands.iter().any(|command| command.id == **id));
+    assert_eq!(lost, None, "a command is lost");
+}
+
+/// Every command ran once, to its end, whatever happened meanwhile.
+async fn all_commands_end(client: &Client) {
+    let end = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        let commands = client.commands(&[]).await.expect("a list");
+        let bad = commands.iter().find(|command| command.exit_code.is_some_and(|code| code != 0));
+        assert_eq!(bad, None, "a command failed");
+        let Some(living) = commands.iter().find(|command| command.exit_code.is_none()) else { return };
+        assert!(living.state != "STATE_TERMINATED", "it has no exit status: {living:?}");
+        assert!(tokio::time::Instant::now() < end, "never ends: {living:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn assert_intact(muster: &Muster) {
+    let script = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n\
+                  print(*(row for pragma in ('integrity_check', 'foreign_key_check') \
+                  for row in db.execute(f'PRAGMA {pragma}')))";
+    let mut python = Command::new(testkit::env::python());
+    let found = run(python.args(["-c", script]).arg(muster.data_dir().join("muster.db")), "").ok();
+    assert_eq!(found, "('ok',)");
+}

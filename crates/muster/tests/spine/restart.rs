@@ -1,0 +1,214 @@
+//! Nothing is lost when master, agent or both go away and come back: commands go on, their output is complete and
+//! not doubled, their exit status is right (L02). The storm of kills is in `kill_storm`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::support::{DEADLINE, Muster, Output, Person, Process, Setup, eventually, mode};
+
+/// Prints 300 numbered lines on either stream in about three seconds, then ends with 7.
+const COUNTING: &str = "i=0; while [ $i -lt 300 ]; do i=$((i+1)); echo line $i; \
+                        [ $((i % 3)) = 0 ] && echo error $i >&2; sleep 0.01; done; exit 7";
+
+/// Starts the counting and waits until it is under way.
+#[track_caller]
+fn counting(person: &Person) -> Process {
+    let process = person.start_script("", COUNTING);
+    process.stdout.wait_for("line 20\n");
+    process
+}
+
+/// Every line once, in order, and the right end: for who followed all the time, and for who asks later.
+#[track_caller]
+fn assert_counted(person: &Person, followed: Output) {
+    let later = person.muster(&format!("command logs {}", person.only_command())).exits(0);
+    for output in [&followed.exits(7), &later] {
+        let expected: String = (1..=300).map(|i| format!("line {i}\n")).collect();
+        assert_eq!(output.out(), expected);
+        let errors: Vec<_> = output.err().lines().filter(|line| line.starts_with("error ")).collect();
+        assert_eq!(errors, (1..=100).map(|i| format!("error {}", i * 3)).collect::<Vec<_>>());
+    }
+    assert_eq!(person.json("command list")[0]["exitCode"], 7);
+}
+
+/// A master and an agent of their own, the agent enrolled by invitation.
+fn apart() -> (Muster, Process) {
+    let muster = Setup::default().master_alone().keeps_port().up();
+    let agent = enrolled(&muster);
+    (muster, agent)
+}
+
+fn enrolled(muster: &Muster) -> Process {
+    let invitation = muster.dir.path().join("invitation");
+    fs::write(&invitation, muster.admin().muster("agent invite --name node").ok()).expect("written");
+    let file = invitation.to_str().expect("text");
+    let agent = muster.agent("node", &["--slots", "2", "--invitation-file", file]);
+    agent.stdout.wait_for("Agent node is connected to ");
+    agent
+}
+
+#[test]
+fn l02_kill_9_of_master_and_agent_in_one() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let following = counting(&me);
+    muster.kill();
+    muster.begin();
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn l02_kill_9_of_the_master() {
+    let (mut muster, _agent) = apart();
+    let me = muster.person("me");
+    let following = counting(&me);
+    muster.kill();
+    muster.begin();
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn l02_kill_9_of_the_agent() {
+    let (muster, agent) = apart();
+    let me = muster.person("me");
+    let following = counting(&me);
+    agent.kill();
+    let gone = || (me.json("agent list")[0]["connected"] == false).then_some(());
+    eventually("the master sees that the agent is away", gone);
+    let agent = muster.agent("node", &["--slots", "2"]);
+    agent.stdout.wait_for("Agent node is connected to ");
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn l02_kill_9_of_master_and_agent_apart() {
+    let (mut muster, agent) = apart();
+    let me = muster.person("me");
+    let following = counting(&me);
+    agent.kill();
+    muster.kill();
+    let _agent = muster.agent("node", &["--slots", "2"]);
+    muster.begin();
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn l02_many_kills_during_one_command() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let following = counting(&me);
+    for line in [60, 100, 140, 180, 220, 260] {
+        muster.kill();
+        muster.begin();
+        following.stdout.wait_for(&format!("line {line}\n"));
+    }
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn l02_a_command_that_ends_while_nobody_watches() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let dir = muster.dir.path().join("signals");
+    fs::create_dir(&dir).expect("a directory");
+    mode(&dir, 0o777, 0);
+    let script = "echo on; while [ ! -e /signals/go ]; do sleep 0.02; done; echo off; touch /signals/done; exit 5";
+    let id = me.detach(&format!("--volume {}:/signals", dir.display()), script);
+    me.wait_for_state(&id, "RUNNING");
+    muster.kill();
+    fs::write(dir.join("go"), "").expect("written");
+    let exit = muster.data_dir().join(format!("agent/tasks/{id}.1/exit.json"));
+    eventually("the command ends", || exit.exists().then_some(()));
+    muster.begin();
+    assert_eq!(me.wait_for_state(&id, "TERMINATED")["exitCode"], 5);
+    assert_eq!(me.muster(&format!("command logs {id}")).ok(), "on\noff");
+}
+
+#[test]
+fn sigterm_leaves_tasks_running_and_says_so() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let following = counting(&me);
+    let (said, took) = muster.stop();
+    let said = said.exits(0).says("1 task goes on: the next `muster up` takes over, `muster down` ends them");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(said.out().lines().count(), 1, "standard output holds the address alone");
+    muster.begin();
+    assert_counted(&me, following.finish());
+}
+
+#[test]
+fn down_ends_server_and_tasks() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let id = me.detach("", "echo on; while :; do sleep 1000; done");
+    me.wait_for_state(&id, "RUNNING");
+    let said = muster.down().exits(0);
+    assert_eq!(said.out(), "Muster is down\n");
+    assert!(muster.server().ends_within(DEADLINE));
+    assert!(shim(&muster, &id).is_none(), "its shim still runs");
+    muster.begin();
+    assert_eq!(me.json(&format!("command describe {id}"))["state"], "STATE_TERMINATED");
+}
+
+#[test]
+fn down_without_a_server_ends_what_went_on() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    let id = me.detach("", "echo on; while :; do sleep 1000; done");
+    me.wait_for_state(&id, "RUNNING");
+    muster.stop();
+    assert!(shim(&muster, &id).is_some(), "the task goes on");
+    assert_eq!(muster.down().exits(0).out(), "Muster was not running; 1 task was ended\n");
+    assert_eq!(muster.down().exits(0).out(), "Muster was not running\n");
+    muster.begin();
+    let ended = me.wait_for_state(&id, "TERMINATED");
+    assert_eq!(ended["exitCode"], 137, "{ended}");
+}
+
+#[test]
+fn l02_kill_9_of_the_shim_ends_the_task_and_is_told() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let running = me.start_script("", "echo on; while :; do sleep 1000; done");
+    running.stdout.wait_for("on\n");
+    let id = me.only_command();
+    kill(shim(&muster, &id).expect("it runs"), Signal::SIGKILL).expect("ours");
+    let ended = running.finish();
+    assert_ne!(ended.code(), 0);
+    assert_eq!(ended.out(), "on\n");
+    let told = me.json(&format!("command describe {id}"));
+    assert_eq!(told["state"], "STATE_TERMINATED");
+    assert_ne!(told["exitStatus"], "", "{told}");
+}
+
+#[test]
+fn an_agent_goes_away_and_comes_back() {
+    let (muster, agent) = apart();
+    let me = muster.person("me");
+    let connected = |yes: bool| (me.json("agent list")[0]["connected"] == json!(yes)).then_some(());
+    let (said, took) = agent.end(Signal::SIGTERM);
+    said.exits(0);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    eventually("the master sees that the agent is away", || connected(false));
+    let id = me.detach("", "echo well");
+    assert_eq!(me.wait_for_state(&id, "QUEUED")["waitingFor"], "no agent is connected");
+    let agent = muster.agent("node", &["--slots", "2"]);
+    agent.stdout.wait_for("Agent node is connected to ");
+    eventually("the master sees that the agent is back", || connected(true));
+    assert_eq!(me.wait_for_state(&id, "TERMINATED")["exitCode"], 0);
+}
+
+/// The process that watches over a command of the local agent, while there is one.
+fn shim(muster: &Muster, id: &str) -> Option<Pid> {
+    let file: PathBuf = muster.data_dir().join(format!("agent/tasks/{id}.1/shim.pid"));
+    let text = fs::read_to_string(file).ok()?;
+    let pid = text.split_whitespace().next()?.parse().expect("a pid");
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+    command.contains(id).then(|| Pid::from_raw(pid))
+}

@@ -1,0 +1,172 @@
+//! Logs and output: lines as the clients print them, bytes as the task wrote them (L02).
+
+use domain::log::{Records, Source};
+use domain::time::Timestamp;
+use serde_json::{Value, json};
+use testkit::{Database, Requests as _, TestMaster, on_sqlite};
+
+on_sqlite!(
+    lines_have_the_form_that_the_clients_print,
+    head_tail_and_filters,
+    output_is_byte_for_byte_and_goes_on_where_it_was_left,
+    followers_see_lines_as_they_come,
+    r34_odd_parameters_are_refused_or_harmless,
+);
+
+/// 2026-01-01T00:00:01.5Z.
+const AT: Timestamp = Timestamp(1_767_225_601_500_000);
+
+async fn lines_have_the_form_that_the_clients_print(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    agent.send_log(run, Source::Stdout, AT, b"hel").await;
+    agent.send_log(run, Source::Stderr, AT, b"ERROR: bad\n").await;
+    agent.send_log(run, Source::Stdout, AT, b"lo <b>\r\n\xff\n").await;
+    agent.send_log(run, Source::Agent, AT, b"from the agent\n").await;
+    agent.send_log(run, Source::Stdout, AT, b"no end").await;
+    agent.exit(run, 0).await;
+    let mut stream = bob.get(&format!("/api/v1/tasks/{}/logs", task.id())).stream().await;
+    let mut lines = Vec::new();
+    while let Some(line) = stream.next().await {
+        lines.push(line);
+    }
+    let numbers: Vec<String> =
+        lines.iter().map(|line| line["id"].as_str().expect("text").to_owned()).collect();
+    assert_eq!(numbers, (1..=lines.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+    let of =
+        |text: &str| lines.iter().find(|line| line["log"] == text).unwrap_or_else(|| panic!("no {text}"));
+    let hello = of("hello <b>");
+    let short = &task.id()[..8];
+    assert_eq!(hello["message"], format!("[2026-01-01T00:00:01.500000Z] {short} || INFO: hello <b>\n"));
+    assert_eq!((&hello["level"], &hello["stdtype"]), (&json!("LOG_LEVEL_INFO"), &json!("stdout")));
+    assert_eq!((&hello["taskId"], &hello["allocationId"]), (&json!(task.id()), &json!(run.to_string())));
+    assert_eq!(
+        (&hello["timestamp"], &hello["agentId"]),
+        (&json!("2026-01-01T00:00:01.500000Z"), &json!("node"))
+    );
+    let bad = of("ERROR: bad");
+    assert_eq!((&bad["level"], &bad["stdtype"]), (&json!("LOG_LEVEL_ERROR"), &json!("stderr")));
+    assert_eq!(of("from the agent")["source"], "agent");
+    assert_eq!(of("\u{fffd}")["source"], "task");
+    assert_eq!(of("no end")["source"], "task");
+    assert_eq!(lines[0]["source"], "master");
+}
+
+async fn head_tail_and_filters(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    for n in 1..=5_i64 {
+        let source = if n == 3 { Source::Stderr } else { Source::Stdout };
+        agent.send_log(run, source, Timestamp(AT.0 + n * 1_000_000), format!("line {n}\n").as_bytes()).await;
+    }
+    let texts = async |query: &str| {
+        let path = format!("/api/v1/tasks/{}/logs?{query}", task.id());
+        alice.get(&path).stream().await.rest().await
+    };
+    let own = "sources=task&";
+    for (query, expected) in [
+        ("limit=2", vec![1, 2]),
+        ("limit=2&orderBy=ORDER_BY_DESC", vec![5, 4]),
+        ("orderBy=ORDER_BY_DESC", vec![5, 4, 3, 2, 1]),
+        ("stdtypes=stderr", vec![3]),
+        ("stdtypes=stderr&stdtypes=stdout", vec![1, 2, 3, 4, 5]),
+        ("searchText=ne+4", vec![4]),
+        ("levels=LOG_LEVEL_ERROR", vec![]),
+        ("timestampAfter=2026-01-01T00:00:04.5Z", vec![4, 5]),
+        ("timestampBefore=2026-01-01T00:00:02.5Z", vec![1]),
+    ] {
+        let expected: Vec<String> = expected.into_iter().map(|n| format!("line {n}")).collect();
+        assert_eq!(texts(&format!("{own}{query}")).await, expected, "{query}");
+    }
+    assert!(texts("limit=1").await[0].starts_with("Scheduling"));
+    let refused = async |query: &str| {
+        alice.get(&format!("/api/v1/tasks/{}/logs?{query}", task.id())).await.refused(400)
+    };
+    assert_eq!(refused("limit=1&follow=true").await, "limit and follow can't be used together");
+    refused("timestampAfter=yesterday").await;
+    refused("enableRegex=true").await;
+}
+
+async fn output_is_byte_for_byte_and_goes_on_where_it_was_left(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    let written: Vec<u8> = (0..=255).cycle().take(200_000).collect();
+    for piece in written.chunks(70_000) {
+        agent.send_log(run, Source::Stdout, AT, piece).await;
+    }
+    let output = async |query: &str| {
+        let path = format!("/api/v1/tasks/{}/output{query}", task.id());
+        let answer = alice.get(&path).await.expect(200);
+        assert_eq!(answer.header("content-type"), "application/octet-stream");
+        answer.body
+    };
+    let stdout = |bytes: &[u8]| {
+        let own = Records::new(bytes).filter(|record| record.source == Source::Stdout);
+        own.flat_map(|record| record.payload.to_vec()).collect::<Vec<u8>>()
+    };
+    let whole = output("").await;
+    assert!(stdout(&whole) == written, "the output differs");
+    let mut records = Records::new(&whole);
+    records.by_ref().take(3).for_each(drop);
+    let left = records.consumed();
+    assert!(output(&format!("?offset={left}")).await == whole[left..], "the rest differs");
+    assert!(output(&format!("?offset={}", whole.len())).await.is_empty());
+    let path = format!("/api/v1/tasks/{}/output?follow=true&offset={left}", task.id());
+    let follower = alice.get(&path).stream().await;
+    agent.send_log(run, Source::Stderr, AT, b"late").await;
+    agent.exit(run, 0).await;
+    let followed = follower.bytes().await;
+    assert!(followed.starts_with(&whole[left..]));
+    assert!(output("").await.ends_with(&followed));
+}
+
+async fn followers_see_lines_as_they_come(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    let mut followers = vec![alice.follow(&task.id()).await, master.admin().await.follow(&task.id()).await];
+    for n in 0..5 {
+        agent.send_log(run, Source::Stdout, AT, format!("tick {n}\n").as_bytes()).await;
+        for follower in &mut followers {
+            follower.until(&format!("tick {n}")).await;
+        }
+    }
+    agent.exit(run, 0).await;
+    for mut follower in followers {
+        assert_eq!(follower.rest().await, ["resources exited successfully with a zero exit code"]);
+    }
+    // Whoever follows what is over gets all of it and the end.
+    let late = alice.follow(&task.id()).await.rest().await;
+    assert_eq!(late, alice.log(&task.id()).await);
+}
+
+async fn r34_odd_parameters_are_refused_or_harmless(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    agent.send_log(task.start.allocation, Source::Stdout, AT, b"text\n").await;
+    agent.exit(task.start.allocation, 0).await;
+    let path = |query: &str| format!("/api/v1/tasks/{}/output?{query}", task.id());
+    for query in ["offset=-1", "offset=x", "follow=perhaps", "offset=18446744073709551616"] {
+        alice.get(&path(query)).await.refused(400);
+    }
+    for query in ["offset=1", "offset=999999", "offset=9223372036854775808", "offset=18446744073709551614"] {
+        for follow in ["", "&follow=true"] {
+            let answer: Value =
+                json!(alice.get(&path(&format!("{query}{follow}"))).await.expect(200).body.len());
+            assert_eq!(answer, 0, "{query}: no record begins there");
+        }
+    }
+}

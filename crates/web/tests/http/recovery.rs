@@ -1,0 +1,175 @@
+//! Nothing is lost when agent or master go away and come back; what stays away is given up (L01, L02, L04).
+
+use std::time::Duration;
+
+use domain::log::Source;
+use domain::task::Exit;
+use domain::time::Timestamp;
+use master::system::Clock as _;
+use serde_json::json;
+use testkit::{Database, FakeAgent, Requests as _, Task, TestMaster, User, on_both_databases};
+
+on_both_databases!(
+    l02_a_task_outlives_its_agents_connection_and_no_line_is_doubled,
+    l01_a_task_outlives_the_master,
+    l01_a_task_that_was_not_started_yet_is_sent_again,
+    l02_an_end_waits_for_the_whole_log,
+    a_task_that_its_agent_lost_is_over,
+    a_task_killed_while_its_agent_is_away_is_ended_on_return,
+    l04_an_agent_that_stays_away_is_given_up_after_its_time,
+);
+
+const AT: Timestamp = Timestamp(1_767_225_601_000_000);
+
+/// A running task that has written a line.
+async fn running(master: &TestMaster) -> (User, FakeAgent, Task) {
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    agent.send_log(task.start.allocation, Source::Stdout, AT, b"one\n").await;
+    (alice, agent, task)
+}
+
+/// The task's own lines.
+async fn written(who: &User, task: &Task) -> Vec<String> {
+    let path = format!("/api/v1/tasks/{}/logs?sources=task", task.id());
+    who.get(&path).stream().await.rest().await
+}
+
+async fn l02_a_task_outlives_its_agents_connection_and_no_line_is_doubled(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let run = task.start.allocation;
+    let mut log = alice.follow(&task.id()).await;
+    for round in 0..3 {
+        agent.disconnect();
+        log.until("agent node went away").await;
+        assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
+        agent.reconnect().await;
+        assert!(agent.wanted_from(run).await > 0, "the master says where to go on");
+        // An agent that isn't sure sends it all again.
+        agent.resend_log(run, 0).await;
+        agent.send_log(run, Source::Stdout, AT, format!("round {round}\n").as_bytes()).await;
+    }
+    agent.exit(run, 0).await;
+    assert_eq!(written(&alice, &task).await, ["one", "round 0", "round 1", "round 2"]);
+    assert_eq!(alice.command(&task.id()).await["exitCode"], 0);
+}
+
+async fn l01_a_task_outlives_the_master(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let run = task.start.allocation;
+    let follower = alice.follow(&task.id()).await;
+    let queued = alice.run(json!({"entrypoint": ["true"], "resources": {"slots": 2}})).await;
+    master.restart().await;
+    assert!(follower.closes_within(Duration::from_secs(5)).await, "streams end with the master");
+    assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
+    task.get("/api/v1/me").await.ok();
+    agent.reconnect().await;
+    let sent = agent.wanted_from(run).await;
+    agent.resend_log(run, 0).await;
+    agent.send_log(run, Source::Stdout, AT, b"two\n").await;
+    assert!(sent > 0);
+    agent.exit(run, 3).await;
+    assert_eq!(written(&alice, &task).await, ["one", "two"]);
+    assert_eq!(alice.command(&task.id()).await["exitCode"], 3);
+    // The queue was kept too, and the slots are free again.
+    let next = agent.accept_start().await;
+    assert_eq!(next.allocation.task.to_string(), queued);
+    agent.exit(next.allocation, 0).await;
+    master.restart().await;
+    assert_eq!(alice.command(&task.id()).await["exitCode"], 3);
+    assert_eq!(written(&alice, &task).await, ["one", "two"]);
+}
+
+async fn l01_a_task_that_was_not_started_yet_is_sent_again(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let id = alice.run_true().await;
+    let lost = agent.next_start().await;
+    agent.lose_everything();
+    master.restart().await;
+    agent.reconnect().await;
+    let again = agent.accept_start().await;
+    assert_eq!(again.allocation, lost.allocation);
+    assert_ne!(again.token, lost.token);
+    alice.follow(&id).await.until("have started").await;
+    let with = async |token: &str| {
+        let bearer = format!("Bearer {token}");
+        master.anon().get("/api/v1/me").header("grpc-metadata-x-allocation-token", &bearer).await.status
+    };
+    assert_eq!((with(&lost.token).await, with(&again.token).await), (401, 200), "the newest token counts");
+}
+
+async fn l02_an_end_waits_for_the_whole_log(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let run = task.start.allocation;
+    agent.disconnect();
+    alice.follow(&task.id()).await.until("went away").await;
+    agent.write_unsent(run, Source::Stdout, AT, b"last words\n");
+    agent.reconnect().await;
+    let known = agent.wanted_from(run).await;
+    agent.say_exit(run, Exit { code: 0, killed: false, failure: None }).await;
+    assert_eq!(agent.wanted_from(run).await, known, "not before the log is whole");
+    assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
+    agent.resend_log(run, usize::try_from(known).expect("small")).await;
+    agent.exit(run, 0).await;
+    assert_eq!(written(&alice, &task).await, ["one", "last words"]);
+}
+
+async fn a_task_that_its_agent_lost_is_over(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    agent.disconnect();
+    agent.lose_everything();
+    agent.reconnect().await;
+    alice.follow(&task.id()).await.rest().await;
+    let over = alice.command(&task.id()).await;
+    let reason = "resources failed with non-zero exit code: agent node lost the task";
+    assert_eq!((&over["exitStatus"], &over["exitCode"]), (&json!(reason), &json!(null)));
+    task.get("/api/v1/me").await.refused(401);
+}
+
+async fn a_task_killed_while_its_agent_is_away_is_ended_on_return(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    agent.disconnect();
+    alice.follow(&task.id()).await.until("went away").await;
+    let killed = alice.post(&format!("/api/v1/commands/{}/kill", task.id())).await.ok();
+    assert_eq!(killed["command"]["state"], "STATE_TERMINATING");
+    master.restart().await;
+    agent.reconnect().await;
+    agent.expect_kill(task.start.allocation).await;
+    agent.exit_as(task.start.allocation, Exit { code: 137, killed: true, failure: None }).await;
+    assert_eq!(alice.command(&task.id()).await["exitStatus"], "allocation was killed");
+}
+
+async fn l04_an_agent_that_stays_away_is_given_up_after_its_time(database: Database) {
+    let master = TestMaster::configured(database, |config| config.agent_lost_after = 60).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let mut log = alice.follow(&task.id()).await;
+    agent.disconnect();
+    log.until("went away").await;
+    // A clock that jumps back ends nothing, nor does the last second.
+    let left = master.clock.now();
+    for now in [Timestamp(left.0 - 86_400_000_000), left.plus(Duration::from_secs(60))] {
+        master.clock.set(now);
+        let probe = alice.run_true().await;
+        alice.follow(&probe).await.until("queued").await;
+        assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
+    }
+    master.clock.set(left.plus(Duration::from_secs(61)));
+    alice.run_true().await;
+    log.until("has been away for more than 60 s").await;
+    assert_eq!(log.next().await, None);
+    assert_eq!(alice.command(&task.id()).await["state"], "STATE_TERMINATED");
+    // When it is back after all, it is told to end what nobody knows any more.
+    agent.reconnect().await;
+    agent.expect_kill(task.start.allocation).await;
+    agent.exit(task.start.allocation, 0).await;
+    let over = alice.command(&task.id()).await;
+    assert_eq!(over["exitCode"], json!(null), "what was recorded stays");
+}

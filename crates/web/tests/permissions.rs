@@ -1,0 +1,219 @@
+//! The permission matrix (R30): every route, tried by every kind of caller, and what the server really answered, in
+//! `docs/permissions.md`. A new route fails here until it has a sample below and its line in the table was reviewed:
+//! `UPDATE_GOLDEN=1 cargo xtask test -- -p web -E 'test(r30)'` writes the table anew.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::json;
+use testkit::agent::Key;
+use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
+use web::{Access, Row};
+
+#[path = "permissions/samples.rs"]
+mod samples;
+
+use samples::{SAMPLES, Sample};
+
+on_sqlite!(
+    r30_the_table_of_permissions_is_what_the_server_does,
+    r30_every_route_has_a_sample_and_every_sample_a_route,
+);
+
+/// Kinds of callers, from the weakest on: what an earlier one may not do can't spoil what a later one may.
+const CALLERS: [&str; 11] = [
+    "anonymous",
+    "expired session",
+    "ended session",
+    "deactivated account",
+    "pending account",
+    "another task",
+    "the task itself",
+    "stranger",
+    "owner",
+    "administrator",
+    "default user",
+];
+
+/// Callers that may do no more than anonymous (R16, P17).
+const NOBODIES: usize = 5;
+
+/// One of each, and things of the owner's to try them on.
+struct World {
+    master: TestMaster,
+    agent: FakeAgent,
+    owner: User,
+    stranger: User,
+    admin: User,
+    default_user: User,
+    nobodies: [User; 4],
+    own_task: Task,
+    other_task: Task,
+    fresh: u32,
+}
+
+impl World {
+    async fn make() -> Self {
+        let master = TestMaster::start(Database::Sqlite).await;
+        // Else anonymous would be let in to the pages as the default user.
+        let default_user = master.default_user().await;
+        let password = json!({"password": "a quiet lake"});
+        default_user.patch(&default_user.path()).json(password).await.ok();
+        let default_user = master.log_in_with("determined", "a quiet lake").await;
+        let admin = master.user("boss").await;
+        master.admin().await.patch(&admin.path()).json(json!({"admin": true})).await.ok();
+        let (owner, stranger) = (master.user("owner").await, master.user("stranger").await);
+        let (ended, gone) = (master.log_in("stranger").await, master.user("gone").await);
+        ended.post("/api/v1/auth/logout").await.ok();
+        admin.patch(&gone.path()).json(json!({"active": false})).await.ok();
+        let nobodies = [master.expired(&stranger).await, ended, gone, master.pending("newcomer").await];
+        let mut agent = master.agent("node").await;
+        let own_task = master.task(&owner, &mut agent).await;
+        let other_task = master.task(&stranger, &mut agent).await;
+        let fresh = 0;
+        Self { master, agent, owner, stranger, admin, default_user, nobodies, own_task, other_task, fresh }
+    }
+
+    /// A sample's text with the world's own names and numbers.
+    async fn fill(&mut self, text: &str) -> String {
+        self.fresh += 1;
+        let mut text = text
+            .replace("{owner}", &self.owner.id.to_string())
+            .replace("{task}", &self.own_task.id())
+            .replace("{fresh}", &format!("fresh{}", self.fresh))
+            .replace("{key}", &Key::generate().public());
+        if text.contains("{invitation}") {
+            text = text.replace("{invitation}", &self.master.invitation(None).await);
+        }
+        text
+    }
+
+    /// The request of a caller. On pages a session comes as a cookie, from one of our own pages.
+    async fn ask(&mut self, caller: usize, row: &Row, sample: &Sample) -> Response {
+        let (path, body) = (self.fill(sample.path).await, self.fill(sample.body).await);
+        let mut request = self.master.anon().request(row.method.clone(), &path).body(body);
+        for (name, value) in sample.headers {
+            request = request.header(name, value);
+        }
+        if row.access == Access::Page {
+            request = request.header("sec-fetch-site", "same-origin");
+        }
+        let user = match caller {
+            0 => return request.await,
+            1..=4 => &self.nobodies[caller - 1],
+            5 | 6 => {
+                let task = if caller == 5 { &self.other_task } else { &self.own_task };
+                let bearer = format!("Bearer {}", task.start.token);
+                return request.header("grpc-metadata-x-allocation-token", &bearer).await;
+            }
+            7 => &self.stranger,
+            8 => &self.owner,
+            9 => &self.admin,
+            _ => &self.default_user,
+        };
+        let credential = match row.access {
+            Access::Page => request.header("cookie", &format!("auth={}", user.token)),
+            _ => request.header("authorization", &format!("Bearer {}", user.token)),
+        };
+        credential.await
+    }
+}
+
+/// What an answer means, in words.
+fn verdict(answer: &Response) -> String {
+    match answer.status {
+        101 | 200 => "yes".to_owned(),
+        303 if answer.header("location").starts_with("/login") => "log in".to_owned(),
+        303 => "yes".to_owned(),
+        401 => "log in".to_owned(),
+        403 => "no".to_owned(),
+        404 => "not there".to_owned(),
+        other => format!("{other}"),
+    }
+}
+
+fn access(row: &Row) -> &'static str {
+    match row.access {
+        Access::Public => "anybody",
+        Access::User => "users",
+        Access::UserOrTask => "users, tasks",
+        Access::Agent => "agents",
+        Access::Page => "web page",
+    }
+}
+
+async fn line(row: &Row, sample: &Sample) -> String {
+    let mut world = World::make().await;
+    let mut verdicts = Vec::new();
+    for caller in 0..CALLERS.len() {
+        let answer = world.ask(caller, row, sample).await;
+        let at = format!("{} {} as {}", row.method, row.path, CALLERS[caller]);
+        assert!(answer.status < 500, "{at}: {}", answer.text());
+        verdicts.push(verdict(&answer));
+    }
+    world.agent.disconnect();
+    let place = format!("{} {}, {}", row.method, row.path, sample.what);
+    for (caller, verdict) in CALLERS.iter().zip(&verdicts).skip(1).take(NOBODIES - 1) {
+        assert!(verdict != "yes" || verdicts[0] == "yes", "{place}: {caller} may do more than anonymous");
+    }
+    let open = matches!(row.access, Access::Public | Access::Agent);
+    assert_eq!(verdicts[0] == "yes", open, "{place}: anonymous");
+    for stronger in [8, 9] {
+        assert!(verdicts[7] != "yes" || verdicts[stronger] == "yes", "{place}: a stranger may do more");
+    }
+    format!(
+        "| {} | `{}` | {} | {} | {} |\n",
+        row.method,
+        row.path,
+        sample.what,
+        access(row),
+        verdicts.join(" | ")
+    )
+}
+
+const HEAD: &str = "# Who may do what
+
+Made by `crates/web/tests/permissions.rs` from what a real master answers; each line is one request, tried by each kind of caller.
+*Owner* is the account, or the owner of the task, that the request is about; *stranger* is any other user.
+**yes**: it is done. **log in**: the caller isn't known. **no**: known, and refused. **not there**: for this caller it doesn't exist.
+Agents show no credential in a request; they prove their key on the connection itself.
+
+";
+
+async fn r30_the_table_of_permissions_is_what_the_server_does(_: Database) {
+    let rows = TestMaster::start(Database::Sqlite).await.rows();
+    let mut table = HEAD.to_owned();
+    let columns = CALLERS.join(" | ");
+    let _ = writeln!(table, "| method | path | tried with | for | {columns} |");
+    let _ = writeln!(table, "|{}", "---|".repeat(4 + CALLERS.len()));
+    for row in &rows {
+        for sample in SAMPLES.iter().filter(|sample| sample.is_for(row)) {
+            table.push_str(&line(row, sample).await);
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/permissions.md");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(&file, &table).expect("written");
+    }
+    let golden = std::fs::read_to_string(&file).unwrap_or_default();
+    let (was, is): (BTreeSet<_>, BTreeSet<_>) = (golden.lines().collect(), table.lines().collect());
+    let (gone, new): (Vec<_>, Vec<_>) = (was.difference(&is).collect(), is.difference(&was).collect());
+    assert!(
+        golden == table,
+        "permissions changed: review, then UPDATE_GOLDEN=1\nwas: {gone:#?}\nis: {new:#?}"
+    );
+}
+
+async fn r30_every_route_has_a_sample_and_every_sample_a_route(database: Database) {
+    let rows = TestMaster::start(database).await.rows();
+    for row in &rows {
+        let sampled = SAMPLES.iter().any(|sample| sample.is_for(row));
+        assert!(sampled, "{} {} needs a sample in tests/permissions/samples.rs", row.method, row.path);
+    }
+    for sample in SAMPLES {
+        let routed = rows.iter().any(|row| sample.is_for(row));
+        assert!(routed, "{} {} is no route any more", sample.method, sample.route);
+    }
+}

@@ -1,0 +1,122 @@
+//! A request for every route, about something of the owner's; what changes in several ways has several.
+//!
+//! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
+//! new name, `{key}` a new public key, `{invitation}` a new invitation.
+
+use web::Row;
+
+/// A request.
+pub(crate) struct Sample {
+    pub(crate) method: &'static str,
+    pub(crate) route: &'static str,
+    /// What is tried, for the reader of the table.
+    pub(crate) what: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) body: &'static str,
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+}
+
+impl Sample {
+    /// Whether it is a request of that route.
+    pub(crate) fn is_for(&self, row: &Row) -> bool {
+        row.method == self.method && row.path == self.route
+    }
+}
+
+const fn plain(route: &'static str) -> Sample {
+    get(route, "", route)
+}
+
+const fn get(route: &'static str, what: &'static str, path: &'static str) -> Sample {
+    Sample { method: "GET", route, what, path, body: "", headers: &[] }
+}
+
+const fn post(route: &'static str, what: &'static str, path: &'static str, body: &'static str) -> Sample {
+    Sample { method: "POST", route, what, path, body, headers: &[] }
+}
+
+const fn patch(what: &'static str, body: &'static str) -> Sample {
+    let (route, path) = ("/api/v1/users/{user}", "/api/v1/users/{owner}");
+    Sample { method: "PATCH", route, what, path, body, headers: &[] }
+}
+
+/// What a WebSocket's first request carries.
+const UPGRADE: &[(&str, &str)] = &[
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+/// All of them.
+pub(crate) const SAMPLES: &[Sample] = &[
+    plain("/info"),
+    plain("/health"),
+    plain("/api/v1/master"),
+    plain("/api/v1/master/telemetry"),
+    plain("/api/v1/master/config"),
+    plain("/api/v1/workspaces"),
+    get("/api/v1/workspaces/{workspace}", "the shared one", "/api/v1/workspaces/1"),
+    post(
+        "/api/v1/auth/login",
+        "the owner's name",
+        "/api/v1/auth/login",
+        r#"{"username": "owner", "password": ""}"#,
+    ),
+    post("/api/v1/auth/logout", "own session", "/api/v1/auth/logout", ""),
+    plain("/api/v1/auth/user"),
+    plain("/api/v1/me"),
+    plain("/api/v1/users"),
+    post("/api/v1/users", "a new account", "/api/v1/users", r#"{"user": {"username": "{fresh}"}}"#),
+    get("/api/v1/users/{user}", "the owner", "/api/v1/users/{owner}"),
+    patch("display name", r#"{"displayName": "{fresh}"}"#),
+    patch("name", r#"{"username": "{fresh}"}"#),
+    patch("password", r#"{"password": "a quiet lake"}"#),
+    patch("role", r#"{"admin": false}"#),
+    patch("active or not", r#"{"active": true}"#),
+    patch("sign-on only", r#"{"remote": false}"#),
+    patch(
+        "Unix identity",
+        r#"{"agentUserGroup": {"agentUid": 5, "agentGid": 5, "agentUser": "x", "agentGroup": "x"}}"#,
+    ),
+    get("/api/v1/users/{user}/by-username", "the owner", "/api/v1/users/owner/by-username"),
+    post(
+        "/api/v1/users/{user}/password",
+        "the owner's",
+        "/api/v1/users/{owner}/password",
+        r#""a quiet lake""#,
+    ),
+    plain("/api/v1/commands"),
+    post("/api/v1/commands", "for oneself", "/api/v1/commands", r#"{"config": {"entrypoint": ["true"]}}"#),
+    get("/api/v1/commands/{task}", "the owner's", "/api/v1/commands/{task}"),
+    post("/api/v1/commands/{task}/kill", "the owner's", "/api/v1/commands/{task}/kill", ""),
+    post(
+        "/api/v1/commands/{task}/set_priority",
+        "the owner's",
+        "/api/v1/commands/{task}/set_priority",
+        r#"{"priority": 50}"#,
+    ),
+    plain("/api/v1/tasks"),
+    get("/api/v1/tasks/{task}", "the owner's", "/api/v1/tasks/{task}"),
+    get("/api/v1/tasks/{task}/logs", "the owner's", "/api/v1/tasks/{task}/logs"),
+    get("/api/v1/tasks/{task}/output", "the owner's", "/api/v1/tasks/{task}/output"),
+    get("/api/v1/tasks/{task}/context_directory", "the owner's", "/api/v1/tasks/{task}/context_directory"),
+    plain("/api/v1/agents"),
+    post("/api/v1/agents/invitations", "for any name", "/api/v1/agents/invitations", ""),
+    post(
+        "/api/v1/agents/enroll",
+        "with an invitation",
+        "/api/v1/agents/enroll",
+        r#"{"invitation": "{invitation}", "name": "{fresh}", "publicKey": "{key}"}"#,
+    ),
+    Sample {
+        headers: UPGRADE,
+        ..get("/api/v1/agents/connect", "to be asked for the proof", "/api/v1/agents/connect")
+    },
+    get("/api/v1/agents/{agent}", "", "/api/v1/agents/node"),
+    post("/api/v1/agents/{agent}/enable", "", "/api/v1/agents/node/enable", ""),
+    post("/api/v1/agents/{agent}/disable", "", "/api/v1/agents/node/disable", ""),
+    post("/api/v1/agents/{agent}/slots/{slot}/enable", "", "/api/v1/agents/node/slots/0/enable", ""),
+    post("/api/v1/agents/{agent}/slots/{slot}/disable", "", "/api/v1/agents/node/slots/0/disable", ""),
+    plain("/"),
+];
