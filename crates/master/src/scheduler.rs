@@ -14,6 +14,7 @@ use domain::task::{Ending, State as TaskState, Task};
 use domain::time::Timestamp;
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
@@ -28,6 +29,9 @@ pub use agents::{AgentPresence, AgentView};
 
 /// How often the loop looks around without being told to.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How a task ended that was killed while it waited.
+const KILLED_IN_QUEUE: &str = "allocation was killed before it started";
 
 /// What the scheduler works with.
 pub(crate) struct Parts {
@@ -59,7 +63,8 @@ struct State {
     service: BTreeMap<AgentId, store::agent::Agent>,
     connected: BTreeMap<AgentId, Connected>,
     /// When agents went away.
-    gone: BTreeMap<AgentId, Timestamp>,
+    /// By the clock that only goes forward: setting the machine's time ends no task (L04).
+    gone: BTreeMap<AgentId, Instant>,
     connections: u64,
 }
 
@@ -92,7 +97,7 @@ impl Scheduler {
         let agents = store::agent::list(&mut conn).await?;
         drop(conn);
         let mut state = self.0.state.lock().await;
-        let now = parts.clock.now();
+        let now = Instant::now();
         for task in tasks {
             let log = parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
             state.tasks.insert(task.id, Live { task, log });
@@ -149,7 +154,7 @@ impl Scheduler {
         tx.commit().await?;
         live.task.kill_requested = true;
         if live.task.state == TaskState::Queued {
-            return self.end(&mut state, id, None, "allocation was killed before it started").await;
+            return self.end(&mut state, id, None, KILLED_IN_QUEUE).await;
         }
         live.task.state = TaskState::Terminating;
         let text = "forcibly killing allocation's remaining resources (reason: user requested kill)";
@@ -226,6 +231,7 @@ impl Scheduler {
 
     async fn round(&self) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
+        self.end_killed(&mut state).await?;
         self.give_up_lost(&mut state).await?;
         let queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
         if queue.is_empty() {
@@ -319,16 +325,21 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Tasks that were killed while they waited, by a master that didn't live to see their end, are over.
+    async fn end_killed(&self, state: &mut State) -> Result<(), Error> {
+        let killed = |live: &&Live| live.task.kill_requested && live.task.state == TaskState::Queued;
+        let tasks: Vec<TaskId> = state.tasks.values().filter(killed).map(|live| live.task.id).collect();
+        for id in tasks {
+            self.end(state, id, None, KILLED_IN_QUEUE).await?;
+        }
+        Ok(())
+    }
+
     /// Tasks of agents that stay away too long are over.
     async fn give_up_lost(&self, state: &mut State) -> Result<(), Error> {
-        let now = self.0.parts.clock.now();
         let patience = Duration::from_secs(self.0.parts.config.agent_lost_after);
-        let lost: Vec<AgentId> = state
-            .gone
-            .iter()
-            .filter(|(_, since)| now.since(**since) > patience)
-            .map(|(id, _)| id.clone())
-            .collect();
+        let late = |(_, since): &(&AgentId, &Instant)| since.elapsed() > patience;
+        let lost: Vec<AgentId> = state.gone.iter().filter(late).map(|(id, _)| id.clone()).collect();
         for agent in lost {
             let mine = |live: &&Live| live.task.agent.as_ref() == Some(&agent);
             let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();

@@ -86,6 +86,12 @@ impl World {
         if text.contains("{invitation}") {
             text = text.replace("{invitation}", &self.master.invitation(None).await);
         }
+        if text.contains("{asset}") {
+            let page = self.master.anon().get("/login").await.expect(200).text();
+            let (_, after) = page.split_once("/assets/").expect("a page loads its style sheet");
+            let name = after.split('"').next().unwrap_or_default();
+            text = text.replace("{asset}", &format!("/assets/{name}"));
+        }
         text
     }
 
@@ -121,10 +127,11 @@ impl World {
 }
 
 /// What an answer means, in words.
-fn verdict(answer: &Response) -> String {
+fn verdict(row: &Row, answer: &Response) -> String {
+    let to_login = row.access == Access::Page && answer.header("location").starts_with("/login?redirect=");
     match answer.status {
         101 | 200 => "yes".to_owned(),
-        303 if answer.header("location").starts_with("/login") => "log in".to_owned(),
+        303 if to_login => "log in".to_owned(),
         303 => "yes".to_owned(),
         401 => "log in".to_owned(),
         403 => "no".to_owned(),
@@ -146,11 +153,10 @@ fn access(row: &Row) -> &'static str {
 async fn line(row: &Row, sample: &Sample) -> String {
     let mut world = World::make().await;
     let mut verdicts = Vec::new();
-    for caller in 0..CALLERS.len() {
+    for (caller, name) in CALLERS.iter().enumerate() {
         let answer = world.ask(caller, row, sample).await;
-        let at = format!("{} {} as {}", row.method, row.path, CALLERS[caller]);
-        assert!(answer.status < 500, "{at}: {}", answer.text());
-        verdicts.push(verdict(&answer));
+        assert!(answer.status < 500, "{} {} as {name}: {}", row.method, row.path, answer.text());
+        verdicts.push(verdict(row, &answer));
     }
     world.agent.disconnect();
     let place = format!("{} {}, {}", row.method, row.path, sample.what);

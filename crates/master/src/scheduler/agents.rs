@@ -9,8 +9,9 @@ use domain::id::{AgentId, TaskId};
 use domain::task::{Exit, State as TaskState, Task};
 use domain::time::Timestamp;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::{Connected, Live, Scheduler};
+use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler};
 use crate::Error;
 
 /// An agent, for lists.
@@ -119,7 +120,7 @@ impl Scheduler {
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
                     self.end(&mut state, id, None, &reason).await?;
                 }
-                _ => self.end(&mut state, id, None, "allocation was killed before it started").await?,
+                _ => self.end(&mut state, id, None, KILLED_IN_QUEUE).await?,
             }
         }
         self.0.wake.notify_one();
@@ -133,7 +134,7 @@ impl Scheduler {
             return;
         }
         state.connected.remove(agent);
-        state.gone.insert(agent.clone(), self.0.parts.clock.now());
+        state.gone.insert(agent.clone(), Instant::now());
         let text = format!("agent {agent} went away; the task goes on there and is taken up when it is back");
         for live in state.tasks.values().filter(|live| live.task.agent.as_ref() == Some(agent)) {
             self.say(&live.log, &text);

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
-use crate::support::{DEADLINE, Database, Muster, Setup, run};
+use crate::support::{DEADLINE, Database, Muster, Setup, pause, run};
 
 /// Where the load goes on from: what the master has acknowledged, and what it may or may not have done.
 #[derive(Debug, Default)]
@@ -53,7 +53,7 @@ fn storm(database: Database, kills: usize) {
             runtime.spawn(run_commands(client.clone(), Arc::clone(&ledger))),
         ];
         let moment = Duration::from_micros(rng.random_range(0..120_000));
-        runtime.block_on(tokio::time::sleep(moment));
+        pause(moment);
         muster.kill();
         runtime.block_on(async {
             for worker in load {
@@ -86,7 +86,7 @@ async fn make_users(client: Client, ledger: Arc<Mutex<Ledger>>, round: usize) {
             user: Some(NewUser {
                 username: Some(format!("user-{round}-{number}-0")),
                 active: Some(true),
-                display_name: Some("0".to_owned()),
+                display_name: Some(format!("shown-{round}-{number}-0")),
                 agent_user_group: Some(link(0)),
                 ..NewUser::default()
             }),
@@ -115,9 +115,10 @@ async fn change_users(client: Client, ledger: Arc<Mutex<Ledger>>) {
         };
         let new = generation + 1;
         let stem = name.rsplit_once('-').expect("made by us").0;
+        let shown = stem.replace("user", "shown");
         let patch = PatchUser {
             username: Some(format!("{stem}-{new}")),
-            display_name: Some(new.to_string()),
+            display_name: Some(format!("{shown}-{new}")),
             agent_user_group: Some(link(new)),
             ..PatchUser::default()
         };
@@ -164,26 +165,34 @@ fn assert_gone(error: &ClientError) {
 async fn check(client: &Client, ledger: &mut Ledger) {
     let users = client.users(None).await.expect("a list");
     let users: BTreeMap<i64, User> = users.into_iter().map(|user| (user.id, user)).collect();
-    for (id, (name, generation)) in &mut ledger.users {
+    for (id, (name, acknowledged)) in &mut ledger.users {
         let user = users.get(id).unwrap_or_else(|| panic!("{name} is lost"));
-        if ledger.unsure.get(id).is_some_and(|new| user.display_name == new.to_string()) {
-            *generation += 1;
+        let found = generation(user);
+        if ledger.unsure.get(id) == Some(&found) {
+            *acknowledged = found;
             name.clone_from(&user.username);
         }
-        assert_eq!(user.username, *name);
-        assert_eq!(user.display_name, generation.to_string(), "{name}");
+        assert_eq!((&user.username, found), (&*name, *acknowledged), "a change is lost");
     }
     ledger.unsure.clear();
     for user in users.values().filter(|user| user.username.starts_with("user-")) {
-        let generation: u32 = user.display_name.parse().expect("a number");
-        assert!(user.username.ends_with(&format!("-{generation}")), "half a change: {user:?}");
-        assert_eq!(user.agent_user_group, Some(link(generation)), "half a change: {user:?}");
-        let known = (user.username.clone(), generation);
-        ledger.users.entry(user.id).or_insert(known);
+        // The last one made may have been stored and not acknowledged.
+        let found = (user.username.clone(), generation(user));
+        ledger.users.entry(user.id).or_insert(found);
     }
     let commands = client.commands(&[]).await.expect("a list");
     let lost = ledger.commands.iter().find(|id| !commands.iter().any(|command| command.id == **id));
     assert_eq!(lost, None, "a command is lost");
+}
+
+/// The generation of an account, which all its parts agree on.
+#[track_caller]
+fn generation(user: &User) -> u32 {
+    let (_, generation) = user.username.rsplit_once('-').expect("made by us");
+    let number = generation.parse().expect("a number");
+    assert_eq!(user.display_name, user.username.replace("user", "shown"), "half a change: {user:?}");
+    assert_eq!(user.agent_user_group, Some(link(number)), "half a change: {user:?}");
+    number
 }
 
 /// Every command ran once, to its end, whatever happened meanwhile.

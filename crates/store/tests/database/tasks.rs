@@ -199,11 +199,24 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
         (&by_id[1..], vec![]),
     ] {
         let (kind, text) = (Kind::Command, Some(text.to_owned()));
-        let filter = Filter { kind, owners: None, workspace: None, text, ascending: true };
+        let filter = Filter { kind, owners: None, workspace: None, text, id_prefix: None, ascending: true };
         let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
         let found: Vec<_> = found.iter().map(|task| task.description.as_str()).collect();
         assert_eq!(found, expected, "{filter:?}");
         let count = task::count(&mut conn, &filter).await.expect("counted");
         assert_eq!(usize::try_from(count).expect("small"), expected.len(), "{filter:?}");
+    }
+    for (prefix, expected) in [(&by_id[..5], 1), (by_id.as_str(), 1), (&by_id[..1], 1)] {
+        let id_prefix = Some(prefix.parse().expect("the beginning of an id"));
+        let filter = Filter {
+            kind: Kind::Command,
+            owners: None,
+            workspace: None,
+            text: Some("by id".to_owned()),
+            id_prefix,
+            ascending: true,
+        };
+        let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
+        assert_eq!(found.len(), expected, "{prefix}");
     }
 }

@@ -239,8 +239,8 @@ async fn p15_lists_of_commands_go_by_owner(database: Database) {
         ("?workspaceId=7", vec![]),
     ] {
         let list = bob.get(&format!("/api/v1/commands{query}")).await.ok();
-        let ids: Vec<_> =
-            list["commands"].as_array().expect("a list").iter().map(|c| c["id"].clone()).collect();
+        let commands = list["commands"].as_array().expect("a list");
+        let ids: Vec<_> = commands.iter().map(|command| command["id"].as_str().expect("an id")).collect();
         assert_eq!(ids, expected, "{query}");
     }
     bob.get("/api/v1/commands?userIds=x").await.refused(400);

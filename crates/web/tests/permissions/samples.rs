@@ -1,7 +1,8 @@
 //! A request for every route, about something of the owner's; what changes in several ways has several.
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
-//! new name, `{key}` a new public key, `{invitation}` a new invitation.
+//! new name, `{key}` a new public key, `{invitation}` a new invitation,
+//! `{asset}` the address of a style sheet.
 
 use web::Row;
 
@@ -47,6 +48,10 @@ const UPGRADE: &[(&str, &str)] = &[
     ("sec-websocket-version", "13"),
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
+
+/// What a browser says of our own form.
+const FORM: &[(&str, &str)] =
+    &[("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
 
 /// All of them.
 pub(crate) const SAMPLES: &[Sample] = &[
@@ -118,5 +123,20 @@ pub(crate) const SAMPLES: &[Sample] = &[
     post("/api/v1/agents/{agent}/disable", "", "/api/v1/agents/node/disable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/enable", "", "/api/v1/agents/node/slots/0/enable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/disable", "", "/api/v1/agents/node/slots/0/disable", ""),
+    get("/assets/{name}", "the style sheet", "{asset}"),
+    plain("/login"),
+    Sample {
+        headers: FORM,
+        ..post("/login", "the owner's name", "/login", "username=owner&password=&redirect=/commands")
+    },
+    post("/logout", "own session", "/logout", ""),
+    plain("/det"),
+    plain("/det/"),
+    plain("/det/login"),
     plain("/"),
+    plain("/commands"),
+    get("/commands/{task}", "the owner's", "/commands/{task}"),
+    post("/commands/{task}/kill", "the owner's", "/commands/{task}/kill", ""),
+    get("/commands/{task}/log", "the owner's", "/commands/{task}/log"),
+    get("/commands/{task}/log.txt", "the owner's", "/commands/{task}/log.txt"),
 ];

@@ -10,4 +10,4 @@ mod wait;
 pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
 pub(crate) use person::Person;
 pub(crate) use process::{Output, Process, run};
-pub(crate) use wait::{DEADLINE, eventually};
+pub(crate) use wait::{DEADLINE, eventually, pause};
