@@ -53,7 +53,9 @@ fn install(out: &Path) -> Result<PathBuf, String> {
         .current_dir(&folder)
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| format!("npm can't be started ({e}): install Node.js, the web pages need two of its packages"))?;
+        .map_err(|e| {
+            format!("npm can't be started ({e}): install Node.js, the web pages need two of its packages")
+        })?;
     if !npm.status.success() {
         let said = String::from_utf8_lossy(&npm.stderr);
         let said: Vec<_> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

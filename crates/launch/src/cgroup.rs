@@ -96,7 +96,16 @@ pub struct CgroupSupport {
 pub(crate) struct Cgroup {
     task_id: String,
     dirs: Vec<PathBuf>,
-    doors: Vec<OwnedFd>,
+    doors: Vec<Door>,
+}
+
+/// The way into a cgroup.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// A process that writes `0` here moves into the cgroup. Whoever opened it must have the right to.
+    pub(crate) procs: OwnedFd,
+    /// The cgroup's directory, when a process can be made in it (v2).
+    pub(crate) birthplace: Option<OwnedFd>,
 }
 
 impl Cgroup {
@@ -122,7 +131,7 @@ impl Cgroup {
         }
         if let Some(root) = v2_root() {
             // Not for a limit but for `cgroup.kill`; pid namespaces do without it.
-            let _ = this.enter(&root.join(name(task_id)));
+            let _ = this.enter(&root.join(name(task_id)), true);
         }
         (this, notes)
     }
@@ -131,7 +140,7 @@ impl Cgroup {
         let place = find(controller)
             .ok_or_else(|| "this machine gives the agent no such cgroup controller".to_owned())?;
         let dir = place.root.join(name(&self.task_id));
-        self.enter(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+        self.enter(&dir, place.v2).map_err(|e| format!("{}: {e}", dir.display()))?;
         for (file, value, optional) in controller.settings(limits, place.v2) {
             match write_setting(&dir.join(file), &value) {
                 Err(e) if !(optional && e.kind() == io::ErrorKind::NotFound) => {
@@ -144,7 +153,7 @@ impl Cgroup {
     }
 
     /// Makes a cgroup and keeps its door open.
-    fn enter(&mut self, dir: &Path) -> io::Result<()> {
+    fn enter(&mut self, dir: &Path, v2: bool) -> io::Result<()> {
         if self.dirs.iter().any(|d| d == dir) {
             return Ok(());
         }
@@ -152,13 +161,14 @@ impl Cgroup {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => self.dirs.push(dir.to_owned()),
         }
-        let door = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?;
-        self.doors.push(door.into());
+        let procs = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?.into();
+        let birthplace = v2.then(|| File::open(dir)).transpose()?.map(OwnedFd::from);
+        self.doors.push(Door { procs, birthplace });
         Ok(())
     }
 
-    /// Descriptors to which a process writes `0` to enter the cgroups.
-    pub(crate) fn doors(&self) -> &[OwnedFd] {
+    /// The ways into the cgroups; at most one of them has a birthplace.
+    pub(crate) fn doors(&self) -> &[Door] {
         &self.doors
     }
 

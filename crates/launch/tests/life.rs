@@ -384,6 +384,17 @@ fn limits_are_enforced_and_running_out_of_memory_is_told() {
 }
 
 #[test]
+fn the_command_is_in_the_cgroup_that_is_killed_as_a_whole() {
+    if !launch::probe().cgroup.kill {
+        return;
+    }
+    let spec = script("cat /proc/self/cgroup");
+    let done = run(&spec);
+    let line = format!("0::/muster-{}\n", spec.task_id);
+    assert!(done.stdout.contains(&line), "{done:?}");
+}
+
+#[test]
 fn too_many_processes_are_refused_to_the_task_alone() {
     if !launch::probe().cgroup.pids {
         return;

@@ -279,6 +279,10 @@ fn read_piece(
             Err(e) => return Err(e),
         },
     };
+    if i64::try_from(at).is_err() {
+        // No file is that long, and the system call would fail.
+        return Ok((Some(file), Vec::new()));
+    }
     let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(READ_BYTES);
     let mut bytes = vec![0; wanted];
     let mut filled = 0;

@@ -261,6 +261,10 @@ impl Sessions {
         let sessions = self.clone();
         let caller = caller.clone();
         async move {
+            // It may have ended between the request's own look-up and the subscription.
+            if !sessions.is_still_good(&caller).await {
+                return;
+            }
             loop {
                 // Looks again every minute, for the end of the session's thirty days and for whatever was missed.
                 let news = tokio::time::timeout(Duration::from_secs(60), revoked.recv()).await;
@@ -286,10 +290,14 @@ impl Sessions {
         let Ok(mut conn) = self.inner.store.read().await else {
             return true;
         };
-        match store::user::by_id(&mut conn, caller.actor.user).await {
-            Ok(user) => user.is_some_and(|user| user.is_active()),
-            Err(_) => true,
-        }
+        let user = store::user::by_id(&mut conn, caller.actor.user).await;
+        let active = user.map(|user| user.is_some_and(|user| user.is_active()));
+        let open = match &caller.session {
+            Some(session) => store::session::exists(&mut conn, session.id).await,
+            None => Ok(true),
+        };
+        // A database that can't be reached ends nothing.
+        active.unwrap_or(true) && open.unwrap_or(true)
     }
 
     /// Removes sessions that are over from the database, once an hour.

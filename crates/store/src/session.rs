@@ -72,6 +72,16 @@ pub async fn by_token_hash(
     Ok(Some((session, user)))
 }
 
+/// Whether a session wasn't ended.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn exists(conn: &mut Conn, id: SessionId) -> Result<bool, StoreError> {
+    let sql = "SELECT id FROM sessions WHERE id = $1";
+    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
+    Ok(row.is_some())
+}
+
 /// Ends one session; ending it twice is no error.
 ///
 /// # Errors

@@ -5,8 +5,9 @@
 
 use std::pin::Pin;
 
+pub use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 use crate::log::Stream;

@@ -62,11 +62,7 @@ enum Credential {
 }
 
 fn credential(headers: &HeaderMap) -> Credential {
-    let text = |name: &str| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or("").to_owned())
-    };
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("").to_owned());
     let bearer = |value: String| match value.strip_prefix("Bearer ") {
         Some(token) if !token.trim().is_empty() => Credential::Bearer(token.trim().to_owned()),
         _ => Credential::Malformed,
@@ -86,10 +82,7 @@ fn credential(headers: &HeaderMap) -> Credential {
 
 /// A cookie's value.
 pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let all = headers
-        .get_all(header::COOKIE)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
+    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|line| line.split(';')).find_map(|pair| {
         let (key, value) = pair.trim().split_once('=')?;
         (key == name && !value.is_empty()).then(|| value.to_owned())
@@ -190,8 +183,6 @@ fn prove_same_origin(request: &Request) -> Result<(), Error> {
     if reads || same_origin(request.headers()) {
         Ok(())
     } else {
-        Err(Error::Forbidden(
-            "this request did not come from Muster's own pages".to_owned(),
-        ))
+        Err(Error::Forbidden("this request did not come from Muster's own pages".to_owned()))
     }
 }

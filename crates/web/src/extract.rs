@@ -31,12 +31,7 @@ fn missing() -> Failure {
 impl FromRequestParts<App> for User {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        parts
-            .extensions
-            .get::<Caller>()
-            .cloned()
-            .map(Self)
-            .ok_or_else(missing)
+        parts.extensions.get::<Caller>().cloned().map(Self).ok_or_else(missing)
     }
 }
 
@@ -54,10 +49,8 @@ pub(crate) struct From(pub(crate) Origin);
 impl FromRequestParts<App> for From {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        let peer = parts
-            .extensions
-            .get::<axum::extract::ConnectInfo<std::net::SocketAddr>>()
-            .map(|info| info.0);
+        let peer =
+            parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0);
         Ok(Self(classify(peer, &parts.headers)))
     }
 }
@@ -72,7 +65,9 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
         let bytes = collected(request).await?;
         let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         let value = serde_json::from_slice(bytes);
-        value.map(Self).map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+        value
+            .map(Self)
+            .map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
     }
 }
 
@@ -112,9 +107,7 @@ impl FromRequestParts<App> for Params {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
         let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        query
-            .map(|query| Self(query.0))
-            .map_err(|e| Failure(Error::Invalid(e.to_string())))
+        query.map(|query| Self(query.0)).map_err(|e| Failure(Error::Invalid(e.to_string())))
     }
 }
 
@@ -126,23 +119,15 @@ impl Params {
 
     /// All values of a key.
     pub(crate) fn all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
-        self.0
-            .iter()
-            .filter(move |(k, v)| k == key && !v.is_empty())
-            .map(|(_, v)| v.as_str())
+        self.0.iter().filter(move |(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// A value of a certain type.
     pub(crate) fn parse<T: FromStr>(&self, key: &str) -> Result<Option<T>, Failure> {
         let bad = |text: &str| {
-            Failure(Error::Invalid(format!(
-                "{key}: '{}' can't be understood",
-                text.escape_debug()
-            )))
+            Failure(Error::Invalid(format!("{key}: '{}' can't be understood", text.escape_debug())))
         };
-        self.get(key)
-            .map(|text| text.parse().map_err(|_| bad(text)))
-            .transpose()
+        self.get(key).map(|text| text.parse().map_err(|_| bad(text))).transpose()
     }
 
     /// A truth value.
@@ -152,10 +137,7 @@ impl Params {
 
     /// Offset and limit.
     pub(crate) fn page(&self) -> Result<PageQuery, Failure> {
-        Ok(PageQuery {
-            offset: self.parse("offset")?.unwrap_or(0),
-            limit: self.parse("limit")?.unwrap_or(0),
-        })
+        Ok(PageQuery { offset: self.parse("offset")?.unwrap_or(0), limit: self.parse("limit")?.unwrap_or(0) })
     }
 
     /// `orderBy=ORDER_BY_DESC`.
@@ -167,9 +149,8 @@ impl Params {
 /// Turns the number of rows into the page that was asked for.
 pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination, i64, i64), Error> {
     move |total| {
-        let page = query
-            .resolve(total, PAGE_CAP)
-            .map_err(|_| Error::Invalid("offset out of bounds".to_owned()))?;
+        let page =
+            query.resolve(total, PAGE_CAP).map_err(|_| Error::Invalid("offset out of bounds".to_owned()))?;
         Ok((page, page.start_index, page.end_index - page.start_index))
     }
 }

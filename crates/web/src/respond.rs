@@ -62,9 +62,7 @@ fn add_hints(code: Code, response: &mut Response) {
         Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
         _ => return,
     };
-    response
-        .headers_mut()
-        .insert(hint.0, HeaderValue::from_static(hint.1));
+    response.headers_mut().insert(hint.0, HeaderValue::from_static(hint.1));
 }
 
 /// A service's error as a page; not logged in means off to the login page, and back afterwards (P9).
@@ -104,16 +102,8 @@ fn is_part(request: &Request) -> bool {
 impl PageFailure {
     pub(crate) fn new(error: Error, request: &Request) -> Self {
         let reads = request.method() == axum::http::Method::GET;
-        let asked = request
-            .uri()
-            .path_and_query()
-            .map(ToString::to_string)
-            .filter(|_| reads);
-        Self {
-            error,
-            asked,
-            fragment: is_part(request),
-        }
+        let asked = request.uri().path_and_query().map(ToString::to_string).filter(|_| reads);
+        Self { error, asked, fragment: is_part(request) }
     }
 
     pub(crate) fn respond(self) -> Response {
@@ -143,11 +133,7 @@ impl PageFailure {
 
 impl From<Error> for PageFailure {
     fn from(error: Error) -> Self {
-        Self {
-            error,
-            asked: None,
-            fragment: false,
-        }
+        Self { error, asked: None, fragment: false }
     }
 }
 
@@ -173,11 +159,7 @@ pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Nex
         next.run(request).await
     } else {
         let text = "this master does not answer to that name: add it to security.hosts in master.yaml";
-        (
-            StatusCode::MISDIRECTED_REQUEST,
-            Json(ErrorBody::new(Code::PermissionDenied, text)),
-        )
-            .into_response()
+        (StatusCode::MISDIRECTED_REQUEST, Json(ErrorBody::new(Code::PermissionDenied, text))).into_response()
     };
     let headers = response.headers_mut();
     let fixed = [
@@ -189,9 +171,7 @@ pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Nex
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
@@ -199,11 +179,8 @@ pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Nex
 pub(crate) async fn no_route(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     if path.starts_with("/api/") {
-        return Failure(Error::NotFound(format!(
-            "api not found: {method} {}",
-            path.escape_debug()
-        )))
-        .into_response();
+        return Failure(Error::NotFound(format!("api not found: {method} {}", path.escape_debug())))
+            .into_response();
     }
     let wants_page = request
         .headers()
@@ -214,9 +191,5 @@ pub(crate) async fn no_route(request: Request) -> Response {
         return PageFailure::from(Error::NotFound("there is no such page".to_owned())).respond();
     }
     let message = format!("api not found: {method} {}", path.escape_debug());
-    (
-        StatusCode::NOT_FOUND,
-        Json(serde_json::json!({ "message": message })),
-    )
-        .into_response()
+    (StatusCode::NOT_FOUND, Json(serde_json::json!({ "message": message }))).into_response()
 }

@@ -128,7 +128,9 @@ impl World {
 
 /// What an answer means, in words.
 fn verdict(row: &Row, answer: &Response) -> String {
-    let to_login = row.access == Access::Page && answer.header("location").starts_with("/login?redirect=");
+    // Who signs out lands on the login page too, but not without an order to the browser.
+    let to_login = answer.header("location").starts_with("/login") && answer.header("set-cookie").is_empty();
+    let to_login = to_login && row.access == Access::Page;
     match answer.status {
         101 | 200 => "yes".to_owned(),
         303 if to_login => "log in".to_owned(),

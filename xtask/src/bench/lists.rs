@@ -92,10 +92,11 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
             }
             let (of_few, of_many) = (median(&mut of_few), median(&mut of_many));
             let row = |what: String| format!("{what}, {}", database.name());
-            let what = |all, size| row(format!("{size} of one's own among {all} commands of {USERS} users"));
+            let what =
+                |all, size| row(format!("own page, limit {limit}, among {all} commands ({size} on it)"));
             table.add(what(FEW, sizes[0]), of_few, Unit::Milliseconds, Wanted::Nothing);
             table.add(what(MANY, sizes[1]), of_many, Unit::Milliseconds, Wanted::Nothing);
-            table.add(row("the latter by the former".into()), of_many / of_few, Unit::Ratio, wanted);
+            table.add(row("the latter by the former".to_owned()), of_many / of_few, Unit::Ratio, wanted);
         }
         few.stop()?;
         many.stop()?;
@@ -127,8 +128,9 @@ fn filled(bench: &Bench, database: Database, commands: usize) -> Result<Server> 
     match database {
         Database::Sqlite => sqlite(bench, &bench.folder.path().join(&name).join("muster.db"), &file)?,
         Database::Postgres => {
+            // As the server itself does in the background, within minutes of such a change.
             let mut psql = bench.cluster()?.psql(&name);
-            shell::output(psql.arg("--file").arg(&file).args(["--command", "ANALYZE"]))?;
+            shell::output(psql.arg("--file").arg(&file).args(["--command", "VACUUM ANALYZE"]))?;
         }
     }
     up()

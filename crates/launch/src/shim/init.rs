@@ -5,7 +5,8 @@
 //! kernel keeps signals from inside a pid namespace away from its init.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
@@ -17,6 +18,7 @@ use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_paren
 
 use super::report::{Report, Reporter};
 use super::{Unpack, task};
+use crate::cgroup::Door;
 use crate::identity::{Credentials, How};
 use crate::sandbox;
 use crate::spec::TaskSpec;
@@ -35,7 +37,9 @@ pub(super) struct Launch<'a> {
     /// Becomes readable when the shim has gone.
     pub(super) shim: OwnedFd,
     /// Where a process enters the task's cgroups.
-    pub(super) doors: &'a [OwnedFd],
+    pub(super) doors: &'a [Door],
+    /// The command's process was made in the cgroup whose door has a birthplace.
+    pub(super) born_inside: bool,
 }
 
 /// The namespaces of a task's init. The user namespace of a mapped root comes later, in `task`.
@@ -82,7 +86,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
     let sync = "can't make a pipe";
     let (unshared, says_unshared) = pipe_with(PipeFlags::CLOEXEC).explain(|| sync.into())?;
     let (mapped, says_mapped) = pipe_with(PipeFlags::CLOEXEC).explain(|| sync.into())?;
-    match process::fork().explain(|| "can't start the command's process".into())? {
+    match fork_command(launch).explain(|| "can't start the command's process".into())? {
         None => {
             drop((unshared, says_mapped));
             process::exit_now(task::run(launch, &says_unshared, &mapped));
@@ -99,6 +103,19 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
             Ok(Some(command))
         }
     }
+}
+
+/// Forks, into the task's cgroup where the kernel can; else the new process moves there itself.
+fn fork_command(launch: &mut Launch<'_>) -> io::Result<Option<Pid>> {
+    let birthplace = launch.doors.iter().find_map(|door| door.birthplace.as_ref());
+    if let Some(birthplace) = birthplace {
+        launch.born_inside = true;
+        if let Ok(forked) = process::fork_into(birthplace.as_fd()) {
+            return Ok(forked);
+        }
+        launch.born_inside = false;
+    }
+    process::fork()
 }
 
 /// `kill -9` of the shim ends the task: nobody would record its output or its end.

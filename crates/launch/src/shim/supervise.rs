@@ -144,6 +144,7 @@ impl Shim {
             stderr,
             shim,
             doors: cgroup.doors(),
+            born_inside: false,
         };
         let mut lives = Some(shim_lives);
         let child = process::spawn_in(init::namespaces(credentials), || {

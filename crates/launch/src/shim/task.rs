@@ -12,6 +12,7 @@ use rustix::thread::{
 
 use super::init::Launch;
 use super::report::Report;
+use crate::cgroup::Door;
 use crate::exit::{LAUNCH_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::identity::How;
 use crate::spec::TaskSpec;
@@ -34,9 +35,10 @@ pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &Own
 
 fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
     rustix::process::setsid().explain(|| "can't make a session".into())?;
-    for door in launch.doors {
+    let inside = |door: &Door| launch.born_inside && door.birthplace.is_some();
+    for door in launch.doors.iter().filter(|door| !inside(door)) {
         // The doors were opened by the launcher, and that is whose right to move a process counts.
-        rustix::io::write(door, b"0").explain(|| "can't enter the task's cgroup".into())?;
+        rustix::io::write(&door.procs, b"0").explain(|| "can't enter the task's cgroup".into())?;
     }
     become_user(launch, says_unshared, mapped)?;
     process::new_session_keyring();

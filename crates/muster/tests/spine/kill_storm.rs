@@ -109,10 +109,8 @@ async fn change_users(client: Client, ledger: Arc<Mutex<Ledger>>) {
             let index = turn * 7 % ledger.users.len().max(1);
             ledger.users.iter().nth(index).map(|(id, (name, generation))| (*id, name.clone(), *generation))
         };
-        let Some((id, name, generation)) = next else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+        // In the first moments there is none yet; the next round has some.
+        let Some((id, name, generation)) = next else { return };
         let new = generation + 1;
         let stem = name.rsplit_once('-').expect("made by us").0;
         let shown = stem.replace("user", "shown");

@@ -40,6 +40,7 @@ async fn a_session_is_found_by_its_hash(database: Database) {
     assert_eq!((session.id, session.user_id), (first, alice.id));
     assert_eq!((session.created_at, session.expires_at), (NOW, Timestamp(10)));
     assert_eq!(user, alice, "the account's columns aren't mixed up with the session's");
+    assert!(session::exists(&mut conn, first).await.expect("read"));
     drop(conn);
 
     let mut tx = store.write().await.expect("a transaction");
@@ -52,6 +53,8 @@ async fn a_session_is_found_by_its_hash(database: Database) {
     session::delete(&mut tx, first).await.expect("ended twice");
     tx.commit().await.expect("committed");
     assert!(!is_there(&store, "hash-a").await && is_there(&store, "hash-b").await);
+    let mut conn = store.read().await.expect("a connection");
+    assert!(!session::exists(&mut conn, first).await.expect("read"));
 }
 
 async fn p6_all_sessions_of_an_account_end_and_no_others(database: Database) {

@@ -213,8 +213,9 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
     let now = master.clock.now();
     let ending = task.ending.as_ref();
     let plain = |name, value: Option<String>| value.map(|value| Fact { name, value, remark: None });
-    let time =
-        |name, at: Option<Timestamp>| at.map(|at| Fact { name, value: moment(at), remark: Some(ago(now, at)) });
+    let time = |name, at: Option<Timestamp>| {
+        at.map(|at| Fact { name, value: moment(at), remark: Some(ago(now, at)) })
+    };
     let code = |ending: &Ending| ending.exit_code.map_or("none".to_owned(), |code| code.to_string());
     let lasted = task.started_at.map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
     let all = [
@@ -296,7 +297,13 @@ mod tests {
             agent: None,
             slots: 1,
         };
-        let page = ListPage { shell: Shell::default(), view: view(true, "\"><b>", 1), rows: vec![row], total: 1, pages: 1 };
+        let page = ListPage {
+            shell: Shell::default(),
+            view: view(true, "\"><b>", 1),
+            rows: vec![row],
+            total: 1,
+            pages: 1,
+        };
         let html = page.render().expect("html");
         assert!(!html.contains("<img src=x") && !html.contains("<b>") && !html.contains("a\"b"), "{html}");
     }

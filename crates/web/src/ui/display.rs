@@ -150,9 +150,13 @@ mod tests {
         let at = Timestamp(1_763_805_600_000_000);
         let after = |seconds| at.plus(Duration::from_secs(seconds));
         assert_eq!(moment(at), "2025-11-22 10:00:00 UTC");
-        for (seconds, text) in
-            [(0, "just now"), (59, "59 s ago"), (3599, "59 min ago"), (86_400, "1 day ago"), (172_800, "2 days ago")]
-        {
+        for (seconds, text) in [
+            (0, "just now"),
+            (59, "59 s ago"),
+            (3599, "59 min ago"),
+            (86_400, "1 day ago"),
+            (172_800, "2 days ago"),
+        ] {
             assert_eq!(ago(after(seconds), at), text);
         }
         assert_eq!(lasting(Duration::from_millis(1_234)), "1.2 s");

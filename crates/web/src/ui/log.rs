@@ -225,7 +225,8 @@ pub(crate) async fn text(
         }
         Some((Ok(Bytes::from(out)), (follower, lines, done)))
     });
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
+    let headers =
+        [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
     Ok((headers, Body::from_stream(until_revoked(&app, &page.caller, pieces))).into_response())
 }
 

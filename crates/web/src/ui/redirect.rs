@@ -3,8 +3,17 @@
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 /// What is encoded of an address inside another one's query.
-const IN_QUERY: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'%').add(b'&').add(b'+').add(b'<').add(b'>').add(b'?').add(b'=');
+const IN_QUERY: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'&')
+    .add(b'+')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'=');
 
 /// The login page, which leads to `asked` afterwards.
 pub(crate) fn login_for(asked: &str) -> String {
@@ -38,15 +47,39 @@ mod tests {
 
     #[test]
     fn r12_only_paths_of_our_own() {
-        for good in
-            ["/", "/commands", "/commands?mine=0&q=a%20b&page=2", "/commands?next=//x&at=a@b", "/commands/1f#output"]
-        {
+        for good in [
+            "/",
+            "/commands",
+            "/commands?mine=0&q=a%20b&page=2",
+            "/commands?next=//x&at=a@b",
+            "/commands/1f#output",
+        ] {
             assert_eq!(own(good), good);
         }
         let bad = [
-            "", "commands", "//evil.org", "/\\evil.org", "\\\\evil.org", "/%2f%2fevil.org", "/%2Fevil.org", "/%5cevil.org",
-            "/./%2f/evil.org", "https://evil.org", "javascript:alert(1)", "/\t/evil.org", "/\n/evil.org", "/%0d%0aSet-Cookie:x",
-            "/%09/evil.org", "/@evil.org", "/%40evil.org", "/a//b", "/ä", "/a b", "/a\u{7f}", "/a?b\r\nx", "///evil.org",
+            "",
+            "commands",
+            "//evil.org",
+            "/\\evil.org",
+            "\\\\evil.org",
+            "/%2f%2fevil.org",
+            "/%2Fevil.org",
+            "/%5cevil.org",
+            "/./%2f/evil.org",
+            "https://evil.org",
+            "javascript:alert(1)",
+            "/\t/evil.org",
+            "/\n/evil.org",
+            "/%0d%0aSet-Cookie:x",
+            "/%09/evil.org",
+            "/@evil.org",
+            "/%40evil.org",
+            "/a//b",
+            "/ä",
+            "/a b",
+            "/a\u{7f}",
+            "/a?b\r\nx",
+            "///evil.org",
         ];
         for bad in bad {
             assert_eq!(own(bad), "/", "{bad:?}");

@@ -59,7 +59,8 @@ impl FromRequestParts<App> for Page {
         let caller = caller.ok_or(Error::Unauthenticated("log in first"))?;
         let fragment = wants_fragment(&parts.headers);
         let here = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
-        let shell = Shell { viewer: Some(Viewer::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
+        let shell =
+            Shell { viewer: Some(Viewer::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
         Ok(Self { caller, shell, fragment })
     }
 }

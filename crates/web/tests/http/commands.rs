@@ -126,7 +126,10 @@ async fn priority_decides_who_is_next(database: Database) {
     let mut agent = master.agent("node").await;
     let start = agent.accept_start().await;
     assert_eq!(start.allocation.task.to_string(), second);
-    alice.follow(&first).await.until("waits for 2 slots on one agent: 2 of 2 are in use").await;
+    assert_eq!(
+        alice.command(&first).await["waitingFor"],
+        "it waits for 2 slots on one agent: 2 of 2 are in use"
+    );
     agent.exit(start.allocation, 0).await;
     assert_eq!(agent.accept_start().await.allocation.task.to_string(), first);
 }

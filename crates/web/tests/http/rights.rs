@@ -20,7 +20,7 @@ fn parts() -> [(Value, &'static str, bool); 7] {
         (json!({"remote": true}), "only admin privileged users can update other users", false),
         (json!({"active": false}), "only admin privileged users can update users", false),
         (json!({"agentUserGroup": identity}), "only admin privileged users can update users", false),
-        (json!({"username": "other"}), "only admin privileged users can update other users", true),
+        (json!({"username": "renamed"}), "only admin privileged users can update other users", true),
         (
             json!({"displayName": "Other"}),
             "only admin privileged users can set another user's display name",
