@@ -9,6 +9,8 @@ mod account;
 mod bad_input;
 mod command;
 mod context;
+mod det_command;
+mod det_user;
 mod identity;
 mod kill_storm;
 mod output;

@@ -5,9 +5,11 @@ mod muster;
 mod person;
 mod port;
 mod process;
+mod table;
 mod wait;
 
 pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
 pub(crate) use person::Person;
 pub(crate) use process::{Output, Process, run};
+pub(crate) use table::table;
 pub(crate) use wait::{DEADLINE, eventually, pause};

@@ -124,7 +124,9 @@ impl Person {
 
     /// The command line of Determined, pointed at this master.
     pub(crate) fn det_command(&self) -> Command {
-        let mut command = self.program(testkit::env::det());
+        // Without a terminal that it could ask for passwords past our standard input.
+        let mut command = self.program("setsid");
+        command.arg("--wait").arg(testkit::env::det());
         command.env("DET_DEBUG_CONFIG_PATH", self.home.join("det")).env("DET_MASTER", &self.url);
         command
     }
