@@ -12,6 +12,7 @@ use sqlx::{
     Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
 };
 use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use crate::StoreError;
 use crate::schema;
@@ -131,6 +132,24 @@ const READERS: u32 = 8;
 /// Key of the advisory lock that keeps a second master off a PostgreSQL database.
 const MASTER_LOCK: i64 = 0x004d_5553_5445_5201;
 
+/// A master that was killed leaves its lock only when the server notes that the connection is gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+async fn hold_master_lock(conn: &mut PgConnection) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    let sql = "SELECT pg_try_advisory_lock($1)";
+    loop {
+        let (free,): (bool,) = sqlx::query_as(sql).bind(MASTER_LOCK).fetch_one(&mut *conn).await?;
+        if free {
+            return Ok(());
+        }
+        if begun.elapsed() > LOCK_PATIENCE {
+            return Err(StoreError::InUse);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 impl Store {
     /// Opens the SQLite database in `file`, making it when it isn't there, and brings it to the latest schema.
     ///
@@ -172,11 +191,7 @@ impl Store {
         use sqlx::ConnectOptions as _;
         let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
         let mut lock = options.clone().connect().await?;
-        let (free,): (bool,) =
-            sqlx::query_as("SELECT pg_try_advisory_lock($1)").bind(MASTER_LOCK).fetch_one(&mut lock).await?;
-        if !free {
-            return Err(StoreError::InUse);
-        }
+        hold_master_lock(&mut lock).await?;
         let pool = PgPoolOptions::new()
             .max_connections(READERS + 2)
             .acquire_timeout(Duration::from_secs(5))

@@ -13,12 +13,11 @@ fn log(text: &str, id: &str) -> Vec<String> {
     text.lines().map(line).collect()
 }
 
-/// The id in the line that `det cmd run` begins with.
+/// The id that `det cmd run` tells, after its progress with files.
 #[track_caller]
 fn launched(text: &str) -> String {
-    let first = text.lines().next().expect("a line");
-    let id = first.strip_prefix("Launched command (id: ").and_then(|rest| rest.split_once(','));
-    id.unwrap_or_else(|| panic!("{text}")).0.to_owned()
+    let rest = text.split_once("Launched command (id: ").and_then(|(_, rest)| rest.split_once(','));
+    rest.unwrap_or_else(|| panic!("{text}")).0.to_owned()
 }
 
 #[track_caller]
@@ -53,7 +52,7 @@ fn run_follows_the_log_to_its_end() {
     let head = log(&me.det(&format!("cmd logs --head 1 {}", &id[..8])).ok(), &id);
     assert_eq!(head[0], about[0]);
 
-    let failed = me.det("cmd run --config description=job exit 3").ok();
+    let failed = me.det_args(["cmd", "run", "exit 3"], "").ok();
     let reason = "crashed: resources failed with non-zero exit code: process failed (exit code 3)";
     assert!(log(&failed, "").iter().any(|line| line == reason), "{failed}");
 }
@@ -124,11 +123,10 @@ fn d06_files_volumes_and_configuration_go_along() {
     let volume = format!("{}:/data", data.display());
     let args = ["cmd", "run", "--context", "code", "--include", "more.txt", "--config-file", "config.yaml"];
     let script = "cat lib/part.txt; echo; cat more.txt; echo; ls left.txt; echo $WHO; id -u > /data/who";
-    let script = ["--volume", &volume, "--", "sh", "-c", script];
+    let script = ["--volume", &volume, "sh", "-c", script];
     let said = alice.det_args(args.iter().chain(&script), "").ok();
     let lines = log(&said, &launched(&said));
-    assert_eq!(lines[0], "Launched command (id: ID, name: from a file).");
-    for line in ["the part", "and more", "me"] {
+    for line in ["Launched command (id: ID, name: from a file).", "the part", "and more", "me"] {
         assert!(lines.iter().any(|found| found == line), "no {line:?} in {lines:#?}");
     }
     assert!(!lines.iter().any(|line| line == "left.txt"));

@@ -4,12 +4,23 @@ use serde_json::Value;
 
 use crate::support::{Muster, Person, table};
 
-/// Blank answers to whatever `det` asks for.
+/// A blank answer to whatever `det` asks for.
 const BLANK: &str = "\n\n\n";
+/// Good enough for `det`, which makes no accounts without a password.
+const PASSWORD: &str = "Correct0\n";
 
 #[track_caller]
 fn det(person: &Person, line: &str) -> String {
     person.det_with(line, BLANK).ok()
+}
+
+/// Makes an account and logs in with it.
+#[track_caller]
+fn created(muster: &Muster, admin: &Person, name: &str) -> Person {
+    det(admin, &format!("-u admin user create {name} --password Correct0"));
+    let person = muster.person(name);
+    person.det_with(&format!("user login {name}"), PASSWORD).exits(0);
+    person
 }
 
 /// Somebody who has a token as admin already, so that only what is under test asks for passwords.
@@ -36,9 +47,7 @@ fn p02_whoami_without_anything() {
 fn p07_p08_login_and_logout() {
     let muster = Muster::up();
     let admin = administrator(&muster);
-    det(&admin, "-u admin user create alice");
-    let alice = muster.person("alice");
-    det(&alice, "user login alice");
+    let alice = created(&muster, &admin, "alice");
     assert_eq!(alice.det("user whoami").ok(), "You are logged in as user 'alice'");
     refused(&muster.person("x"), "user login nobody", "Invalid username/password combination");
     let kept = std::fs::read_to_string(alice.home.join("det/auth.json")).expect("kept");
@@ -55,8 +64,9 @@ fn p07_p08_login_and_logout() {
 fn p11_u_acts_once() {
     let muster = Muster::up();
     let admin = administrator(&muster);
-    det(&admin, "-u admin user create alice");
-    assert_eq!(det(&admin, "-u alice user whoami"), "You are logged in as user 'alice'");
+    created(&muster, &admin, "alice");
+    let asked = admin.det_with("-u alice user whoami", PASSWORD).ok();
+    assert_eq!(asked, "You are logged in as user 'alice'");
     assert_eq!(admin.det("-u alice user whoami").ok(), "You are logged in as user 'alice'", "asked once");
     assert_eq!(admin.det("user whoami").ok(), "You are logged in as user 'determined'");
     admin.det("-u alice user logout").exits(0);
@@ -67,9 +77,9 @@ fn p05_p12_d02_an_administrator_manages_accounts() {
     let muster = Muster::up();
     let admin = administrator(&muster);
     let me = muster.person("me");
-    det(&admin, "-u admin user create alice");
-    det(&admin, "-u admin user create boss --admin");
-    refused(&admin, "-u admin user create alice", "user already exists");
+    det(&admin, "-u admin user create alice --password Correct0");
+    det(&admin, "-u admin user create boss --admin --password Correct0");
+    refused(&admin, "-u admin user create alice --password Correct0", "user already exists");
     let link = "user link-with-agent-user alice --agent-uid 5001 --agent-user alice --agent-gid 5001 --agent-group lab";
     det(&admin, &format!("-u admin {link}"));
     let expected = [
@@ -84,7 +94,7 @@ fn p05_p12_d02_an_administrator_manages_accounts() {
     assert_eq!(rows, expected);
 
     refused(&me, link, "Forbidden");
-    refused(&me, "user create eve", "Forbidden");
+    refused(&me, "user create eve --password Correct0", "Forbidden");
     refused(&me, "user rename alice eve", "Forbidden");
     refused(&admin, "-u admin user link-with-agent-user alice --agent-uid 5001", "agent-user argument required");
 
@@ -101,31 +111,27 @@ fn p05_p12_d02_an_administrator_manages_accounts() {
 fn p06_p17_p18_p19_deactivated_and_activated() {
     let muster = Muster::up();
     let admin = administrator(&muster);
-    det(&admin, "-u admin user create alice");
-    let alice = muster.person("alice");
-    det(&alice, "user login alice");
+    let alice = created(&muster, &admin, "alice");
     alice.det("cmd run -d true").exits(0);
     det(&admin, "-u admin user deactivate alice");
     refused(&alice, "user whoami", "user is not active");
-    refused(&alice, "user login alice", "user is not active");
+    alice.det_with("user login alice", PASSWORD).exits(1).says("user is not active");
     let active = |line: &str| table(&admin.det(line).ok()).iter().any(|row| row.contains("|alice|"));
     assert!(!active("user list") && active("user list -a") && active("cmd list -a"));
     det(&admin, "-u admin user activate alice");
-    det(&alice, "user login alice");
+    alice.det_with("user login alice", PASSWORD).exits(0);
 }
 
 #[test]
 fn p13_p14_passwords() {
     let muster = Muster::up();
     let admin = administrator(&muster);
-    det(&admin, "-u admin user create alice");
-    let alice = muster.person("alice");
-    det(&alice, "user login alice");
-    alice.det_with("user change-password", "Correct0\nCorrect0\n").exits(0);
+    let alice = created(&muster, &admin, "alice");
+    alice.det_with("user change-password", "Another0\nAnother0\n").exits(0);
     assert_eq!(alice.det("user whoami").ok(), "You are logged in as user 'alice'");
     let other = muster.person("other");
-    refused(&other, "user login alice", "Invalid username/password combination");
-    other.det_with("user login alice", "Correct0\n").exits(0);
+    other.det_with("user login alice", PASSWORD).exits(1).says("Invalid username/password combination");
+    other.det_with("user login alice", "Another0\n").exits(0);
     admin.det_with("-u admin user change-password alice", "Battery1\nBattery1\n").exits(0);
     other.det_with("user login alice", "Battery1\n").exits(0);
     other.det_with("-u alice user change-password admin", "Battery1\nBattery1\n").exits(1).says("Forbidden");
