@@ -4,6 +4,8 @@ pub(crate) mod agent;
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod command;
+pub(crate) mod empty;
+pub(crate) mod job;
 pub(crate) mod log;
 pub(crate) mod task;
 pub(crate) mod user;

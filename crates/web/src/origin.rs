@@ -27,9 +27,7 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     pub(crate) fn new(configured: &[String], _listen: SocketAddr) -> Self {
-        Self {
-            names: configured.iter().map(|name| name.to_ascii_lowercase()).collect(),
-        }
+        Self { names: configured.iter().map(|name| name.to_ascii_lowercase()).collect() }
     }
 
     pub(crate) fn accepts(&self, headers: &HeaderMap) -> bool {
@@ -66,10 +64,7 @@ pub(crate) fn is_unencrypted(headers: &HeaderMap) -> bool {
 
 /// Whether a request came from the machine itself: peer, `Host`, and no sign of a proxy, all three (R15).
 pub(crate) fn origin_of(request: &Request) -> Origin {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0);
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     classify(peer, request.headers())
 }
 
@@ -78,11 +73,7 @@ pub(crate) fn classify(peer: Option<SocketAddr>, headers: &HeaderMap) -> Origin 
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let named = host.is_some_and(|host| is_loopback_name(&host_name(host)));
     let forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
-    if near && named && !forwarded {
-        Origin::Local
-    } else {
-        Origin::Remote
-    }
+    if near && named && !forwarded { Origin::Local } else { Origin::Remote }
 }
 
 /// Proof that a browser sent the request from one of our own pages (R07).
@@ -94,9 +85,7 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
     let (Some(origin), Some(host)) = (text(header::ORIGIN), text(header::HOST)) else {
         return false;
     };
-    origin
-        .split_once("://")
-        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host)
+    origin.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host)
 }
 
 #[cfg(test)]
@@ -134,21 +123,14 @@ mod tests {
         let host = ("host", "a.localhost:8080");
         assert!(proof(&[host, ("sec-fetch-site", "same-origin")]));
         assert!(proof(&[host, ("origin", "http://a.localhost:8080")]));
-        for bad in [
-            "null",
-            "http://b.localhost:8080",
-            "http://a.localhost",
-            "http://a.localhost:8080.evil.org",
-        ] {
+        for bad in
+            ["null", "http://b.localhost:8080", "http://a.localhost", "http://a.localhost:8080.evil.org"]
+        {
             assert!(!proof(&[host, ("origin", bad)]), "{bad}");
         }
         for site in ["cross-site", "same-site", "none"] {
             assert!(
-                !proof(&[
-                    host,
-                    ("sec-fetch-site", site),
-                    ("origin", "http://a.localhost:8080")
-                ]),
+                !proof(&[host, ("sec-fetch-site", site), ("origin", "http://a.localhost:8080")]),
                 "{site}"
             );
         }
@@ -157,10 +139,7 @@ mod tests {
 
     #[test]
     fn r08_rebound_names_are_refused() {
-        let hosts = Hosts::new(
-            &["Lab.example.org".to_owned()],
-            SocketAddr::from(([0, 0, 0, 0], 80)),
-        );
+        let hosts = Hosts::new(&["Lab.example.org".to_owned()], SocketAddr::from(([0, 0, 0, 0], 80)));
         let accepts = |host: &'static str| hosts.accepts(&headers(&[("host", host)]));
         assert!(accepts("lab.example.org:8080") && accepts("10.1.2.3:8080") && accepts("x.localhost"));
         assert!(!accepts("evil.example.org") && !accepts("lab.example.org.evil.org"));

@@ -16,12 +16,7 @@ fn table(app: App) -> Table {
     // Base64 makes four bytes of three; names and numbers come on top.
     let context = usize::try_from(app.master.config.max_context_bytes).unwrap_or(usize::MAX);
     let launch_limit = context.saturating_mul(4) / 3 + (16 << 20);
-    let post = |path, access, limit| Row {
-        method: Method::POST,
-        path,
-        access,
-        limit,
-    };
+    let post = |path, access, limit| Row { method: Method::POST, path, access, limit };
     Table::new(app)
         .get("/info", Public, api::cluster::info)
         .get("/health", Public, api::cluster::health)
@@ -29,11 +24,7 @@ fn table(app: App) -> Table {
         .get("/api/v1/master/telemetry", Public, api::cluster::telemetry)
         .get("/api/v1/master/config", User, api::cluster::config)
         .get("/api/v1/workspaces", User, api::cluster::list_workspaces)
-        .get(
-            "/api/v1/workspaces/{workspace}",
-            User,
-            api::cluster::get_workspace,
-        )
+        .get("/api/v1/workspaces/{workspace}", User, api::cluster::get_workspace)
         .row(post("/api/v1/auth/login", Public, LOGIN_LIMIT), api::auth::log_in)
         .post("/api/v1/auth/logout", User, api::auth::log_out)
         .get("/api/v1/auth/user", User, api::auth::current)
@@ -48,20 +39,19 @@ fn table(app: App) -> Table {
         .row(post("/api/v1/commands", User, launch_limit), api::command::launch)
         .get("/api/v1/commands/{task}", User, api::command::get)
         .post("/api/v1/commands/{task}/kill", User, api::command::kill)
-        .post(
-            "/api/v1/commands/{task}/set_priority",
-            User,
-            api::command::set_priority,
-        )
+        .post("/api/v1/commands/{task}/set_priority", User, api::command::set_priority)
+        .get("/api/v1/notebooks", User, api::empty::notebooks)
+        .get("/api/v1/tensorboards", User, api::empty::tensorboards)
+        .get("/api/v1/shells", User, api::empty::shells)
+        .get("/api/v1/experiments", User, api::empty::experiments)
+        .get("/api/v1/templates", User, api::empty::templates)
+        .get("/api/v1/job-queues-v2", User, api::job::list)
+        .get("/api/v1/resource-pools", User, api::job::pools)
         .get("/api/v1/tasks", User, api::task::list)
         .get("/api/v1/tasks/{task}", UserOrTask, api::task::get)
         .get("/api/v1/tasks/{task}/logs", User, api::log::lines)
         .get("/api/v1/tasks/{task}/output", User, api::log::output)
-        .get(
-            "/api/v1/tasks/{task}/context_directory",
-            UserOrTask,
-            api::task::context,
-        )
+        .get("/api/v1/tasks/{task}/context_directory", UserOrTask, api::task::context)
         .get("/api/v1/agents", User, api::agent::list)
         .post("/api/v1/agents/invitations", User, api::agent::invite)
         .post(::api::agent::ENROL_PATH, Public, api::agent::enrol)
@@ -69,16 +59,8 @@ fn table(app: App) -> Table {
         .get("/api/v1/agents/{agent}", User, api::agent::get)
         .post("/api/v1/agents/{agent}/enable", User, api::agent::enable)
         .post("/api/v1/agents/{agent}/disable", User, api::agent::disable)
-        .post(
-            "/api/v1/agents/{agent}/slots/{slot}/enable",
-            User,
-            api::agent::enable_slot,
-        )
-        .post(
-            "/api/v1/agents/{agent}/slots/{slot}/disable",
-            User,
-            api::agent::disable_slot,
-        )
+        .post("/api/v1/agents/{agent}/slots/{slot}/enable", User, api::agent::enable_slot)
+        .post("/api/v1/agents/{agent}/slots/{slot}/disable", User, api::agent::disable_slot)
         .get("/assets/{name}", Public, ui::asset::get)
         .get("/login", Public, ui::session::show)
         .row(post("/login", Public, LOGIN_LIMIT), ui::session::log_in)

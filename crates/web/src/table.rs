@@ -34,11 +34,7 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(app: App) -> Self {
-        Self {
-            app,
-            router: Router::new(),
-            rows: Vec::new(),
-        }
+        Self { app, router: Router::new(), rows: Vec::new() }
     }
 
     pub(crate) fn get<H: Handler<T, App>, T: 'static>(
@@ -47,15 +43,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(
-            Row {
-                method: Method::GET,
-                path,
-                access,
-                limit: 0,
-            },
-            handler,
-        )
+        self.row(Row { method: Method::GET, path, access, limit: 0 }, handler)
     }
 
     pub(crate) fn post<H: Handler<T, App>, T: 'static>(
@@ -64,15 +52,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(
-            Row {
-                method: Method::POST,
-                path,
-                access,
-                limit: BODY_LIMIT,
-            },
-            handler,
-        )
+        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT }, handler)
     }
 
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
@@ -81,15 +61,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(
-            Row {
-                method: Method::PATCH,
-                path,
-                access,
-                limit: BODY_LIMIT,
-            },
-            handler,
-        )
+        self.row(Row { method: Method::PATCH, path, access, limit: BODY_LIMIT }, handler)
     }
 
     /// Adds any row.
@@ -97,11 +69,7 @@ impl Table {
         let Ok(filter) = MethodFilter::try_from(row.method.clone()) else {
             return self;
         };
-        let guarded = Guard {
-            app: self.app.clone(),
-            access: row.access,
-            limit: row.limit,
-        };
+        let guarded = Guard { app: self.app.clone(), access: row.access, limit: row.limit };
         let method = on(filter, handler).layer(middleware::from_fn_with_state(guarded, guard));
         self.router = self.router.route(row.path, method);
         self.rows.push(row);

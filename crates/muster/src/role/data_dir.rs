@@ -4,9 +4,17 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use rustix::fs::{FlockOperation, flock};
+
+/// How long a lock may outlive its holder: what a process was starting when it was killed shares the lock until it
+/// has become another program.
+const LINGER: Duration = Duration::from_secs(3);
 
 /// A data directory.
 #[derive(Debug, Clone)]
@@ -67,17 +75,22 @@ impl DataDir {
     }
 
     /// Takes the directory for this process.
-    pub(super) fn lock(&self) -> Result<Lock> {
+    pub(super) async fn lock(&self) -> Result<Lock> {
         let describe = || format!("{}", self.lock_file().display());
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(self.lock_file()).with_context(describe)?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let owner = holder(&mut file).map(|pid| format!(" (process {pid})")).unwrap_or_default();
-            let dir = self.path.display();
-            bail!(
-                "Muster is already running on {dir}{owner}: stop it with `muster down`, or use another --data-dir"
-            );
+        let deadline = Instant::now() + LINGER;
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let owner = holder(&mut file);
+            if owner.is_some_and(is_alive) || Instant::now() > deadline {
+                let dir = self.path.display();
+                let owner = owner.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+                bail!(
+                    "Muster is already running on {dir}{owner}: stop it with `muster down`, or use another --data-dir"
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         file.set_len(0).with_context(describe)?;
         file.rewind().with_context(describe)?;
@@ -95,7 +108,7 @@ impl DataDir {
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             return Ok(None);
         }
-        Ok(holder(&mut file))
+        Ok(holder(&mut file).filter(|&pid| is_alive(pid)))
     }
 
     /// Waits until nobody uses the directory.
@@ -108,6 +121,11 @@ impl DataDir {
 
 fn holder(file: &mut File) -> Option<i32> {
     let mut text = String::new();
+    file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+fn is_alive(pid: i32) -> bool {
+    !matches!(kill(Pid::from_raw(pid), None), Err(Errno::ESRCH))
 }

@@ -40,7 +40,7 @@ impl Served {
         config.listen = args.listen.unwrap_or(config.listen);
         let dir = DataDir::at(args.data_dir.clone().or_else(|| config.data_dir.clone()))?;
         dir.create()?;
-        let lock = dir.lock()?;
+        let lock = dir.lock().await?;
         let listen = config.listen;
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("can't listen on {listen}: stop what uses it, or choose another address with --listen")

@@ -182,8 +182,10 @@ fn no_master() {
 fn r28_an_invitation_is_good_once() {
     let muster = Setup::default().master_alone().up();
     let file = muster.dir.path().join("invitation");
-    let invite = |options: &str| fs::write(&file, muster.admin().muster(&format!("agent invite {options}")).ok());
-    let agent = |name| muster.agent(name, &["--slots", "1", "--invitation-file", file.to_str().expect("text")]);
+    let invite =
+        |options: &str| fs::write(&file, muster.admin().muster(&format!("agent invite {options}")).ok());
+    let agent =
+        |name| muster.agent(name, &["--slots", "1", "--invitation-file", file.to_str().expect("text")]);
     let forget = || fs::remove_dir_all(muster.dir.path().join("apart")).expect("there");
 
     muster.agent("first", &[]).finish().exits(1).says("muster agent invite");

@@ -17,7 +17,8 @@ fn run_ends_with_the_commands_own_status() {
         me.script("", script).exits(code);
     }
     // One word is for the shell, as with Determined; more are run as they are.
-    for (program, code) in [("no-such-program", 127), ("/no/such/program", 127), ("/etc/debian_version", 126)] {
+    for (program, code) in [("no-such-program", 127), ("/no/such/program", 127), ("/etc/debian_version", 126)]
+    {
         me.muster(&format!("command run {program}")).exits(code).says(program);
         me.muster(&format!("command run {program} argument")).exits(code).says(program);
     }

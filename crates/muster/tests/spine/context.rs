@@ -19,19 +19,22 @@ fn write(dir: &Path, files: &[(&str, &str)]) {
 fn a_context_becomes_the_work_directory() {
     let muster = Muster::up();
     let alice = muster.linked_user("alice", 5001);
-    write(&alice.home, &[
-        ("code/main.sh", "#!/bin/sh\necho main $1\n"),
-        ("code/lib/deep/part.txt", "part"),
-        ("code/with space ü.txt", "odd"),
-        ("code/drop.log", "x"),
-        ("code/keep.log", "x"),
-        ("code/build/out.bin", "x"),
-        ("code/__pycache__/a.pyc", "x"),
-        ("code/.git/config", "x"),
-        ("code/.detignore", "*.log\n!keep.log\nbuild/\n"),
-        ("extra/more.txt", "more"),
-        ("single.txt", "single"),
-    ]);
+    write(
+        &alice.home,
+        &[
+            ("code/main.sh", "#!/bin/sh\necho main $1\n"),
+            ("code/lib/deep/part.txt", "part"),
+            ("code/with space ü.txt", "odd"),
+            ("code/drop.log", "x"),
+            ("code/keep.log", "x"),
+            ("code/build/out.bin", "x"),
+            ("code/__pycache__/a.pyc", "x"),
+            ("code/.git/config", "x"),
+            ("code/.detignore", "*.log\n!keep.log\nbuild/\n"),
+            ("extra/more.txt", "more"),
+            ("single.txt", "single"),
+        ],
+    );
     fs::create_dir(alice.home.join("code/empty")).expect("a directory");
     let main = alice.home.join("code/main.sh");
     fs::set_permissions(&main, fs::Permissions::from_mode(0o755)).expect("ours");

@@ -54,7 +54,7 @@ fn run_follows_the_log_to_its_end() {
 
     let failed = me.det_args(["cmd", "run", "exit 3"], "").ok();
     let reason = "crashed: resources failed with non-zero exit code: process failed (exit code 3)";
-    assert!(log(&failed, "").iter().any(|line| line == reason), "{failed}");
+    assert!(log(&failed, &launched(&failed)).iter().any(|line| line == reason), "{failed}");
 }
 
 #[test]
@@ -141,20 +141,27 @@ fn agents_slots_and_tasks() {
     me.wait_for_state(&id, "RUNNING");
     let agent = me.json("agent list")[0]["id"].as_str().expect("a name").to_owned();
     let version = env!("CARGO_PKG_VERSION");
-    assert_eq!(table(&me.det("agent list").ok()), [
-        "Agent ID|Version|Registered Time|Slots|Containers|Resource Pool|Enabled|Draining|Addresses".to_owned(),
-        format!("{agent}|{version}|TIME|4|1|default|True|False|{agent}"),
-    ]);
+    assert_eq!(
+        table(&me.det("agent list").ok()),
+        [
+            "Agent ID|Version|Registered Time|Slots|Containers|Resource Pool|Enabled|Draining|Addresses"
+                .to_owned(),
+            format!("{agent}|{version}|TIME|4|1|default|True|False|{agent}"),
+        ]
+    );
     let slots = table(&me.det("slot list").ok());
-    let head =
-        "Agent ID|Resource Pool|Slot ID|Enabled|Draining|Allocation ID|Task Name|Type|Device";
+    let head = "Agent ID|Resource Pool|Slot ID|Enabled|Draining|Allocation ID|Task Name|Type|Device";
     assert_eq!(slots[0], head);
     let begins = |row: usize, text: &str| slots[row].starts_with(&format!("{agent}|default|{text}|cpu|"));
     assert!(begins(1, "0|True|False|ID.1|job") && begins(4, "3|True|False|FREE|FREE"), "{slots:#?}");
-    assert_eq!(table(&me.det("task list").ok()), [
-        "Task ID|Allocation ID|Name|Slots Needed|Registered Time|Agent|Priority|Resource Pool|Ports".to_owned(),
-        format!("ID|ID.1|job|1|TIME|{agent}|42|default|"),
-    ]);
+    assert_eq!(
+        table(&me.det("task list").ok()),
+        [
+            "Task ID|Allocation ID|Name|Slots Needed|Registered Time|Agent|Priority|Resource Pool|Ports"
+                .to_owned(),
+            format!("ID|ID.1|job|1|TIME|{agent}|42|default|"),
+        ]
+    );
 }
 
 #[test]
@@ -169,5 +176,8 @@ fn d10_master_and_version() {
     let config = me.det_with("-u admin master config", "\n").ok();
     assert!(config.contains("default_user: determined\n"), "{config}");
     let version = me.det("version").ok();
-    assert!(version.contains("client:\n  version: 0.38.1\n") && version.contains("  version: 0.38.1\nmaster_address"));
+    assert!(
+        version.contains("client:\n  version: 0.38.1\n")
+            && version.contains("  version: 0.38.1\nmaster_address")
+    );
 }

@@ -49,7 +49,8 @@ fn d03_a_link_holds_for_tasks_that_start_afterwards() {
     let alice = muster.user("alice");
     let id = |person: &Person| person.muster("command run id -u").ok();
     assert_eq!(id(&alice), "0");
-    let link = "user link-with-agent-user alice --agent-user alice --agent-group lab --agent-gid 5001 --agent-uid";
+    let link =
+        "user link-with-agent-user alice --agent-user alice --agent-group lab --agent-gid 5001 --agent-uid";
     alice.muster(&format!("-u admin {link} 5001")).exits(0);
     assert_eq!(id(&alice), "5001");
     alice.muster(&format!("-u admin {link} 5003")).exits(0);
@@ -80,7 +81,8 @@ fn d07_an_unprivileged_default_has_a_home_that_it_can_write() {
     let yaml = "security: {default_task: {user: det-nobody, uid: 65533, group: det-nobody, gid: 65533}}";
     let muster = Setup::default().config(yaml).up();
     let me = muster.person("me");
-    let said = me.script("", "id; cd && echo fine > file && cat file; getent passwd det-nobody | cut -d: -f3").ok();
+    let said =
+        me.script("", "id; cd && echo fine > file && cat file; getent passwd det-nobody | cut -d: -f3").ok();
     assert_eq!(said, "uid=65533(det-nobody) gid=65533(det-nobody) groups=65533(det-nobody)\nfine\n65533");
     let alice = muster.linked_user("alice", 5001);
     assert_eq!(alice.muster("command run id -u").ok(), "5001", "a link goes before the default");

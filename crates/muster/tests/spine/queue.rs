@@ -63,7 +63,9 @@ fn what_never_fits_is_refused() {
     let refused = me.script("--slots 3", "true").exits(1);
     refused.says("request unfulfillable: it asks for 3 slots, and no connected agent has as many");
     me.script("--slots -1", "true").exits(2);
-    me.script("--config resources.resource_pool=gpu", "true").exits(1).says("resource pool 'gpu' does not exist");
+    me.script("--config resources.resource_pool=gpu", "true")
+        .exits(1)
+        .says("resource pool 'gpu' does not exist");
     assert_eq!(me.muster("command list -a -q").ok(), "", "nothing was made");
     assert_eq!(me.script("--slots 2", "echo both").ok(), "both");
 }

@@ -117,7 +117,8 @@ fn l02_a_command_that_ends_while_nobody_watches() {
     let dir = muster.dir.path().join("signals");
     fs::create_dir(&dir).expect("a directory");
     mode(&dir, 0o777, 0);
-    let script = "echo on; while [ ! -e /signals/go ]; do sleep 0.02; done; echo off; touch /signals/done; exit 5";
+    let script =
+        "echo on; while [ ! -e /signals/go ]; do sleep 0.02; done; echo off; touch /signals/done; exit 5";
     let id = me.detach(&format!("--volume {}:/signals", dir.display()), script);
     me.wait_for_state(&id, "RUNNING");
     muster.kill();

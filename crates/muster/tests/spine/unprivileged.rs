@@ -16,7 +16,8 @@ fn up(config: &str) -> Muster {
 fn it_says_at_start_whose_tasks_it_takes() {
     let muster = up("");
     let said = muster.server().stderr.wait_for("the agent isn't root");
-    let whose = "every task runs as uid 6001; it takes tasks of the default user and of accounts linked to that uid";
+    let whose =
+        "every task runs as uid 6001; it takes tasks of the default user and of accounts linked to that uid";
     assert!(said.contains(whose), "{said}");
     let data = fs::metadata(muster.data_dir()).expect("there");
     assert_eq!((data.uid(), data.mode() & 0o777), (UID, 0o700));
@@ -77,7 +78,8 @@ fn a_shared_agent_takes_tasks_of_every_account_without_a_link() {
 fn l02_its_tasks_outlive_it_too() {
     let mut muster = Setup::default().uid(UID).keeps_port().up();
     let me = muster.person("me");
-    let running = me.start_script("", "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit 7");
+    let running =
+        me.start_script("", "i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo $i; sleep 0.01; done; exit 7");
     running.stdout.wait_for("10\n");
     muster.kill();
     muster.begin();

@@ -58,23 +58,14 @@ fn shown(view: &AgentView) -> Agent {
     Agent {
         id: view.agent.id.to_string(),
         registered_time: present.map(|present| present.since.rfc3339()),
-        slots: present
-            .iter()
-            .flat_map(|present| &present.devices)
-            .map(slot)
-            .collect(),
-        containers: containers
-            .map(|container| (container.id.clone(), container))
-            .collect(),
+        slots: present.iter().flat_map(|present| &present.devices).map(slot).collect(),
+        containers: containers.map(|container| (container.id.clone(), container)).collect(),
         resource_pools: vec!["default".to_owned()],
         addresses: present.iter().map(|present| present.hostname.clone()).collect(),
         enabled: view.agent.enabled,
         draining: view.agent.draining,
         version: present.map(|present| present.version.clone()).unwrap_or_default(),
-        slot_stats: SlotStats {
-            type_stats: BTreeMap::new(),
-            brand_stats: BTreeMap::new(),
-        },
+        slot_stats: SlotStats { type_stats: BTreeMap::new(), brand_stats: BTreeMap::new() },
         connected: present.is_some(),
     }
 }
@@ -83,14 +74,8 @@ pub(crate) async fn list(State(app): State<App>, User(_): User, params: Params) 
     let all = app.master.agents.list().await;
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total)?;
-    let (start, count) = (
-        usize::try_from(start).unwrap_or(0),
-        usize::try_from(count).unwrap_or(0),
-    );
-    Ok(Json(ListAgents {
-        agents: all.iter().skip(start).take(count).map(shown).collect(),
-        pagination,
-    }))
+    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
+    Ok(Json(ListAgents { agents: all.iter().skip(start).take(count).map(shown).collect(), pagination }))
 }
 
 fn missing(agent: &str) -> String {
@@ -100,9 +85,7 @@ fn missing(agent: &str) -> String {
 async fn one(app: &App, agent: &AgentId) -> Result<Agent, Failure> {
     let all = app.master.agents.list().await;
     let found = all.iter().find(|view| view.agent.id == *agent);
-    found
-        .map(shown)
-        .ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
+    found.map(shown).ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
 }
 
 pub(crate) async fn get(State(app): State<App>, User(_): User, Path(agent): Path<String>) -> Answer<Value> {
@@ -119,10 +102,7 @@ pub(crate) async fn invite(
     let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
     let name = request.name.map(|name| agent_name(&name)).transpose()?;
     let (token, expires_at) = app.master.agents.invite(permit, name).await?;
-    Ok(Json(Invitation {
-        token,
-        expires_at: expires_at.rfc3339(),
-    }))
+    Ok(Json(Invitation { token, expires_at: expires_at.rfc3339() }))
 }
 
 fn agent_name(text: &str) -> Result<AgentId, Error> {
@@ -132,15 +112,9 @@ fn agent_name(text: &str) -> Result<AgentId, Error> {
 
 pub(crate) async fn enrol(State(app): State<App>, Body(request): Body<EnrolAgent>) -> Answer<Enrolled> {
     let agent = agent_name(&request.name)?;
-    let enrolled = app
-        .master
-        .agents
-        .enrol(&request.invitation, agent.clone(), &request.public_key);
+    let enrolled = app.master.agents.enrol(&request.invitation, agent.clone(), &request.public_key);
     let master_id = enrolled.await?;
-    Ok(Json(Enrolled {
-        agent_id: agent.to_string(),
-        master_id,
-    }))
+    Ok(Json(Enrolled { agent_id: agent.to_string(), master_id }))
 }
 
 /// Inside the body of enable and disable.
@@ -165,10 +139,7 @@ async fn set_service(
         Some(slot) => Some(id(slot, || format!("slot '{}' not found", slot.escape_debug()))?),
         None => None,
     };
-    app.master
-        .agents
-        .set_service(permit, &agent, slot, enabled, drain)
-        .await?;
+    app.master.agents.set_service(permit, &agent, slot, enabled, drain).await?;
     let agent = one(app, &agent).await?;
     Ok(Json(match slot {
         Some(slot) => json!({ "slot": agent.slots.get(&slot.to_string()) }),
@@ -207,23 +178,19 @@ pub(crate) async fn disable_slot(
 
 /// The agents' WebSocket. Who it is, is proved on it (R28).
 pub(crate) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .max_message_size(MAX_CHUNK + (1 << 20))
-        .on_upgrade(move |socket| async move {
-            let (mut out, mut incoming) = socket.split();
-            match greet(&app, &mut out, &mut incoming).await {
-                Ok(Some((connection, orders))) => work(&app, connection, orders, out, incoming).await,
-                Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "an agent was refused");
-                    let refused = ToAgent::Refused {
-                        reason: error.to_string(),
-                    };
-                    let _ = send(&mut out, &refused).await;
-                    let _ = out.close().await;
-                }
+    upgrade.max_message_size(MAX_CHUNK + (1 << 20)).on_upgrade(move |socket| async move {
+        let (mut out, mut incoming) = socket.split();
+        match greet(&app, &mut out, &mut incoming).await {
+            Ok(Some((connection, orders))) => work(&app, connection, orders, out, incoming).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "an agent was refused");
+                let refused = ToAgent::Refused { reason: error.to_string() };
+                let _ = send(&mut out, &refused).await;
+                let _ = out.close().await;
             }
-        })
+        }
+    })
 }
 
 type Out = SplitSink<WebSocket, Message>;
@@ -303,16 +270,11 @@ async fn take(app: &App, connection: &Connection, message: Message) -> Result<()
     match message {
         Message::Text(text) => {
             let bad = |e| Error::Invalid(format!("the agent's message can't be understood: {e}"));
-            app.master
-                .agents
-                .hear(connection, serde_json::from_str(&text).map_err(bad)?)
-                .await
+            app.master.agents.hear(connection, serde_json::from_str(&text).map_err(bad)?).await
         }
         Message::Binary(bytes) => match LogChunk::decode(&bytes) {
             Some(chunk) => app.master.agents.log(connection, chunk).await,
-            None => Err(Error::Invalid(
-                "the agent sent a piece of log that can't be understood".to_owned(),
-            )),
+            None => Err(Error::Invalid("the agent sent a piece of log that can't be understood".to_owned())),
         },
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(()),
     }

@@ -35,9 +35,7 @@ pub(crate) async fn log_in(
 pub(crate) fn presented(password: Option<String>, is_hashed: Option<bool>) -> Result<Presented, Failure> {
     let max = domain::password::MAX_BYTES;
     if password.as_ref().is_some_and(|password| password.len() > max) {
-        return Err(Failure(Error::Invalid(format!(
-            "the password is longer than {max} bytes"
-        ))));
+        return Err(Failure(Error::Invalid(format!("the password is longer than {max} bytes"))));
     }
     Ok(Presented::new(password, is_hashed.unwrap_or(false)))
 }
@@ -48,9 +46,7 @@ pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answe
 }
 
 pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
-    Json(UserResponse {
-        user: shown(&caller.user),
-    })
+    Json(UserResponse { user: shown(&caller.user) })
 }
 
 pub(crate) async fn me(asker: Asker) -> Json<Me> {

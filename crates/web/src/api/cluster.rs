@@ -66,9 +66,7 @@ pub(crate) async fn telemetry() -> Json<Value> {
 pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer<Value> {
     let permit = authorize::<ReadMasterConfig>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
-    Ok(Json(
-        json!({ "config": app.master.cluster.shown_config(permit, &app.master.config) }),
-    ))
+    Ok(Json(json!({ "config": app.master.cluster.shown_config(permit, &app.master.config) })))
 }
 
 fn shown(workspace: store_workspace::Workspace) -> Workspace {
@@ -102,15 +100,9 @@ pub(crate) async fn list_workspaces(
     }
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total)?;
-    let (start, count) = (
-        usize::try_from(start).unwrap_or(0),
-        usize::try_from(count).unwrap_or(0),
-    );
+    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let workspaces = all.into_iter().skip(start).take(count).map(shown).collect();
-    Ok(Json(ListWorkspaces {
-        workspaces,
-        pagination,
-    }))
+    Ok(Json(ListWorkspaces { workspaces, pagination }))
 }
 
 pub(crate) async fn get_workspace(

@@ -31,10 +31,7 @@ pub(crate) fn state_name(state: TaskState) -> &'static str {
 
 /// A task's process, while it has one.
 pub(crate) fn container(task: &Task) -> Option<Container> {
-    let running = matches!(
-        task.state,
-        TaskState::Starting | TaskState::Running | TaskState::Terminating
-    );
+    let running = matches!(task.state, TaskState::Starting | TaskState::Running | TaskState::Terminating);
     running.then(|| Container {
         id: task.allocation.to_string(),
         state: state_name(task.state).to_owned(),
@@ -96,27 +93,16 @@ pub(crate) async fn launch(
         let text = format!("template '{}' not found", template.escape_debug());
         return Err(Failure(Error::NotFound(text)));
     }
-    if let Some(other) = request
-        .workspace_id
-        .filter(|id| *id != 0 && *id != UNCATEGORIZED.0)
-    {
+    if let Some(other) = request.workspace_id.filter(|id| *id != 0 && *id != UNCATEGORIZED.0) {
         return Err(Failure(Error::NotFound(format!("workspace '{other}' not found"))));
     }
     let permit = authorize::<StartTask>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, "workspace not found".to_owned()))?;
     let config = request.config.unwrap_or_else(|| json!({}));
     let files = request.files.unwrap_or_default();
-    let task = app
-        .master
-        .tasks
-        .start_command(permit, &caller.user, config, files)
-        .await?;
+    let task = app.master.tasks.start_command(permit, &caller.user, config, files).await?;
     let config = config_of(&task)?;
-    Ok(Json(LaunchCommandResponse {
-        command: shown(&app.master, &task),
-        config,
-        warnings: Vec::new(),
-    }))
+    Ok(Json(LaunchCommandResponse { command: shown(&app.master, &task), config, warnings: Vec::new() }))
 }
 
 fn config_of(task: &Task) -> Result<Value, Failure> {
@@ -127,20 +113,13 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
     let filter = TaskFilter {
         kind: Kind::Command,
         owners: owners(&app, &caller, &params).await?,
-        workspace: params
-            .parse::<i64>("workspaceId")?
-            .filter(|id| *id != 0)
-            .map(WorkspaceId),
+        workspace: params.parse::<i64>("workspaceId")?.filter(|id| *id != 0).map(WorkspaceId),
         text: None,
         id_prefix: params.parse("idPrefix")?,
         ascending: !params.descending() && params.get("orderBy").is_some(),
     };
     let scope = Visible::to(&caller.actor);
-    let (tasks, pagination) = app
-        .master
-        .tasks
-        .list(scope, &filter, paged(params.page()?))
-        .await?;
+    let (tasks, pagination) = app.master.tasks.list(scope, &filter, paged(params.page()?)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
     Ok(Json(ListCommands { commands, pagination }))
 }
@@ -154,12 +133,7 @@ async fn owners(app: &App, caller: &Caller, params: &Params) -> Result<Option<Ve
     }
     let mut owners = app.master.tasks.owners_named(&caller.actor, &names).await?;
     for text in ids {
-        let bad = |_| {
-            Failure(Error::Invalid(format!(
-                "userIds: '{}' is no user id",
-                text.escape_debug()
-            )))
-        };
+        let bad = |_| Failure(Error::Invalid(format!("userIds: '{}' is no user id", text.escape_debug())));
         owners.push(text.parse::<UserId>().map_err(bad)?);
     }
     Ok(Some(owners))
@@ -172,10 +146,7 @@ pub(crate) async fn get(
 ) -> Answer<GetCommand> {
     let permit = readable(&app, &caller, &task).await?;
     let task = permit.target();
-    Ok(Json(GetCommand {
-        command: shown(&app.master, task),
-        config: config_of(task)?,
-    }))
+    Ok(Json(GetCommand { command: shown(&app.master, task), config: config_of(task)? }))
 }
 
 pub(crate) async fn kill(
@@ -185,9 +156,7 @@ pub(crate) async fn kill(
 ) -> Answer<CommandResponse> {
     let permit = changeable(&app, &caller, &task).await?;
     let task = app.master.tasks.kill(permit).await?;
-    Ok(Json(CommandResponse {
-        command: shown(&app.master, &task),
-    }))
+    Ok(Json(CommandResponse { command: shown(&app.master, &task) }))
 }
 
 pub(crate) async fn set_priority(
@@ -197,11 +166,7 @@ pub(crate) async fn set_priority(
     Body(request): Body<SetPriority>,
 ) -> Answer<CommandResponse> {
     let permit = changeable(&app, &caller, &task).await?;
-    let priority = request
-        .priority
-        .ok_or_else(|| Error::Invalid("priority: give a number".to_owned()))?;
+    let priority = request.priority.ok_or_else(|| Error::Invalid("priority: give a number".to_owned()))?;
     let task = app.master.tasks.set_priority(permit, priority).await?;
-    Ok(Json(CommandResponse {
-        command: shown(&app.master, &task),
-    }))
+    Ok(Json(CommandResponse { command: shown(&app.master, &task) }))
 }

@@ -30,19 +30,13 @@ pub(crate) async fn output(
     params: Params,
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
-    let follower = app.master.tasks.log(
-        &permit,
-        params.parse("offset")?.unwrap_or(0),
-        params.flag("follow")?,
-    );
+    let follower =
+        app.master.tasks.log(&permit, params.parse("offset")?.unwrap_or(0), params.flag("follow")?);
     let pieces = stream::unfold(follower, async |mut follower| {
         let piece = follower.next().await.transpose()?;
         Some((piece.map(Bytes::from), follower))
     });
-    Ok(streamed(
-        "application/octet-stream",
-        until_revoked(&app, &caller, pieces),
-    ))
+    Ok(streamed("application/octet-stream", until_revoked(&app, &caller, pieces)))
 }
 
 /// Ends an open answer when the caller's session ends (P6, R22) or the master stops.
@@ -85,22 +79,16 @@ impl Wanted {
     fn read(params: &Params, follow: bool) -> Result<Self, Failure> {
         let limit: u64 = params.parse("limit")?.unwrap_or(0);
         if follow && limit > 0 {
-            return Err(Failure(Error::Invalid(
-                "limit and follow can't be used together".to_owned(),
-            )));
+            return Err(Failure(Error::Invalid("limit and follow can't be used together".to_owned())));
         }
         if params.flag("enableRegex")? {
-            return Err(Failure(Error::Invalid(
-                "enableRegex: search by plain text".to_owned(),
-            )));
+            return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
         }
         let all = |key: &str| params.all(key).map(str::to_owned).collect::<Vec<_>>();
         let time = |key: &str| match params.get(key) {
             None => Ok(None),
             Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
-                Failure(Error::Invalid(format!(
-                    "{key}: give a time such as 2026-01-31T10:00:00Z"
-                )))
+                Failure(Error::Invalid(format!("{key}: give a time such as 2026-01-31T10:00:00Z")))
             }),
         };
         Ok(Self {
@@ -122,19 +110,12 @@ impl Wanted {
             && among(&self.sources, line.source.origin())
             && among(&self.stdtypes, stdtype(line))
             && (self.levels.is_empty() || among(&self.levels, &format!("LOG_LEVEL_{}", level(line))))
-            && self
-                .text
-                .as_ref()
-                .is_none_or(|text| line.text.contains(text.as_str()))
+            && self.text.as_ref().is_none_or(|text| line.text.contains(text.as_str()))
     }
 }
 
 fn stdtype(line: &Line) -> &'static str {
-    if line.source == Source::Stderr {
-        "stderr"
-    } else {
-        "stdout"
-    }
+    if line.source == Source::Stderr { "stderr" } else { "stdout" }
 }
 
 /// A line on the wire: `api::log::LogEntry`, borrowed.
@@ -168,12 +149,7 @@ impl Printer {
         let agent = task.agent.as_ref().map(ToString::to_string).unwrap_or_default();
         let AllocationId { task: id, .. } = task.allocation;
         let time = (Timestamp(0), Timestamp(0).rfc3339());
-        Self {
-            task: id.to_string(),
-            allocation: task.allocation.to_string(),
-            agent,
-            time,
-        }
+        Self { task: id.to_string(), allocation: task.allocation.to_string(), agent, time }
     }
 
     fn print(&mut self, line: &Line, out: &mut Vec<u8>) {
@@ -243,14 +219,7 @@ impl Reading {
     async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
         while !self.done {
             let mut out = Vec::new();
-            let Self {
-                lines,
-                wanted,
-                printer,
-                given,
-                done,
-                ..
-            } = self;
+            let Self { lines, wanted, printer, given, done, .. } = self;
             let mut emit = |line: Line| {
                 if !*done && wanted.takes(&line) {
                     printer.print(&line, &mut out);
@@ -275,18 +244,9 @@ impl Reading {
 
 /// The last lines, newest first.
 async fn last_lines(mut reading: Reading) -> std::io::Result<Bytes> {
-    let keep = usize::try_from(reading.wanted.limit)
-        .ok()
-        .filter(|limit| *limit > 0)
-        .unwrap_or(usize::MAX);
+    let keep = usize::try_from(reading.wanted.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let mut last: VecDeque<Line> = VecDeque::new();
-    let Reading {
-        lines,
-        wanted,
-        printer,
-        follower,
-        ..
-    } = &mut reading;
+    let Reading { lines, wanted, printer, follower, .. } = &mut reading;
     let mut take = |line: Line| {
         if wanted.takes(&line) {
             if last.len() == keep {

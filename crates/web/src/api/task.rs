@@ -41,13 +41,8 @@ async fn readable_by(app: &App, asker: &Asker, task: &str) -> Result<Permit<Read
 
 pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Json<ListTasks> {
     let living = app.master.tasks.living(Visible::to(&caller.actor)).await;
-    let summaries = living
-        .iter()
-        .map(|task| (task.allocation.to_string(), summary(task)))
-        .collect();
-    Json(ListTasks {
-        allocation_id_to_summary: summaries,
-    })
+    let summaries = living.iter().map(|task| (task.allocation.to_string(), summary(task))).collect();
+    Json(ListTasks { allocation_id_to_summary: summaries })
 }
 
 fn summary(task: &Task) -> AllocationSummary {
@@ -108,14 +103,8 @@ pub(crate) async fn context(
 ) -> Result<Response, Failure> {
     let permit = readable_by(&app, &asker, &task).await?;
     let archive = app.master.tasks.context(&permit).await?.unwrap_or_default();
-    if headers
-        .get(header::ACCEPT)
-        .is_some_and(|accept| accept == "application/gzip")
-    {
+    if headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/gzip") {
         return Ok(([(header::CONTENT_TYPE, "application/gzip")], archive).into_response());
     }
-    Ok(Json(ContextDirectory {
-        b64_tgz: STANDARD.encode(archive),
-    })
-    .into_response())
+    Ok(Json(ContextDirectory { b64_tgz: STANDARD.encode(archive) }).into_response())
 }

@@ -43,9 +43,7 @@ fn refused(refusal: authz::Refusal) -> Failure {
 
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListUsers> {
     if params.get("roleIdAssignedDirectlyToUser").is_some() {
-        return Err(Failure(Error::Invalid(
-            "cannot filter by role id. RBAC must be enabled.".to_owned(),
-        )));
+        return Err(Failure(Error::Invalid("cannot filter by role id. RBAC must be enabled.".to_owned())));
     }
     let filter = UserFilter {
         name: params.get("name").map(str::to_owned),
@@ -55,15 +53,8 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
         descending: params.descending(),
     };
     let scope = Visible::to(&caller.actor);
-    let (users, pagination) = app
-        .master
-        .accounts
-        .list(scope, &filter, paged(params.page()?))
-        .await?;
-    Ok(Json(ListUsers {
-        users: users.iter().map(shown).collect(),
-        pagination,
-    }))
+    let (users, pagination) = app.master.accounts.list(scope, &filter, paged(params.page()?)).await?;
+    Ok(Json(ListUsers { users: users.iter().map(shown).collect(), pagination }))
 }
 
 fn sort_by(text: &str) -> SortBy {
@@ -85,9 +76,7 @@ pub(crate) async fn create(
     User(caller): User,
     Body(request): Body<CreateUser>,
 ) -> Answer<UserResponse> {
-    let new = request
-        .user
-        .ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
+    let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
     let password = presented(request.password, request.is_hashed)?;
     // Shapes are checked before rights, as Determined's clients know it.
     app.master.accounts.prepare(new.clone(), &password)?;
@@ -135,10 +124,6 @@ pub(crate) async fn set_password(
     user: Path<String>,
     Body(password): Body<String>,
 ) -> Answer<UserResponse> {
-    let change = PatchUser {
-        password: Some(password),
-        is_hashed: Some(false),
-        ..PatchUser::default()
-    };
+    let change = PatchUser { password: Some(password), is_hashed: Some(false), ..PatchUser::default() };
     patch(state, caller, user, Body(change)).await
 }

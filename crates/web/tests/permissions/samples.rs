@@ -61,6 +61,13 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/master/telemetry"),
     plain("/api/v1/master/config"),
     plain("/api/v1/workspaces"),
+    plain("/api/v1/notebooks"),
+    plain("/api/v1/tensorboards"),
+    plain("/api/v1/shells"),
+    plain("/api/v1/experiments"),
+    plain("/api/v1/templates"),
+    plain("/api/v1/job-queues-v2"),
+    plain("/api/v1/resource-pools"),
     get("/api/v1/workspaces/{workspace}", "the shared one", "/api/v1/workspaces/1"),
     post(
         "/api/v1/auth/login",

@@ -17,6 +17,9 @@ use super::port::Port;
 use super::process::{Output, Process, run};
 use super::wait::pause;
 
+/// What stands before the address in the server's first line.
+const READY: &str = "Muster is ready at ";
+
 /// The database of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Database {
@@ -190,9 +193,10 @@ impl Muster {
     #[track_caller]
     pub(crate) fn begin(&mut self) {
         let server = Process::start(&mut self.server_command(), "");
-        let said = server.stdout.wait_for("\n");
-        let url = said.trim_end().strip_prefix("Muster is ready at ");
-        self.url = url.unwrap_or_else(|| panic!("says {said:?}")).to_owned();
+        self.url = match server.stdout.first_line() {
+            Some(line) if line.starts_with(READY) => line[READY.len()..].to_owned(),
+            said => panic!("says {said:?}, and in its log:\n{}", server.finish().err()),
+        };
         self.server = Some(server);
     }
 

@@ -112,6 +112,13 @@ impl Stream {
         self.text()
     }
 
+    /// The first line, `None` if there is never one.
+    pub(crate) fn first_line(&self) -> Option<String> {
+        let ended = |now: &Written| now.closed || now.bytes.contains(&b'\n');
+        self.wait_until(DEADLINE, ended);
+        self.text().split_once('\n').map(|(line, _)| line.to_owned())
+    }
+
     /// Whether the last writer closes it in time.
     pub(crate) fn closes_within(&self, time: Duration) -> bool {
         self.wait_until(time, |now| now.closed)

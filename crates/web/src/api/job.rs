@@ -1,0 +1,101 @@
+//! The queue and the pool of resources over the API, as `det job list` and `det resource-pool list` show them.
+
+use axum::Json;
+use axum::extract::State;
+use domain::agent::DeviceKind;
+use domain::authz::Visible;
+use domain::scheduler::AUX_PER_AGENT;
+use domain::task::Task;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::extract::{Params, User, paged};
+use crate::respond::{Answer, Failure};
+
+/// Living tasks, those that run first.
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<Value> {
+    let mut living = app.master.tasks.living(Visible::to(&caller.actor)).await;
+    living.sort_by_key(|task| (task.agent.is_none(), task.priority, task.seq));
+    let total = i64::try_from(living.len()).unwrap_or(i64::MAX);
+    let (pagination, start, count) = paged(params.page()?)(total).map_err(Failure)?;
+    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
+    let placed = living.iter().filter(|task| task.agent.is_some()).count();
+    let jobs = living.iter().enumerate().map(|(place, task)| job(task, place.saturating_sub(placed)));
+    let jobs: Vec<Value> = jobs.skip(start).take(count).collect();
+    Ok(Json(json!({ "jobs": jobs, "pagination": pagination })))
+}
+
+fn job(task: &Task, ahead: usize) -> Value {
+    let slots = task.config.resources.slots;
+    let (state, allocated) = match task.agent {
+        Some(_) => ("STATE_SCHEDULED", slots),
+        None => ("STATE_QUEUED", 0),
+    };
+    json!({ "full": {
+        "jobId": task.id,
+        "entityId": task.id,
+        "type": "TYPE_COMMAND",
+        "name": task.description,
+        "username": task.owner_name,
+        "userId": task.owner,
+        "workspaceId": task.workspace,
+        "resourcePool": "default",
+        "submissionTime": task.created_at.rfc3339(),
+        "requestedSlots": slots,
+        "allocatedSlots": allocated,
+        "isPreemptible": false,
+        "priority": task.priority,
+        "weight": 1.0,
+        "progress": 0.0,
+        "summary": { "jobsAhead": ahead, "state": state },
+    }})
+}
+
+/// The one pool that all agents are in.
+pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params) -> Answer<Value> {
+    let agents = app.master.agents.list().await;
+    let present: Vec<_> = agents.iter().filter_map(|view| view.connected.as_ref()).collect();
+    let devices = || present.iter().flat_map(|present| &present.devices);
+    let gpu = devices().any(|device| device.kind == DeviceKind::Cuda);
+    let running = || agents.iter().flat_map(|view| &view.running);
+    let used: usize = running().map(|(_, slots)| slots.len()).sum();
+    let pool = json!({
+        "name": "default",
+        "description": "all agents",
+        "type": "RESOURCE_POOL_TYPE_STATIC",
+        "numAgents": present.len(),
+        "slotsAvailable": devices().count(),
+        "slotsUsed": used,
+        "slotType": if gpu { "TYPE_CUDA" } else { "TYPE_CPU" },
+        "auxContainerCapacity": AUX_PER_AGENT * present.len(),
+        "auxContainerCapacityPerAgent": AUX_PER_AGENT,
+        "auxContainersRunning": running().filter(|(_, slots)| slots.is_empty()).count(),
+        "defaultComputePool": true,
+        "defaultAuxPool": true,
+        "preemptible": false,
+        "minAgents": 0,
+        "maxAgents": 0,
+        "slotsPerAgent": 0,
+        "schedulerType": "SCHEDULER_TYPE_PRIORITY",
+        "schedulerFittingPolicy": "FITTING_POLICY_BEST",
+        "location": "on-prem",
+        "imageId": "",
+        "instanceType": "",
+        "details": {},
+        "clusterName": app.master.cluster.name(),
+        "resourceManagerMetadata": {},
+        "masterUrl": "",
+        "masterCertName": "",
+        "startupScript": "",
+        "containerStartupScript": "",
+        "agentDockerNetwork": "",
+        "agentDockerRuntime": "",
+        "agentDockerImage": "",
+        "agentFluentImage": "",
+        "maxIdleAgentPeriod": 0.0,
+        "maxAgentStartingPeriod": 0.0,
+    });
+    let (pagination, _, count) = paged(params.page()?)(1).map_err(Failure)?;
+    let pools: Vec<Value> = std::iter::once(pool).take(usize::try_from(count).unwrap_or(0)).collect();
+    Ok(Json(json!({ "resourcePools": pools, "pagination": pagination })))
+}
