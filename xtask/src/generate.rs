@@ -13,9 +13,7 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, Checkout};
 
 /// Every generated file, and what `muster` is asked to write it.
-const FILES: &[(&str, &[&str])] = &[
-    ("docs/cli.md", &["generate", "cli"]),
-];
+const FILES: &[(&str, &[&str])] = &[("docs/cli.md", &["generate", "cli"])];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -71,14 +69,7 @@ fn write(file: &Path, content: &str) -> Result<()> {
 /// A unified difference on the terminal; a missing file counts as empty.
 fn show_difference(file: &Path, name: &str, made: &str) -> Result<()> {
     let mut diff = Command::new("diff")
-        .args([
-            "--new-file",
-            "--unified",
-            "--label",
-            name,
-            "--label",
-            "made from the code",
-        ])
+        .args(["--new-file", "--unified", "--label", name, "--label", "made from the code"])
         .arg(file)
         .arg("-")
         .stdin(Stdio::piped())

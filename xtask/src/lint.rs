@@ -33,15 +33,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     }
     shell::run(&mut checkout.cargo(["fmt", "--all", "--check"]))?;
     if !args.quick {
-        let clippy = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
         shell::run(&mut checkout.cargo(clippy))?;
     }
     Ok(())

@@ -21,10 +21,7 @@ use clap::{Parser, Subcommand};
 use crate::shell::Checkout;
 
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    about = "Set-up, tests, lints and generated files of this workspace"
-)]
+#[command(name = "cargo xtask", about = "Set-up, tests, lints and generated files of this workspace")]
 struct Xtask {
     #[command(subcommand)]
     verb: Verb,
@@ -66,11 +63,7 @@ fn ci(checkout: &Checkout) -> Result<ExitCode> {
     eprintln!("== 1/3 lint");
     lint::run(checkout, &lint::Args::default())?;
     eprintln!("== 2/3 generated files");
-    generate::run(
-        checkout,
-        &generate::Args { check: true },
-        generate::Build::WithTests,
-    )?;
+    generate::run(checkout, &generate::Args { check: true }, generate::Build::WithTests)?;
     eprintln!("== 3/3 tests");
     test::run(checkout, &test::Args::default())
 }

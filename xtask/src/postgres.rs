@@ -50,9 +50,7 @@ impl Cluster {
     /// Makes and starts a cluster. The server's messages go to `log`.
     pub(crate) fn start(log: &Path) -> Result<Self> {
         let bin = bin_folder()?;
-        let folder = tempfile::Builder::new()
-            .prefix("muster-test-postgres-")
-            .tempdir()?;
+        let folder = tempfile::Builder::new().prefix("muster-test-postgres-").tempdir()?;
         if geteuid().is_root() {
             let user = User::from_name(SYSTEM_USER)?.context("no user `postgres` on this machine")?;
             chown(folder.path(), Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
@@ -64,12 +62,7 @@ impl Cluster {
             let port = free_port()?;
             match Server::start(&bin, &data, port, log) {
                 Ok(server) => {
-                    return Ok(Self {
-                        bin,
-                        port,
-                        server,
-                        _folder: folder,
-                    });
+                    return Ok(Self { bin, port, server, _folder: folder });
                 }
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => {}
@@ -80,10 +73,7 @@ impl Cluster {
 
     /// What tests find in their environment.
     pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 2] {
-        [
-            ("MUSTER_TEST_POSTGRES", self.url().into()),
-            ("MUSTER_TEST_PG_BIN", self.bin.clone()),
-        ]
+        [("MUSTER_TEST_POSTGRES", self.url().into()), ("MUSTER_TEST_PG_BIN", self.bin.clone())]
     }
 
     /// Where it listens; a database's name is put behind it.
@@ -94,9 +84,11 @@ impl Cluster {
     /// Its client on a database; what it is to do is to be added.
     pub(crate) fn psql(&self, database: &str) -> Command {
         let mut command = Command::new(self.bin.join("psql"));
-        command
-            .arg(format!("{}/{database}", self.url()))
-            .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]);
+        command.arg(format!("{}/{database}", self.url())).args([
+            "--no-psqlrc",
+            "--quiet",
+            "--set=ON_ERROR_STOP=1",
+        ]);
         command
     }
 
@@ -108,17 +100,9 @@ impl Cluster {
 
 /// The newest of Debian's versions, which lie outside PATH; elsewhere the one on PATH.
 fn bin_folder() -> Result<PathBuf> {
-    let debian = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut versions: Vec<(u32, PathBuf)> = debian
-        .filter_map(|entry| {
-            Some((
-                entry.file_name().to_str()?.parse().ok()?,
-                entry.path().join("bin"),
-            ))
-        })
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
         .collect();
     versions.sort_unstable();
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -131,20 +115,11 @@ fn bin_folder() -> Result<PathBuf> {
 
 fn initialise(bin: &Path, data: &Path) -> Result<()> {
     let output = unprivileged(&bin.join("initdb"), data)
-        .args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C.UTF-8",
-            "--no-sync",
-        ])
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"])
         .output()
         .context("can't start initdb")?;
     if !output.status.success() {
-        bail!(
-            "initdb failed: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }
@@ -158,16 +133,9 @@ fn unprivileged(program: &Path, data: &Path) -> Command {
         let group = format!("--regid={SYSTEM_USER}");
         command.args([user.as_str(), group.as_str(), "--init-groups"]);
     }
-    command
-        .args(["--pdeathsig", "INT", "--"])
-        .arg(program)
-        .arg("-D")
-        .arg(data);
+    command.args(["--pdeathsig", "INT", "--"]).arg(program).arg("-D").arg(data);
     // Our own working folder may be closed to that user; and we read the messages.
-    command
-        .current_dir(data.parent().unwrap_or(data))
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null());
+    command.current_dir(data.parent().unwrap_or(data)).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 
@@ -190,11 +158,8 @@ impl Server {
         for setting in SETTINGS {
             command.arg("-c").arg(setting);
         }
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .context("can't start postgres")?;
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().context("can't start postgres")?;
         let stderr = child.stderr.take().context("postgres has no standard error")?;
         let log_file = File::create(log).with_context(|| format!("can't write {}", log.display()))?;
         let (sender, messages) = channel();
@@ -249,20 +214,13 @@ mod tests {
         let cluster = Cluster::start(log.path()).unwrap();
         let folder = cluster._folder.path().to_owned();
         let [(_, url), _] = cluster.variables();
-        let answer = Command::new(cluster.bin.join("psql"))
-            .arg("-Atc")
-            .arg("SHOW fsync")
-            .arg(&url)
-            .output()
-            .unwrap();
+        let answer =
+            Command::new(cluster.bin.join("psql")).arg("-Atc").arg("SHOW fsync").arg(&url).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&answer.stdout), "off\n");
 
         cluster.stop().unwrap();
         assert!(!folder.exists());
-        let answer = Command::new(bin_folder().unwrap().join("psql"))
-            .arg(url)
-            .output()
-            .unwrap();
+        let answer = Command::new(bin_folder().unwrap().join("psql")).arg(url).output().unwrap();
         assert!(!answer.status.success());
     }
 }

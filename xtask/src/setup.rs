@@ -15,14 +15,8 @@ use nix::unistd::geteuid;
 use crate::shell::{self, Checkout};
 use crate::tools::{REQUIREMENTS, Tools};
 
-const SYSTEM_PACKAGES: &[&str] = &[
-    "chromium",
-    "iproute2",
-    "postgresql",
-    "procps",
-    "python3-venv",
-    "util-linux",
-];
+const SYSTEM_PACKAGES: &[&str] =
+    &["chromium", "iproute2", "postgresql", "procps", "python3-venv", "util-linux"];
 
 /// The lowest major version of Node that playwright-core runs on.
 const NODE: u32 = 20;
@@ -49,11 +43,7 @@ pub(crate) fn system_packages(wanted: &[&'static str]) -> Result<()> {
         no_default_cluster()?;
     }
     shell::run(apt_get().arg("update").arg("--quiet=2"))?;
-    shell::run(
-        apt_get()
-            .args(["install", "--quiet=2", "--yes", "--no-install-recommends"])
-            .args(missing),
-    )
+    shell::run(apt_get().args(["install", "--quiet=2", "--yes", "--no-install-recommends"]).args(missing))
 }
 
 fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
@@ -63,26 +53,17 @@ fn missing_packages(wanted: &[&'static str]) -> Result<Vec<&'static str>> {
         .args(wanted)
         .stderr(Stdio::null())
         .output()
-        .with_context(|| {
-            format!("no dpkg here: install {wanted:?} by hand and use --no-setup")
-        })?;
+        .with_context(|| format!("no dpkg here: install {wanted:?} by hand and use --no-setup"))?;
     let listed = String::from_utf8_lossy(&output.stdout);
     let installed = |name: &str| listed.lines().any(|line| line == format!("{name} installed"));
-    Ok(wanted
-        .iter()
-        .copied()
-        .filter(|name| !installed(name))
-        .collect())
+    Ok(wanted.iter().copied().filter(|name| !installed(name)).collect())
 }
 
 /// `apt-get`, by way of sudo for those who aren't root. It waits for another apt, and asks nothing.
 fn apt_get() -> Command {
     const QUIET: &[&str] = &["DEBIAN_FRONTEND=noninteractive", "UCF_FORCE_CONFFOLD=1"];
     let mut command = Command::new(if geteuid().is_root() { "env" } else { "sudo" });
-    command
-        .args(QUIET)
-        .args(["apt-get", "-o", "DPkg::Lock::Timeout=300"])
-        .stdin(Stdio::null());
+    command.args(QUIET).args(["apt-get", "-o", "DPkg::Lock::Timeout=300"]).stdin(Stdio::null());
     command
 }
 
@@ -105,30 +86,16 @@ fn no_default_cluster() -> Result<()> {
 /// The virtual environment, made with the system's own Python: one of a user's (pyenv, conda) may lie
 /// where other users can't go.
 fn python(tools: &Tools) -> Result<()> {
-    let stamp = Stamp {
-        file: tools.venv.join("installed-requirements.txt"),
-        content: REQUIREMENTS,
-    };
+    let stamp = Stamp { file: tools.venv.join("installed-requirements.txt"), content: REQUIREMENTS };
     if stamp.is_current() {
         return Ok(());
     }
-    shell::run(
-        Command::new("/usr/bin/python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&tools.venv),
-    )?;
+    shell::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&tools.venv))?;
     let requirements = tools.folder.join("requirements.txt");
     fs::write(&requirements, REQUIREMENTS)?;
     shell::run(
         Command::new(tools.venv.join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements),
     )?;
     // Whatever our umask is.
@@ -139,30 +106,19 @@ fn python(tools: &Tools) -> Result<()> {
 fn node(tools: &Tools) -> Result<()> {
     let lock = tools.e2e.join("package-lock.json");
     let lock = fs::read_to_string(&lock).with_context(|| format!("can't read {}", lock.display()))?;
-    let stamp = Stamp {
-        file: tools.e2e.join("node_modules/.installed-lock.json"),
-        content: &lock,
-    };
+    let stamp = Stamp { file: tools.e2e.join("node_modules/.installed-lock.json"), content: &lock };
     if stamp.is_current() {
         return Ok(());
     }
     let version =
         shell::output(Command::new("node").arg("--version")).context("the browser tests need Node")?;
-    let major = version
-        .trim_start_matches('v')
-        .split('.')
-        .next()
-        .and_then(|major| major.parse::<u32>().ok());
+    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
     ensure!(
         major.is_some_and(|major| major >= NODE),
         "the browser tests need Node {NODE} or newer, not {}",
         version.trim()
     );
-    shell::run(
-        Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(&tools.e2e),
-    )?;
+    shell::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&tools.e2e))?;
     stamp.write()
 }
 
@@ -197,10 +153,7 @@ mod tests {
     #[test]
     fn a_stamp_is_current_only_for_the_same_content() {
         let folder = tempfile::tempdir().unwrap();
-        let stamp = |content| Stamp {
-            file: folder.path().join("stamp"),
-            content,
-        };
+        let stamp = |content| Stamp { file: folder.path().join("stamp"), content };
         assert!(!stamp("a").is_current());
         stamp("a").write().unwrap();
         assert!(stamp("a").is_current());

@@ -39,10 +39,7 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
     if !names_packages(&args.nextest) {
         command.arg("--workspace");
     }
-    command
-        .args(&args.nextest)
-        .envs(tools.variables())
-        .envs(cluster.variables());
+    command.args(&args.nextest).envs(tools.variables()).envs(cluster.variables());
     ensure!(!signals.interrupted()?, "interrupted");
     let status = signals.wait(&mut signals.spawn(&command)?)?;
 
@@ -52,16 +49,12 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<ExitCode> {
 
 /// `--workspace` would win over `-p`.
 fn names_packages(args: &[String]) -> bool {
-    args.iter()
-        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
+    args.iter().any(|arg| arg.starts_with("-p") || arg.starts_with("--package"))
 }
 
 /// A death by signal counts as a failure.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .map_or(ExitCode::FAILURE, ExitCode::from)
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
 /// Signals are held while the cluster runs, and taken one by one: we outlive nextest, which ends its tests
@@ -71,27 +64,16 @@ struct Signals(SignalFd);
 impl Signals {
     /// Before the first thread is made: threads inherit what is held.
     fn hold() -> Result<Self> {
-        let set = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM]
-            .into_iter()
-            .collect();
+        let set = [Signal::SIGCHLD, Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
         SigSet::thread_block(&set)?;
-        Ok(Self(SignalFd::with_flags(
-            &set,
-            SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC,
-        )?))
+        Ok(Self(SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?))
     }
 
     /// Starts the command. Children inherit what is held, and `env` lets go of it; `setpriv` has it told to
     /// end should we be killed.
     fn spawn(&self, command: &Command) -> Result<Child> {
         let mut free = Command::new("setpriv");
-        free.args([
-            "--pdeathsig",
-            "TERM",
-            "--",
-            "env",
-            "--default-signal=CHLD,HUP,INT,TERM",
-        ]);
+        free.args(["--pdeathsig", "TERM", "--", "env", "--default-signal=CHLD,HUP,INT,TERM"]);
         free.arg(command.get_program()).args(command.get_args());
         free.current_dir(command.get_current_dir().context("a command without a folder")?);
         for (name, value) in command.get_envs() {
@@ -120,10 +102,7 @@ impl Signals {
             if let Some(status) = child.try_wait()? {
                 return Ok(status);
             }
-            match poll(
-                &mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)],
-                PollTimeout::NONE,
-            ) {
+            match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }

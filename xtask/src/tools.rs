@@ -28,15 +28,9 @@ pub(crate) struct Tools {
 impl Tools {
     pub(crate) fn locate(checkout: &Checkout) -> Result<Self> {
         let folder = shared_folder(&checkout.target)?;
-        let version = REQUIREMENTS
-            .lines()
-            .find_map(|line| line.strip_prefix("determined=="));
+        let version = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("determined=="));
         let version = version.context("xtask/requirements.txt doesn't pin determined")?;
-        Ok(Self {
-            venv: folder.join(format!("det-{version}")),
-            e2e: checkout.root.join("e2e"),
-            folder,
-        })
+        Ok(Self { venv: folder.join(format!("det-{version}")), e2e: checkout.root.join("e2e"), folder })
     }
 
     /// What tests find in their environment.
@@ -73,9 +67,7 @@ fn shared_folder(target: &Path) -> Result<PathBuf> {
 
 fn entered_by_all(path: &Path) -> Result<bool> {
     for folder in path.ancestors() {
-        let mode = fs::metadata(folder)
-            .with_context(|| format!("can't read {}", folder.display()))?
-            .mode();
+        let mode = fs::metadata(folder).with_context(|| format!("can't read {}", folder.display()))?.mode();
         if mode & 0o001 == 0 {
             return Ok(false);
         }
@@ -96,9 +88,6 @@ mod tests {
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!entered_by_all(&inner).unwrap());
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        assert_eq!(
-            entered_by_all(&inner).unwrap(),
-            entered_by_all(outer.path().parent().unwrap()).unwrap()
-        );
+        assert_eq!(entered_by_all(&inner).unwrap(), entered_by_all(outer.path().parent().unwrap()).unwrap());
     }
 }

@@ -82,9 +82,7 @@ pub(crate) async fn connect(
     }));
     for message in [hello, register] {
         let text = serde_json::to_string(&message).map_err(|e| Lost::because(&e))?;
-        step(socket.send(Message::text(text)))
-            .await?
-            .map_err(|e| Lost::because(&e))?;
+        step(socket.send(Message::text(text))).await?.map_err(|e| Lost::because(&e))?;
     }
     match receive(&mut socket).await? {
         ToAgent::Welcome {} => Ok(socket),
@@ -96,9 +94,7 @@ async fn dial(machine: &Machine) -> Result<Socket, Lost> {
     let url = reqwest::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
     let host = url.host_str().unwrap_or_default();
     let address = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
-    let stream = step(TcpStream::connect(address))
-        .await?
-        .map_err(|e| Lost::because(&e))?;
+    let stream = step(TcpStream::connect(address)).await?.map_err(|e| Lost::because(&e))?;
     // Lines are small and somebody waits for them.
     stream.set_nodelay(true).map_err(|e| Lost::because(&e))?;
     let target = format!("ws{}{CONNECT_PATH}", machine.master.trim_start_matches("http"));

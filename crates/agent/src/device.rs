@@ -54,12 +54,7 @@ fn cores(slots: Option<u32>) -> Vec<Device> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         u32::try_from(cores).unwrap_or(u32::MAX)
     });
-    let device = |id| Device {
-        id,
-        kind: DeviceKind::Cpu,
-        brand: brand.clone(),
-        uuid: String::new(),
-    };
+    let device = |id| Device { id, kind: DeviceKind::Cpu, brand: brand.clone(), uuid: String::new() };
     (0..count).map(device).collect()
 }
 
@@ -93,10 +88,7 @@ mod tests {
         let gpus =
             parse_gpus("0, NVIDIA A100-SXM4-40GB, GPU-aa\n1, Odd, name, GPU-bb\nno devices were found\n");
         assert_eq!(gpus.len(), 2);
-        assert_eq!(
-            (gpus[0].brand.as_str(), gpus[0].uuid.as_str()),
-            ("NVIDIA A100-SXM4-40GB", "GPU-aa")
-        );
+        assert_eq!((gpus[0].brand.as_str(), gpus[0].uuid.as_str()), ("NVIDIA A100-SXM4-40GB", "GPU-aa"));
         assert_eq!((gpus[1].id, gpus[1].brand.as_str()), (1, "Odd, name"));
     }
 
@@ -106,9 +98,6 @@ mod tests {
         assert_eq!(cores(Some(0)).len(), 0);
         let ids: Vec<_> = cores(Some(3)).iter().map(|d| d.id).collect();
         assert_eq!(ids, [0, 1, 2]);
-        assert_eq!(
-            parse_cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 2\n"),
-            "Some CPU @ 2"
-        );
+        assert_eq!(parse_cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 2\n"), "Some CPU @ 2");
     }
 }

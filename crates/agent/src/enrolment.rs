@@ -46,10 +46,8 @@ impl Enrolment {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(AgentError::io(format!("cannot read {}", file.display()))(e)),
         };
-        let enrolment: Self = serde_json::from_slice(&bytes).map_err(|e| AgentError::Damaged {
-            file,
-            why: e.to_string(),
-        })?;
+        let enrolment: Self =
+            serde_json::from_slice(&bytes).map_err(|e| AgentError::Damaged { file, why: e.to_string() })?;
         if enrolment.name != *name {
             return Err(AgentError::OtherName {
                 data_dir: data_dir.root().to_owned(),
@@ -93,17 +91,12 @@ impl Enrolment {
             return Err(EnrolError::Fatal(AgentError::InvitationRefused(said)));
         }
         let enrolled: Enrolled = answer.json().await.map_err(|e| EnrolError::Later(plain(&e)))?;
-        let enrolment = Self {
-            name: name.clone(),
-            master_id: enrolled.master_id,
-        };
+        let enrolment = Self { name: name.clone(), master_id: enrolled.master_id };
         if enrolled.agent_id != name.as_str() {
             let said = format!("it enrolled '{}' in place of '{name}'", enrolled.agent_id);
             return Err(EnrolError::Fatal(AgentError::Refused(said)));
         }
-        enrolment
-            .save(&data_dir.enrolment_file())
-            .map_err(EnrolError::Fatal)?;
+        enrolment.save(&data_dir.enrolment_file()).map_err(EnrolError::Fatal)?;
         Ok(enrolment)
     }
 

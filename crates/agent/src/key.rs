@@ -37,10 +37,7 @@ impl Key {
         let secret: Option<[u8; SECRET_KEY_LENGTH]> = secret.and_then(|bytes| bytes.try_into().ok());
         secret
             .map(|bytes| Self(SigningKey::from_bytes(&bytes)))
-            .ok_or_else(|| AgentError::Damaged {
-                file: path.to_owned(),
-                why: "it holds no key".to_owned(),
-            })
+            .ok_or_else(|| AgentError::Damaged { file: path.to_owned(), why: "it holds no key".to_owned() })
     }
 
     /// The public half, base64.
@@ -68,15 +65,9 @@ mod tests {
         assert_eq!(made.sign("x"), read.sign("x"));
         let mode = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode));
         mode(0o640).expect("changed");
-        assert!(matches!(
-            Key::load_or_create(&path),
-            Err(AgentError::KeyExposed(_))
-        ));
+        assert!(matches!(Key::load_or_create(&path), Err(AgentError::KeyExposed(_))));
         mode(0o600).expect("changed");
         fs::write(&path, "AAAA").expect("written");
-        assert!(matches!(
-            Key::load_or_create(&path),
-            Err(AgentError::Damaged { .. })
-        ));
+        assert!(matches!(Key::load_or_create(&path), Err(AgentError::Damaged { .. })));
     }
 }

@@ -40,17 +40,15 @@ impl Machine {
         let data_dir = DataDir::open(&options.data_dir).await?;
         let power = power(options.shared);
         let mode = match power {
-            Power::Root => Mode::Root {
-                root_range_base: options.root_range_base,
-                root_range_len: ROOT_RANGE_LEN,
-            },
+            Power::Root => {
+                Mode::Root { root_range_base: options.root_range_base, root_range_len: ROOT_RANGE_LEN }
+            }
             Power::Unprivileged { .. } => Mode::Unprivileged,
         };
         let mut masked = vec![data_dir.root().to_owned()];
         masked.extend(options.masked.iter().cloned());
-        let hostname = nix::unistd::gethostname()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let hostname =
+            nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let http = reqwest::Client::builder()
             // Proxies of the environment are for the world outside; the master is told by its address.
             .no_proxy()
@@ -90,10 +88,7 @@ impl Machine {
             ),
         }
         let slots = self.devices.len();
-        let brand = self
-            .devices
-            .first()
-            .map_or("no device", |device| device.brand.as_str());
+        let brand = self.devices.first().map_or("no device", |device| device.brand.as_str());
         tracing::info!("{slots} slots ({brand})");
         if let Ok(found) = tokio::task::spawn_blocking(launch::probe).await {
             for reason in found.reasons {
@@ -108,11 +103,7 @@ fn power(shared: bool) -> Power {
     if uid.is_root() {
         return Power::Root;
     }
-    Power::Unprivileged {
-        uid: uid.as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        shared,
-    }
+    Power::Unprivileged { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw(), shared }
 }
 
 /// Checks the address and brings it into one form.
@@ -135,14 +126,7 @@ mod tests {
     fn addresses() {
         assert_eq!(master_url("http://h:8080/").expect("valid"), "http://h:8080");
         assert_eq!(master_url("http://[::1]:80").expect("valid"), "http://[::1]");
-        for bad in [
-            "",
-            "h:8080",
-            "ftp://h",
-            "https://h",
-            "http://u:p@h",
-            "http://h/?x=1",
-        ] {
+        for bad in ["", "h:8080", "ftp://h", "https://h", "http://u:p@h", "http://h/?x=1"] {
             assert!(master_url(bad).is_err(), "{bad}");
         }
     }

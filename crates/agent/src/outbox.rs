@@ -13,10 +13,7 @@ const QUEUED_PIECES: usize = 2;
 pub(crate) fn outbox() -> (Outbox, Outgoing) {
     let (short, short_out) = mpsc::unbounded_channel();
     let (long, long_out) = mpsc::channel(QUEUED_PIECES);
-    let outgoing = Outgoing {
-        short: short_out,
-        long: long_out,
-    };
+    let outgoing = Outgoing { short: short_out, long: long_out };
     (Outbox { short, long }, outgoing)
 }
 
@@ -87,18 +84,9 @@ mod tests {
     async fn short_messages_pass_long_ones_and_runs_take_turns() {
         let (outbox, mut outgoing) = outbox();
         let allocation = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid");
-        let piece = |offset| LogChunk {
-            allocation,
-            offset,
-            records: vec![0; 8],
-        };
+        let piece = |offset| LogChunk { allocation, offset, records: vec![0; 8] };
         for offset in 0..2 {
-            outbox
-                .clone()
-                .turn()
-                .await
-                .expect("open")
-                .send_chunk(&piece(offset));
+            outbox.clone().turn().await.expect("open").send_chunk(&piece(offset));
         }
         outbox.send(&ToMaster::Started { allocation });
         assert!(outgoing.next().await.is_some_and(|m| m.is_text()));

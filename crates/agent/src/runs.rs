@@ -27,10 +27,7 @@ struct Held {
 
 impl Runs {
     pub(crate) fn new(machine: Arc<Machine>) -> Arc<Self> {
-        Arc::new(Self {
-            machine,
-            held: Mutex::default(),
-        })
+        Arc::new(Self { machine, held: Mutex::default() })
     }
 
     /// Takes on a run of an earlier agent.
@@ -42,10 +39,7 @@ impl Runs {
     pub(crate) fn start(self: &Arc<Self>, start: Box<Start>, outbox: &Outbox) {
         let id = start.allocation;
         // The master can have nothing of a run that it only now asks for.
-        let connected = Command::Connected {
-            outbox: outbox.clone(),
-            from: Some(0),
-        };
+        let connected = Command::Connected { outbox: outbox.clone(), from: Some(0) };
         self.hold(id, Origin::Start(start), Some(connected));
     }
 
@@ -69,13 +63,7 @@ impl Runs {
                 runs.lock().remove(&id);
             }
         });
-        held.insert(
-            id,
-            Held {
-                commands,
-                _follower: AbortOnDropHandle::new(follower),
-            },
-        );
+        held.insert(id, Held { commands, _follower: AbortOnDropHandle::new(follower) });
     }
 
     /// The ids of all held runs.
@@ -94,10 +82,7 @@ impl Runs {
     /// Gives all runs a connection.
     pub(crate) fn connected(&self, outbox: &Outbox) {
         for run in self.lock().values() {
-            let _ = run.commands.send(Command::Connected {
-                outbox: outbox.clone(),
-                from: None,
-            });
+            let _ = run.commands.send(Command::Connected { outbox: outbox.clone(), from: None });
         }
     }
 

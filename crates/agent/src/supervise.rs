@@ -36,18 +36,12 @@ pub async fn run(
     }
     machine.describe().await;
     let runs = Runs::new(Arc::clone(&machine));
-    let held = runs_on_disk::tidy(&machine.data_dir).map_err(AgentError::io(format!(
-        "cannot read {}",
-        machine.data_dir.tasks().display()
-    )))?;
+    let held = runs_on_disk::tidy(&machine.data_dir)
+        .map_err(AgentError::io(format!("cannot read {}", machine.data_dir.tasks().display())))?;
     for id in held {
         runs.adopt(id);
     }
-    let mut reporter = Reporter {
-        machine: &machine,
-        registered,
-        trouble: None,
-    };
+    let mut reporter = Reporter { machine: &machine, registered, trouble: None };
     let mut pause = PAUSES.0;
     loop {
         let lost = tokio::select! {
@@ -95,13 +89,7 @@ async fn establish(
         Some(enrolment) => enrolment,
         None => {
             let invitation = invitation.ok_or(Lost::Fatal(AgentError::NotEnrolled))?;
-            let Machine {
-                http,
-                master,
-                data_dir,
-                name,
-                ..
-            } = machine;
+            let Machine { http, master, data_dir, name, .. } = machine;
             let new = Enrolment::enrol(http, master, data_dir, key, name, invitation).await;
             enrolment.insert(new.map_err(|e| match e {
                 EnrolError::Fatal(error) => Lost::Fatal(error),
@@ -122,20 +110,13 @@ struct Reporter<'a> {
 impl Reporter<'_> {
     fn up(&mut self) {
         self.trouble = None;
-        tracing::info!(
-            "agent {} is registered with {}",
-            self.machine.name,
-            self.machine.master
-        );
+        tracing::info!("agent {} is registered with {}", self.machine.name, self.machine.master);
         self.registered.send_replace(true);
     }
 
     fn down(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
-            tracing::warn!(
-                "no connection to {}: {why}; trying until there is one",
-                self.machine.master
-            );
+            tracing::warn!("no connection to {}: {why}; trying until there is one", self.machine.master);
             self.trouble = Some(why);
         }
     }

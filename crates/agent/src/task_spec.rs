@@ -26,21 +26,13 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start) -> Result<TaskSpec, St
         env: env(machine, start),
         identity: identity(machine, &start.identity)?,
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
-        bind_mounts: start
-            .bind_mounts
-            .iter()
-            .map(bind_mount)
-            .collect::<Result<_, _>>()?,
+        bind_mounts: start.bind_mounts.iter().map(bind_mount).collect::<Result<_, _>>()?,
         limits: machine.limits,
         shm_bytes: start.shm_bytes,
         mode: machine.mode,
         masked: machine.masked.clone(),
         bind_prefixes: machine.bind_prefixes.clone(),
-        devices: if gpus(machine, start).is_empty() {
-            Vec::new()
-        } else {
-            nvidia_files()
-        },
+        devices: if gpus(machine, start).is_empty() { Vec::new() } else { nvidia_files() },
     };
     spec.check()?;
     Ok(spec)
@@ -89,29 +81,15 @@ fn identity(machine: &Machine, identity: &UnixIdentity) -> Result<spec::Identity
         group: Some(identity.group.clone()),
         gid: Some(identity.gid.into()),
     };
-    let UnixIdentity {
-        user,
-        uid,
-        group,
-        gid,
-    } = parts.complete().map_err(|e| e.to_string())?;
+    let UnixIdentity { user, uid, group, gid } = parts.complete().map_err(|e| e.to_string())?;
     if let Power::Unprivileged { uid: own, .. } = machine.power
         && uid != own
         && uid != 0
     {
-        let refused = CannotGive::Identity {
-            agent: machine.name.clone(),
-            own,
-            identity: identity.clone(),
-        };
+        let refused = CannotGive::Identity { agent: machine.name.clone(), own, identity: identity.clone() };
         return Err(refused.to_string());
     }
-    Ok(spec::Identity {
-        user,
-        uid,
-        group,
-        gid,
-    })
+    Ok(spec::Identity { user, uid, group, gid })
 }
 
 /// `$AGENT_USER` and `$DET_USER` stand for the task's Unix user and its owner's account.
@@ -120,9 +98,7 @@ fn expand(dir: &str, start: &Start) -> String {
     let owner = owner.map_or("", |(_, value)| value.as_str());
     let mut dir = dir.to_owned();
     for (name, value) in [("AGENT_USER", start.identity.user.as_str()), ("DET_USER", owner)] {
-        dir = dir
-            .replace(&format!("${{{name}}}"), value)
-            .replace(&format!("${name}"), value);
+        dir = dir.replace(&format!("${{{name}}}"), value).replace(&format!("${name}"), value);
     }
     dir
 }
@@ -136,9 +112,7 @@ fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
         "rshared" => Propagation::Rshared,
         "shared" => Propagation::Shared,
         other => {
-            return Err(format!(
-                "bind_mounts: propagation '{other}' is not known to this agent"
-            ));
+            return Err(format!("bind_mounts: propagation '{other}' is not known to this agent"));
         }
     };
     Ok(spec::BindMount {
@@ -158,12 +132,7 @@ mod tests {
     use launch::spec::{Limits, Mode};
 
     async fn machine(dir: &std::path::Path, power: Power) -> Machine {
-        let gpu = |id| Device {
-            id,
-            kind: DeviceKind::Cuda,
-            brand: "X".into(),
-            uuid: format!("GPU-{id}"),
-        };
+        let gpu = |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}") };
         Machine {
             name: "a1".parse().expect("valid"),
             version: String::new(),
@@ -186,16 +155,8 @@ mod tests {
         Start {
             allocation: "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid"),
             entrypoint: vec!["echo hi".into()],
-            env: vec![
-                ("DET_USER".into(), "ann".into()),
-                ("CUDA_VISIBLE_DEVICES".into(), "all".into()),
-            ],
-            identity: UnixIdentity {
-                user: "lab".into(),
-                uid: 5001,
-                group: "lab".into(),
-                gid: 5001,
-            },
+            env: vec![("DET_USER".into(), "ann".into()), ("CUDA_VISIBLE_DEVICES".into(), "all".into())],
+            identity: UnixIdentity { user: "lab".into(), uid: 5001, group: "lab".into(), gid: 5001 },
             work_dir: Some("/home/${AGENT_USER}/$DET_USER".into()),
             bind_mounts: vec![],
             shm_bytes: None,
@@ -224,22 +185,14 @@ mod tests {
         let spec = task_spec(&machine, &on_gpu).expect("possible");
         assert_eq!(spec.argv[..2], ["/bin/sh", "-c"]);
         assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
-        let cuda: Vec<_> = spec
-            .env
-            .iter()
-            .filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES")
-            .collect();
+        let cuda: Vec<_> = spec.env.iter().filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES").collect();
         assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
     }
 
     #[tokio::test]
     async fn r37_identities_are_exact_or_refused() {
         let temp = tempfile::tempdir().expect("temp dir");
-        let own = Power::Unprivileged {
-            uid: 1000,
-            gid: 1000,
-            shared: true,
-        };
+        let own = Power::Unprivileged { uid: 1000, gid: 1000, shared: true };
         let mut machine = machine(temp.path(), own).await;
         let refusal = task_spec(&machine, &start()).expect_err("not its uid");
         assert!(refusal.contains("start the agent as root"), "{refusal}");

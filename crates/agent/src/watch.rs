@@ -44,15 +44,9 @@ impl Watch {
     /// Begins, inside a runtime.
     pub(crate) fn new() -> io::Result<Self> {
         let fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
-        let inner = Arc::new(Inner {
-            fd: readable(fd)?,
-            logs: Mutex::default(),
-        });
+        let inner = Arc::new(Inner { fd: readable(fd)?, logs: Mutex::default() });
         let reader = tokio::spawn(read(Arc::clone(&inner)));
-        Ok(Self {
-            inner,
-            _reader: AbortOnDropHandle::new(reader),
-        })
+        Ok(Self { inner, _reader: AbortOnDropHandle::new(reader) })
     }
 
     /// Watches the log in this directory, from before the call returns.
@@ -64,11 +58,7 @@ impl Watch {
         let descriptor = inotify::add_watch(&self.inner.fd, task_dir, flags)?;
         logs.insert(descriptor, Arc::downgrade(&grown));
         drop(logs);
-        Ok(Watched {
-            descriptor,
-            grown,
-            inner: Arc::clone(&self.inner),
-        })
+        Ok(Watched { descriptor, grown, inner: Arc::clone(&self.inner) })
     }
 }
 
@@ -99,10 +89,7 @@ async fn read(inner: Arc<Inner>) {
             match events.next() {
                 Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => inner.notify(None),
                 Ok(event) => {
-                    if event
-                        .file_name()
-                        .is_some_and(|name| name.to_bytes() == LOG_FILE.as_bytes())
-                    {
+                    if event.file_name().is_some_and(|name| name.to_bytes() == LOG_FILE.as_bytes()) {
                         inner.notify(Some(event.wd()));
                     }
                 }

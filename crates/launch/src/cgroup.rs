@@ -52,9 +52,7 @@ impl Controller {
                     ]
                 }
             }),
-            Self::Pids => limits
-                .pids
-                .map_or(vec![], |n| vec![("pids.max", n.to_string(), false)]),
+            Self::Pids => limits.pids.map_or(vec![], |n| vec![("pids.max", n.to_string(), false)]),
             Self::Cpu => limits.cpus.map_or(vec![], |n| {
                 // The kernel takes no quota below a millisecond.
                 let quota = (n * PERIOD).max(1000.0).round();
@@ -111,11 +109,7 @@ pub(crate) struct Door {
 impl Cgroup {
     /// Makes the cgroups of a task and sets its limits; the second value says which limits are not in force.
     pub(crate) fn create(task_id: &str, limits: &Limits) -> (Self, Vec<String>) {
-        let mut this = Self {
-            task_id: task_id.to_owned(),
-            dirs: vec![],
-            doors: vec![],
-        };
+        let mut this = Self { task_id: task_id.to_owned(), dirs: vec![], doors: vec![] };
         let mut notes = vec![];
         for controller in Controller::ALL {
             // No settings, no question; a v2 cgroup is made below in any case.
@@ -123,10 +117,7 @@ impl Cgroup {
                 continue;
             }
             if let Err(reason) = this.limit(controller, limits) {
-                notes.push(format!(
-                    "the {} limit is not enforced: {reason}",
-                    controller.name()
-                ));
+                notes.push(format!("the {} limit is not enforced: {reason}", controller.name()));
             }
         }
         if let Some(root) = v2_root() {
@@ -184,8 +175,7 @@ impl Cgroup {
         self.dirs.iter().any(|dir| {
             ["memory.oom_control", "memory.events"].iter().any(|file| {
                 fs::read_to_string(dir.join(file)).is_ok_and(|text| {
-                    text.lines()
-                        .any(|l| l.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
+                    text.lines().any(|l| l.strip_prefix("oom_kill ").is_some_and(|n| n.trim() != "0"))
                 })
             })
         })
@@ -206,13 +196,7 @@ pub(crate) fn remove(task_id: &str) {
         for _ in 0..50 {
             match fs::remove_dir(&dir) {
                 Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
-                    let _ = poll(
-                        &mut [],
-                        Some(&Timespec {
-                            tv_sec: 0,
-                            tv_nsec: 10_000_000,
-                        }),
-                    );
+                    let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 10_000_000 }));
                 }
                 _ => break,
             }
@@ -252,18 +236,14 @@ fn find(controller: Controller) -> Option<Place> {
         if listed("cgroup.controllers") {
             // Handing a controller on is a switch of the parent; on most machines it is on already.
             if !listed("cgroup.subtree_control") {
-                let _ = write_setting(
-                    &root.join("cgroup.subtree_control"),
-                    &format!("+{}", controller.name()),
-                );
+                let _ =
+                    write_setting(&root.join("cgroup.subtree_control"), &format!("+{}", controller.name()));
             }
             return listed("cgroup.subtree_control").then_some(Place { root, v2: true });
         }
     }
     let root = Path::new(V1_ROOT).join(controller.name());
-    root.join("cgroup.procs")
-        .exists()
-        .then_some(Place { root, v2: false })
+    root.join("cgroup.procs").exists().then_some(Place { root, v2: false })
 }
 
 /// Writes a setting with one call, as the kernel wants it; creates nothing.

@@ -31,40 +31,22 @@ pub struct Exit {
 impl Exit {
     /// The launcher couldn't run the task.
     pub(crate) fn failed(reason: String) -> Self {
-        Self {
-            code: LAUNCH_FAILED,
-            signal: None,
-            killed: false,
-            failure: Some(reason),
-        }
+        Self { code: LAUNCH_FAILED, signal: None, killed: false, failure: Some(reason) }
     }
 
     /// The task was killed on request.
     pub(crate) fn killed() -> Self {
-        Self {
-            killed: true,
-            ..Self::signalled(9)
-        }
+        Self { killed: true, ..Self::signalled(9) }
     }
 
     /// A signal ended the command.
     pub(crate) fn signalled(signal: i32) -> Self {
-        Self {
-            code: 128 + signal,
-            signal: Some(signal),
-            killed: false,
-            failure: None,
-        }
+        Self { code: 128 + signal, signal: Some(signal), killed: false, failure: None }
     }
 
     /// The command ended by itself.
     pub(crate) fn exited(code: i32) -> Self {
-        Self {
-            code,
-            signal: None,
-            killed: false,
-            failure: None,
-        }
+        Self { code, signal: None, killed: false, failure: None }
     }
 }
 

@@ -28,11 +28,7 @@ impl Shim {
     /// # Errors
     /// When the directory can't be read.
     pub fn open(task_dir: &Path) -> io::Result<Option<Self>> {
-        let lock = match OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(task_dir.join(LOCK_FILE))
-        {
+        let lock = match OpenOptions::new().read(true).write(true).open(task_dir.join(LOCK_FILE)) {
             Ok(lock) => lock,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(e),
@@ -45,18 +41,12 @@ impl Shim {
             if let Some(pidfd) = recorded_process(task_dir)? {
                 return Ok(Some(Self { pidfd }));
             }
-            let pause = Timespec {
-                tv_sec: 0,
-                tv_nsec: 10_000_000,
-            };
+            let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
             poll(&mut [], Some(&pause))?;
         }
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            format!(
-                "{} is locked by a process that isn't its shim",
-                task_dir.display()
-            ),
+            format!("{} is locked by a process that isn't its shim", task_dir.display()),
         ))
     }
 
@@ -101,10 +91,7 @@ fn is_locked(file: &File) -> io::Result<bool> {
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the constants are small, their type is an accident"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the constants are small, their type is an accident")]
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as i16,
@@ -143,13 +130,7 @@ fn recorded_process(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
         return Ok(None);
     };
     let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let exited = poll(
-        &mut fds,
-        Some(&Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        }),
-    )? > 0;
+    let exited = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
     let same = u32::try_from(pid).is_ok_and(|pid| start_time(pid).is_ok_and(|now| now == start));
     Ok((same && !exited).then_some(pidfd))
 }

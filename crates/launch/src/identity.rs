@@ -42,10 +42,7 @@ pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Cre
         ));
     }
     match spec.mode {
-        Mode::Root {
-            root_range_base: base,
-            root_range_len: len,
-        } => {
+        Mode::Root { root_range_base: base, root_range_len: len } => {
             if own_uid != 0 {
                 return Err("the agent is configured as root but isn't: start it as root".into());
             }
@@ -74,17 +71,8 @@ fn real_or_mapped(
                 "group {gid} isn't among the {len} groups that root in a task has: link a user other than root"
             ));
         }
-        let how = How::Mapped {
-            base: range.start,
-            len,
-        };
-        return Ok(Credentials {
-            uid,
-            gid,
-            host_uid: range.start,
-            host_gid: range.start + gid,
-            how,
-        });
+        let how = How::Mapped { base: range.start, len };
+        return Ok(Credentials { uid, gid, host_uid: range.start, host_gid: range.start + gid, how });
     }
     if gid == 0 {
         return Err(format!(
@@ -96,13 +84,7 @@ fn real_or_mapped(
             "{uid}:{gid} lies in the range that root in tasks is mapped to: link another id"
         ));
     }
-    Ok(Credentials {
-        uid,
-        gid,
-        host_uid: uid,
-        host_gid: gid,
-        how: How::Real,
-    })
+    Ok(Credentials { uid, gid, host_uid: uid, host_gid: gid, how: How::Real })
 }
 
 fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Credentials, String> {
@@ -121,13 +103,7 @@ fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Cre
              root, or link the account to gid {own_gid}"
         ));
     }
-    Ok(Credentials {
-        uid,
-        gid,
-        host_uid: own_uid,
-        host_gid: own_gid,
-        how: How::Own,
-    })
+    Ok(Credentials { uid, gid, host_uid: own_uid, host_gid: own_gid, how: How::Own })
 }
 
 #[cfg(test)]
@@ -155,28 +131,15 @@ mod tests {
     #[test]
     fn d05_root_becomes_the_range() {
         let got = root(0, 0).unwrap();
-        assert_eq!(
-            (got.uid, got.gid, got.host_uid, got.host_gid),
-            (0, 0, RANGE.start, RANGE.start)
-        );
-        assert_eq!(
-            got.how,
-            How::Mapped {
-                base: RANGE.start,
-                len: 65_536
-            }
-        );
+        assert_eq!((got.uid, got.gid, got.host_uid, got.host_gid), (0, 0, RANGE.start, RANGE.start));
+        assert_eq!(got.how, How::Mapped { base: RANGE.start, len: 65_536 });
     }
 
     #[test]
     fn r37_an_ordinary_user_gives_only_itself() {
         assert_eq!(own("a", 0, 0, 1000, 1000).unwrap().host_uid, 1000);
         assert_eq!(own("a", 1000, 1000, 1000, 1000).unwrap().uid, 1000);
-        assert!(
-            own("a", 1001, 1000, 1000, 1000)
-                .unwrap_err()
-                .contains("start the agent as root")
-        );
+        assert!(own("a", 1001, 1000, 1000, 1000).unwrap_err().contains("start the agent as root"));
         assert!(own("a", 1000, 1001, 1000, 1000).is_err());
         assert!(own("a", 0, 0, 0, 0).is_err());
     }

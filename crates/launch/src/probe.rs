@@ -38,23 +38,12 @@ pub fn probe() -> Capabilities {
                 .to_owned(),
         );
     }
-    for (has, what) in [
-        (cgroup.memory, "memory"),
-        (cgroup.pids, "process"),
-        (cgroup.cpu, "processor"),
-    ] {
+    for (has, what) in [(cgroup.memory, "memory"), (cgroup.pids, "process"), (cgroup.cpu, "processor")] {
         if !has {
-            reasons.push(format!(
-                "no writable cgroup controller: {what} limits of tasks aren't enforced"
-            ));
+            reasons.push(format!("no writable cgroup controller: {what} limits of tasks aren't enforced"));
         }
     }
-    Capabilities {
-        root,
-        userns,
-        cgroup,
-        reasons,
-    }
+    Capabilities { root, userns, cgroup, reasons }
 }
 
 /// Tries it: settings that forbid it have many names.

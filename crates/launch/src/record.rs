@@ -75,21 +75,10 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        for (source, len) in [
-            (Source::Stdout, 0),
-            (Source::Stderr, 1),
-            (Source::Agent, MAX_PAYLOAD),
-        ] {
+        for (source, len) in [(Source::Stdout, 0), (Source::Stderr, 1), (Source::Agent, MAX_PAYLOAD)] {
             let time_micros = 1_760_000_000_123_456;
-            let header = Header {
-                time_micros,
-                source,
-                len,
-            };
-            assert_eq!(
-                decode_header(&encode_header(time_micros, source, len)),
-                Some(header)
-            );
+            let header = Header { time_micros, source, len };
+            assert_eq!(decode_header(&encode_header(time_micros, source, len)), Some(header));
         }
     }
 

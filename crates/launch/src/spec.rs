@@ -153,13 +153,10 @@ impl TaskSpec {
         }
         let has_nul = |s: &String| s.contains('\0');
         if self.argv.iter().any(has_nul)
-            || self
-                .env
-                .iter()
-                .any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
+            || self.env.iter().any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
         {
             return Err(
-                "the command or an environment variable holds a NUL byte or has a malformed name".into(),
+                "the command or an environment variable holds a NUL byte or has a malformed name".into()
             );
         }
         for (what, name) in [("user", &self.identity.user), ("group", &self.identity.group)] {
@@ -185,9 +182,7 @@ pub(crate) fn is_task_id(id: &str) -> bool {
     !id.is_empty()
         && id.len() <= 200
         && !id.starts_with('.')
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        && id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]
@@ -206,9 +201,6 @@ mod tests {
 
     #[test]
     fn propagation_is_spelt_as_mount_spells_it() {
-        assert_eq!(
-            serde_json::to_string(&Propagation::Rshared).unwrap(),
-            "\"rshared\""
-        );
+        assert_eq!(serde_json::to_string(&Propagation::Rshared).unwrap(), "\"rshared\"");
     }
 }

@@ -33,10 +33,7 @@ pub(crate) const ROOT_DIR: &str = "root";
 /// system says.
 pub fn create_task_dir(parent: &Path, task_id: &str, spec: &TaskSpec) -> io::Result<PathBuf> {
     if !is_task_id(task_id) || spec.task_id != task_id {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("bad task id {task_id:?}"),
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("bad task id {task_id:?}")));
     }
     let task_dir = parent.join(task_id);
     if task_dir.exists() {
@@ -50,11 +47,8 @@ pub fn create_task_dir(parent: &Path, task_id: &str, spec: &TaskSpec) -> io::Res
         return Err(e);
     }
     fs::DirBuilder::new().mode(0o700).create(&temporary)?;
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary.join(SPEC_FILE))?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary.join(SPEC_FILE))?;
     file.write_all(&serde_json::to_vec(spec)?)?;
     file.sync_all()?;
     File::open(&temporary)?.sync_all()?;
@@ -67,10 +61,7 @@ fn same_task(task_dir: &Path, spec: &TaskSpec) -> io::Result<()> {
     if read_spec(task_dir)? == *spec {
         return Ok(());
     }
-    Err(io::Error::new(
-        io::ErrorKind::AlreadyExists,
-        format!("{} holds another task", task_dir.display()),
-    ))
+    Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} holds another task", task_dir.display())))
 }
 
 /// The description that the agent wrote.
@@ -83,11 +74,7 @@ pub(crate) fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
 /// # Errors
 /// What the file system says; a directory that isn't there is no error.
 pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
-    if let Some(id) = task_dir
-        .file_name()
-        .and_then(|n| n.to_str())
-        .filter(|id| is_task_id(id))
-    {
+    if let Some(id) = task_dir.file_name().and_then(|n| n.to_str()).filter(|id| is_task_id(id)) {
         cgroup::remove(id);
     }
     // std removes through directory handles and follows no link, whatever a task left in its scratch directory.

@@ -13,31 +13,16 @@ use launch::spec::Propagation;
 use support::{Outcome, TestDir, bind, mode, mounts, own_script, root_script, run, script};
 
 fn run_with(spec: TaskSpec, binds: Vec<launch::spec::BindMount>) -> Outcome {
-    run(&TaskSpec {
-        bind_mounts: binds,
-        ..spec
-    })
+    run(&TaskSpec { bind_mounts: binds, ..spec })
 }
 
 #[track_caller]
 fn refused(host: &Path, container: &str, why: &str) {
     let done = run_with(script("echo ran"), vec![bind(host, container)]);
-    assert_eq!(
-        (done.exit.code, done.stdout.as_str()),
-        (125, ""),
-        "{} was bound",
-        host.display()
-    );
+    assert_eq!((done.exit.code, done.stdout.as_str()), (125, ""), "{} was bound", host.display());
     let failure = done.exit.failure.unwrap_or_default();
-    assert!(
-        failure.contains(why),
-        "{}: {failure:?} doesn't say {why:?}",
-        host.display()
-    );
-    assert!(
-        failure.contains(&host.display().to_string()),
-        "{failure:?} doesn't name the path"
-    );
+    assert!(failure.contains(why), "{}: {failure:?} doesn't say {why:?}", host.display());
+    assert!(failure.contains(&host.display().to_string()), "{failure:?} doesn't name the path");
 }
 
 #[test]
@@ -49,10 +34,7 @@ fn r38_a_bind_mount_is_read_and_written_as_the_user() {
         script("echo x > /data/new; cat /etc/extra/file; touch /data/ro/x; pwd; ls; ls data"),
         vec![
             bind(&file, "/etc/extra/file"),
-            launch::spec::BindMount {
-                read_only: true,
-                ..bind(&dir.dir("ro", 0o777, 0), "/data/ro")
-            },
+            launch::spec::BindMount { read_only: true, ..bind(&dir.dir("ro", 0o777, 0), "/data/ro") },
             bind(&mine, "/data"),
             bind(&mine, "data"),
         ],
@@ -74,10 +56,8 @@ fn r38_a_covered_directory_keeps_its_entries() {
         script("ls -ld /usr/share/new/deep /usr/share/doc > /dev/null && ls /usr/share; touch /usr/share/x"),
         vec![bind(&dir.dir("d", 0o755, 0), "/usr/share/new/deep")],
     );
-    let mut machine: Vec<String> = fs::read_dir("/usr/share")
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut machine: Vec<String> =
+        fs::read_dir("/usr/share").unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     machine.push("new".into());
     machine.sort();
     let mut seen: Vec<&str> = done.stdout.lines().collect();
@@ -96,40 +76,18 @@ fn r38_a_directory_with_too_many_entries_is_refused_clearly() {
     let source = dir.dir("source", 0o755, 0);
     let done = run_with(
         script("true"),
-        vec![
-            launch::spec::BindMount {
-                read_only: true,
-                ..bind(&big, "/big")
-            },
-            bind(&source, "/big/point"),
-        ],
+        vec![launch::spec::BindMount { read_only: true, ..bind(&big, "/big") }, bind(&source, "/big/point")],
     );
-    assert!(
-        done.exit
-            .failure
-            .is_some_and(|f| f.contains("more than 4096 entries"))
-    );
+    assert!(done.exit.failure.is_some_and(|f| f.contains("more than 4096 entries")));
 }
 
 #[test]
 fn r38_missing_and_forbidden_sources_are_refused_with_the_reason() {
-    refused(
-        Path::new("/nope"),
-        "/x",
-        "no such file or directory on agent machine",
-    );
+    refused(Path::new("/nope"), "/x", "no such file or directory on agent machine");
     refused(Path::new("relative"), "/x", "not an absolute path");
-    refused(
-        Path::new("/root/.bashrc"),
-        "/x",
-        "user alice (uid 5001) may not enter it",
-    );
+    refused(Path::new("/root/.bashrc"), "/x", "user alice (uid 5001) may not enter it");
     refused(Path::new("/root"), "/x", "user alice (uid 5001) may not enter it");
-    refused(
-        Path::new("/etc/shadow"),
-        "/x",
-        "user alice (uid 5001) may not enter it",
-    );
+    refused(Path::new("/etc/shadow"), "/x", "user alice (uid 5001) may not enter it");
     refused(Path::new("/"), "/x", "whole machine");
     refused(Path::new("/proc"), "/x", "never bound");
     refused(Path::new("/proc/self/root"), "/x", "link of /proc");
@@ -142,11 +100,7 @@ fn r38_missing_and_forbidden_sources_are_refused_with_the_reason() {
     let dir = TestDir::new();
     let _socket = std::os::unix::net::UnixListener::bind(dir.0.join("docker.sock")).unwrap();
     mode(&dir.0.join("docker.sock"), 0o666);
-    refused(
-        &dir.0.join("docker.sock"),
-        "/x",
-        "only directories and regular files",
-    );
+    refused(&dir.0.join("docker.sock"), "/x", "only directories and regular files");
     symlink("/proc/self", dir.0.join("link")).unwrap();
     refused(&dir.0.join("link"), "/x", "never bound");
     symlink("/", dir.0.join("slash")).unwrap();
@@ -156,29 +110,14 @@ fn r38_missing_and_forbidden_sources_are_refused_with_the_reason() {
 #[test]
 fn r38_forbidden_targets_are_refused() {
     let dir = TestDir::new();
-    for target in [
-        "/",
-        "/proc/x",
-        "/sys",
-        "/dev/shm",
-        "/run/determined",
-        "/a/../proc",
-        "../../x",
-    ] {
+    for target in ["/", "/proc/x", "/sys", "/dev/shm", "/run/determined", "/a/../proc", "../../x"] {
         refused(&dir.0, target, "");
     }
     // Also through a link that the task's own tree has.
     let tree = dir.dir("tree", 0o755, 0);
     symlink("/proc", tree.join("link")).unwrap();
-    let done = run_with(
-        script("echo ran"),
-        vec![bind(&tree, "/tree"), bind(&dir.0, "/tree/link")],
-    );
-    assert!(
-        done.exit
-            .failure
-            .is_some_and(|f| f.contains("nothing can be mounted in /proc"))
-    );
+    let done = run_with(script("echo ran"), vec![bind(&tree, "/tree"), bind(&dir.0, "/tree/link")]);
+    assert!(done.exit.failure.is_some_and(|f| f.contains("nothing can be mounted in /proc")));
 }
 
 #[test]
@@ -186,18 +125,9 @@ fn r38_root_in_the_task_binds_with_the_rights_of_nobody() {
     let dir = TestDir::new();
     let private = dir.dir("private", 0o700, 0);
     fs::create_dir(private.join("open")).unwrap();
-    for path in [
-        private.clone(),
-        private.join("open"),
-        "/root".into(),
-        "/etc/shadow".into(),
-    ] {
+    for path in [private.clone(), private.join("open"), "/root".into(), "/etc/shadow".into()] {
         let done = run_with(root_script("echo ran"), vec![bind(&path, "/x")]);
-        assert!(
-            done.exit.failure.is_some_and(|f| f.contains("may not enter it")),
-            "{}",
-            path.display()
-        );
+        assert!(done.exit.failure.is_some_and(|f| f.contains("may not enter it")), "{}", path.display());
     }
 }
 
@@ -212,10 +142,7 @@ fn r38_prefixes_narrow_and_open() {
             bind_prefixes: Some(vec![dir.0.join("allowed"), "/run/lock".into(), "/proc".into()]),
             ..script("echo ran")
         };
-        run_with(spec, vec![bind(path, "/x")])
-            .exit
-            .failure
-            .unwrap_or_default()
+        run_with(spec, vec![bind(path, "/x")]).exit.failure.unwrap_or_default()
     };
     assert_eq!(prefixed(&inside), "");
     assert_eq!(prefixed(Path::new("/run/lock")), "");
@@ -258,10 +185,7 @@ fn r38_swapping_a_link_during_the_launch_gains_nothing() {
     ready.recv().unwrap();
     let mut bound = 0;
     for _ in 0..60 {
-        let spec = TaskSpec {
-            masked: vec![dir.0.join("masked")],
-            ..script("cat /x/key")
-        };
+        let spec = TaskSpec { masked: vec![dir.0.join("masked")], ..script("cat /x/key") };
         let done = run_with(spec, vec![bind(&swapped, "/x")]);
         assert!(!done.stdout.contains("SECRET"), "{done:?}");
         // Refused, or the one directory that may be bound.
@@ -282,17 +206,8 @@ fn r38_musters_own_directories_are_not_bound_and_not_seen() {
     fs::write(deep.join("db"), "DATABASE").unwrap();
     let config = dir.file("data/master.yaml", "CONFIG", 0o644);
     symlink(&state, dir.0.join("alias")).unwrap();
-    let spec = |text| TaskSpec {
-        masked: vec![dir.0.join("alias"), config.clone()],
-        ..script(text)
-    };
-    for path in [
-        &state,
-        &deep,
-        &deep.join("db"),
-        &dir.0.join("alias/deep"),
-        &config,
-    ] {
+    let spec = |text| TaskSpec { masked: vec![dir.0.join("alias"), config.clone()], ..script(text) };
+    for path in [&state, &deep, &deep.join("db"), &dir.0.join("alias/deep"), &config] {
         let done = run_with(spec("echo ran"), vec![bind(path, "/x")]);
         let failure = done.exit.failure.unwrap_or_default();
         assert!(failure.contains("Muster's own"), "{}: {failure}", path.display());
@@ -313,18 +228,9 @@ fn r38_musters_directories_are_masked_where_the_machine_has_them() {
     let state = Path::new("/var/lib").join(dir.0.file_name().unwrap());
     fs::create_dir(&state).unwrap();
     fs::write(state.join("db"), "DATABASE").unwrap();
-    let spec = TaskSpec {
-        masked: vec![state.clone()],
-        ..script("")
-    };
-    let text = format!(
-        "ls -A {0}; cat {0}/db; touch {0}/x; stat -c %a {0}",
-        state.display()
-    );
-    let done = run(&TaskSpec {
-        argv: vec!["sh".into(), "-c".into(), text],
-        ..spec
-    });
+    let spec = TaskSpec { masked: vec![state.clone()], ..script("") };
+    let text = format!("ls -A {0}; cat {0}/db; touch {0}/x; stat -c %a {0}", state.display());
+    let done = run(&TaskSpec { argv: vec!["sh".into(), "-c".into(), text], ..spec });
     fs::remove_dir_all(&state).unwrap();
     assert_eq!(done.stdout, "755\n", "{done:?}");
 }
@@ -335,14 +241,8 @@ fn r38_mounts_are_private_unless_asked() {
     let shared = dir.dir("shared", 0o755, 0);
     let before = mounts();
     let shows = |propagation| {
-        let bind = launch::spec::BindMount {
-            propagation,
-            ..bind(&shared, "/x")
-        };
-        let done = run_with(
-            script("grep ' /x ' /proc/self/mountinfo | cut -d' ' -f7"),
-            vec![bind],
-        );
+        let bind = launch::spec::BindMount { propagation, ..bind(&shared, "/x") };
+        let done = run_with(script("grep ' /x ' /proc/self/mountinfo | cut -d' ' -f7"), vec![bind]);
         assert_eq!(done.exit.code, 0, "{done:?}");
         done.stdout.split(':').next().unwrap().to_owned()
     };
@@ -375,9 +275,5 @@ fn r38_devices_and_setuid_do_nothing_in_a_bind_mount() {
 #[test]
 fn r38_an_agent_that_is_root_refuses_the_mode_of_one_that_is_not() {
     let done = run(&own_script("echo ran"));
-    assert!(
-        done.exit.failure.is_some_and(|f| f.contains("root mode")),
-        "{:?}",
-        done.stdout
-    );
+    assert!(done.exit.failure.is_some_and(|f| f.contains("root mode")), "{:?}", done.stdout);
 }

@@ -9,9 +9,7 @@ use support::{RANGE, Task, TestDir, bind, identity, root_script, run, script};
 
 #[test]
 fn d03_id_says_the_linked_identity() {
-    let done = run(&script(
-        "id; id -un; id -gn; echo $HOME $USER $LOGNAME $SHELL; pwd; umask",
-    ));
+    let done = run(&script("id; id -un; id -gn; echo $HOME $USER $LOGNAME $SHELL; pwd; umask"));
     assert_eq!(done.exit.code, 0, "{done:?}");
     assert_eq!(
         done.stdout,
@@ -23,13 +21,8 @@ fn d03_id_says_the_linked_identity() {
 
 #[test]
 fn d03_root_sees_itself_as_root() {
-    let done = run(&root_script(
-        "id; touch f; stat -c %u:%g f; touch /run/x && echo run",
-    ));
-    assert_eq!(
-        done.stdout, "uid=0(root) gid=0(root) groups=0(root)\n0:0\nrun\n",
-        "{done:?}"
-    );
+    let done = run(&root_script("id; touch f; stat -c %u:%g f; touch /run/x && echo run"));
+    assert_eq!(done.stdout, "uid=0(root) gid=0(root) groups=0(root)\n0:0\nrun\n", "{done:?}");
 }
 
 #[test]
@@ -92,21 +85,12 @@ fn r37_ids_are_exact_or_refused() {
         let file = fs::metadata(shared.join(id.to_string())).unwrap();
         assert_eq!((file.uid(), file.gid()), (id, id));
     }
-    for (uid, gid) in [
-        (u32::MAX, 1),
-        (1, u32::MAX),
-        (5001, 0),
-        (RANGE, 5001),
-        (0, 65_536),
-    ] {
+    for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5001, 0), (RANGE, 5001), (0, 65_536)] {
         let mut spec = script("echo ran");
         spec.identity = identity("edge", uid, "edge", gid);
         let done = run(&spec);
         assert_eq!((done.exit.code, done.stdout.as_str()), (125, ""), "{uid}:{gid}");
-        assert!(
-            done.exit.failure.is_some_and(|f| f.contains("link")),
-            "{uid}:{gid}"
-        );
+        assert!(done.exit.failure.is_some_and(|f| f.contains("link")), "{uid}:{gid}");
     }
 }
 
@@ -145,10 +129,7 @@ fn r39_root_in_the_task_has_no_new_privileges_either() {
     let done = run(&root_script(
         "grep -E '^(Uid|NoNewPrivs)' /proc/self/status | tr -s '\\t ' ' '; cat /proc/self/uid_map | tr -s ' '",
     ));
-    assert_eq!(
-        done.stdout,
-        format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n 0 {RANGE} 65536\n")
-    );
+    assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n 0 {RANGE} 65536\n"));
 }
 
 #[test]
@@ -175,10 +156,6 @@ fn r39_nothing_of_the_launcher_is_inherited() {
     let done = task.run();
     let mut lines = done.stdout.lines();
     // 3 is the directory that `ls` reads.
-    assert_eq!(
-        lines.next(),
-        Some("0 1 2 3 HOME=/run/determined/workdir"),
-        "{done:?}"
-    );
+    assert_eq!(lines.next(), Some("0 1 2 3 HOME=/run/determined/workdir"), "{done:?}");
     assert!(!done.stdout.contains("CARGO"), "{done:?}");
 }

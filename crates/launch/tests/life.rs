@@ -13,10 +13,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use support::{Task, run, script};
 
 fn argv(words: &[&str]) -> TaskSpec {
-    TaskSpec {
-        argv: words.iter().map(|&w| w.to_owned()).collect(),
-        ..script("")
-    }
+    TaskSpec { argv: words.iter().map(|&w| w.to_owned()).collect(), ..script("") }
 }
 
 /// Processes on the machine whose command line holds `mark`.
@@ -31,32 +28,12 @@ fn processes(mark: &str) -> usize {
 
 #[test]
 fn exit_codes_are_those_of_a_shell() {
-    assert_eq!(
-        run(&script("exit 7")).exit,
-        Exit {
-            code: 7,
-            signal: None,
-            killed: false,
-            failure: None
-        }
-    );
+    assert_eq!(run(&script("exit 7")).exit, Exit { code: 7, signal: None, killed: false, failure: None });
     let done = run(&script("kill -SEGV $$"));
-    assert_eq!(
-        done.exit,
-        Exit {
-            code: 139,
-            signal: Some(11),
-            killed: false,
-            failure: None
-        }
-    );
+    assert_eq!(done.exit, Exit { code: 139, signal: Some(11), killed: false, failure: None });
     let done = run(&argv(&["no-such-command"]));
     assert_eq!((done.exit.code, done.exit.failure), (127, None));
-    assert!(
-        done.agent.contains("no-such-command: command not found"),
-        "{}",
-        done.agent
-    );
+    assert!(done.agent.contains("no-such-command: command not found"), "{}", done.agent);
     assert_eq!(run(&argv(&["/no/such/command"])).exit.code, 127);
     let done = run(&argv(&["/etc/passwd"]));
     assert_eq!(done.exit.code, 126);
@@ -75,16 +52,10 @@ fn the_command_is_found_in_the_tasks_path_only() {
 #[test]
 fn the_environment_is_the_given_one() {
     let mut spec = argv(&["env"]);
-    spec.env = vec![
-        ("A".into(), "b c\nd".into()),
-        ("HOME".into(), "/".into()),
-        ("PATH".into(), "/bin".into()),
-    ];
+    spec.env =
+        vec![("A".into(), "b c\nd".into()), ("HOME".into(), "/".into()), ("PATH".into(), "/bin".into())];
     let done = run(&spec);
-    assert_eq!(
-        done.stdout,
-        "A=b c\nd\nHOME=/\nPATH=/bin\nUSER=alice\nLOGNAME=alice\nSHELL=/bin/bash\n"
-    );
+    assert_eq!(done.stdout, "A=b c\nd\nHOME=/\nPATH=/bin\nUSER=alice\nLOGNAME=alice\nSHELL=/bin/bash\n");
 }
 
 #[test]
@@ -93,11 +64,7 @@ fn a_missing_work_dir_is_a_clear_failure_and_not_made() {
     spec.work_dir = Some("/no/such/dir".into());
     let done = run(&spec);
     assert_eq!(done.exit.code, 125);
-    assert!(
-        done.exit
-            .failure
-            .is_some_and(|f| f.contains("work_dir /no/such/dir"))
-    );
+    assert!(done.exit.failure.is_some_and(|f| f.contains("work_dir /no/such/dir")));
     spec.work_dir = Some("/usr/share".into());
     assert_eq!(run(&spec).stdout, "/usr/share\n");
     spec.work_dir = Some("/root".into());
@@ -114,11 +81,7 @@ fn the_context_is_unpacked_as_the_user_in_the_work_dir() {
     fs::write(task.task_dir.join("context.tar.gz"), "bad").unwrap();
     let done = task.run();
     assert_eq!((done.exit.code, done.stdout.as_str()), (125, ""));
-    assert!(
-        done.exit
-            .failure
-            .is_some_and(|f| f.contains("the archive is damaged"))
-    );
+    assert!(done.exit.failure.is_some_and(|f| f.contains("the archive is damaged")));
 }
 
 #[test]
@@ -126,23 +89,14 @@ fn output_is_kept_apart_and_complete() {
     let done = run(&script(
         "echo out; echo err >&2; printf 'no newline'; echo x > /dev/stderr; cat; exec >&- 2>&-; sleep 0.1",
     ));
-    assert_eq!(
-        (done.stdout.as_str(), done.stderr.as_str()),
-        ("out\nno newline", "err\nx\n"),
-        "{done:?}"
-    );
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("out\nno newline", "err\nx\n"), "{done:?}");
 }
 
 #[test]
 fn a_million_lines_arrive() {
     let done = run(&script("seq 1 1000000; seq 1 1000 >&2"));
     let want: String = (1..=1_000_000).map(|n| format!("{n}\n")).collect();
-    assert!(
-        done.stdout == want,
-        "{} bytes instead of {}",
-        done.stdout.len(),
-        want.len()
-    );
+    assert!(done.stdout == want, "{} bytes instead of {}", done.stdout.len(), want.len());
     assert_eq!(done.stderr.lines().count(), 1000);
 }
 
@@ -162,13 +116,8 @@ fn records_are_written_at_once() {
 fn r43_kill_ends_all_of_the_task_and_nothing_else() {
     let mark = format!("86{}", std::process::id());
     // The same user's process outside of any task.
-    let mut bystander = Command::new("/bin/sleep")
-        .arg(&mark)
-        .uid(5001)
-        .gid(5001)
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut bystander =
+        Command::new("/bin/sleep").arg(&mark).uid(5001).gid(5001).stdout(Stdio::null()).spawn().unwrap();
     let other = Task::create(&script("echo ready; exec sleep 1000"));
     assert!(other.start());
     let task = Task::create(&script(&format!(
@@ -183,24 +132,10 @@ fn r43_kill_ends_all_of_the_task_and_nothing_else() {
     assert!(processes(&mark) >= 4);
     task.shim().unwrap().kill().unwrap();
     task.wait();
-    assert_eq!(
-        task.exit(),
-        Some(Exit {
-            code: 137,
-            signal: Some(9),
-            killed: true,
-            failure: None
-        })
-    );
+    assert_eq!(task.exit(), Some(Exit { code: 137, signal: Some(9), killed: true, failure: None }));
     assert_eq!(processes(&mark), 1, "only the bystander lives");
-    assert!(
-        bystander.try_wait().unwrap().is_none(),
-        "the bystander was killed"
-    );
-    assert!(
-        other.shim().is_some() && other.exit().is_none(),
-        "another task of the user was killed"
-    );
+    assert!(bystander.try_wait().unwrap().is_none(), "the bystander was killed");
+    assert!(other.shim().is_some() && other.exit().is_none(), "another task of the user was killed");
     other.shim().unwrap().kill().unwrap();
     other.wait();
     bystander.kill().unwrap();
@@ -214,15 +149,7 @@ fn r43_a_kill_right_after_the_start_is_obeyed() {
         assert!(task.start());
         task.shim().unwrap().kill().unwrap();
         task.wait();
-        assert_eq!(
-            task.exit(),
-            Some(Exit {
-                code: 137,
-                signal: Some(9),
-                killed: true,
-                failure: None
-            })
-        );
+        assert_eq!(task.exit(), Some(Exit { code: 137, signal: Some(9), killed: true, failure: None }));
     }
 }
 
@@ -237,9 +164,7 @@ fn r43_the_end_of_the_command_ends_its_daemons() {
 #[test]
 fn l02_killing_the_shim_ends_the_task_which_is_not_started_again() {
     let mark = format!("88{}", std::process::id());
-    let task = Task::create(&script(&format!(
-        "setsid sleep {mark} & echo ready; sleep {mark}"
-    )));
+    let task = Task::create(&script(&format!("setsid sleep {mark} & echo ready; sleep {mark}")));
     assert!(task.start());
     task.wait_for("ready");
     let shim = task.shim().unwrap();
@@ -264,29 +189,13 @@ fn l02_killing_the_shim_ends_the_task_which_is_not_started_again() {
     pidfd_send_signal(&pidfd, Signal::KILL).unwrap();
     for fd in sleepers.iter().chain([&shim.into_pidfd()]) {
         let mut fds = [PollFd::new(fd, PollFlags::IN)];
-        assert_eq!(
-            poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: 10,
-                    tv_nsec: 0
-                })
-            )
-            .unwrap(),
-            1,
-            "still alive"
-        );
+        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap(), 1, "still alive");
     }
     assert_eq!(task.exit(), None);
     assert!(task.shim().is_none());
     assert!(task.start());
     task.wait();
-    assert!(
-        task.exit()
-            .unwrap()
-            .failure
-            .is_some_and(|f| f.contains("not started a second time"))
-    );
+    assert!(task.exit().unwrap().failure.is_some_and(|f| f.contains("not started a second time")));
 }
 
 #[test]
@@ -319,33 +228,12 @@ fn the_task_dir_is_all_or_nothing() {
     let spec = script("true");
     let path = create_task_dir(&dir.0, &spec.task_id, &spec).unwrap();
     assert_eq!(create_task_dir(&dir.0, &spec.task_id, &spec).unwrap(), path);
-    let other = TaskSpec {
-        argv: vec!["false".into()],
-        ..spec.clone()
-    };
+    let other = TaskSpec { argv: vec!["false".into()], ..spec.clone() };
     assert!(create_task_dir(&dir.0, &spec.task_id, &other).is_err());
     for bad in ["../x", ".x", "a/b", ""] {
-        assert!(
-            create_task_dir(
-                &dir.0,
-                bad,
-                &TaskSpec {
-                    task_id: bad.into(),
-                    ..spec.clone()
-                }
-            )
-            .is_err()
-        );
+        assert!(create_task_dir(&dir.0, bad, &TaskSpec { task_id: bad.into(), ..spec.clone() }).is_err());
     }
-    assert_eq!(
-        Command::new("stat")
-            .args(["-c", "%a"])
-            .arg(&path)
-            .output()
-            .unwrap()
-            .stdout,
-        b"700\n"
-    );
+    assert_eq!(Command::new("stat").args(["-c", "%a"]).arg(&path).output().unwrap().stdout, b"700\n");
     remove_task_dir(&path).unwrap();
     remove_task_dir(&path).unwrap();
     assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 0);
@@ -365,17 +253,10 @@ fn limits_are_enforced_and_running_out_of_memory_is_told() {
         return;
     }
     let mut spec = script("head -c 200000000 /dev/zero | tail");
-    spec.limits = Limits {
-        memory_bytes: Some(32 << 20),
-        pids: Some(20),
-        cpus: Some(0.5),
-    };
+    spec.limits = Limits { memory_bytes: Some(32 << 20), pids: Some(20), cpus: Some(0.5) };
     let task = Task::create(&spec);
     let done = task.run();
-    assert_eq!(
-        done.agent, "the task ran out of memory (limit 32 MiB)\n",
-        "{done:?}"
-    );
+    assert_eq!(done.agent, "the task ran out of memory (limit 32 MiB)\n", "{done:?}");
     assert_ne!(done.exit.code, 0);
     for controller in ["memory", "pids", "cpu", "unified", ""] {
         let path = format!("/sys/fs/cgroup/{controller}/muster-{}", spec.task_id);
@@ -402,10 +283,7 @@ fn too_many_processes_are_refused_to_the_task_alone() {
     let mut spec = script("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 100 & done; echo all");
     spec.limits.pids = Some(5);
     let done = run(&spec);
-    assert!(
-        !done.stdout.contains("all") || done.stderr.contains("fork"),
-        "{done:?}"
-    );
+    assert!(!done.stdout.contains("all") || done.stderr.contains("fork"), "{done:?}");
 }
 
 #[test]
@@ -417,11 +295,7 @@ fn l03_a_full_disk_loses_nothing() {
     let spec = script("seq 1 100000");
     let task_dir = create_task_dir(&disk.0, &spec.task_id, &spec).unwrap();
     fs::write(&filler, vec![0; 900 << 10]).unwrap();
-    let task = Task {
-        dir: support::TestDir::new(),
-        task_dir: task_dir.clone(),
-        uid: 0,
-    };
+    let task = Task { dir: support::TestDir::new(), task_dir: task_dir.clone(), uid: 0 };
     assert!(task.start());
     let shim = task.shim().expect("a shim that waits for space");
     // The log grows until the disk is full.
@@ -430,17 +304,7 @@ fn l03_a_full_disk_loses_nothing() {
     rustix::fs::inotify::add_watch(&inotify, &log, rustix::fs::inotify::WatchFlags::MODIFY).unwrap();
     while nix::sys::statvfs::statvfs(&disk.0).unwrap().blocks_free() > 0 {
         let mut fds = [PollFd::new(&inotify, PollFlags::IN)];
-        assert_eq!(
-            poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: 10,
-                    tv_nsec: 0
-                })
-            )
-            .unwrap(),
-            1
-        );
+        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 })).unwrap(), 1);
         rustix::io::read(&inotify, &mut [0_u8; 4096]).unwrap();
     }
     assert_eq!(launch::read_exit(&task_dir).unwrap(), None);
@@ -450,12 +314,7 @@ fn l03_a_full_disk_loses_nothing() {
     let done = task.outcome();
     assert_eq!(done.exit.code, 0);
     let want: String = (1..=100_000).map(|n| format!("{n}\n")).collect();
-    assert!(
-        done.stdout == want,
-        "{} bytes instead of {}",
-        done.stdout.len(),
-        want.len()
-    );
+    assert!(done.stdout == want, "{} bytes instead of {}", done.stdout.len(), want.len());
 }
 
 #[test]

@@ -11,17 +11,8 @@ use support::{RANGE, Task, TestDir, bind, mounts, root_script, run, script};
 #[test]
 fn every_task_has_its_own_places() {
     let before = mounts();
-    let names = [
-        "tmp",
-        "var/tmp",
-        "dev/shm",
-        "run/determined",
-        "run/determined/train/model",
-    ];
-    let text: String = names
-        .iter()
-        .map(|n| format!("ls -A /{n} | grep mark; touch /{n}/mark && "))
-        .collect();
+    let names = ["tmp", "var/tmp", "dev/shm", "run/determined", "run/determined/train/model"];
+    let text: String = names.iter().map(|n| format!("ls -A /{n} | grep mark; touch /{n}/mark && ")).collect();
     let text = format!("{text} echo private");
     assert_eq!(run(&script(&text)).stdout, "private\n");
     let done = run(&root_script(&text));
@@ -61,11 +52,7 @@ fn devices_terminals_and_shared_memory_work() {
          ls -l /proc/self/fd/0 | sed 's/.*-> //'; ls /dev | tr '\\n' ' '; script -qc 'tty' /dev/null | tr -d '\\r'; ls /dev/fd/ > /dev/null && echo fd",
     ));
     let mut lines = done.stdout.lines();
-    assert_eq!(
-        [lines.next(), lines.next(), lines.next()],
-        [Some("2"); 3],
-        "{done:?}"
-    );
+    assert_eq!([lines.next(), lines.next(), lines.next()], [Some("2"); 3], "{done:?}");
     assert_eq!(lines.next(), Some("/dev/null"));
     assert_eq!(
         lines.next(),
@@ -98,10 +85,7 @@ fn a_task_sees_its_own_processes_only() {
         "ls /proc | grep -c '^[0-9]'; cat /proc/1/comm > /dev/null; kill -9 1; ls /proc/1/fd; cat /proc/1/environ; echo $$",
     ));
     let mut lines = done.stdout.lines();
-    assert!(
-        lines.next().is_some_and(|n| n.parse::<u32>().unwrap() <= 5),
-        "{done:?}"
-    );
+    assert!(lines.next().is_some_and(|n| n.parse::<u32>().unwrap() <= 5), "{done:?}");
     // Pid 2: the first after the init, which survives a kill and shows nothing.
     assert_eq!(lines.next(), Some("2"), "{done:?}");
     assert_eq!(lines.next(), None, "{done:?}");
@@ -130,11 +114,7 @@ fn the_task_directory_is_invisible() {
     let task_dir = launch::create_task_dir(&parent, "visible", &spec).unwrap();
     support::mode(&task_dir, 0o755);
     support::mode(&task_dir.join("spec.json"), 0o644);
-    let visible = Task {
-        dir: TestDir::new(),
-        task_dir,
-        uid: 0,
-    };
+    let visible = Task { dir: TestDir::new(), task_dir, uid: 0 };
     let done = visible.run();
     assert!(!done.stdout.contains("argv"), "{done:?}");
 }

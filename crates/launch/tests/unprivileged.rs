@@ -22,17 +22,8 @@ fn d05_root_in_the_task_is_the_agents_user() {
         USER,
     );
     let done = task.run();
-    assert_eq!(
-        done.stdout,
-        format!("root\n0\n0\n/run/determined/workdir\n 0 {USER} 1\n"),
-        "{done:?}"
-    );
-    assert_eq!(
-        fs::metadata(task.task_dir.join("scratch/workdir/f"))
-            .unwrap()
-            .uid(),
-        USER
-    );
+    assert_eq!(done.stdout, format!("root\n0\n0\n/run/determined/workdir\n 0 {USER} 1\n"), "{done:?}");
+    assert_eq!(fs::metadata(task.task_dir.join("scratch/workdir/f")).unwrap().uid(), USER);
 }
 
 #[test]
@@ -50,15 +41,9 @@ fn r37_nobody_else_is_possible() {
         spec.identity = identity("alice", uid, "lab", gid);
         let done = run(&spec);
         assert_eq!((done.exit.code, done.stdout.as_str()), (125, ""));
-        assert!(
-            done.exit
-                .failure
-                .is_some_and(|f| f.contains("start the agent as root"))
-        );
+        assert!(done.exit.failure.is_some_and(|f| f.contains("start the agent as root")));
     }
-    let done = run(&TaskSpec {
-        ..support::script("echo ran")
-    });
+    let done = run(&TaskSpec { ..support::script("echo ran") });
     assert!(done.exit.failure.is_some_and(|f| f.contains("start it as root")));
 }
 
@@ -92,32 +77,16 @@ fn r38_masks_hold_against_the_same_user() {
     fs::write(state.join("db"), "DATABASE").unwrap();
     chown(state.join("db"), Some(USER), Some(USER)).unwrap();
     chown(&task.dir.0, Some(USER), Some(USER)).unwrap();
-    let spec = TaskSpec {
-        masked: vec![state.clone()],
-        bind_mounts: vec![bind(&task.dir.0, "/x")],
-        ..spec
-    };
-    fs::write(
-        task.task_dir.join("spec.json"),
-        serde_json::to_vec(&spec).unwrap(),
-    )
-    .unwrap();
+    let spec = TaskSpec { masked: vec![state.clone()], bind_mounts: vec![bind(&task.dir.0, "/x")], ..spec };
+    fs::write(task.task_dir.join("spec.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
     let done = task.run();
     assert_eq!(done.exit.code, 0, "{done:?}");
     assert_eq!(done.stdout, "shim\nstate\ntasks\n", "{done:?}");
     assert_eq!(fs::read_to_string(state.join("db")).unwrap(), "DATABASE");
 
-    let bound = TaskSpec {
-        bind_mounts: vec![bind(&state, "/x")],
-        masked: vec![state],
-        ..own_script("echo ran")
-    };
-    assert!(
-        run(&bound)
-            .exit
-            .failure
-            .is_some_and(|f| f.contains("Muster's own"))
-    );
+    let bound =
+        TaskSpec { bind_mounts: vec![bind(&state, "/x")], masked: vec![state], ..own_script("echo ran") };
+    assert!(run(&bound).exit.failure.is_some_and(|f| f.contains("Muster's own")));
 }
 
 #[test]
@@ -138,21 +107,11 @@ fn the_places_work_and_limits_that_cannot_be_set_are_told() {
     spec.limits.memory_bytes = Some(1 << 30);
     let task = Task::create_for(&spec, USER);
     let data = task.dir.dir("data", 0o700, USER);
-    let spec = TaskSpec {
-        bind_mounts: vec![bind(&data, "/mnt/data")],
-        ..spec
-    };
-    fs::write(
-        task.task_dir.join("spec.json"),
-        serde_json::to_vec(&spec).unwrap(),
-    )
-    .unwrap();
+    let spec = TaskSpec { bind_mounts: vec![bind(&data, "/mnt/data")], ..spec };
+    fs::write(task.task_dir.join("spec.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
     let done = task.run();
     assert_eq!(done.stdout, "works\n", "{done:?}");
-    assert!(
-        done.agent.contains("the memory limit is not enforced"),
-        "{done:?}"
-    );
+    assert!(done.agent.contains("the memory limit is not enforced"), "{done:?}");
     assert_eq!(fs::metadata(data.join("a")).unwrap().uid(), USER);
 }
 

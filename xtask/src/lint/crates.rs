@@ -28,12 +28,7 @@ const RULES: &[Rule] = &[
         alone: false,
         reason: "the wire is versioned by itself",
     },
-    Rule {
-        krate: "store",
-        forbidden: &["axum", "api"],
-        alone: false,
-        reason: "rows never leak into JSON",
-    },
+    Rule { krate: "store", forbidden: &["axum", "api"], alone: false, reason: "rows never leak into JSON" },
     Rule {
         krate: "master",
         forbidden: &["axum", "sqlx"],
@@ -66,10 +61,7 @@ const DATABASE: &str = "store";
 /// Breaches in what `cargo metadata --no-deps` says.
 pub(super) fn check(metadata: &Value) -> Vec<String> {
     let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
-    let names: Vec<&str> = packages
-        .iter()
-        .filter_map(|package| package["name"].as_str())
-        .collect();
+    let names: Vec<&str> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
     let mut problems = Vec::new();
     for package in packages {
         let name = package["name"].as_str().unwrap_or_default();
@@ -100,8 +92,7 @@ fn breach(name: &str, dependency: &Value, workspace: &[&str]) -> Option<&'static
 }
 
 fn is_of(name: &str, family: &str) -> bool {
-    name.strip_prefix(family)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    name.strip_prefix(family).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 #[cfg(test)]
@@ -112,9 +103,8 @@ mod tests {
     /// The problems when `name`, in a workspace of all ruled crates, depends on `used`.
     fn problems(name: &str, used: &str, kind: Option<&str>) -> Vec<String> {
         let others = RULES.iter().map(|rule| rule.krate).filter(|other| *other != name);
-        let mut packages: Vec<Value> = others
-            .map(|other| json!({"name": other, "dependencies": []}))
-            .collect();
+        let mut packages: Vec<Value> =
+            others.map(|other| json!({"name": other, "dependencies": []})).collect();
         packages.push(json!({"name": name, "dependencies": [{"name": used, "kind": kind}]}));
         check(&json!({ "packages": packages }))
     }
@@ -132,12 +122,8 @@ mod tests {
         ] {
             assert_eq!(problems(name, used, None).len(), 1, "{name} on {used}");
         }
-        for (name, used) in [
-            ("web", "master"),
-            ("store", "sqlx"),
-            ("launch", "rustix"),
-            ("store", "storey"),
-        ] {
+        for (name, used) in [("web", "master"), ("store", "sqlx"), ("launch", "rustix"), ("store", "storey")]
+        {
             assert_eq!(problems(name, used, None), [""; 0], "{name} on {used}");
         }
     }

@@ -16,11 +16,8 @@ const LOW_LEVEL: &str = "crates/launch/";
 const UNSAFE: &str = concat!("un", "safe");
 
 /// Folders of the machines that somebody happens to develop on.
-const MACHINE_PATHS: &[&str] = &[
-    concat!("/wo", "rk/"),
-    concat!("/root/", ".cargo"),
-    concat!("/root/", ".pyenv"),
-];
+const MACHINE_PATHS: &[&str] =
+    &[concat!("/wo", "rk/"), concat!("/root/", ".cargo"), concat!("/root/", ".pyenv")];
 
 /// Breaches in all files that git knows or would add.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
@@ -46,25 +43,17 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
 fn check_file(name: &str, content: &str) -> Vec<String> {
     let mut problems = Vec::new();
     if name.ends_with(".rs") && !content.starts_with("//!") {
-        problems.push(format!(
-            "{name}:1: must begin with `//!`: what lives here, and what doesn't"
-        ));
+        problems.push(format!("{name}:1: must begin with `//!`: what lives here, and what doesn't"));
     }
     for (number, line) in (1..).zip(content.lines()) {
         if let Some(path) = MACHINE_PATHS.iter().find(|path| line.contains(**path)) {
-            problems.push(format!(
-                "{name}:{number}: names a folder of somebody's machine, {path}"
-            ));
+            problems.push(format!("{name}:{number}: names a folder of somebody's machine, {path}"));
         }
         if name.ends_with(".rs") && !name.starts_with(LOW_LEVEL) && has_word(code(line), UNSAFE) {
-            problems.push(format!(
-                "{name}:{number}: `{UNSAFE}` belongs in {LOW_LEVEL} alone"
-            ));
+            problems.push(format!("{name}:{number}: `{UNSAFE}` belongs in {LOW_LEVEL} alone"));
         }
         if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
-            problems.push(format!(
-                "{name}:{number}: names a registry's host; see e2e/.npmrc"
-            ));
+            problems.push(format!("{name}:{number}: names a registry's host; see e2e/.npmrc"));
         }
     }
     problems
@@ -77,8 +66,7 @@ fn code(line: &str) -> &str {
 }
 
 fn has_word(text: &str, word: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|found| found == word)
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
 }
 
 #[cfg(test)]
@@ -103,21 +91,13 @@ mod tests {
         let block = format!("//! Here.\n{UNSAFE} {{ }}\n");
         problems("crates/web/src/lib.rs", &block, 1);
         problems("crates/launch/src/lib.rs", &block, 0);
-        problems(
-            "crates/web/src/lib.rs",
-            &format!("//! Nothing {UNSAFE}.\n#![forbid({UNSAFE}_code)]\n"),
-            0,
-        );
+        problems("crates/web/src/lib.rs", &format!("//! Nothing {UNSAFE}.\n#![forbid({UNSAFE}_code)]\n"), 0);
     }
 
     #[test]
     fn no_file_knows_a_machine_or_a_mirror() {
         problems("docs/a.md", &format!("see {}b", MACHINE_PATHS[0]), 1);
         problems("docs/a.md", "see /run/determined/workdir", 0);
-        problems(
-            "e2e/package-lock.json",
-            "\"resolved\": \"https://example.com/a.tgz\",",
-            1,
-        );
+        problems("e2e/package-lock.json", "\"resolved\": \"https://example.com/a.tgz\",", 1);
     }
 }

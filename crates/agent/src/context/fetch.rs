@@ -71,10 +71,7 @@ async fn download(
     token: &str,
     part: &Path,
 ) -> Result<(), Failure> {
-    let url = format!(
-        "{}/api/v1/tasks/{}/context_directory",
-        machine.master, allocation.task
-    );
+    let url = format!("{}/api/v1/tasks/{}/context_directory", machine.master, allocation.task);
     let request = machine
         .http
         .get(url)
@@ -89,11 +86,7 @@ async fn download(
     if status != StatusCode::OK {
         let why = format!("the master answered {status}");
         let passes = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
-        return Err(if passes {
-            Failure::Passing(why)
-        } else {
-            Failure::Final(why)
-        });
+        return Err(if passes { Failure::Passing(why) } else { Failure::Final(why) });
     }
     let on_disk = |e: io::Error| Failure::Final(format!("it couldn't be stored: {e}"));
     let mut options = File::options();
@@ -109,10 +102,7 @@ async fn download(
         };
         total = total.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         if total > MAX_PACKED {
-            return Err(Failure::Final(format!(
-                "it is larger than {} MiB",
-                MAX_PACKED >> 20
-            )));
+            return Err(Failure::Final(format!("it is larger than {} MiB", MAX_PACKED >> 20)));
         }
         out.write_all(&bytes).await.map_err(on_disk)?;
     }

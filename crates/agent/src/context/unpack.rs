@@ -37,17 +37,12 @@ pub fn unpack(archive: File) -> Result<(), String> {
 
 fn unpack_into(archive: impl Read, root: &OwnedFd, max_entries: usize, max_bytes: u64) -> Result<(), String> {
     let damaged = |e: io::Error| format!("the context directory is damaged: {e}");
-    let mut archive = Archive::new(Limited {
-        inner: MultiGzDecoder::new(archive),
-        left: max_bytes,
-    });
+    let mut archive = Archive::new(Limited { inner: MultiGzDecoder::new(archive), left: max_bytes });
     // Directories get their modes last: one that forbids writing may still have to be filled.
     let mut modes = BTreeMap::new();
     for (count, entry) in archive.entries().map_err(damaged)?.enumerate() {
         if count >= max_entries {
-            return Err(format!(
-                "the context directory has more than {max_entries} entries"
-            ));
+            return Err(format!("the context directory has more than {max_entries} entries"));
         }
         let mut entry = entry.map_err(damaged)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
@@ -169,10 +164,7 @@ fn copy(from: &mut impl Read, to: &mut File) -> io::Result<()> {
 fn finish(file: &File, mode: Mode, mtime: Option<u64>) -> rustix::io::Result<()> {
     if let Some(seconds) = mtime.and_then(|seconds| i64::try_from(seconds).ok()) {
         let at = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
-        let times = Timestamps {
-            last_access: at(0, UTIME_OMIT),
-            last_modification: at(seconds, 0),
-        };
+        let times = Timestamps { last_access: at(0, UTIME_OMIT), last_modification: at(seconds, 0) };
         rustix::fs::futimens(file, &times)?;
     }
     rustix::fs::fchmod(file, mode)
@@ -188,10 +180,8 @@ impl<R: Read> Read for Limited<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
         let bytes = u64::try_from(count).unwrap_or(u64::MAX);
-        self.left = self
-            .left
-            .checked_sub(bytes)
-            .ok_or_else(|| io::Error::other("unpacked it is too large"))?;
+        self.left =
+            self.left.checked_sub(bytes).ok_or_else(|| io::Error::other("unpacked it is too large"))?;
         Ok(count)
     }
 }

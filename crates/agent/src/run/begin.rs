@@ -68,9 +68,7 @@ impl Follower {
 
     async fn start_shim(&mut self) -> Result<State, Abandoned> {
         let machine = Arc::clone(&self.machine);
-        let up = self
-            .meanwhile(shim::start_shim(&machine, self.dir.clone()))
-            .await?;
+        let up = self.meanwhile(shim::start_shim(&machine, self.dir.clone())).await?;
         let found = self.inspect().await?;
         match (up, found) {
             // What the directory says counts, whatever the command said.
@@ -124,12 +122,7 @@ impl Follower {
                 None
             }
         };
-        Ok(Live {
-            shim,
-            exited,
-            log,
-            killed: false,
-        })
+        Ok(Live { shim, exited, log, killed: false })
     }
 
     /// Ends a run for which no shim will, and remembers it.

@@ -41,11 +41,7 @@ pub(crate) fn inspect(dir: &Path) -> io::Result<Found> {
     if let Some(exit) = launch::read_exit(dir)? {
         return Ok(Found::Ended(exit));
     }
-    Ok(if ever_started(dir) {
-        Found::Gone
-    } else {
-        Found::Unstarted
-    })
+    Ok(if ever_started(dir) { Found::Gone } else { Found::Unstarted })
 }
 
 /// Whether a shim ever took the run on.
@@ -65,22 +61,12 @@ pub(crate) fn supervisor_ended() -> Exit {
 
 /// The end of a run that was killed before a shim could see to it.
 pub(crate) fn killed_early() -> Exit {
-    Exit {
-        code: 137,
-        signal: Some(9),
-        killed: true,
-        failure: None,
-    }
+    Exit { code: 137, signal: Some(9), killed: true, failure: None }
 }
 
 /// The end of a run that the agent couldn't begin.
 pub(crate) fn never_began(why: String) -> Exit {
-    Exit {
-        code: launch::exit::LAUNCH_FAILED,
-        signal: None,
-        killed: false,
-        failure: Some(why),
-    }
+    Exit { code: launch::exit::LAUNCH_FAILED, signal: None, killed: false, failure: Some(why) }
 }
 
 /// Writes the end of a run that no shim will write, so that it is known after a restart and the run never begins
@@ -157,9 +143,7 @@ mod tests {
     use super::*;
 
     fn id(run: u32) -> AllocationId {
-        format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.{run}")
-            .parse()
-            .expect("valid")
+        format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.{run}").parse().expect("valid")
     }
 
     #[tokio::test]
@@ -171,11 +155,8 @@ mod tests {
         assert!(matches!(inspect(&dir), Ok(Found::Unstarted)));
         fs::write(dir.join(LOG_FILE), "").expect("written");
         assert!(matches!(inspect(&dir), Ok(Found::Gone)));
-        for (run, exit) in [
-            (1, supervisor_ended()),
-            (2, never_began("no space".into())),
-            (3, killed_early()),
-        ] {
+        for (run, exit) in [(1, supervisor_ended()), (2, never_began("no space".into())), (3, killed_early())]
+        {
             record_end(&data_dir, id(run), &exit).expect("recorded");
             let found = inspect(&data_dir.tasks().join(id(run).to_string())).expect("readable");
             assert!(matches!(found, Found::Ended(found) if found == exit), "{run}");
@@ -190,11 +171,8 @@ mod tests {
         for dir in [dir.clone(), data_dir.tasks().join(format!(".new-{}", id(2)))] {
             fs::create_dir(dir).expect("made");
         }
-        for name in [
-            format!("{}.tar.gz", id(1)),
-            format!("{}.tar.gz", id(2)),
-            format!("{}.tar.part", id(1)),
-        ] {
+        for name in [format!("{}.tar.gz", id(1)), format!("{}.tar.gz", id(2)), format!("{}.tar.part", id(1))]
+        {
             fs::write(data_dir.incoming().join(name), "x").expect("written");
         }
         assert_eq!(tidy(&data_dir).expect("tidied"), [id(1)]);

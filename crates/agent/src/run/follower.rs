@@ -270,20 +270,12 @@ impl Follower {
                 });
                 self.shipping.sent(offset, records.len());
                 if !records.is_empty() {
-                    turn.send_chunk(&LogChunk {
-                        allocation: self.id,
-                        offset,
-                        records,
-                    });
+                    turn.send_chunk(&LogChunk { allocation: self.id, offset, records });
                 }
             }
             (Next::End(log_bytes), State::Ended(exit)) => {
                 self.shipping.end_sent();
-                turn.send(&ToMaster::Exited {
-                    allocation: self.id,
-                    exit: told(exit),
-                    log_bytes,
-                });
+                turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });
             }
             _ => {}
         }
@@ -292,11 +284,7 @@ impl Follower {
 
 /// The end in the master's words.
 fn told(exit: &Exit) -> domain::task::Exit {
-    domain::task::Exit {
-        code: exit.code,
-        killed: exit.killed,
-        failure: exit.failure.clone(),
-    }
+    domain::task::Exit { code: exit.code, killed: exit.killed, failure: exit.failure.clone() }
 }
 
 async fn grown(state: &State) {

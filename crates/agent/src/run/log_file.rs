@@ -21,10 +21,7 @@ pub(crate) struct LogFile {
 impl LogFile {
     /// The log in a run's directory, which needn't be there yet.
     pub(crate) fn in_dir(dir: &std::path::Path) -> Self {
-        Self {
-            path: dir.join(LOG_FILE),
-            file: None,
-        }
+        Self { path: dir.join(LOG_FILE), file: None }
     }
 
     /// The whole records from `offset` on that fit in `max` bytes; none when there is no whole one.
@@ -87,11 +84,7 @@ mod tests {
 
     fn record(payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let record = Record {
-            at: Timestamp(1),
-            source: Source::Stdout,
-            payload,
-        };
+        let record = Record { at: Timestamp(1), source: Source::Stdout, payload };
         record.encode(&mut bytes);
         bytes
     }
@@ -104,18 +97,10 @@ mod tests {
         let (one, two) = (record(b"one"), record(b"two!"));
         let torn = [one.as_slice(), &two, &two[..7]].concat();
         std::fs::write(temp.path().join(LOG_FILE), &torn).expect("written");
-        assert_eq!(
-            log.read(0, 1000).await.expect("good"),
-            torn[..one.len() + two.len()]
-        );
+        assert_eq!(log.read(0, 1000).await.expect("good"), torn[..one.len() + two.len()]);
         assert_eq!(log.read(0, one.len() + 3).await.expect("good"), one);
         assert_eq!(log.read(one.len() as u64, 1000).await.expect("good"), two);
-        assert!(
-            log.read((one.len() + two.len()) as u64, 1000)
-                .await
-                .expect("torn")
-                .is_empty()
-        );
+        assert!(log.read((one.len() + two.len()) as u64, 1000).await.expect("torn").is_empty());
         assert!(log.read(9999, 1000).await.expect("beyond").is_empty());
         assert!(log.read(9, 1000).await.is_err());
     }

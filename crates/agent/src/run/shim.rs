@@ -59,11 +59,7 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
         return Ok(());
     }
     let words = last_words(child).await;
-    Err(
-        format!("the task's supervisor couldn't be started: {status} {words}")
-            .trim_end()
-            .to_owned(),
-    )
+    Err(format!("the task's supervisor couldn't be started: {status} {words}").trim_end().to_owned())
 }
 
 async fn last_words(mut child: Child) -> String {

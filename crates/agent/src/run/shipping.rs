@@ -115,8 +115,7 @@ impl Shipping {
 
     /// Whether the master owes an answer.
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.position
-            .is_some_and(|position| position.end_sent || position.sent > position.confirmed)
+        self.position.is_some_and(|position| position.end_sent || position.sent > position.confirmed)
     }
 
     /// The answer is overdue: everything that it would have been for is sent again.
@@ -130,11 +129,7 @@ impl Shipping {
 
 impl Position {
     fn at(offset: u64) -> Self {
-        Self {
-            confirmed: offset,
-            sent: offset,
-            end_sent: false,
-        }
+        Self { confirmed: offset, sent: offset, end_sent: false }
     }
 }
 
@@ -167,11 +162,7 @@ mod tests {
         run.connected(None);
         run.received(157);
         run.sent(157, 0);
-        assert_eq!(
-            run.next(),
-            Next::End(157),
-            "repeated on each connection until it is forgotten"
-        );
+        assert_eq!(run.next(), Next::End(157), "repeated on each connection until it is forgotten");
     }
 
     #[test]

@@ -63,11 +63,7 @@ async fn r29_the_name_alone_is_worth_nothing() {
     let mut thief = TestAgent::new(&master.url(), None);
     fs::create_dir(&thief.options.data_dir).expect("made");
     let enrolment = "agent.json";
-    fs::copy(
-        agent.options.data_dir.join(enrolment),
-        thief.options.data_dir.join(enrolment),
-    )
-    .expect("copied");
+    fs::copy(agent.options.data_dir.join(enrolment), thief.options.data_dir.join(enrolment)).expect("copied");
     thief.start();
     let error = thief.end().await.expect_err("another key").to_string();
     assert!(error.contains("agent a1 has another key"), "{error}");
@@ -98,9 +94,7 @@ async fn a_master_that_is_away_is_waited_for() {
     for n in 2..4 {
         master.go_away().await;
         master.come_back().await;
-        let again = master.until("registration", |seen| {
-            (seen.registrations.len() >= n).then_some(())
-        });
+        let again = master.until("registration", |seen| (seen.registrations.len() >= n).then_some(()));
         again.await;
     }
     soon("the end", agent.shut_down()).await.expect("a clean end");

@@ -20,11 +20,7 @@ async fn unconfirmed_bytes_stay_within_the_window() {
     let _agent = TestAgent::registered(&master).await;
     let id = master.send_start(&shell("head -c 20000000 /dev/zero"));
     // Full but for less than one piece.
-    master
-        .until("a full window", |seen| {
-            (bytes_of(seen, id) > LOG_WINDOW - (1 << 20)).then_some(())
-        })
-        .await;
+    master.until("a full window", |seen| (bytes_of(seen, id) > LOG_WINDOW - (1 << 20)).then_some(())).await;
     let other = master.send_start(&shell("true"));
     assert_eq!(master.exit(other).await.code, 0);
     let offset = master.change(|seen| {
@@ -33,19 +29,11 @@ async fn unconfirmed_bytes_stay_within_the_window() {
         seen.mute = false;
         bytes_of(seen, id)
     });
-    master.send(ToAgent::LogsReceived {
-        allocation: id,
-        offset,
-    });
+    master.send(ToAgent::LogsReceived { allocation: id, offset });
     assert_eq!(master.exit(id).await.code, 0);
     master.look(|seen| {
         assert!(bytes_of(seen, id) > 20_000_000);
-        let sent: usize = seen
-            .pieces
-            .iter()
-            .filter(|(of, _, _)| *of == id)
-            .map(|(_, _, len)| len)
-            .sum();
+        let sent: usize = seen.pieces.iter().filter(|(of, _, _)| *of == id).map(|(_, _, len)| len).sum();
         assert_eq!(sent as u64, bytes_of(seen, id), "nothing was sent twice");
     });
 }
@@ -55,9 +43,7 @@ async fn a_run_that_prints_without_end_delays_nobody() {
     let master = FakeMaster::start().await;
     let _agent = TestAgent::registered(&master).await;
     let loud = master.send_start(&shell("yes"));
-    master
-        .until("noise", |seen| (bytes_of(seen, loud) > 10_000_000).then_some(()))
-        .await;
+    master.until("noise", |seen| (bytes_of(seen, loud) > 10_000_000).then_some(())).await;
     for _ in 0..5 {
         let before = master.look(|seen| bytes_of(seen, loud));
         let id = master.send_start(&shell("echo hi"));
@@ -74,10 +60,8 @@ async fn a_line_does_not_wait() {
     let master = FakeMaster::start().await;
     let agent = TestAgent::registered(&master).await;
     let gate = Gate::new(&agent);
-    let start = Start {
-        bind_mounts: vec![gate.mount()],
-        ..shell("while read x; do echo $x; done < /shared/gate")
-    };
+    let start =
+        Start { bind_mounts: vec![gate.mount()], ..shell("while read x; do echo $x; done < /shared/gate") };
     let id = master.send_start(&start);
     let mut writer = gate.writer().await;
     let mut took = Vec::new();
@@ -85,11 +69,7 @@ async fn a_line_does_not_wait() {
         let line = format!("line {round}\n");
         let begun = Instant::now();
         writer.write_all(line.as_bytes()).expect("read");
-        let came = |seen: &Seen| {
-            output(seen.log_of(id), Source::Stdout)
-                .ends_with(&line)
-                .then_some(())
-        };
+        let came = |seen: &Seen| output(seen.log_of(id), Source::Stdout).ends_with(&line).then_some(());
         master.until("the line", came).await;
         took.push(begun.elapsed());
     }
@@ -106,9 +86,7 @@ async fn logs_are_fast_and_complete() {
     let master = FakeMaster::start().await;
     let _agent = TestAgent::registered(&master).await;
     let id = master.send_start(&shell("yes 0123456789abcdef | head -c 100000000"));
-    master
-        .until("output", |seen| (bytes_of(seen, id) > 0).then_some(()))
-        .await;
+    master.until("output", |seen| (bytes_of(seen, id) > 0).then_some(())).await;
     let begun = Instant::now();
     assert_eq!(master.exit(id).await.code, 0);
     let took = begun.elapsed().as_secs_f64();
@@ -116,10 +94,5 @@ async fn logs_are_fast_and_complete() {
     let text = master.look(|seen| output(seen.log_of(id), Source::Stdout));
     assert_eq!(text.len(), 100_000_000);
     let mut lines = text.lines();
-    assert!(
-        lines
-            .by_ref()
-            .take(1_000_000)
-            .all(|line| line == "0123456789abcdef")
-    );
+    assert!(lines.by_ref().take(1_000_000).all(|line| line == "0123456789abcdef"));
 }

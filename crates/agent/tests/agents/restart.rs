@@ -59,15 +59,10 @@ async fn l02_a_run_outlives_agent_and_master_and_loses_nothing() {
 
     // The task ends while there is no agent.
     agent.crash().await;
-    let shim = launch::Shim::open(&agent.task_dir(id))
-        .expect("readable")
-        .expect("lives");
+    let shim = launch::Shim::open(&agent.task_dir(id)).expect("readable").expect("lives");
     gate.open().await;
     let ended = tokio::task::spawn_blocking(move || {
-        let mut fds = [rustix::event::PollFd::from_borrowed_fd(
-            shim.pidfd(),
-            rustix::event::PollFlags::IN,
-        )];
+        let mut fds = [rustix::event::PollFd::from_borrowed_fd(shim.pidfd(), rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut fds, None).expect("waited");
     });
     soon("the task's end", ended).await.expect("no panic");
@@ -75,21 +70,13 @@ async fn l02_a_run_outlives_agent_and_master_and_loses_nothing() {
     let exit = master.exit(id).await;
     assert_eq!((exit.code, exit.failure), (7, None));
 
-    let expected: String = (1..=3)
-        .flat_map(|part| (0..3000).map(move |line| format!("part {part} line {line}\n")))
-        .collect();
+    let expected: String =
+        (1..=3).flat_map(|part| (0..3000).map(move |line| format!("part {part} line {line}\n"))).collect();
     master.look(|seen| {
         assert_eq!(output(seen.log_of(id), Source::Stdout), expected);
         assert_eq!(seen.log_of(id), agent.log_on_disk(id));
-        assert!(
-            seen.registrations[1..]
-                .iter()
-                .all(|register| register.held == [id])
-        );
-        assert_eq!(
-            seen.exits.last().map(|(_, _, bytes)| *bytes),
-            Some(seen.log_of(id).len() as u64)
-        );
+        assert!(seen.registrations[1..].iter().all(|register| register.held == [id]));
+        assert_eq!(seen.exits.last().map(|(_, _, bytes)| *bytes), Some(seen.log_of(id).len() as u64));
     });
     master.send(ToAgent::Forget { allocation: id });
     emptied(&agent.options.data_dir.join("tasks")).await;
@@ -104,17 +91,9 @@ async fn a_master_that_lost_confirmed_bytes_gets_them_and_the_end_again() {
     assert_eq!(master.exit(id).await.code, 0);
     for (n, offset) in [(2, 0), (3, 0)] {
         master.change(|seen| seen.logs.remove(&id));
-        master.send(ToAgent::LogsReceived {
-            allocation: id,
-            offset,
-        });
-        master
-            .until("the end, again", |seen| (seen.exits_of(id) >= n).then_some(()))
-            .await;
-        assert_eq!(
-            master.look(|seen| seen.log_of(id).to_vec()),
-            agent.log_on_disk(id)
-        );
+        master.send(ToAgent::LogsReceived { allocation: id, offset });
+        master.until("the end, again", |seen| (seen.exits_of(id) >= n).then_some(())).await;
+        assert_eq!(master.look(|seen| seen.log_of(id).to_vec()), agent.log_on_disk(id));
     }
 }
 
@@ -132,32 +111,21 @@ async fn l02_a_run_never_begins_twice() {
         master.send_start(&start);
     }
     let id = start.allocation;
-    master
-        .until("output", |seen| (!seen.log_of(id).is_empty()).then_some(()))
-        .await;
+    master.until("output", |seen| (!seen.log_of(id).is_empty()).then_some(())).await;
     agent.crash().await;
     agent.start();
     agent.wait_registered().await;
-    master
-        .until("registration", |seen| {
-            (seen.registrations.len() == 2).then_some(())
-        })
-        .await;
+    master.until("registration", |seen| (seen.registrations.len() == 2).then_some(())).await;
     master.send_start(&start);
     gate.open().await;
     assert_eq!(master.exit(id).await.code, 0);
     master.send_start(&start);
     agent.crash().await;
     agent.start();
-    master
-        .until("the end, again", |seen| (seen.exits_of(id) == 2).then_some(()))
-        .await;
+    master.until("the end, again", |seen| (seen.exits_of(id) == 2).then_some(())).await;
     master.send_start(&start);
     master.exit(master.send_start(&shell("true"))).await;
-    assert_eq!(
-        fs::read_to_string(gate.dir.join("runs")).expect("it ran"),
-        "ran\n"
-    );
+    assert_eq!(fs::read_to_string(gate.dir.join("runs")).expect("it ran"), "ran\n");
 }
 
 #[tokio::test]
@@ -175,9 +143,7 @@ async fn l02_an_agent_that_crashes_at_once_leaves_nothing_undone() {
         let before = master.look(|seen| seen.registrations.len());
         agent.start();
         let held = master.until("registration", |seen| {
-            seen.registrations
-                .get(before)
-                .map(|register| register.held.contains(&id))
+            seen.registrations.get(before).map(|register| register.held.contains(&id))
         });
         if !held.await {
             // What it doesn't hold it never began: the master asks again.
@@ -202,9 +168,7 @@ async fn l02_a_shim_that_dies_is_reported_with_and_without_an_agent() {
     let mut agent = TestAgent::registered(&master).await;
     let runs = [(); 2].map(|()| master.send_start(&shell("echo up; exec tail -f /dev/null")));
     for id in runs {
-        master
-            .until("output", |seen| (!seen.log_of(id).is_empty()).then_some(()))
-            .await;
+        master.until("output", |seen| (!seen.log_of(id).is_empty()).then_some(())).await;
     }
     let die = |agent: &TestAgent, id| {
         rustix::process::kill_process(shim_pid(&agent.task_dir(id)), Signal::KILL).expect("killed");
@@ -235,21 +199,13 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         task_id: id.to_string(),
         argv: vec!["echo".into(), "late".into()],
         env: vec![],
-        identity: Identity {
-            user: user.user,
-            uid: user.uid,
-            group: user.group,
-            gid: user.gid,
-        },
+        identity: Identity { user: user.user, uid: user.uid, group: user.group, gid: user.gid },
         work_dir: None,
         bind_mounts: vec![],
         limits: agent.options.limits,
         shm_bytes: None,
         mode: if root {
-            Mode::Root {
-                root_range_base: agent.options.root_range_base,
-                root_range_len: 65_536,
-            }
+            Mode::Root { root_range_base: agent.options.root_range_base, root_range_len: 65_536 }
         } else {
             Mode::Unprivileged
         },
@@ -271,14 +227,10 @@ async fn a_clean_end_leaves_tasks_running() {
     let master = FakeMaster::start().await;
     let mut agent = TestAgent::registered(&master).await;
     let gate = Gate::new(&agent);
-    let start = Start {
-        bind_mounts: vec![gate.mount()],
-        ..shell("echo up; read x < /shared/gate; echo down")
-    };
+    let start =
+        Start { bind_mounts: vec![gate.mount()], ..shell("echo up; read x < /shared/gate; echo down") };
     let id = master.send_start(&start);
-    master
-        .until("output", |seen| (!seen.log_of(id).is_empty()).then_some(()))
-        .await;
+    master.until("output", |seen| (!seen.log_of(id).is_empty()).then_some(())).await;
     agent.shut_down().await.expect("a clean end");
     gate.open().await;
     agent.start();

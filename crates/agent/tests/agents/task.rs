@@ -48,15 +48,11 @@ async fn a_kill_ends_a_run_and_a_late_or_unknown_one_nothing() {
     let master = FakeMaster::start().await;
     master.change(|seen| seen.keep = true);
     let _agent = TestAgent::registered(&master).await;
-    master.send(ToAgent::Kill {
-        allocation: new_run(),
-    });
+    master.send(ToAgent::Kill { allocation: new_run() });
     let bystander = master.send_start(&shell("echo up; exec tail -f /dev/null"));
     let id = master.send_start(&shell("trap '' TERM; echo up; tail -f /dev/null & wait; wait"));
     for run in [id, bystander] {
-        master
-            .until("output", |seen| (!seen.log_of(run).is_empty()).then_some(()))
-            .await;
+        master.until("output", |seen| (!seen.log_of(run).is_empty()).then_some(())).await;
     }
     master.send(ToAgent::Kill { allocation: id });
     let exit = master.exit(id).await;
@@ -76,9 +72,7 @@ async fn a_kill_right_after_the_start_is_obeyed() {
         master.send(ToAgent::Kill { allocation: id });
         assert!(master.exit(id).await.killed);
         let id = master.send_start(&shell("exec tail -f /dev/null"));
-        master
-            .until("the start", |seen| seen.started.contains(&id).then_some(()))
-            .await;
+        master.until("the start", |seen| seen.started.contains(&id).then_some(())).await;
         master.send(ToAgent::Kill { allocation: id });
         assert!(master.exit(id).await.killed);
     }
@@ -90,8 +84,7 @@ fn context(files: &[(&str, &str, u32)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len().try_into().expect("small"));
         header.set_mode(*mode);
-        tar.append_data(&mut header, name, text.as_bytes())
-            .expect("in memory");
+        tar.append_data(&mut header, name, text.as_bytes()).expect("in memory");
     }
     let mut gzip = tar.into_inner().expect("in memory");
     gzip.flush().expect("in memory");
@@ -99,10 +92,7 @@ fn context(files: &[(&str, &str, u32)]) -> Vec<u8> {
 }
 
 fn with_context(line: &str) -> Start {
-    Start {
-        has_context: true,
-        ..shell(line)
-    }
+    Start { has_context: true, ..shell(line) }
 }
 
 #[tokio::test]
@@ -112,18 +102,12 @@ async fn r45_the_context_directory_is_the_users() {
         seen.context_refusals.push_back(StatusCode::SERVICE_UNAVAILABLE);
         seen.context = context(&[
             ("startup-hook.sh", "export HOOKED=yes\n", 0o644),
-            (
-                "code/run.sh",
-                "#!/bin/sh\necho \"ran $HOOKED $1\"\nexit 4\n",
-                0o4755,
-            ),
+            ("code/run.sh", "#!/bin/sh\necho \"ran $HOOKED $1\"\nexit 4\n", 0o4755),
         ]);
     });
     let _agent = TestAgent::registered(&master).await;
-    let start = Start {
-        entrypoint: ["./code/run.sh", "with args"].map(str::to_owned).to_vec(),
-        ..with_context("")
-    };
+    let start =
+        Start { entrypoint: ["./code/run.sh", "with args"].map(str::to_owned).to_vec(), ..with_context("") };
     let ran = master.send_start(&start);
     let owned = master.send_start(&with_context("stat -c '%u %g %a' code/run.sh; echo $HOOKED"));
     assert_eq!(master.exit(ran).await.code, 4);
@@ -171,10 +155,7 @@ async fn a_start_that_fails_is_an_end_and_stays_one() {
     for start in [&no_context, &no_identity] {
         let twice = |seen: &crate::support::Seen| (seen.exits_of(start.allocation) == 2).then_some(());
         master.until("the end, again", twice).await;
-        assert_eq!(
-            master.look(|seen| seen.exit_of(start.allocation).map(|exit| exit.code)),
-            Some(125)
-        );
+        assert_eq!(master.look(|seen| seen.exit_of(start.allocation).map(|exit| exit.code)), Some(125));
         // The master may ask again before it knows; the answer is the same.
         master.send_start(start);
     }
@@ -194,17 +175,13 @@ async fn a_kill_cancels_the_fetching_of_the_context() {
     let mut agent = TestAgent::registered(&master).await;
     let start = with_context("true");
     let id = master.send_start(&start);
-    master
-        .until("the request", |seen| (seen.context_asked > 0).then_some(()))
-        .await;
+    master.until("the request", |seen| (seen.context_asked > 0).then_some(())).await;
     master.send(ToAgent::Kill { allocation: id });
     let exit = master.exit(id).await;
     assert_eq!((exit.code, exit.killed), (137, true));
     agent.crash().await;
     agent.start();
     agent.wait_registered().await;
-    master
-        .until("the end, again", |seen| (seen.exits_of(id) == 2).then_some(()))
-        .await;
+    master.until("the end, again", |seen| (seen.exits_of(id) == 2).then_some(())).await;
     master.look(|seen| assert!(seen.started.is_empty()));
 }

@@ -16,17 +16,9 @@ use super::{FakeMaster, soon};
 /// Whom tasks run as: a user of the lab, or whoever runs the tests.
 pub(crate) fn identity() -> UnixIdentity {
     let own = rustix::process::geteuid();
-    let (uid, gid) = if own.is_root() {
-        (5001, 5002)
-    } else {
-        (own.as_raw(), rustix::process::getegid().as_raw())
-    };
-    UnixIdentity {
-        user: "lab".to_owned(),
-        uid,
-        group: "labs".to_owned(),
-        gid,
-    }
+    let (uid, gid) =
+        if own.is_root() { (5001, 5002) } else { (own.as_raw(), rustix::process::getegid().as_raw()) };
+    UnixIdentity { user: "lab".to_owned(), uid, group: "labs".to_owned(), gid }
 }
 
 /// An agent with a directory of its own; it can be stopped and started again there.
@@ -60,11 +52,7 @@ impl TestAgent {
             masked: vec![],
             version: "0.0.0-test".to_owned(),
         };
-        Self {
-            options,
-            running: None,
-            temp,
-        }
+        Self { options, running: None, temp }
     }
 
     /// Running and registered.
@@ -79,11 +67,7 @@ impl TestAgent {
         let (sender, registered) = watch::channel(false);
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(agent::run(self.options.clone(), sender, shutdown.clone()));
-        self.running = Some(Running {
-            task,
-            registered,
-            shutdown,
-        });
+        self.running = Some(Running { task, registered, shutdown });
     }
 
     pub(crate) async fn wait_registered(&mut self) {
@@ -134,14 +118,9 @@ impl Drop for TestAgent {
         for dir in tasks.into_iter().flatten().flatten() {
             if let Ok(Some(shim)) = launch::Shim::open(&dir.path()) {
                 let _ = shim.kill();
-                let mut fds = [rustix::event::PollFd::from_borrowed_fd(
-                    shim.pidfd(),
-                    rustix::event::PollFlags::IN,
-                )];
-                let limit = rustix::event::Timespec {
-                    tv_sec: 10,
-                    tv_nsec: 0,
-                };
+                let mut fds =
+                    [rustix::event::PollFd::from_borrowed_fd(shim.pidfd(), rustix::event::PollFlags::IN)];
+                let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
                 let _ = rustix::event::poll(&mut fds, Some(&limit));
             }
             let _ = launch::remove_task_dir(&dir.path());

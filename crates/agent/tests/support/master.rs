@@ -100,19 +100,9 @@ impl FakeMaster {
     pub(crate) const INVITATION: &str = "an invitation";
 
     pub(crate) async fn start() -> Self {
-        let seen = Seen {
-            master_id: "master-1".to_owned(),
-            ..Seen::default()
-        };
-        let master = Arc::new(Master {
-            seen: Mutex::new(seen),
-            changed: watch::Sender::new(()),
-        });
-        let mut fake = Self {
-            master,
-            address: ([127, 0, 0, 1], 0).into(),
-            server: None,
-        };
+        let seen = Seen { master_id: "master-1".to_owned(), ..Seen::default() };
+        let master = Arc::new(Master { seen: Mutex::new(seen), changed: watch::Sender::new(()) });
+        let mut fake = Self { master, address: ([127, 0, 0, 1], 0).into(), server: None };
         fake.come_back().await;
         fake
     }
@@ -158,10 +148,7 @@ impl FakeMaster {
 
     pub(crate) fn send(&self, message: ToAgent) {
         let to_agent = self.look(|seen| seen.to_agent.clone());
-        to_agent
-            .expect("an agent is connected")
-            .send(message)
-            .expect("still");
+        to_agent.expect("an agent is connected").send(message).expect("still");
     }
 
     pub(crate) fn send_start(&self, start: &Start) -> AllocationId {
@@ -185,8 +172,7 @@ impl FakeMaster {
     }
 
     pub(crate) async fn exit(&self, id: AllocationId) -> Exit {
-        self.until("the run's end", |seen| seen.exit_of(id).cloned())
-            .await
+        self.until("the run's end", |seen| seen.exit_of(id).cloned()).await
     }
 }
 
@@ -211,11 +197,7 @@ async fn context(State((master, _)): State<App>, Path(_task): Path<String>, head
     let token = header("grpc-metadata-x-allocation-token");
     let (refusal, hangs, body) = master.change(|seen| {
         seen.context_asked += 1;
-        (
-            seen.context_refusals.pop_front(),
-            seen.context_hangs,
-            seen.context.clone(),
-        )
+        (seen.context_refusals.pop_front(), seen.context_hangs, seen.context.clone())
     });
     if token.as_deref() != Some(b"Bearer token-of-the-run") {
         return StatusCode::UNAUTHORIZED.into_response();
@@ -230,14 +212,12 @@ async fn context(State((master, _)): State<App>, Path(_task): Path<String>, head
 }
 
 async fn connect(State((master, mut ended)): State<App>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .max_message_size(MAX_CHUNK)
-        .on_upgrade(async move |socket| {
-            tokio::select! {
-                _ = serve(master, socket) => {}
-                _ = ended.changed() => {}
-            }
-        })
+    upgrade.max_message_size(MAX_CHUNK).on_upgrade(async move |socket| {
+        tokio::select! {
+            _ = serve(master, socket) => {}
+            _ = ended.changed() => {}
+        }
+    })
 }
 
 async fn say(socket: &mut WebSocket, message: &ToAgent) -> Option<()> {
@@ -257,10 +237,7 @@ async fn hear(socket: &mut WebSocket) -> Option<ToMaster> {
 async fn serve(master: Shared, mut socket: WebSocket) -> Option<()> {
     let master_id = master.seen().master_id.clone();
     let nonce = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    let challenge = ToAgent::Challenge {
-        nonce: nonce.clone(),
-        master_id: master_id.clone(),
-    };
+    let challenge = ToAgent::Challenge { nonce: nonce.clone(), master_id: master_id.clone() };
     say(&mut socket, &challenge).await?;
     let ToMaster::Hello { agent, signature, .. } = hear(&mut socket).await? else {
         panic!("the first message is Hello");
@@ -312,11 +289,7 @@ fn told(master: &Master, message: ToMaster) -> Option<ToAgent> {
             seen.started.push(allocation);
             None
         }
-        ToMaster::Exited {
-            allocation,
-            exit,
-            log_bytes,
-        } => {
+        ToMaster::Exited { allocation, exit, log_bytes } => {
             seen.exits.push((allocation, exit, log_bytes));
             let complete = offset(seen.log_of(allocation)) >= log_bytes;
             (complete && !seen.keep).then_some(ToAgent::Forget { allocation })
@@ -337,11 +310,7 @@ fn piece(master: &Master, piece: &LogChunk) -> Option<ToAgent> {
         let from = usize::try_from(piece.offset).expect("small");
         assert!(from <= log.len(), "a gap: {from} after {}", log.len());
         let known = (log.len() - from).min(piece.records.len());
-        assert_eq!(
-            log[from..from + known],
-            piece.records[..known],
-            "the same bytes again"
-        );
+        assert_eq!(log[from..from + known], piece.records[..known], "the same bytes again");
         log.extend_from_slice(&piece.records[known..]);
         let offset = offset(log);
         (!seen.mute).then_some(ToAgent::LogsReceived { allocation, offset })

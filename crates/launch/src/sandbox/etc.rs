@@ -13,9 +13,7 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach};
 
 /// The machine's resolver configuration, if it lies in `/run`: its path and a clone of it.
 pub(super) fn gather_resolv_conf() -> Option<(PathBuf, OwnedFd)> {
-    let path = fs::canonicalize("/etc/resolv.conf")
-        .ok()
-        .filter(|p| p.starts_with("/run"))?;
+    let path = fs::canonicalize("/etc/resolv.conf").ok().filter(|p| p.starts_with("/run"))?;
     let file = clone_host(&path, false, RDONLY | NOSUID | NODEV | NOEXEC).ok()?;
     Some((path, file))
 }
@@ -80,12 +78,7 @@ mod tests {
     fn d03_our_line_comes_first_and_alone() {
         let machine = b"root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/sh\n\
                         bob:x:5001:5001::/home/bob:/bin/sh\n+nis\n";
-        let identity = Identity {
-            user: "alice".into(),
-            uid: 5001,
-            group: "lab".into(),
-            gid: 5001,
-        };
+        let identity = Identity { user: "alice".into(), uid: 5001, group: "lab".into(), gid: 5001 };
         let text = String::from_utf8(passwd(machine, &identity)).unwrap();
         assert_eq!(
             text,

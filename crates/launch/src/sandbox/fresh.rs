@@ -58,11 +58,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             .explain(|| format!("can't show the task's own /{at} to it"))?;
         scratch.push((at, tree));
     }
-    Ok(Fresh {
-        sys,
-        devices,
-        scratch,
-    })
+    Ok(Fresh { sys, devices, scratch })
 }
 
 /// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
@@ -135,12 +131,7 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
 
     // A terminal belongs to whoever opens it; mode 600 asks for no `tty` group, which a task may not have.
     for (kind, at, options, attrs) in [
-        (
-            "devpts",
-            "dev/pts",
-            &[("ptmxmode", "0666"), ("mode", "0600")][..],
-            NOSUID | NOEXEC,
-        ),
+        ("devpts", "dev/pts", &[("ptmxmode", "0666"), ("mode", "0600")][..], NOSUID | NOEXEC),
         ("mqueue", "dev/mqueue", &[][..], NOSUID | NODEV | NOEXEC),
     ] {
         root.mkdir(at, 0o755)?;
@@ -159,25 +150,15 @@ fn run(root: &mut Root<'_>) -> Result<(), String> {
     let credentials = root.context.credentials;
     if let How::Mapped { .. } = credentials.how {
         // Root in the task expects to write here, and isn't the root that made it.
-        let (uid, gid) = (
-            Uid::from_raw(credentials.host_uid),
-            Gid::from_raw(credentials.host_gid),
-        );
-        let top = rustix::fs::openat(
-            &run,
-            ".",
-            OFlags::DIRECTORY | OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        );
-        top.and_then(|top| fchown(top, Some(uid), Some(gid)))
-            .explain(what)?;
+        let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
+        let top =
+            rustix::fs::openat(&run, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty());
+        top.and_then(|top| fchown(top, Some(uid), Some(gid))).explain(what)?;
     }
     root.attach_at(run.as_fd(), "run")?;
     root.adopt(run, false)?;
     root.mkdir("run/determined", 0o700)?;
     root.mkdir("run/lock", 0o755)?;
-    let lock = root
-        .open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY)
-        .explain(what)?;
+    let lock = root.open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY).explain(what)?;
     rustix::fs::fchmod(lock, rustix::fs::Mode::from_raw_mode(0o1777)).explain(what)
 }

@@ -43,11 +43,7 @@ fn one(path: &Path, name: OsString) -> io::Result<Option<Entry>> {
     Ok(if kind.is_symlink() {
         Some(Entry::Link(name, fs::read_link(path)?))
     } else if kind.is_dir() || kind.is_file() {
-        Some(Entry::Tree(
-            name,
-            clone_host(path, true, RDONLY | NOSUID | NODEV)?,
-            kind.is_dir(),
-        ))
+        Some(Entry::Tree(name, clone_host(path, true, RDONLY | NOSUID | NODEV)?, kind.is_dir()))
     } else {
         None
     })
@@ -55,15 +51,9 @@ fn one(path: &Path, name: OsString) -> io::Result<Option<Entry>> {
 
 fn is_gone(error: &io::Error) -> bool {
     use rustix::io::Errno;
-    [
-        Errno::NOENT,
-        Errno::STALE,
-        Errno::NOTCONN,
-        Errno::HOSTDOWN,
-        Errno::TIMEDOUT,
-    ]
-    .iter()
-    .any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
+    [Errno::NOENT, Errno::STALE, Errno::NOTCONN, Errno::HOSTDOWN, Errno::TIMEDOUT]
+        .iter()
+        .any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
 }
 
 /// Attaches the entries to the new root.
@@ -74,9 +64,8 @@ pub(super) fn build(root: &mut Root<'_>, entries: Vec<Entry>) -> Result<(), Stri
                 .explain(|| format!("can't make the link /{}", Path::new(&name).display()))?,
             Entry::Tree(name, tree, is_dir) => {
                 // `mkdir` and `touch` take text because nearly all names of ours are literals.
-                let name = name
-                    .into_string()
-                    .map_err(|n| format!("can't show /{n:?} to the task: not UTF-8"))?;
+                let name =
+                    name.into_string().map_err(|n| format!("can't show /{n:?} to the task: not UTF-8"))?;
                 if is_dir {
                     root.mkdir(&name, 0o755)?;
                 } else {

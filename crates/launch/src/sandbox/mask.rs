@@ -21,15 +21,8 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_bene
 const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
 /// File systems that would show a task the machine's processes or kernel wherever they are mounted.
-const SYSTEM_FILE_SYSTEMS: [&str; 7] = [
-    "proc",
-    "debugfs",
-    "tracefs",
-    "securityfs",
-    "bpf",
-    "configfs",
-    "nsfs",
-];
+const SYSTEM_FILE_SYSTEMS: [&str; 7] =
+    ["proc", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "nsfs"];
 
 /// Paths that no task may see, resolved.
 pub(super) struct Masks {
@@ -148,13 +141,8 @@ fn stray(table: &str) -> Vec<PathBuf> {
         let Some(point) = mount.split(' ').nth(4).map(unescape) else {
             continue;
         };
-        let system = kind
-            .split(' ')
-            .next()
-            .is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
-        let fresh = FRESH
-            .iter()
-            .any(|fresh| point.starts_with(Path::new("/").join(fresh)));
+        let system = kind.split(' ').next().is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
+        let fresh = FRESH.iter().any(|fresh| point.starts_with(Path::new("/").join(fresh)));
         if system && !fresh {
             found.push(point);
         }
@@ -168,10 +156,7 @@ fn unescape(field: &str) -> PathBuf {
     let mut bytes = vec![];
     let mut rest = field.as_bytes();
     while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail
-            .get(..3)
-            .filter(|_| byte == b'\\')
-            .and_then(|d| std::str::from_utf8(d).ok());
+        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|d| std::str::from_utf8(d).ok());
         if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
             bytes.push(code);
             rest = &tail[3..];

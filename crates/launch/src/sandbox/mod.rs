@@ -102,13 +102,7 @@ impl<'a> Root<'a> {
         let place = crate::sys::mount::open_host(&path).explain(what)?;
         attach(mount.as_fd(), place.as_fd()).explain(what)?;
         let device = fstat(&mount).explain(what)?.st_dev;
-        let root = Self {
-            context,
-            mount,
-            path,
-            own_devices: vec![device],
-            to_seal: vec![],
-        };
+        let root = Self { context, mount, path, own_devices: vec![device], to_seal: vec![] };
         root.mkdir(STAGE, 0o700)?;
         root.mkdir(FILES, 0o700)?;
         let files = new_fs("tmpfs", &[("mode", "0700"), ("size", "16m")], NOSUID | NODEV).explain(what)?;
@@ -203,11 +197,6 @@ fn clone_host(path: &Path, recursive: bool, attrs: u64) -> std::io::Result<Owned
 /// Clones the mount at an open file, privately, with `attrs` on it and everything below.
 fn clone_fd(fd: BorrowedFd<'_>, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
     let tree = clone_tree(fd, recursive)?;
-    set_attr(
-        tree.as_fd(),
-        recursive,
-        attrs,
-        Some(crate::sys::mount::Propagate::Private),
-    )?;
+    set_attr(tree.as_fd(), recursive, attrs, Some(crate::sys::mount::Propagate::Private))?;
     Ok(tree)
 }

@@ -66,10 +66,7 @@ pub(crate) fn prepare(task_dir: &Path, credentials: Credentials) -> Result<Prepa
     }
     for (dir, mode, owner) in made.iter().rev() {
         if matches!(owner, Task) {
-            let (uid, gid) = (
-                Uid::from_raw(credentials.host_uid),
-                Gid::from_raw(credentials.host_gid),
-            );
+            let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
             fchown(dir, Some(uid), Some(gid)).explain(what)?;
         }
         fchmod(dir, Mode::from_raw_mode(*mode)).explain(what)?;

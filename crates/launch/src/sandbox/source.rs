@@ -48,18 +48,10 @@ pub(super) struct Source<'a> {
 pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Source<'a>>, String> {
     // A prefix is the administrator's, so it is resolved with the launcher's rights.
     let resolve = |paths: &Vec<PathBuf>| -> Vec<PathBuf> {
-        paths
-            .iter()
-            .filter_map(|p| std::fs::canonicalize(p).ok())
-            .collect()
+        paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
     };
     let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
-    context
-        .spec
-        .bind_mounts
-        .iter()
-        .map(|bind| one(context, masks, prefixes.as_deref(), bind))
-        .collect()
+    context.spec.bind_mounts.iter().map(|bind| one(context, masks, prefixes.as_deref(), bind)).collect()
 }
 
 fn one<'a>(
@@ -91,20 +83,15 @@ fn one<'a>(
     // The clone takes the mounts below along in any case: without them, files that they cover would show.
     let tree = match propagate {
         None => clone_fd(fd.as_fd(), true, attrs),
-        Some(propagate) => crate::sys::mount::clone_tree(fd.as_fd(), true)
-            .map_err(Into::into)
-            .and_then(|tree| {
+        Some(propagate) => {
+            crate::sys::mount::clone_tree(fd.as_fd(), true).map_err(Into::into).and_then(|tree| {
                 set_attr(tree.as_fd(), true, attrs, None)?;
                 set_attr(tree.as_fd(), recursive, 0, Some(propagate))?;
                 Ok(tree)
-            }),
+            })
+        }
     };
-    Ok(Source {
-        bind,
-        path,
-        tree: tree.explain(what)?,
-        kind,
-    })
+    Ok(Source { bind, path, tree: tree.explain(what)?, kind })
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.
@@ -151,10 +138,7 @@ fn host_name(credentials: Credentials) -> String {
     if credentials.uid == credentials.host_uid {
         credentials.uid.to_string()
     } else {
-        format!(
-            "{}, which is {} on the machine",
-            credentials.uid, credentials.host_uid
-        )
+        format!("{}, which is {} on the machine", credentials.uid, credentials.host_uid)
     }
 }
 
@@ -176,10 +160,7 @@ pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> 
     setfsgid(Gid::from_raw(credentials.host_gid));
     setfsuid(Uid::from_raw(credentials.host_uid));
     // These calls have no way to fail but not to take effect; the invalid id only asks.
-    let (uid, gid) = (
-        setfsuid(Uid::from_raw(u32::MAX)),
-        setfsgid(Gid::from_raw(u32::MAX)),
-    );
+    let (uid, gid) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
     if (uid.as_raw(), gid.as_raw()) != (credentials.host_uid, credentials.host_gid) {
         return Err(Errno::PERM);
     }
@@ -204,7 +185,7 @@ fn judge(
     }
     if path.starts_with("/run") && !listed {
         return Err(
-            "/run belongs to the machine's services; an administrator can allow it by a bind prefix".into(),
+            "/run belongs to the machine's services; an administrator can allow it by a bind prefix".into()
         );
     }
     let stat = fstat(fd).explain(|| "can't look at it".into())?;
@@ -213,9 +194,7 @@ fn judge(
         FileType::RegularFile => Kind::File,
         _ => return Err("only directories and regular files are bound, no sockets, devices or pipes".into()),
     };
-    let magic = fstatfs(fd)
-        .explain(|| "can't look at its file system".into())?
-        .f_type;
+    let magic = fstatfs(fd).explain(|| "can't look at its file system".into())?.f_type;
     if u64::try_from(magic).is_ok_and(|magic| KERNEL_FILE_SYSTEMS.contains(&magic)) {
         return Err("it is on a file system of the kernel, which is never bound".into());
     }
@@ -225,13 +204,8 @@ fn judge(
     {
         return Err("it is the machine's device file system, which is never bound".into());
     }
-    if masks
-        .hides(path, fd)
-        .explain(|| "can't look at the directories above it".into())?
-    {
-        return Err(
-            "it is one of Muster's own directories, which no task sees; use another directory".into(),
-        );
+    if masks.hides(path, fd).explain(|| "can't look at the directories above it".into())? {
+        return Err("it is one of Muster's own directories, which no task sees; use another directory".into());
     }
     if prefixes.is_some() && !listed {
         return Err("it is outside the directories that the administrator lets tasks bind".into());

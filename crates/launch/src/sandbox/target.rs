@@ -73,15 +73,9 @@ fn normal(path: &Path) -> Result<PathBuf, String> {
 /// Whether a path of the task may be covered by a mount of its owner.
 fn allowed(path: &Path) -> Result<(), String> {
     if path == Path::new("/") || path == Path::new("/run/determined") {
-        return Err(format!(
-            "{} can't be replaced in a task; use a directory below it",
-            path.display()
-        ));
+        return Err(format!("{} can't be replaced in a task; use a directory below it", path.display()));
     }
-    match ["/proc", "/sys", "/dev"]
-        .iter()
-        .find(|system| path.starts_with(system))
-    {
+    match ["/proc", "/sys", "/dev"].iter().find(|system| path.starts_with(system)) {
         Some(system) => Err(format!("nothing can be mounted in {system} of a task")),
         None => Ok(()),
     }
@@ -92,42 +86,23 @@ impl Root<'_> {
     pub(super) fn make_target(&mut self, path: &Path, kind: Kind) -> Result<OwnedFd, String> {
         let parts: Vec<&OsStr> = path
             .components()
-            .filter_map(|part| {
-                if let Component::Normal(name) = part {
-                    Some(name)
-                } else {
-                    None
-                }
-            })
+            .filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None })
             .collect();
         // The deepest directory that is there, and what is missing below it.
         let mut depth = parts.len();
         let mut dir = loop {
             let existing: PathBuf = Path::new("/").join(parts[..depth].iter().collect::<PathBuf>());
-            let flags = OFlags::PATH
-                | if depth < parts.len() {
-                    OFlags::DIRECTORY
-                } else {
-                    OFlags::empty()
-                };
+            let flags = OFlags::PATH | if depth < parts.len() { OFlags::DIRECTORY } else { OFlags::empty() };
             match self.open(&existing, flags) {
                 Ok(found) => break found,
                 Err(Errno::NOENT) if depth > 0 => depth -= 1,
                 Err(e) => {
-                    return Err(format!(
-                        "can't open {}: {}",
-                        existing.display(),
-                        std::io::Error::from(e)
-                    ));
+                    return Err(format!("can't open {}: {}", existing.display(), std::io::Error::from(e)));
                 }
             }
         };
         for (at, name) in parts.iter().enumerate().skip(depth) {
-            let kind = if at + 1 == parts.len() {
-                kind
-            } else {
-                Kind::Directory
-            };
+            let kind = if at + 1 == parts.len() { kind } else { Kind::Directory };
             dir = self.make_entry(dir, name, kind)?;
         }
         Ok(dir)
@@ -139,26 +114,17 @@ impl Root<'_> {
         let stat = fstat(&dir).explain(what)?;
         let made = if self.own_devices.contains(&stat.st_dev) {
             create(dir.as_fd(), name, kind)
-        } else if !fstatvfs(&dir)
-            .explain(what)?
-            .f_flag
-            .contains(StatVfsMountFlags::RDONLY)
-        {
+        } else if !fstatvfs(&dir).explain(what)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
             // A writable place is the user's: what the user may not make there isn't made.
             as_user(self.context.credentials, || create(dir.as_fd(), name, kind)).flatten()
         } else {
             let replacement = self.replace(&dir)?;
             let made = create(replacement.as_fd(), name, kind);
-            return made
-                .and_then(|()| open_entry(replacement.as_fd(), name))
-                .explain(what);
+            return made.and_then(|()| open_entry(replacement.as_fd(), name)).explain(what);
         };
         match made {
             // A link that leads nowhere is an entry, too.
-            Err(Errno::EXIST) => Err(format!(
-                "{} is a link that leads nowhere",
-                Path::new(name).display()
-            )),
+            Err(Errno::EXIST) => Err(format!("{} is a link that leads nowhere", Path::new(name).display())),
             other => other.and_then(|()| open_entry(dir.as_fd(), name)).explain(what),
         }
     }
@@ -220,12 +186,7 @@ fn create(dir: BorrowedFd<'_>, name: &OsStr, kind: Kind) -> rustix::io::Result<(
 }
 
 fn open_entry(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
-    openat(
-        dir,
-        name,
-        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
+    openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Makes an entry of `from` appear in `to`: a link again, anything else as a mount with all that is below.
@@ -237,15 +198,7 @@ fn show_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> std::io
     }
     let entry = open_entry(from, name)?;
     let tree = clone_fd(entry.as_fd(), true, 0)?;
-    create(
-        to,
-        name,
-        if kind == FileType::Directory {
-            Kind::Directory
-        } else {
-            Kind::File
-        },
-    )?;
+    create(to, name, if kind == FileType::Directory { Kind::Directory } else { Kind::File })?;
     let target = open_entry(to, name)?;
     Ok(attach(tree.as_fd(), target.as_fd())?)
 }
@@ -258,16 +211,7 @@ mod tests {
     fn r38_targets_are_plain_and_not_the_systems() {
         assert_eq!(normal(Path::new("/a/./b//c")).unwrap(), Path::new("/a/b/c"));
         assert!(normal(Path::new("/run/determined/workdir")).is_ok());
-        for bad in [
-            "/",
-            "/.",
-            "/a/../b",
-            "/proc",
-            "/proc/1",
-            "/sys/x",
-            "/dev/shm",
-            "/run/determined",
-        ] {
+        for bad in ["/", "/.", "/a/../b", "/proc", "/proc/1", "/sys/x", "/dev/shm", "/run/determined"] {
             assert!(normal(Path::new(bad)).is_err(), "{bad}");
         }
     }

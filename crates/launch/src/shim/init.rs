@@ -125,23 +125,14 @@ fn die_with_the_shim() -> Result<(), String> {
 
 fn shim_has_gone(launch: &Launch<'_>) -> bool {
     let mut fds = [PollFd::new(&launch.shim, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     // Nothing is ever written to that pipe, so any event is its end.
     !matches!(poll(&mut fds, Some(&now)), Ok(0))
 }
 
 /// Maps the identity to the launcher's own ids, the only mapping that an ordinary user may make.
 fn map_own(credentials: Credentials) -> Result<(), String> {
-    let Credentials {
-        uid,
-        gid,
-        host_uid,
-        host_gid,
-        ..
-    } = credentials;
+    let Credentials { uid, gid, host_uid, host_gid, .. } = credentials;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("{uid} {host_uid} 1")),

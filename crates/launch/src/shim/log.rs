@@ -26,9 +26,7 @@ pub(super) struct Pending<'a> {
 impl<'a> Pending<'a> {
     /// A record of now. The payload must be at most [`crate::record::MAX_PAYLOAD`] bytes.
     pub(super) fn new(source: Source, payload: &'a [u8]) -> Self {
-        let micros = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |d| d.as_micros());
+        let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros());
         let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
         Self {
             header: encode_header(u64::try_from(micros).unwrap_or(u64::MAX), source, len),
@@ -41,13 +39,7 @@ impl<'a> Pending<'a> {
 impl Log {
     pub(super) fn open(task_dir: &Path) -> io::Result<Self> {
         let path = task_dir.join(LOG_FILE);
-        Ok(Self {
-            file: OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(path)?,
-        })
+        Ok(Self { file: OpenOptions::new().create(true).append(true).mode(0o600).open(path)? })
     }
 
     /// Writes the record, or what is left of it, normally with one system call. After an error the record can be
@@ -59,10 +51,7 @@ impl Log {
             if header.is_empty() && payload.is_empty() {
                 return Ok(());
             }
-            match self
-                .file
-                .write_vectored(&[IoSlice::new(header), IoSlice::new(payload)])
-            {
+            match self.file.write_vectored(&[IoSlice::new(header), IoSlice::new(payload)]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => record.written += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

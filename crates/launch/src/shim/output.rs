@@ -57,11 +57,7 @@ impl Output {
             Err(e) => return Err(e.into()),
         }
         let [signal, ended, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Ready {
-            signal,
-            ended,
-            pipes: [stdout, stderr],
-        })
+        Ok(Ready { signal, ended, pipes: [stdout, stderr] })
     }
 
     /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything. Then what the
@@ -87,10 +83,7 @@ fn one(credentials: Credentials) -> io::Result<(OwnedFd, OwnedFd)> {
     set_nonblocking(&read)?;
     // Ordinary users have a quota of pipe memory; the default size does, too.
     let _ = fcntl_setpipe_size(&write, PIPE_SIZE);
-    let (uid, gid) = (
-        Uid::from_raw(credentials.host_uid),
-        Gid::from_raw(credentials.host_gid),
-    );
+    let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
     fchown(&write, Some(uid), Some(gid))?;
     Ok((read, write))
 }

@@ -85,10 +85,7 @@ mod tests {
         let mut bytes = [0; 65_536];
         let n = rustix::io::read(&r, &mut bytes).unwrap();
         let mut reports = Reports::default();
-        let got: Vec<Report> = bytes[..n]
-            .chunks(7)
-            .flat_map(|chunk| reports.push(chunk))
-            .collect();
+        let got: Vec<Report> = bytes[..n].chunks(7).flat_map(|chunk| reports.push(chunk)).collect();
         assert!(matches!(&got[0], Report::Failed(text) if text.ends_with('…')));
         assert_eq!(got[1..], [Report::Exited(3)]);
     }

@@ -34,12 +34,7 @@ const DISK_PAUSE: i64 = 250_000_000;
 
 /// Ignores what would end the shim before its task, and turns SIGTERM, the request to kill, into a descriptor.
 pub(super) fn hold_signals() -> nix::Result<SignalFd> {
-    process::ignore_signals(&[
-        NixSignal::SIGHUP,
-        NixSignal::SIGINT,
-        NixSignal::SIGPIPE,
-        NixSignal::SIGXFSZ,
-    ]);
+    process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGPIPE, NixSignal::SIGXFSZ]);
     let mut set = SigSet::empty();
     set.add(NixSignal::SIGTERM);
     set.thread_block()?;
@@ -48,14 +43,7 @@ pub(super) fn hold_signals() -> nix::Result<SignalFd> {
 
 /// Runs the task of a directory to its end and writes the exit status.
 pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd) {
-    let mut shim = Shim {
-        log,
-        signals,
-        task: None,
-        killed: false,
-        reports: Reports::default(),
-        ended: None,
-    };
+    let mut shim = Shim { log, signals, task: None, killed: false, reports: Reports::default(), ended: None };
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
         Err(_) if shim.killed => Exit::killed(),
@@ -90,10 +78,7 @@ impl Shim {
     fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, String> {
         let spec = read_spec(task_dir).explain(|| "can't read the task's description".into())?;
         spec.check()?;
-        let own = (
-            rustix::process::geteuid().as_raw(),
-            rustix::process::getegid().as_raw(),
-        );
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let credentials = identity::resolve(&spec, own.0, own.1)?;
         if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
             return Err(
@@ -156,17 +141,9 @@ impl Shim {
             format!("this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root")
         })?;
         let raw = rustix::process::Pid::from_raw(init.as_raw());
-        let pidfd = raw
-            .ok_or(Errno::SRCH)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+        let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
-        self.task = Some(Running {
-            init,
-            pidfd,
-            cgroup,
-            told,
-            _lives: lives,
-        });
+        self.task = Some(Running { init, pidfd, cgroup, told, _lives: lives });
         Ok(output)
     }
 
@@ -195,10 +172,8 @@ impl Shim {
         };
         let _ = waitpid(task.init, None);
         if task.cgroup.ran_out_of_memory() {
-            let limit = spec
-                .limits
-                .memory_bytes
-                .map_or(String::new(), |n| format!(" (limit {} MiB)", n >> 20));
+            let limit =
+                spec.limits.memory_bytes.map_or(String::new(), |n| format!(" (limit {} MiB)", n >> 20));
             self.note(&format!("the task ran out of memory{limit}"));
         }
         task.cgroup.remove();
@@ -272,13 +247,7 @@ impl Shim {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return,
                 Err(_) => {
                     let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
-                    let _ = poll(
-                        &mut fds,
-                        Some(&Timespec {
-                            tv_sec: 0,
-                            tv_nsec: DISK_PAUSE,
-                        }),
-                    );
+                    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: DISK_PAUSE }));
                     self.obey();
                 }
             }

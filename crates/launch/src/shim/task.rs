@@ -24,11 +24,7 @@ pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &Own
         Ok(()) => execute(launch.spec),
         Err(reason) => Report::Failed(reason),
     };
-    let code = if let Report::NotExecuted(code, _) = report {
-        code
-    } else {
-        LAUNCH_FAILED
-    };
+    let code = if let Report::NotExecuted(code, _) = report { code } else { LAUNCH_FAILED };
     launch.reporter.tell(report);
     code
 }
@@ -93,10 +89,7 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
 }
 
 fn set_ids(launch: &Launch<'_>) -> nix::Result<()> {
-    let (uid, gid) = (
-        Uid::from_raw(launch.credentials.uid),
-        Gid::from_raw(launch.credentials.gid),
-    );
+    let (uid, gid) = (Uid::from_raw(launch.credentials.uid), Gid::from_raw(launch.credentials.gid));
     setgroups(&[])?;
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)
@@ -105,14 +98,7 @@ fn set_ids(launch: &Launch<'_>) -> nix::Result<()> {
 fn drop_capabilities() -> rustix::io::Result<()> {
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
-    set_capabilities(
-        None,
-        CapabilitySets {
-            effective: none,
-            permitted: none,
-            inheritable: none,
-        },
-    )
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 /// Looks the command up in the task's `PATH` and executes it; returns why that failed.
@@ -125,23 +111,13 @@ fn execute(spec: &TaskSpec) -> Report {
     let (Some(argv), Some(vars)) = (argv, vars) else {
         return Report::Failed("the command holds a NUL byte".into());
     };
-    let path = env
-        .iter()
-        .rev()
-        .find(|(k, _)| k == "PATH")
-        .map_or("", |(_, v)| v.as_str());
+    let path = env.iter().rev().find(|(k, _)| k == "PATH").map_or("", |(_, v)| v.as_str());
     let candidates: Vec<String> = if name.contains('/') {
         vec![name.to_owned()]
     } else {
         // An empty entry of PATH is the current directory.
         path.split(':')
-            .map(|dir| {
-                if dir.is_empty() {
-                    format!("./{name}")
-                } else {
-                    format!("{dir}/{name}")
-                }
-            })
+            .map(|dir| if dir.is_empty() { format!("./{name}") } else { format!("{dir}/{name}") })
             .collect()
     };
     let mut refused = None;
@@ -163,10 +139,9 @@ fn execute(spec: &TaskSpec) -> Report {
             format!("{name}: not an executable; a script needs a first line such as #!/bin/sh"),
         ),
         Some(e) => Report::NotExecuted(NOT_EXECUTABLE, format!("{name}: can't be executed: {}", e.desc())),
-        None if name.contains('/') => Report::NotExecuted(
-            NOT_FOUND,
-            format!("{name}: no such file, or its interpreter is missing"),
-        ),
+        None if name.contains('/') => {
+            Report::NotExecuted(NOT_FOUND, format!("{name}: no such file, or its interpreter is missing"))
+        }
         None => Report::NotExecuted(NOT_FOUND, format!("{name}: command not found (PATH is {path})")),
     }
 }

@@ -30,13 +30,7 @@ pub(crate) enum Propagate {
 
 /// Opens `path` from `/`, following links but no magic ones, without needing a right on the file itself.
 pub(crate) fn open_host(path: &Path) -> rustix::io::Result<OwnedFd> {
-    openat2(
-        CWD,
-        path,
-        OFlags::PATH | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_MAGICLINKS,
-    )
+    openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }
 
 /// Opens `path` with `root` as `/`: `..` and links can't lead out.
@@ -94,12 +88,7 @@ pub(crate) fn set_attr(
         Propagate::Slave => libc::MS_SLAVE,
         Propagate::Shared => libc::MS_SHARED,
     });
-    let attr = libc::mount_attr {
-        attr_set: set,
-        attr_clr: 0,
-        propagation,
-        userns_fd: 0,
-    };
+    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated literal, `attr` is a valid `mount_attr` of the length passed, and both
     // outlive the call, which only reads them.
@@ -113,9 +102,5 @@ pub(crate) fn set_attr(
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -82,13 +82,7 @@ pub(crate) fn reset_signals() {
         // SAFETY: `default` is read only and outlives the call; the default action runs no code of ours. KILL and
         // STOP are refused, which is right.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                0_usize,
-                KERNEL_SIGSET,
-            );
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), 0_usize, KERNEL_SIGSET);
         }
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
@@ -132,11 +126,7 @@ pub(crate) fn drop_bounding_set() -> io::Result<()> {
         // SAFETY: PR_CAPBSET_DROP takes a number and touches no memory.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } != 0 {
             let error = io::Error::last_os_error();
-            return if error.raw_os_error() == Some(libc::EINVAL) {
-                Ok(())
-            } else {
-                Err(error)
-            };
+            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
         }
     }
     Ok(())

@@ -91,10 +91,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         bind_mounts: vec![],
         limits: Limits::default(),
         shm_bytes: None,
-        mode: Mode::Root {
-            root_range_base: RANGE,
-            root_range_len: 65_536,
-        },
+        mode: Mode::Root { root_range_base: RANGE, root_range_len: 65_536 },
         masked: vec![],
         bind_prefixes: None,
         devices: vec![],
@@ -103,28 +100,16 @@ pub(crate) fn script(text: &str) -> TaskSpec {
 
 /// The same as root.
 pub(crate) fn root_script(text: &str) -> TaskSpec {
-    TaskSpec {
-        identity: identity("root", 0, "root", 0),
-        ..script(text)
-    }
+    TaskSpec { identity: identity("root", 0, "root", 0), ..script(text) }
 }
 
 /// The same for an agent without root.
 pub(crate) fn own_script(text: &str) -> TaskSpec {
-    TaskSpec {
-        identity: identity("root", 0, "root", 0),
-        mode: Mode::Unprivileged,
-        ..script(text)
-    }
+    TaskSpec { identity: identity("root", 0, "root", 0), mode: Mode::Unprivileged, ..script(text) }
 }
 
 pub(crate) fn identity(user: &str, uid: u32, group: &str, gid: u32) -> Identity {
-    Identity {
-        user: user.into(),
-        uid,
-        group: group.into(),
-        gid,
-    }
+    Identity { user: user.into(), uid, group: group.into(), gid }
 }
 
 pub(crate) fn bind(host: &Path, container: &str) -> BindMount {
@@ -147,13 +132,7 @@ impl Drop for Task {
         if let Ok(Some(shim)) = Shim::open(&self.task_dir) {
             let _ = shim.kill();
             let mut fds = [PollFd::from_borrowed_fd(shim.pidfd(), PollFlags::IN)];
-            let _ = poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: 10,
-                    tv_nsec: 0,
-                }),
-            );
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 }));
         }
         let _ = launch::remove_task_dir(&self.task_dir);
     }
@@ -165,10 +144,7 @@ pub(crate) struct Disk(pub(crate) PathBuf);
 impl Disk {
     pub(crate) fn mount(path: PathBuf, size: &str) -> Self {
         let options = format!("size={size}");
-        let status = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &options, "none"])
-            .arg(&path)
-            .status();
+        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&path).status();
         assert!(status.unwrap().success());
         Self(path)
     }
@@ -226,14 +202,7 @@ impl Task {
     pub(crate) fn wait(&self) {
         if let Some(shim) = self.shim() {
             let mut fds = [PollFd::from_borrowed_fd(shim.pidfd(), PollFlags::IN)];
-            let n = poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: DEADLINE,
-                    tv_nsec: 0,
-                }),
-            )
-            .unwrap();
+            let n = poll(&mut fds, Some(&Timespec { tv_sec: DEADLINE, tv_nsec: 0 })).unwrap();
             assert_eq!(n, 1, "the task didn't end: {:?}", self.output(Source::Stdout));
         }
     }
@@ -276,14 +245,7 @@ impl Task {
         rustix::fs::inotify::add_watch(&inotify, &log, rustix::fs::inotify::WatchFlags::MODIFY).unwrap();
         while !self.output(Source::Stdout).contains(text) {
             let mut fds = [PollFd::new(&inotify, PollFlags::IN)];
-            let n = poll(
-                &mut fds,
-                Some(&Timespec {
-                    tv_sec: DEADLINE,
-                    tv_nsec: 0,
-                }),
-            )
-            .unwrap();
+            let n = poll(&mut fds, Some(&Timespec { tv_sec: DEADLINE, tv_nsec: 0 })).unwrap();
             assert_eq!(n, 1, "the task never wrote {text:?}");
             rustix::io::read(&inotify, &mut [0_u8; 4096]).unwrap();
         }

@@ -28,8 +28,7 @@ fn packed(fill: impl FnOnce(&mut Builder<Vec<u8>>)) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     fill(&mut builder);
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-    gzip.write_all(&builder.into_inner().expect("in memory"))
-        .expect("in memory");
+    gzip.write_all(&builder.into_inner().expect("in memory")).expect("in memory");
     gzip.finish().expect("in memory")
 }
 
@@ -59,14 +58,8 @@ fn files_and_directories_arrive() {
     unpack_at(&work, &archive).expect("harmless");
     let run = fs::metadata(work.join("shut/run.sh")).expect("there");
     assert_eq!((run.mode() & 0o7777, run.mtime()), (0o755, 1_700_000_000));
-    assert_eq!(
-        fs::metadata(work.join("shut")).expect("there").mode() & 0o7777,
-        0o500
-    );
-    assert_eq!(
-        fs::metadata(work.join("deep/er/x")).expect("there").mode() & 0o7777,
-        0o640
-    );
+    assert_eq!(fs::metadata(work.join("shut")).expect("there").mode() & 0o7777, 0o500);
+    assert_eq!(fs::metadata(work.join("deep/er/x")).expect("there").mode() & 0o7777, 0o640);
     assert_eq!(fs::read(work.join("twice")).expect("there"), b"second");
     assert_ne!(fs::metadata(&work).expect("there").mode() & 0o777, 0);
 }
@@ -100,23 +93,12 @@ fn r44_links_that_are_there_are_not_followed() {
     fs::write(outside.join("file"), "kept").expect("written");
     symlink(&outside, work.join("dir")).expect("made");
     symlink(outside.join("file"), work.join("link")).expect("made");
-    let through = unpack_at(
-        &work,
-        &packed(|b| add(b, EntryType::Regular, "dir/new", 0o644, b"x")),
-    );
+    let through = unpack_at(&work, &packed(|b| add(b, EntryType::Regular, "dir/new", 0o644, b"x")));
     assert!(through.is_err());
-    unpack_at(
-        &work,
-        &packed(|b| add(b, EntryType::Regular, "link", 0o644, b"x")),
-    )
-    .expect("replaced");
+    unpack_at(&work, &packed(|b| add(b, EntryType::Regular, "link", 0o644, b"x"))).expect("replaced");
     assert_eq!(fs::read(outside.join("file")).expect("there"), b"kept");
     assert!(!outside.join("new").exists());
-    assert!(
-        !fs::symlink_metadata(work.join("link"))
-            .expect("there")
-            .is_symlink()
-    );
+    assert!(!fs::symlink_metadata(work.join("link")).expect("there").is_symlink());
 }
 
 #[test]
@@ -154,26 +136,11 @@ fn r45_size_and_count_are_bounded() {
             add(b, EntryType::Regular, &i.to_string(), 0o644, b"");
         }
     });
-    assert!(
-        unpack_at(&work, &many)
-            .expect_err("too many")
-            .contains("more than 100 entries")
-    );
+    assert!(unpack_at(&work, &many).expect_err("too many").contains("more than 100 entries"));
     let large = packed(|b| add(b, EntryType::Regular, "x", 0o644, &vec![0; 2 << 20]));
-    assert!(
-        large.len() < 64 << 10,
-        "the point is that it is small when packed"
-    );
-    assert!(
-        unpack_at(&work, &large)
-            .expect_err("too large")
-            .contains("too large")
-    );
-    assert!(
-        unpack_at(&work, b"not gzip")
-            .expect_err("damaged")
-            .contains("damaged")
-    );
+    assert!(large.len() < 64 << 10, "the point is that it is small when packed");
+    assert!(unpack_at(&work, &large).expect_err("too large").contains("too large"));
+    assert!(unpack_at(&work, b"not gzip").expect_err("damaged").contains("damaged"));
     let mut torn = packed(|b| add(b, EntryType::Regular, "y", 0o644, &[7; 5000]));
     torn.truncate(torn.len() / 2);
     assert!(unpack_at(&work, &torn).is_err());
