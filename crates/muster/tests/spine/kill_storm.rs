@@ -71,7 +71,6 @@ fn storm(database: Database, kills: usize) {
     let ledger = ledger.lock().expect("nobody panics");
     let (users, commands) = (ledger.users.len(), ledger.commands.len());
     let load = format!("{kills} kills, {users} accounts, {} changes, {commands} commands", ledger.changes);
-    println!("{load}");
     assert!(users > kills && ledger.changes > kills / 2 && commands > kills / 2, "hardly any load: {load}");
     runtime.block_on(all_commands_end(&client));
     muster.stop();

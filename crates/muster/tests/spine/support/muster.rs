@@ -273,6 +273,7 @@ impl Muster {
 }
 
 impl Drop for Muster {
+    #[expect(clippy::print_stderr, reason = "a failed test shows what the server had to say")]
     fn drop(&mut self) {
         // After a failed test all is ended too, but its own message is the one that counts.
         let failed = std::thread::panicking();
