@@ -89,12 +89,9 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
     Ok(status(&ended))
 }
 
-/// The command's own exit status. One that has none was ended from outside: the reason is told.
+/// The command's own exit status. Why one has none, the master has said at the end of its output.
 fn status(command: &Command) -> ExitCode {
     let code = command.exit_code.and_then(|code| u8::try_from(code & 0xff).ok());
-    if code.is_none() {
-        output::note(&format!("muster: {}", command.exit_status));
-    }
     ExitCode::from(code.unwrap_or(1))
 }
 

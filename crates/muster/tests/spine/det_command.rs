@@ -181,3 +181,41 @@ fn d10_master_and_version() {
             && version.contains("  version: 0.38.1\nmaster_address")
     );
 }
+
+#[test]
+fn lists_of_what_is_not_built_yet_are_empty() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let tasks = "id|username|description|state|exitStatus|resourcePool|workspaceName";
+    let boards = "id|username|description|state|experimentIds|trialIds|exitStatus|resourcePool|workspaceName";
+    let experiments = "ID|Owner|Name|Parent ID|State|Progress|Started|Ended|Resource Pool";
+    for (line, head) in [
+        ("notebook list -a", tasks),
+        ("shell list", tasks),
+        ("tensorboard list", boards),
+        ("experiment list", experiments),
+        ("template list", "Name|Workspace"),
+    ] {
+        assert_eq!(table(&me.det(line).ok()), [head], "{line}");
+    }
+}
+
+#[test]
+fn jobs_are_shown_in_the_order_of_the_queue() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let running = detached(&me, "--config resources.slots=4 sleep 1000");
+    me.wait_for_state(&running, "RUNNING");
+    let later = detached(&me, "true");
+    let urgent = detached(&me, "--config resources.priority=1 true");
+    let jobs = me.det("job list").ok();
+    let rows: Vec<Vec<&str>> =
+        jobs.lines().skip(2).map(|line| line.split('|').map(str::trim).collect()).collect();
+    let seen: Vec<_> = rows.iter().map(|row| (row[1], row[6], row[7])).collect();
+    let expected = [
+        (running.as_str(), "4/4", "STATE_SCHEDULED"),
+        (urgent.as_str(), "0/1", "STATE_QUEUED"),
+        (later.as_str(), "0/1", "STATE_QUEUED"),
+    ];
+    assert_eq!(seen, expected, "{jobs}");
+}
