@@ -32,3 +32,26 @@ pub struct LoginResponse {
     #[serde(default)]
     pub blank_password: bool,
 }
+
+/// A login session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Its id; not its token.
+    pub id: i64,
+    /// Whose it is.
+    pub user_id: i64,
+    /// RFC 3339: when it was opened.
+    pub created_at: String,
+    /// RFC 3339: when it ends by itself.
+    pub expires_at: String,
+    /// It is the one that asks.
+    pub current: bool,
+}
+
+/// Answer of `GET users/{id}/sessions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListSessions {
+    /// Newest first.
+    pub sessions: Vec<Session>,
+}

@@ -7,6 +7,7 @@
 use std::marker::PhantomData;
 
 use crate::id::{SessionId, TaskId, UserId};
+use crate::session::Session;
 use crate::task::Task;
 use crate::user::User;
 
@@ -187,6 +188,32 @@ impl Act for ChangeUser {
             Some((_, _, text)) => Err(Refusal::Forbidden(text)),
             None => Ok(()),
         }
+    }
+}
+
+/// See an account's sessions: one's own, and administrators everybody's.
+#[derive(Debug)]
+pub struct SeeSessions;
+
+impl Act for SeeSessions {
+    type Target = User;
+    fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
+        if actor.admin || actor.user == user.id {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only administrators can see other users' sessions"))
+        }
+    }
+}
+
+/// End a session: one's own, and administrators everybody's. For others it doesn't exist.
+#[derive(Debug)]
+pub struct EndSession;
+
+impl Act for EndSession {
+    type Target = Session;
+    fn check(actor: &Actor, session: &Session) -> Result<(), Refusal> {
+        if actor.admin || actor.user == session.user_id { Ok(()) } else { Err(Refusal::Hidden) }
     }
 }
 

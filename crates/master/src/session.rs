@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::authz::Actor;
+use domain::authz::{Actor, EndSession, Permit, SeeSessions};
 use domain::id::{SessionId, UserId};
 use domain::session::{LIFETIME, Session};
 use domain::user::{NAME_MAX_BYTES, Password, Status, User};
@@ -226,6 +226,45 @@ impl Sessions {
         store::session::delete(&mut tx, session.id).await?;
         tx.commit().await?;
         self.revoke(Revoked::Session(session.id));
+        Ok(())
+    }
+
+    /// An account's sessions, newest first; at most `limit`.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn list(&self, permit: Permit<SeeSessions>, limit: i64) -> Result<Vec<Session>, Error> {
+        let mut conn = self.inner.store.read().await?;
+        let now = self.inner.clock.now();
+        Ok(store::session::of_user(&mut conn, permit.target().id, now, limit).await?)
+    }
+
+    /// One session, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find(&self, id: SessionId) -> Result<Session, Error> {
+        let mut conn = self.inner.store.read().await?;
+        let found = store::session::by_id(&mut conn, id).await?;
+        found.ok_or_else(|| Error::NotFound(Self::hidden(id)))
+    }
+
+    /// What is said of a session that isn't there for the caller.
+    #[must_use]
+    pub fn hidden(id: SessionId) -> String {
+        format!("session '{id}' not found")
+    }
+
+    /// Ends a session, wherever its token is (R22).
+    ///
+    /// # Errors
+    /// When the database can't be reached; the session then goes on.
+    pub async fn end(&self, permit: Permit<EndSession>) -> Result<(), Error> {
+        let id = permit.target().id;
+        let mut tx = self.inner.store.write().await?;
+        store::session::delete(&mut tx, id).await?;
+        tx.commit().await?;
+        self.revoke(Revoked::Session(id));
         Ok(())
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod manual;
 pub(crate) mod master;
+pub(crate) mod sessions;
 pub(crate) mod slot;
 pub(crate) mod superuser;
 pub(crate) mod task;

@@ -82,6 +82,46 @@ pub async fn exists(conn: &mut Conn, id: SessionId) -> Result<bool, StoreError> 
     Ok(row.is_some())
 }
 
+row!(BareRow { id: i64, user_id: i64, created_at: i64, expires_at: i64 });
+
+impl From<BareRow> for Session {
+    fn from(row: BareRow) -> Self {
+        Self {
+            id: SessionId(row.id),
+            user_id: UserId(row.user_id),
+            created_at: Timestamp(row.created_at),
+            expires_at: Timestamp(row.expires_at),
+        }
+    }
+}
+
+/// One session.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_id(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, StoreError> {
+    let sql = "SELECT id, user_id, created_at, expires_at FROM sessions WHERE id = $1";
+    let row: Option<BareRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
+    Ok(row.map(Session::from))
+}
+
+/// An account's sessions that are good at `now`, newest first; at most `limit`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn of_user(
+    conn: &mut Conn,
+    user: UserId,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Session>, StoreError> {
+    let sql = "SELECT id, user_id, created_at, expires_at FROM sessions
+               WHERE user_id = $1 AND expires_at > $2 ORDER BY id DESC LIMIT $3";
+    let rows: Vec<BareRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(user.0).bind(now.0).bind(limit).fetch_all(c).await)?;
+    Ok(rows.into_iter().map(Session::from).collect())
+}
+
 /// Ends one session; ending it twice is no error.
 ///
 /// # Errors

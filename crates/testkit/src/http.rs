@@ -40,6 +40,11 @@ pub trait Requests {
         self.request(Method::POST, path)
     }
 
+    /// A DELETE request, without a body yet.
+    fn delete(&self, path: &str) -> Request {
+        self.request(Method::DELETE, path)
+    }
+
     /// A PATCH request, without a body yet.
     fn patch(&self, path: &str) -> Request {
         self.request(Method::PATCH, path)

@@ -7,5 +7,6 @@ pub(crate) mod command;
 pub(crate) mod empty;
 pub(crate) mod job;
 pub(crate) mod log;
+pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod user;

@@ -34,6 +34,8 @@ fn table(app: App) -> Table {
         .get("/api/v1/users/{user}", User, api::user::get)
         .patch("/api/v1/users/{user}", User, api::user::patch)
         .get("/api/v1/users/{user}/by-username", User, api::user::by_username)
+        .get("/api/v1/users/{user}/sessions", User, api::session::list)
+        .delete("/api/v1/sessions/{session}", User, api::session::end)
         .post("/api/v1/users/{user}/password", User, api::user::set_password)
         .get("/api/v1/commands", User, api::command::list)
         .row(post("/api/v1/commands", User, launch_limit), api::command::launch)

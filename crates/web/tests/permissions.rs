@@ -86,6 +86,11 @@ impl World {
         if text.contains("{invitation}") {
             text = text.replace("{invitation}", &self.master.invitation(None).await);
         }
+        if text.contains("{session}") {
+            self.master.log_in("owner").await;
+            let list = self.owner.get(&format!("{}/sessions", self.owner.path())).await.ok();
+            text = text.replace("{session}", &list["sessions"][0]["id"].to_string());
+        }
         if text.contains("{asset}") {
             let page = self.master.anon().get("/login").await.expect(200).text();
             let (_, after) = page.split_once("/assets/").expect("a page loads its style sheet");

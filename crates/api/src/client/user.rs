@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Client, Result, encoded, query};
-use crate::auth::{Login, LoginResponse};
+use crate::auth::{ListSessions, Login, LoginResponse, Session};
 use crate::user::{CreateUser, ListUsers, Me, PatchUser, User, UserResponse};
 
 /// Rows asked for at once.
@@ -55,6 +55,23 @@ impl Client {
                 return Ok(users);
             }
         }
+    }
+
+    /// An account's sessions, newest first.
+    ///
+    /// # Errors
+    /// 403 when they are somebody else's.
+    pub async fn sessions(&self, user: i64) -> Result<Vec<Session>> {
+        let answer: ListSessions = self.get(&format!("/api/v1/users/{user}/sessions")).await?;
+        Ok(answer.sessions)
+    }
+
+    /// Ends a session, wherever its token is.
+    ///
+    /// # Errors
+    /// 404 when there is none, or it is somebody else's.
+    pub async fn end_session(&self, id: i64) -> Result<()> {
+        self.delete::<Value>(&format!("/api/v1/sessions/{id}")).await.map(drop)
     }
 
     /// The account of that name.

@@ -4,6 +4,9 @@ use anyhow::{Context as _, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+/// Most threads for work on files; each costs memory after it has worked, and the disk has no more to give.
+const BLOCKING_THREADS: usize = 32;
+
 /// Runs a role on a runtime of its own, with its log on standard error.
 pub(super) fn block_on<T>(role: impl Future<Output = Result<T>>) -> Result<T> {
     let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
@@ -13,7 +16,8 @@ pub(super) fn block_on<T>(role: impl Future<Output = Result<T>>) -> Result<T> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = runtime.context("starting the runtime")?;
     let result = runtime.block_on(role);
     // Blocking work that is still under way must not hold up the end.

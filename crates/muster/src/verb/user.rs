@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use api::user::{AgentUserGroup, CreateUser, NewUser, PatchUser, User};
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{change_password, login};
+use super::{change_password, login, sessions};
 use crate::auth::password;
 use crate::auth::session::Session;
 use crate::failure::Failure;
@@ -62,6 +62,8 @@ pub(crate) enum Verb {
     },
     /// Change what is known of a user
     Edit(EditArgs),
+    /// See where a user is logged in, and end that
+    Sessions(sessions::SessionsArgs),
     /// Have a user's tasks run as a Unix user of the agents
     LinkWithAgentUser(LinkArgs),
 }
@@ -136,6 +138,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
             };
             edit(session, &args.name, change, "edit").await
         }
+        Verb::Sessions(args) => sessions::run(session, args).await,
         Verb::LinkWithAgentUser(args) => link(session, args).await,
     }
 }

@@ -170,3 +170,20 @@ fn at_terminal(person: &Person, line: &str) -> Process {
     command.args(["--quiet", "--return", "--command", &muster, "/dev/null"]);
     Process::start_dialogue(&mut command)
 }
+
+#[test]
+fn people_see_and_end_their_own_sessions() {
+    let muster = Muster::up();
+    let (desk, laptop) = (muster.person("desk"), muster.person("laptop"));
+    desk.muster("-u admin user create alice").exits(0);
+    desk.muster("user login alice").exits(0);
+    laptop.muster("user login alice").exits(0);
+    let sessions: serde_json::Value =
+        serde_json::from_str(&desk.muster("user sessions --json").ok()).expect("JSON");
+    let other = sessions.as_array().expect("a list").iter().find(|session| session["current"] == false);
+    let id = &other.expect("the laptop's")["id"];
+    desk.muster(&format!("user sessions revoke {id}")).exits(0);
+    desk.muster(&format!("user sessions revoke {id}")).exits(6);
+    let left = desk.muster("user sessions alice --csv").ok();
+    assert_eq!(left.lines().count(), 2, "a heading and this one: {left}");
+}

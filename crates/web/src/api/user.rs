@@ -33,7 +33,7 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
     }
 }
 
-fn user_id(text: &str) -> Result<UserId, Failure> {
+pub(crate) fn user_id(text: &str) -> Result<UserId, Failure> {
     id(text, || NOT_FOUND.to_owned())
 }
 

@@ -19,6 +19,7 @@ on_both_databases!(
     r22_a_session_that_ended_before_the_stream_began_is_noticed,
     r27_what_is_no_good_token_is_refused,
     credentials_count_in_order,
+    r22_people_see_and_end_their_own_sessions,
 );
 
 /// How soon an open stream must be over.
@@ -184,4 +185,25 @@ async fn credentials_count_in_order(database: Database) {
     assert_eq!(name(two.clone().without("authorization")).await, "carl");
     // A bad one that counts isn't made good by a good one that doesn't.
     assert_eq!(two.header("authorization", "Bearer x").await.status, 401);
+}
+
+async fn r22_people_see_and_end_their_own_sessions(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob, admin) = (master.user("alice").await, master.user("bob").await, master.admin().await);
+    let laptop = master.log_in("alice").await;
+    let list = format!("{}/sessions", alice.path());
+    let seen = alice.get(&list).await.ok();
+    let current: Vec<_> =
+        seen["sessions"].as_array().expect("a list").iter().map(|s| &s["current"]).collect();
+    assert_eq!(current, [false, true], "newest first: {seen}");
+    assert!(!seen.to_string().contains("mst_"), "no token is told");
+    bob.get(&list).await.refused(403);
+    let id = seen["sessions"][0]["id"].to_string();
+    let session = format!("/api/v1/sessions/{id}");
+    assert_eq!(bob.delete(&session).await.refused(404), format!("session '{id}' not found"));
+    laptop.get("/api/v1/me").await.ok();
+    alice.delete(&session).await.ok();
+    laptop.get("/api/v1/me").await.refused(401);
+    alice.delete(&session).await.refused(404);
+    assert_eq!(admin.get(&list).await.ok()["sessions"].as_array().map(Vec::len), Some(1));
 }

@@ -1,7 +1,7 @@
 //! A request for every route, about something of the owner's; what changes in several ways has several.
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
-//! new name, `{key}` a new public key, `{invitation}` a new invitation,
+//! new name, `{key}` a new public key, `{invitation}` a new invitation, `{session}` a new session of the owner's,
 //! `{asset}` the address of a style sheet.
 
 use web::Row;
@@ -81,6 +81,15 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/users"),
     post("/api/v1/users", "a new account", "/api/v1/users", r#"{"user": {"username": "{fresh}"}}"#),
     get("/api/v1/users/{user}", "the owner", "/api/v1/users/{owner}"),
+    get("/api/v1/users/{user}/sessions", "the owner's", "/api/v1/users/{owner}/sessions"),
+    Sample {
+        method: "DELETE",
+        route: "/api/v1/sessions/{session}",
+        what: "another one of the owner's",
+        path: "/api/v1/sessions/{session}",
+        body: "",
+        headers: &[],
+    },
     patch("display name", r#"{"displayName": "{fresh}"}"#),
     patch("name", r#"{"username": "{fresh}"}"#),
     patch("password", r#"{"password": "a quiet lake"}"#),

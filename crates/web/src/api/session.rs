@@ -1,0 +1,49 @@
+//! Login sessions over the API: people see and end their own.
+
+use ::api::auth::{ListSessions, Session};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{EndSession, SeeSessions, authorize};
+use domain::id::SessionId;
+use master::Error;
+use master::account::NOT_FOUND;
+use master::session::Sessions;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::user::user_id;
+use crate::extract::{PAGE_CAP, User, id};
+use crate::respond::{Answer, Failure};
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+) -> Answer<ListSessions> {
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let permit = authorize::<SeeSessions>(&caller.actor, user);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let sessions = app.master.sessions.list(permit, PAGE_CAP).await?;
+    let shown = |session: domain::session::Session| Session {
+        id: session.id.0,
+        user_id: session.user_id.0,
+        created_at: session.created_at.rfc3339(),
+        expires_at: session.expires_at.rfc3339(),
+        current: caller.actor.session == Some(session.id),
+    };
+    Ok(Json(ListSessions { sessions: sessions.into_iter().map(shown).collect() }))
+}
+
+pub(crate) async fn end(
+    State(app): State<App>,
+    User(caller): User,
+    Path(session): Path<String>,
+) -> Answer<Value> {
+    let missing = || format!("session '{}' not found", session.escape_debug());
+    let id: SessionId = id(&session, missing)?;
+    let found = app.master.sessions.find(id).await?;
+    let permit = authorize::<EndSession>(&caller.actor, found);
+    let permit = permit.map_err(|refusal| Failure(Error::refused(refusal, Sessions::hidden(id))))?;
+    app.master.sessions.end(permit).await?;
+    Ok(Json(json!({})))
+}
