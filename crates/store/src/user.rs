@@ -67,50 +67,10 @@ fn password_columns(password: &Password) -> (&'static str, Option<String>) {
     }
 }
 
-/// Makes an account; `user.id` is ignored and a fresh one given out.
-///
-/// # Errors
-/// [`StoreError::Duplicate`] when the name is taken.
-pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, StoreError> {
-    let id = meta::next(tx, "user").await?;
+/// Runs a statement whose parameters are all of an account's columns, `$1` its id, `$13` when it was changed.
+async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, StoreError> {
     let (kind, hash) = password_columns(&user.password);
     let identity = user.identity.as_ref();
-    let sql =
-        "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
-                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)";
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(&user.username)
-            .bind(&user.display_name)
-            .bind(user.admin)
-            .bind(user.status.as_str())
-            .bind(user.remote)
-            .bind(kind)
-            .bind(&hash)
-            .bind(identity.map(|i| i.user.clone()))
-            .bind(identity.map(|i| i64::from(i.uid)))
-            .bind(identity.map(|i| i.group.clone()))
-            .bind(identity.map(|i| i64::from(i.gid)))
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(User { id: UserId(id), modified_at: now, ..user.clone() })
-}
-
-/// Writes all of an account's fields.
-///
-/// # Errors
-/// [`StoreError::Duplicate`] when the name is taken.
-pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
-    let (kind, hash) = password_columns(&user.password);
-    let identity = user.identity.as_ref();
-    let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
-                   password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
-                   agent_gid = $12, modified_at = $13 WHERE id = $1";
     let affected = on!(tx, |c| {
         sqlx::query(sql)
             .bind(user.id.0)
@@ -130,7 +90,33 @@ pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
             .await
             .map(|done| done.rows_affected())
     })?;
-    one_row("an account", affected)
+    Ok(affected)
+}
+
+/// Makes an account; `user.id` is ignored and a fresh one given out.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the name is taken.
+pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, StoreError> {
+    let id = UserId(meta::next(tx, "user").await?);
+    let user = User { id, modified_at: now, ..user.clone() };
+    let sql =
+        "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
+                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)";
+    write(tx, sql, &user).await?;
+    Ok(user)
+}
+
+/// Writes all of an account's fields.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the name is taken.
+pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
+                   password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
+                   agent_gid = $12, modified_at = $13 WHERE id = $1";
+    one_row("an account", write(tx, sql, user).await?)
 }
 
 /// Notes a login.
