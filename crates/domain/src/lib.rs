@@ -13,5 +13,6 @@ pub mod password;
 pub mod scheduler;
 pub mod session;
 pub mod task;
+pub mod throttle;
 pub mod time;
 pub mod user;

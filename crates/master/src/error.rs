@@ -28,6 +28,12 @@ pub enum Error {
     /// Too much at once; later it may work.
     #[error("{0}")]
     Busy(String),
+    /// Too many failed logins in a row; the right password is refused as well (R18).
+    #[error("too many failed logins: try again in {seconds} s")]
+    Throttled {
+        /// Until then.
+        seconds: u64,
+    },
     /// Larger than what is taken.
     #[error("{0}")]
     TooLarge(String),
@@ -69,7 +75,7 @@ impl Error {
             Self::NotFound(_) => Code::NotFound,
             Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
             Self::Precondition(_) => Code::FailedPrecondition,
-            Self::Busy(_) => Code::ResourceExhausted,
+            Self::Busy(_) | Self::Throttled { .. } => Code::ResourceExhausted,
             Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,
             Self::Store(_) | Self::Io { .. } => Code::Internal,

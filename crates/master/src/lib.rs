@@ -17,6 +17,7 @@ pub mod secret;
 pub mod session;
 pub mod system;
 pub mod task;
+mod throttle;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! Logging in and out, and knowing who a token speaks for (P6–P8, R15, R23–R27).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use crate::config::BlankPasswords;
 use crate::password::{Hasher, Presented};
 use crate::secret;
 use crate::system::{Clock, Entropy};
+use crate::throttle::Throttle;
 use crate::{Config, Error};
 
 /// Sessions kept in memory; the database is asked for others.
@@ -31,6 +33,15 @@ pub enum Origin {
     Local,
     /// It didn't, or that can't be told.
     Remote,
+}
+
+/// Where a login comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Visitor {
+    /// The machine itself or elsewhere.
+    pub origin: Origin,
+    /// The peer's address, when it is known.
+    pub address: Option<IpAddr>,
 }
 
 /// Somebody with a good session.
@@ -71,6 +82,7 @@ struct Inner {
     store: Store,
     config: Arc<Config>,
     hasher: Hasher,
+    throttle: Throttle,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     cache: Cache<String, Caller>,
@@ -96,7 +108,10 @@ impl Sessions {
         let (revoked, _) = broadcast::channel(256);
         let cache = Cache::new(CACHED);
         let epoch = std::sync::Mutex::new(0);
-        Self { inner: Arc::new(Inner { store, config, hasher, clock, entropy, cache, epoch, revoked }) }
+        let throttle = Throttle::new(store.clone(), Arc::clone(&clock));
+        Self {
+            inner: Arc::new(Inner { store, config, hasher, throttle, clock, entropy, cache, epoch, revoked }),
+        }
     }
 
     /// Opens a session for who knows the password (P7).
@@ -110,7 +125,7 @@ impl Sessions {
         &self,
         username: &str,
         password: Presented,
-        origin: Origin,
+        visitor: Visitor,
     ) -> Result<LoggedIn, Error> {
         let inner = &*self.inner;
         if username.is_empty() {
@@ -120,14 +135,38 @@ impl Sessions {
             return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
         }
         if password.is_blank() {
-            self.allow_blank(origin)?;
+            // One guess among all passwords, the same each time: it isn't counted.
+            self.allow_blank(visitor.origin)?;
+            let (user, good) = self.check(username, password).await?;
+            return self.admit(user.filter(|_| good)).await;
         }
-        let mut conn = inner.store.read().await?;
+        let attempt = inner.throttle.begin(username, visitor.address).await?;
+        match self.check(username, password).await {
+            Ok((user, true)) => {
+                inner.throttle.succeeded(attempt).await?;
+                self.admit(user).await
+            }
+            Ok((_, false)) => self.admit(None).await,
+            Err(error) => {
+                inner.throttle.abandoned(attempt).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The account of that name, and whether the password is its own. Takes the same time for unknown names (R17).
+    async fn check(&self, username: &str, password: Presented) -> Result<(Option<User>, bool), Error> {
+        let mut conn = self.inner.store.read().await?;
         let user = store::user::by_username(&mut conn, username).await?;
         drop(conn);
         let stored = user.as_ref().map(|user| user.password.clone());
-        let good = inner.hasher.check(stored, password).await?;
-        let user = user.filter(|user| good && user.status != Status::Pending);
+        let good = self.inner.hasher.check(stored, password).await?;
+        Ok((user, good))
+    }
+
+    /// Opens a session for an account whose password was right.
+    async fn admit(&self, user: Option<User>) -> Result<LoggedIn, Error> {
+        let user = user.filter(|user| user.status != Status::Pending);
         let user = user.ok_or(Error::Unauthenticated(INVALID_CREDENTIALS))?;
         if !user.is_active() {
             return Err(Error::Forbidden("user is not active".to_owned()));
@@ -350,10 +389,11 @@ impl Sessions {
             let swept = async {
                 let mut tx = self.inner.store.write().await?;
                 store::session::delete_expired(&mut tx, self.inner.clock.now()).await?;
-                tx.commit().await
+                tx.commit().await?;
+                self.inner.throttle.sweep().await
             };
             if let Err(error) = swept.await {
-                tracing::warn!(%error, "sessions that are over could not be removed");
+                tracing::warn!(%error, "what is over could not be removed");
             }
         }
     }

@@ -7,6 +7,7 @@
 pub mod agent;
 mod db;
 mod error;
+pub mod login_failure;
 pub mod meta;
 mod schema;
 pub mod session;

@@ -6,7 +6,8 @@ use crate::db::on;
 use crate::{Store, StoreError};
 
 /// All migrations in order; the first is number 1. Entries are never changed once released, only added.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_spine.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_spine.sql"), include_str!("../migrations/0002_login_failures.sql")];
 
 /// The schema that this program works with.
 #[expect(clippy::cast_possible_wrap, reason = "there are a handful")]

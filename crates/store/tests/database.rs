@@ -5,6 +5,8 @@
 mod agents;
 #[path = "database/faults.rs"]
 mod faults;
+#[path = "database/login_failures.rs"]
+mod login_failures;
 #[path = "database/samples.rs"]
 mod samples;
 #[path = "database/schema.rs"]

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use master::Error;
-use master::session::{Caller, Origin};
+use master::session::{Caller, Visitor};
 use serde::de::DeserializeOwned;
 
 use crate::App;
@@ -42,16 +42,17 @@ impl FromRequestParts<App> for Asker {
     }
 }
 
-/// Whether the request came from the machine itself.
+/// Where the request came from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct From(pub(crate) Origin);
+pub(crate) struct From(pub(crate) Visitor);
 
 impl FromRequestParts<App> for From {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
         let peer =
             parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0);
-        Ok(Self(classify(peer, &parts.headers)))
+        let origin = classify(peer, &parts.headers);
+        Ok(Self(Visitor { origin, address: peer.map(|peer| peer.ip()) }))
     }
 }
 

@@ -51,18 +51,21 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let code = self.0.code();
         let mut response = (status(code), Json(ErrorBody::new(code, message(&self.0)))).into_response();
-        add_hints(code, &mut response);
+        add_hints(&self.0, &mut response);
         response
     }
 }
 
-fn add_hints(code: Code, response: &mut Response) {
-    let hint = match code {
-        Code::Unavailable | Code::ResourceExhausted => (header::RETRY_AFTER, "1"),
-        Code::Unauthenticated => (header::WWW_AUTHENTICATE, "Bearer"),
+fn add_hints(error: &Error, response: &mut Response) {
+    let hint = match (error.code(), error) {
+        (_, Error::Throttled { seconds }) => (header::RETRY_AFTER, HeaderValue::from(*seconds)),
+        (Code::Unavailable | Code::ResourceExhausted, _) => {
+            (header::RETRY_AFTER, HeaderValue::from_static("1"))
+        }
+        (Code::Unauthenticated, _) => (header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
         _ => return,
     };
-    response.headers_mut().insert(hint.0, HeaderValue::from_static(hint.1));
+    response.headers_mut().insert(hint.0, hint.1);
 }
 
 /// A service's error as a page; not logged in means off to the login page, and back afterwards (P9).
@@ -126,7 +129,7 @@ impl PageFailure {
         };
         let html = page.render().unwrap_or_else(|_| "error".to_owned());
         let mut response = (status(code), Html(html)).into_response();
-        add_hints(code, &mut response);
+        add_hints(&self.error, &mut response);
         response
     }
 }

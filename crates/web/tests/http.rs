@@ -27,5 +27,7 @@ mod recovery;
 mod rights;
 #[path = "http/sessions.rs"]
 mod sessions;
+#[path = "http/throttle.rs"]
+mod throttle;
 #[path = "http/wire.rs"]
 mod wire;

@@ -17,12 +17,12 @@ use crate::respond::{Answer, Failure};
 
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(origin): From,
+    From(visitor): From,
     Body(login): Body<Login>,
 ) -> Answer<LoginResponse> {
     let password = presented(login.password, login.is_hashed)?;
     let username = login.username.unwrap_or_default();
-    let opened = app.master.sessions.log_in(&username, password, origin).await?;
+    let opened = app.master.sessions.log_in(&username, password, visitor).await?;
     Ok(Json(LoginResponse {
         token: opened.token,
         blank_password: opened.user.password == Password::Blank,

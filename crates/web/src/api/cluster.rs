@@ -14,10 +14,10 @@ use crate::App;
 use crate::extract::{From, Params, User, id, paged};
 use crate::respond::{Answer, Failure};
 
-pub(crate) async fn info(State(app): State<App>, From(origin): From) -> Answer<Info> {
+pub(crate) async fn info(State(app): State<App>, From(visitor): From) -> Answer<Info> {
     let cluster = &app.master.cluster;
     let default_user = cluster.default_user();
-    let caller = app.master.sessions.default_caller(default_user, origin).await?;
+    let caller = app.master.sessions.default_caller(default_user, visitor.origin).await?;
     Ok(Json(Info {
         version: DETERMINED_VERSION.to_owned(),
         master_id: cluster.id().to_owned(),

@@ -49,7 +49,7 @@ pub(crate) struct Login {
 
 pub(crate) async fn show(
     State(app): State<App>,
-    From(origin): From,
+    From(visitor): From,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, PageFailure> {
@@ -58,13 +58,13 @@ pub(crate) async fn show(
         password: String::new(),
         redirect: params.get("redirect").unwrap_or("/").to_owned(),
     };
-    Ok(login_page(&app, origin, &headers, &asked, None).await?.into_response())
+    Ok(login_page(&app, visitor.origin, &headers, &asked, None).await?.into_response())
 }
 
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(origin): From,
+    From(visitor): From,
     headers: HeaderMap,
     Form(login): Form<Login>,
 ) -> Result<Response, PageFailure> {
@@ -72,14 +72,14 @@ pub(crate) async fn log_in(
         return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
     }
     let password = presented(Some(login.password.clone()), None)?;
-    match app.master.sessions.log_in(login.username.trim(), password, origin).await {
+    match app.master.sessions.log_in(login.username.trim(), password, visitor).await {
         Ok(opened) => {
             let cookies = [set(COOKIE, &opened.token, LIFETIME), clear(SIGNED_OUT)];
             Ok((AppendHeaders(cookies), Redirect::to(own(&login.redirect))).into_response())
         }
         Err(error) => {
             let code = status(error.code());
-            let page = login_page(&app, origin, &headers, &login, Some(error)).await?;
+            let page = login_page(&app, visitor.origin, &headers, &login, Some(error)).await?;
             Ok((code, page).into_response())
         }
     }

@@ -1,0 +1,82 @@
+//! How long somebody who guesses passwords has to wait (R18). Never a lock-out: the wait ends by itself.
+
+use std::time::Duration;
+
+use crate::time::Timestamp;
+
+/// What failures are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// One account name from one address.
+    Account,
+    /// One address, whatever the name.
+    Address,
+}
+
+impl Scope {
+    /// The text in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Address => "address",
+        }
+    }
+
+    /// Failures in a row that cost nothing: people mistype, and many people may share an address.
+    fn free(self) -> i64 {
+        match self {
+            Self::Account => 10,
+            Self::Address => 100,
+        }
+    }
+}
+
+/// Longest wait.
+pub const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// Failures are forgotten when there was none for so long.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Failures in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failures {
+    /// How many.
+    pub count: i64,
+    /// The last one.
+    pub last_at: Timestamp,
+}
+
+impl Failures {
+    /// How long the next attempt has to wait from `now` on; `None` when it may come. A clock that was set back doesn't
+    /// make it longer than the whole wait (L04).
+    #[must_use]
+    pub fn wait(self, scope: Scope, now: Timestamp) -> Option<Duration> {
+        let over = self.count.checked_sub(scope.free()).filter(|over| *over >= 0)?;
+        let whole = Duration::from_secs(1 << over.min(10)).min(LONGEST);
+        whole.checked_sub(now.since(self.last_at)).filter(|left| !left.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(count: i64, seconds_ago: i64) -> Option<u64> {
+        let now = Timestamp(1_000_000_000_000);
+        let last_at = Timestamp(now.0 - seconds_ago * 1_000_000);
+        Failures { count, last_at }.wait(Scope::Account, now).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn r18_waits_grow_and_end() {
+        assert_eq!(wait(9, 0), None);
+        assert_eq!(wait(10, 0), Some(1));
+        assert_eq!(wait(13, 0), Some(8));
+        assert_eq!(wait(13, 8), None);
+        assert_eq!(wait(100, 0), Some(900));
+        assert_eq!(wait(i64::MAX, 0), Some(900));
+        assert_eq!(wait(100, 900), None, "never a lock-out");
+        assert_eq!(wait(100, -86_400), Some(900), "a clock that was set back");
+    }
+}

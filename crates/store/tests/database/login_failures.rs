@@ -1,0 +1,48 @@
+//! Failed logins in a row.
+
+use domain::throttle::{Failures, Scope};
+use domain::time::Timestamp;
+use store::{Store, login_failure};
+use testkit::{Database, on_both_databases};
+
+use crate::samples::open;
+
+on_both_databases!(r18_failures_are_counted_taken_back_and_forgotten,);
+
+async fn known(store: &Store, scope: Scope, subject: &str) -> Option<(i64, i64)> {
+    let mut conn = store.read().await.expect("a connection");
+    let found = login_failure::get(&mut conn, scope, subject).await.expect("read");
+    found.map(|Failures { count, last_at }| (count, last_at.0))
+}
+
+async fn r18_failures_are_counted_taken_back_and_forgotten(database: Database) {
+    let (_storage, store) = open(database).await;
+    let mut tx = store.write().await.expect("a transaction");
+    for at in [1, 2, 3] {
+        login_failure::add(&mut tx, Scope::Account, "a", Timestamp(at)).await.expect("added");
+    }
+    login_failure::add(&mut tx, Scope::Address, "a", Timestamp(9)).await.expect("added");
+    tx.commit().await.expect("committed");
+    assert_eq!(known(&store, Scope::Account, "a").await, Some((3, 3)));
+    assert_eq!(known(&store, Scope::Address, "a").await, Some((1, 9)), "each scope for itself");
+
+    let mut tx = store.write().await.expect("a transaction");
+    login_failure::take_back(&mut tx, Scope::Account, "a").await.expect("taken back");
+    for _ in 0..2 {
+        login_failure::take_back(&mut tx, Scope::Address, "a").await.expect("taken back");
+    }
+    tx.commit().await.expect("committed");
+    assert_eq!(known(&store, Scope::Account, "a").await, Some((2, 3)));
+    assert_eq!(known(&store, Scope::Address, "a").await, Some((0, 9)), "never below none");
+
+    let mut tx = store.write().await.expect("a transaction");
+    login_failure::delete_old(&mut tx, Timestamp(4)).await.expect("deleted");
+    tx.commit().await.expect("committed");
+    assert_eq!(known(&store, Scope::Account, "a").await, None);
+    assert_eq!(known(&store, Scope::Address, "a").await, Some((0, 9)));
+
+    let mut tx = store.write().await.expect("a transaction");
+    login_failure::clear(&mut tx, Scope::Address, "a").await.expect("cleared");
+    tx.commit().await.expect("committed");
+    assert_eq!(known(&store, Scope::Address, "a").await, None);
+}

@@ -1,0 +1,91 @@
+//! Guessing passwords: how it is slowed down, and what it must not slow down (R18).
+
+use std::time::Duration;
+
+use domain::throttle::LONGEST;
+use futures_util::future::join_all;
+use serde_json::json;
+use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
+
+on_both_databases!(
+    r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password,
+    r18_the_wait_ends_and_a_login_clears_it,
+    r18_many_guesses_at_once_count_as_many,
+    r18_blank_guesses_and_other_names_do_not_count,
+);
+
+const RIGHT: &str = "a quiet lake";
+
+async fn alice(master: &TestMaster) -> User {
+    let alice = master.user("alice").await;
+    alice.patch(&alice.path()).json(json!({"password": RIGHT})).await.ok();
+    master.log_in_with("alice", RIGHT).await
+}
+
+async fn guess(master: &TestMaster, password: &str) -> u16 {
+    master.anon().log_in("alice", password).await.status
+}
+
+async fn r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let session = alice(&master).await;
+    for number in 0..100 {
+        assert_eq!(guess(&master, "wrong").await, 401, "guess {number}");
+        master.clock.advance(LONGEST);
+    }
+    master.clock.advance(Duration::from_secs(1));
+    assert_eq!(guess(&master, "wrong").await, 401);
+    assert_eq!(guess(&master, RIGHT).await, 429);
+    master.restart().await;
+    let refused = master.anon().log_in("alice", RIGHT).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (429, "901"));
+    assert!(refused.refused(429).contains("too many failed logins: try again in 901 s"));
+    session.get("/api/v1/me").await.ok();
+    master.clock.advance(LONGEST);
+    assert_eq!(guess(&master, RIGHT).await, 200, "never a lock-out");
+}
+
+async fn r18_the_wait_ends_and_a_login_clears_it(database: Database) {
+    let master = TestMaster::start(database).await;
+    alice(&master).await;
+    for _ in 0..10 {
+        assert_eq!(guess(&master, "wrong").await, 401);
+    }
+    assert_eq!(guess(&master, RIGHT).await, 429);
+    assert_eq!(guess(&master, "wrong").await, 429, "a refused attempt doesn't make it longer");
+    master.clock.advance(Duration::from_secs(1));
+    assert_eq!(guess(&master, RIGHT).await, 200);
+    for _ in 0..10 {
+        assert_eq!(guess(&master, "wrong").await, 401, "counted anew");
+    }
+}
+
+async fn r18_many_guesses_at_once_count_as_many(database: Database) {
+    let master = TestMaster::start(database).await;
+    alice(&master).await;
+    let answers = join_all((0..30).map(|number| {
+        let anon = master.anon();
+        async move { anon.log_in("alice", &format!("wrong {number}")).await.status }
+    }));
+    let answers = answers.await;
+    let looked_at = answers.iter().filter(|status| **status == 401).count();
+    assert_eq!(looked_at, 10, "{answers:?}");
+}
+
+async fn r18_blank_guesses_and_other_names_do_not_count(database: Database) {
+    let master = TestMaster::start(database).await;
+    alice(&master).await;
+    for _ in 0..20 {
+        assert_eq!(guess(&master, "").await, 401);
+    }
+    for _ in 0..10 {
+        assert_eq!(master.anon().log_in("nobody", "wrong").await.status, 401);
+    }
+    assert_eq!(master.anon().log_in("nobody", "wrong").await.status, 429, "unknown names look alike");
+    assert_eq!(guess(&master, RIGHT).await, 200);
+    // One address may try many names, up to a hundred failures.
+    for name in 0..90 {
+        assert_eq!(master.anon().log_in(&format!("name{name}"), "wrong").await.status, 401, "{name}");
+    }
+    assert_eq!(guess(&master, RIGHT).await, 429, "the address has to wait");
+}
