@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use api::agent::{CONNECT_PATH, PROTOCOL, Register, ToAgent, ToMaster, challenge_text};
+use api::error::ErrorBody;
 use domain::id::AllocationId;
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use tokio::net::TcpStream;
@@ -101,7 +102,10 @@ async fn dial(machine: &Machine) -> Result<Socket, Lost> {
     match step(tokio_tungstenite::client_async(target, stream)).await? {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) => {
-            Err(Lost::Passing(format!("the master answered {}", answer.status())))
+            let body =
+                answer.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
+            let why = body.map(|body| format!(": {}", body.error.error)).unwrap_or_default();
+            Err(Lost::Passing(format!("the master answered {}{why}", answer.status())))
         }
         Err(e) => Err(Lost::because(&e)),
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{Muster, Output, Person, Process, Setup, run};
+use crate::support::{Muster, Output, Person, Process, Setup, eventually, run};
 
 /// The token that is kept for a user, if there is one.
 fn kept_token(person: &Person, user: &str) -> Option<String> {
@@ -101,6 +101,7 @@ fn p11_u_acts_once_keeps_a_token_and_discards_it() {
     alice.muster("-u bob user whoami").exits(4).says("--password-stdin where there is no terminal");
     let mut asked = at_terminal(&alice, "-u bob user whoami");
     asked.stdout.wait_for("Password of bob: ");
+    eventually("the terminal shows nothing", || echo_is_off(&asked).then_some(()));
     asked.answer("correct horse\n");
     assert_eq!(asked.finish().ok(), "Password of bob: \r\nbob\r", "the password is not shown");
     assert_eq!(alice.muster("-u bob user whoami").ok(), "bob", "asked once");
@@ -169,6 +170,16 @@ fn at_terminal(person: &Person, line: &str) -> Process {
     command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.args(["--quiet", "--return", "--command", &muster, "/dev/null"]);
     Process::start_dialogue(&mut command)
+}
+
+/// Whether the terminal of [`at_terminal`] keeps what is typed to itself. The prompt is written just before that.
+fn echo_is_off(script: &Process) -> bool {
+    let pid = script.pid();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let Some(child) = children.split_whitespace().next() else { return false };
+    let Ok(terminal) = fs::read_link(format!("/proc/{child}/fd/0")) else { return false };
+    let settings = run(Command::new("stty").arg("-F").arg(terminal).arg("-a"), "").ok();
+    settings.split_whitespace().any(|word| word == "-echo")
 }
 
 #[test]
