@@ -87,8 +87,8 @@ pub struct Security {
     pub blank_passwords: BlankPasswords,
     /// The identity of tasks of accounts without a link (D4).
     pub default_task: DefaultTask,
-    /// Further `Host` names that the master is reached under (R08); loopback names and the listening address are
-    /// always good.
+    /// Further `Host` names that the master is reached under (R08); loopback names, addresses and the machine's own name
+    /// are always good.
     pub hosts: Vec<String>,
 }
 

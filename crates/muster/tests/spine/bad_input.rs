@@ -1,7 +1,8 @@
 //! Bad input and bad luck: each a clear message, the right exit status, and nothing half done.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -245,5 +246,27 @@ impl<'a> Disk<'a> {
 impl Drop for Disk<'_> {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+/// The status of `GET /info` under a `Host` name.
+fn status_under(muster: &Muster, host: &str) -> String {
+    let address = muster.url.strip_prefix("http://").expect("an address");
+    let mut stream = TcpStream::connect(address).expect("connected");
+    write!(stream, "GET /info HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    answer.split(' ').nth(1).expect("a status").to_owned()
+}
+
+#[test]
+fn r08_names_that_are_not_ours_are_refused() {
+    let muster = Setup::default().config("security: {hosts: [muster.lab.example]}\n").up();
+    let own = nix::unistd::gethostname().expect("a name").into_string().expect("text");
+    for host in ["localhost:1", "127.0.0.1", "muster.lab.example:8080", &own] {
+        assert_eq!(status_under(&muster, host), "200", "{host}");
+    }
+    for host in ["evil.example", "muster.lab.example.evil.example"] {
+        assert_eq!(status_under(&muster, host), "421", "{host}");
     }
 }
