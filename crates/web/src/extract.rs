@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use master::Error;
+use master::password::Presented;
 use master::session::{Caller, Visitor};
 use serde::de::DeserializeOwned;
 
@@ -159,4 +160,13 @@ pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination,
 /// Reads a typed id from a path (R34); what is no id isn't there.
 pub(crate) fn id<T: FromStr>(text: &str, missing: impl FnOnce() -> String) -> Result<T, Failure> {
     text.parse().map_err(|_| Failure(Error::NotFound(missing())))
+}
+
+/// Takes a password from a request; refuses over-long ones before anything is done with them (R19).
+pub(crate) fn presented(password: Option<String>, is_hashed: Option<bool>) -> Result<Presented, Failure> {
+    let max = domain::password::MAX_BYTES;
+    if password.as_ref().is_some_and(|password| password.len() > max) {
+        return Err(Failure(Error::Invalid(format!("the password is longer than {max} bytes"))));
+    }
+    Ok(Presented::new(password, is_hashed.unwrap_or(false)))
 }

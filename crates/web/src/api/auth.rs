@@ -5,15 +5,13 @@ use ::api::user::{Me, UserResponse};
 use axum::Json;
 use axum::extract::State;
 use domain::user::Password;
-use master::Error;
-use master::password::Presented;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::access::Asker;
 use crate::api::user::shown;
-use crate::extract::{Body, From, User};
-use crate::respond::{Answer, Failure};
+use crate::extract::{Body, From, User, presented};
+use crate::respond::Answer;
 
 pub(crate) async fn log_in(
     State(app): State<App>,
@@ -29,15 +27,6 @@ pub(crate) async fn log_in(
         user: shown(&opened.user),
         expires_at: opened.session.expires_at.rfc3339(),
     }))
-}
-
-/// Takes a password from a request; refuses over-long ones before anything is done with them (R19).
-pub(crate) fn presented(password: Option<String>, is_hashed: Option<bool>) -> Result<Presented, Failure> {
-    let max = domain::password::MAX_BYTES;
-    if password.as_ref().is_some_and(|password| password.len() > max) {
-        return Err(Failure(Error::Invalid(format!("the password is longer than {max} bytes"))));
-    }
-    Ok(Presented::new(password, is_hashed.unwrap_or(false)))
 }
 
 pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answer<Value> {

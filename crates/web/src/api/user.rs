@@ -9,8 +9,7 @@ use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
 
 use crate::App;
-use crate::api::auth::presented;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{Body, Params, User, id, paged, presented};
 use crate::respond::{Answer, Failure};
 
 /// An account as it goes over the wire.

@@ -14,8 +14,7 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::access::{COOKIE, SIGNED_OUT};
-use crate::api::auth::presented;
-use crate::extract::{Form, From, Params};
+use crate::extract::{Form, From, Params, presented};
 use crate::origin::{is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::redirect::{login_for, own};
