@@ -171,7 +171,13 @@ async function onlyMineOrEveryones(page) {
   await row(page, 'ticking').waitFor();
   assert.equal(page.url(), `${url}/commands?mine=0&q=TICK`);
 
-  await row(page, 'ticking').getByRole('link').click();
+  // A press that is as long as a person's, with the search box left and the list renewed meanwhile.
+  const link = row(page, 'ticking').getByRole('link');
+  await link.hover();
+  await page.mouse.down();
+  await page.evaluate(() => htmx.ajax('GET', '/commands?mine=0&q=TICK', { source: '#commands', target: '#commands', swap: 'outerHTML' }));
+  await page.mouse.up();
+  await page.waitForURL(/commands\/[0-9a-f-]{36}$/);
   await badge(page, 'Killed');
   await page.getByRole('link', { name: 'Commands' }).first().click();
   await page.getByLabel('Show only mine').check();

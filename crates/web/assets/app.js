@@ -13,6 +13,17 @@ document.addEventListener('keydown', (event) => {
   closeMenus(null);
 });
 
+// What one is about to click must not be replaced under the finger: what comes by itself waits for its next turn.
+let pressed = false;
+document.addEventListener('pointerdown', () => { pressed = true; });
+for (const end of ['pointerup', 'pointercancel']) {
+  // After the click that belongs to it.
+  document.addEventListener(end, () => setTimeout(() => { pressed = false; }));
+}
+document.addEventListener('htmx:beforeSwap', ({ detail }) => {
+  if (pressed && !detail.requestConfig?.triggeringEvent) detail.shouldSwap = false;
+});
+
 // A page holds so many lines of output; the oldest go when more come.
 document.addEventListener('htmx:sseMessage', ({ target }) => {
   const lines = target.closest('[data-kept]');
