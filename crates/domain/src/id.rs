@@ -48,6 +48,26 @@ number_id!(
     SessionId, "session"
 );
 number_id!(
+    /// An access token.
+    TokenId, "token"
+);
+number_id!(
+    /// A group of accounts.
+    GroupId, "group"
+);
+number_id!(
+    /// A project.
+    ProjectId, "project"
+);
+number_id!(
+    /// A request to be let in.
+    RegistrationId, "registration"
+);
+number_id!(
+    /// An invitation of a person.
+    UserInvitationId, "invitation"
+);
+number_id!(
     /// A workspace.
     WorkspaceId, "workspace"
 );

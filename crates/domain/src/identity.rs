@@ -118,10 +118,25 @@ fn unix_name(what: &'static str, name: &str) -> Result<(), InvalidIdentity> {
     }
 }
 
-/// The identity of a task: the owner's link, else the installation's default (D3, D4).
-#[must_use]
-pub fn effective(link: Option<&UnixIdentity>, default: &UnixIdentity) -> UnixIdentity {
-    link.unwrap_or(default).clone()
+/// The identity of a task: the owner's link, else the installation's default, overlaid part by part with what the
+/// workspace sets (D3, D4).
+///
+/// # Errors
+/// When that doesn't make a usable identity.
+pub fn effective(
+    link: Option<&UnixIdentity>,
+    overlay: &IdentityParts,
+    default: &UnixIdentity,
+) -> Result<UnixIdentity, InvalidIdentity> {
+    let base = link.unwrap_or(default).clone();
+    let overlay = overlay.clone();
+    IdentityParts {
+        user: overlay.user.or(Some(base.user)),
+        uid: overlay.uid.or(Some(i64::from(base.uid))),
+        group: overlay.group.or(Some(base.group)),
+        gid: overlay.gid.or(Some(i64::from(base.gid))),
+    }
+    .complete()
 }
 
 #[cfg(test)]
@@ -147,6 +162,22 @@ mod tests {
         }
         assert_eq!(parts(0, 0).complete().expect("root may be linked").uid, 0);
         assert_eq!(parts(5001, 0).complete(), Err(InvalidIdentity::RootGroup));
+    }
+
+    #[test]
+    fn a_workspace_overlays_part_by_part() {
+        let link = parts(5001, 5001).complete().expect("valid");
+        let overlay =
+            IdentityParts { gid: Some(7000), group: Some("shared".into()), ..IdentityParts::default() };
+        let none = IdentityParts::default();
+        let made = |link: Option<&UnixIdentity>, overlay: &IdentityParts| {
+            effective(link, overlay, &UnixIdentity::root()).map(|made| made.to_string())
+        };
+        assert_eq!(made(Some(&link), &overlay), Ok("alice:5001:shared:7000".to_owned()));
+        assert_eq!(made(None, &overlay), Ok("root:0:shared:7000".to_owned()));
+        assert_eq!(made(Some(&link), &none), Ok("alice:5001:lab:5001".to_owned()));
+        let bad = IdentityParts { gid: Some(0), ..IdentityParts::default() };
+        assert_eq!(made(Some(&link), &bad), Err(InvalidIdentity::RootGroup));
     }
 
     #[test]

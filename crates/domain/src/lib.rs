@@ -4,15 +4,18 @@
 //! randomness, no file system, no network and no database in this crate: callers pass in what they read.
 
 pub mod agent;
+pub mod audit;
 pub mod authz;
 pub mod config;
 pub mod id;
 pub mod identity;
 pub mod log;
 pub mod password;
+pub mod place;
 pub mod scheduler;
 pub mod session;
 pub mod task;
 pub mod throttle;
 pub mod time;
+pub mod token;
 pub mod user;

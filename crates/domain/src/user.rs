@@ -83,10 +83,16 @@ pub struct User {
     pub password: Password,
     /// The Unix identity of its tasks, when linked (D2).
     pub identity: Option<UnixIdentity>,
+    /// Where mail reaches its person.
+    pub email: Option<String>,
+    /// Belongs to no person: acts by access tokens alone.
+    pub service: bool,
     /// When it was last changed (not: logged in).
     pub modified_at: Timestamp,
     /// When it last logged in.
     pub last_login_at: Option<Timestamp>,
+    /// When it was taken away for good; its name stays with what it made (X6, R35).
+    pub deleted_at: Option<Timestamp>,
 }
 
 impl User {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::user::{AgentUserGroup, NewUser, PatchUser};
+use domain::audit::Entry;
 use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
@@ -10,10 +11,10 @@ use domain::user::{Password, Status, User, display_name, reserved, username};
 pub use store::user::{Filter as UserFilter, SortBy};
 use store::{Store, StoreError};
 
-use crate::Error;
 use crate::password::{Hasher, Presented};
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
+use crate::{Error, audit};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -65,7 +66,7 @@ impl Accounts {
     /// When a name isn't allowed or taken.
     pub async fn create(
         &self,
-        _permit: Permit<CreateUser>,
+        permit: Permit<CreateUser>,
         new: NewUser,
         password: Presented,
     ) -> Result<User, Error> {
@@ -77,8 +78,10 @@ impl Accounts {
         };
         let mut tx = self.store.write().await?;
         let user = User { password, ..user };
-        let user = store::user::insert(&mut tx, &user, self.clock.now()).await.map_err(name_taken)?;
-        tx.commit().await?;
+        let now = self.clock.now();
+        let user = store::user::insert(&mut tx, &user, now).await.map_err(name_taken)?;
+        let entry = Entry::done(permit.by(), "user.create", audit::account(&user));
+        tx.commit(&entry.made(audit::account_facts(&user)), now).await?;
         tracing::info!(user = user.username.escape_debug().to_string(), "account made");
         Ok(user)
     }
@@ -104,8 +107,11 @@ impl Accounts {
             remote,
             password: Password::Blank,
             identity: new.agent_user_group.map(identity).transpose()?,
+            email: None,
+            service: false,
             modified_at: self.clock.now(),
             last_login_at: None,
+            deleted_at: None,
         })
     }
 
@@ -134,6 +140,7 @@ impl Accounts {
     /// # Errors
     /// When a part isn't allowed, or it would take the last active administrator away (R31).
     pub async fn change(&self, permit: Permit<ChangeUser>, patch: PatchUser) -> Result<User, Error> {
+        let by = permit.by().clone();
         let (target, change) = permit.into_target();
         let password = match &patch.password {
             Some(text) => {
@@ -166,13 +173,20 @@ impl Accounts {
                 before.username
             )));
         }
-        after.modified_at = self.clock.now();
+        let now = self.clock.now();
+        after.modified_at = now;
         store::user::update(&mut tx, &after).await.map_err(name_taken)?;
         let ends_sessions = change.password || (before.is_active() && !after.is_active());
         if ends_sessions {
             store::session::delete_of_user(&mut tx, after.id).await?;
         }
-        tx.commit().await?;
+        let entry = Entry::done(&by, "user.update", audit::account(&before));
+        let mut facts = audit::account_facts(&after);
+        if change.password {
+            // A password that was replaced by another one looks like no change.
+            facts["passwordChanged"] = serde_json::Value::Bool(true);
+        }
+        tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await?;
         if ends_sessions {
             self.sessions.user_ended(after.id);
         } else {

@@ -1,11 +1,13 @@
 //! Agents: letting them in (R28, R29), hearing them out, taking them out of service (X8).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{LogChunk, PROTOCOL, Register, ToAgent, ToMaster, challenge_text};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::audit::{By, Entry, Who};
 use domain::authz::{InviteAgent, ManageAgents, Permit};
 use domain::id::AgentId;
 use domain::time::Timestamp;
@@ -87,7 +89,9 @@ impl Agents {
         let mut tx = self.store.write().await?;
         let by = permit.actor();
         store::agent::insert_invitation(&mut tx, &digest, agent.as_ref(), by, now, expires_at).await?;
-        tx.commit().await?;
+        let name = agent.as_ref().map(AgentId::as_str).unwrap_or_default();
+        let entry = Entry::done(permit.by(), "agent.invite", Who::named("agent", &name, name));
+        tx.commit(&entry, now).await?;
         Ok((token, expires_at))
     }
 
@@ -95,7 +99,13 @@ impl Agents {
     ///
     /// # Errors
     /// When the invitation isn't good, or the name or key is taken.
-    pub async fn enrol(&self, invitation: &str, agent: AgentId, public_key: &str) -> Result<String, Error> {
+    pub async fn enrol(
+        &self,
+        invitation: &str,
+        agent: AgentId,
+        public_key: &str,
+        address: Option<IpAddr>,
+    ) -> Result<String, Error> {
         key(public_key).ok_or_else(|| Error::Invalid("publicKey is no Ed25519 key in base64".to_owned()))?;
         let refused = Error::Unauthenticated("the invitation is not valid, was used, or has expired");
         let digest = secret::digest(invitation);
@@ -119,7 +129,9 @@ impl Agents {
             other => other.into(),
         })?;
         let enrolled = store::agent::by_id(&mut tx, &agent).await?;
-        tx.commit().await?;
+        let by = By::Agent { agent: agent.clone(), address };
+        let target = Who::named("agent", &agent, agent.as_str());
+        tx.commit(&Entry::done(&by, "agent.enrol", target), now).await?;
         if let Some(enrolled) = enrolled {
             self.scheduler.agent_changed(enrolled).await;
         }
@@ -234,7 +246,7 @@ impl Agents {
     /// When there is no such agent.
     pub async fn set_service(
         &self,
-        _permit: Permit<ManageAgents>,
+        permit: Permit<ManageAgents>,
         agent: &AgentId,
         slot: Option<u32>,
         enabled: bool,
@@ -243,6 +255,7 @@ impl Agents {
         let mut tx = self.store.write().await?;
         let found = store::agent::by_id(&mut tx, agent).await?;
         let mut found = found.ok_or_else(|| Error::NotFound(format!("agent '{agent}' not found")))?;
+        let before = service_facts(&found);
         match slot {
             Some(slot) => {
                 found.disabled_slots.retain(|disabled| *disabled != slot);
@@ -256,10 +269,20 @@ impl Agents {
             }
         }
         store::agent::set_service(&mut tx, &found).await?;
-        tx.commit().await?;
+        let target = Who::named("agent", agent, agent.as_str());
+        let entry = Entry::done(permit.by(), "agent.set_service", target);
+        tx.commit(&entry.changed(before, service_facts(&found)), self.clock.now()).await?;
         self.scheduler.agent_changed(found).await;
         Ok(())
     }
+}
+
+fn service_facts(agent: &store::agent::Agent) -> serde_json::Value {
+    serde_json::json!({
+        "enabled": agent.enabled,
+        "draining": agent.draining,
+        "disabledSlots": agent.disabled_slots,
+    })
 }
 
 fn key(base64: &str) -> Option<VerifyingKey> {

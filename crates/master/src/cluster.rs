@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use domain::authz::Permit;
-use domain::authz::ReadMasterConfig;
+use domain::audit::{By, Entry, Who};
+use domain::authz::{Permit, ReadMasterConfig};
 use domain::id::UserId;
+use domain::place::Workspace;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
-pub use store::workspace;
 use store::{Store, meta};
 use uuid::Uuid;
 
@@ -41,19 +41,21 @@ impl Cluster {
     ) -> Result<Self, Error> {
         let mut tx = store.write().await?;
         let known = meta::get(&mut tx, "cluster_id").await?;
+        let is_new = known.is_none();
         let cluster_id = match known {
             Some(id) => id,
-            None => {
-                let id = found(&mut tx, config, clock.now(), entropy).await?;
-                tracing::info!("new installation");
-                id
-            }
+            None => found(&mut tx, config, clock.now(), entropy).await?,
         };
         let default_user = meta::get(&mut tx, "default_user_id").await?;
         let default_user = default_user.and_then(|id| id.parse().ok());
         let default_user = default_user
             .ok_or_else(|| store::StoreError::Corrupt("meta: default_user_id is missing".to_owned()))?;
-        tx.commit().await?;
+        if is_new {
+            let by = By::System { reason: "a new installation" };
+            let entry = Entry::done(&by, "installation.create", Who::named("installation", &cluster_id, ""));
+            tx.commit(&entry, clock.now()).await?;
+            tracing::info!("new installation");
+        }
         let facts = Facts { cluster_id, cluster_name: config.cluster_name.clone(), default_user };
         Ok(Self { facts: Arc::new(facts), store: store.clone() })
     }
@@ -86,7 +88,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn workspaces(&self) -> Result<Vec<store::workspace::Workspace>, Error> {
+    pub async fn workspaces(&self) -> Result<Vec<Workspace>, Error> {
         let mut conn = self.store.read().await?;
         Ok(store::workspace::list(&mut conn).await?)
     }
@@ -123,8 +125,11 @@ async fn found(
         remote: false,
         password: Password::Blank,
         identity: None,
+        email: None,
+        service: false,
         modified_at: now,
         last_login_at: None,
+        deleted_at: None,
     };
     let admin = store::user::insert(tx, &blank("admin", true), now).await?;
     let default = if config.default_user == "admin" {

@@ -19,6 +19,9 @@ pub enum Error {
     /// It doesn't exist, or not for this caller; the answer is the same.
     #[error("{0}")]
     NotFound(String),
+    /// It is there, but not for this caller; answered like [`Error::NotFound`], and noted in the audit log.
+    #[error("{0}")]
+    Hidden(String),
     /// The name is taken.
     #[error("{0}")]
     Conflict(String),
@@ -61,7 +64,7 @@ impl Error {
     pub fn refused(refusal: Refusal, hidden: String) -> Self {
         match refusal {
             Refusal::Forbidden(text) => Self::Forbidden(text.to_owned()),
-            Refusal::Hidden => Self::NotFound(hidden),
+            Refusal::Hidden => Self::Hidden(hidden),
         }
     }
 
@@ -72,7 +75,7 @@ impl Error {
             Self::Invalid(_) | Self::TooLarge(_) => Code::InvalidArgument,
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden(_) => Code::PermissionDenied,
-            Self::NotFound(_) => Code::NotFound,
+            Self::NotFound(_) | Self::Hidden(_) => Code::NotFound,
             Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::Busy(_) | Self::Throttled { .. } => Code::ResourceExhausted,

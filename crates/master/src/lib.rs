@@ -6,6 +6,7 @@
 
 pub mod account;
 pub mod agent;
+pub mod audit;
 pub mod cluster;
 pub mod config;
 pub mod context;
@@ -62,6 +63,8 @@ pub struct Master {
     pub tasks: task::Tasks,
     /// Agents.
     pub agents: agent::Agents,
+    /// The audit log.
+    pub audit: audit::Audit,
     /// The installation.
     pub cluster: cluster::Cluster,
     /// The configuration.
@@ -88,11 +91,13 @@ impl Master {
         let Parts { store, data_dir, config, clock, entropy } = parts;
         let config = Arc::new(config);
         let cluster = cluster::Cluster::open(&store, &config, clock.as_ref(), entropy.as_ref()).await?;
+        let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let hasher = password::Hasher::new();
         let sessions = session::Sessions::new(
             store.clone(),
             Arc::clone(&config),
             hasher.clone(),
+            audit.clone(),
             Arc::clone(&clock),
             Arc::clone(&entropy),
         );
@@ -127,7 +132,8 @@ impl Master {
         let stop = CancellationToken::new();
         background.spawn(live.run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
-        Ok(Self { accounts, sessions, tasks, agents, cluster, config, clock, store, background, stop })
+        background.spawn(audit.clone().keep(refusals, stop.clone()));
+        Ok(Self { accounts, sessions, tasks, agents, audit, cluster, config, clock, store, background, stop })
     }
 
     /// Fires when the master stops: open streams end then.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
+use domain::audit::Entry;
 use domain::id::{AgentId, TaskId};
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
@@ -143,15 +144,15 @@ impl Scheduler {
         self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
     }
 
-    /// Ends a task, now if it only waits.
-    pub(crate) async fn kill(&self, id: TaskId) -> Result<(), Error> {
+    /// Ends a task, now if it only waits. One that is over stays as it is, and nothing happened.
+    pub(crate) async fn kill(&self, id: TaskId, entry: &Entry) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
         let Some(live) = state.tasks.get_mut(&id) else {
             return Ok(());
         };
         let mut tx = self.0.parts.store.write().await?;
         store::task::set_kill_requested(&mut tx, id).await?;
-        tx.commit().await?;
+        tx.commit(entry, self.0.parts.clock.now()).await?;
         live.task.kill_requested = true;
         if live.task.state == TaskState::Queued {
             return self.end(&mut state, id, None, KILLED_IN_QUEUE).await;
@@ -168,11 +169,11 @@ impl Scheduler {
     }
 
     /// Writes a living task's priority.
-    pub(crate) async fn set_priority(&self, id: TaskId, priority: i64) -> Result<(), Error> {
+    pub(crate) async fn set_priority(&self, id: TaskId, priority: i64, entry: &Entry) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
         let mut tx = self.0.parts.store.write().await?;
         store::task::set_priority(&mut tx, id, priority).await?;
-        tx.commit().await?;
+        tx.commit(entry, self.0.parts.clock.now()).await?;
         if let Some(live) = state.tasks.get_mut(&id) {
             live.task.priority = priority;
         }
@@ -214,7 +215,7 @@ impl Scheduler {
         let ending = Ending { at: parts.clock.now(), exit_code: code, reason: reason.to_owned() };
         let mut tx = parts.store.write().await?;
         store::task::set_ended(&mut tx, id, &ending).await?;
-        tx.commit().await?;
+        tx.commit_unaudited("what a task does is in its own log").await?;
         state.tasks.remove(&id);
         self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         parts.logs.close(id);
@@ -308,7 +309,7 @@ impl Scheduler {
             store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await?;
             tokens.push((*id, token));
         }
-        tx.commit().await?;
+        tx.commit_unaudited("what a task does is in its own log").await?;
         for (id, token) in tokens {
             let Some(live) = state.tasks.get_mut(&id) else {
                 continue;

@@ -1,18 +1,23 @@
 //! Logging in and out, and knowing who a token speaks for (P6–P8, R15, R23–R27).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::authz::{Actor, EndSession, Permit, SeeSessions};
-use domain::id::{SessionId, UserId};
+use domain::audit::{By, Entry, Who};
+use domain::authz::{Actor, EndSession, Permit, SeeSessions, Via};
+use domain::id::{SessionId, TokenId, UserId};
 use domain::session::{LIFETIME, Session};
+use domain::time::Timestamp;
+use domain::token::{Scope, Token};
 use domain::user::{NAME_MAX_BYTES, Password, Status, User};
 use quick_cache::sync::Cache;
 use store::Store;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{self, Audit};
 use crate::config::BlankPasswords;
 use crate::password::{Hasher, Presented};
 use crate::secret;
@@ -22,6 +27,9 @@ use crate::{Config, Error};
 
 /// Sessions kept in memory; the database is asked for others.
 const CACHED: usize = 100_000;
+
+/// What the secret of an access token begins with; a session's begins with `mst`.
+pub const ACCESS_TOKEN: &str = "mat_";
 
 /// What is said of every token that isn't good.
 pub const INVALID_CREDENTIALS: &str = "invalid credentials";
@@ -51,7 +59,8 @@ pub struct Caller {
     pub actor: Actor,
     /// The account as it was when the session was looked up; changes to it empty the cache.
     pub user: Arc<User>,
-    session: Option<Arc<Session>>,
+    /// When what proved it ends; `None` for the default user.
+    expires_at: Option<Timestamp>,
 }
 
 /// What ended.
@@ -59,6 +68,7 @@ pub struct Caller {
 enum Revoked {
     User(UserId),
     Session(SessionId),
+    Token(TokenId),
 }
 
 /// A fresh session.
@@ -83,12 +93,15 @@ struct Inner {
     config: Arc<Config>,
     hasher: Hasher,
     throttle: Throttle,
+    audit: Audit,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     cache: Cache<String, Caller>,
     /// Raised by every invalidation. A look-up that began before one doesn't fill the cache after it.
     epoch: std::sync::Mutex<u64>,
     revoked: broadcast::Sender<Revoked>,
+    /// Access tokens that were used since this was last written down.
+    used: std::sync::Mutex<HashMap<TokenId, Timestamp>>,
 }
 
 impl std::fmt::Debug for Sessions {
@@ -102,6 +115,7 @@ impl Sessions {
         store: Store,
         config: Arc<Config>,
         hasher: Hasher,
+        audit: Audit,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -109,8 +123,21 @@ impl Sessions {
         let cache = Cache::new(CACHED);
         let epoch = std::sync::Mutex::new(0);
         let throttle = Throttle::new(store.clone(), Arc::clone(&clock));
+        let used = std::sync::Mutex::default();
         Self {
-            inner: Arc::new(Inner { store, config, hasher, throttle, clock, entropy, cache, epoch, revoked }),
+            inner: Arc::new(Inner {
+                store,
+                config,
+                hasher,
+                throttle,
+                audit,
+                clock,
+                entropy,
+                cache,
+                epoch,
+                revoked,
+                used,
+            }),
         }
     }
 
@@ -138,15 +165,15 @@ impl Sessions {
             // One guess among all passwords, the same each time: it isn't counted.
             self.allow_blank(visitor.origin)?;
             let (user, good) = self.check(username, password).await?;
-            return self.admit(user.filter(|_| good)).await;
+            return self.admit(user, good, visitor).await;
         }
         let attempt = inner.throttle.begin(username, visitor.address).await?;
         match self.check(username, password).await {
             Ok((user, true)) => {
                 inner.throttle.succeeded(attempt).await?;
-                self.admit(user).await
+                self.admit(user, true, visitor).await
             }
-            Ok((_, false)) => self.admit(None).await,
+            Ok((user, false)) => self.admit(user, false, visitor).await,
             Err(error) => {
                 inner.throttle.abandoned(attempt).await?;
                 Err(error)
@@ -165,13 +192,30 @@ impl Sessions {
     }
 
     /// Opens a session for an account whose password was right.
-    async fn admit(&self, user: Option<User>) -> Result<LoggedIn, Error> {
-        let user = user.filter(|user| user.status != Status::Pending);
-        let user = user.ok_or(Error::Unauthenticated(INVALID_CREDENTIALS))?;
+    async fn admit(&self, user: Option<User>, good: bool, visitor: Visitor) -> Result<LoggedIn, Error> {
+        // What was typed in place of a name may be a password: only names that are there are noted.
+        let target = user.as_ref().map_or_else(|| Who::named("user", &"", ""), audit::account);
+        let refused = |reason: &str| {
+            let by = By::Anonymous { address: visitor.address };
+            self.inner.audit.refused(&by, "session.open", target, reason.to_owned());
+        };
+        let Some(user) = user else {
+            refused("there is no such account");
+            return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
+        };
+        if !good {
+            refused("wrong password");
+            return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
+        }
+        if user.status == Status::Pending {
+            refused("the account waits to be accepted");
+            return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
+        }
         if !user.is_active() {
+            refused("the account is not active");
             return Err(Error::Forbidden("user is not active".to_owned()));
         }
-        self.open(user).await
+        self.open(user, visitor.address).await
     }
 
     /// Blank passwords are refused before any look-up, so that the answer says nothing about accounts.
@@ -187,7 +231,7 @@ impl Sessions {
         }
     }
 
-    async fn open(&self, user: User) -> Result<LoggedIn, Error> {
+    async fn open(&self, user: User, address: Option<IpAddr>) -> Result<LoggedIn, Error> {
         let inner = &*self.inner;
         let token = secret::token(inner.entropy.as_ref(), "mst");
         let now = inner.clock.now();
@@ -199,7 +243,9 @@ impl Sessions {
         store::user::set_last_login(&mut tx, user.id, now).await?;
         let digest = secret::digest(&token);
         let session = store::session::insert(&mut tx, user.id, &digest, now, now.plus(LIFETIME)).await?;
-        tx.commit().await?;
+        let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
+        let by = By::Account { user: id, username, via, address };
+        tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;
         let user = User { last_login_at: Some(now), ..user };
         Ok(LoggedIn { token, session, user })
     }
@@ -212,26 +258,78 @@ impl Sessions {
         let inner = &*self.inner;
         let digest = secret::digest(token);
         let invalid = Error::Unauthenticated(INVALID_CREDENTIALS);
-        let live = |session: &Session| session.is_live(inner.clock.now());
+        let now = inner.clock.now();
         if let Some(caller) = inner.cache.get(&digest) {
-            let fresh = caller.session.as_ref().is_some_and(|session| live(session));
+            self.note_use(&caller, now);
+            let fresh = caller.expires_at.is_some_and(|end| now < end);
             return if fresh { Ok(caller) } else { Err(invalid) };
         }
         let epoch = self.epoch();
-        let mut conn = inner.store.read().await?;
-        let found = store::session::by_token_hash(&mut conn, &digest).await?;
-        drop(conn);
-        let (session, user) = found.filter(|(session, _)| live(session)).ok_or(invalid)?;
-        if !user.is_active() {
+        let caller = if token.starts_with(ACCESS_TOKEN) {
+            self.by_access_token(&digest, now).await?
+        } else {
+            self.by_session(&digest, now).await?
+        };
+        let caller = caller.ok_or(invalid)?;
+        if !caller.user.is_active() {
             return Err(Error::Forbidden("user does not have permission".to_owned()));
         }
-        let caller = Caller::new(user, Some(session));
+        self.note_use(&caller, now);
         let guard = inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *guard == epoch {
             inner.cache.insert(digest, caller.clone());
         }
         drop(guard);
         Ok(caller)
+    }
+
+    async fn by_session(&self, digest: &str, now: Timestamp) -> Result<Option<Caller>, Error> {
+        let mut conn = self.inner.store.read().await?;
+        let found = store::session::by_token_hash(&mut conn, digest).await?;
+        let live = found.filter(|(session, _)| session.is_live(now));
+        Ok(live.map(|(session, user)| Caller::new(user, Via::Session(session.id), Some(session.expires_at))))
+    }
+
+    async fn by_access_token(&self, digest: &str, now: Timestamp) -> Result<Option<Caller>, Error> {
+        let mut conn = self.inner.store.read().await?;
+        let found = store::token::by_token_hash(&mut conn, digest).await?;
+        Ok(match found {
+            Some((token, _)) if token.revoked_at.is_some() => {
+                return Err(Error::Unauthenticated("user access token revoked"));
+            }
+            Some((token, user)) if token.is_live(now) => {
+                let Token { id, scope, expires_at, .. } = token;
+                let via = if scope == Scope::Full { Via::Token(id) } else { Via::ReadOnlyToken(id) };
+                Some(Caller::new(user, via, Some(expires_at)))
+            }
+            _ => None,
+        })
+    }
+
+    /// Remembers that an access token was used; [`Self::write_uses`] writes it down.
+    fn note_use(&self, caller: &Caller, now: Timestamp) {
+        if let Some(token) = caller.actor.token() {
+            self.inner.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(token, now);
+        }
+    }
+
+    /// Writes down when access tokens were last used.
+    ///
+    /// # Errors
+    /// When the database can't be reached; it is tried again later.
+    pub(crate) async fn write_uses(&self) -> Result<(), Error> {
+        let lock = || self.inner.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let used: Vec<_> = lock().iter().map(|(token, at)| (*token, *at)).collect();
+        if used.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.inner.store.write().await?;
+        for (token, at) in &used {
+            store::token::set_last_used(&mut tx, *token, *at).await?;
+        }
+        tx.commit_unaudited("looking is no change").await?;
+        lock().retain(|token, at| !used.contains(&(*token, *at)));
+        Ok(())
     }
 
     /// The default user, for who may come in as that account without a login (P2): where blank passwords are good, as
@@ -250,7 +348,7 @@ impl Sessions {
         let mut conn = self.inner.store.read().await?;
         let user = store::user::by_id(&mut conn, default_user).await?;
         let user = user.filter(|user| user.is_active() && user.password == Password::Blank);
-        Ok(user.map(|user| Caller::new(user, None)))
+        Ok(user.map(|user| Caller::new(user, Via::DefaultUser, None)))
     }
 
     /// Ends the caller's session (P8).
@@ -258,13 +356,15 @@ impl Sessions {
     /// # Errors
     /// When the database can't be reached; the session then goes on.
     pub async fn log_out(&self, caller: &Caller) -> Result<(), Error> {
-        let Some(session) = &caller.session else {
+        // An access token is revoked, not logged out (contract "identity", section 4).
+        let Some(session) = caller.actor.session() else {
             return Ok(());
         };
         let mut tx = self.inner.store.write().await?;
-        store::session::delete(&mut tx, session.id).await?;
-        tx.commit().await?;
-        self.revoke(Revoked::Session(session.id));
+        store::session::delete(&mut tx, session).await?;
+        let entry = Entry::done(&By::from(&caller.actor), "session.close", audit::account(&caller.user));
+        tx.commit(&entry, self.inner.clock.now()).await?;
+        self.revoke(Revoked::Session(session));
         Ok(())
     }
 
@@ -302,7 +402,9 @@ impl Sessions {
         let id = permit.target().id;
         let mut tx = self.inner.store.write().await?;
         store::session::delete(&mut tx, id).await?;
-        tx.commit().await?;
+        let entry = Entry::done(permit.by(), "session.revoke", Who::named("session", &id, ""));
+        let facts = serde_json::json!({ "user": permit.target().user_id });
+        tx.commit(&entry.removed(facts), self.inner.clock.now()).await?;
         self.revoke(Revoked::Session(id));
         Ok(())
     }
@@ -315,6 +417,11 @@ impl Sessions {
     /// As [`Self::user_changed`], and its sessions are over: open streams close (P6).
     pub(crate) fn user_ended(&self, user: UserId) {
         self.revoke(Revoked::User(user));
+    }
+
+    /// Must be called after an access token was revoked in the database, before that is answered (R25).
+    pub(crate) fn token_ended(&self, token: TokenId) {
+        self.revoke(Revoked::Token(token));
     }
 
     fn revoke(&self, what: Revoked) {
@@ -362,7 +469,7 @@ impl Sessions {
 
     async fn is_still_good(&self, caller: &Caller) -> bool {
         let now = self.inner.clock.now();
-        if caller.session.as_ref().is_some_and(|session| !session.is_live(now)) {
+        if caller.expires_at.is_some_and(|end| now >= end) {
             return false;
         }
         let Ok(mut conn) = self.inner.store.read().await else {
@@ -370,9 +477,13 @@ impl Sessions {
         };
         let user = store::user::by_id(&mut conn, caller.actor.user).await;
         let active = user.map(|user| user.is_some_and(|user| user.is_active()));
-        let open = match &caller.session {
-            Some(session) => store::session::exists(&mut conn, session.id).await,
-            None => Ok(true),
+        let open = match caller.actor.via {
+            Via::Session(session) => store::session::exists(&mut conn, session).await,
+            Via::Token(token) | Via::ReadOnlyToken(token) => {
+                let token = store::token::by_id(&mut conn, token).await;
+                token.map(|token| token.is_some_and(|token| token.is_live(now)))
+            }
+            Via::DefaultUser => Ok(true),
         };
         // A database that can't be reached ends nothing.
         active.unwrap_or(true) && open.unwrap_or(true)
@@ -381,15 +492,28 @@ impl Sessions {
     /// Removes sessions that are over from the database, once an hour.
     pub(crate) async fn sweep(self, stop: CancellationToken) {
         let mut hourly = tokio::time::interval(Duration::from_secs(3600));
+        let mut soon = tokio::time::interval(Duration::from_secs(20));
         loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = hourly.tick() => {}
+            let written = tokio::select! {
+                () = stop.cancelled() => {
+                    let _ = self.write_uses().await;
+                    return;
+                }
+                _ = soon.tick() => Some(self.write_uses().await),
+                _ = hourly.tick() => None,
+            };
+            match written {
+                None => {}
+                Some(Ok(())) => continue,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "when tokens were last used could not be written down");
+                    continue;
+                }
             }
             let swept = async {
                 let mut tx = self.inner.store.write().await?;
                 store::session::delete_expired(&mut tx, self.inner.clock.now()).await?;
-                tx.commit().await?;
+                tx.commit_unaudited("they had ended by themselves").await?;
                 self.inner.throttle.sweep().await
             };
             if let Err(error) = swept.await {
@@ -400,26 +524,30 @@ impl Sessions {
 }
 
 impl Caller {
-    fn new(user: User, session: Option<Session>) -> Self {
-        let actor = Actor {
-            user: user.id,
-            username: user.username.clone(),
-            admin: user.admin,
-            session: session.as_ref().map(|session| session.id),
-        };
-        Self { actor, user: Arc::new(user), session: session.map(Arc::new) }
+    fn new(user: User, via: Via, expires_at: Option<Timestamp>) -> Self {
+        let actor =
+            Actor { user: user.id, username: user.username.clone(), admin: user.admin, via, address: None };
+        Self { actor, user: Arc::new(user), expires_at }
+    }
+
+    /// The same, for a request from that peer.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        self.actor.address = address;
+        self
     }
 
     /// Whether this caller came without a session, as the default user.
     #[must_use]
     pub fn is_default(&self) -> bool {
-        self.session.is_none()
+        self.actor.via == Via::DefaultUser
     }
 
     fn is_hit_by(&self, what: Revoked) -> bool {
         match what {
             Revoked::User(user) => self.actor.user == user,
-            Revoked::Session(id) => self.actor.session == Some(id),
+            Revoked::Session(id) => self.actor.session() == Some(id),
+            Revoked::Token(id) => self.actor.token() == Some(id),
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use api::command::ContextFile;
+use domain::audit::{Entry, Who};
 use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, Visible};
 use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig};
-use domain::id::{AllocationId, TaskId, UNCATEGORIZED, UserId};
+use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
 use domain::identity;
+use domain::place::Place;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Store;
 pub use store::task::Filter as TaskFilter;
 use uuid::Uuid;
@@ -68,7 +70,7 @@ impl Tasks {
     /// When the configuration or the context isn't acceptable.
     pub async fn start_command(
         &self,
-        _permit: Permit<StartTask>,
+        permit: Permit<StartTask>,
         owner: &User,
         request: Value,
         files: Vec<ContextFile>,
@@ -111,9 +113,9 @@ impl Tasks {
             owner: owner.id,
             owner_name: owner.username.clone(),
             owner_display_name: owner.display_name.clone(),
-            workspace: UNCATEGORIZED,
+            workspace: permit.target().workspace,
             description: config.description.clone(),
-            identity: identity::effective(owner.identity.as_ref(), &default),
+            identity: default.clone(),
             has_context,
             allocation: AllocationId::first(id),
             state: State::Queued,
@@ -130,9 +132,26 @@ impl Tasks {
         // The account's state and identity as they are in the database now (D3, R25).
         let current = store::user::by_id(&mut tx, owner.id).await?.filter(User::is_active);
         let current = current.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
-        let task = Task { identity: identity::effective(current.identity.as_ref(), &default), ..task };
-        let task = store::task::insert(&mut tx, task).await?;
-        tx.commit().await?;
+        let workspace = store::workspace::by_id(&mut tx, task.workspace).await?;
+        let workspace = workspace.ok_or_else(|| Error::NotFound(place_hidden(task.workspace)))?;
+        if workspace.archived {
+            let text =
+                format!("workspace '{}' is archived: nothing new can be started in it", workspace.name);
+            return Err(Error::Precondition(text));
+        }
+        let identity = identity::effective(current.identity.as_ref(), &workspace.identity, &default);
+        let identity = identity.map_err(|e| {
+            Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
+        })?;
+        let task = store::task::insert(&mut tx, Task { identity, ..task }).await?;
+        let facts = json!({
+            "description": task.description,
+            "entrypoint": task.config.entrypoint,
+            "workspace": task.workspace,
+            "runsAs": task.identity.to_string(),
+        });
+        tx.commit(&Entry::done(permit.by(), "task.start", target(&task)).made(facts), self.clock.now())
+            .await?;
         self.scheduler.submit(task.clone()).await?;
         Ok(task)
     }
@@ -144,6 +163,16 @@ impl Tasks {
     pub async fn find(&self, id: TaskId) -> Result<Task, Error> {
         let mut conn = self.store.read().await?;
         store::task::by_id(&mut conn, id).await?.ok_or_else(|| not_found(&id))
+    }
+
+    /// How `viewer` stands to a workspace, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn place(&self, viewer: &Actor, workspace: WorkspaceId) -> Result<Place, Error> {
+        let mut conn = self.store.read().await?;
+        let place = store::workspace::place(&mut conn, workspace, viewer.user).await?;
+        place.ok_or_else(|| Error::NotFound(place_hidden(workspace)))
     }
 
     /// What is said of a task that isn't there for the caller.
@@ -164,7 +193,8 @@ impl Tasks {
     /// When the database can't be reached.
     pub async fn kill(&self, permit: Permit<ChangeTask>) -> Result<Task, Error> {
         let id = permit.target().id;
-        self.scheduler.kill(id).await?;
+        let entry = Entry::done(permit.by(), "task.kill", target(permit.target()));
+        self.scheduler.kill(id, &entry).await?;
         self.find(id).await
     }
 
@@ -177,14 +207,17 @@ impl Tasks {
             return Err(Error::Invalid(format!("priority {priority} is not between 1 and 99")));
         }
         let id = permit.target().id;
-        self.scheduler.set_priority(id, priority).await?;
+        let entry = Entry::done(permit.by(), "task.set_priority", target(permit.target()));
+        let before = json!({ "priority": permit.target().priority });
+        let entry = entry.changed(before, json!({ "priority": priority }));
+        self.scheduler.set_priority(id, priority, &entry).await?;
         self.find(id).await
     }
 
     /// A task's log from byte `offset` on.
     #[must_use]
     pub fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Follower {
-        self.logs.read(permit.target().id, offset, follow)
+        self.logs.read(permit.target().0.id, offset, follow)
     }
 
     /// A task's packed context directory.
@@ -192,7 +225,7 @@ impl Tasks {
     /// # Errors
     /// When it can't be read.
     pub async fn context(&self, permit: &Permit<ReadTask>) -> Result<Option<Vec<u8>>, Error> {
-        self.contexts.get(permit.target().id).await
+        self.contexts.get(permit.target().0.id).await
     }
 
     /// A page of the tasks that match; `page` turns their number into offset and limit.
@@ -201,14 +234,15 @@ impl Tasks {
     /// What `page` answers, or the database.
     pub async fn list<P>(
         &self,
-        _scope: Visible<Task>,
-        filter: &TaskFilter,
+        scope: Visible<Task>,
+        filter: TaskFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<Task>, P), Error> {
+        let filter = TaskFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
         let mut conn = self.store.read().await?;
-        let total = store::task::count(&mut conn, filter).await?;
+        let total = store::task::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
-        let tasks = store::task::list(&mut conn, filter, offset, limit).await?;
+        let tasks = store::task::list(&mut conn, &filter, offset, limit).await?;
         Ok((tasks, page))
     }
 
@@ -220,14 +254,24 @@ impl Tasks {
         let mut conn = self.store.read().await?;
         let mut ids = Vec::with_capacity(names.len());
         for name in names {
-            ids.extend(store::user::by_username(&mut conn, name).await?.map(|user| user.id));
+            let user = store::user::by_username_even_deleted(&mut conn, name).await?;
+            ids.extend(user.map(|user| user.id));
         }
         Ok(ids)
     }
 
     /// Tasks that aren't over.
-    pub async fn living(&self, _scope: Visible<Task>) -> Vec<Task> {
-        self.scheduler.living().await
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn living(&self, scope: Visible<Task>) -> Result<Vec<Task>, Error> {
+        let mut living = self.scheduler.living().await;
+        if !scope.everything() {
+            let mut conn = self.store.read().await?;
+            let hidden = store::workspace::hidden(&mut conn, scope.viewer()).await?;
+            living.retain(|task| task.owner == scope.viewer() || !hidden.contains(&task.workspace));
+        }
+        Ok(living)
     }
 
     /// Ends every task, for `muster down`. Answers how many there were.
@@ -266,6 +310,17 @@ impl Tasks {
         let owner = owner.ok_or(invalid)?;
         Ok(TaskCaller { actor: TaskActor { task: task.id, owner: task.owner }, owner })
     }
+}
+
+/// What is said of a workspace that isn't there for the caller.
+#[must_use]
+pub fn place_hidden(id: WorkspaceId) -> String {
+    format!("workspace '{id}' not found")
+}
+
+/// A task as an audit entry's target.
+fn target(task: &Task) -> Who {
+    Who::named("task", &task.id, &task.description)
 }
 
 fn three_words() -> String {

@@ -54,7 +54,7 @@ impl Throttle {
             }
             failures::add(&mut tx, scope, subject, now).await?;
         }
-        tx.commit().await?;
+        tx.commit_unaudited("the refusal itself is noted").await?;
         Ok(Attempt { account, address })
     }
 
@@ -63,7 +63,7 @@ impl Throttle {
         let mut tx = self.store.write().await?;
         failures::clear(&mut tx, Scope::Account, &attempt.account).await?;
         failures::take_back(&mut tx, Scope::Address, &attempt.address).await?;
-        tx.commit().await?;
+        tx.commit_unaudited("the refusal itself is noted").await?;
         Ok(())
     }
 
@@ -72,7 +72,7 @@ impl Throttle {
         let mut tx = self.store.write().await?;
         failures::take_back(&mut tx, Scope::Account, &attempt.account).await?;
         failures::take_back(&mut tx, Scope::Address, &attempt.address).await?;
-        tx.commit().await?;
+        tx.commit_unaudited("the refusal itself is noted").await?;
         Ok(())
     }
 
@@ -82,7 +82,7 @@ impl Throttle {
         let before = domain::time::Timestamp(self.clock.now().0.saturating_sub(age));
         let mut tx = self.store.write().await?;
         failures::delete_old(&mut tx, before).await?;
-        tx.commit().await?;
+        tx.commit_unaudited("the refusal itself is noted").await?;
         Ok(())
     }
 }

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::audit::Entry;
+use domain::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -14,8 +16,8 @@ use sqlx::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use crate::StoreError;
 use crate::schema;
+use crate::{StoreError, audit};
 
 /// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
 macro_rules! on {
@@ -74,7 +76,7 @@ enum Inner {
     PostgresTx(Transaction<'static, Postgres>),
 }
 
-/// A transaction, the only one of its master. Dropped without [`Tx::commit`], it leaves no trace.
+/// A transaction, the only one of its master. Dropped without a commit, it leaves no trace.
 #[derive(Debug)]
 pub struct Tx {
     conn: Conn,
@@ -112,11 +114,27 @@ impl std::ops::DerefMut for Tx {
 }
 
 impl Tx {
-    /// Makes the changes durable.
+    /// Makes the changes durable, together with what the audit log says of them. There is no other way but
+    /// [`Tx::commit_unaudited`], which says why.
     ///
     /// # Errors
     /// When they are not; then none of them happened, or — when the database went away in the middle — all or none.
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(mut self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        audit::append(&mut self, entry, now).await?;
+        self.end().await
+    }
+
+    /// Makes changes durable of which the audit log says nothing, or has been told already. `why` is for the reader of
+    /// the code.
+    ///
+    /// # Errors
+    /// As [`Tx::commit`].
+    pub async fn commit_unaudited(self, why: &'static str) -> Result<(), StoreError> {
+        let _ = why;
+        self.end().await
+    }
+
+    async fn end(self) -> Result<(), StoreError> {
         match self.conn.0 {
             Inner::SqliteTx(tx) => tx.commit().await?,
             Inner::PostgresTx(tx) => tx.commit().await?,

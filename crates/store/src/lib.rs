@@ -5,6 +5,7 @@
 //! on both databases: read-then-write needs no retries. Nothing here decides who may do what.
 
 pub mod agent;
+pub mod audit;
 mod db;
 mod error;
 pub mod login_failure;
@@ -12,6 +13,7 @@ pub mod meta;
 mod schema;
 pub mod session;
 pub mod task;
+pub mod token;
 pub mod user;
 pub mod workspace;
 

@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::db::{on, row};
 use crate::error::one_row;
-use crate::{Conn, StoreError, Tx, meta};
+use crate::{Conn, StoreError, Tx, meta, workspace};
 
 row!(TaskRow {
     id: String,
@@ -245,6 +245,8 @@ pub struct Filter {
     pub owners: Option<Vec<UserId>>,
     /// Only those in this workspace.
     pub workspace: Option<WorkspaceId>,
+    /// Without those that this account may not see.
+    pub seen_by: Option<UserId>,
     /// Only those whose description contains this, in any case, or whose id begins with it.
     pub text: Option<String>,
     /// Only those whose id begins so.
@@ -268,6 +270,10 @@ impl Filter {
         }
         if let Some(workspace) = self.workspace {
             sql.push_str(&format!(" AND t.workspace_id = {}", workspace.0));
+        }
+        if let Some(viewer) = self.seen_by {
+            let hidden = workspace::hidden_from(viewer);
+            sql.push_str(&format!(" AND (t.owner_id = {viewer} OR t.workspace_id NOT IN ({hidden}))"));
         }
         if let Some(prefix) = &self.id_prefix {
             sql.push_str(&format!(" AND t.id LIKE '{}%'", prefix.as_str()));

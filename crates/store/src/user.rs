@@ -23,8 +23,11 @@ row!(UserRow {
     agent_uid: Option<i64>,
     agent_group: Option<String>,
     agent_gid: Option<i64>,
+    email: Option<String>,
+    service: bool,
     modified_at: i64,
     last_login_at: Option<i64>,
+    deleted_at: Option<i64>,
 });
 
 pub(crate) fn from_row(row: UserRow) -> Result<User, StoreError> {
@@ -54,8 +57,11 @@ pub(crate) fn from_row(row: UserRow) -> Result<User, StoreError> {
         remote: row.remote,
         password,
         identity,
+        email: row.email,
+        service: row.service,
         modified_at: Timestamp(row.modified_at),
         last_login_at: row.last_login_at.map(Timestamp),
+        deleted_at: row.deleted_at.map(Timestamp),
     })
 }
 
@@ -86,6 +92,9 @@ async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, Store
             .bind(identity.map(|i| i.group.clone()))
             .bind(identity.map(|i| i64::from(i.gid)))
             .bind(user.modified_at.0)
+            .bind(&user.email)
+            .bind(user.service)
+            .bind(user.deleted_at.map(|at| at.0))
             .execute(c)
             .await
             .map(|done| done.rows_affected())
@@ -102,8 +111,8 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
     let user = User { id, modified_at: now, ..user.clone() };
     let sql =
         "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
-                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)";
+                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, email, service, deleted_at)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16)";
     write(tx, sql, &user).await?;
     Ok(user)
 }
@@ -115,7 +124,7 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
 pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
     let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
                    password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
-                   agent_gid = $12, modified_at = $13 WHERE id = $1";
+                   agent_gid = $12, modified_at = $13, email = $14, service = $15, deleted_at = $16 WHERE id = $1";
     one_row("an account", write(tx, sql, user).await?)
 }
 
@@ -141,11 +150,19 @@ pub async fn by_id(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreErr
     row.map(from_row).transpose()
 }
 
-/// One account by its exact name.
+/// One account by its exact name; one that was deleted isn't there.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_username(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
+    Ok(by_username_even_deleted(conn, username).await?.filter(|user| user.deleted_at.is_none()))
+}
+
+/// One account by its exact name, also when it was deleted: what it made still goes by that name.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_username_even_deleted(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
     if username.contains('\0') {
         // PostgreSQL has no such text and would answer with an error.
         return Ok(None);
@@ -235,7 +252,7 @@ pub struct Filter {
 const WHERE: &str =
     "($1 = '' OR lower(username) LIKE $1 ESCAPE '!' OR lower(display_name) LIKE $1 ESCAPE '!')
       AND ($2 = 0 OR (status = 'active' AND $2 = 1) OR (status <> 'active' AND $2 = 2))
-      AND ($3 = 0 OR (admin AND $3 = 1) OR (NOT admin AND $3 = 2))";
+      AND ($3 = 0 OR (admin AND $3 = 1) OR (NOT admin AND $3 = 2)) AND deleted_at IS NULL";
 
 impl Filter {
     fn pattern(&self) -> String {

@@ -184,12 +184,15 @@ impl TestMaster {
             remote: false,
             password: Password::Blank,
             identity: None,
+            email: None,
+            service: false,
             modified_at: now,
             last_login_at: None,
+            deleted_at: None,
         };
         let mut tx = self.store().write().await.expect("a transaction");
         let user = store::user::insert(&mut tx, &user, now).await.expect("inserted");
-        tx.commit().await.expect("committed");
+        tx.commit_unaudited("a test").await.expect("committed");
         self.session(user.id.0, name, now.plus(Duration::from_secs(60))).await
     }
 
@@ -204,7 +207,7 @@ impl TestMaster {
         let mut tx = self.store().write().await.expect("a transaction");
         let opened = store::session::insert(&mut tx, UserId(id), &digest, self.clock.now(), end).await;
         opened.expect("inserted");
-        tx.commit().await.expect("committed");
+        tx.commit_unaudited("a test").await.expect("committed");
         User::new(&self.anon().0, id, name, &token)
     }
 

@@ -2,17 +2,20 @@
 //!
 //! What a caller may do to a certain thing is decided by the policy (`domain::authz`), which handlers ask.
 
-use axum::extract::{Request, State};
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use domain::audit::{By, Who};
 use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
 use crate::App;
 use crate::origin::{origin_of, same_origin};
-use crate::respond::{Failure, PageFailure};
+use crate::respond::{Failure, PageFailure, Refused};
 
 /// Who gets through to a route's handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,6 +95,8 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 /// Runs before the handler of every row.
 pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(BodyLimit(guard.limit));
+    let route = format!("{} {}", request.method(), request.uri().path());
+    let address = peer(&request);
     let allowed = match guard.access {
         Access::Public | Access::Agent => Ok(()),
         Access::User => user(&guard.app, &mut request).await,
@@ -101,11 +106,46 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
             Err(error) => return PageFailure::new(error, &request).respond(),
         },
     };
-    match allowed {
+    let by = by(&request, address);
+    let response = match allowed {
         Ok(()) => next.run(request).await,
         Err(error) => axum::response::IntoResponse::into_response(Failure(error)),
+    };
+    // Logins and the like, which anybody may try, note for themselves what they refuse.
+    let noted = matches!(guard.access, Access::Public | Access::Agent);
+    if let Some(Refused(reason)) = response.extensions().get().filter(|_| !noted) {
+        guard.app.master.audit.refused(
+            &by,
+            "request.refuse",
+            Who::named("route", &route, ""),
+            reason.clone(),
+        );
+    }
+    response
+}
+
+/// For the audit log: who the guard let in.
+fn by(request: &Request, address: Option<IpAddr>) -> By {
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return By::from(&caller.actor);
+    }
+    match request.extensions().get::<Asker>() {
+        Some(Asker::Task(task)) => By::Task {
+            task: task.actor.task,
+            owner: task.actor.owner,
+            username: task.owner.username.clone(),
+            address,
+        },
+        _ => By::Anonymous { address },
     }
 }
+
+fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+}
+
+/// What is said to who shows no credentials.
+pub(crate) const NO_CREDENTIALS: &str = "token missing";
 
 /// Task tokens are good only where a row says so.
 const NOT_FOR_TASKS: &str = "a task's token is not good for this";
@@ -122,8 +162,9 @@ async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
             return Err(Error::Forbidden(NOT_FOR_TASKS.to_owned()));
         }
         Credential::Malformed => return Err(Error::Unauthenticated("invalid credentials")),
-        Credential::None => return Err(Error::Unauthenticated("token missing")),
+        Credential::None => return Err(Error::Unauthenticated(NO_CREDENTIALS)),
     };
+    let caller = caller.from_address(peer(request));
     request.extensions_mut().insert(caller);
     Ok(())
 }
@@ -140,7 +181,7 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
         None => {
             user(app, request).await?;
             let caller = request.extensions().get::<Caller>().cloned();
-            Asker::User(Box::new(caller.ok_or(Error::Unauthenticated("token missing"))?))
+            Asker::User(Box::new(caller.ok_or(Error::Unauthenticated(NO_CREDENTIALS))?))
         }
     };
     request.extensions_mut().insert(asker);
@@ -162,6 +203,7 @@ async fn page(app: &App, request: &mut Request) -> Result<(), Error> {
         }
     };
     prove_same_origin(request)?;
+    let caller = caller.from_address(peer(request));
     request.extensions_mut().insert(caller);
     Ok(())
 }

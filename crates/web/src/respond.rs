@@ -56,7 +56,20 @@ impl IntoResponse for Failure {
     }
 }
 
+/// Goes with an answer that refuses, for the audit log. Who shows no credentials at all is only sent to log in.
+#[derive(Debug, Clone)]
+pub(crate) struct Refused(pub(crate) String);
+
 fn add_hints(error: &Error, response: &mut Response) {
+    match error {
+        Error::Forbidden(text) | Error::Hidden(text) => {
+            response.extensions_mut().insert(Refused(text.clone()));
+        }
+        Error::Unauthenticated(text) if *text != crate::access::NO_CREDENTIALS => {
+            response.extensions_mut().insert(Refused((*text).to_owned()));
+        }
+        _ => {}
+    }
     let hint = match (error.code(), error) {
         (_, Error::Throttled { seconds }) => (header::RETRY_AFTER, HeaderValue::from(*seconds)),
         (Code::Unavailable | Code::ResourceExhausted, _) => {

@@ -21,7 +21,7 @@ fn id(name: &str) -> AgentId {
 async fn enrol(store: &Store, name: &str, key: &str) -> Result<(), StoreError> {
     let mut tx = store.write().await.expect("a transaction");
     agent::insert(&mut tx, &id(name), key, NOW).await?;
-    tx.commit().await
+    tx.commit_unaudited("a test").await
 }
 
 async fn an_agent_is_read_as_it_was_written(database: Database) {
@@ -46,7 +46,7 @@ async fn an_agent_is_read_as_it_was_written(database: Database) {
     agent::set_service(&mut tx, &changed).await.expect("changed");
     let unknown = agent::set_service(&mut tx, &fresh("node-c", "")).await;
     assert!(matches!(unknown, Err(StoreError::RowsAffected { .. })), "{unknown:?}");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let mut conn = store.read().await.expect("a connection");
     assert_eq!(agent::by_id(&mut conn, &id("node-a")).await.expect("read"), Some(changed));
     assert_eq!(agent::by_id(&mut conn, &id("node-c")).await.expect("read"), None);
@@ -79,7 +79,7 @@ async fn r28_an_invitation_is_used_once(database: Database) {
     agent::use_invitation(&mut tx, "named", "key").await.expect("used");
     let twice = agent::use_invitation(&mut tx, "named", "other").await;
     assert!(matches!(twice, Err(StoreError::RowsAffected { .. })), "{twice:?}");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
 
     let used = Invitation { agent: Some(node), used_by_key: Some("key".to_owned()), expires_at: end };
     let fresh = Invitation { agent: None, used_by_key: None, expires_at: Timestamp(6) };

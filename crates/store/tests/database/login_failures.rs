@@ -22,7 +22,7 @@ async fn r18_failures_are_counted_taken_back_and_forgotten(database: Database) {
         login_failure::add(&mut tx, Scope::Account, "a", Timestamp(at)).await.expect("added");
     }
     login_failure::add(&mut tx, Scope::Address, "a", Timestamp(9)).await.expect("added");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(known(&store, Scope::Account, "a").await, Some((3, 3)));
     assert_eq!(known(&store, Scope::Address, "a").await, Some((1, 9)), "each scope for itself");
 
@@ -31,18 +31,18 @@ async fn r18_failures_are_counted_taken_back_and_forgotten(database: Database) {
     for _ in 0..2 {
         login_failure::take_back(&mut tx, Scope::Address, "a").await.expect("taken back");
     }
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(known(&store, Scope::Account, "a").await, Some((2, 3)));
     assert_eq!(known(&store, Scope::Address, "a").await, Some((0, 9)), "never below none");
 
     let mut tx = store.write().await.expect("a transaction");
     login_failure::delete_old(&mut tx, Timestamp(4)).await.expect("deleted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(known(&store, Scope::Account, "a").await, None);
     assert_eq!(known(&store, Scope::Address, "a").await, Some((0, 9)));
 
     let mut tx = store.write().await.expect("a transaction");
     login_failure::clear(&mut tx, Scope::Address, "a").await.expect("cleared");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(known(&store, Scope::Address, "a").await, None);
 }

@@ -32,8 +32,11 @@ pub(crate) fn user(name: &str) -> User {
         remote: false,
         password: Password::Blank,
         identity: None,
+        email: None,
+        service: false,
         modified_at: NOW,
         last_login_at: None,
+        deleted_at: None,
     }
 }
 
@@ -41,7 +44,7 @@ pub(crate) fn user(name: &str) -> User {
 pub(crate) async fn add(store: &Store, user: &User) -> User {
     let mut tx = store.write().await.expect("a transaction");
     let added = store::user::insert(&mut tx, user, NOW).await.expect("inserted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     added
 }
 
@@ -50,7 +53,7 @@ pub(crate) async fn owner(store: &Store, name: &str) -> User {
     let owner = add(store, &user(name)).await;
     let mut tx = store.write().await.expect("a transaction");
     store::workspace::insert_uncategorized(&mut tx, owner.id, NOW).await.expect("inserted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     owner
 }
 
@@ -86,6 +89,6 @@ pub(crate) fn task(owner: &User) -> Task {
 pub(crate) async fn add_task(store: &Store, task: Task) -> Task {
     let mut tx = store.write().await.expect("a transaction");
     let added = store::task::insert(&mut tx, task).await.expect("inserted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     added
 }

@@ -18,7 +18,7 @@ on_both_databases!(
 async fn open_session(store: &Store, user: UserId, hash: &str, end: i64) -> SessionId {
     let mut tx = store.write().await.expect("a transaction");
     let session = session::insert(&mut tx, user, hash, NOW, Timestamp(end)).await.expect("inserted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     session.id
 }
 
@@ -51,7 +51,7 @@ async fn a_session_is_found_by_its_hash(database: Database) {
     let mut tx = store.write().await.expect("a transaction");
     session::delete(&mut tx, first).await.expect("ended");
     session::delete(&mut tx, first).await.expect("ended twice");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert!(!is_there(&store, "hash-a").await && is_there(&store, "hash-b").await);
     let mut conn = store.read().await.expect("a connection");
     assert!(!session::exists(&mut conn, first).await.expect("read"));
@@ -66,7 +66,7 @@ async fn p6_all_sessions_of_an_account_end_and_no_others(database: Database) {
     }
     let mut tx = store.write().await.expect("a transaction");
     session::delete_of_user(&mut tx, alice.id).await.expect("ended");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert!(!is_there(&store, "a1").await && !is_there(&store, "a2").await);
     assert!(is_there(&store, "b1").await);
 }
@@ -79,7 +79,7 @@ async fn r24_sessions_that_are_over_are_removed(database: Database) {
     }
     let mut tx = store.write().await.expect("a transaction");
     session::delete_expired(&mut tx, Timestamp(100)).await.expect("removed");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert!(!is_there(&store, "99").await && !is_there(&store, "100").await);
     assert!(is_there(&store, "101").await);
 }
@@ -94,7 +94,7 @@ async fn facts_are_kept_and_replaced(database: Database) {
     for value in ["red", "green"] {
         let mut tx = store.write().await.expect("a transaction");
         meta::set(&mut tx, "colour", value).await.expect("written");
-        tx.commit().await.expect("committed");
+        tx.commit_unaudited("a test").await.expect("committed");
         assert_eq!(read(&store).await.as_deref(), Some(value));
     }
     store.close().await;
@@ -114,7 +114,7 @@ async fn the_shared_workspace_names_its_owner_as_he_is_called_now(database: Data
 
     let mut tx = store.write().await.expect("a transaction");
     store::user::update(&mut tx, &renamed).await.expect("renamed");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let mut conn = store.read().await.expect("a connection");
     let all = workspace::list(&mut conn).await.expect("listed");
     let [only] = all.as_slice() else { panic!("{all:?}") };

@@ -28,7 +28,7 @@ async fn enrol(store: &Store, name: &str) -> AgentId {
     let id: AgentId = name.parse().expect("a name");
     let mut tx = store.write().await.expect("a transaction");
     store::agent::insert(&mut tx, &id, name, NOW).await.expect("enrolled");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     id
 }
 
@@ -54,7 +54,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     assert!(!task::set_running(&mut tx, queued.id, NOW).await.expect("noted"), "it isn't placed yet");
     task::set_placed(&mut tx, queued.id, &node, &[1, 0], "token").await.expect("placed");
     task::set_placed(&mut tx, queued.id, &node, &[1, 0], "token-2").await.expect("told again");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let starting = Task { state: State::Starting, agent: Some(node.clone()), slot_ids: vec![1, 0], ..queued };
     assert_eq!(find(&store, &starting).await, starting);
     let mut conn = store.read().await.expect("a connection");
@@ -72,7 +72,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     assert!(matches!(again, Err(StoreError::RowsAffected { .. })), "{again:?}");
     let unknown = task::set_priority(&mut tx, sample(&alice).id, 7).await;
     assert!(matches!(unknown, Err(StoreError::RowsAffected { .. })), "{unknown:?}");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let running = Task {
         state: State::Terminating,
         started_at: Some(Timestamp(5)),
@@ -88,7 +88,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     let ending = Ending { at: Timestamp(9), exit_code: Some(-1), reason: "allocation was killed".to_owned() };
     let mut tx = store.write().await.expect("a transaction");
     assert!(task::set_ended(&mut tx, running.id, &ending).await.expect("ended"));
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let mut conn = store.read().await.expect("a connection");
     assert_eq!(task::alive(&mut conn).await.expect("listed"), [other]);
     assert_eq!(
@@ -110,7 +110,7 @@ async fn a_task_ends_once(database: Database) {
     assert!(task::set_ended(&mut tx, queued.id, &ending(None, "first")).await.expect("ended"));
     assert!(!task::set_ended(&mut tx, queued.id, &ending(Some(0), "second")).await.expect("no news"));
     task::set_kill_requested(&mut tx, queued.id).await.expect("no error");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let over = find(&store, &queued).await;
     assert_eq!((over.state, over.kill_requested), (State::Terminated, false));
     assert_eq!(over.ending, Some(ending(None, "first")));
@@ -122,7 +122,7 @@ async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
     let queued = add_task(&store, sample(&alice)).await;
     let mut tx = store.write().await.expect("a transaction");
     task::set_kill_requested(&mut tx, queued.id).await.expect("noted");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(find(&store, &queued).await, Task { kill_requested: true, ..queued });
 }
 
@@ -134,7 +134,7 @@ async fn d01_the_author_is_shown_as_he_is_called_now(database: Database) {
         domain::user::User { username: "alicia".to_owned(), display_name: "Al".to_owned(), ..alice };
     let mut tx = store.write().await.expect("a transaction");
     store::user::update(&mut tx, &renamed).await.expect("renamed");
-    tx.commit().await.expect("committed");
+    tx.commit_unaudited("a test").await.expect("committed");
     let found = find(&store, &queued).await;
     assert_eq!((found.owner_name.as_str(), found.owner_display_name.as_str()), ("alicia", "Al"));
 }

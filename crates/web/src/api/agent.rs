@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::App;
 use crate::api::command::container;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{Body, From, Params, User, id, paged};
 use crate::respond::{Answer, Failure};
 
 /// How long an agent may take to prove itself.
@@ -110,10 +110,14 @@ fn agent_name(text: &str) -> Result<AgentId, Error> {
     text.parse().map_err(|e| Error::Invalid(format!("{e}: {rule}")))
 }
 
-pub(crate) async fn enrol(State(app): State<App>, Body(request): Body<EnrolAgent>) -> Answer<Enrolled> {
+pub(crate) async fn enrol(
+    State(app): State<App>,
+    From(visitor): From,
+    Body(request): Body<EnrolAgent>,
+) -> Answer<Enrolled> {
     let agent = agent_name(&request.name)?;
-    let enrolled = app.master.agents.enrol(&request.invitation, agent.clone(), &request.public_key);
-    let master_id = enrolled.await?;
+    let (invitation, key) = (&request.invitation, &request.public_key);
+    let master_id = app.master.agents.enrol(invitation, agent.clone(), key, visitor.address).await?;
     Ok(Json(Enrolled { agent_id: agent.to_string(), master_id }))
 }
 

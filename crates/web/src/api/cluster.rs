@@ -69,7 +69,7 @@ pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer
     Ok(Json(json!({ "config": app.master.cluster.shown_config(permit, &app.master.config) })))
 }
 
-fn shown(workspace: store_workspace::Workspace) -> Workspace {
+fn shown(workspace: domain::place::Workspace) -> Workspace {
     Workspace {
         id: workspace.id.0,
         name: workspace.name,
@@ -86,8 +86,6 @@ fn shown(workspace: store_workspace::Workspace) -> Workspace {
         checkpoint_storage_config: None,
     }
 }
-
-use master::cluster::workspace as store_workspace;
 
 pub(crate) async fn list_workspaces(
     State(app): State<App>,

@@ -10,7 +10,7 @@ use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, Visible, authorize}
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
-use master::task::{TaskFilter, Tasks};
+use master::task::{TaskFilter, Tasks, place_hidden};
 use master::{Error, Master};
 use serde_json::{Value, json};
 
@@ -74,12 +74,14 @@ fn task_id(text: &str) -> Result<TaskId, Failure> {
 pub(crate) async fn readable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ReadTask>, Failure> {
     let id = task_id(id)?;
     let task = app.master.tasks.find(id).await?;
-    authorize(&caller.actor, task).map_err(|refusal| Failure(Error::refused(refusal, Tasks::hidden(id))))
+    let place = app.master.tasks.place(&caller.actor, task.workspace).await?;
+    authorize(&caller.actor, (task, place))
+        .map_err(|refusal| Failure(Error::refused(refusal, Tasks::hidden(id))))
 }
 
 /// Loads a task that the caller may change. Who can't see it isn't told that it is there.
 pub(crate) async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ChangeTask>, Failure> {
-    let task = readable(app, caller, id).await?.into_target();
+    let (task, _) = readable(app, caller, id).await?.into_target();
     let hidden = Tasks::hidden(task.id);
     authorize(&caller.actor, task).map_err(|refusal| Failure(Error::refused(refusal, hidden)))
 }
@@ -93,11 +95,10 @@ pub(crate) async fn launch(
         let text = format!("template '{}' not found", template.escape_debug());
         return Err(Failure(Error::NotFound(text)));
     }
-    if let Some(other) = request.workspace_id.filter(|id| *id != 0 && *id != UNCATEGORIZED.0) {
-        return Err(Failure(Error::NotFound(format!("workspace '{other}' not found"))));
-    }
-    let permit = authorize::<StartTask>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, "workspace not found".to_owned()))?;
+    let workspace = request.workspace_id.filter(|id| *id != 0).map_or(UNCATEGORIZED, WorkspaceId);
+    let place = app.master.tasks.place(&caller.actor, workspace).await?;
+    let permit = authorize::<StartTask>(&caller.actor, place);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, place_hidden(workspace)))?;
     let config = request.config.unwrap_or_else(|| json!({}));
     let files = request.files.unwrap_or_default();
     let task = app.master.tasks.start_command(permit, &caller.user, config, files).await?;
@@ -114,12 +115,13 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
         kind: Kind::Command,
         owners: owners(&app, &caller, &params).await?,
         workspace: params.parse::<i64>("workspaceId")?.filter(|id| *id != 0).map(WorkspaceId),
+        seen_by: None,
         text: None,
         id_prefix: params.parse("idPrefix")?,
         ascending: !params.descending() && params.get("orderBy").is_some(),
     };
     let scope = Visible::to(&caller.actor);
-    let (tasks, pagination) = app.master.tasks.list(scope, &filter, paged(params.page()?)).await?;
+    let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(params.page()?)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
     Ok(Json(ListCommands { commands, pagination }))
 }
@@ -145,7 +147,7 @@ pub(crate) async fn get(
     Path(task): Path<String>,
 ) -> Answer<GetCommand> {
     let permit = readable(&app, &caller, &task).await?;
-    let task = permit.target();
+    let (task, _) = permit.target();
     Ok(Json(GetCommand { command: shown(&app.master, task), config: config_of(task)? }))
 }
 

@@ -14,7 +14,7 @@ use crate::respond::{Answer, Failure};
 
 /// Living tasks, those that run first.
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<Value> {
-    let mut living = app.master.tasks.living(Visible::to(&caller.actor)).await;
+    let mut living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
     living.sort_by_key(|task| (task.agent.is_none(), task.priority, task.seq));
     let total = i64::try_from(living.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total).map_err(Failure)?;

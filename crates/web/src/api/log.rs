@@ -200,7 +200,7 @@ pub(crate) async fn lines(
         follower: app.master.tasks.log(&permit, 0, follow),
         lines: Lines::default(),
         wanted: Wanted::read(&params, follow)?,
-        printer: Printer::new(permit.target()),
+        printer: Printer::new(&permit.target().0),
         given: 0,
         done: false,
     };

@@ -29,7 +29,7 @@ pub(crate) async fn list(
         user_id: session.user_id.0,
         created_at: session.created_at.rfc3339(),
         expires_at: session.expires_at.rfc3339(),
-        current: caller.actor.session == Some(session.id),
+        current: caller.actor.session() == Some(session.id),
     };
     Ok(Json(ListSessions { sessions: sessions.into_iter().map(shown).collect() }))
 }

@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::authz::{Permit, ReadTask, Visible};
 use domain::id::TaskId;
+use domain::place::Place;
 use domain::task::Task;
 use master::Error;
 use master::task::Tasks;
@@ -34,15 +35,22 @@ async fn readable_by(app: &App, asker: &Asker, task: &str) -> Result<Permit<Read
                 return Err(Failure(Error::NotFound(Tasks::hidden(id))));
             }
             let task = app.master.tasks.find(id).await?;
-            Ok(Permit::system("a running task reads itself", task))
+            let place = Place {
+                workspace: task.workspace,
+                owner: task.owner,
+                private: true,
+                role: None,
+                guest: false,
+            };
+            Ok(Permit::system("a running task reads itself", (task, place)))
         }
     }
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Json<ListTasks> {
-    let living = app.master.tasks.living(Visible::to(&caller.actor)).await;
+pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Answer<ListTasks> {
+    let living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
     let summaries = living.iter().map(|task| (task.allocation.to_string(), summary(task))).collect();
-    Json(ListTasks { allocation_id_to_summary: summaries })
+    Ok(Json(ListTasks { allocation_id_to_summary: summaries }))
 }
 
 fn summary(task: &Task) -> AllocationSummary {
@@ -71,7 +79,7 @@ fn summary(task: &Task) -> AllocationSummary {
 
 pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<String>) -> Answer<GetTask> {
     let permit = readable_by(&app, &asker, &task).await?;
-    let task = permit.target();
+    let (task, _) = permit.target();
     let ending = task.ending.as_ref();
     let allocation = Allocation {
         allocation_id: task.allocation.to_string(),

@@ -130,12 +130,13 @@ pub(crate) async fn list(
         kind: Kind::Command,
         owners: view.mine.then(|| vec![page.caller.actor.user]),
         workspace: None,
+        seen_by: None,
         text: Some(view.search.clone()).filter(|text| !text.is_empty()),
         id_prefix: None,
         ascending: false,
     };
     let scope = Visible::to(&page.caller.actor);
-    let (tasks, (total, pages)) = app.master.tasks.list(scope, &filter, paged(&mut view.page)).await?;
+    let (tasks, (total, pages)) = app.master.tasks.list(scope, filter, paged(&mut view.page)).await?;
     let now = app.master.clock.now();
     let rows = tasks.iter().map(|task| Row::of(&app.master, now, task)).collect();
     let list = ListPage { shell: page.shell, view, rows, total, pages };
@@ -179,7 +180,7 @@ pub(crate) async fn show(
     page: Page,
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
-    let task = readable(&app, &page.caller, &task).await?.into_target();
+    let (task, _) = readable(&app, &page.caller, &task).await?.into_target();
     let over = task.state == TaskState::Terminated;
     let id = task.id.to_string();
     let shown = ShowPage {

@@ -125,7 +125,7 @@ impl Following {
     fn new(app: &App, permit: &Permit<ReadTask>, seen: Option<u64>) -> Self {
         Self {
             app: app.clone(),
-            task: permit.target().id,
+            task: permit.target().0.id,
             follower: app.master.tasks.log(permit, 0, true),
             lines: Lines::default(),
             seen: seen.unwrap_or(0),

@@ -79,7 +79,13 @@ async fn r32_the_api_allows_what_the_policy_allows(database: Database) {
         // Sessions end with a change of the password.
         cast[who] = master.log_in(&me.username).await;
         let by = &cast[who];
-        let actor = Actor { user: me.id, username: me.username.clone(), admin: me.admin, session: None };
+        let actor = Actor {
+            user: me.id,
+            username: me.username.clone(),
+            admin: me.admin,
+            via: Via::DefaultUser,
+            address: None,
+        };
         let (answer, verdict) = match deed.clone() {
             Deed::Change { whom, parts } => {
                 let target = account(&master, &cast[whom]).await;

@@ -1,0 +1,438 @@
+//! The audit log: what an entry says, and how each is chained to all before it.
+//!
+//! An entry holds what people may read later: never a password, a token or their digests.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
+
+use crate::authz::{Actor, Via};
+use crate::id::{AgentId, TaskId, UserId};
+use crate::time::Timestamp;
+
+/// Who really acted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// An account.
+    Account {
+        /// Which.
+        user: UserId,
+        /// Its name at that time.
+        username: String,
+        /// What it was proved with.
+        via: Via,
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// A running task, for its owner.
+    Task {
+        /// Which.
+        task: TaskId,
+        /// For whom.
+        owner: UserId,
+        /// That account's name at that time.
+        username: String,
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// An agent.
+    Agent {
+        /// Which.
+        agent: AgentId,
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// Nobody that is known.
+    Anonymous {
+        /// From where.
+        address: Option<IpAddr>,
+    },
+    /// Muster itself.
+    System {
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl By {
+    /// The account, when it was one.
+    #[must_use]
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Account { user, .. } => Some(*user),
+            _ => None,
+        }
+    }
+
+    fn actor(&self) -> Who {
+        match self {
+            Self::Account { user, username, .. } => Who::named("user", user, username),
+            Self::Task { task, .. } => Who::named("task", task, ""),
+            Self::Agent { agent, .. } => Who::named("agent", agent, agent.as_str()),
+            Self::Anonymous { .. } => Who::named("anonymous", &"", ""),
+            Self::System { .. } => Who::named("system", &"", ""),
+        }
+    }
+
+    /// As whom: differs from the actor for tasks only.
+    fn acts_as(&self) -> Option<Who> {
+        match self {
+            Self::Account { user, username, .. } => Some(Who::named("user", user, username)),
+            Self::Task { owner, username, .. } => Some(Who::named("user", owner, username)),
+            _ => None,
+        }
+    }
+
+    fn via(&self) -> String {
+        match self {
+            Self::Account { via: Via::Session(id), .. } => format!("session {id}"),
+            Self::Account { via: Via::Token(id) | Via::ReadOnlyToken(id), .. } => format!("token {id}"),
+            Self::Account { via: Via::DefaultUser, .. } => "default user".to_owned(),
+            Self::Task { .. } => "task token".to_owned(),
+            Self::Agent { .. } => "agent key".to_owned(),
+            Self::Anonymous { .. } => String::new(),
+            Self::System { reason } => (*reason).to_owned(),
+        }
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Account { address, .. }
+            | Self::Task { address, .. }
+            | Self::Agent { address, .. }
+            | Self::Anonymous { address } => *address,
+            Self::System { .. } => None,
+        }
+    }
+}
+
+impl From<&Actor> for By {
+    fn from(actor: &Actor) -> Self {
+        Self::Account {
+            user: actor.user,
+            username: actor.username.clone(),
+            via: actor.via,
+            address: actor.address,
+        }
+    }
+}
+
+/// Somebody or something, as it was called at that time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Who {
+    /// `user`, `group`, `workspace`, `task` …
+    pub kind: String,
+    /// Its id; empty where there is none.
+    pub id: String,
+    /// Its name; empty where it has none.
+    pub name: String,
+}
+
+impl Who {
+    /// Makes one.
+    #[must_use]
+    pub fn named(kind: &str, id: &impl std::fmt::Display, name: &str) -> Self {
+        Self { kind: kind.to_owned(), id: id.to_string(), name: name.to_owned() }
+    }
+
+    /// `kind id`, by which entries are found.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("{} {}", self.kind, self.id).trim_end().to_owned()
+    }
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was not allowed.
+    Refused,
+}
+
+impl Outcome {
+    /// The text in the database and on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What happened, before it has its place in the log.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    by: By,
+    action: &'static str,
+    target: Who,
+    before: Value,
+    after: Value,
+    result: Outcome,
+    reason: String,
+}
+
+impl Entry {
+    /// Something that was done. `action` is `noun.verb`.
+    #[must_use]
+    pub fn done(by: &By, action: &'static str, target: Who) -> Self {
+        let (before, after) = (Value::Null, Value::Null);
+        Self { by: by.clone(), action, target, before, after, result: Outcome::Done, reason: String::new() }
+    }
+
+    /// Something that was not allowed, and what was said.
+    #[must_use]
+    pub fn refused(by: &By, action: &'static str, target: Who, reason: String) -> Self {
+        Self { result: Outcome::Refused, reason, ..Self::done(by, action, target) }
+    }
+
+    /// Whose refusals are counted together: an account's, else an address's.
+    #[must_use]
+    pub fn whose(&self) -> String {
+        match &self.by {
+            By::Anonymous { address } => address.map(|address| address.to_string()).unwrap_or_default(),
+            by => by.actor().key(),
+        }
+    }
+
+    /// What it made.
+    #[must_use]
+    pub fn made(self, after: Value) -> Self {
+        Self { after, ..self }
+    }
+
+    /// What it took away.
+    #[must_use]
+    pub fn removed(self, before: Value) -> Self {
+        Self { before, ..self }
+    }
+
+    /// What it changed: only members that differ are kept.
+    #[must_use]
+    pub fn changed(self, before: Value, after: Value) -> Self {
+        let (before, after) = differing(before, after);
+        Self { before, after, ..self }
+    }
+}
+
+fn differing(before: Value, after: Value) -> (Value, Value) {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let pick = |from: &Map<String, Value>, other: &Map<String, Value>| {
+                let differs = |(key, value): &(&String, &Value)| other.get(*key) != Some(*value);
+                from.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect::<Map<_, _>>()
+            };
+            (Value::Object(pick(&before, &after)), Value::Object(pick(&after, &before)))
+        }
+        other => other,
+    }
+}
+
+/// An entry in its place. Its JSON, fields in this order, is what the digest is taken of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number, from 1, without gaps.
+    pub seq: i64,
+    /// RFC 3339.
+    pub at: String,
+    /// Who really acted.
+    pub actor: Who,
+    /// As whom.
+    #[serde(rename = "as")]
+    pub acts_as: Option<Who>,
+    /// What they proved it with, or why the system acted.
+    pub via: String,
+    /// From where; empty when it isn't known.
+    pub address: String,
+    /// `noun.verb`.
+    pub action: String,
+    /// On what.
+    pub target: Who,
+    /// What was there before; null when nothing was.
+    pub before: Value,
+    /// What is there afterwards; null when nothing is.
+    pub after: Value,
+    /// How it ended.
+    pub result: Outcome,
+    /// Why it was refused.
+    pub reason: String,
+    /// Digest of the record before it; 64 zeros for the first.
+    pub previous: String,
+}
+
+/// What the first record has in place of the digest of one before it.
+pub const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+impl Record {
+    /// Gives an entry its place.
+    #[must_use]
+    pub fn of(entry: &Entry, seq: i64, at: Timestamp, previous: &str) -> Self {
+        Self {
+            seq,
+            at: at.rfc3339(),
+            actor: entry.by.actor(),
+            acts_as: entry.by.acts_as(),
+            via: entry.by.via(),
+            address: entry.by.address().map(|address| address.to_canonical().to_string()).unwrap_or_default(),
+            action: entry.action.to_owned(),
+            target: entry.target.clone(),
+            before: entry.before.clone(),
+            after: entry.after.clone(),
+            result: entry.result,
+            reason: entry.reason.clone(),
+            previous: previous.to_owned(),
+        }
+    }
+
+    /// Its text. Two records that are equal have the same.
+    #[must_use]
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// The digest of a record's text: SHA-256, hexadecimal. The text names the record before, so that the digest stands for
+/// all of them.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// A place where the log isn't what was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The text can't be read.
+    #[error("entry {seq} can't be read")]
+    Unreadable {
+        /// Which.
+        seq: i64,
+    },
+    /// Entries are missing or in another order.
+    #[error("entry {expected} is missing: {found} follows in its place")]
+    Missing {
+        /// The number that should follow.
+        expected: i64,
+        /// The number that does.
+        found: i64,
+    },
+    /// The text isn't what the digest was taken of.
+    #[error("entry {seq} was changed: its digest doesn't fit")]
+    Changed {
+        /// Which.
+        seq: i64,
+    },
+    /// It doesn't name the digest of the one before it.
+    #[error("entry {seq} doesn't follow the one before it: something before it was replaced")]
+    Unchained {
+        /// Which.
+        seq: i64,
+    },
+}
+
+/// Goes through a log from its beginning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// Entries so far.
+    pub count: i64,
+    /// Digest of the last one: noted elsewhere, it proves that nothing up to here was changed since.
+    pub head: String,
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self { count: 0, head: BEGINNING.to_owned() }
+    }
+}
+
+impl Chain {
+    /// Checks the next one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn follow(&mut self, text: &str, hash: &str) -> Result<Record, Broken> {
+        let expected = self.count + 1;
+        let record: Record = serde_json::from_str(text).map_err(|_| Broken::Unreadable { seq: expected })?;
+        let seq = record.seq;
+        if seq != expected {
+            return Err(Broken::Missing { expected, found: seq });
+        }
+        if digest(text) != hash {
+            return Err(Broken::Changed { seq });
+        }
+        if record.previous != self.head {
+            return Err(Broken::Unchained { seq });
+        }
+        self.count = seq;
+        hash.clone_into(&mut self.head);
+        Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn log(count: i64) -> Vec<(String, String)> {
+        let mut previous = BEGINNING.to_owned();
+        let entry = |n: i64| {
+            Entry::done(&By::System { reason: "test" }, "user.create", Who::named("user", &n, "x"))
+                .changed(json!({"a": 1, "b": n}), json!({"a": 1, "b": n + 1}))
+        };
+        let mut lines = Vec::new();
+        for seq in 1..=count {
+            let text = Record::of(&entry(seq), seq, Timestamp(seq), &previous).text();
+            previous = digest(&text);
+            lines.push((text, previous.clone()));
+        }
+        lines
+    }
+
+    fn verify(lines: &[(String, String)]) -> Result<Chain, Broken> {
+        let mut chain = Chain::default();
+        for (text, hash) in lines {
+            chain.follow(text, hash)?;
+        }
+        Ok(chain)
+    }
+
+    #[test]
+    fn an_untouched_log_verifies() {
+        let lines = log(5);
+        let chain = verify(&lines).expect("sound");
+        assert_eq!((chain.count, chain.head), (5, lines[4].1.clone()));
+    }
+
+    #[test]
+    fn whatever_is_done_to_it_shows() {
+        let mut changed = log(5);
+        changed[2].0 = changed[2].0.replace("user.create", "user.delete");
+        assert_eq!(verify(&changed), Err(Broken::Changed { seq: 3 }));
+        changed[2].1 = digest(&changed[2].0);
+        assert_eq!(verify(&changed), Err(Broken::Unchained { seq: 4 }));
+        let mut cut = log(5);
+        cut.remove(1);
+        assert_eq!(verify(&cut), Err(Broken::Missing { expected: 2, found: 3 }));
+        let mut swapped = log(5);
+        swapped.swap(0, 1);
+        assert!(verify(&swapped).is_err());
+        let mut garbled = log(5);
+        garbled[0].0.push('x');
+        assert_eq!(verify(&garbled), Err(Broken::Unreadable { seq: 1 }));
+    }
+
+    #[test]
+    fn only_what_differs_is_kept() {
+        let text = log(1).remove(0).0;
+        assert!(text.contains(r#""before":{"b":1},"after":{"b":2}"#), "{text}");
+    }
+}

@@ -1,0 +1,189 @@
+//! How permission is asked for: actors, acts, permits, scopes. What may be done is in [`policy`].
+//!
+//! Every act is a type. [`authorize`] is the only maker of a [`Permit`], and services take the permit instead of the
+//! id, so that a service can't be called without the question having been asked. Lists take a [`Visible`] scope.
+//! Work on the system's own behalf uses [`Permit::system`], which can be searched for.
+
+mod policy;
+
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+pub use policy::*;
+
+use crate::audit::By;
+use crate::id::{SessionId, TaskId, TokenId, UserId};
+
+/// Somebody who has proved who they are, and whose account is active (P17).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actor {
+    /// The account.
+    pub user: UserId,
+    /// Its name, for logs and messages.
+    pub username: String,
+    /// Administrator (X1).
+    pub admin: bool,
+    /// What proved it.
+    pub via: Via,
+    /// The peer that the request came from, when it is known.
+    pub address: Option<IpAddr>,
+}
+
+/// What somebody proved their account with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Via {
+    /// A login.
+    Session(SessionId),
+    /// An access token that may do all that its account may.
+    Token(TokenId),
+    /// An access token for reading alone.
+    ReadOnlyToken(TokenId),
+    /// Nothing: the default user on the machine itself (P2).
+    DefaultUser,
+}
+
+impl Actor {
+    /// The login session, when it was one that proved the account.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionId> {
+        match self.via {
+            Via::Session(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The access token, when it was one that proved the account.
+    #[must_use]
+    pub fn token(&self) -> Option<TokenId> {
+        match self.via {
+            Via::Token(id) | Via::ReadOnlyToken(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+/// Why an act was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The actor may know of the thing, but not do this. The text is the one that Determined's clients know.
+    Forbidden(&'static str),
+    /// For this actor the thing doesn't exist.
+    Hidden,
+}
+
+/// Something that can be done, to a target of a certain kind.
+pub trait Act {
+    /// The facts about the target that the decision rests on.
+    type Target;
+
+    /// Whether it changes nothing, so that a token for reading is enough.
+    const READS: bool = false;
+
+    /// Whether `actor` may do it to `target`.
+    ///
+    /// # Errors
+    /// The refusal to be told.
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal>;
+}
+
+/// Proof that somebody may do `A` to the target inside.
+#[derive(Debug)]
+pub struct Permit<A: Act> {
+    by: By,
+    target: A::Target,
+    act: PhantomData<A>,
+}
+
+impl<A: Act> Permit<A> {
+    /// For the system's own work: start-up, clean-up, the scheduler. `reason` is for the reader of the code and of the
+    /// audit log.
+    #[must_use]
+    pub fn system(reason: &'static str, target: A::Target) -> Self {
+        Self { by: By::System { reason }, target, act: PhantomData }
+    }
+
+    /// Who acts, for the audit log.
+    #[must_use]
+    pub fn by(&self) -> &By {
+        &self.by
+    }
+
+    /// The account that acts; `None` is the system itself.
+    #[must_use]
+    pub fn actor(&self) -> Option<UserId> {
+        self.by.user()
+    }
+
+    /// What the act is done to.
+    #[must_use]
+    pub fn target(&self) -> &A::Target {
+        &self.target
+    }
+
+    /// Gives the target away.
+    #[must_use]
+    pub fn into_target(self) -> A::Target {
+        self.target
+    }
+}
+
+/// What is said to a token for reading that is to change something.
+pub const READ_ONLY: &str = "this access token is for reading only";
+
+/// Asks the policy. The only way to a [`Permit`] for a person.
+///
+/// # Errors
+/// The refusal to be told.
+pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, Refusal> {
+    A::check(actor, &target)?;
+    // Asked second: whether a thing is there must not depend on the token.
+    if !A::READS && matches!(actor.via, Via::ReadOnlyToken(_)) {
+        return Err(Refusal::Forbidden(READ_ONLY));
+    }
+    Ok(Permit { by: By::from(actor), target, act: PhantomData })
+}
+
+/// What a caller may see of a kind of thing. There is no list without one.
+#[derive(Debug)]
+pub struct Visible<T> {
+    viewer: UserId,
+    all: bool,
+    of: PhantomData<T>,
+}
+
+impl<T> Clone for Visible<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Visible<T> {}
+
+impl<T> Visible<T> {
+    /// What `actor` may see.
+    #[must_use]
+    pub fn to(actor: &Actor) -> Self {
+        Self { viewer: actor.user, all: actor.admin, of: PhantomData }
+    }
+
+    /// The account that looks.
+    #[must_use]
+    pub fn viewer(&self) -> UserId {
+        self.viewer
+    }
+
+    /// Whether private things of others are included.
+    #[must_use]
+    pub fn everything(&self) -> bool {
+        self.all
+    }
+}
+
+/// A running task's own credentials: good for that task's endpoints only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskActor {
+    /// The task.
+    pub task: TaskId,
+    /// Its owner.
+    pub owner: UserId,
+}

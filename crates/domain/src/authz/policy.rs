@@ -1,0 +1,486 @@
+//! The permission policy: who may do what (design section 3). This file is the whole of it.
+
+use super::{Act, Actor, Refusal};
+use crate::id::UserId;
+use crate::place::{Place, ProjectPlace, Role};
+use crate::session::Session;
+use crate::task::Task;
+use crate::token::Token;
+use crate::user::User;
+
+fn admin_only(actor: &Actor, text: &'static str) -> Result<(), Refusal> {
+    if actor.admin { Ok(()) } else { Err(Refusal::Forbidden(text)) }
+}
+
+macro_rules! admin_acts {
+    ($($(#[$doc:meta])* $name:ident($target:ty) => $text:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Act for $name {
+            type Target = $target;
+            fn check(actor: &Actor, _: &$target) -> Result<(), Refusal> {
+                admin_only(actor, $text)
+            }
+        }
+    )*};
+}
+
+admin_acts! {
+    /// Make an account (P5, P12).
+    CreateUser(()) => "only admin privileged users can create users";
+    /// Invite an agent to enrol.
+    InviteAgent(()) => "only admin privileged users can invite agents";
+    /// Take an agent or a slot out of service, or back in (X8).
+    ManageAgents(()) => "user does not have permission";
+    /// Let a pending account in or turn it away, and see who waits (X5).
+    DecideRegistrations(()) => "only administrators can see and decide registrations";
+    /// Invite people to register.
+    InviteUser(()) => "only administrators can invite people";
+    /// Take an account away for good (X6).
+    DeleteUser(User) => "only admin privileged users can delete users";
+    /// Make, change and delete groups, and say who is in them.
+    ManageGroups(()) => "user does not have permission";
+    /// Roles can't be given while role-based access is off.
+    AssignRoles(()) => "access denied";
+}
+
+macro_rules! admin_reads {
+    ($($(#[$doc:meta])* $name:ident => $text:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Act for $name {
+            type Target = ();
+            const READS: bool = true;
+            fn check(actor: &Actor, (): &()) -> Result<(), Refusal> {
+                admin_only(actor, $text)
+            }
+        }
+    )*};
+}
+
+admin_reads! {
+    /// Read the master's configuration, secrets masked.
+    ReadMasterConfig => "user does not have permission";
+    /// See who wants to be let in.
+    SeeRegistrations => "only administrators can see and decide registrations";
+    /// Read and verify the audit log.
+    ReadAudit => "only administrators can read the audit log";
+}
+
+/// What is to change of an account; each part is allowed or refused on its own (R33).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserChange {
+    /// The role.
+    pub admin: bool,
+    /// Managed by sign-on or not.
+    pub remote: bool,
+    /// Active or not.
+    pub active: bool,
+    /// The Unix identity.
+    pub identity: bool,
+    /// The name.
+    pub username: bool,
+    /// The display name.
+    pub display_name: bool,
+    /// The password.
+    pub password: bool,
+}
+
+/// Change an account (P5, P13, P14, D2, R31).
+#[derive(Debug)]
+pub struct ChangeUser;
+
+impl Act for ChangeUser {
+    type Target = (User, UserChange);
+
+    fn check(actor: &Actor, (user, change): &Self::Target) -> Result<(), Refusal> {
+        let own = actor.user == user.id;
+        let rules = [
+            (change.admin, false, "only admin privileged users can update users"),
+            (change.remote, false, "only admin privileged users can update other users"),
+            (change.active, false, "only admin privileged users can update users"),
+            (change.identity, false, "only admin privileged users can update users"),
+            (change.username, own, "only admin privileged users can update other users"),
+            (change.display_name, own, "only admin privileged users can set another user's display name"),
+            (change.password, own, "only admin privileged users can change other user's passwords"),
+        ];
+        match rules.into_iter().find(|(asked, allowed, _)| *asked && !allowed && !actor.admin) {
+            Some((_, _, text)) => Err(Refusal::Forbidden(text)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// See an account's sessions: one's own, and administrators everybody's.
+#[derive(Debug)]
+pub struct SeeSessions;
+
+impl Act for SeeSessions {
+    type Target = User;
+    const READS: bool = true;
+    fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
+        if actor.admin || actor.user == user.id {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only administrators can see other users' sessions"))
+        }
+    }
+}
+
+/// End a session: one's own, and administrators everybody's. For others it doesn't exist.
+#[derive(Debug)]
+pub struct EndSession;
+
+impl Act for EndSession {
+    type Target = Session;
+    fn check(actor: &Actor, session: &Session) -> Result<(), Refusal> {
+        if actor.admin || actor.user == session.user_id { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Make an access token: for oneself, and administrators for everybody. A service account has its tokens made.
+#[derive(Debug)]
+pub struct CreateToken;
+
+impl Act for CreateToken {
+    type Target = User;
+    fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
+        // A token that could make tokens would outlive its own end.
+        if actor.token().is_some() && !actor.admin {
+            return Err(Refusal::Forbidden("an access token can't make another one: log in"));
+        }
+        if actor.admin || actor.user == user.id {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only admin privileged users can create token for other users"))
+        }
+    }
+}
+
+/// See access tokens (never their secrets): one's own, and administrators everybody's.
+#[derive(Debug)]
+pub struct SeeTokens;
+
+impl Act for SeeTokens {
+    /// Whose; `None` is everybody's.
+    type Target = Option<UserId>;
+    const READS: bool = true;
+    fn check(actor: &Actor, user: &Option<UserId>) -> Result<(), Refusal> {
+        if actor.admin || *user == Some(actor.user) {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only admin privileged users can view other users"))
+        }
+    }
+}
+
+/// Describe or revoke an access token: its account, and administrators. For others it doesn't exist.
+#[derive(Debug)]
+pub struct ChangeToken;
+
+impl Act for ChangeToken {
+    type Target = Token;
+    fn check(actor: &Actor, token: &Token) -> Result<(), Refusal> {
+        if actor.admin || actor.user == token.user { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Make a workspace: every account may.
+#[derive(Debug)]
+pub struct CreateWorkspace;
+
+impl Act for CreateWorkspace {
+    type Target = ();
+    fn check(_: &Actor, (): &()) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// What `actor` is in a place: owner and administrators of the installation stand above all roles (X4).
+fn role(actor: &Actor, place: &Place) -> Option<Role> {
+    let above = actor.admin || place.owner == actor.user;
+    if above { Some(Role::Administrator) } else { place.role }
+}
+
+/// Sees what is in a place.
+fn inside(actor: &Actor, place: &Place) -> bool {
+    !place.private || role(actor, place).is_some()
+}
+
+/// Sees that a place is there: who has a role in one of its projects sees that, and nothing else in it.
+fn sees(actor: &Actor, place: &Place) -> bool {
+    place.guest || inside(actor, place)
+}
+
+/// Visible, and at least `needed` in it.
+fn stands(actor: &Actor, place: &Place, needed: Role, text: &'static str) -> Result<(), Refusal> {
+    if !sees(actor, place) {
+        return Err(Refusal::Hidden);
+    }
+    if role(actor, place) >= Some(needed) { Ok(()) } else { Err(Refusal::Forbidden(text)) }
+}
+
+macro_rules! place_acts {
+    ($($(#[$doc:meta])* $name:ident, reads $reads:literal, $needed:expr => $text:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Act for $name {
+            type Target = Place;
+            const READS: bool = $reads;
+            fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+                let needed: Option<Role> = $needed;
+                match needed {
+                    None if sees(actor, place) => Ok(()),
+                    None => Err(Refusal::Hidden),
+                    Some(needed) => stands(actor, place, needed, $text),
+                }
+            }
+        }
+    )*};
+}
+
+place_acts! {
+    /// See a workspace and what is public in it (X10).
+    ReadWorkspace, reads true, None => "";
+    /// Put a project or template into a workspace.
+    AddToWorkspace, reads false, Some(Role::Editor) => "only editors of the workspace can add to it";
+    /// Change a workspace's name and visibility, archive it, say who is in it; delete it.
+    ChangeWorkspace, reads false, Some(Role::Administrator) => "only the owner of a workspace and its administrators can change it";
+}
+
+/// Set the Unix identity that a workspace lays over its users' (D2).
+#[derive(Debug)]
+pub struct SetWorkspaceIdentity;
+
+impl Act for SetWorkspaceIdentity {
+    type Target = Place;
+    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+        if !sees(actor, place) {
+            return Err(Refusal::Hidden);
+        }
+        admin_only(actor, "only admin privileged users can set workspace agent user groups")
+    }
+}
+
+/// What `actor` is in a project: its owner above all, else the higher of project's and workspace's role.
+fn project_role(actor: &Actor, project: &ProjectPlace) -> Option<Role> {
+    let own = (project.owner == actor.user).then_some(Role::Administrator);
+    own.max(project.role).max(role(actor, &project.workspace))
+}
+
+fn sees_project(actor: &Actor, project: &ProjectPlace) -> bool {
+    let public = !project.private && inside(actor, &project.workspace);
+    public || project_role(actor, project).is_some()
+}
+
+fn stands_in_project(
+    actor: &Actor,
+    project: &ProjectPlace,
+    needed: Role,
+    text: &'static str,
+) -> Result<(), Refusal> {
+    if !sees_project(actor, project) {
+        return Err(Refusal::Hidden);
+    }
+    if project_role(actor, project) >= Some(needed) { Ok(()) } else { Err(Refusal::Forbidden(text)) }
+}
+
+/// See a project and what is in it (X10).
+#[derive(Debug)]
+pub struct ReadProject;
+
+impl Act for ReadProject {
+    type Target = ProjectPlace;
+    const READS: bool = true;
+    fn check(actor: &Actor, project: &ProjectPlace) -> Result<(), Refusal> {
+        if sees_project(actor, project) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Change a project's texts and tags.
+#[derive(Debug)]
+pub struct ChangeProject;
+
+impl Act for ChangeProject {
+    type Target = ProjectPlace;
+    fn check(actor: &Actor, project: &ProjectPlace) -> Result<(), Refusal> {
+        stands_in_project(actor, project, Role::Editor, "only editors of a project can change it")
+    }
+}
+
+/// Change who sees a project and who is in it; archive, move, delete it.
+#[derive(Debug)]
+pub struct ManageProject;
+
+impl Act for ManageProject {
+    type Target = ProjectPlace;
+    fn check(actor: &Actor, project: &ProjectPlace) -> Result<(), Refusal> {
+        let text = "only the owner of a project and its administrators can do this";
+        stands_in_project(actor, project, Role::Administrator, text)
+    }
+}
+
+/// See and use a template: who sees what is in its workspace.
+#[derive(Debug)]
+pub struct ReadTemplate;
+
+impl Act for ReadTemplate {
+    type Target = Place;
+    const READS: bool = true;
+    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+        if inside(actor, place) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Change or delete a template: its owner, administrators of its workspace (design section 3). Everybody who sees the
+/// workspace may read and use it.
+#[derive(Debug)]
+pub struct ChangeTemplate;
+
+impl Act for ChangeTemplate {
+    type Target = (UserId, Place);
+    fn check(actor: &Actor, (owner, place): &(UserId, Place)) -> Result<(), Refusal> {
+        if !inside(actor, place) {
+            return Err(Refusal::Hidden);
+        }
+        if *owner == actor.user {
+            return Ok(());
+        }
+        let text = "only the owner of a template and administrators of its workspace can change it";
+        stands(actor, place, Role::Administrator, text)
+    }
+}
+
+/// Start a task for oneself: in the workspace that everybody shares, and where one is at least editor.
+#[derive(Debug)]
+pub struct StartTask;
+
+impl Act for StartTask {
+    type Target = Place;
+    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+        if place.is_shared() {
+            return Ok(());
+        }
+        stands(actor, place, Role::Editor, "only editors of the workspace can start tasks in it")
+    }
+}
+
+/// Read a task, its configuration and its log.
+#[derive(Debug)]
+pub struct ReadTask;
+
+impl Act for ReadTask {
+    type Target = (Task, Place);
+    const READS: bool = true;
+    fn check(actor: &Actor, (task, place): &Self::Target) -> Result<(), Refusal> {
+        if task.owner == actor.user || inside(actor, place) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Kill a task or change its priority: its owner and administrators (design section 3).
+#[derive(Debug)]
+pub struct ChangeTask;
+
+impl Act for ChangeTask {
+    type Target = Task;
+    fn check(actor: &Actor, task: &Task) -> Result<(), Refusal> {
+        if actor.admin || actor.user == task.owner {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only the owner of a task and administrators can change it"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::{READ_ONLY, Via, authorize};
+    use crate::id::{TokenId, WorkspaceId};
+    use crate::time::Timestamp;
+    use crate::user::{Password, Status};
+
+    fn actor(id: i64, admin: bool) -> Actor {
+        Actor { user: UserId(id), username: format!("u{id}"), admin, via: Via::DefaultUser, address: None }
+    }
+
+    fn user(id: i64) -> User {
+        User {
+            id: UserId(id),
+            username: format!("u{id}"),
+            display_name: String::new(),
+            admin: false,
+            status: Status::Active,
+            remote: false,
+            password: Password::Blank,
+            identity: None,
+            email: None,
+            service: false,
+            modified_at: Timestamp(0),
+            last_login_at: None,
+            deleted_at: None,
+        }
+    }
+
+    /// Owned by 1.
+    fn place(private: bool, role: Option<Role>) -> Place {
+        Place { workspace: WorkspaceId(7), owner: UserId(1), private, role, guest: false }
+    }
+
+    #[test]
+    fn x10_private_places_do_not_exist_for_strangers() {
+        let stranger = actor(2, false);
+        assert_eq!(authorize::<ReadWorkspace>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+        assert_eq!(authorize::<ChangeWorkspace>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+        assert_eq!(authorize::<StartTask>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+        assert!(authorize::<ReadWorkspace>(&stranger, place(false, None)).is_ok());
+        assert!(matches!(authorize::<StartTask>(&stranger, place(false, None)), Err(Refusal::Forbidden(_))));
+    }
+
+    #[test]
+    fn x04_roles_give_what_they_say_and_administrators_all() {
+        for (role, add, change) in
+            [(Role::Viewer, false, false), (Role::Editor, true, false), (Role::Administrator, true, true)]
+        {
+            let place = || place(true, Some(role));
+            assert!(authorize::<ReadWorkspace>(&actor(2, false), place()).is_ok());
+            assert_eq!(authorize::<AddToWorkspace>(&actor(2, false), place()).is_ok(), add, "{role:?}");
+            assert_eq!(authorize::<ChangeWorkspace>(&actor(2, false), place()).is_ok(), change, "{role:?}");
+        }
+        for above in [actor(1, false), actor(9, true)] {
+            assert!(authorize::<ChangeWorkspace>(&above, place(true, None)).is_ok());
+        }
+        assert!(authorize::<SetWorkspaceIdentity>(&actor(1, false), place(true, None)).is_err());
+    }
+
+    #[test]
+    fn a_token_for_reading_changes_nothing() {
+        let reader = Actor { via: Via::ReadOnlyToken(TokenId(1)), ..actor(9, true) };
+        assert!(authorize::<ReadWorkspace>(&reader, place(true, None)).is_ok());
+        let refused = authorize::<ChangeWorkspace>(&reader, place(true, None)).err();
+        assert_eq!(refused, Some(Refusal::Forbidden(READ_ONLY)));
+    }
+
+    #[test]
+    fn r31_nobody_grants_what_they_lack() {
+        let change = UserChange { admin: true, ..UserChange::default() };
+        assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), change)).is_err());
+        assert!(authorize::<ChangeUser>(&actor(9, true), (user(1), change)).is_ok());
+    }
+
+    #[test]
+    fn r33_every_part_of_a_change_is_asked_for_itself() {
+        let own = UserChange { password: true, display_name: true, username: true, ..UserChange::default() };
+        assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), own)).is_ok());
+        assert!(authorize::<ChangeUser>(&actor(2, false), (user(1), own)).is_err());
+        let smuggled = UserChange { active: true, ..own };
+        assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), smuggled)).is_err());
+        assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), UserChange::default())).is_ok());
+    }
+}

@@ -1,0 +1,183 @@
+//! The audit log: changes are written by their services, in the change's own transaction; refusals are written here, a
+//! moment later, so that who is refused can't make others wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::audit::{Broken, By, Chain, Entry, Who};
+use domain::authz::{Permit, ReadAudit};
+use domain::user::{Password, User};
+use serde_json::{Value, json};
+use store::Store;
+pub use store::audit::{Filter as AuditFilter, Line};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::Error;
+use crate::system::Clock;
+
+/// Refusals that wait to be written; more than that at once are only counted.
+const WAITING: usize = 4096;
+/// Refusals of one account or address that are written out each minute; more are only counted.
+const PER_MINUTE: u64 = 60;
+/// Entries that are read at once to verify them.
+const BATCH: i64 = 1000;
+
+/// The audit log.
+#[derive(Clone)]
+pub struct Audit {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    refusals: mpsc::Sender<Entry>,
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Audit")
+    }
+}
+
+/// What verifying found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Up to where the log is sound.
+    pub chain: Chain,
+    /// What is wrong behind that.
+    pub broken: Option<Broken>,
+}
+
+impl Audit {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<Entry>) {
+        let (refusals, receiver) = mpsc::channel(WAITING);
+        (Self { store, clock, refusals }, receiver)
+    }
+
+    /// Notes that something was not allowed. Never waits.
+    pub fn refused(&self, by: &By, action: &'static str, target: Who, reason: String) {
+        if self.refusals.try_send(Entry::refused(by, action, target, reason)).is_err() {
+            tracing::warn!("more refusals at once than the audit log takes");
+        }
+    }
+
+    /// The entries that match: after number `after`, oldest first; or before it, newest first.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn list(
+        &self,
+        _permit: &Permit<ReadAudit>,
+        filter: &AuditFilter,
+        after: i64,
+        newest_first: bool,
+        limit: i64,
+    ) -> Result<Vec<Line>, Error> {
+        let mut conn = self.store.read().await?;
+        Ok(store::audit::list(&mut conn, filter, after, newest_first, limit).await?)
+    }
+
+    /// Goes through the whole log and checks that nothing was changed, taken out or put in.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn verify(&self, _permit: &Permit<ReadAudit>) -> Result<Verified, Error> {
+        let mut chain = Chain::default();
+        loop {
+            let mut conn = self.store.read().await?;
+            let all = AuditFilter::default();
+            let lines = store::audit::list(&mut conn, &all, chain.count, false, BATCH).await?;
+            drop(conn);
+            if lines.is_empty() {
+                return Ok(Verified { chain, broken: None });
+            }
+            for line in lines {
+                let seq = line.seq;
+                let broken = match chain.follow(&line.body, &line.hash) {
+                    Ok(record) if line.fits(&record) => continue,
+                    Ok(_) => Broken::Changed { seq },
+                    Err(broken) => broken,
+                };
+                return Ok(Verified { chain, broken: Some(broken) });
+            }
+        }
+    }
+
+    /// Writes refusals until the master stops; those that are waiting then are written too.
+    pub(crate) async fn keep(self, mut receiver: mpsc::Receiver<Entry>, stop: CancellationToken) {
+        let mut minute = tokio::time::interval(Duration::from_secs(60));
+        let mut counts: HashMap<String, u64> = HashMap::new();
+        let mut batch = Vec::new();
+        loop {
+            let mut over = false;
+            tokio::select! {
+                _ = receiver.recv_many(&mut batch, 256) => {}
+                _ = minute.tick() => {
+                    batch.extend(counts.drain().filter_map(|(who, count)| omitted(&who, count)));
+                }
+                () = stop.cancelled() => {
+                    receiver.close();
+                    while let Ok(entry) = receiver.try_recv() {
+                        batch.push(entry);
+                    }
+                    over = true;
+                }
+            }
+            batch.retain(|entry| {
+                let count = counts.entry(entry.whose()).or_default();
+                *count += 1;
+                *count <= PER_MINUTE
+            });
+            if let Err(error) = self.write(&batch).await {
+                tracing::error!(%error, refusals = batch.len(), "the audit log could not be written");
+            }
+            batch.clear();
+            if over {
+                return;
+            }
+        }
+    }
+
+    async fn write(&self, entries: &[Entry]) -> Result<(), Error> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.store.write().await?;
+        for entry in entries {
+            store::audit::append(&mut tx, entry, self.clock.now()).await?;
+        }
+        tx.commit_unaudited("the entries are the change").await?;
+        Ok(())
+    }
+}
+
+fn omitted(who: &str, count: u64) -> Option<Entry> {
+    let more = count.checked_sub(PER_MINUTE).filter(|more| *more > 0)?;
+    let by = By::System { reason: "too many refusals in a minute to write them all" };
+    let entry = Entry::done(&by, "audit.omit", Who::named("refusals", &who, ""));
+    Some(entry.made(json!({ "count": more })))
+}
+
+/// An account as an entry's target.
+pub(crate) fn account(user: &User) -> Who {
+    Who::named("user", &user.id, &user.username)
+}
+
+/// What an entry says of an account: all but secrets.
+pub(crate) fn account_facts(user: &User) -> Value {
+    json!({
+        "username": user.username,
+        "displayName": user.display_name,
+        "email": user.email,
+        "admin": user.admin,
+        "status": user.status,
+        "remote": user.remote,
+        "service": user.service,
+        "deleted": user.deleted_at.is_some(),
+        "unixIdentity": user.identity.as_ref().map(ToString::to_string),
+        "password": match user.password {
+            Password::Blank => "blank",
+            Password::Hash(_) => "set",
+            Password::Impossible => "none",
+        },
+    })
+}
