@@ -152,6 +152,7 @@ async fn p15_lists_go_by_owner_workspace_and_order(database: Database) {
         kind: Kind::Command,
         owners: owners.map(|owners| owners.iter().map(|user| user.id).collect()),
         workspace,
+        seen_by: None,
         text: None,
         id_prefix: None,
         ascending: true,
@@ -199,7 +200,15 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
         (&by_id[1..], vec![]),
     ] {
         let (kind, text) = (Kind::Command, Some(text.to_owned()));
-        let filter = Filter { kind, owners: None, workspace: None, text, id_prefix: None, ascending: true };
+        let filter = Filter {
+            kind,
+            owners: None,
+            workspace: None,
+            seen_by: None,
+            text,
+            id_prefix: None,
+            ascending: true,
+        };
         let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
         let found: Vec<_> = found.iter().map(|task| task.description.as_str()).collect();
         assert_eq!(found, expected, "{filter:?}");
@@ -212,6 +221,7 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
             kind: Kind::Command,
             owners: None,
             workspace: None,
+            seen_by: None,
             text: Some("by id".to_owned()),
             id_prefix,
             ascending: true,

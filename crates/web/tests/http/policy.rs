@@ -83,7 +83,7 @@ async fn r32_the_api_allows_what_the_policy_allows(database: Database) {
             user: me.id,
             username: me.username.clone(),
             admin: me.admin,
-            via: Via::DefaultUser,
+            via: domain::authz::Via::DefaultUser,
             address: None,
         };
         let (answer, verdict) = match deed.clone() {
