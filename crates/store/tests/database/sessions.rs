@@ -109,7 +109,7 @@ async fn the_shared_workspace_names_its_owner_as_he_is_called_now(database: Data
     let mut tx = store.write().await.expect("a transaction");
     store::user::update(&mut tx, &renamed).await.expect("renamed");
     let twice = workspace::insert_uncategorized(&mut tx, admin.id, NOW).await;
-    assert!(matches!(twice, Err(StoreError::Duplicate)), "{twice:?}");
+    assert!(matches!(twice, Err(StoreError::Corrupt(_))), "{twice:?}");
     drop(tx);
 
     let mut tx = store.write().await.expect("a transaction");
