@@ -3,6 +3,7 @@
 //! It decides nothing: no retries, no caching of tokens, no choice of user. Those belong to the command line.
 
 mod address;
+mod audit;
 mod cluster;
 mod command;
 mod error;
@@ -106,6 +107,19 @@ impl Client {
     /// What went wrong, on the way or there.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.exchange(self.request(Method::GET, path).timeout(REQUEST)).await
+    }
+
+    /// `GET path`, with no limit to the time that the answer takes.
+    ///
+    /// # Errors
+    /// What went wrong, on the way or there.
+    pub async fn get_slowly<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.exchange(self.request(Method::GET, path)).await
+    }
+
+    /// `GET path`, for an answer that is read as it comes.
+    async fn open_stream(&self, path: &str) -> Result<Response> {
+        self.respond(self.request(Method::GET, path)).await
     }
 
     /// `POST path` with `body` as JSON; `&()` sends no body.

@@ -2,6 +2,7 @@
 //! client. Nothing here decides anything.
 
 pub mod agent;
+pub mod audit;
 pub mod auth;
 #[cfg(feature = "client")]
 pub mod client;

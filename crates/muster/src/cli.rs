@@ -54,6 +54,9 @@ pub(crate) enum Noun {
     /// Make administrators
     #[command(subcommand)]
     Superuser(verb::superuser::Verb),
+    /// See what happened and who did it
+    #[command(subcommand)]
+    Audit(verb::audit::Verb),
     /// Run commands and look after them
     #[command(subcommand, visible_alias = "cmd")]
     Command(verb::command::Verb),

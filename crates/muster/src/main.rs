@@ -48,6 +48,7 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
         Noun::Agent(cli::Agent { verb: Some(verb), .. }) => block_on(verb::agent::run(verb, &target()?)),
         Noun::User(verb) => block_on(verb::user::run(verb, &target()?)),
         Noun::Superuser(verb) => block_on(verb::superuser::run(verb, &target()?)),
+        Noun::Audit(verb) => block_on(verb::audit::run(verb, &target()?)),
         Noun::Command(verb::command::Verb::Run(args)) => {
             let interrupt = Interrupt::watch()?;
             return block_on(verb::command_run::run(args, &target()?, &interrupt));

@@ -1,6 +1,7 @@
 //! What each command does, one noun to a file, its arguments beside it.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod change_password;
 pub(crate) mod command;
 pub(crate) mod command_run;

@@ -3,6 +3,8 @@
 
 #[path = "database/agents.rs"]
 mod agents;
+#[path = "database/audit.rs"]
+mod audit;
 #[path = "database/faults.rs"]
 mod faults;
 #[path = "database/login_failures.rs"]

@@ -1,6 +1,7 @@
 //! JSON endpoints, one module per noun. Shapes are in the crate `api`.
 
 pub(crate) mod agent;
+pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod cluster;
 pub(crate) mod command;

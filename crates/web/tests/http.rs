@@ -5,6 +5,8 @@
 mod accounts;
 #[path = "http/agents.rs"]
 mod agents;
+#[path = "http/audit.rs"]
+mod audit;
 #[path = "http/browser.rs"]
 mod browser;
 #[path = "http/commands.rs"]

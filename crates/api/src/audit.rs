@@ -1,0 +1,35 @@
+//! The audit log on the wire; Muster's own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// One entry, and in an export one line of JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// SHA-256 of `record`'s text, hexadecimal.
+    pub hash: String,
+    /// The text that the digest was taken of, byte for byte: a `domain::audit::Record`.
+    pub record: Box<RawValue>,
+}
+
+/// Answer of `GET audit`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListAudit {
+    /// Newest first.
+    pub entries: Vec<AuditEntry>,
+    /// What to give as `before` for the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub next: Option<i64>,
+}
+
+/// Answer of `GET audit/verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedAudit {
+    /// Sound entries from the beginning on.
+    pub count: i64,
+    /// Digest of the last of them. Kept elsewhere, it proves later that none of them was changed.
+    pub head: String,
+    /// What is wrong with the entry behind them.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub broken: Option<String>,
+}

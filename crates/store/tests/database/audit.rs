@@ -1,0 +1,58 @@
+//! Whatever is done to the audit log behind the master's back shows. Here, because only this crate may write tables as
+//! they are.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use testkit::{Database, Requests as _, TestMaster, on_both_databases};
+
+on_both_databases!(a_log_that_was_tampered_with_is_found_out);
+
+async fn execute(master: &TestMaster, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    match master.storage().postgres_url() {
+        Some(url) => {
+            let mut raw = PgConnection::connect(&url).await.expect("connected");
+            sqlx::query(sql).execute(&mut raw).await.map(drop).expect("executed");
+        }
+        None => {
+            let url = format!("sqlite://{}", master.storage().sqlite_file().display());
+            let mut raw = SqliteConnection::connect(&url).await.expect("connected");
+            sqlx::query(sql).execute(&mut raw).await.map(drop).expect("executed");
+        }
+    }
+}
+
+async fn a_log_that_was_tampered_with_is_found_out(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    for name in ["ann", "ben", "cy"] {
+        master.user(name).await;
+    }
+    let broken = async || {
+        let verified = admin.get("/api/v1/audit/verify").await.ok();
+        verified["broken"].as_str().map(str::to_owned)
+    };
+    assert_eq!(broken().await, None);
+    for (harm, undo, said) in [
+        (
+            "UPDATE audit SET body = replace(body, 'admin', 'eve') WHERE seq = 3",
+            "UPDATE audit SET body = replace(body, 'eve', 'admin') WHERE seq = 3",
+            "entry 3 was changed",
+        ),
+        (
+            "UPDATE audit SET actor = 'system' WHERE seq = 4",
+            "UPDATE audit SET actor = 'user 1' WHERE seq = 4",
+            "entry 4 was changed",
+        ),
+        (
+            "UPDATE audit SET seq = 1000 WHERE seq = 2",
+            "UPDATE audit SET seq = 2 WHERE seq = 1000",
+            "is missing",
+        ),
+        ("UPDATE audit SET hash = replace(hash, '0', '1') WHERE seq = 1", "SELECT 1", "entry 1 was changed"),
+    ] {
+        execute(&master, harm).await;
+        let found = broken().await.unwrap_or_default();
+        assert!(found.contains(said), "{harm}: {found:?}");
+        execute(&master, undo).await;
+    }
+}

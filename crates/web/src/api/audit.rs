@@ -1,0 +1,109 @@
+//! The audit log over the API: for administrators.
+
+use ::api::audit::{AuditEntry, ListAudit, VerifiedAudit};
+use ::api::error::Code;
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use domain::authz::{Permit, ReadAudit, authorize};
+use domain::time::Timestamp;
+use futures_util::stream;
+use master::audit::{AuditFilter, Line};
+use master::session::Caller;
+use master::{Error, Master};
+use serde_json::value::RawValue;
+
+use crate::App;
+use crate::extract::{PAGE_CAP, Params, User};
+use crate::respond::{Answer, Failure};
+
+fn permit(caller: &Caller) -> Result<Permit<ReadAudit>, Failure> {
+    let permit = authorize::<ReadAudit>(&caller.actor, ());
+    permit.map_err(|refusal| Failure(Error::refused(refusal, Code::NotFound.reason().to_owned())))
+}
+
+async fn filter(app: &App, caller: &Caller, params: &Params) -> Result<AuditFilter, Failure> {
+    let text = |key: &str| params.get(key).map(str::to_owned);
+    let time = |key: &str| {
+        let bad = |text: &str| {
+            let text = text.escape_debug();
+            Failure(Error::Invalid(format!("{key}: '{text}' is not a time such as 2026-11-22T10:00:00Z")))
+        };
+        params.get(key).map(|text| Timestamp::parse_rfc3339(text).ok_or_else(|| bad(text))).transpose()
+    };
+    let actor = match params.get("user") {
+        // Also who is deleted by now: what they did is still there.
+        Some(name) => {
+            let ids = app.master.tasks.owners_named(&caller.actor, &[name.to_owned()]).await?;
+            let missing = || Failure(Error::NotFound(master::account::NOT_FOUND.to_owned()));
+            Some(format!("user {}", ids.first().ok_or_else(missing)?))
+        }
+        None => text("actor"),
+    };
+    let (action, target, result) = (text("action"), text("target"), text("result"));
+    Ok(AuditFilter { actor, action, target, result, since: time("since")?, until: time("until")? })
+}
+
+fn shown(line: Line) -> Result<AuditEntry, Error> {
+    let record = RawValue::from_string(line.body);
+    // A text that isn't JSON was put there by somebody else: `verify` says so, and lists show it as text.
+    let record = record.or_else(|_| RawValue::from_string("null".to_owned()));
+    let record = record.map_err(|e| Error::io("an audit entry")(std::io::Error::other(e)))?;
+    Ok(AuditEntry { hash: line.hash, record })
+}
+
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAudit> {
+    let permit = permit(&caller)?;
+    let filter = filter(&app, &caller, &params).await?;
+    let limit = params.parse("limit")?.unwrap_or(100).clamp(1, PAGE_CAP);
+    let before = params.parse("before")?.unwrap_or(i64::MAX);
+    let lines = app.master.audit.list(&permit, &filter, before, true, limit).await?;
+    let full = i64::try_from(lines.len()).is_ok_and(|count| count == limit);
+    let next = lines.last().map(|line| line.seq).filter(|_| full);
+    let entries = lines.into_iter().map(shown).collect::<Result<_, _>>()?;
+    Ok(Json(ListAudit { entries, next }))
+}
+
+pub(crate) async fn verify(State(app): State<App>, User(caller): User) -> Answer<VerifiedAudit> {
+    let verified = app.master.audit.verify(&permit(&caller)?).await?;
+    let broken = verified.broken.map(|broken| broken.to_string());
+    Ok(Json(VerifiedAudit { count: verified.chain.count, head: verified.chain.head, broken }))
+}
+
+/// Lines of JSON, oldest first.
+pub(crate) async fn export(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Result<Response, Failure> {
+    let permit = permit(&caller)?;
+    let filter = filter(&app, &caller, &params).await?;
+    let start = Export { master: app.master.clone(), permit, filter, after: 0 };
+    let pieces = stream::try_unfold(start, Export::piece);
+    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((kind, Body::from_stream(pieces)).into_response())
+}
+
+struct Export {
+    master: Master,
+    permit: Permit<ReadAudit>,
+    filter: AuditFilter,
+    after: i64,
+}
+
+impl Export {
+    async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Error> {
+        let lines = self.master.audit.list(&self.permit, &self.filter, self.after, false, PAGE_CAP).await?;
+        let Some(last) = lines.last() else { return Ok(None) };
+        self.after = last.seq;
+        let mut piece = Vec::new();
+        for line in lines {
+            let text = serde_json::to_writer(&mut piece, &shown(line)?);
+            text.map_err(|e| Error::io("an audit entry")(std::io::Error::other(e)))?;
+            piece.push(b'\n');
+        }
+        Ok(Some((piece.into(), self)))
+    }
+}
