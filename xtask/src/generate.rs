@@ -13,7 +13,8 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, Checkout};
 
 /// Every generated file, and what `muster` is asked to write it.
-const FILES: &[(&str, &[&str])] = &[("docs/cli.md", &["generate", "cli"])];
+const FILES: &[(&str, &[&str])] =
+    &[("docs/cli.md", &["generate", "cli"]), ("docs/openapi.json", &["generate", "openapi"])];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
 use crate::shell::{self, Checkout};
-use crate::tools::{REQUIREMENTS, Tools};
+use crate::tools::{POLYAXON, POLYAXON_SHIM, REQUIREMENTS, Tools};
 
 const SYSTEM_PACKAGES: &[&str] =
     &["chromium", "iproute2", "postgresql", "procps", "python3-venv", "util-linux"];
@@ -28,7 +28,9 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
     lock.lock().context("can't lock the test environment")?;
 
     system_packages(SYSTEM_PACKAGES)?;
-    python(&tools)?;
+    python(&tools.folder, &tools.venv, REQUIREMENTS)?;
+    python(&tools.folder, &tools.polyaxon, POLYAXON)?;
+    shim(&tools.polyaxon)?;
     node(&tools)?;
     nextest(checkout)
 }
@@ -83,24 +85,35 @@ fn no_default_cluster() -> Result<()> {
     }
 }
 
-/// The virtual environment, made with the system's own Python: one of a user's (pyenv, conda) may lie
+/// A virtual environment, made with the system's own Python: one of a user's (pyenv, conda) may lie
 /// where other users can't go.
-fn python(tools: &Tools) -> Result<()> {
-    let stamp = Stamp { file: tools.venv.join("installed-requirements.txt"), content: REQUIREMENTS };
+fn python(folder: &Path, venv: &Path, content: &str) -> Result<()> {
+    let stamp = Stamp { file: venv.join("installed-requirements.txt"), content };
     if stamp.is_current() {
         return Ok(());
     }
-    shell::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&tools.venv))?;
-    let requirements = tools.folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS)?;
+    shell::run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(venv))?;
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, content)?;
     shell::run(
-        Command::new(tools.venv.join("bin/python"))
+        Command::new(venv.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements),
     )?;
     // Whatever our umask is.
-    shell::run(Command::new("chmod").args(["-R", "go+rX"]).arg(&tools.venv))?;
+    shell::run(Command::new("chmod").args(["-R", "go+rX"]).arg(venv))?;
     stamp.write()
+}
+
+/// A module that an environment's Python loads when it starts.
+fn shim(venv: &Path) -> Result<()> {
+    let (name, code) = POLYAXON_SHIM;
+    const ASK: &str = "import sysconfig; print(sysconfig.get_path('purelib'))";
+    let packages = shell::output(Command::new(venv.join("bin/python")).args(["-c", ASK]))?;
+    let packages = Path::new(packages.trim());
+    fs::write(packages.join(format!("{name}.py")), code)?;
+    fs::write(packages.join(format!("{name}.pth")), format!("import {name}\n"))?;
+    Ok(())
 }
 
 fn node(tools: &Tools) -> Result<()> {

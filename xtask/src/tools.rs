@@ -14,6 +14,11 @@ use crate::shell::Checkout;
 /// The pinned Python packages, `det` among them.
 pub(crate) const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
+/// Those of `polyaxon`, and what lets them run on a Python of today.
+pub(crate) const POLYAXON: &str = include_str!("../python/polyaxon.txt");
+pub(crate) const POLYAXON_SHIM: (&str, &str) =
+    ("polyaxon_on_new_python", include_str!("../python/polyaxon_on_new_python.py"));
+
 /// Debian's Chromium; a test may look for no other browser.
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -22,6 +27,7 @@ pub(crate) struct Tools {
     /// Holds the virtual environment, the set-up's lock and the logs of servers.
     pub(crate) folder: PathBuf,
     pub(crate) venv: PathBuf,
+    pub(crate) polyaxon: PathBuf,
     pub(crate) e2e: PathBuf,
 }
 
@@ -30,14 +36,20 @@ impl Tools {
         let folder = shared_folder(&checkout.target)?;
         let version = REQUIREMENTS.lines().find_map(|line| line.strip_prefix("determined=="));
         let version = version.context("xtask/requirements.txt doesn't pin determined")?;
-        Ok(Self { venv: folder.join(format!("det-{version}")), e2e: checkout.root.join("e2e"), folder })
+        Ok(Self {
+            venv: folder.join(format!("det-{version}")),
+            polyaxon: folder.join("polyaxon"),
+            e2e: checkout.root.join("e2e"),
+            folder,
+        })
     }
 
     /// What tests find in their environment.
-    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 4] {
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 5] {
         [
             ("MUSTER_TEST_PYTHON", self.venv.join("bin/python")),
             ("MUSTER_TEST_DET", self.venv.join("bin/det")),
+            ("MUSTER_TEST_POLYAXON", self.polyaxon.join("bin/polyaxon")),
             ("MUSTER_TEST_CHROMIUM", CHROMIUM.into()),
             ("MUSTER_TEST_E2E", self.e2e.clone()),
         ]

@@ -1,19 +1,21 @@
 //! The audit log on the wire; Muster's own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// One entry, and in an export one line of JSON.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AuditEntry {
     /// SHA-256 of `record`'s text, hexadecimal.
     pub hash: String,
     /// The text that the digest was taken of, byte for byte: a `domain::audit::Record`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub record: Box<RawValue>,
 }
 
 /// Answer of `GET audit`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ListAudit {
     /// Newest first.
     pub entries: Vec<AuditEntry>,
@@ -23,7 +25,7 @@ pub struct ListAudit {
 }
 
 /// Answer of `GET audit/verify`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifiedAudit {
     /// Sound entries from the beginning on.
     pub count: i64,

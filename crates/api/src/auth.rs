@@ -1,11 +1,12 @@
 //! Logging in (contract "identity", section 4).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::user::User;
 
 /// Body of `POST auth/login`.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Login {
     /// Account name, exact case.
@@ -18,7 +19,7 @@ pub struct Login {
 }
 
 /// Answer of `POST auth/login`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoginResponse {
     /// Opaque bearer token, good for 30 days.
@@ -34,7 +35,7 @@ pub struct LoginResponse {
 }
 
 /// A login session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     /// Its id; not its token.
@@ -50,7 +51,7 @@ pub struct Session {
 }
 
 /// Answer of `GET users/{id}/sessions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListSessions {
     /// Newest first.
     pub sessions: Vec<Session>,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::page::Pagination;
 
 /// Answer of `GET /info`, snake case.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Info {
     /// The Determined version spoken.
     pub version: String,
@@ -34,7 +35,7 @@ pub struct Info {
 }
 
 /// The telemetry part of [`Info`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Telemetry {
     /// Always false.
     pub enabled: bool,
@@ -45,7 +46,7 @@ pub struct Telemetry {
 }
 
 /// Answer of `GET master`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Master {
     /// The Determined version spoken.
@@ -83,7 +84,7 @@ pub struct Master {
 }
 
 /// Answer of `GET agents`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListAgents {
     /// All of them.
     pub agents: Vec<Agent>,
@@ -92,7 +93,7 @@ pub struct ListAgents {
 }
 
 /// An agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Agent {
     /// Its name.
@@ -122,7 +123,7 @@ pub struct Agent {
 }
 
 /// Counts of an agent's slots.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SlotStats {
     /// By device type.
@@ -132,7 +133,7 @@ pub struct SlotStats {
 }
 
 /// A slot.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Slot {
     /// Its number.
     pub id: String,
@@ -147,7 +148,7 @@ pub struct Slot {
 }
 
 /// A slot's device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Device {
     /// Its number.
     pub id: u32,
@@ -161,7 +162,7 @@ pub struct Device {
 }
 
 /// A task's process as Determined's clients see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Container {
     /// Its id: the allocation's.
@@ -177,7 +178,7 @@ pub struct Container {
 }
 
 /// A workspace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workspace {
     /// Its id.
@@ -209,7 +210,7 @@ pub struct Workspace {
 }
 
 /// Answer of `GET workspaces`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListWorkspaces {
     /// A page of them.
     pub workspaces: Vec<Workspace>,
@@ -218,7 +219,7 @@ pub struct ListWorkspaces {
 }
 
 /// Body of `POST agents/invitations`. Muster's own.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct InviteAgent {
     /// The only name that may enrol with it; any when absent.
@@ -226,7 +227,7 @@ pub struct InviteAgent {
 }
 
 /// Answer of `POST agents/invitations`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
     /// The secret; good once.
@@ -236,7 +237,7 @@ pub struct Invitation {
 }
 
 /// Body of `POST agents/enroll`.
-#[derive(Clone, Default, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EnrolAgent {
     /// The secret of the invitation.
@@ -248,7 +249,7 @@ pub struct EnrolAgent {
 }
 
 /// Answer of `POST agents/enroll`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Enrolled {
     /// The agent's name.

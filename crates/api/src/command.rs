@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use crate::page::Pagination;
 use crate::wire::flexible_i64;
 
 /// A file of the context directory.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ContextFile {
     /// Relative path with `/`.
@@ -40,7 +41,7 @@ pub const FILE_TYPE: i64 = 48;
 pub const DIRECTORY_TYPE: i64 = 53;
 
 /// Body of `POST commands`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchCommand {
     /// The configuration, free-form here.
@@ -60,7 +61,7 @@ pub struct LaunchCommand {
 }
 
 /// Answer of `POST commands`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LaunchCommandResponse {
     /// The command.
     pub command: Command,
@@ -72,7 +73,7 @@ pub struct LaunchCommandResponse {
 }
 
 /// A command.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Command {
     /// Its id.
@@ -123,7 +124,7 @@ pub struct Command {
 }
 
 /// Answer of `GET commands/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GetCommand {
     /// The command.
     pub command: Command,
@@ -132,14 +133,14 @@ pub struct GetCommand {
 }
 
 /// `{"command": …}`: answer of kill and of `set_priority`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandResponse {
     /// The command.
     pub command: Command,
 }
 
 /// Answer of `GET commands`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ListCommands {
     /// A page of them.
     pub commands: Vec<Command>,
@@ -148,7 +149,7 @@ pub struct ListCommands {
 }
 
 /// Body of `POST commands/{id}/set_priority`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SetPriority {
     /// 1 to 99.
@@ -157,14 +158,14 @@ pub struct SetPriority {
 }
 
 /// Answer of `GET tasks/{id}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GetTask {
     /// The task.
     pub task: Task,
 }
 
 /// A task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Task {
     /// Its id.
@@ -181,7 +182,7 @@ pub struct Task {
 }
 
 /// A run of a task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
     /// Its id.
@@ -209,7 +210,7 @@ pub struct Allocation {
 }
 
 /// Answer of `GET tasks`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListTasks {
     /// Running tasks by allocation.
@@ -217,7 +218,7 @@ pub struct ListTasks {
 }
 
 /// A running task in [`ListTasks`].
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AllocationSummary {
     /// Its task.
@@ -243,7 +244,7 @@ pub struct AllocationSummary {
 }
 
 /// What a run holds on an agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourcesSummary {
     /// Its id.
@@ -261,7 +262,7 @@ pub struct ResourcesSummary {
 }
 
 /// Answer of `GET tasks/{id}/context_directory`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextDirectory {
     /// Base64 of the packed archive; empty without one.
     #[serde(rename = "b64Tgz")]

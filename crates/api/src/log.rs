@@ -1,9 +1,10 @@
 //! Log lines (contract "runtime", section 1.5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A log line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogEntry {
     /// Position in the log, as text.
@@ -31,7 +32,7 @@ pub struct LogEntry {
 }
 
 /// One line of a streamed answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamItem<T> {
     /// The item.
     pub result: T,

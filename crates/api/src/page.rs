@@ -1,9 +1,10 @@
 //! Paging of lists (contract "identity", section 5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where a page lies in its list.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
     /// As asked.

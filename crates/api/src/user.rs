@@ -1,12 +1,13 @@
 //! Accounts on the wire (contract "identity", section 5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::page::Pagination;
 use crate::wire::flexible_i64;
 
 /// A Unix identity (D2).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AgentUserGroup {
     /// uid.
@@ -24,7 +25,7 @@ pub struct AgentUserGroup {
 }
 
 /// An account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct User {
     /// Its id.
@@ -49,14 +50,14 @@ pub struct User {
 }
 
 /// `{"user": …}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserResponse {
     /// The account.
     pub user: User,
 }
 
 /// Answer of `GET users`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListUsers {
     /// A page of accounts.
     pub users: Vec<User>,
@@ -65,7 +66,7 @@ pub struct ListUsers {
 }
 
 /// Body of `POST users`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateUser {
     /// The account to make.
@@ -78,7 +79,7 @@ pub struct CreateUser {
 }
 
 /// The account inside [`CreateUser`].
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct NewUser {
     /// Its name.
@@ -98,7 +99,7 @@ pub struct NewUser {
 }
 
 /// Body of `PATCH users/{id}`: what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchUser {
     /// New name.
@@ -128,7 +129,7 @@ pub struct PatchUser {
 }
 
 /// Answer of `GET me`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Me {
     /// The caller's account.

@@ -31,6 +31,9 @@ const CACHED: usize = 100_000;
 /// What the secret of an access token begins with; a session's begins with `mst`.
 pub const ACCESS_TOKEN: &str = "mat_";
 
+/// What is said to a deactivated account, once it has shown the right password.
+pub const NOT_ACTIVE: &str = "user is not active";
+
 /// What is said of every token that isn't good.
 pub const INVALID_CREDENTIALS: &str = "invalid credentials";
 
@@ -213,7 +216,7 @@ impl Sessions {
         }
         if !user.is_active() {
             refused("the account is not active");
-            return Err(Error::Forbidden("user is not active".to_owned()));
+            return Err(Error::Forbidden(NOT_ACTIVE.to_owned()));
         }
         self.open(user, visitor.address).await
     }

@@ -94,6 +94,8 @@ pub(crate) enum Noun {
 pub(crate) enum Generated {
     /// The reference of this command line, Markdown.
     Cli,
+    /// The description of the API, OpenAPI 3.1 in JSON.
+    Openapi,
 }
 
 /// `muster master …`: the role without a subcommand.

@@ -7,9 +7,13 @@ mod process;
 mod serve;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
+use master::system::{SystemClock, SystemEntropy};
+use master::{Config, Master, Parts};
+use store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +92,28 @@ pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
         served.stop().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Prints the description of the API. The routes belong to a master, so there is one for a moment.
+pub(crate) async fn openapi() -> Result<()> {
+    let dir = std::env::temp_dir().join(format!("muster-openapi-{}", std::process::id()));
+    std::fs::create_dir(&dir).with_context(|| format!("{}", dir.display()))?;
+    let described = async {
+        let parts = Parts {
+            store: Store::open_sqlite(&dir.join("muster.db")).await?,
+            data_dir: dir.clone(),
+            config: Config::default(),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+        };
+        let master = Master::start(parts).await?;
+        let rows = web::rows(web::App::new(master.clone(), Config::default().listen));
+        master.stop().await;
+        output::json(&web::document(&rows))
+    };
+    let described = described.await;
+    std::fs::remove_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    described
 }
 
 /// `muster agent`: an agent alone.

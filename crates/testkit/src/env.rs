@@ -25,6 +25,12 @@ pub fn det() -> PathBuf {
     variable("MUSTER_TEST_DET").into()
 }
 
+/// The unmodified `polyaxon` command.
+#[must_use]
+pub fn polyaxon() -> PathBuf {
+    variable("MUSTER_TEST_POLYAXON").into()
+}
+
 /// A Python that every user of the machine can run, with `determined` and scikit-learn.
 #[must_use]
 pub fn python() -> PathBuf {

@@ -7,15 +7,15 @@ use std::net::{IpAddr, SocketAddr};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
 use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
-use crate::App;
 use crate::origin::{origin_of, same_origin};
 use crate::respond::{Failure, PageFailure, Refused};
+use crate::{App, polyaxon};
 
 /// Who gets through to a route's handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +28,8 @@ pub enum Access {
     UserOrTask,
     /// An agent; it proves itself in the protocol, on the connection itself.
     Agent,
+    /// A session or access token, shown as Polyaxon's client shows it.
+    Polyaxon,
     /// A web page: a session by cookie, or the default user on the machine itself (P2); others go to the login page.
     Page,
 }
@@ -101,6 +103,16 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         Access::Public | Access::Agent => Ok(()),
         Access::User => user(&guard.app, &mut request).await,
         Access::UserOrTask => user_or_task(&guard.app, &mut request).await,
+        Access::Polyaxon => match polyaxon::authenticate(&guard.app, &mut request).await {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller.from_address(address));
+                Ok(())
+            }
+            Err(error) => {
+                let response = polyaxon::Refusal::from(error).into_response();
+                return noted(&guard, &By::Anonymous { address }, &route, response);
+            }
+        },
         Access::Page => match page(&guard.app, &mut request).await {
             Ok(()) => Ok(()),
             Err(error) => return PageFailure::new(error, &request).respond(),
@@ -109,17 +121,17 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     let by = by(&request, address);
     let response = match allowed {
         Ok(()) => next.run(request).await,
-        Err(error) => axum::response::IntoResponse::into_response(Failure(error)),
+        Err(error) => Failure(error).into_response(),
     };
-    // Logins and the like, which anybody may try, note for themselves what they refuse.
-    let noted = matches!(guard.access, Access::Public | Access::Agent);
-    if let Some(Refused(reason)) = response.extensions().get().filter(|_| !noted) {
-        guard.app.master.audit.refused(
-            &by,
-            "request.refuse",
-            Who::named("route", &route, ""),
-            reason.clone(),
-        );
+    noted(&guard, &by, &route, response)
+}
+
+/// Has refusals noted in the audit log. Logins and the like, which anybody may try, do that for themselves.
+fn noted(guard: &Guard, by: &By, route: &str, response: Response) -> Response {
+    let public = matches!(guard.access, Access::Public | Access::Agent);
+    if let Some(Refused(reason)) = response.extensions().get().filter(|_| !public) {
+        let route = Who::named("route", &route, "");
+        guard.app.master.audit.refused(by, "request.refuse", route, reason.clone());
     }
     response
 }

@@ -64,13 +64,16 @@ pub(crate) struct Body<T>(pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
-        let bytes = collected(request).await?;
-        let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-        let value = serde_json::from_slice(bytes);
-        value
-            .map(Self)
-            .map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+        Ok(Self(json(request).await?))
     }
+}
+
+/// Reads JSON; nothing is `{}`.
+pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
+    let bytes = collected(request).await?;
+    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    let value = serde_json::from_slice(bytes);
+    value.map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
 }
 
 /// All of a body, up to the row's limit.
@@ -93,12 +96,17 @@ pub(crate) struct Form<T>(pub(crate) T);
 impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
     type Rejection = PageFailure;
     async fn from_request(request: Request, app: &App) -> Result<Self, PageFailure> {
-        let (parts, body) = request.into_parts();
-        let whole = Request::from_parts(parts.clone(), body);
-        let whole = Request::from_parts(parts, collected(whole).await?.into());
-        let form = axum::Form::<T>::from_request(whole, app).await;
-        form.map(|form| Self(form.0)).map_err(|e| Error::Invalid(e.body_text()).into())
+        Ok(Self(form(request, app).await?))
     }
+}
+
+/// Reads a form.
+pub(crate) async fn form<T: DeserializeOwned>(request: Request, app: &App) -> Result<T, Failure> {
+    let (parts, body) = request.into_parts();
+    let whole = Request::from_parts(parts.clone(), body);
+    let whole = Request::from_parts(parts, collected(whole).await?.into());
+    let form = axum::Form::<T>::from_request(whole, app).await;
+    form.map(|form| form.0).map_err(|e| Failure(Error::Invalid(e.body_text())))
 }
 
 /// Query parameters; keys may repeat.

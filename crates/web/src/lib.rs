@@ -6,21 +6,26 @@
 mod access;
 mod api;
 mod extract;
+mod openapi;
 mod origin;
+mod polyaxon;
 mod respond;
 mod routes;
 mod table;
 mod ui;
 
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::master::Master;
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use bytes::Bytes;
 use tokio::net::TcpListener;
 
 pub use access::Access;
+pub use openapi::{document, undescribed};
 pub use routes::rows;
 pub use table::Row;
 
@@ -36,6 +41,8 @@ pub struct App {
     pub(crate) hosts: origin::Hosts,
     /// Where it listens.
     pub(crate) listen: SocketAddr,
+    /// The description of the API, made when it is first asked for.
+    pub(crate) description: Arc<OnceLock<Bytes>>,
 }
 
 impl App {
@@ -43,7 +50,7 @@ impl App {
     #[must_use]
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
-        Self { master, hosts, listen: address }
+        Self { master, hosts, listen: address, description: Arc::default() }
     }
 
     /// All routes, guarded.

@@ -60,15 +60,22 @@ impl IntoResponse for Failure {
 #[derive(Debug, Clone)]
 pub(crate) struct Refused(pub(crate) String);
 
+impl Refused {
+    /// The mark of an error that refuses.
+    pub(crate) fn by(error: &Error) -> Option<Self> {
+        match error {
+            Error::Forbidden(text) | Error::Hidden(text) => Some(Self(text.clone())),
+            Error::Unauthenticated(text) if *text != crate::access::NO_CREDENTIALS => {
+                Some(Self((*text).to_owned()))
+            }
+            _ => None,
+        }
+    }
+}
+
 fn add_hints(error: &Error, response: &mut Response) {
-    match error {
-        Error::Forbidden(text) | Error::Hidden(text) => {
-            response.extensions_mut().insert(Refused(text.clone()));
-        }
-        Error::Unauthenticated(text) if *text != crate::access::NO_CREDENTIALS => {
-            response.extensions_mut().insert(Refused((*text).to_owned()));
-        }
-        _ => {}
+    if let Some(refused) = Refused::by(error) {
+        response.extensions_mut().insert(refused);
     }
     let hint = match (error.code(), error) {
         (_, Error::Throttled { seconds }) => (header::RETRY_AFTER, HeaderValue::from(*seconds)),
@@ -194,6 +201,9 @@ pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Nex
 /// No such route.
 pub(crate) async fn no_route(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
+    if path.starts_with("/api/") && path.ends_with('/') {
+        return crate::polyaxon::Refusal::from(Error::NotFound(String::new())).into_response();
+    }
     if path.starts_with("/api/") {
         return Failure(Error::NotFound(format!("api not found: {method} {}", path.escape_debug())))
             .into_response();

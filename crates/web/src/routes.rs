@@ -4,9 +4,9 @@ use axum::Router;
 use axum::http::Method;
 use axum::middleware;
 
-use crate::access::Access::{Agent, Page, Public, User, UserOrTask};
+use crate::access::Access::{Agent, Page, Polyaxon, Public, User, UserOrTask};
 use crate::table::{Row, Table};
-use crate::{App, api, respond, ui};
+use crate::{App, api, openapi, polyaxon, respond, ui};
 
 /// Longest login body, in bytes (R19).
 const LOGIN_LIMIT: usize = 16 << 10;
@@ -20,6 +20,7 @@ fn table(app: App) -> Table {
     Table::new(app)
         .get("/info", Public, api::cluster::info)
         .get("/health", Public, api::cluster::health)
+        .get("/api/v1/openapi.json", Public, openapi::show)
         .get("/api/v1/master", Public, api::cluster::master)
         .get("/api/v1/master/telemetry", Public, api::cluster::telemetry)
         .get("/api/v1/master/config", User, api::cluster::config)
@@ -66,6 +67,16 @@ fn table(app: App) -> Table {
         .post("/api/v1/agents/{agent}/disable", User, api::agent::disable)
         .post("/api/v1/agents/{agent}/slots/{slot}/enable", User, api::agent::enable_slot)
         .post("/api/v1/agents/{agent}/slots/{slot}/disable", User, api::agent::disable_slot)
+        .row(post("/api/v1/users/token/", Public, LOGIN_LIMIT), polyaxon::user::log_in)
+        .get("/api/v1/versions/cli/", Public, polyaxon::version::client)
+        .get("/api/v1/versions/lib/", Public, polyaxon::version::client)
+        .get("/api/v1/versions/platform/", Public, polyaxon::version::client)
+        .get("/api/v1/versions/chart/", Public, polyaxon::version::chart)
+        .get("/api/v1/log_handler/", Public, polyaxon::version::log_handler)
+        .get("/api/v1/users/", Polyaxon, polyaxon::user::me)
+        .post("/api/v1/users/activate/{name}/", Polyaxon, polyaxon::user::activate)
+        .post("/api/v1/superusers/grant/{name}/", Polyaxon, polyaxon::user::grant)
+        .post("/api/v1/superusers/revoke/{name}/", Polyaxon, polyaxon::user::revoke)
         .get("/assets/{name}", Public, ui::asset::get)
         .get("/login", Public, ui::session::show)
         .row(post("/login", Public, LOGIN_LIMIT), ui::session::log_in)

@@ -125,6 +125,7 @@ impl World {
         };
         let credential = match row.access {
             Access::Page => request.header("cookie", &format!("auth={}", user.token)),
+            Access::Polyaxon => request.header("authorization", &format!("Token {}", user.token)),
             _ => request.header("authorization", &format!("Bearer {}", user.token)),
         };
         credential.await
@@ -137,7 +138,7 @@ fn verdict(row: &Row, answer: &Response) -> String {
     let to_login = answer.header("location").starts_with("/login") && answer.header("set-cookie").is_empty();
     let to_login = to_login && row.access == Access::Page;
     match answer.status {
-        101 | 200 => "yes".to_owned(),
+        101 | 200 | 201 | 204 => "yes".to_owned(),
         303 if to_login => "log in".to_owned(),
         303 => "yes".to_owned(),
         401 => "log in".to_owned(),
@@ -154,6 +155,7 @@ fn access(row: &Row) -> &'static str {
         Access::UserOrTask => "users, tasks",
         Access::Agent => "agents",
         Access::Page => "web page",
+        Access::Polyaxon => "users, by Polyaxon's client",
     }
 }
 

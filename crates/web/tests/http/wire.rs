@@ -128,3 +128,12 @@ async fn hints_come_with_refusals(database: Database) {
     assert_eq!(refused.header("www-authenticate"), "Bearer");
     assert_eq!(refused.header("content-type"), "application/json");
 }
+
+async fn every_route_of_the_api_is_described(database: Database) {
+    let master = TestMaster::start(database).await;
+    let problems = web::undescribed(&master.rows());
+    assert!(problems.is_empty(), "{problems:#?}: see src/openapi");
+    let served = master.anon().get("/api/v1/openapi.json").await.ok();
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served["paths"]["/api/v1/users"]["post"]["operationId"], "post_users");
+}

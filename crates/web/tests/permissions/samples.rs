@@ -57,6 +57,7 @@ const FORM: &[(&str, &str)] =
 pub(crate) const SAMPLES: &[Sample] = &[
     plain("/info"),
     plain("/health"),
+    plain("/api/v1/openapi.json"),
     plain("/api/v1/master"),
     plain("/api/v1/master/telemetry"),
     plain("/api/v1/master/config"),
@@ -142,6 +143,19 @@ pub(crate) const SAMPLES: &[Sample] = &[
     post("/api/v1/agents/{agent}/disable", "", "/api/v1/agents/node/disable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/enable", "", "/api/v1/agents/node/slots/0/enable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/disable", "", "/api/v1/agents/node/slots/0/disable", ""),
+    Sample {
+        headers: FORM,
+        ..post("/api/v1/users/token/", "the owner's name", "/api/v1/users/token/", "username=owner&password=")
+    },
+    plain("/api/v1/versions/cli/"),
+    plain("/api/v1/versions/lib/"),
+    plain("/api/v1/versions/platform/"),
+    plain("/api/v1/versions/chart/"),
+    plain("/api/v1/log_handler/"),
+    plain("/api/v1/users/"),
+    post("/api/v1/users/activate/{name}/", "the owner", "/api/v1/users/activate/owner/", ""),
+    post("/api/v1/superusers/grant/{name}/", "the owner", "/api/v1/superusers/grant/owner/", ""),
+    post("/api/v1/superusers/revoke/{name}/", "the owner", "/api/v1/superusers/revoke/owner/", ""),
     get("/assets/{name}", "the style sheet", "{asset}"),
     plain("/login"),
     Sample {

@@ -122,6 +122,23 @@ impl Person {
         run(self.det_command().args(args), input)
     }
 
+    /// Runs `polyaxon LINE`, with the answers that it asks for on standard input.
+    #[track_caller]
+    pub(crate) fn polyaxon(&self, line: &str, input: &str) -> Output {
+        let mut command = self.program(testkit::env::polyaxon());
+        // It also reads settings of a temporary directory that all share, unless told where its own are.
+        command.env("LC_ALL", "C.UTF-8").env("TMPDIR", &self.home).args(line.split_whitespace());
+        run(&mut command, input)
+    }
+
+    /// Points `polyaxon` at this master.
+    #[track_caller]
+    pub(crate) fn polyaxon_here(&self) {
+        let (_, address) = self.url.split_once("://").expect("a URL");
+        let (host, port) = address.rsplit_once(':').expect("a port");
+        self.polyaxon(&format!("config set --host={host} --port={port}"), "").exits(0);
+    }
+
     /// The command line of Determined, pointed at this master.
     pub(crate) fn det_command(&self) -> Command {
         // Without a terminal that it could ask for passwords past our standard input.

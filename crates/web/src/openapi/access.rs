@@ -1,0 +1,36 @@
+//! Logging in, sessions, the audit log.
+
+use ::api::audit::{ListAudit, VerifiedAudit};
+use ::api::auth::{ListSessions, Login, LoginResponse};
+use ::api::user::{Me, UserResponse};
+
+use super::Docs;
+use super::Kind::{Number, Text};
+
+pub(super) fn describe(docs: &mut Docs) {
+    docs.get("/api/v1/openapi.json", "This description");
+    docs.post("/api/v1/auth/login", "Log in, for thirty days").takes::<Login>().answers::<LoginResponse>();
+    docs.post("/api/v1/auth/logout", "End the caller's session");
+    docs.get("/api/v1/auth/user", "Who the caller is").answers::<UserResponse>();
+    docs.get("/api/v1/me", "Who the caller is; for tasks too").answers::<Me>();
+    docs.get("/api/v1/users/{user}/sessions", "Where an account is logged in").answers::<ListSessions>();
+    docs.delete("/api/v1/sessions/{session}", "End a session, wherever its token is");
+    let which = &[
+        ("user", Text),
+        ("actor", Text),
+        ("action", Text),
+        ("target", Text),
+        ("result", Text),
+        ("since", Text),
+        ("until", Text),
+    ];
+    docs.get("/api/v1/audit", "What happened, the newest first; for administrators")
+        .query(which)
+        .query(&[("before", Number), ("limit", Number)])
+        .answers::<ListAudit>();
+    docs.get("/api/v1/audit/export", "What happened, as lines of JSON, the oldest first; for administrators")
+        .query(which)
+        .streams("application/x-ndjson");
+    docs.get("/api/v1/audit/verify", "Check that the audit log is as it was written; for administrators")
+        .answers::<VerifiedAudit>();
+}

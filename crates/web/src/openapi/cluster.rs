@@ -1,0 +1,28 @@
+//! The installation, its agents, its queue.
+
+use ::api::cluster::{EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Master, Telemetry};
+
+use super::{Docs, ORDER, PAGE};
+
+pub(super) fn describe(docs: &mut Docs) {
+    docs.get("/api/v1/master", "What anybody may know of the installation").answers::<Master>();
+    docs.get("/api/v1/master/telemetry", "Nothing is reported to anybody").answers::<Telemetry>();
+    docs.get("/api/v1/master/config", "The configuration without secrets; for administrators");
+    docs.get("/api/v1/job-queues-v2", "Living tasks, those that run first").query(PAGE).query(ORDER);
+    docs.get("/api/v1/resource-pools", "The one pool that all agents are in").query(PAGE);
+    docs.get("/api/v1/agents", "Agents and their slots").query(ORDER).answers::<ListAgents>();
+    docs.get("/api/v1/agents/{agent}", "One agent");
+    docs.post("/api/v1/agents/invitations", "Let one agent enrol; for administrators")
+        .takes::<InviteAgent>()
+        .answers::<Invitation>();
+    docs.post("/api/v1/agents/enroll", "Enrol an agent under an invitation")
+        .takes::<EnrolAgent>()
+        .answers::<Enrolled>();
+    docs.post("/api/v1/agents/{agent}/enable", "Take an agent into service; for administrators");
+    docs.post("/api/v1/agents/{agent}/disable", "Take an agent out of service; for administrators");
+    docs.post("/api/v1/agents/{agent}/slots/{slot}/enable", "Take a slot into service; for administrators");
+    docs.post(
+        "/api/v1/agents/{agent}/slots/{slot}/disable",
+        "Take a slot out of service; for administrators",
+    );
+}

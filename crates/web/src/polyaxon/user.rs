@@ -1,0 +1,97 @@
+//! Logging in, accounts, administrators (contract "polyaxon", sections 3.1 and 3.3).
+
+use ::api::user::PatchUser;
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use domain::authz::{ChangeUser, authorize};
+use domain::user::User;
+use master::Error;
+use master::account::{Accounts, NOT_FOUND};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, Refusal, Token};
+use crate::App;
+use crate::extract::{self, From, presented};
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Login {
+    username: String,
+    password: String,
+}
+
+/// What is said to everybody who can't come in, whatever the reason (R17).
+fn unable() -> Refusal {
+    Refusal::Fields(json!({ "non_field_errors": ["Unable to log in with provided credentials."] }))
+}
+
+/// A form, or JSON. The token is a session of thirty days, as every login gives.
+pub(crate) async fn log_in(
+    State(app): State<App>,
+    From(visitor): From,
+    request: Request,
+) -> Answer<Json<Value>> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+    let login: Login =
+        if is_json { extract::json(request).await? } else { extract::form(request, &app).await? };
+    if login.username.is_empty() {
+        return Err(Refusal::Fields(json!({ "username": ["This field is required."] })));
+    }
+    let password = presented(Some(login.password), None)?;
+    match app.master.sessions.log_in(&login.username, password, visitor).await {
+        Ok(opened) => Ok(Json(json!({ "token": opened.token }))),
+        Err(Error::Unauthenticated(_)) => Err(unable()),
+        // Told apart by Determined's clients only.
+        Err(Error::Forbidden(text)) if text == master::session::NOT_ACTIVE => Err(unable()),
+        Err(other) => Err(other.into()),
+    }
+}
+
+pub(crate) async fn me(Token(caller): Token) -> Json<Value> {
+    let user = &caller.user;
+    // The client breaks on an address whose host has no dot.
+    let readable = |email: &&String| email.rsplit_once('@').is_some_and(|(_, host)| host.contains('.'));
+    Json(json!({
+        "username": user.username,
+        "email": user.email.as_ref().filter(readable),
+        "is_superuser": user.admin,
+    }))
+}
+
+async fn change(app: &App, Token(caller): Token, name: &str, patch: PatchUser) -> Answer<User> {
+    let user = app.master.accounts.by_username(&caller.actor, name).await?;
+    let change = Accounts::what_changes(&user, &patch)?;
+    let permit = authorize::<ChangeUser>(&caller.actor, (user, change));
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    Ok(app.master.accounts.change(permit, patch).await?)
+}
+
+pub(crate) async fn activate(
+    State(app): State<App>,
+    token: Token,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let patch = PatchUser { active: Some(true), ..PatchUser::default() };
+    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+}
+
+pub(crate) async fn grant(
+    State(app): State<App>,
+    token: Token,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
+    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+}
+
+pub(crate) async fn revoke(
+    State(app): State<App>,
+    token: Token,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let patch = PatchUser { admin: Some(false), ..PatchUser::default() };
+    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+}
