@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::geteuid;
 
 use crate::shell::{self, Checkout};
-use crate::tools::{POLYAXON, POLYAXON_SHIM, REQUIREMENTS, Tools};
+use crate::tools::{POLYAXON, POLYAXON_SHIM, REQUIREMENTS, SCHEMATHESIS, Tools};
 
 const SYSTEM_PACKAGES: &[&str] =
     &["chromium", "iproute2", "postgresql", "procps", "python3-venv", "util-linux"];
@@ -31,6 +31,7 @@ pub(crate) fn run(checkout: &Checkout) -> Result<()> {
     python(&tools.folder, &tools.venv, REQUIREMENTS)?;
     python(&tools.folder, &tools.polyaxon, POLYAXON)?;
     shim(&tools.polyaxon)?;
+    python(&tools.folder, &tools.schemathesis, SCHEMATHESIS)?;
     node(&tools)?;
     nextest(checkout)
 }

@@ -14,6 +14,9 @@ use crate::shell::Checkout;
 /// The pinned Python packages, `det` among them.
 pub(crate) const REQUIREMENTS: &str = include_str!("../requirements.txt");
 
+/// Those of `schemathesis`.
+pub(crate) const SCHEMATHESIS: &str = include_str!("../python/schemathesis.txt");
+
 /// Those of `polyaxon`, and what lets them run on a Python of today.
 pub(crate) const POLYAXON: &str = include_str!("../python/polyaxon.txt");
 pub(crate) const POLYAXON_SHIM: (&str, &str) =
@@ -28,6 +31,7 @@ pub(crate) struct Tools {
     pub(crate) folder: PathBuf,
     pub(crate) venv: PathBuf,
     pub(crate) polyaxon: PathBuf,
+    pub(crate) schemathesis: PathBuf,
     pub(crate) e2e: PathBuf,
 }
 
@@ -39,17 +43,19 @@ impl Tools {
         Ok(Self {
             venv: folder.join(format!("det-{version}")),
             polyaxon: folder.join("polyaxon"),
+            schemathesis: folder.join("schemathesis"),
             e2e: checkout.root.join("e2e"),
             folder,
         })
     }
 
     /// What tests find in their environment.
-    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 5] {
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 6] {
         [
             ("MUSTER_TEST_PYTHON", self.venv.join("bin/python")),
             ("MUSTER_TEST_DET", self.venv.join("bin/det")),
             ("MUSTER_TEST_POLYAXON", self.polyaxon.join("bin/polyaxon")),
+            ("MUSTER_TEST_SCHEMATHESIS", self.schemathesis.join("bin/schemathesis")),
             ("MUSTER_TEST_CHROMIUM", CHROMIUM.into()),
             ("MUSTER_TEST_E2E", self.e2e.clone()),
         ]

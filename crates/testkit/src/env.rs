@@ -31,6 +31,12 @@ pub fn polyaxon() -> PathBuf {
     variable("MUSTER_TEST_POLYAXON").into()
 }
 
+/// What tries an API against its description.
+#[must_use]
+pub fn schemathesis() -> PathBuf {
+    variable("MUSTER_TEST_SCHEMATHESIS").into()
+}
+
 /// A Python that every user of the machine can run, with `determined` and scikit-learn.
 #[must_use]
 pub fn python() -> PathBuf {

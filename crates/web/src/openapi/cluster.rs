@@ -1,12 +1,12 @@
 //! The installation, its agents, its queue.
 
-use ::api::cluster::{EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Master, Telemetry};
+use ::api::cluster::{EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Master};
 
 use super::{Docs, ORDER, PAGE};
 
 pub(super) fn describe(docs: &mut Docs) {
     docs.get("/api/v1/master", "What anybody may know of the installation").answers::<Master>();
-    docs.get("/api/v1/master/telemetry", "Nothing is reported to anybody").answers::<Telemetry>();
+    docs.get("/api/v1/master/telemetry", "Nothing is reported to anybody");
     docs.get("/api/v1/master/config", "The configuration without secrets; for administrators");
     docs.get("/api/v1/job-queues-v2", "Living tasks, those that run first").query(PAGE).query(ORDER);
     docs.get("/api/v1/resource-pools", "The one pool that all agents are in").query(PAGE);

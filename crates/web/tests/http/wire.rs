@@ -4,6 +4,7 @@ use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, on_sqlite};
 
 on_sqlite!(
+    every_route_of_the_api_is_described,
     bodies_are_json_whatever_their_type,
     empty_bodies_are_taken,
     both_spellings_nulls_and_numbers_as_text,

@@ -122,12 +122,24 @@ impl Person {
         run(self.det_command().args(args), input)
     }
 
-    /// Runs `polyaxon LINE`, with the answers that it asks for on standard input.
+    /// Runs `polyaxon LINE`.
     #[track_caller]
-    pub(crate) fn polyaxon(&self, line: &str, input: &str) -> Output {
+    pub(crate) fn polyaxon(&self, line: &str) -> Output {
+        self.polyaxon_args(line.split_whitespace(), "")
+    }
+
+    /// Logs `polyaxon` in.
+    #[track_caller]
+    pub(crate) fn polyaxon_login(&self, name: &str, password: &str) -> Output {
+        self.polyaxon_args(["login", "-u", name, "-p", password], "")
+    }
+
+    /// Runs `polyaxon` with these very arguments, and the answers that it asks for on standard input.
+    #[track_caller]
+    pub(crate) fn polyaxon_args<'a>(&self, args: impl IntoIterator<Item = &'a str>, input: &str) -> Output {
         let mut command = self.program(testkit::env::polyaxon());
         // It also reads settings of a temporary directory that all share, unless told where its own are.
-        command.env("LC_ALL", "C.UTF-8").env("TMPDIR", &self.home).args(line.split_whitespace());
+        command.env("LC_ALL", "C.UTF-8").env("TMPDIR", &self.home).args(args);
         run(&mut command, input)
     }
 
@@ -136,7 +148,7 @@ impl Person {
     pub(crate) fn polyaxon_here(&self) {
         let (_, address) = self.url.split_once("://").expect("a URL");
         let (host, port) = address.rsplit_once(':').expect("a port");
-        self.polyaxon(&format!("config set --host={host} --port={port}"), "").exits(0);
+        self.polyaxon(&format!("config set --host={host} --port={port}")).exits(0);
     }
 
     /// The command line of Determined, pointed at this master.

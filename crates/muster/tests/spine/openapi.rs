@@ -1,0 +1,42 @@
+//! The API against its own description: schemathesis makes requests up, and no answer may be an error of the server's or
+//! something else than described.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Muster, run};
+
+/// What would end the run's own session or needs more than a request; all of it has tests of its own.
+const LEFT_OUT: &str = "/auth/logout|/sessions/|/password|/agents/enroll|/tokens/|/output";
+
+#[test]
+fn the_api_is_what_its_description_says() {
+    let muster = Muster::up();
+    let admin = muster.admin();
+    muster.user("alice");
+    admin.script("", "echo something to read").exits(0);
+    let description = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let kept = std::fs::read_to_string(admin.config_dir().join("auth.json")).expect("logged in");
+    let kept: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    let token = kept["masters"][&muster.url]["tokens"]["admin"].as_str().expect("a token");
+    let mut command = Command::new(testkit::env::schemathesis());
+    command.current_dir(muster.dir.path()).env("HOME", muster.dir.path());
+    command.arg("run").arg(&description).args(["--url", &muster.url]);
+    command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    command.args([
+        "--checks",
+        "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
+    ]);
+    command.args(["--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--seed", "1"]);
+    command.args([
+        "--exclude-path-regex",
+        LEFT_OUT,
+        "--continue-on-failure",
+        "--warnings",
+        "off",
+        "--no-color",
+    ]);
+    let output = run(&mut command, "");
+    assert_eq!(output.code(), 0, "{}", output.out());
+    assert!(output.out().contains("Tested: "), "{}", output.out());
+}
