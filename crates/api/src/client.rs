@@ -8,7 +8,9 @@ mod cluster;
 mod command;
 mod error;
 mod output;
+mod template;
 mod user;
+mod workspace;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub use address::{Address, InvalidAddress};
 pub use command::Excerpt;
 pub use error::ClientError;
 pub use output::OutputStream;
+pub use workspace::Place;
 
 /// What every method gives.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
@@ -136,6 +139,14 @@ impl Client {
     /// What went wrong, on the way or there.
     pub async fn patch<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
         self.send_json(Method::PATCH, path, body).await
+    }
+
+    /// `PUT path` with `body` as JSON.
+    ///
+    /// # Errors
+    /// What went wrong, on the way or there.
+    pub async fn put<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
+        self.send_json(Method::PUT, path, body).await
     }
 
     /// `DELETE path`.

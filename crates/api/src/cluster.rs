@@ -1,4 +1,4 @@
-//! The installation: versions, agents, slots, workspaces.
+//! The installation: versions, agents, slots.
 
 use std::collections::BTreeMap;
 
@@ -175,47 +175,6 @@ pub struct Container {
     pub permission_denied: bool,
     /// None.
     pub parent: String,
-}
-
-/// A workspace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Workspace {
-    /// Its id.
-    pub id: i64,
-    /// Its name.
-    pub name: String,
-    /// Put away.
-    pub archived: bool,
-    /// Can't be renamed.
-    pub immutable: bool,
-    /// Count.
-    pub num_experiments: i64,
-    /// Count.
-    pub num_projects: i64,
-    /// On top of the list.
-    pub pinned: bool,
-    /// `WORKSPACE_STATE_UNSPECIFIED`.
-    pub state: String,
-    /// Empty.
-    pub error_message: String,
-    /// Owner.
-    pub user_id: i64,
-    /// Owner's name.
-    pub username: String,
-    /// Unix identity of its tasks.
-    pub agent_user_group: Option<crate::user::AgentUserGroup>,
-    /// None.
-    pub checkpoint_storage_config: Option<Value>,
-}
-
-/// Answer of `GET workspaces`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct ListWorkspaces {
-    /// A page of them.
-    pub workspaces: Vec<Workspace>,
-    /// Where it lies.
-    pub pagination: Pagination,
 }
 
 /// Body of `POST agents/invitations`. Muster's own.

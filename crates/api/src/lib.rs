@@ -11,8 +11,11 @@ pub mod command;
 pub mod error;
 pub mod log;
 pub mod page;
+pub mod project;
+pub mod template;
 pub mod user;
 pub mod wire;
+pub mod workspace;
 
 /// The version of the Determined API that is spoken; its clients compare it with their own.
 pub const DETERMINED_VERSION: &str = "0.38.1";

@@ -194,11 +194,22 @@ impl TaskConfig {
     /// # Errors
     /// The first thing wrong, by its place in the configuration.
     pub fn resolve(defaults: &Value, request: Value) -> Result<Self, InvalidConfig> {
-        let mut merged = normalised(defaults.clone());
-        merge(&mut merged, normalised(request), "");
+        let merged = layered(defaults, request);
         let config: Self = serde_json::from_value(merged).map_err(|e| InvalidConfig(e.to_string()))?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Checks what a template or the master's defaults may say: any part of a configuration, but no unknown one.
+    ///
+    /// # Errors
+    /// The first thing wrong, by its place in the configuration.
+    pub fn check_layer(layer: &Value) -> Result<(), InvalidConfig> {
+        if !layer.is_object() && !layer.is_null() {
+            return Err(InvalidConfig("it must be a map of settings".to_owned()));
+        }
+        // What a template needn't have, a task's own configuration brings.
+        Self::resolve(&serde_json::json!({"entrypoint": ["true"]}), layer.clone()).map(drop)
     }
 
     fn check(&self) -> Result<(), InvalidConfig> {
@@ -270,6 +281,14 @@ pub fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     digits.trim().parse::<u64>().ok()?.checked_mul(1_u64 << shift)
+}
+
+/// Lays `over` on `under`; what comes out can be laid under another one.
+#[must_use]
+pub fn layered(under: &Value, over: Value) -> Value {
+    let mut merged = normalised(under.clone());
+    merge(&mut merged, normalised(over), "");
+    merged
 }
 
 /// Null means unset, at every level; variables get their per-device shape so that layers can be appended.

@@ -99,6 +99,33 @@ impl IdentityParts {
         }
         Ok(UnixIdentity { user, uid, group, gid })
     }
+
+    /// Checks the parts that are there, each as [`Self::complete`] does; a workspace may set any of them.
+    ///
+    /// # Errors
+    /// The first thing wrong.
+    pub fn checked(self) -> Result<Self, InvalidIdentity> {
+        let Self { user, uid, group, gid } = self.clone();
+        // What is missing is filled with what fits to the rest.
+        let name = || Some("root".to_owned());
+        Self {
+            user: user.or_else(name),
+            uid: uid.or(gid).or(Some(0)),
+            group: group.or_else(name),
+            gid: gid.or(uid).or(Some(0)),
+        }
+        .complete()?;
+        Ok(self)
+    }
+
+    /// `user:uid:group:gid`, each part empty where it isn't set; nothing at all when none is.
+    #[must_use]
+    pub fn shown(&self) -> Option<String> {
+        let text = |part: &Option<String>| part.clone().unwrap_or_default();
+        let number = |part: Option<i64>| part.map(|part| part.to_string()).unwrap_or_default();
+        let shown = [text(&self.user), number(self.uid), text(&self.group), number(self.gid)].join(":");
+        (shown != ":::").then_some(shown)
+    }
 }
 
 /// 2³²−1 is no id: the kernel reads it as "leave unchanged".
@@ -178,6 +205,25 @@ mod tests {
         assert_eq!(made(Some(&link), &none), Ok("alice:5001:lab:5001".to_owned()));
         let bad = IdentityParts { gid: Some(0), ..IdentityParts::default() };
         assert_eq!(made(Some(&link), &bad), Err(InvalidIdentity::RootGroup));
+    }
+
+    #[test]
+    fn any_part_of_an_overlay_is_checked() {
+        let none = IdentityParts::default;
+        for good in
+            [none(), IdentityParts { gid: Some(0), ..none() }, IdentityParts { uid: Some(7), ..none() }]
+        {
+            assert_eq!(good.clone().checked(), Ok(good));
+        }
+        let bad_name = IdentityParts { user: Some("a:b".into()), ..none() };
+        let bad_number = IdentityParts { gid: Some(-1), ..none() };
+        let root_group = IdentityParts { uid: Some(7), gid: Some(0), ..none() };
+        for bad in [bad_name, bad_number, root_group] {
+            assert!(bad.clone().checked().is_err(), "{bad:?}");
+        }
+        assert_eq!(parts(1, 2).shown().as_deref(), Some("alice:1:lab:2"));
+        assert_eq!(IdentityParts { gid: Some(2), ..none() }.shown().as_deref(), Some(":::2"));
+        assert_eq!(none().shown(), None);
     }
 
     #[test]

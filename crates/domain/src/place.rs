@@ -1,8 +1,9 @@
-//! Workspaces and projects: where assets belong, who is what in them (X4, X10).
+//! Workspaces, projects and templates: where assets belong, who is what in them (X4, X10).
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
+use crate::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use crate::identity::IdentityParts;
 use crate::time::Timestamp;
 
@@ -100,6 +101,54 @@ pub struct Note {
     pub contents: String,
 }
 
+/// A configuration that tasks are laid over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Template {
+    /// Its name, unique.
+    pub name: String,
+    /// The configuration: some keys of a task's.
+    pub config: Value,
+    /// Where it is.
+    pub workspace: WorkspaceId,
+    /// Who made it.
+    pub owner: UserId,
+    /// That account's name.
+    pub owner_name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub modified_at: Timestamp,
+}
+
+/// What has members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// A workspace.
+    Workspace(WorkspaceId),
+    /// A project.
+    Project(ProjectId),
+}
+
+/// Who is a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberId {
+    /// An account.
+    User(UserId),
+    /// All of a group.
+    Group(GroupId),
+}
+
+/// A member of a workspace or project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub id: MemberId,
+    /// The account's or group's name.
+    pub name: String,
+    /// As what.
+    pub role: Role,
+}
+
 /// What the policy has to know of a workspace, as one actor stands to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -136,4 +185,100 @@ pub struct ProjectPlace {
     pub role: Option<Role>,
     /// Where it is.
     pub workspace: Place,
+}
+
+/// Why a name or key was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidName {
+    /// Nothing, too much, or what a terminal would obey.
+    #[error("{what} must have 1 to 80 printable characters")]
+    Name {
+        /// `workspace name`, `project name`, `template name`.
+        what: &'static str,
+    },
+    /// No key.
+    #[error("project key '{0}' must be 1 to 5 letters or digits")]
+    Key(String),
+}
+
+/// Longest name, in characters.
+const NAME_MAX: usize = 80;
+/// Longest key of a project.
+const KEY_MAX: usize = 5;
+
+/// Trims and checks the name of a workspace, project or template; `what` is for the message.
+///
+/// # Errors
+/// When it is none.
+pub fn name(what: &'static str, raw: &str) -> Result<String, InvalidName> {
+    let name = raw.trim();
+    if name.is_empty() || name.chars().count() > NAME_MAX || !name.chars().all(is_printable) {
+        return Err(InvalidName::Name { what });
+    }
+    Ok(name.to_owned())
+}
+
+/// No control characters, no line breaks, and nothing that turns the direction of what follows.
+fn is_printable(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    !c.is_control() && !turns
+}
+
+/// Checks a project's key; small letters become capitals.
+///
+/// # Errors
+/// When it is none.
+pub fn project_key(raw: &str) -> Result<String, InvalidName> {
+    let key = raw.trim().to_ascii_uppercase();
+    let fits = (1..=KEY_MAX).contains(&key.len()) && key.chars().all(|c| c.is_ascii_alphanumeric());
+    if fits { Ok(key) } else { Err(InvalidName::Key(raw.escape_debug().to_string())) }
+}
+
+/// Keys for a project that was given none, the best first: from its name, then with a number that only this project
+/// has, then with ones behind that.
+pub fn keys_for(name: &str, id: ProjectId) -> impl Iterator<Item = String> + use<> {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric);
+    let base: String = letters.take(KEY_MAX).collect::<String>().to_ascii_uppercase();
+    let first = Some(base.clone()).filter(|base| !base.is_empty());
+    let numbered = (id.0..).map(move |number| {
+        let number = base36(number);
+        let kept: String = base.chars().take(KEY_MAX.saturating_sub(number.len())).collect();
+        kept + &number
+    });
+    first.into_iter().chain(numbered)
+}
+
+fn base36(mut number: i64) -> String {
+    let mut digits = Vec::new();
+    while number > 0 {
+        let digit = u32::try_from(number % 36).unwrap_or_default();
+        digits.extend(char::from_digit(digit, 36).map(|digit| digit.to_ascii_uppercase()));
+        number /= 36;
+    }
+    digits.into_iter().rev().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_checked() {
+        assert_eq!(name("workspace name", "  Vision — 視覚 "), Ok("Vision — 視覚".to_owned()));
+        assert!(name("workspace name", &"é".repeat(80)).is_ok());
+        for bad in ["", "  ", "a\nb", "a\0b", "a\u{202e}b", "\u{1b}[2J", &"é".repeat(81)] {
+            assert!(name("workspace name", bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn keys_are_short_and_never_run_out() {
+        assert_eq!(project_key(" abc1 "), Ok("ABC1".to_owned()));
+        for bad in ["", "abcdef", "a-b", "é"] {
+            assert!(project_key(bad).is_err(), "{bad:?}");
+        }
+        let keys = |name: &str| keys_for(name, ProjectId(37)).take(3).collect::<Vec<_>>();
+        assert_eq!(keys("my project"), ["MYPRO", "MYP11", "MYP12"]);
+        assert_eq!(keys("視覚"), ["11", "12", "13"]);
+    }
 }

@@ -14,7 +14,7 @@ use store::{Store, StoreError};
 use crate::password::{Hasher, Presented};
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
-use crate::{Error, audit};
+use crate::{Error, audit, workspace};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -176,6 +176,9 @@ impl Accounts {
         let now = self.clock.now();
         after.modified_at = now;
         store::user::update(&mut tx, &after).await.map_err(name_taken)?;
+        if after.username != before.username {
+            workspace::follow_rename(&mut tx, after.id, &before.username, &after.username).await?;
+        }
         let ends_sessions = change.password || (before.is_active() && !after.is_active());
         if ends_sessions {
             store::session::delete_of_user(&mut tx, after.id).await?;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use domain::audit::{By, Entry, Who};
 use domain::authz::{Permit, ReadMasterConfig};
 use domain::id::UserId;
-use domain::place::Workspace;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use store::{Store, meta};
@@ -82,15 +81,6 @@ impl Cluster {
     #[must_use]
     pub fn shown_config(&self, _permit: Permit<ReadMasterConfig>, config: &Config) -> serde_json::Value {
         config.for_display()
-    }
-
-    /// All workspaces; everybody sees the shared one.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn workspaces(&self) -> Result<Vec<Workspace>, Error> {
-        let mut conn = self.store.read().await?;
-        Ok(store::workspace::list(&mut conn).await?)
     }
 
     /// Whether the database answers.

@@ -12,13 +12,17 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod log;
+pub mod member;
 pub mod password;
+pub mod project;
 mod scheduler;
 pub mod secret;
 pub mod session;
 pub mod system;
 pub mod task;
+pub mod template;
 mod throttle;
+pub mod workspace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -61,6 +65,12 @@ pub struct Master {
     pub sessions: session::Sessions,
     /// Tasks.
     pub tasks: task::Tasks,
+    /// Workspaces.
+    pub workspaces: workspace::Workspaces,
+    /// Projects.
+    pub projects: project::Projects,
+    /// Templates.
+    pub templates: template::Templates,
     /// Agents.
     pub agents: agent::Agents,
     /// The audit log.
@@ -128,12 +138,30 @@ impl Master {
             cluster.clone(),
             live.clone(),
         );
+        let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock));
+        let projects = project::Projects::new(store.clone(), Arc::clone(&clock));
+        let templates = template::Templates::new(store.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();
         background.spawn(live.run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
         background.spawn(audit.clone().keep(refusals, stop.clone()));
-        Ok(Self { accounts, sessions, tasks, agents, audit, cluster, config, clock, store, background, stop })
+        Ok(Self {
+            accounts,
+            sessions,
+            tasks,
+            workspaces,
+            projects,
+            templates,
+            agents,
+            audit,
+            cluster,
+            config,
+            clock,
+            store,
+            background,
+            stop,
+        })
     }
 
     /// Fires when the master stops: open streams end then.

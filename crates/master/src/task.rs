@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use api::command::ContextFile;
 use domain::audit::{Entry, Who};
-use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, Visible};
-use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig};
-use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
+use domain::authz::{Actor, ChangeTask, Permit, ReadTask, ReadTemplate, StartTask, TaskActor, Visible};
+use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig, layered};
+use domain::id::{AllocationId, TaskId, UserId};
 use domain::identity;
-use domain::place::Place;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
 use serde_json::{Value, json};
@@ -20,7 +19,8 @@ use crate::context::Contexts;
 use crate::log::{Follower, Logs};
 use crate::scheduler::Scheduler;
 use crate::system::Clock;
-use crate::{Config, Error, secret};
+use crate::template::Templates;
+use crate::{Config, Error, secret, workspace};
 
 /// Tasks.
 #[derive(Clone)]
@@ -64,7 +64,8 @@ impl Tasks {
         Self { store, config, clock, logs, contexts, scheduler }
     }
 
-    /// Starts a command for `owner`: stored, then queued.
+    /// Starts a command for `owner`: stored, then queued. Its configuration is laid over that of the template, and that
+    /// over the installation's defaults.
     ///
     /// # Errors
     /// When the configuration or the context isn't acceptable.
@@ -72,11 +73,19 @@ impl Tasks {
         &self,
         permit: Permit<StartTask>,
         owner: &User,
+        template: Option<Permit<ReadTemplate>>,
         request: Value,
         files: Vec<ContextFile>,
     ) -> Result<Task, Error> {
-        let mut config = TaskConfig::resolve(&self.config.task_container_defaults, request.clone())
-            .map_err(|e| Error::Invalid(e.to_string()))?;
+        let defaults = &self.config.task_container_defaults;
+        let resolved = match &template {
+            Some(template) => {
+                let under = layered(defaults, Templates::config(template).clone());
+                TaskConfig::resolve(&under, request.clone())
+            }
+            None => TaskConfig::resolve(defaults, request.clone()),
+        };
+        let mut config = resolved.map_err(|e| Error::Invalid(e.to_string()))?;
         if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
             let text = "cannot set work_dir and context directory at the same time";
             return Err(Error::Invalid(text.to_owned()));
@@ -132,13 +141,7 @@ impl Tasks {
         // The account's state and identity as they are in the database now (D3, R25).
         let current = store::user::by_id(&mut tx, owner.id).await?.filter(User::is_active);
         let current = current.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
-        let workspace = store::workspace::by_id(&mut tx, task.workspace).await?;
-        let workspace = workspace.ok_or_else(|| Error::NotFound(place_hidden(task.workspace)))?;
-        if workspace.archived {
-            let text =
-                format!("workspace '{}' is archived: nothing new can be started in it", workspace.name);
-            return Err(Error::Precondition(text));
-        }
+        let workspace = workspace::open(&mut tx, task.workspace).await?;
         let identity = identity::effective(current.identity.as_ref(), &workspace.identity, &default);
         let identity = identity.map_err(|e| {
             Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
@@ -163,16 +166,6 @@ impl Tasks {
     pub async fn find(&self, id: TaskId) -> Result<Task, Error> {
         let mut conn = self.store.read().await?;
         store::task::by_id(&mut conn, id).await?.ok_or_else(|| not_found(&id))
-    }
-
-    /// How `viewer` stands to a workspace, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn place(&self, viewer: &Actor, workspace: WorkspaceId) -> Result<Place, Error> {
-        let mut conn = self.store.read().await?;
-        let place = store::workspace::place(&mut conn, workspace, viewer.user).await?;
-        place.ok_or_else(|| Error::NotFound(place_hidden(workspace)))
     }
 
     /// What is said of a task that isn't there for the caller.
@@ -310,12 +303,6 @@ impl Tasks {
         let owner = owner.ok_or(invalid)?;
         Ok(TaskCaller { actor: TaskActor { task: task.id, owner: task.owner }, owner })
     }
-}
-
-/// What is said of a workspace that isn't there for the caller.
-#[must_use]
-pub fn place_hidden(id: WorkspaceId) -> String {
-    format!("workspace '{id}' not found")
 }
 
 /// A task as an audit entry's target.

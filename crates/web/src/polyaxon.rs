@@ -2,6 +2,7 @@
 //! `Authorization: Token …`, errors as `{"detail": …}`. Handlers go to the same services, with the same permits, as
 //! the API's.
 
+pub(crate) mod project;
 pub(crate) mod user;
 pub(crate) mod version;
 
@@ -54,7 +55,7 @@ impl IntoResponse for Refusal {
             if code == Code::AlreadyExists { StatusCode::BAD_REQUEST } else { respond::status(code) };
         let detail = match &error {
             Error::NotFound(_) | Error::Hidden(_) => "Not found.".to_owned(),
-            other => respond::sentence(other),
+            other => format!("{}.", respond::message(other).trim_end_matches('.')),
         };
         let mut response = (status, Json(json!({ "detail": detail }))).into_response();
         if code == Code::Unauthenticated {

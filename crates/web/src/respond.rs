@@ -32,7 +32,7 @@ pub(crate) fn status(code: Code) -> StatusCode {
 }
 
 /// Our own faults go to the log in full; the answer says only that there was one.
-fn message(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     if error.code() == Code::Internal {
         tracing::error!(error = format!("{error:#}"), "a request failed");
         return "internal error: the master's log has the details".to_owned();

@@ -1,12 +1,9 @@
-//! The installation: versions, configuration, workspaces, agents.
+//! The installation: versions, configuration, agents.
 
 use serde_json::Value;
 
-use super::{Client, Result, encoded, query};
-use crate::cluster::{Info, Invitation, InviteAgent, ListAgents, ListWorkspaces, Workspace};
-
-/// Rows asked for at once.
-const PAGE: i64 = 1000;
+use super::{Client, Result, encoded};
+use crate::cluster::{Info, Invitation, InviteAgent, ListAgents};
 
 impl Client {
     /// What anybody may know of the installation.
@@ -24,23 +21,6 @@ impl Client {
     pub async fn master_config(&self) -> Result<Value> {
         let mut answer: Value = self.get("/api/v1/master/config").await?;
         Ok(answer.get_mut("config").map(Value::take).unwrap_or(answer))
-    }
-
-    /// All workspaces that the caller sees.
-    ///
-    /// # Errors
-    /// What went wrong, on the way or there.
-    pub async fn workspaces(&self) -> Result<Vec<Workspace>> {
-        let mut workspaces = Vec::new();
-        loop {
-            let parameters = [("offset", workspaces.len().to_string()), ("limit", PAGE.to_string())];
-            let page: ListWorkspaces = self.get(&format!("/api/v1/workspaces{}", query(parameters))).await?;
-            let last = page.workspaces.is_empty() || page.pagination.end_index >= page.pagination.total;
-            workspaces.extend(page.workspaces);
-            if last {
-                return Ok(workspaces);
-            }
-        }
     }
 
     /// All agents.

@@ -77,6 +77,11 @@ impl ClientError {
         Self::Unreachable { address: address.clone(), reason }
     }
 
+    /// What a list doesn't hold isn't there: said as the master says it.
+    pub(super) fn not_found(message: String) -> Self {
+        Self::Api { status: 404, message }
+    }
+
     pub(super) fn unexpected(path: &str, reason: impl ToString) -> Self {
         Self::Unexpected { path: path.to_owned(), reason: reason.to_string() }
     }

@@ -2,7 +2,7 @@
 
 use super::{Act, Actor, Refusal};
 use crate::id::UserId;
-use crate::place::{Place, ProjectPlace, Role};
+use crate::place::{Place, ProjectPlace, Role, Template};
 use crate::session::Session;
 use crate::task::Task;
 use crate::token::Token;
@@ -248,7 +248,7 @@ macro_rules! place_acts {
 place_acts! {
     /// See a workspace and what is public in it (X10).
     ReadWorkspace, reads true, None => "";
-    /// Put a project or template into a workspace.
+    /// Put a project into a workspace.
     AddToWorkspace, reads false, Some(Role::Editor) => "only editors of the workspace can add to it";
     /// Change a workspace's name and visibility, archive it, say who is in it; delete it.
     ChangeWorkspace, reads false, Some(Role::Administrator) => "only the owner of a workspace and its administrators can change it";
@@ -259,12 +259,30 @@ place_acts! {
 pub struct SetWorkspaceIdentity;
 
 impl Act for SetWorkspaceIdentity {
-    type Target = Place;
-    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
-        if !sees(actor, place) {
+    /// `None` is a workspace that is being made.
+    type Target = Option<Place>;
+    fn check(actor: &Actor, place: &Option<Place>) -> Result<(), Refusal> {
+        if place.as_ref().is_some_and(|place| !sees(actor, place)) {
             return Err(Refusal::Hidden);
         }
         admin_only(actor, "only admin privileged users can set workspace agent user groups")
+    }
+}
+
+/// See who is in a workspace: who sees what is in it.
+#[derive(Debug)]
+pub struct SeeMembers;
+
+impl Act for SeeMembers {
+    type Target = Place;
+    const READS: bool = true;
+    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+        let text = "only members of the workspace can see who is in it";
+        match (inside(actor, place), sees(actor, place)) {
+            (true, _) => Ok(()),
+            (false, true) => Err(Refusal::Forbidden(text)),
+            (false, false) => Err(Refusal::Hidden),
+        }
     }
 }
 
@@ -331,10 +349,24 @@ impl Act for ManageProject {
 pub struct ReadTemplate;
 
 impl Act for ReadTemplate {
-    type Target = Place;
+    type Target = (Template, Place);
     const READS: bool = true;
-    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+    fn check(actor: &Actor, (_, place): &Self::Target) -> Result<(), Refusal> {
         if inside(actor, place) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Put a template into a workspace: into the one that everybody shares, and where one is at least editor.
+#[derive(Debug)]
+pub struct AddTemplate;
+
+impl Act for AddTemplate {
+    type Target = Place;
+    fn check(actor: &Actor, place: &Place) -> Result<(), Refusal> {
+        if place.is_shared() {
+            return Ok(());
+        }
+        stands(actor, place, Role::Editor, "only editors of the workspace can add templates to it")
     }
 }
 
@@ -344,12 +376,12 @@ impl Act for ReadTemplate {
 pub struct ChangeTemplate;
 
 impl Act for ChangeTemplate {
-    type Target = (UserId, Place);
-    fn check(actor: &Actor, (owner, place): &(UserId, Place)) -> Result<(), Refusal> {
+    type Target = (Template, Place);
+    fn check(actor: &Actor, (template, place): &Self::Target) -> Result<(), Refusal> {
         if !inside(actor, place) {
             return Err(Refusal::Hidden);
         }
-        if *owner == actor.user {
+        if template.owner == actor.user {
             return Ok(());
         }
         let text = "only the owner of a template and administrators of its workspace can change it";
@@ -456,7 +488,7 @@ mod tests {
         for above in [actor(1, false), actor(9, true)] {
             assert!(authorize::<ChangeWorkspace>(&above, place(true, None)).is_ok());
         }
-        assert!(authorize::<SetWorkspaceIdentity>(&actor(1, false), place(true, None)).is_err());
+        assert!(authorize::<SetWorkspaceIdentity>(&actor(1, false), Some(place(true, None))).is_err());
     }
 
     #[test]

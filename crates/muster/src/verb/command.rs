@@ -133,8 +133,11 @@ async fn list(session: &mut Session, all: bool, quiet: bool, format: Format) -> 
     if quiet {
         return commands.iter().try_for_each(|command| output::line(&command.id));
     }
-    let workspaces =
-        if format.json { Vec::new() } else { session.call(async |client| client.workspaces().await).await? };
+    let workspaces = if format.json {
+        Vec::new()
+    } else {
+        session.call(async |client| client.workspaces(None, None).await).await?
+    };
     let workspace_name = |id: i64| match workspaces.iter().find(|workspace| workspace.id == id) {
         Some(workspace) => workspace.name.clone(),
         None => format!("missing workspace id {id}"),

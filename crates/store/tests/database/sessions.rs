@@ -116,7 +116,7 @@ async fn the_shared_workspace_names_its_owner_as_he_is_called_now(database: Data
     store::user::update(&mut tx, &renamed).await.expect("renamed");
     tx.commit_unaudited("a test").await.expect("committed");
     let mut conn = store.read().await.expect("a connection");
-    let all = workspace::list(&mut conn).await.expect("listed");
+    let all = workspace::list(&mut conn, &workspace::Filter::default(), 0, 10).await.expect("listed");
     let [only] = all.as_slice() else { panic!("{all:?}") };
     assert_eq!((only.id, only.name.as_str()), (UNCATEGORIZED, "Uncategorized"));
     assert_eq!((only.owner, only.owner_name.as_str()), (admin.id, "root"));

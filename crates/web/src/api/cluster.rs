@@ -1,18 +1,17 @@
 //! The installation over the API.
 
 use ::api::DETERMINED_VERSION;
-use ::api::cluster::{Info, ListWorkspaces, Master, Telemetry, Workspace};
+use ::api::cluster::{Info, Master, Telemetry};
 use ::api::error::Code;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use domain::authz::{ReadMasterConfig, authorize};
-use domain::id::WorkspaceId;
 use master::Error;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::extract::{From, Params, User, id, paged};
-use crate::respond::{Answer, Failure};
+use crate::extract::{From, User};
+use crate::respond::Answer;
 
 pub(crate) async fn info(State(app): State<App>, From(visitor): From) -> Answer<Info> {
     let cluster = &app.master.cluster;
@@ -67,51 +66,4 @@ pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer
     let permit = authorize::<ReadMasterConfig>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
     Ok(Json(json!({ "config": app.master.cluster.shown_config(permit, &app.master.config) })))
-}
-
-fn shown(workspace: domain::place::Workspace) -> Workspace {
-    Workspace {
-        id: workspace.id.0,
-        name: workspace.name,
-        archived: false,
-        immutable: true,
-        num_experiments: 0,
-        num_projects: 0,
-        pinned: false,
-        state: "WORKSPACE_STATE_UNSPECIFIED".to_owned(),
-        error_message: String::new(),
-        user_id: workspace.owner.0,
-        username: workspace.owner_name,
-        agent_user_group: None,
-        checkpoint_storage_config: None,
-    }
-}
-
-pub(crate) async fn list_workspaces(
-    State(app): State<App>,
-    User(_): User,
-    params: Params,
-) -> Answer<ListWorkspaces> {
-    let mut all = app.master.cluster.workspaces().await?;
-    if let Some(name) = params.get("nameCaseSensitive") {
-        all.retain(|workspace| workspace.name == name);
-    }
-    let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let (pagination, start, count) = paged(params.page()?)(total)?;
-    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    let workspaces = all.into_iter().skip(start).take(count).map(shown).collect();
-    Ok(Json(ListWorkspaces { workspaces, pagination }))
-}
-
-pub(crate) async fn get_workspace(
-    State(app): State<App>,
-    User(_): User,
-    Path(workspace): Path<String>,
-) -> Answer<Value> {
-    let missing = || format!("workspace '{}' not found", workspace.escape_debug());
-    let id: WorkspaceId = id(&workspace, missing)?;
-    let all = app.master.cluster.workspaces().await?;
-    let found = all.into_iter().find(|workspace| workspace.id == id);
-    let found = found.ok_or_else(|| Failure(Error::NotFound(missing())))?;
-    Ok(Json(json!({ "workspace": shown(found), "projects": [] })))
 }

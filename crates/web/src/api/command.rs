@@ -6,15 +6,16 @@ use ::api::command::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, Visible, authorize};
+use domain::authz::{ChangeTask, Permit, ReadTask, ReadTemplate, StartTask, Visible, authorize};
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
-use master::task::{TaskFilter, Tasks, place_hidden};
-use master::{Error, Master};
+use master::task::{TaskFilter, Tasks};
+use master::{Error, Master, workspace};
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::api::template::permitted;
 use crate::extract::{Body, Params, User, id, paged};
 use crate::respond::{Answer, Failure};
 
@@ -74,7 +75,7 @@ fn task_id(text: &str) -> Result<TaskId, Failure> {
 pub(crate) async fn readable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ReadTask>, Failure> {
     let id = task_id(id)?;
     let task = app.master.tasks.find(id).await?;
-    let place = app.master.tasks.place(&caller.actor, task.workspace).await?;
+    let place = app.master.workspaces.place(&caller.actor, task.workspace).await?;
     authorize(&caller.actor, (task, place))
         .map_err(|refusal| Failure(Error::refused(refusal, Tasks::hidden(id))))
 }
@@ -91,17 +92,17 @@ pub(crate) async fn launch(
     User(caller): User,
     Body(request): Body<LaunchCommand>,
 ) -> Answer<LaunchCommandResponse> {
-    if let Some(template) = request.template_name.filter(|name| !name.is_empty()) {
-        let text = format!("template '{}' not found", template.escape_debug());
-        return Err(Failure(Error::NotFound(text)));
-    }
+    let template = match request.template_name.filter(|name| !name.is_empty()) {
+        Some(name) => Some(permitted::<ReadTemplate>(&app, &caller, &name).await?),
+        None => None,
+    };
     let workspace = request.workspace_id.filter(|id| *id != 0).map_or(UNCATEGORIZED, WorkspaceId);
-    let place = app.master.tasks.place(&caller.actor, workspace).await?;
+    let place = app.master.workspaces.place(&caller.actor, workspace).await?;
     let permit = authorize::<StartTask>(&caller.actor, place);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, place_hidden(workspace)))?;
+    let permit = permit.map_err(|refusal| Error::refused(refusal, workspace::hidden(workspace)))?;
     let config = request.config.unwrap_or_else(|| json!({}));
     let files = request.files.unwrap_or_default();
-    let task = app.master.tasks.start_command(permit, &caller.user, config, files).await?;
+    let task = app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
     let config = config_of(&task)?;
     Ok(Json(LaunchCommandResponse { command: shown(&app.master, &task), config, warnings: Vec::new() }))
 }
@@ -127,7 +128,11 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
 }
 
 /// `users` and `userIds` together; none of either is everybody.
-async fn owners(app: &App, caller: &Caller, params: &Params) -> Result<Option<Vec<UserId>>, Failure> {
+pub(crate) async fn owners(
+    app: &App,
+    caller: &Caller,
+    params: &Params,
+) -> Result<Option<Vec<UserId>>, Failure> {
     let names: Vec<String> = params.all("users").map(str::to_owned).collect();
     let ids: Vec<&str> = params.all("userIds").collect();
     if names.is_empty() && ids.is_empty() {

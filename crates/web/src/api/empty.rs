@@ -28,7 +28,3 @@ pub(crate) async fn shells(User(_): User, params: Params) -> Answer<Value> {
 pub(crate) async fn experiments(User(_): User) -> Json<Value> {
     Json(json!({ "experiments": [], "pagination": Pagination::default() }))
 }
-
-pub(crate) async fn templates(User(_): User, params: Params) -> Answer<Value> {
-    none("templates", &params)
-}

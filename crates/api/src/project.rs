@@ -1,0 +1,116 @@
+//! Projects on the wire (contract "runtime", section 1.1).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::page::Pagination;
+use crate::wire::{flexible_i64, null_default};
+
+/// A project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Project {
+    /// Its id.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// A short name, unique.
+    pub key: String,
+    /// One sentence.
+    pub description: String,
+    /// Where it is.
+    pub workspace_id: i64,
+    /// Put away.
+    pub archived: bool,
+    /// Can't be changed.
+    pub immutable: bool,
+    /// Count.
+    pub num_experiments: i64,
+    /// Count.
+    pub num_active_experiments: i64,
+    /// Count.
+    pub num_runs: i64,
+    /// Texts for people.
+    pub notes: Vec<Note>,
+    /// `WORKSPACE_STATE_UNSPECIFIED`.
+    pub state: String,
+    /// Empty.
+    pub error_message: String,
+    /// Owner.
+    pub user_id: i64,
+    /// Owner's name.
+    pub username: String,
+    /// Words to find it by. Muster's own.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Exists for its members, and those of its workspace, only. Muster's own.
+    #[serde(default)]
+    pub private: bool,
+}
+
+/// A text of a project.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Note {
+    /// Its heading.
+    #[serde(deserialize_with = "null_default")]
+    pub name: String,
+    /// Markdown.
+    #[serde(deserialize_with = "null_default")]
+    pub contents: String,
+}
+
+/// `{"project": …}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProjectResponse {
+    /// The project.
+    pub project: Project,
+}
+
+/// Answer of `GET workspaces/{id}/projects`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListProjects {
+    /// A page of them.
+    pub projects: Vec<Project>,
+    /// Where it lies.
+    pub pagination: Pagination,
+}
+
+/// Body of `POST workspaces/{id}/projects` and of `PATCH projects/{id}`, where what is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EditProject {
+    /// Its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its key; made from the name when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// One sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Words to find it by. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Exists for its members, and those of its workspace, only. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub private: Option<bool>,
+}
+
+/// Body of `POST projects/{id}/move`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MoveProject {
+    /// Where to.
+    #[serde(alias = "destination_workspace_id", deserialize_with = "flexible_i64")]
+    pub destination_workspace_id: Option<i64>,
+}
+
+/// Body of `PUT projects/{id}/notes`, and what all requests about notes answer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Notes {
+    /// All of them.
+    #[serde(deserialize_with = "null_default")]
+    pub notes: Vec<Note>,
+}

@@ -1,0 +1,65 @@
+//! Templates on the wire (contract "runtime", section 1.1).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::page::Pagination;
+use crate::wire::flexible_i64;
+
+/// A template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Template {
+    /// Its name.
+    pub name: String,
+    /// The configuration.
+    pub config: Value,
+    /// Where it is.
+    pub workspace_id: i64,
+    /// Owner. Muster's own.
+    #[serde(default)]
+    pub user_id: i64,
+    /// Owner's name. Muster's own.
+    #[serde(default)]
+    pub username: String,
+}
+
+/// `{"template": …}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateResponse {
+    /// The template.
+    pub template: Template,
+}
+
+/// Answer of `GET templates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ListTemplates {
+    /// A page of them.
+    pub templates: Vec<Template>,
+    /// Where it lies.
+    pub pagination: Pagination,
+}
+
+/// Body of `POST templates/{name}` and of `PUT templates/{name}`; the name is the path's.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NewTemplate {
+    /// The configuration.
+    pub config: Value,
+    /// Where it is to be; absent or 0 is the workspace that everybody shares.
+    #[serde(alias = "workspace_id", deserialize_with = "flexible_i64")]
+    pub workspace_id: Option<i64>,
+}
+
+/// Body of `PATCH template/rename`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RenameTemplate {
+    /// The name now.
+    #[serde(alias = "old_name")]
+    pub old_name: String,
+    /// The name from now on.
+    #[serde(alias = "new_name")]
+    pub new_name: String,
+}

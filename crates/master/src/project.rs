@@ -1,0 +1,450 @@
+//! Projects: making, changing, finding, moving, deleting; who is in them; bookmarks (X4, X10).
+//!
+//! Polyaxon's `OWNER/PROJECT` is a project in its owner's personal workspace (`workspace::Workspaces::personal`).
+
+use std::sync::Arc;
+
+use domain::audit::{Entry, Who};
+use domain::authz::{
+    Actor, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible,
+};
+use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
+use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, Scope};
+use serde_json::{Value, json};
+pub use store::project::{Filter as ProjectFilter, SortBy};
+use store::{Store, StoreError, Tx};
+
+use crate::system::Clock;
+use crate::{Error, member, workspace};
+
+/// Longest text of a project, in bytes.
+const TEXT_MAX: usize = 64 << 10;
+/// Most notes or tags of a project.
+const LIST_MAX: usize = 100;
+
+/// Projects.
+#[derive(Clone)]
+pub struct Projects {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Projects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Projects")
+    }
+}
+
+/// A project to be made.
+#[derive(Debug, Default)]
+pub struct NewProject {
+    /// Its name.
+    pub name: String,
+    /// Its key; made from the name when absent.
+    pub key: Option<String>,
+    /// One sentence.
+    pub description: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// Exists for its members, and those of its workspace, only.
+    pub private: bool,
+}
+
+/// What is to change of a project; what is absent stays.
+#[derive(Debug, Default)]
+pub struct ProjectChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its key.
+    pub key: Option<String>,
+    /// One sentence.
+    pub description: Option<String>,
+    /// Texts for people.
+    pub notes: Option<Vec<Note>>,
+    /// One more of them.
+    pub new_note: Option<Note>,
+    /// Words to find it by.
+    pub tags: Option<Vec<String>>,
+    /// Exists for its members only, or not: takes more than the rest.
+    pub private: Option<(Permit<ManageProject>, bool)>,
+}
+
+/// What is said of a project that isn't there for the caller.
+#[must_use]
+pub fn hidden(id: ProjectId) -> String {
+    hidden_name(&id)
+}
+
+fn hidden_name(name: &impl std::fmt::Display) -> String {
+    format!("project '{name}' not found")
+}
+
+fn not_found(id: ProjectId) -> Error {
+    Error::NotFound(hidden(id))
+}
+
+fn invalid(error: &place::InvalidName) -> Error {
+    Error::Invalid(error.to_string())
+}
+
+/// The project of the shared workspace stays as it is.
+fn refuse_shared(id: ProjectId) -> Result<(), Error> {
+    let text = "the project of the workspace that everybody shares can't be changed or deleted";
+    if id == ProjectId(1) { Err(Error::Precondition(text.to_owned())) } else { Ok(()) }
+}
+
+fn check_texts(project: &Project) -> Result<(), Error> {
+    let notes = project.notes.iter().flat_map(|note| [&note.name, &note.contents]);
+    let too_many = project.notes.len() > LIST_MAX || project.tags.len() > LIST_MAX;
+    let bad = |text: &String| text.len() > TEXT_MAX || text.contains('\0');
+    if too_many || [&project.description].into_iter().chain(notes).chain(&project.tags).any(bad) {
+        let text =
+            format!("a project has at most {LIST_MAX} notes and tags, and none longer than {TEXT_MAX} bytes");
+        return Err(Error::Invalid(text));
+    }
+    Ok(())
+}
+
+/// A project as an audit entry's target.
+fn target(project: &Project) -> Who {
+    Who::named("project", &project.id, &project.name)
+}
+
+/// Notes can be long: their headings stand for them.
+fn facts(project: &Project) -> Value {
+    json!({
+        "name": project.name,
+        "key": project.code,
+        "workspace": project.workspace,
+        "description": project.description,
+        "notes": project.notes.iter().map(|note| &note.name).collect::<Vec<_>>(),
+        "tags": project.tags,
+        "private": project.private,
+        "archived": project.archived,
+    })
+}
+
+/// Refuses a name or key that another project has; `id` is the project's own.
+async fn refuse_taken(tx: &mut Tx, project: &Project) -> Result<(), Error> {
+    let name = &project.name;
+    let same = store::project::by_name(tx, project.workspace, name).await?;
+    if same.is_some_and(|other| other != project.id) {
+        let text = format!("a project named '{name}' already exists in this workspace");
+        return Err(Error::Conflict(text));
+    }
+    let key = &project.code;
+    if store::project::by_key(tx, key).await?.is_some_and(|other| other != project.id) {
+        return Err(Error::Conflict(format!("project key '{key}' is in use already: choose another one")));
+    }
+    Ok(())
+}
+
+async fn free_key(tx: &mut Tx, name: &str, id: ProjectId) -> Result<String, StoreError> {
+    for key in place::keys_for(name, id) {
+        if store::project::by_key(tx, &key).await?.is_none() {
+            return Ok(key);
+        }
+    }
+    Err(StoreError::Duplicate)
+}
+
+impl Projects {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// How `viewer` stands to a project, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn place(&self, viewer: &Actor, id: ProjectId) -> Result<ProjectPlace, Error> {
+        let mut conn = self.store.read().await?;
+        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// The same for the project with a certain key.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn place_by_key(&self, viewer: &Actor, key: &str) -> Result<ProjectPlace, Error> {
+        let missing = || Error::NotFound(hidden_name(&key.escape_debug()));
+        let mut conn = self.store.read().await?;
+        let id = store::project::by_key(&mut conn, key).await?.ok_or_else(missing)?;
+        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(missing)
+    }
+
+    /// The same for the project of that name in `owner`'s personal workspace.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] with `project 'NAME' not found` when there is none.
+    pub async fn place_by_owner(
+        &self,
+        viewer: &Actor,
+        owner: UserId,
+        name: &str,
+    ) -> Result<ProjectPlace, Error> {
+        let missing = || Error::NotFound(hidden_name(&name.escape_debug()));
+        let mut conn = self.store.read().await?;
+        let personal = store::workspace::personal_of(&mut conn, owner).await?.ok_or_else(missing)?;
+        let id = store::project::by_name(&mut conn, personal.id, name).await?.ok_or_else(missing)?;
+        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(missing)
+    }
+
+    /// One project.
+    ///
+    /// # Errors
+    /// When it was deleted a moment ago.
+    pub async fn get(&self, permit: &Permit<ReadProject>) -> Result<Project, Error> {
+        let id = permit.target().project;
+        let mut conn = self.store.read().await?;
+        store::project::by_id(&mut conn, id).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// A page of the projects that match; `page` turns their number into offset and limit.
+    ///
+    /// # Errors
+    /// What `page` answers, or the database.
+    pub async fn list<P>(
+        &self,
+        scope: Visible<Project>,
+        filter: ProjectFilter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<Project>, P), Error> {
+        let filter = ProjectFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let mut conn = self.store.read().await?;
+        let total = store::project::count(&mut conn, &filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let projects = store::project::list(&mut conn, &filter, offset, limit).await?;
+        Ok((projects, page))
+    }
+
+    /// A page of the projects in a workspace.
+    ///
+    /// # Errors
+    /// When the workspace was deleted, what `page` answers, or the database.
+    pub async fn list_in<P>(
+        &self,
+        permit: &Permit<ReadWorkspace>,
+        scope: Visible<Project>,
+        filter: ProjectFilter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<Project>, P), Error> {
+        let id = permit.target().workspace;
+        let mut conn = self.store.read().await?;
+        let workspace = store::workspace::by_id(&mut conn, id).await?;
+        drop(conn);
+        workspace.ok_or_else(|| Error::NotFound(workspace::hidden(id)))?;
+        self.list(scope, ProjectFilter { workspace: Some(id), ..filter }, page).await
+    }
+
+    /// Makes a project; who makes it owns it.
+    ///
+    /// # Errors
+    /// When name or key isn't allowed or taken, or the workspace is archived or the shared one.
+    pub async fn create(&self, permit: &Permit<AddToWorkspace>, new: NewProject) -> Result<Project, Error> {
+        let name = place::name("project name", &new.name).map_err(|e| invalid(&e))?;
+        let key = new.key.as_deref().filter(|key| !key.is_empty()).map(place::project_key).transpose();
+        let key = key.map_err(|e| invalid(&e))?;
+        let mut tx = self.store.write().await?;
+        let workspace = open(&mut tx, permit.target().workspace).await?;
+        let id = store::project::next_id(&mut tx).await?;
+        let code = match key {
+            Some(key) => key,
+            None => free_key(&mut tx, &name, id).await?,
+        };
+        let now = self.clock.now();
+        let project = Project {
+            id,
+            workspace,
+            name,
+            code,
+            description: new.description,
+            notes: Vec::new(),
+            tags: new.tags,
+            private: new.private,
+            archived: false,
+            owner: permit.actor().unwrap_or(permit.target().owner),
+            owner_name: String::new(),
+            created_at: now,
+            modified_at: now,
+        };
+        check_texts(&project)?;
+        refuse_taken(&mut tx, &project).await?;
+        store::project::insert(&mut tx, &project).await?;
+        // With its owner's name.
+        let made = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let entry = Entry::done(permit.by(), "project.create", target(&made)).made(facts(&made));
+        tx.commit(&entry, now).await?;
+        Ok(made)
+    }
+
+    /// Changes a project: all parts or none.
+    ///
+    /// # Errors
+    /// When a part isn't allowed, a name or key is taken, or it is the shared one.
+    pub async fn change(
+        &self,
+        permit: &Permit<ChangeProject>,
+        change: ProjectChange,
+    ) -> Result<Project, Error> {
+        let name = change.name.map(|name| place::name("project name", &name)).transpose();
+        let name = name.map_err(|e| invalid(&e))?;
+        let key = change.key.as_deref().map(place::project_key).transpose().map_err(|e| invalid(&e))?;
+        let id = permit.target().project;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let mut after = before.clone();
+        after.name = name.unwrap_or(after.name);
+        after.code = key.unwrap_or(after.code);
+        after.description = change.description.unwrap_or(after.description);
+        after.notes = change.notes.unwrap_or(after.notes);
+        after.notes.extend(change.new_note);
+        after.tags = change.tags.unwrap_or(after.tags);
+        after.private = change.private.map_or(after.private, |(_, private)| private);
+        let entry = Entry::done(permit.by(), "project.update", target(&before));
+        self.write(tx, before, after, entry).await
+    }
+
+    /// Puts a project away, or takes it out again.
+    ///
+    /// # Errors
+    /// When it is the shared one.
+    pub async fn set_archived(
+        &self,
+        permit: &Permit<ManageProject>,
+        archived: bool,
+    ) -> Result<Project, Error> {
+        let id = permit.target().project;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let after = Project { archived, ..before.clone() };
+        let entry = Entry::done(permit.by(), "project.update", target(&before));
+        self.write(tx, before, after, entry).await
+    }
+
+    /// Moves a project to another workspace.
+    ///
+    /// # Errors
+    /// When that is archived or the shared one, or has a project of that name.
+    pub async fn move_to(
+        &self,
+        permit: &Permit<ManageProject>,
+        into: &Permit<AddToWorkspace>,
+    ) -> Result<Project, Error> {
+        let id = permit.target().project;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let workspace = open(&mut tx, into.target().workspace).await?;
+        let after = Project { workspace, ..before.clone() };
+        let entry = Entry::done(permit.by(), "project.move", target(&before));
+        self.write(tx, before, after, entry).await
+    }
+
+    async fn write(
+        &self,
+        mut tx: Tx,
+        before: Project,
+        mut after: Project,
+        entry: Entry,
+    ) -> Result<Project, Error> {
+        if after == before {
+            return Ok(before);
+        }
+        check_texts(&after)?;
+        refuse_taken(&mut tx, &after).await?;
+        let now = self.clock.now();
+        after.modified_at = now;
+        store::project::update(&mut tx, &after).await?;
+        tx.commit(&entry.changed(facts(&before), facts(&after)), now).await?;
+        Ok(after)
+    }
+
+    /// Deletes a project.
+    ///
+    /// # Errors
+    /// When it is the shared one.
+    pub async fn delete(&self, permit: &Permit<ManageProject>) -> Result<(), Error> {
+        let id = permit.target().project;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        store::project::delete(&mut tx, id).await?;
+        let entry = Entry::done(permit.by(), "project.delete", target(&project));
+        tx.commit(&entry.removed(facts(&project)), self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// Who is in a project, besides those of its workspace.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn members(&self, permit: &Permit<ReadProject>) -> Result<Vec<Member>, Error> {
+        let mut conn = self.store.read().await?;
+        Ok(store::membership::list(&mut conn, Scope::Project(permit.target().project)).await?)
+    }
+
+    /// Gives somebody a role in a project, or with `None` takes it away. Gives all members.
+    ///
+    /// # Errors
+    /// When there is no such account or group, or it is the shared one.
+    pub async fn set_member(
+        &self,
+        permit: &Permit<ManageProject>,
+        member: MemberId,
+        role: Option<Role>,
+    ) -> Result<Vec<Member>, Error> {
+        let id = permit.target().project;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let what = (permit.by(), "project.set_members", target(&project));
+        member::set(tx, what, Scope::Project(id), member, role, self.clock.now()).await
+    }
+
+    /// Notes that the caller wants to find a project again, or doesn't any more. Lists of them:
+    /// [`ProjectFilter::bookmarked_by`].
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn set_bookmark(
+        &self,
+        permit: &Permit<ReadProject>,
+        caller: &Actor,
+        bookmarked: bool,
+    ) -> Result<(), Error> {
+        let id = permit.target().project;
+        let mut tx = self.store.write().await?;
+        let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let (news, action) = if bookmarked {
+            (store::project::bookmark(&mut tx, caller.user, id).await?, "project.bookmark")
+        } else {
+            (store::project::unbookmark(&mut tx, caller.user, id).await?, "project.unbookmark")
+        };
+        if news {
+            let entry = Entry::done(permit.by(), action, target(&project));
+            tx.commit(&entry, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the caller bookmarked a project.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn is_bookmarked(&self, permit: &Permit<ReadProject>, caller: &Actor) -> Result<bool, Error> {
+        let mut conn = self.store.read().await?;
+        Ok(store::project::is_bookmarked(&mut conn, caller.user, permit.target().project).await?)
+    }
+}
+
+/// A workspace that takes projects.
+async fn open(tx: &mut Tx, id: WorkspaceId) -> Result<WorkspaceId, Error> {
+    if id == UNCATEGORIZED {
+        let text = "no projects can be put into the workspace that everybody shares: make one of your own";
+        return Err(Error::Precondition(text.to_owned()));
+    }
+    workspace::open(tx, id).await.map(|workspace| workspace.id)
+}

@@ -1,0 +1,192 @@
+//! Templates: configurations that tasks are laid over.
+
+use std::sync::Arc;
+
+use domain::audit::{Entry, Who};
+use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible};
+use domain::config::TaskConfig;
+use domain::place::{self, Place, Template};
+use serde_json::{Value, json};
+pub use store::template::Filter as TemplateFilter;
+use store::{Store, StoreError};
+
+use crate::system::Clock;
+use crate::{Error, workspace};
+
+/// Templates.
+#[derive(Clone)]
+pub struct Templates {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Templates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Templates")
+    }
+}
+
+/// What is said of a template that isn't there for the caller.
+#[must_use]
+pub fn hidden(name: &str) -> String {
+    format!("template '{}' not found", name.escape_debug())
+}
+
+fn not_found(name: &str) -> Error {
+    Error::NotFound(hidden(name))
+}
+
+fn taken(name: &str) -> impl FnOnce(StoreError) -> Error {
+    move |error| match error {
+        StoreError::Duplicate => Error::Conflict(format!("a template named '{name}' already exists")),
+        other => other.into(),
+    }
+}
+
+/// A name that can stand in a path.
+fn checked_name(raw: &str) -> Result<String, Error> {
+    let name = place::name("template name", raw).map_err(|e| Error::Invalid(e.to_string()))?;
+    if name.contains('/') || matches!(name.as_str(), "." | "..") {
+        return Err(Error::Invalid("template name cannot contain '/', nor be '.' or '..'".to_owned()));
+    }
+    Ok(name)
+}
+
+fn checked_config(config: Value) -> Result<Value, Error> {
+    TaskConfig::check_layer(&config)
+        .map_err(|e| Error::Invalid(e.to_string().replace("command configuration", "template")))?;
+    Ok(if config.is_null() { json!({}) } else { config })
+}
+
+/// A template as an audit entry's target.
+fn target(template: &Template) -> Who {
+    Who::named("template", &template.name, &template.name)
+}
+
+/// The configuration may hold what isn't for everybody's eyes: its top-level keys stand for it.
+fn facts(template: &Template) -> Value {
+    let keys: Vec<&String> = template.config.as_object().into_iter().flat_map(|map| map.keys()).collect();
+    json!({ "name": template.name, "workspace": template.workspace, "sets": keys })
+}
+
+impl Templates {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// A template and how `viewer` stands to its workspace, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn find(&self, viewer: &Actor, name: &str) -> Result<(Template, Place), Error> {
+        let mut conn = self.store.read().await?;
+        let template = store::template::by_name(&mut conn, name).await?.ok_or_else(|| not_found(name))?;
+        let place = store::workspace::place(&mut conn, template.workspace, viewer.user).await?;
+        Ok((template, place.ok_or_else(|| not_found(name))?))
+    }
+
+    /// A page of the templates that match; `page` turns their number into offset and limit.
+    ///
+    /// # Errors
+    /// What `page` answers, or the database.
+    pub async fn list<P>(
+        &self,
+        scope: Visible<Template>,
+        filter: TemplateFilter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<Template>, P), Error> {
+        let filter = TemplateFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let mut conn = self.store.read().await?;
+        let total = store::template::count(&mut conn, &filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let templates = store::template::list(&mut conn, &filter, offset, limit).await?;
+        Ok((templates, page))
+    }
+
+    /// Makes a template; who makes it owns it.
+    ///
+    /// # Errors
+    /// When name or configuration isn't allowed, the name is taken or the workspace archived.
+    pub async fn create(
+        &self,
+        permit: &Permit<AddTemplate>,
+        name: &str,
+        config: Value,
+    ) -> Result<Template, Error> {
+        let name = checked_name(name)?;
+        let config = checked_config(config)?;
+        let mut tx = self.store.write().await?;
+        let workspace = workspace::open(&mut tx, permit.target().workspace).await?;
+        let now = self.clock.now();
+        let template = Template {
+            name,
+            config,
+            workspace: workspace.id,
+            owner: permit.actor().unwrap_or(workspace.owner),
+            owner_name: String::new(),
+            created_at: now,
+            modified_at: now,
+        };
+        store::template::insert(&mut tx, &template).await.map_err(taken(&template.name))?;
+        // With its owner's name.
+        let made = store::template::by_name(&mut tx, &template.name).await?;
+        let made = made.ok_or_else(|| not_found(&template.name))?;
+        let entry = Entry::done(permit.by(), "template.create", target(&made)).made(facts(&made));
+        tx.commit(&entry, now).await?;
+        Ok(made)
+    }
+
+    /// Gives a template another configuration or name; what is `None` stays.
+    ///
+    /// # Errors
+    /// When name or configuration isn't allowed, or the name is taken.
+    pub async fn change(
+        &self,
+        permit: &Permit<ChangeTemplate>,
+        name: Option<&str>,
+        config: Option<Value>,
+    ) -> Result<Template, Error> {
+        let name = name.map(checked_name).transpose()?;
+        let config = config.map(checked_config).transpose()?;
+        let old = &permit.target().0.name;
+        let mut tx = self.store.write().await?;
+        let before = store::template::by_name(&mut tx, old).await?.ok_or_else(|| not_found(old))?;
+        let now = self.clock.now();
+        let after = Template {
+            name: name.unwrap_or_else(|| before.name.clone()),
+            config: config.unwrap_or_else(|| before.config.clone()),
+            modified_at: now,
+            ..before.clone()
+        };
+        store::template::update(&mut tx, old, &after).await.map_err(taken(&after.name))?;
+        let mut entry = facts(&after);
+        if after.config != before.config {
+            // One that sets the same keys otherwise looks like no change.
+            entry["configChanged"] = Value::Bool(true);
+        }
+        let entry =
+            Entry::done(permit.by(), "template.update", target(&before)).changed(facts(&before), entry);
+        tx.commit(&entry, now).await?;
+        Ok(after)
+    }
+
+    /// Deletes a template. What was started with it goes on.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn delete(&self, permit: &Permit<ChangeTemplate>) -> Result<(), Error> {
+        let name = &permit.target().0.name;
+        let mut tx = self.store.write().await?;
+        let template = store::template::by_name(&mut tx, name).await?.ok_or_else(|| not_found(name))?;
+        store::template::delete(&mut tx, name).await?;
+        let entry = Entry::done(permit.by(), "template.delete", target(&template));
+        tx.commit(&entry.removed(facts(&template)), self.clock.now()).await?;
+        Ok(())
+    }
+
+    /// What a permitted template says, to be laid under a task's configuration.
+    #[must_use]
+    pub fn config(permit: &Permit<ReadTemplate>) -> &Value {
+        &permit.target().0.config
+    }
+}

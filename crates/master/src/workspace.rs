@@ -1,0 +1,355 @@
+//! Workspaces: making, changing, finding, deleting; who is in them; the Unix identity that they lay over their tasks
+//! (X4, X10, D2). What is in them is `project`'s, `template`'s and `task`'s.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use domain::audit::{Entry, Who};
+use domain::authz::{
+    Actor, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers, SetWorkspaceIdentity, Visible,
+};
+use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
+use domain::identity::IdentityParts;
+use domain::place::{self, Member, MemberId, Place, Role, Scope, Workspace};
+use serde_json::{Value, json};
+pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
+use store::{Store, StoreError, Tx};
+
+use crate::system::Clock;
+use crate::{Error, member};
+
+/// Workspaces.
+#[derive(Clone)]
+pub struct Workspaces {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for Workspaces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Workspaces")
+    }
+}
+
+/// A Unix identity for the tasks of a workspace, with the permit to set it.
+pub type Overlay = (Permit<SetWorkspaceIdentity>, IdentityParts);
+
+/// A workspace to be made.
+#[derive(Debug, Default)]
+pub struct NewWorkspace {
+    /// Its name.
+    pub name: String,
+    /// Exists for its members only.
+    pub private: bool,
+    /// Unix identity of its tasks.
+    pub identity: Option<Overlay>,
+}
+
+/// What is to change of a workspace; what is absent stays.
+#[derive(Debug, Default)]
+pub struct WorkspaceChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Exists for its members only.
+    pub private: Option<bool>,
+    /// Unix identity of its tasks: all four parts are replaced.
+    pub identity: Option<Overlay>,
+}
+
+/// What is said of a workspace that isn't there for the caller.
+#[must_use]
+pub fn hidden(id: WorkspaceId) -> String {
+    format!("workspace '{id}' not found")
+}
+
+fn not_found(id: WorkspaceId) -> Error {
+    Error::NotFound(hidden(id))
+}
+
+fn taken(name: &str) -> impl FnOnce(StoreError) -> Error {
+    move |error| match error {
+        StoreError::Duplicate => Error::Conflict(format!("a workspace named '{name}' already exists")),
+        other => other.into(),
+    }
+}
+
+/// The shared workspace stays as it is.
+fn refuse_shared(id: WorkspaceId) -> Result<(), Error> {
+    let text = "the workspace that everybody shares can't be changed or deleted: make one of your own";
+    if id == UNCATEGORIZED { Err(Error::Precondition(text.to_owned())) } else { Ok(()) }
+}
+
+fn checked(identity: Option<Overlay>) -> Result<Option<IdentityParts>, Error> {
+    let parts = identity.map(|(_, parts)| parts.checked()).transpose();
+    parts.map_err(|e| Error::Invalid(e.to_string()))
+}
+
+/// A workspace as an audit entry's target.
+pub(crate) fn target(workspace: &Workspace) -> Who {
+    Who::named("workspace", &workspace.id, &workspace.name)
+}
+
+fn facts(workspace: &Workspace) -> Value {
+    json!({
+        "name": workspace.name,
+        "private": workspace.private,
+        "archived": workspace.archived,
+        "unixIdentity": workspace.identity.shown(),
+    })
+}
+
+/// A workspace that is there, for a change of what is in it.
+pub(crate) async fn open(tx: &mut Tx, id: WorkspaceId) -> Result<Workspace, Error> {
+    let workspace = store::workspace::by_id(tx, id).await?.ok_or_else(|| not_found(id))?;
+    if workspace.archived {
+        let name = &workspace.name;
+        return Err(Error::Precondition(format!("workspace '{name}' is archived: nothing new gets into it")));
+    }
+    Ok(workspace)
+}
+
+impl Workspaces {
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// How `viewer` stands to a workspace, for the policy to decide on.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn place(&self, viewer: &Actor, id: WorkspaceId) -> Result<Place, Error> {
+        let mut conn = self.store.read().await?;
+        let place = store::workspace::place(&mut conn, id, viewer.user).await?;
+        place.ok_or_else(|| not_found(id))
+    }
+
+    /// One workspace.
+    ///
+    /// # Errors
+    /// When it was deleted.
+    pub async fn get(&self, permit: &Permit<ReadWorkspace>) -> Result<Workspace, Error> {
+        let id = permit.target().workspace;
+        let mut conn = self.store.read().await?;
+        store::workspace::by_id(&mut conn, id).await?.ok_or_else(|| not_found(id))
+    }
+
+    /// A page of the workspaces that match; `page` turns their number into offset and limit.
+    ///
+    /// # Errors
+    /// What `page` answers, or the database.
+    pub async fn list<P>(
+        &self,
+        scope: Visible<Workspace>,
+        filter: WorkspaceFilter,
+        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
+    ) -> Result<(Vec<Workspace>, P), Error> {
+        let filter = WorkspaceFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let mut conn = self.store.read().await?;
+        let total = store::workspace::count(&mut conn, &filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let workspaces = store::workspace::list(&mut conn, &filter, offset, limit).await?;
+        Ok((workspaces, page))
+    }
+
+    /// How many projects the viewer sees in each workspace that has some.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn project_counts(
+        &self,
+        scope: Visible<Workspace>,
+    ) -> Result<HashMap<WorkspaceId, i64>, Error> {
+        let viewer = (!scope.everything()).then(|| scope.viewer());
+        let mut conn = self.store.read().await?;
+        Ok(store::project::counts(&mut conn, viewer).await?.into_iter().collect())
+    }
+
+    /// Makes a workspace; who makes it owns it.
+    ///
+    /// # Errors
+    /// When the name isn't allowed or taken, or the Unix identity is none.
+    pub async fn create(
+        &self,
+        permit: &Permit<CreateWorkspace>,
+        new: NewWorkspace,
+    ) -> Result<Workspace, Error> {
+        let name = place::name("workspace name", &new.name).map_err(|e| Error::Invalid(e.to_string()))?;
+        let identity = checked(new.identity)?.unwrap_or_default();
+        let tx = self.store.write().await?;
+        self.insert(tx, permit, Workspace { private: new.private, identity, ..blank(name) }).await
+    }
+
+    async fn insert(
+        &self,
+        mut tx: Tx,
+        permit: &Permit<CreateWorkspace>,
+        workspace: Workspace,
+    ) -> Result<Workspace, Error> {
+        let nobody = || Error::Forbidden("only accounts have workspaces".to_owned());
+        let owner = permit.actor().ok_or_else(nobody)?;
+        let now = self.clock.now();
+        let workspace = Workspace { owner, created_at: now, ..workspace };
+        let made = store::workspace::insert(&mut tx, &workspace).await.map_err(taken(&workspace.name))?;
+        // With its owner's name.
+        let made = store::workspace::by_id(&mut tx, made.id).await?.ok_or_else(|| not_found(made.id))?;
+        let entry = Entry::done(permit.by(), "workspace.create", target(&made)).made(facts(&made));
+        tx.commit(&entry, now).await?;
+        Ok(made)
+    }
+
+    /// The workspace of the caller's Polyaxon projects: public, named after the account, made when it isn't there yet.
+    ///
+    /// # Errors
+    /// When the name is taken by another workspace.
+    pub async fn personal(
+        &self,
+        permit: &Permit<CreateWorkspace>,
+        caller: &Actor,
+    ) -> Result<Workspace, Error> {
+        let mut tx = self.store.write().await?;
+        if let Some(found) = store::workspace::personal_of(&mut tx, caller.user).await? {
+            return Ok(found);
+        }
+        let name = caller.username.clone();
+        let filter = WorkspaceFilter { name: Some(name.clone()), ..WorkspaceFilter::default() };
+        if store::workspace::count(&mut tx, &filter).await? > 0 {
+            return Err(Error::Conflict(format!(
+                "your projects need a workspace named '{name}', and another one has that name: have it renamed"
+            )));
+        }
+        self.insert(tx, permit, Workspace { personal_of: Some(caller.user), ..blank(name) }).await
+    }
+
+    /// Changes a workspace: all parts or none. A changed Unix identity is for tasks that start afterwards.
+    ///
+    /// # Errors
+    /// When a part isn't allowed, or it is the shared one.
+    pub async fn change(
+        &self,
+        permit: &Permit<ChangeWorkspace>,
+        change: WorkspaceChange,
+    ) -> Result<Workspace, Error> {
+        let name = change.name.map(|name| place::name("workspace name", &name)).transpose();
+        let name = name.map_err(|e| Error::Invalid(e.to_string()))?;
+        let identity = checked(change.identity)?;
+        self.edit(permit, move |workspace| {
+            workspace.name = name.unwrap_or_else(|| workspace.name.clone());
+            workspace.private = change.private.unwrap_or(workspace.private);
+            workspace.identity = identity.unwrap_or_else(|| workspace.identity.clone());
+        })
+        .await
+    }
+
+    /// Puts a workspace away, or takes it out again.
+    ///
+    /// # Errors
+    /// When it is the shared one.
+    pub async fn set_archived(
+        &self,
+        permit: &Permit<ChangeWorkspace>,
+        archived: bool,
+    ) -> Result<Workspace, Error> {
+        self.edit(permit, |workspace| workspace.archived = archived).await
+    }
+
+    async fn edit(
+        &self,
+        permit: &Permit<ChangeWorkspace>,
+        edit: impl FnOnce(&mut Workspace),
+    ) -> Result<Workspace, Error> {
+        let id = permit.target().workspace;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let before = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let mut after = before.clone();
+        edit(&mut after);
+        if after == before {
+            return Ok(before);
+        }
+        store::workspace::update(&mut tx, &after).await.map_err(taken(&after.name))?;
+        let entry = Entry::done(permit.by(), "workspace.update", target(&before));
+        tx.commit(&entry.changed(facts(&before), facts(&after)), self.clock.now()).await?;
+        Ok(after)
+    }
+
+    /// Deletes a workspace with its projects and templates. Its tasks stay, for their owners and administrators.
+    ///
+    /// # Errors
+    /// While tasks in it are alive, or when it is the shared one.
+    pub async fn delete(&self, permit: &Permit<ChangeWorkspace>) -> Result<(), Error> {
+        let id = permit.target().workspace;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let workspace = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let living = store::workspace::living_tasks(&mut tx, id).await?;
+        if living > 0 {
+            let name = &workspace.name;
+            return Err(Error::Precondition(format!(
+                "{living} tasks in workspace '{name}' aren't over: end them first, or archive it"
+            )));
+        }
+        let now = self.clock.now();
+        store::workspace::delete(&mut tx, id, now).await?;
+        let entry = Entry::done(permit.by(), "workspace.delete", target(&workspace));
+        tx.commit(&entry.removed(facts(&workspace)), now).await?;
+        Ok(())
+    }
+
+    /// Who is in a workspace.
+    ///
+    /// # Errors
+    /// When it was deleted.
+    pub async fn members(&self, permit: &Permit<SeeMembers>) -> Result<Vec<Member>, Error> {
+        let id = permit.target().workspace;
+        let mut conn = self.store.read().await?;
+        // One that was deleted still has a place, for the tasks in it.
+        store::workspace::by_id(&mut conn, id).await?.ok_or_else(|| not_found(id))?;
+        Ok(store::membership::list(&mut conn, Scope::Workspace(id)).await?)
+    }
+
+    /// Gives somebody a role in a workspace, or with `None` takes it away. Gives all members.
+    ///
+    /// # Errors
+    /// When there is no such account or group, or it is the shared one.
+    pub async fn set_member(
+        &self,
+        permit: &Permit<ChangeWorkspace>,
+        member: MemberId,
+        role: Option<Role>,
+    ) -> Result<Vec<Member>, Error> {
+        let id = permit.target().workspace;
+        refuse_shared(id)?;
+        let mut tx = self.store.write().await?;
+        let workspace = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
+        let what = (permit.by(), "workspace.set_members", target(&workspace));
+        member::set(tx, what, Scope::Workspace(id), member, role, self.clock.now()).await
+    }
+}
+
+fn blank(name: String) -> Workspace {
+    Workspace {
+        id: WorkspaceId(0),
+        name,
+        owner: UserId(0),
+        owner_name: String::new(),
+        private: false,
+        archived: false,
+        identity: IdentityParts::default(),
+        personal_of: None,
+        created_at: domain::time::Timestamp(0),
+    }
+}
+
+/// Lets a personal workspace follow its account to a new name, when that is free.
+///
+/// # Errors
+/// When the database can't be reached.
+pub(crate) async fn follow_rename(tx: &mut Tx, user: UserId, old: &str, new: &str) -> Result<(), Error> {
+    let personal = store::workspace::personal_of(tx, user).await?;
+    let Some(personal) = personal.filter(|workspace| workspace.name == old) else { return Ok(()) };
+    let taken = WorkspaceFilter { name: Some(new.to_owned()), ..WorkspaceFilter::default() };
+    if store::workspace::count(tx, &taken).await? == 0 {
+        store::workspace::update(tx, &Workspace { name: new.to_owned(), ..personal }).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Projects over the API.
+
+use ::api::project::{EditProject, ListProjects, MoveProject, Note, Notes, Project, ProjectResponse};
+use ::api::workspace::Deleted;
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{
+    Act, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible, authorize,
+};
+use domain::id::ProjectId;
+use domain::place::{self, ProjectPlace};
+use master::Error;
+use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy, hidden};
+use master::session::Caller;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::command::owners;
+use crate::api::workspace;
+use crate::extract::{Body, Params, User, id, paged};
+use crate::respond::{Answer, Failure};
+
+fn note(note: place::Note) -> Note {
+    Note { name: note.name, contents: note.contents }
+}
+
+fn stored(note: Note) -> place::Note {
+    place::Note { name: note.name, contents: note.contents }
+}
+
+/// A project as it goes over the wire.
+fn shown(project: place::Project) -> Project {
+    Project {
+        id: project.id.0,
+        name: project.name,
+        key: project.code,
+        description: project.description,
+        workspace_id: project.workspace.0,
+        archived: project.archived,
+        immutable: project.id == ProjectId(1),
+        num_experiments: 0,
+        num_active_experiments: 0,
+        num_runs: 0,
+        notes: project.notes.into_iter().map(note).collect(),
+        state: "WORKSPACE_STATE_UNSPECIFIED".to_owned(),
+        error_message: String::new(),
+        user_id: project.owner.0,
+        username: project.owner_name,
+        tags: project.tags,
+        private: project.private,
+    }
+}
+
+/// Asks the policy about a project of a path.
+pub(crate) async fn permitted<A: Act<Target = ProjectPlace>>(
+    app: &App,
+    caller: &Caller,
+    text: &str,
+) -> Result<Permit<A>, Failure> {
+    let id: ProjectId = id(text, || format!("project '{}' not found", text.escape_debug()))?;
+    let place = app.master.projects.place(&caller.actor, id).await?;
+    authorize(&caller.actor, place).map_err(|refusal| Failure(Error::refused(refusal, hidden(id))))
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+    params: Params,
+) -> Answer<ListProjects> {
+    let permit = workspace::permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let filter = ProjectFilter {
+        name: params.get("name").map(str::to_owned),
+        archived: params.parse("archived")?,
+        owners: owners(&app, &caller, &params).await?,
+        sort: match params.get("sortBy") {
+            Some("SORT_BY_NAME") => SortBy::Name,
+            Some("SORT_BY_DESCRIPTION") => SortBy::Description,
+            _ => SortBy::Id,
+        },
+        descending: params.descending(),
+        ..ProjectFilter::default()
+    };
+    let scope = Visible::to(&caller.actor);
+    let page = paged(params.page()?);
+    let (projects, pagination) = app.master.projects.list_in(&permit, scope, filter, page).await?;
+    Ok(Json(ListProjects { projects: projects.into_iter().map(shown).collect(), pagination }))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+    Body(request): Body<EditProject>,
+) -> Answer<ProjectResponse> {
+    let permit = workspace::permitted::<AddToWorkspace>(&app, &caller, &workspace).await?;
+    let new = NewProject {
+        name: request.name.unwrap_or_default(),
+        key: request.key,
+        description: request.description.unwrap_or_default(),
+        tags: request.tags.unwrap_or_default(),
+        private: request.private.unwrap_or(false),
+    };
+    let project = app.master.projects.create(&permit, new).await?;
+    Ok(Json(ProjectResponse { project: shown(project) }))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+) -> Answer<ProjectResponse> {
+    let permit = permitted::<ReadProject>(&app, &caller, &project).await?;
+    let project = app.master.projects.get(&permit).await?;
+    Ok(Json(ProjectResponse { project: shown(project) }))
+}
+
+pub(crate) async fn get_by_key(
+    State(app): State<App>,
+    User(caller): User,
+    Path(key): Path<String>,
+) -> Answer<ProjectResponse> {
+    let place = app.master.projects.place_by_key(&caller.actor, &key).await?;
+    let missing = format!("project '{}' not found", key.escape_debug());
+    let permit = authorize::<ReadProject>(&caller.actor, place);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, missing))?;
+    let project = app.master.projects.get(&permit).await?;
+    Ok(Json(ProjectResponse { project: shown(project) }))
+}
+
+pub(crate) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+    Body(request): Body<EditProject>,
+) -> Answer<ProjectResponse> {
+    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let private = match request.private {
+        Some(private) => Some((permitted::<ManageProject>(&app, &caller, &project).await?, private)),
+        None => None,
+    };
+    let change = ProjectChange {
+        name: request.name,
+        key: request.key,
+        description: request.description,
+        tags: request.tags,
+        private,
+        ..ProjectChange::default()
+    };
+    let project = app.master.projects.change(&permit, change).await?;
+    Ok(Json(ProjectResponse { project: shown(project) }))
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+) -> Answer<Deleted> {
+    let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
+    app.master.projects.delete(&permit).await?;
+    Ok(Json(Deleted { completed: true }))
+}
+
+async fn set_archived(app: &App, caller: &Caller, project: &str, archived: bool) -> Answer<Value> {
+    let permit = permitted::<ManageProject>(app, caller, project).await?;
+    app.master.projects.set_archived(&permit, archived).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn archive(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+) -> Answer<Value> {
+    set_archived(&app, &caller, &project, true).await
+}
+
+pub(crate) async fn unarchive(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+) -> Answer<Value> {
+    set_archived(&app, &caller, &project, false).await
+}
+
+/// Takes the right to manage it here, and to add to the place where it goes.
+pub(crate) async fn move_to(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+    Body(request): Body<MoveProject>,
+) -> Answer<Value> {
+    let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
+    let into = request.destination_workspace_id;
+    let into = into.ok_or_else(|| Error::Invalid("destinationWorkspaceId: give a workspace".to_owned()))?;
+    let into = workspace::permitted::<AddToWorkspace>(&app, &caller, &into.to_string()).await?;
+    app.master.projects.move_to(&permit, &into).await?;
+    Ok(Json(json!({})))
+}
+
+async fn write_notes(app: &App, caller: &Caller, project: &str, change: ProjectChange) -> Answer<Notes> {
+    let permit = permitted::<ChangeProject>(app, caller, project).await?;
+    let project = app.master.projects.change(&permit, change).await?;
+    Ok(Json(Notes { notes: project.notes.into_iter().map(note).collect() }))
+}
+
+pub(crate) async fn add_note(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+    Body(new): Body<Note>,
+) -> Answer<Notes> {
+    let change = ProjectChange { new_note: Some(stored(new)), ..ProjectChange::default() };
+    write_notes(&app, &caller, &project, change).await
+}
+
+pub(crate) async fn put_notes(
+    State(app): State<App>,
+    User(caller): User,
+    Path(project): Path<String>,
+    Body(request): Body<Notes>,
+) -> Answer<Notes> {
+    let notes = request.notes.into_iter().map(stored).collect();
+    let change = ProjectChange { notes: Some(notes), ..ProjectChange::default() };
+    write_notes(&app, &caller, &project, change).await
+}

@@ -1,0 +1,125 @@
+//! Templates over the API.
+
+use ::api::error::Code;
+use ::api::template::{ListTemplates, NewTemplate, RenameTemplate, Template, TemplateResponse};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{Act, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible, authorize};
+use domain::id::{UNCATEGORIZED, WorkspaceId};
+use domain::place::{self, Place};
+use master::Error;
+use master::session::Caller;
+use master::template::{TemplateFilter, hidden};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::workspace;
+use crate::extract::{Body, Params, User, paged};
+use crate::respond::{Answer, Failure};
+
+fn shown(template: place::Template) -> Template {
+    Template {
+        name: template.name,
+        config: template.config,
+        workspace_id: template.workspace.0,
+        user_id: template.owner.0,
+        username: template.owner_name,
+    }
+}
+
+fn answered(template: place::Template) -> Json<TemplateResponse> {
+    Json(TemplateResponse { template: shown(template) })
+}
+
+/// Asks the policy about a template.
+pub(crate) async fn permitted<A: Act<Target = (place::Template, Place)>>(
+    app: &App,
+    caller: &Caller,
+    name: &str,
+) -> Result<Permit<A>, Failure> {
+    let found = app.master.templates.find(&caller.actor, name).await?;
+    authorize(&caller.actor, found).map_err(|refusal| Failure(Error::refused(refusal, hidden(name))))
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Answer<ListTemplates> {
+    let bad = |text: &str| Error::Invalid(format!("workspaceIds: '{}' is no id", text.escape_debug()));
+    let ids = params.all("workspaceIds").map(|text| text.parse().map(WorkspaceId).map_err(|_| bad(text)));
+    let ids = ids.collect::<Result<Vec<_>, _>>()?;
+    let filter = TemplateFilter {
+        name: params.get("name").map(str::to_owned),
+        workspaces: Some(ids).filter(|ids| !ids.is_empty()),
+        seen_by: None,
+        descending: params.descending(),
+    };
+    let page = paged(params.page()?);
+    let (found, pagination) = app.master.templates.list(Visible::to(&caller.actor), filter, page).await?;
+    Ok(Json(ListTemplates { templates: found.into_iter().map(shown).collect(), pagination }))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+) -> Answer<TemplateResponse> {
+    let permit = permitted::<ReadTemplate>(&app, &caller, &name).await?;
+    Ok(answered(permit.into_target().0))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+    Body(request): Body<NewTemplate>,
+) -> Answer<TemplateResponse> {
+    let into = request.workspace_id.filter(|id| *id != 0).unwrap_or(UNCATEGORIZED.0);
+    let permit = workspace::permitted::<AddTemplate>(&app, &caller, &into.to_string()).await?;
+    Ok(answered(app.master.templates.create(&permit, &name, request.config).await?))
+}
+
+/// Makes a template, or gives one another configuration.
+pub(crate) async fn put(
+    state: State<App>,
+    user: User,
+    Path(name): Path<String>,
+    Body(request): Body<NewTemplate>,
+) -> Answer<TemplateResponse> {
+    match permitted::<ReadTemplate>(&state.0, &user.0, &name).await {
+        Ok(_) => patch(state, user, Path(name), Body(request.config)).await,
+        Err(Failure(error)) if error.code() != Code::NotFound => Err(Failure(error)),
+        Err(_) => create(state, user, Path(name), Body(request)).await,
+    }
+}
+
+/// The body is the bare configuration.
+pub(crate) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+    Body(config): Body<Value>,
+) -> Answer<TemplateResponse> {
+    let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
+    Ok(answered(app.master.templates.change(&permit, None, Some(config)).await?))
+}
+
+pub(crate) async fn rename(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<RenameTemplate>,
+) -> Answer<TemplateResponse> {
+    let permit = permitted::<ChangeTemplate>(&app, &caller, &request.old_name).await?;
+    Ok(answered(app.master.templates.change(&permit, Some(&request.new_name), None).await?))
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(name): Path<String>,
+) -> Answer<Value> {
+    let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
+    app.master.templates.delete(&permit).await?;
+    Ok(Json(json!({})))
+}

@@ -1,0 +1,242 @@
+//! Workspaces over the API.
+
+use ::api::page::Pagination;
+use ::api::user::AgentUserGroup;
+use ::api::workspace::{
+    AvailablePools, Deleted, EditMore, EditWorkspace, ListWorkspaces, Workspace, WorkspaceChanged,
+    WorkspaceResponse,
+};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{
+    Act, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SetWorkspaceIdentity, Visible, authorize,
+};
+use domain::id::{UNCATEGORIZED, WorkspaceId};
+use domain::identity::IdentityParts;
+use domain::place::{self, Place};
+use master::Error;
+use master::session::Caller;
+use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, WorkspaceFilter, hidden};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::command::owners;
+use crate::extract::{Body, Params, User, id, paged};
+use crate::respond::{Answer, Failure};
+
+/// A workspace as it goes over the wire.
+fn shown(workspace: place::Workspace, num_projects: i64) -> Workspace {
+    let IdentityParts { user, uid, group, gid } = workspace.identity.clone();
+    let agent_user_group = workspace.identity.shown().map(|_| AgentUserGroup {
+        agent_uid: uid,
+        agent_gid: gid,
+        agent_user: user,
+        agent_group: group,
+    });
+    Workspace {
+        id: workspace.id.0,
+        name: workspace.name,
+        archived: workspace.archived,
+        immutable: workspace.id == UNCATEGORIZED,
+        num_experiments: 0,
+        num_projects,
+        pinned: false,
+        state: "WORKSPACE_STATE_UNSPECIFIED".to_owned(),
+        error_message: String::new(),
+        user_id: workspace.owner.0,
+        username: workspace.owner_name,
+        agent_user_group,
+        checkpoint_storage_config: None,
+        private: workspace.private,
+    }
+}
+
+/// The same, with the projects in it that the caller sees counted.
+async fn counted(app: &App, caller: &Caller, workspace: place::Workspace) -> Result<Workspace, Failure> {
+    let counts = app.master.workspaces.project_counts(Visible::to(&caller.actor)).await?;
+    let count = counts.get(&workspace.id).copied().unwrap_or(0);
+    Ok(shown(workspace, count))
+}
+
+/// How the caller stands to a workspace of a path.
+async fn place_of(app: &App, caller: &Caller, text: &str) -> Result<Place, Failure> {
+    let id: WorkspaceId = id(text, || format!("workspace '{}' not found", text.escape_debug()))?;
+    Ok(app.master.workspaces.place(&caller.actor, id).await?)
+}
+
+/// Asks the policy about a workspace of a path.
+pub(crate) async fn permitted<A: Act<Target = Place>>(
+    app: &App,
+    caller: &Caller,
+    text: &str,
+) -> Result<Permit<A>, Failure> {
+    let place = place_of(app, caller, text).await?;
+    let missing = hidden(place.workspace);
+    authorize(&caller.actor, place).map_err(|refusal| Failure(Error::refused(refusal, missing)))
+}
+
+/// The Unix identity that is to be set, when the caller may set it.
+fn overlay(
+    caller: &Caller,
+    place: Option<Place>,
+    group: Option<AgentUserGroup>,
+) -> Result<Option<Overlay>, Failure> {
+    let Some(group) = group else { return Ok(None) };
+    let missing = place.as_ref().map(|place| hidden(place.workspace)).unwrap_or_default();
+    let permit = authorize::<SetWorkspaceIdentity>(&caller.actor, place);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, missing))?;
+    let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = group;
+    let parts = IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid };
+    Ok(Some((permit, parts)))
+}
+
+/// What can't be set is refused, not dropped.
+fn refuse_more(more: &EditMore) -> Result<(), Failure> {
+    let says_nothing = |value: &Option<Value>| match value {
+        None => true,
+        Some(Value::Object(map)) => map.is_empty(),
+        Some(value) => value.is_null(),
+    };
+    let pools = [&more.default_compute_pool, &more.default_aux_pool];
+    let text = if !says_nothing(&more.checkpoint_storage_config) {
+        "checkpointStorageConfig: a workspace has no checkpoint storage of its own"
+    } else if pools.into_iter().flatten().any(|pool| !matches!(pool.as_str(), "" | "default")) {
+        "there is one resource pool, and it is named default"
+    } else if !says_nothing(&more.cluster_namespace_meta) || !says_nothing(&more.cluster_quota_pairs) {
+        "namespaces and resource quotas are for Kubernetes, which isn't there"
+    } else {
+        return Ok(());
+    };
+    Err(Failure(Error::Invalid(text.to_owned())))
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Answer<ListWorkspaces> {
+    let mut filter = WorkspaceFilter {
+        name: params.get("nameCaseSensitive").map(str::to_owned),
+        name_in_any_case: params.get("name").map(str::to_owned),
+        archived: params.parse("archived")?,
+        owners: owners(&app, &caller, &params).await?,
+        seen_by: None,
+        sort: if params.get("sortBy") == Some("SORT_BY_NAME") { SortBy::Name } else { SortBy::Id },
+        descending: params.descending(),
+    };
+    if params.parse("pinned")? == Some(true) {
+        // Nothing ever is.
+        filter.owners = Some(Vec::new());
+    }
+    let workspaces = &app.master.workspaces;
+    let counts = workspaces.project_counts(Visible::to(&caller.actor)).await?;
+    let page = paged(params.page()?);
+    let (found, pagination) = workspaces.list(Visible::to(&caller.actor), filter, page).await?;
+    let shown = |workspace: place::Workspace| {
+        let count = counts.get(&workspace.id).copied().unwrap_or(0);
+        shown(workspace, count)
+    };
+    Ok(Json(ListWorkspaces { workspaces: found.into_iter().map(shown).collect(), pagination }))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<EditWorkspace>,
+) -> Answer<WorkspaceChanged> {
+    refuse_more(&request.more)?;
+    let permit = authorize::<CreateWorkspace>(&caller.actor, ());
+    let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let new = NewWorkspace {
+        name: request.name.unwrap_or_default(),
+        private: request.private.unwrap_or(false),
+        identity: overlay(&caller, None, request.agent_user_group)?,
+    };
+    let made = app.master.workspaces.create(&permit, new).await?;
+    Ok(Json(WorkspaceChanged { workspace: shown(made, 0), namespace_bindings: json!({}) }))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+) -> Answer<WorkspaceResponse> {
+    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let found = app.master.workspaces.get(&permit).await?;
+    Ok(Json(WorkspaceResponse { workspace: counted(&app, &caller, found).await? }))
+}
+
+pub(crate) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+    Body(request): Body<EditWorkspace>,
+) -> Answer<WorkspaceChanged> {
+    let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    refuse_more(&request.more)?;
+    let change = WorkspaceChange {
+        name: request.name,
+        private: request.private,
+        identity: overlay(&caller, Some(permit.target().clone()), request.agent_user_group)?,
+    };
+    let changed = app.master.workspaces.change(&permit, change).await?;
+    let workspace = counted(&app, &caller, changed).await?;
+    Ok(Json(WorkspaceChanged { workspace, namespace_bindings: json!({}) }))
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+) -> Answer<Deleted> {
+    let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    app.master.workspaces.delete(&permit).await?;
+    Ok(Json(Deleted { completed: true }))
+}
+
+async fn set_archived(app: &App, caller: &Caller, workspace: &str, archived: bool) -> Answer<Value> {
+    let permit = permitted::<ChangeWorkspace>(app, caller, workspace).await?;
+    app.master.workspaces.set_archived(&permit, archived).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn archive(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+) -> Answer<Value> {
+    set_archived(&app, &caller, &workspace, true).await
+}
+
+pub(crate) async fn unarchive(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+) -> Answer<Value> {
+    set_archived(&app, &caller, &workspace, false).await
+}
+
+/// Every workspace may use the one pool.
+pub(crate) async fn pools(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+    params: Params,
+) -> Answer<AvailablePools> {
+    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    app.master.workspaces.get(&permit).await?;
+    let (pagination, _, count): (Pagination, _, _) = paged(params.page()?)(1)?;
+    let pools = std::iter::once("default".to_owned()).take(usize::try_from(count).unwrap_or(0));
+    Ok(Json(AvailablePools { resource_pools: pools.collect(), pagination }))
+}
+
+/// Namespaces are for Kubernetes: there are none.
+pub(crate) async fn bindings(
+    State(app): State<App>,
+    User(caller): User,
+    Path(workspace): Path<String>,
+) -> Answer<Value> {
+    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    app.master.workspaces.get(&permit).await?;
+    Ok(Json(json!({ "namespaceBindings": {} })))
+}
