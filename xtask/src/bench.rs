@@ -5,10 +5,12 @@
 //! finding and no failure: the exit code says only whether all could be measured. All loads are bounded, and
 //! everything talks over the loopback.
 
+mod accounts;
 mod client;
 mod commands;
 mod http;
 mod lists;
+mod logins;
 mod logs;
 mod requests;
 mod server;
@@ -61,11 +63,23 @@ enum Group {
     Logs,
     /// One's own page among few and many commands, on either database
     Lists,
+    /// Many accounts and many sessions, on either database
+    Accounts,
+    /// A flood of logins, and who reads meanwhile
+    Logins,
 }
 
 impl Group {
-    const ALL: &[Self] =
-        &[Self::Start, Self::Requests, Self::Client, Self::Commands, Self::Logs, Self::Lists];
+    const ALL: &[Self] = &[
+        Self::Start,
+        Self::Requests,
+        Self::Client,
+        Self::Commands,
+        Self::Logs,
+        Self::Lists,
+        Self::Accounts,
+        Self::Logins,
+    ];
 
     fn measure(self, bench: &Bench, table: &mut Table) -> Result<()> {
         match self {
@@ -75,6 +89,8 @@ impl Group {
             Self::Commands => commands::measure(bench, table),
             Self::Logs => logs::measure(bench, table),
             Self::Lists => lists::measure(bench, table),
+            Self::Accounts => accounts::measure(bench, table),
+            Self::Logins => logins::measure(bench, table),
         }
     }
 }

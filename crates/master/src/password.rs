@@ -1,12 +1,12 @@
 //! Hashing of passwords: argon2id, a bounded number at a time, the same time for unknown names.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use domain::user::Password;
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::secret::client_transform;
@@ -16,8 +16,11 @@ use crate::system::Entropy;
 const MEMORY_KIB: u32 = 19_456;
 /// Passes over it.
 const PASSES: u32 = 2;
-/// How long a login waits for its turn to be hashed before it is told to come again (R21).
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Hashes that wait for their turn; who comes on top of these is told to come again (R21). A second or two of work.
+const WAITING: usize = 64;
+/// How much the hashing threads step back behind everything else (R21). Not the most: on a machine that is busy with
+/// tasks, logging in must still go on.
+const NICENESS: i32 = 10;
 
 /// A password as it came: text or its client-side transform.
 #[derive(Clone)]
@@ -44,10 +47,19 @@ impl std::fmt::Debug for Presented {
     }
 }
 
-/// Makes and checks hashes, on threads of their own.
-#[derive(Debug, Clone)]
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Makes and checks hashes, on threads of their own: as many as there are processors, and less urgent than what answers
+/// requests. They end with the last clone of this value.
+#[derive(Clone)]
 pub struct Hasher {
-    turns: Arc<Semaphore>,
+    queue: SyncSender<Work>,
+}
+
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hasher")
+    }
 }
 
 impl Default for Hasher {
@@ -66,16 +78,25 @@ impl Hasher {
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        Self { turns: Arc::new(Semaphore::new(cores)) }
+        let (queue, work) = mpsc::sync_channel(WAITING);
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..cores {
+            let work = Arc::clone(&work);
+            let started = std::thread::Builder::new().name("hash".to_owned()).spawn(move || run(&work));
+            if let Err(error) = started {
+                tracing::error!(%error, "a thread for hashing passwords could not be started");
+            }
+        }
+        Self { queue }
     }
 
     async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
-        let busy = || Error::Busy("too many logins at once: try again in a moment".to_owned());
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
-        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) })
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move || drop(answer.send(work())));
+        let busy = |_| Error::Busy("too many logins at once: try again in a moment".to_owned());
+        self.queue.try_send(work).map_err(busy)?;
+        let broken = |e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) };
+        answered.await.map_err(broken)
     }
 
     /// The stored form of a new password.
@@ -121,6 +142,19 @@ impl Hasher {
             matches && real
         })
         .await
+    }
+}
+
+/// What each thread does.
+fn run(work: &Mutex<Receiver<Work>>) {
+    // Of this thread alone. Where it isn't allowed, hashing is as urgent as everything else.
+    let _ = rustix::process::nice(NICENESS);
+    loop {
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        match next {
+            Ok(next) => next(),
+            Err(_) => return,
+        }
     }
 }
 

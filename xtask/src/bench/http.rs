@@ -46,9 +46,14 @@ impl Http {
         Ok(http)
     }
 
+    /// A connection with a session that is there already.
+    pub(super) fn with_token(address: SocketAddr, token: &str) -> Result<Self> {
+        Ok(Self { token: Some(token.to_owned()), ..Self::connect(address)? })
+    }
+
     /// Another connection with the same session.
     pub(super) fn again(&self) -> Result<Self> {
-        Ok(Self { token: self.token.clone(), ..Self::connect(self.address)? })
+        Self::with_token(self.address, self.token())
     }
 
     pub(super) fn token(&self) -> &str {

@@ -133,15 +133,21 @@ fn filled(bench: &Bench, database: Database, commands: usize) -> Result<Server> 
 
     let file = bench.folder.path().join(format!("{name}.sql"));
     fs::write(&file, filling(commands))?;
+    fill(bench, database, &name, &file)?;
+    up()
+}
+
+/// Runs SQL on the database of a server that is stopped.
+pub(super) fn fill(bench: &Bench, database: Database, name: &str, file: &Path) -> Result<()> {
     match database {
-        Database::Sqlite => sqlite(bench, &bench.folder.path().join(&name).join("muster.db"), &file)?,
+        Database::Sqlite => sqlite(bench, &bench.folder.path().join(name).join("muster.db"), file),
         Database::Postgres => {
             // As the server itself does in the background, within minutes of such a change.
-            let mut psql = bench.cluster()?.psql(&name);
-            shell::output(psql.arg("--file").arg(&file).args(["--command", "VACUUM ANALYZE"]))?;
+            let mut psql = bench.cluster()?.psql(name);
+            let psql = psql.arg("--quiet").arg("--file").arg(file).args(["--command", "VACUUM ANALYZE"]);
+            shell::output(psql).map(drop)
         }
     }
-    up()
 }
 
 fn sqlite(bench: &Bench, database: &Path, sql: &Path) -> Result<()> {
