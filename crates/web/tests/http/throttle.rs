@@ -8,6 +8,7 @@ use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
 on_both_databases!(
+    r21_a_flood_of_logins_is_turned_away_while_reads_go_on,
     r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password,
     r18_the_wait_ends_and_a_login_clears_it,
     r18_many_guesses_at_once_count_as_many,
@@ -88,4 +89,36 @@ async fn r18_blank_guesses_and_other_names_do_not_count(database: Database) {
         assert_eq!(master.anon().log_in(&format!("name{name}"), "wrong").await.status, 401, "{name}");
     }
     assert_eq!(guess(&master, RIGHT).await, 429, "the address has to wait");
+}
+
+async fn r21_a_flood_of_logins_is_turned_away_while_reads_go_on(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = alice(&master).await;
+    let names: Vec<String> = (0..20).map(|n| format!("user{n}")).collect();
+    for name in &names {
+        let body = json!({"user": {"username": name, "active": true}, "password": RIGHT});
+        master.admin().await.post("/api/v1/users").json(body).await.ok();
+    }
+    let logins = (0..200).map(|n| {
+        let (anon, name) = (master.anon(), names[n % names.len()].clone());
+        tokio::spawn(async move { anon.log_in(&name, RIGHT).await })
+    });
+    let logins: Vec<_> = logins.collect();
+    let (mut let_in, mut turned_away) = (0, 0);
+    for login in logins {
+        alice.get("/api/v1/me").await.ok();
+        let answer = login.await.expect("answered");
+        match answer.status {
+            200 => let_in += 1,
+            429 => {
+                let wait: u64 = answer.header("retry-after").parse().expect("says when to come again");
+                assert!((1..=5).contains(&wait), "{wait}");
+                turned_away += 1;
+            }
+            other => panic!("{other}: {}", answer.text()),
+        }
+    }
+    assert!(let_in > 0 && turned_away > 0, "{let_in} let in, {turned_away} turned away");
+    // That was nobody's failure: nobody has to wait now.
+    master.log_in_with("user0", RIGHT).await;
 }
