@@ -1,5 +1,6 @@
 //! Groups of accounts (contract "identity", section 6).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::page::Pagination;
@@ -7,7 +8,7 @@ use crate::user::User;
 use crate::wire::{flexible_i64, flexible_ids};
 
 /// Body of `POST groups/search`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SearchGroups {
     /// Rows wanted, 1 to 500.
@@ -24,7 +25,7 @@ pub struct SearchGroups {
 }
 
 /// A group without its members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Group {
     /// Its id.
@@ -34,7 +35,7 @@ pub struct Group {
 }
 
 /// A group that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FoundGroup {
     /// The group.
@@ -44,7 +45,7 @@ pub struct FoundGroup {
 }
 
 /// Answer of `POST groups/search`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListGroups {
     /// A page of groups.
     pub groups: Vec<FoundGroup>,
@@ -53,7 +54,7 @@ pub struct ListGroups {
 }
 
 /// A group with its members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupDetails {
     /// Its id.
@@ -65,14 +66,14 @@ pub struct GroupDetails {
 }
 
 /// `{"group": …}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupResponse {
     /// The group.
     pub group: GroupDetails,
 }
 
 /// Body of `POST groups`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateGroup {
     /// Its name.
@@ -83,7 +84,7 @@ pub struct CreateGroup {
 }
 
 /// Body of `PUT groups/{id}`: what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateGroup {
     /// Its name from now on.

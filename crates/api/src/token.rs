@@ -1,5 +1,6 @@
 //! Access tokens (contract "identity", section 5).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::page::Pagination;
@@ -9,7 +10,7 @@ use crate::wire::flexible_i64;
 pub const ACCESS_TOKEN: &str = "TOKEN_TYPE_ACCESS_TOKEN";
 
 /// Body of `POST tokens`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CreateToken {
     /// Whose it is to be.
@@ -24,7 +25,7 @@ pub struct CreateToken {
 }
 
 /// Answer of `POST tokens`: the only one that ever holds the secret.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedToken {
     /// The secret.
@@ -36,7 +37,7 @@ pub struct CreatedToken {
 }
 
 /// What may be known of a token.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TokenInfo {
     /// Its id.
@@ -65,7 +66,7 @@ pub struct TokenInfo {
 }
 
 /// Answer of `GET tokens`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListTokens {
     /// A page of tokens.
@@ -75,7 +76,7 @@ pub struct ListTokens {
 }
 
 /// Body of `PATCH tokens/{id}`: what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchToken {
     /// What it is for.
@@ -87,7 +88,7 @@ pub struct PatchToken {
 }
 
 /// Answer of `PATCH tokens/{id}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PatchedToken {
     /// The token as it is now.

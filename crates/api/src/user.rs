@@ -134,7 +134,7 @@ pub struct PatchUser {
 }
 
 /// Body of `PATCH users`: several accounts at once.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchUsers {
     /// Which.
@@ -145,14 +145,14 @@ pub struct PatchUsers {
 }
 
 /// Answer of `PATCH users`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PatchUsersResponse {
     /// One for each account, in the order of the request.
     pub results: Vec<UserResult>,
 }
 
 /// What became of one account of several.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserResult {
     /// Which.
     pub id: i64,
@@ -161,7 +161,7 @@ pub struct UserResult {
 }
 
 /// Body of `PATCH users/assignments`: several accounts into several groups, and out of others.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AssignGroups {
     /// Which accounts.
@@ -176,7 +176,7 @@ pub struct AssignGroups {
 }
 
 /// Something that a client keeps for its user.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Setting {
     /// Its name.
@@ -191,7 +191,7 @@ pub struct Setting {
 }
 
 /// Answer of `GET users/setting` and body of `POST users/setting`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserSettings {
     /// All of them, or those that change.
