@@ -144,7 +144,7 @@ async fn delete(session: &mut Session, name: &str, yes: bool) -> Result<()> {
     let id = find_group(session, name).await.with_context(problem)?;
     if !yes && !password::confirm(&format!("Delete group {name}, and what its members can do by it? [y/N] "))?
     {
-        bail!("nothing was deleted");
+        bail!("nothing was deleted; --yes deletes without asking");
     }
     session.call(async |client| client.delete_group(id).await).await.with_context(problem)?;
     output::note(&format!("Group {name} was deleted."));

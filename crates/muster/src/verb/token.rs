@@ -189,7 +189,7 @@ fn show(tokens: &[TokenInfo], format: Format) -> Result<()> {
             time(&token.created_at),
             time(&token.expiry),
             yes_no(token.revoked),
-            token.token_type.clone(),
+            token.token_type.trim_start_matches("TOKEN_TYPE_").to_owned(),
             token.username.clone(),
             token.scope.clone(),
             token.last_used_at.as_deref().map(time).unwrap_or_default(),
