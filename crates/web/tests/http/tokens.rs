@@ -20,6 +20,7 @@ on_both_databases!(
     a_token_makes_no_token_and_no_password,
     r13_a_token_in_an_address_is_no_credential,
     logging_out_leaves_a_token,
+    the_audit_log_tells_of_tokens_and_holds_none,
 );
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -292,4 +293,19 @@ async fn logging_out_leaves_a_token(database: Database) {
         token.get("/api/v1/me").await.ok();
     }
     alice.get("/api/v1/me").await.ok();
+}
+
+async fn the_audit_log_tells_of_tokens_and_holds_none(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    let (token, id) = alice.by_token(json!({"description": "ci"})).await;
+    token.patch(&alice.path()).json(json!({"displayName": "Al"})).await.ok();
+    patch(&alice, id, json!({"setRevoked": true})).await.ok();
+    let log = admin.get("/api/v1/audit?actor=alice").await.ok();
+    let entries = log["entries"].as_array().expect("a list");
+    let told = |action: &str| entries.iter().find(|entry| entry["action"] == action).expect("told");
+    assert_eq!(told("user.update")["via"], format!("token {id}"));
+    assert_eq!(told("token.create")["after"]["description"], "ci");
+    assert_eq!(told("token.revoke")["after"], json!({"revoked": true}));
+    assert!(!log.to_string().contains("mat_"), "{log}");
 }
