@@ -85,15 +85,6 @@ impl Table {
         self.row(Row { method: Method::DELETE, path, access, limit: BODY_LIMIT, reads: false }, handler)
     }
 
-    pub(crate) fn put<H: Handler<T, App>, T: 'static>(
-        self,
-        path: &'static str,
-        access: Access,
-        handler: H,
-    ) -> Self {
-        self.row(Row { method: Method::PUT, path, access, limit: BODY_LIMIT }, handler)
-    }
-
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
         self,
         path: &'static str,
