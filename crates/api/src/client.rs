@@ -7,8 +7,10 @@ mod audit;
 mod cluster;
 mod command;
 mod error;
+mod group;
 mod output;
 mod template;
+mod token;
 mod user;
 mod workspace;
 

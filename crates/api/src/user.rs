@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::page::Pagination;
-use crate::wire::flexible_i64;
+use crate::wire::{flexible_i64, flexible_ids, null_default};
 
 /// A Unix identity (D2).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +38,9 @@ pub struct User {
     pub active: bool,
     /// Managed by sign-on.
     pub remote: bool,
+    /// Belongs to no person: acts by access tokens alone. Muster's own.
+    #[serde(default)]
+    pub service: bool,
     /// Name for people, maybe empty.
     pub display_name: String,
     /// Linked Unix identity; null without one.
@@ -90,6 +93,8 @@ pub struct NewUser {
     pub active: Option<bool>,
     /// Managed by sign-on.
     pub remote: Option<bool>,
+    /// Belongs to no person: acts by access tokens alone. Muster's own.
+    pub service: Option<bool>,
     /// Name for people.
     #[serde(alias = "display_name")]
     pub display_name: Option<String>,
@@ -126,6 +131,72 @@ pub struct PatchUser {
     /// Unix identity.
     #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
     pub agent_user_group: Option<AgentUserGroup>,
+}
+
+/// Body of `PATCH users`: several accounts at once.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PatchUsers {
+    /// Which.
+    #[serde(alias = "user_ids", deserialize_with = "flexible_ids")]
+    pub user_ids: Vec<i64>,
+    /// May come in, or not any more.
+    pub activate: Option<bool>,
+}
+
+/// Answer of `PATCH users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PatchUsersResponse {
+    /// One for each account, in the order of the request.
+    pub results: Vec<UserResult>,
+}
+
+/// What became of one account of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UserResult {
+    /// Which.
+    pub id: i64,
+    /// Why not; empty when it was done.
+    pub error: String,
+}
+
+/// Body of `PATCH users/assignments`: several accounts into several groups, and out of others.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AssignGroups {
+    /// Which accounts.
+    #[serde(alias = "user_ids", deserialize_with = "flexible_ids")]
+    pub user_ids: Vec<i64>,
+    /// The groups that they are in afterwards.
+    #[serde(alias = "add_groups", deserialize_with = "flexible_ids")]
+    pub add_groups: Vec<i64>,
+    /// The groups that they aren't in afterwards.
+    #[serde(alias = "remove_groups", deserialize_with = "flexible_ids")]
+    pub remove_groups: Vec<i64>,
+}
+
+/// Something that a client keeps for its user.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Setting {
+    /// Its name.
+    #[serde(deserialize_with = "null_default")]
+    pub key: String,
+    /// Where it belongs.
+    #[serde(alias = "storage_path", deserialize_with = "null_default")]
+    pub storage_path: String,
+    /// JSON, as text; empty to delete it.
+    #[serde(deserialize_with = "null_default")]
+    pub value: String,
+}
+
+/// Answer of `GET users/setting` and body of `POST users/setting`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UserSettings {
+    /// All of them, or those that change.
+    #[serde(deserialize_with = "null_default")]
+    pub settings: Vec<Setting>,
 }
 
 /// Answer of `GET me`.

@@ -2,22 +2,37 @@
 
 use serde::{Deserialize, Deserializer};
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Flexible {
+    Number(i64),
+    Text(String),
+}
+
+impl Flexible {
+    fn number<E: serde::de::Error>(self) -> Result<i64, E> {
+        match self {
+            Self::Number(number) => Ok(number),
+            Self::Text(text) => text.parse().map_err(E::custom),
+        }
+    }
+}
+
 /// A whole number, written as a number or as text.
 ///
 /// # Errors
 /// When it is neither.
 pub fn flexible_i64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Flexible {
-        Number(i64),
-        Text(String),
-    }
-    match Option::<Flexible>::deserialize(deserializer)? {
-        None => Ok(None),
-        Some(Flexible::Number(number)) => Ok(Some(number)),
-        Some(Flexible::Text(text)) => text.parse().map(Some).map_err(serde::de::Error::custom),
-    }
+    Option::<Flexible>::deserialize(deserializer)?.map(Flexible::number).transpose()
+}
+
+/// Whole numbers, each written as a number or as text; null is none.
+///
+/// # Errors
+/// When one of them is neither.
+pub fn flexible_ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<i64>, D::Error> {
+    let all = Option::<Vec<Flexible>>::deserialize(deserializer)?.unwrap_or_default();
+    all.into_iter().map(Flexible::number).collect()
 }
 
 /// Null counts as the type's default.

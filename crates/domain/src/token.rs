@@ -28,6 +28,12 @@ impl Scope {
         }
     }
 
+    /// Reads what a client asks for; `None` when it is neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Read, Self::Full].into_iter().find(|scope| scope.as_str() == text)
+    }
+
     /// Reads the text of [`Self::as_str`]; anything else is the smaller one (R27).
     #[must_use]
     pub fn from_stored(text: &str) -> Self {
@@ -42,6 +48,8 @@ pub struct Token {
     pub id: TokenId,
     /// Whose it is.
     pub user: UserId,
+    /// That account's name.
+    pub username: String,
     /// What it is for.
     pub description: String,
     /// What it is good for.
@@ -62,6 +70,35 @@ impl Token {
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && now < self.expires_at
     }
+}
+
+/// Longest description, in characters.
+const DESCRIPTION_MAX: usize = 256;
+
+/// Why a description was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidDescription {
+    /// Too long.
+    #[error("a token's description has {DESCRIPTION_MAX} characters at most")]
+    TooLong,
+    /// Control characters.
+    #[error("a token's description cannot contain control characters")]
+    BadCharacter,
+}
+
+/// Trims and checks what a token is for.
+///
+/// # Errors
+/// The rule that it breaks.
+pub fn description(raw: &str) -> Result<String, InvalidDescription> {
+    let text = raw.trim();
+    if text.chars().count() > DESCRIPTION_MAX {
+        return Err(InvalidDescription::TooLong);
+    }
+    if text.contains(char::is_control) {
+        return Err(InvalidDescription::BadCharacter);
+    }
+    Ok(text.to_owned())
 }
 
 /// A lifespan can't be understood.

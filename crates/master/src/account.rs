@@ -19,6 +19,10 @@ use crate::{Error, audit, workspace};
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
 
+/// What is said to who wants to log in as a service account in another way.
+const SERVICE: &str =
+    "a service account has no password and no sign-on: an administrator makes access tokens for it";
+
 /// Accounts.
 #[derive(Clone)]
 pub struct Accounts {
@@ -71,7 +75,7 @@ impl Accounts {
         password: Presented,
     ) -> Result<User, Error> {
         let user = self.prepare(new, &password)?;
-        let password = if user.remote {
+        let password = if user.remote || user.service {
             Password::Impossible
         } else {
             self.hasher.store(password, &SystemEntropy).await?
@@ -95,6 +99,10 @@ impl Accounts {
         if remote && !password.is_blank() {
             return Err(Error::Invalid("cannot set password for remote user".to_owned()));
         }
+        let service = new.service.unwrap_or(false);
+        if service && (remote || !password.is_blank()) {
+            return Err(Error::Invalid(SERVICE.to_owned()));
+        }
         let admin = new.admin.unwrap_or(false);
         let name = username(&new.username.unwrap_or_default()).map_err(|e| invalid(&e))?;
         reserved(&name, None, admin).map_err(|e| invalid(&e))?;
@@ -108,7 +116,7 @@ impl Accounts {
             password: Password::Blank,
             identity: new.agent_user_group.map(identity).transpose()?,
             email: None,
-            service: false,
+            service,
             modified_at: self.clock.now(),
             last_login_at: None,
             deleted_at: None,
@@ -135,7 +143,9 @@ impl Accounts {
         })
     }
 
-    /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25).
+    /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25);
+    /// deactivation revokes its access tokens as well, for good. They have nothing to do with the password, so that a
+    /// new one leaves them.
     ///
     /// # Errors
     /// When a part isn't allowed, or it would take the last active administrator away (R31).
@@ -179,7 +189,11 @@ impl Accounts {
         if after.username != before.username {
             workspace::follow_rename(&mut tx, after.id, &before.username, &after.username).await?;
         }
-        let ends_sessions = change.password || (before.is_active() && !after.is_active());
+        let deactivates = before.is_active() && !after.is_active();
+        if deactivates {
+            store::token::revoke_of_user(&mut tx, after.id, now).await?;
+        }
+        let ends_sessions = change.password || deactivates;
         if ends_sessions {
             store::session::delete_of_user(&mut tx, after.id).await?;
         }
@@ -250,6 +264,9 @@ fn apply(
     change: UserChange,
     password: Option<Password>,
 ) -> Result<(), Error> {
+    if user.service && (password.is_some() || patch.remote == Some(true)) {
+        return Err(Error::Invalid(SERVICE.to_owned()));
+    }
     if let Some(remote) = patch.remote
         && remote != user.remote
     {

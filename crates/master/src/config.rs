@@ -90,6 +90,47 @@ pub struct Security {
     /// Further `Host` names that the master is reached under (R08); loopback names, addresses and the machine's own name
     /// are always good.
     pub hosts: Vec<String>,
+    /// How long access tokens live.
+    pub token: TokenLifespans,
+    /// Roles and groups, as far as Determined's clients ask for them.
+    pub authz: Authz,
+}
+
+/// How long access tokens live, in days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenLifespans {
+    /// When nothing else is asked for.
+    pub default_lifespan_days: u32,
+    /// The longest that can be asked for.
+    pub max_lifespan_days: u32,
+}
+
+impl Default for TokenLifespans {
+    fn default() -> Self {
+        Self { default_lifespan_days: 30, max_lifespan_days: 365 }
+    }
+}
+
+impl TokenLifespans {
+    fn check(&self) -> Result<(), String> {
+        let Self { default_lifespan_days: default, max_lifespan_days: max } = *self;
+        if !(1..=36_500).contains(&max) {
+            return Err("max_lifespan_days: give 1 to 36500 days".to_owned());
+        }
+        if !(1..=max).contains(&default) {
+            return Err(format!("default_lifespan_days: give 1 to {max} days (max_lifespan_days)"));
+        }
+        Ok(())
+    }
+}
+
+/// Roles and groups, as far as Determined's clients ask for them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Authz {
+    /// Has the clients offer groups and roles: `det user-group` works then. What anybody may do stays the same.
+    pub rbac_ui_enabled: bool,
 }
 
 /// The identity of tasks of accounts without a link.
@@ -208,6 +249,7 @@ impl Config {
         };
         config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
+        config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
         domain::user::username(&config.default_user).map_err(|e| bad(format!("default_user: {e}")))?;
         if config.db.url.as_ref().is_some_and(|url| !url.starts_with("postgres")) {
             return Err(bad("db.url: give a postgres://… address, or leave it out for SQLite".to_owned()));
@@ -259,6 +301,12 @@ mod tests {
         );
         assert!(refused("security: {default_task: {uid: -1}}\n").contains("-1"));
         assert!(refused("db: {url: mysql://x}\n").contains("db.url"));
+        let lifespans = |text: &str| refused(&format!("security: {{token: {{{text}}}}}\n"));
+        assert!(
+            lifespans("default_lifespan_days: 366").contains("default_lifespan_days: give 1 to 365 days")
+        );
+        assert!(lifespans("default_lifespan_days: 0").contains("security.token.default_lifespan_days"));
+        assert!(lifespans("max_lifespan_days: 0").contains("security.token.max_lifespan_days"));
     }
 
     #[test]

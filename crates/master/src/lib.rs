@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod group;
 pub mod log;
 pub mod member;
 pub mod password;
@@ -18,10 +19,12 @@ pub mod project;
 mod scheduler;
 pub mod secret;
 pub mod session;
+pub mod setting;
 pub mod system;
 pub mod task;
 pub mod template;
 mod throttle;
+pub mod token;
 pub mod workspace;
 
 use std::path::PathBuf;
@@ -63,6 +66,12 @@ pub struct Master {
     pub accounts: account::Accounts,
     /// Login sessions.
     pub sessions: session::Sessions,
+    /// Access tokens.
+    pub tokens: token::Tokens,
+    /// Groups of accounts.
+    pub groups: group::Groups,
+    /// What clients keep for their user.
+    pub settings: setting::Settings,
     /// Tasks.
     pub tasks: task::Tasks,
     /// Workspaces.
@@ -112,6 +121,15 @@ impl Master {
             Arc::clone(&entropy),
         );
         let accounts = account::Accounts::new(store.clone(), hasher, Arc::clone(&clock), sessions.clone());
+        let tokens = token::Tokens::new(
+            store.clone(),
+            Arc::clone(&config),
+            sessions.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        );
+        let groups = group::Groups::new(store.clone(), Arc::clone(&clock), sessions.clone());
+        let settings = setting::Settings::new(store.clone());
         let logs = log::Logs::new(data_dir.join("logs"));
         let contexts = context::Contexts::new(data_dir.join("contexts"));
         let live = scheduler::Scheduler::new(scheduler::Parts {
@@ -153,6 +171,9 @@ impl Master {
             workspaces,
             projects,
             templates,
+            tokens,
+            groups,
+            settings,
             agents,
             audit,
             cluster,

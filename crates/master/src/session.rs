@@ -457,7 +457,13 @@ impl Sessions {
                 // Looks again every minute, for the end of the session's thirty days and for whatever was missed.
                 let news = tokio::time::timeout(Duration::from_secs(60), revoked.recv()).await;
                 match news {
-                    Ok(Ok(what)) if caller.is_hit_by(what) => return,
+                    Ok(Ok(what)) if caller.is_hit_by(what) => {
+                        // A new password ends sessions, not access tokens.
+                        let may_go_on = caller.actor.token().is_some() && matches!(what, Revoked::User(_));
+                        if !(may_go_on && sessions.is_still_good(&caller).await) {
+                            return;
+                        }
+                    }
                     Ok(Ok(_)) => {}
                     Ok(Err(broadcast::error::RecvError::Closed)) => return,
                     Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {

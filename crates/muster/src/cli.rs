@@ -51,6 +51,12 @@ pub(crate) enum Noun {
     /// Log in and out, manage accounts
     #[command(subcommand, visible_alias = "u")]
     User(verb::user::Verb),
+    /// Let programs act as somebody
+    #[command(subcommand, visible_alias = "tkn")]
+    Token(verb::token::Verb),
+    /// Manage groups of users
+    #[command(subcommand, visible_alias = "user-group")]
+    Group(verb::group::Verb),
     /// Make administrators
     #[command(subcommand)]
     Superuser(verb::superuser::Verb),

@@ -48,6 +48,8 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
         Noun::Master(cli::Master { verb: Some(verb), .. }) => block_on(verb::master::run(verb, &target()?)),
         Noun::Agent(cli::Agent { verb: Some(verb), .. }) => block_on(verb::agent::run(verb, &target()?)),
         Noun::User(verb) => block_on(verb::user::run(verb, &target()?)),
+        Noun::Token(verb) => block_on(verb::token::run(verb, &target()?)),
+        Noun::Group(verb) => block_on(verb::group::run(verb, &target()?)),
         Noun::Superuser(verb) => block_on(verb::superuser::run(verb, &target()?)),
         Noun::Audit(verb) => block_on(verb::audit::run(verb, &target()?)),
         Noun::Command(verb::command::Verb::Run(args)) => {

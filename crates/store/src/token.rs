@@ -13,6 +13,7 @@ use crate::{Conn, StoreError, Tx, meta, user};
 row!(TokenRow {
     id: i64,
     user_id: i64,
+    username: String,
     description: String,
     scope: String,
     created_at: i64,
@@ -26,6 +27,7 @@ impl From<TokenRow> for Token {
         Self {
             id: TokenId(row.id),
             user: UserId(row.user_id),
+            username: row.username,
             description: row.description,
             scope: Scope::from_stored(&row.scope),
             created_at: Timestamp(row.created_at),
@@ -35,6 +37,8 @@ impl From<TokenRow> for Token {
         }
     }
 }
+
+const SELECT: &str = "SELECT t.*, u.username FROM tokens t JOIN users u ON u.id = t.user_id";
 
 /// Makes a token; `token.id` is ignored and a fresh one given out.
 ///
@@ -72,8 +76,9 @@ pub async fn insert(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<(Token, User)>, StoreError> {
-    let sql = "SELECT * FROM tokens WHERE token_hash = $1";
-    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
+    let sql = format!("{SELECT} WHERE t.token_hash = $1");
+    let row: Option<TokenRow> =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(token_hash).fetch_optional(c).await)?;
     let Some(token) = row.map(Token::from) else { return Ok(None) };
     let user = user::by_id(conn, token.user).await?;
     Ok(user.map(|user| (token, user)))
@@ -84,8 +89,9 @@ pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: TokenId) -> Result<Option<Token>, StoreError> {
-    let sql = "SELECT * FROM tokens WHERE id = $1";
-    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
+    let sql = format!("{SELECT} WHERE t.id = $1");
+    let row: Option<TokenRow> =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).fetch_optional(c).await)?;
     Ok(row.map(Token::from))
 }
 
@@ -148,12 +154,12 @@ pub enum SortBy {
 impl SortBy {
     fn column(self) -> &'static str {
         match self {
-            Self::Id => "id",
-            Self::User => "user_id",
-            Self::Expiry => "expires_at",
-            Self::CreatedAt => "created_at",
-            Self::Revoked => "CASE WHEN revoked_at IS NULL THEN 0 ELSE 1 END",
-            Self::Description => "description",
+            Self::Id => "t.id",
+            Self::User => "t.user_id",
+            Self::Expiry => "t.expires_at",
+            Self::CreatedAt => "t.created_at",
+            Self::Revoked => "CASE WHEN t.revoked_at IS NULL THEN 0 ELSE 1 END",
+            Self::Description => "t.description",
         }
     }
 }
@@ -178,14 +184,14 @@ impl Filter {
     fn conditions(&self) -> String {
         let mut sql = "1 = 1".to_owned();
         if let Some(user) = self.user {
-            sql.push_str(&format!(" AND user_id = {}", user.0));
+            sql.push_str(&format!(" AND t.user_id = {}", user.0));
         }
         if !self.ids.is_empty() {
             let ids: Vec<String> = self.ids.iter().map(|id| id.0.to_string()).collect();
-            sql.push_str(&format!(" AND id IN ({})", ids.join(", ")));
+            sql.push_str(&format!(" AND t.id IN ({})", ids.join(", ")));
         }
         if let Some(now) = self.live_at {
-            sql.push_str(&format!(" AND revoked_at IS NULL AND expires_at > {}", now.0));
+            sql.push_str(&format!(" AND t.revoked_at IS NULL AND t.expires_at > {}", now.0));
         }
         sql
     }
@@ -196,7 +202,7 @@ impl Filter {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM tokens WHERE {}", filter.conditions());
+    let sql = format!("SELECT COUNT(*) FROM tokens t WHERE {}", filter.conditions());
     let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_one(c).await)?;
     Ok(count)
 }
@@ -214,7 +220,7 @@ pub async fn list(
     let direction = if filter.descending { "DESC" } else { "ASC" };
     let (conditions, column) = (filter.conditions(), filter.sort.column());
     let sql = format!(
-        "SELECT * FROM tokens WHERE {conditions} ORDER BY {column} {direction}, id {direction} LIMIT $1 OFFSET $2"
+        "{SELECT} WHERE {conditions} ORDER BY {column} {direction}, t.id {direction} LIMIT $1 OFFSET $2"
     );
     let rows: Vec<TokenRow> =
         on!(conn, |c| { sqlx::query_as(AssertSqlSafe(sql)).bind(limit).bind(offset).fetch_all(c).await })?;

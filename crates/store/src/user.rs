@@ -140,6 +140,18 @@ pub async fn set_last_login(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(
     one_row("an account", affected)
 }
 
+/// Notes that something of an account has changed that isn't in its own row.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_modified(tx: &mut Tx, id: UserId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE users SET modified_at = $2 WHERE id = $1";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql).bind(id.0).bind(now.0).execute(c).await.map(|done| done.rows_affected())
+    })?;
+    one_row("an account", affected)
+}
+
 /// One account by id.
 ///
 /// # Errors

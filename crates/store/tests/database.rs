@@ -7,6 +7,8 @@ mod agents;
 mod audit;
 #[path = "database/faults.rs"]
 mod faults;
+#[path = "database/groups.rs"]
+mod groups;
 #[path = "database/login_failures.rs"]
 mod login_failures;
 #[path = "database/samples.rs"]
@@ -19,6 +21,8 @@ mod secrets;
 mod sessions;
 #[path = "database/tasks.rs"]
 mod tasks;
+#[path = "database/tokens.rs"]
+mod tokens;
 #[path = "database/transactions.rs"]
 mod transactions;
 #[path = "database/users.rs"]

@@ -45,6 +45,11 @@ pub trait Requests {
         self.request(Method::DELETE, path)
     }
 
+    /// A PUT request, without a body yet.
+    fn put(&self, path: &str) -> Request {
+        self.request(Method::PUT, path)
+    }
+
     /// A PATCH request, without a body yet.
     fn patch(&self, path: &str) -> Request {
         self.request(Method::PATCH, path)

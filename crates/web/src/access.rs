@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
+use domain::authz::{READ_ONLY, Via};
 use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
@@ -55,6 +56,7 @@ pub(crate) struct Guard {
     pub(crate) app: App,
     pub(crate) access: Access,
     pub(crate) limit: usize,
+    pub(crate) reads: bool,
 }
 
 /// Credentials in the order in which they count (contract "identity", section 1.2). Never from the address (R13).
@@ -99,29 +101,22 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     request.extensions_mut().insert(BodyLimit(guard.limit));
     let route = format!("{} {}", request.method(), request.uri().path());
     let address = peer(&request);
-    let allowed = match guard.access {
+    let known = match guard.access {
         Access::Public | Access::Agent => Ok(()),
         Access::User => user(&guard.app, &mut request).await,
         Access::UserOrTask => user_or_task(&guard.app, &mut request).await,
-        Access::Polyaxon => match polyaxon::authenticate(&guard.app, &mut request).await {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller.from_address(address));
-                Ok(())
-            }
-            Err(error) => {
-                let response = polyaxon::Refusal::from(error).into_response();
-                return noted(&guard, &By::Anonymous { address }, &route, response);
-            }
-        },
-        Access::Page => match page(&guard.app, &mut request).await {
-            Ok(()) => Ok(()),
-            Err(error) => return PageFailure::new(error, &request).respond(),
-        },
+        Access::Polyaxon => polyaxon::authenticate(&guard.app, &mut request).await.map(|caller| {
+            request.extensions_mut().insert(caller.from_address(address));
+        }),
+        Access::Page => page(&guard.app, &mut request).await,
     };
+    let allowed = known.and_then(|()| may_change(&guard, &request));
     let by = by(&request, address);
-    let response = match allowed {
-        Ok(()) => next.run(request).await,
-        Err(error) => Failure(error).into_response(),
+    let response = match (allowed, guard.access) {
+        (Ok(()), _) => next.run(request).await,
+        (Err(error), Access::Page) => PageFailure::new(error, &request).respond(),
+        (Err(error), Access::Polyaxon) => polyaxon::Refusal::from(error).into_response(),
+        (Err(error), _) => Failure(error).into_response(),
     };
     noted(&guard, &by, &route, response)
 }
@@ -134,6 +129,13 @@ fn noted(guard: &Guard, by: &By, route: &str, response: Response) -> Response {
         guard.app.master.audit.refused(by, "request.refuse", route, reason.clone());
     }
     response
+}
+
+/// A token for reading stops here, whatever the handler asks the policy.
+fn may_change(guard: &Guard, request: &Request) -> Result<(), Error> {
+    let caller = request.extensions().get::<Caller>();
+    let reader = caller.is_some_and(|caller| matches!(caller.actor.via, Via::ReadOnlyToken(_)));
+    if reader && !guard.reads { Err(Error::Forbidden(READ_ONLY.to_owned())) } else { Ok(()) }
 }
 
 /// For the audit log: who the guard let in.

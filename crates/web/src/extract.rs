@@ -165,6 +165,14 @@ pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination,
     }
 }
 
+/// A request about many things at once has a limit too (R47).
+pub(crate) fn check_count(count: usize) -> Result<(), Failure> {
+    if i64::try_from(count).is_ok_and(|count| count <= PAGE_CAP) {
+        return Ok(());
+    }
+    Err(Failure(Error::Invalid(format!("too many at once: {PAGE_CAP} at most"))))
+}
+
 /// Reads a typed id from a path (R34); what is no id isn't there.
 pub(crate) fn id<T: FromStr>(text: &str, missing: impl FnOnce() -> String) -> Result<T, Failure> {
     text.parse().map_err(|_| Failure(Error::NotFound(missing())))

@@ -23,6 +23,8 @@ pub struct Row {
     pub access: Access,
     /// Longest body, in bytes.
     pub limit: usize,
+    /// Changes nothing for who comes with an access token, so that one for reading is enough.
+    pub reads: bool,
 }
 
 /// Collects rows and makes a router of them.
@@ -43,7 +45,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::GET, path, access, limit: 0 }, handler)
+        self.row(Row { method: Method::GET, path, access, limit: 0, reads: true }, handler)
     }
 
     pub(crate) fn post<H: Handler<T, App>, T: 'static>(
@@ -52,16 +54,17 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT }, handler)
+        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT, reads: false }, handler)
     }
 
-    pub(crate) fn delete<H: Handler<T, App>, T: 'static>(
+    /// A POST row that changes nothing: what is asked for is in the body.
+    pub(crate) fn search<H: Handler<T, App>, T: 'static>(
         self,
         path: &'static str,
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::DELETE, path, access, limit: BODY_LIMIT }, handler)
+        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT, reads: true }, handler)
     }
 
     pub(crate) fn put<H: Handler<T, App>, T: 'static>(
@@ -70,7 +73,16 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::PUT, path, access, limit: BODY_LIMIT }, handler)
+        self.row(Row { method: Method::PUT, path, access, limit: BODY_LIMIT, reads: false }, handler)
+    }
+
+    pub(crate) fn delete<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(Row { method: Method::DELETE, path, access, limit: BODY_LIMIT, reads: false }, handler)
     }
 
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
@@ -79,7 +91,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::PATCH, path, access, limit: BODY_LIMIT }, handler)
+        self.row(Row { method: Method::PATCH, path, access, limit: BODY_LIMIT, reads: false }, handler)
     }
 
     /// Adds any row.
@@ -87,7 +99,7 @@ impl Table {
         let Ok(filter) = MethodFilter::try_from(row.method.clone()) else {
             return self;
         };
-        let guarded = Guard { app: self.app.clone(), access: row.access, limit: row.limit };
+        let guarded = Guard { app: self.app.clone(), access: row.access, limit: row.limit, reads: row.reads };
         let method = on(filter, handler).layer(middleware::from_fn_with_state(guarded, guard));
         self.router = self.router.route(row.path, method);
         self.rows.push(row);

@@ -13,6 +13,8 @@ mod browser;
 mod commands;
 #[path = "http/contexts.rs"]
 mod contexts;
+#[path = "http/groups.rs"]
+mod groups;
 #[path = "http/lists.rs"]
 mod lists;
 #[path = "http/login.rs"]
@@ -27,9 +29,17 @@ mod policy;
 mod recovery;
 #[path = "http/rights.rs"]
 mod rights;
+#[path = "http/roles.rs"]
+mod roles;
+#[path = "http/services.rs"]
+mod services;
 #[path = "http/sessions.rs"]
 mod sessions;
+#[path = "http/settings.rs"]
+mod settings;
 #[path = "http/throttle.rs"]
 mod throttle;
+#[path = "http/tokens.rs"]
+mod tokens;
 #[path = "http/wire.rs"]
 mod wire;

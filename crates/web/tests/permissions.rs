@@ -8,6 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 use testkit::agent::Key;
+use testkit::http::Request;
 use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
 
@@ -19,6 +20,7 @@ use samples::{SAMPLES, Sample};
 on_sqlite!(
     r30_the_table_of_permissions_is_what_the_server_does,
     r30_every_route_has_a_sample_and_every_sample_a_route,
+    a_token_for_reading_reads_and_changes_nothing_on_any_route,
 );
 
 /// Kinds of callers, from the weakest on: what an earlier one may not do can't spoil what a later one may.
@@ -91,6 +93,16 @@ impl World {
             let list = self.owner.get(&format!("{}/sessions", self.owner.path())).await.ok();
             text = text.replace("{session}", &list["sessions"][0]["id"].to_string());
         }
+        if text.contains("{token}") {
+            let new = json!({"userId": self.owner.id});
+            let made = self.admin.post("/api/v1/tokens").json(new).await.ok();
+            text = text.replace("{token}", &made["tokenId"].to_string());
+        }
+        if text.contains("{group}") {
+            let name = json!({"name": format!("group{}", self.fresh)});
+            let made = self.admin.post("/api/v1/groups").json(name).await.ok();
+            text = text.replace("{group}", &made["group"]["groupId"].to_string());
+        }
         if text.contains("{asset}") {
             let page = self.master.anon().get("/login").await.expect(200).text();
             let (_, after) = page.split_once("/assets/").expect("a page loads its style sheet");
@@ -100,8 +112,8 @@ impl World {
         text
     }
 
-    /// The request of a caller. On pages a session comes as a cookie, from one of our own pages.
-    async fn ask(&mut self, caller: usize, row: &Row, sample: &Sample) -> Response {
+    /// A sample's request, from nobody yet; on pages from one of our own.
+    async fn request(&mut self, row: &Row, sample: &Sample) -> Request {
         let (path, body) = (self.fill(sample.path).await, self.fill(sample.body).await);
         let mut request = self.master.anon().request(row.method.clone(), &path).body(body);
         for (name, value) in sample.headers {
@@ -110,6 +122,12 @@ impl World {
         if row.access == Access::Page {
             request = request.header("sec-fetch-site", "same-origin");
         }
+        request
+    }
+
+    /// The request of a caller.
+    async fn ask(&mut self, caller: usize, row: &Row, sample: &Sample) -> Response {
+        let request = self.request(row, sample).await;
         let user = match caller {
             0 => return request.await,
             1..=4 => &self.nobodies[caller - 1],
@@ -123,12 +141,16 @@ impl World {
             9 => &self.admin,
             _ => &self.default_user,
         };
-        let credential = match row.access {
-            Access::Page => request.header("cookie", &format!("auth={}", user.token)),
-            Access::Polyaxon => request.header("authorization", &format!("Token {}", user.token)),
-            _ => request.header("authorization", &format!("Bearer {}", user.token)),
-        };
-        credential.await
+        shown_by(request, row, &user.token).await
+    }
+}
+
+/// Adds a credential, as the clients of that route do.
+fn shown_by(request: Request, row: &Row, token: &str) -> Request {
+    match row.access {
+        Access::Page => request.header("cookie", &format!("auth={token}")),
+        Access::Polyaxon => request.header("authorization", &format!("Token {token}")),
+        _ => request.header("authorization", &format!("Bearer {token}")),
     }
 }
 
@@ -138,6 +160,11 @@ fn verdict(row: &Row, answer: &Response) -> String {
     let to_login = answer.header("location").starts_with("/login") && answer.header("set-cookie").is_empty();
     let to_login = to_login && row.access == Access::Page;
     match answer.status {
+        // Several things at once: what was refused is said of each.
+        200 if answer.body.starts_with(b"{\"results\":") => {
+            let done = answer.json()["results"][0]["error"] == "";
+            if done { "yes" } else { "no" }.to_owned()
+        }
         101 | 200 | 201 | 204 => "yes".to_owned(),
         303 if to_login => "log in".to_owned(),
         303 => "yes".to_owned(),
@@ -231,4 +258,33 @@ async fn r30_every_route_has_a_sample_and_every_sample_a_route(database: Databas
         let routed = rows.iter().any(|row| sample.is_for(row));
         assert!(routed, "{} {} is no route any more", sample.method, sample.route);
     }
+}
+
+/// An administrator's: it would be allowed everything else.
+async fn a_token_for_reading_reads_and_changes_nothing_on_any_route(_: Database) {
+    let mut world = World::make().await;
+    let (reader, _) = world.admin.by_token(json!({"scope": "read"})).await;
+    let (mut read, mut refused) = (0, 0);
+    for row in world.master.rows() {
+        if matches!(row.access, Access::Public | Access::Agent) {
+            continue;
+        }
+        for sample in SAMPLES.iter().filter(|sample| sample.is_for(&row)) {
+            let request = shown_by(world.request(&row, sample).await, &row, &reader.token);
+            let answer = request.await;
+            let place = format!("{} {}, {}: {}", row.method, row.path, sample.what, answer.status);
+            if row.reads {
+                assert!(matches!(answer.status, 200 | 303), "{place}");
+                read += 1;
+            } else {
+                assert_eq!(answer.status, 403, "{place}");
+                assert!(
+                    answer.text().to_lowercase().contains("this access token is for reading only"),
+                    "{place}"
+                );
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 30 && refused > 30, "{read} read, {refused} refused");
 }

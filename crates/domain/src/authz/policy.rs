@@ -99,6 +99,12 @@ impl Act for ChangeUser {
 
     fn check(actor: &Actor, (user, change): &Self::Target) -> Result<(), Refusal> {
         let own = actor.user == user.id;
+        // Who holds a token alone can't stay when it is revoked.
+        if change.password && own && actor.token().is_some() {
+            return Err(Refusal::Forbidden(
+                "an access token can't change the password of its own account: log in",
+            ));
+        }
         let rules = [
             (change.admin, false, "only admin privileged users can update users"),
             (change.remote, false, "only admin privileged users can update other users"),
@@ -150,7 +156,7 @@ impl Act for CreateToken {
     type Target = User;
     fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
         // A token that could make tokens would outlive its own end.
-        if actor.token().is_some() && !actor.admin {
+        if actor.token().is_some() && (actor.user == user.id || !actor.admin) {
             return Err(Refusal::Forbidden("an access token can't make another one: log in"));
         }
         if actor.admin || actor.user == user.id {
@@ -186,6 +192,29 @@ impl Act for ChangeToken {
     type Target = Token;
     fn check(actor: &Actor, token: &Token) -> Result<(), Refusal> {
         if actor.admin || actor.user == token.user { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// See what clients keep for their user: one's own alone.
+#[derive(Debug)]
+pub struct SeeSettings;
+
+impl Act for SeeSettings {
+    type Target = UserId;
+    const READS: bool = true;
+    fn check(actor: &Actor, user: &UserId) -> Result<(), Refusal> {
+        if actor.user == *user { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Change what clients keep for their user: one's own alone.
+#[derive(Debug)]
+pub struct ChangeSettings;
+
+impl Act for ChangeSettings {
+    type Target = UserId;
+    fn check(actor: &Actor, user: &UserId) -> Result<(), Refusal> {
+        if actor.user == *user { Ok(()) } else { Err(Refusal::Hidden) }
     }
 }
 
@@ -497,6 +526,19 @@ mod tests {
         assert!(authorize::<ReadWorkspace>(&reader, place(true, None)).is_ok());
         let refused = authorize::<ChangeWorkspace>(&reader, place(true, None)).err();
         assert_eq!(refused, Some(Refusal::Forbidden(READ_ONLY)));
+    }
+
+    #[test]
+    fn a_token_gives_nothing_that_outlives_it() {
+        let password = UserChange { password: true, ..UserChange::default() };
+        for admin in [false, true] {
+            let holder = Actor { via: Via::Token(TokenId(1)), ..actor(1, admin) };
+            assert!(authorize::<CreateToken>(&actor(1, admin), user(1)).is_ok());
+            assert!(authorize::<CreateToken>(&holder, user(1)).is_err());
+            assert!(authorize::<ChangeUser>(&holder, (user(1), password)).is_err());
+            assert_eq!(authorize::<CreateToken>(&holder, user(2)).is_ok(), admin);
+            assert_eq!(authorize::<ChangeUser>(&holder, (user(2), password)).is_ok(), admin);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Passwords: where they come from, what a new one may be, and the form that is sent.
+//! Passwords and other secrets: where they come from, what a new one may be, and the form that is sent.
 
 use std::fmt::Write;
 use std::io::{self, BufRead, IsTerminal, Read};
@@ -39,16 +39,33 @@ pub(crate) fn from_stdin() -> Result<String> {
     first_line(io::stdin().lock().take(limit))
 }
 
+/// An access token, from standard input or asked for.
+pub(crate) fn token(stdin: bool) -> Result<String> {
+    let token = if stdin {
+        first_line(io::stdin().lock().take(MAX_BYTES as u64))?
+    } else if can_ask() {
+        prompt("Access token: ")?
+    } else {
+        bail!(Failure::Usage("there is no terminal to ask on: give the token with --token-stdin".to_owned()));
+    };
+    let token = token.trim().to_owned();
+    // It goes into a header of every request.
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!(Failure::Usage("that is no access token".to_owned()));
+    }
+    Ok(token)
+}
+
 fn first_line(mut input: impl BufRead) -> Result<String> {
     let mut line = Vec::new();
-    input.read_until(b'\n', &mut line).context("can't read the password from standard input")?;
+    input.read_until(b'\n', &mut line).context("can't read standard input")?;
     if line.is_empty() {
         // An empty line makes a password blank; nothing at all is rather a mistake in a script.
-        bail!(Failure::Usage("standard input ended before a line with the password".to_owned()));
+        bail!(Failure::Usage("standard input ended before a line with the secret".to_owned()));
     }
     let line = line.strip_suffix(b"\n").unwrap_or(&line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
-    String::from_utf8(line.to_vec()).context("the password on standard input is not UTF-8 text")
+    String::from_utf8(line.to_vec()).context("what is on standard input is not UTF-8 text")
 }
 
 /// A new password for `user`, checked, from standard input or asked for twice.
@@ -88,7 +105,8 @@ fn prompt(text: &str) -> Result<String> {
     rpassword::prompt_password(text).context("can't ask for the password")
 }
 
-fn confirm(question: &str) -> Result<bool> {
+/// Asks yes or no.
+pub(crate) fn confirm(question: &str) -> Result<bool> {
     crate::output::error_bytes(question.as_bytes())?;
     let mut answer = String::new();
     io::stdin().lock().take(16).read_line(&mut answer).context("can't read the answer")?;

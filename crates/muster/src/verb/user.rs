@@ -37,6 +37,12 @@ pub(crate) enum Verb {
         /// Make it an administrator
         #[arg(long)]
         admin: bool,
+        /// It belongs to no person: it has no password, and acts by the access tokens that `token create` makes for it
+        #[arg(long, conflicts_with = "password_stdin")]
+        service: bool,
+        /// Name for people
+        #[arg(long, value_name = "TEXT")]
+        display_name: Option<String>,
         /// Read its password from standard input
         #[arg(long)]
         password_stdin: bool,
@@ -120,7 +126,17 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::Login(_) | Verb::Logout(_) => Ok(()),
         Verb::Whoami => login::whoami(session).await,
         Verb::List { all, format } => list(session, all, format).await,
-        Verb::Create { name, admin, password_stdin } => create(session, &name, admin, password_stdin).await,
+        Verb::Create { name, admin, service, display_name, password_stdin } => {
+            let new = NewUser {
+                username: Some(name),
+                display_name,
+                admin: Some(admin),
+                service: Some(service),
+                active: Some(true),
+                ..NewUser::default()
+            };
+            create(session, new, password_stdin).await
+        }
         Verb::Activate { name } => set_active(session, &name, true).await,
         Verb::Deactivate { name } => set_active(session, &name, false).await,
         Verb::ChangePassword(args) => change_password::change_password(session, args).await,
@@ -177,21 +193,17 @@ async fn list(session: &mut Session, all: bool, format: Format) -> Result<()> {
     table.print(format, &users)
 }
 
-async fn create(session: &mut Session, name: &str, admin: bool, password_stdin: bool) -> Result<()> {
-    let password = if password_stdin { password::new_for(name, true)? } else { String::new() };
-    let new = CreateUser {
-        user: Some(NewUser {
-            username: Some(name.to_owned()),
-            admin: Some(admin),
-            active: Some(true),
-            ..NewUser::default()
-        }),
-        password: Some(password::hashed(&password)),
-        is_hashed: Some(true),
-    };
+async fn create(session: &mut Session, new: NewUser, password_stdin: bool) -> Result<()> {
+    let name = new.username.clone().unwrap_or_default();
+    let password = if password_stdin { password::new_for(&name, true)? } else { String::new() };
+    let new =
+        CreateUser { user: Some(new), password: Some(password::hashed(&password)), is_hashed: Some(true) };
     let made = session.call(async |client| client.create_user(&new).await).await;
     let made = made.with_context(|| format!("can't create user {name}"))?;
     output::note(&format!("User {} was created.", made.username));
+    if made.service {
+        output::note(&format!("Let a program act as it with: muster token create {}", made.username));
+    }
     Ok(())
 }
 

@@ -1,39 +1,9 @@
 //! The unmodified `det`: accounts and sessions.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Muster, Person, table};
-
-/// A blank answer to whatever `det` asks for.
-const BLANK: &str = "\n\n\n";
-/// Good enough for `det`, which makes no accounts without a password.
-const PASSWORD: &str = "Correct0\n";
-
-#[track_caller]
-fn det(person: &Person, line: &str) -> String {
-    person.det_with(line, BLANK).ok()
-}
-
-/// Makes an account and logs in with it.
-#[track_caller]
-fn created(muster: &Muster, admin: &Person, name: &str) -> Person {
-    det(admin, &format!("-u admin user create {name} --password Correct0"));
-    let person = muster.person(name);
-    person.det_with(&format!("user login {name}"), PASSWORD).exits(0);
-    person
-}
-
-/// Somebody who has a token as admin already, so that only what is under test asks for passwords.
-fn administrator(muster: &Muster) -> Person {
-    let admin = muster.person("admin");
-    assert_eq!(det(&admin, "-u admin user whoami"), "You are logged in as user 'admin'");
-    admin
-}
-
-#[track_caller]
-fn refused(person: &Person, line: &str, reason: &str) {
-    person.det_with(line, BLANK).exits(1).says(reason);
-}
+use crate::support::det::{BLANK, PASSWORD, administrator, created, det, refused};
+use crate::support::{Muster, table};
 
 #[test]
 fn p02_whoami_without_anything() {
@@ -146,4 +116,109 @@ fn p13_p14_passwords() {
     muster_too.muster_with("user login alice --password-stdin", "Battery1\n").exits(0);
     muster_too.muster_with("user change-password --password-stdin", "correct horse\n").exits(0);
     other.det_with("user login alice", "correct horse\n").exits(0);
+}
+
+#[test]
+fn p08_logout_all_ends_every_session_of_the_cache() {
+    let muster = Muster::up();
+    let admin = administrator(&muster);
+    let alice = created(&muster, &admin, "alice");
+    alice.det_with("-u admin user whoami", BLANK).exits(0);
+    let kept = std::fs::read_to_string(alice.home.join("det/auth.json")).expect("kept");
+    let kept: Value = serde_json::from_str(&kept).expect("JSON");
+    let tokens = kept["masters"][&muster.url]["tokens"].as_object().expect("tokens");
+    let tokens: Vec<_> =
+        tokens.iter().map(|(name, token)| (name, token.as_str().expect("a token"))).collect();
+    assert_eq!(tokens.len(), 2);
+    alice.det("user logout --all").exits(0);
+    for (name, token) in tokens {
+        let mut thief = muster.person("thief").det_command();
+        thief.env("DET_USER", name).env("DET_USER_TOKEN", token).args(["user", "whoami"]);
+        crate::support::run(&mut thief, "").exits(1).says("Unauthenticated");
+    }
+    assert_eq!(alice.det("user whoami").ok(), "You are logged in as user 'determined'");
+    alice.det("user logout").exits(0);
+}
+
+#[test]
+fn p05_every_field_of_an_account_is_edited() {
+    let muster = Muster::up();
+    let admin = administrator(&muster);
+    let edit = |flags: &str| det(&admin, &format!("-u admin user edit {flags}"));
+    let row = |name: &str| {
+        let rows = table(&admin.det("user list -a").ok());
+        rows.into_iter().find(|row| row.contains(&format!("|{name}|"))).expect("listed")
+    };
+    det(&admin, "-u admin user create alice --password Correct0");
+    det(&admin, "-u admin user create pupil --remote");
+    assert_eq!(row("pupil"), "4|pupil||False|True|True|N/A|N/A|N/A|N/A");
+    for (flags, field, name, expected) in [
+        ("alice --display-name Al", "Display Name", "alice", "3|alice|Al|False|True|False|N/A|N/A|N/A|N/A"),
+        ("alice --username alicia", "Username", "alicia", "3|alicia|Al|False|True|False|N/A|N/A|N/A|N/A"),
+        ("alicia --admin true", "Admin", "alicia", "3|alicia|Al|True|True|False|N/A|N/A|N/A|N/A"),
+        ("alicia --remote true", "Remote", "alicia", "3|alicia|Al|True|True|True|N/A|N/A|N/A|N/A"),
+        ("alicia --active false", "Active", "alicia", "3|alicia|Al|True|False|True|N/A|N/A|N/A|N/A"),
+    ] {
+        assert_eq!(edit(flags), format!("Changes made to the following fields: {field}"));
+        assert_eq!(row(name), expected);
+    }
+    let all = "alicia --display-name Ali --remote false --active true --admin false";
+    assert_eq!(edit(all), "Changes made to the following fields: Display Name, Remote, Active, Admin");
+    assert_eq!(row("alicia"), "3|alicia|Ali|False|True|False|N/A|N/A|N/A|N/A");
+    refused(&admin, "-u admin user edit alicia", "No field provided. Use 'det user edit -h' for usage.");
+    refused(&admin, "-u admin user edit nobody --admin true", "Failed to edit user fields: user not found");
+    refused(&admin, "-u admin user edit admin --active false", "is the last active administrator");
+}
+
+#[test]
+fn p05_what_others_are_refused_is_said_in_determineds_words() {
+    let muster = Muster::up();
+    let admin = administrator(&muster);
+    let me = created(&muster, &admin, "alice");
+    let link = "user link-with-agent-user alice --agent-uid 5 --agent-user a --agent-gid 5 --agent-group g";
+    for (line, action, text) in [
+        (
+            "user create eve --password Correct0",
+            "create user",
+            "only admin privileged users can create users",
+        ),
+        ("user activate admin", "activate user", "only admin privileged users can update users"),
+        ("user deactivate admin", "deactivate user", "only admin privileged users can update users"),
+        ("user edit alice --admin true", "edit user fields", "only admin privileged users can update users"),
+        (
+            "user edit alice --remote true",
+            "edit user fields",
+            "only admin privileged users can update other users",
+        ),
+        (
+            "user edit admin --username root",
+            "edit user fields",
+            "only admin privileged users can update other users",
+        ),
+        (
+            "user edit admin --display-name Root",
+            "edit user fields",
+            "only admin privileged users can set another user's display name",
+        ),
+        (link, "link a user with UID/GID on agent", "only admin privileged users can update users"),
+        ("master config show", "show master config", "user does not have permission"),
+    ] {
+        let contact = "Please contact your administrator in order to access this resource.";
+        refused(&me, line, &format!("Failed to {action}: Forbidden({text}): {contact}"));
+    }
+    me.det("user edit alice --display-name Alice").exits(0);
+}
+
+#[test]
+fn the_master_tells_of_itself() {
+    let muster = Muster::up();
+    let (admin, me) = (administrator(&muster), muster.person("me"));
+    for line in ["auth list-providers", "auth login"] {
+        assert_eq!(me.det(line).ok(), "No SSO providers found.");
+    }
+    let info: Value = serde_json::from_str(&det(&me, "master info --json")).expect("JSON");
+    assert_eq!((&info["version"], &info["rbacEnabled"]), (&json!("0.38.1"), &json!(false)));
+    let config = det(&admin, "-u admin master config show --json");
+    let config: Value = serde_json::from_str(&config).expect("JSON");
+    assert_eq!(config["resource_manager"]["type"], "agent");
 }

@@ -50,7 +50,7 @@ pub(crate) async fn master(State(app): State<App>) -> Json<Master> {
         external_login_uri: String::new(),
         external_logout_uri: String::new(),
         branding: "determined".to_owned(),
-        rbac_enabled: false,
+        rbac_enabled: app.master.config.security.authz.rbac_ui_enabled,
         product: "PRODUCT_UNSPECIFIED".to_owned(),
         feature_switches: Vec::new(),
         user_management_enabled: true,

@@ -1,15 +1,19 @@
 //! Accounts over the API.
 
-use ::api::user::{AgentUserGroup, CreateUser, ListUsers, PatchUser, UserResponse};
+use ::api::user::{
+    AgentUserGroup, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
+    UserResult,
+};
 use axum::Json;
 use axum::extract::{Path, State};
+use domain::audit::{By, Who};
 use domain::authz::{self, ChangeUser, Visible, authorize};
 use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
 
 use crate::App;
-use crate::extract::{Body, Params, User, id, paged, presented};
+use crate::extract::{Body, Params, User, check_count, id, paged, presented};
 use crate::respond::{Answer, Failure};
 
 /// An account as it goes over the wire.
@@ -20,6 +24,7 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
         admin: user.admin,
         active: user.is_active(),
         remote: user.remote,
+        service: user.service,
         display_name: user.display_name.clone(),
         agent_user_group: user.identity.as_ref().map(|identity| AgentUserGroup {
             agent_uid: Some(i64::from(identity.uid)),
@@ -114,6 +119,37 @@ pub(crate) async fn patch(
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
     let user = app.master.accounts.change(permit, patch).await?;
     Ok(Json(UserResponse { user: shown(&user) }))
+}
+
+/// Lets several accounts in or out. What is refused or goes wrong is said of each in the answer, as Determined's clients
+/// know it.
+pub(crate) async fn patch_many(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<PatchUsers>,
+) -> Answer<PatchUsersResponse> {
+    if request.activate.is_none() {
+        return Err(Failure(Error::Invalid("missing argument: activate".to_owned())));
+    }
+    check_count(request.user_ids.len())?;
+    let change = PatchUser { active: request.activate, ..PatchUser::default() };
+    let by = By::from(&caller.actor);
+    let mut results = Vec::new();
+    for id in request.user_ids {
+        let (state, caller) = (State(app.clone()), User(caller.clone()));
+        let done = patch(state, caller, Path(id.to_string()), Body(change.clone())).await;
+        let error = match done {
+            Ok(_) => String::new(),
+            // A fault of ours is no matter of one account.
+            Err(failure) if failure.0.code().http() >= 500 => return Err(failure),
+            Err(Failure(error)) => error.to_string(),
+        };
+        if !error.is_empty() {
+            app.master.audit.refused(&by, "user.update", Who::named("user", &id, ""), error.clone());
+        }
+        results.push(UserResult { id, error });
+    }
+    Ok(Json(PatchUsersResponse { results }))
 }
 
 /// The body is a bare JSON string, the password in plain text.

@@ -1,6 +1,10 @@
-//! Accounts.
+//! Accounts, groups of them, and what clients keep for them.
 
-use ::api::user::{CreateUser, ListUsers, PatchUser, UserResponse};
+use ::api::group::{CreateGroup, GroupResponse, ListGroups, SearchGroups, UpdateGroup};
+use ::api::user::{
+    AssignGroups, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
+    UserSettings,
+};
 
 use super::Kind::{Flag, Text};
 use super::{Docs, ORDER, PAGE};
@@ -22,4 +26,47 @@ pub(super) fn describe(docs: &mut Docs) {
     docs.post("/api/v1/users/{user}/password", "Set a password: the body is a JSON string, the password")
         .takes::<String>()
         .answers::<UserResponse>();
+    docs.patch("/api/v1/users", "Let several accounts in or out; what is refused is said of each")
+        .takes::<PatchUsers>()
+        .answers::<PatchUsersResponse>();
+    docs.get("/api/v1/users/setting", "What clients keep for the caller").answers::<UserSettings>();
+    docs.post("/api/v1/users/setting", "Keep something for the caller; an empty value deletes")
+        .takes::<UserSettings>();
+    docs.post("/api/v1/users/setting/reset", "Delete what clients keep for the caller");
+    docs.post("/api/v1/users/activity", "Taken and not kept: nobody's steps are followed");
+    groups(docs);
+    roles(docs);
+}
+
+fn groups(docs: &mut Docs) {
+    docs.post("/api/v1/groups", "Make a group; for administrators")
+        .takes::<CreateGroup>()
+        .answers::<GroupResponse>();
+    docs.post("/api/v1/groups/search", "Groups, and how many are in each; limit is 1 to 500")
+        .takes::<SearchGroups>()
+        .answers::<ListGroups>();
+    docs.get("/api/v1/groups/{group}", "A group and who is in it").answers::<GroupResponse>();
+    docs.put("/api/v1/groups/{group}", "Change a group's name and members; for administrators")
+        .takes::<UpdateGroup>()
+        .answers::<GroupResponse>();
+    docs.delete("/api/v1/groups/{group}", "Delete a group; for administrators");
+    docs.patch(
+        "/api/v1/users/assignments",
+        "Put accounts into groups and take them out of others; for administrators",
+    )
+    .takes::<AssignGroups>();
+}
+
+fn roles(docs: &mut Docs) {
+    docs.get("/api/v1/permissions/summary", "Empty: there are no roles of Determined's kind");
+    for path in
+        ["/api/v1/roles/search", "/api/v1/roles/search/by-assignability", "/api/v1/roles/search/by-ids"]
+    {
+        docs.post(path, "Empty: there are no roles of Determined's kind");
+    }
+    docs.get("/api/v1/roles/search/by-user/{user}", "Empty: there are no roles of Determined's kind");
+    docs.get("/api/v1/roles/search/by-group/{group}", "Empty: there are no roles of Determined's kind");
+    for path in ["/api/v1/roles/add-assignments", "/api/v1/roles/remove-assignments"] {
+        docs.post(path, "Always refused: there are no roles of Determined's kind");
+    }
 }

@@ -33,8 +33,8 @@ async fn p12_a_new_account_is_active_with_a_blank_password(database: Database) {
     });
     let made = admin.post("/api/v1/users").json(body).await.ok();
     let expected = json!({"user": {
-        "id": 3, "username": "alice", "admin": false, "active": true, "remote": false, "displayName": "",
-        "agentUserGroup": null, "modifiedAt": "2026-01-01T00:00:00.000000Z"
+        "id": 3, "username": "alice", "admin": false, "active": true, "remote": false, "service": false,
+        "displayName": "", "agentUserGroup": null, "modifiedAt": "2026-01-01T00:00:00.000000Z"
     }});
     assert_eq!(made, expected);
     assert_eq!(admin.get("/api/v1/users/3").await.ok(), expected);

@@ -2,7 +2,7 @@
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
 //! new name, `{key}` a new public key, `{invitation}` a new invitation, `{session}` a new session of the owner's,
-//! `{asset}` the address of a style sheet.
+//! `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style sheet.
 
 use web::Row;
 
@@ -34,6 +34,16 @@ const fn get(route: &'static str, what: &'static str, path: &'static str) -> Sam
 
 const fn post(route: &'static str, what: &'static str, path: &'static str, body: &'static str) -> Sample {
     Sample { method: "POST", route, what, path, body, headers: &[] }
+}
+
+const fn method(
+    method: &'static str,
+    route: &'static str,
+    what: &'static str,
+    path: &'static str,
+    body: &'static str,
+) -> Sample {
+    Sample { method, route, what, path, body, headers: &[] }
 }
 
 const fn patch(what: &'static str, body: &'static str) -> Sample {
@@ -111,6 +121,76 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/audit"),
     plain("/api/v1/audit/export"),
     plain("/api/v1/audit/verify"),
+    method(
+        "PATCH",
+        "/api/v1/users",
+        "letting the owner in",
+        "/api/v1/users",
+        r#"{"userIds": [{owner}], "activate": true}"#,
+    ),
+    method(
+        "PATCH",
+        "/api/v1/users/assignments",
+        "the owner into a group",
+        "/api/v1/users/assignments",
+        r#"{"userIds": [{owner}], "addGroups": [{group}]}"#,
+    ),
+    get("/api/v1/users/setting", "own", "/api/v1/users/setting"),
+    post(
+        "/api/v1/users/setting",
+        "own",
+        "/api/v1/users/setting",
+        r#"{"settings": [{"storagePath": "p", "key": "k", "value": "1"}]}"#,
+    ),
+    post("/api/v1/users/setting/reset", "own", "/api/v1/users/setting/reset", ""),
+    post(
+        "/api/v1/users/activity",
+        "own",
+        "/api/v1/users/activity",
+        r#"{"activityType": "ACTIVITY_TYPE_GET", "entityType": "ENTITY_TYPE_PROJECT", "entityId": 1}"#,
+    ),
+    get("/api/v1/tokens", "own, administrators everybody's", "/api/v1/tokens"),
+    get("/api/v1/tokens", "the owner's", "/api/v1/tokens?username=owner"),
+    post("/api/v1/tokens", "for oneself", "/api/v1/tokens", "{}"),
+    post("/api/v1/tokens", "for the owner", "/api/v1/tokens", r#"{"userId": {owner}}"#),
+    method(
+        "PATCH",
+        "/api/v1/tokens/{token}",
+        "describing the owner's",
+        "/api/v1/tokens/{token}",
+        r#"{"description": "{fresh}"}"#,
+    ),
+    method(
+        "PATCH",
+        "/api/v1/tokens/{token}",
+        "revoking the owner's",
+        "/api/v1/tokens/{token}",
+        r#"{"setRevoked": true}"#,
+    ),
+    post("/api/v1/groups", "a new group", "/api/v1/groups", r#"{"name": "{fresh}"}"#),
+    post("/api/v1/groups/search", "all", "/api/v1/groups/search", r#"{"limit": 500}"#),
+    get("/api/v1/groups/{group}", "any", "/api/v1/groups/{group}"),
+    method(
+        "PUT",
+        "/api/v1/groups/{group}",
+        "the owner into it",
+        "/api/v1/groups/{group}",
+        r#"{"addUsers": [{owner}]}"#,
+    ),
+    method("DELETE", "/api/v1/groups/{group}", "any", "/api/v1/groups/{group}", ""),
+    plain("/api/v1/permissions/summary"),
+    post("/api/v1/roles/search", "all", "/api/v1/roles/search", r#"{"limit": 500}"#),
+    post(
+        "/api/v1/roles/search/by-assignability",
+        "all",
+        "/api/v1/roles/search/by-assignability",
+        r#"{"limit": 500}"#,
+    ),
+    post("/api/v1/roles/search/by-ids", "any", "/api/v1/roles/search/by-ids", r#"{"roleIds": [1]}"#),
+    get("/api/v1/roles/search/by-user/{user}", "the owner's", "/api/v1/roles/search/by-user/{owner}"),
+    get("/api/v1/roles/search/by-group/{group}", "any", "/api/v1/roles/search/by-group/{group}"),
+    post("/api/v1/roles/add-assignments", "any", "/api/v1/roles/add-assignments", "{}"),
+    post("/api/v1/roles/remove-assignments", "any", "/api/v1/roles/remove-assignments", "{}"),
     plain("/api/v1/commands"),
     post("/api/v1/commands", "for oneself", "/api/v1/commands", r#"{"config": {"entrypoint": ["true"]}}"#),
     get("/api/v1/commands/{task}", "the owner's", "/api/v1/commands/{task}"),

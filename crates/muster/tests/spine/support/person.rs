@@ -122,6 +122,14 @@ impl Person {
         run(self.det_command().args(args), input)
     }
 
+    /// Runs a script of the Python SDK of Determined.
+    #[track_caller]
+    pub(crate) fn sdk(&self, script: &str) -> Output {
+        let mut command = self.program(testkit::env::python());
+        command.env("DET_DEBUG_CONFIG_PATH", self.home.join("det")).env("DET_MASTER", &self.url);
+        run(command.args(["-c", script]), "")
+    }
+
     /// Runs `polyaxon LINE`.
     #[track_caller]
     pub(crate) fn polyaxon(&self, line: &str) -> Output {

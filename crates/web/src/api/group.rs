@@ -1,0 +1,131 @@
+//! Groups of accounts over the API.
+
+use ::api::group::{
+    CreateGroup, FoundGroup, Group, GroupDetails, GroupResponse, ListGroups, SearchGroups, UpdateGroup,
+};
+use ::api::page::Pagination;
+use ::api::user::AssignGroups;
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{ManageGroups, Permit, Visible, authorize};
+use domain::id::{GroupId, UserId};
+use master::Error;
+use master::group::{GroupChange, GroupFilter, Members, not_found};
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::user;
+use crate::extract::{Body, User, check_count, id};
+use crate::respond::{Answer, Failure};
+
+/// Most groups of one answer.
+const LIMIT: i64 = 500;
+
+fn shown(members: &Members) -> Json<GroupResponse> {
+    Json(GroupResponse {
+        group: GroupDetails {
+            group_id: members.group.id.0,
+            name: members.group.name.clone(),
+            users: members.users.iter().map(user::shown).collect(),
+        },
+    })
+}
+
+fn manage(User(caller): &User) -> Result<Permit<ManageGroups>, Failure> {
+    let permit = authorize::<ManageGroups>(&caller.actor, ());
+    permit.map_err(|refusal| Failure(Error::refused(refusal, "group not found".to_owned())))
+}
+
+pub(crate) fn group_id(text: &str) -> Result<GroupId, Failure> {
+    id(text, || not_found(text))
+}
+
+fn users(ids: Vec<i64>) -> Result<Vec<UserId>, Failure> {
+    check_count(ids.len())?;
+    Ok(ids.into_iter().map(UserId).collect())
+}
+
+fn groups(ids: Vec<i64>) -> Result<Vec<GroupId>, Failure> {
+    check_count(ids.len())?;
+    Ok(ids.into_iter().map(GroupId).collect())
+}
+
+/// An offset beyond the end is no error here (contract "identity", section 6).
+pub(crate) async fn search(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<SearchGroups>,
+) -> Answer<ListGroups> {
+    let (limit, offset) = (request.limit.unwrap_or(0), request.offset.unwrap_or(0));
+    if !(1..=LIMIT).contains(&limit) {
+        let text = format!("Bad request: limit is required and must be <= {LIMIT}");
+        return Err(Failure(Error::Invalid(text)));
+    }
+    if offset < 0 {
+        return Err(Failure(Error::Invalid("offset out of bounds".to_owned())));
+    }
+    let filter = GroupFilter { name: request.name, member: request.user_id.map(UserId) };
+    let page = |total: i64| {
+        let start_index = offset.min(total);
+        let end_index = start_index.saturating_add(limit).min(total);
+        let pagination = Pagination { offset, limit, start_index, end_index, total };
+        Ok((pagination, start_index, end_index - start_index))
+    };
+    let (found, pagination) = app.master.groups.list(Visible::to(&caller.actor), &filter, page).await?;
+    let shown = |(group, num_members): (domain::group::Group, i64)| FoundGroup {
+        group: Group { group_id: group.id.0, name: group.name },
+        num_members,
+    };
+    Ok(Json(ListGroups { groups: found.into_iter().map(shown).collect(), pagination }))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    caller: User,
+    Body(request): Body<CreateGroup>,
+) -> Answer<GroupResponse> {
+    let permit = manage(&caller)?;
+    let add = users(request.add_users)?;
+    let name = request.name.unwrap_or_default();
+    Ok(shown(&app.master.groups.create(permit, &name, &add).await?))
+}
+
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(group): Path<String>,
+) -> Answer<GroupResponse> {
+    let id = group_id(&group)?;
+    Ok(shown(&app.master.groups.get(Visible::to(&caller.actor), id).await?))
+}
+
+pub(crate) async fn update(
+    State(app): State<App>,
+    caller: User,
+    Path(group): Path<String>,
+    Body(request): Body<UpdateGroup>,
+) -> Answer<GroupResponse> {
+    let (permit, id) = (manage(&caller)?, group_id(&group)?);
+    let (add, remove) = (users(request.add_users)?, users(request.remove_users)?);
+    let change = GroupChange { name: request.name, add, remove };
+    Ok(shown(&app.master.groups.change(permit, id, change).await?))
+}
+
+pub(crate) async fn delete(State(app): State<App>, caller: User, Path(group): Path<String>) -> Answer<Value> {
+    let (permit, id) = (manage(&caller)?, group_id(&group)?);
+    app.master.groups.delete(permit, id).await?;
+    Ok(Json(json!({})))
+}
+
+/// Several accounts into several groups, and out of others.
+pub(crate) async fn assign(
+    State(app): State<App>,
+    caller: User,
+    Body(request): Body<AssignGroups>,
+) -> Answer<Value> {
+    let permit = manage(&caller)?;
+    check_count(request.user_ids.len() * (request.add_groups.len() + request.remove_groups.len()))?;
+    let (add, remove) = (groups(request.add_groups)?, groups(request.remove_groups)?);
+    app.master.groups.assign(permit, &users(request.user_ids)?, &add, &remove).await?;
+    Ok(Json(json!({})))
+}

@@ -1,0 +1,107 @@
+//! Access tokens over the API.
+
+use ::api::token::{
+    ACCESS_TOKEN, CreateToken, CreatedToken, ListTokens, PatchToken, PatchedToken, TokenInfo,
+};
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{self, ChangeToken, SeeTokens, authorize};
+use domain::id::{TokenId, UserId};
+use domain::time::Timestamp;
+use domain::token::{Scope, Token};
+use master::Error;
+use master::account::NOT_FOUND;
+use master::token::{NewToken, SortBy, TokenFilter, not_found};
+
+use crate::App;
+use crate::extract::{Body, Params, User, check_count, id, paged};
+use crate::respond::{Answer, Failure};
+
+fn shown(token: Token) -> TokenInfo {
+    TokenInfo {
+        id: token.id.0,
+        user_id: token.user.0,
+        username: token.username,
+        expiry: token.expires_at.rfc3339(),
+        created_at: token.created_at.rfc3339(),
+        token_type: ACCESS_TOKEN.to_owned(),
+        revoked: token.revoked_at.is_some(),
+        description: token.description,
+        scope: token.scope.as_str().to_owned(),
+        last_used_at: token.last_used_at.map(Timestamp::rfc3339),
+    }
+}
+
+fn scope(text: Option<&str>) -> Result<Scope, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(Scope::Full) };
+    let unknown = || Error::Invalid(format!("scope: '{}' is neither read nor full", text.escape_debug()));
+    Scope::parse(text).ok_or_else(|| Failure(unknown()))
+}
+
+pub(crate) async fn create(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<CreateToken>,
+) -> Answer<CreatedToken> {
+    let new = NewToken {
+        lifespan: request.lifespan,
+        description: request.description.unwrap_or_default(),
+        scope: scope(request.scope.as_deref())?,
+    };
+    let user = UserId(request.user_id.unwrap_or(caller.actor.user.0));
+    let user = app.master.accounts.by_id(&caller.actor, user).await?;
+    let permit = authorize::<authz::CreateToken>(&caller.actor, user);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let issued = app.master.tokens.create(permit, new).await?;
+    let (token, token_id) = (issued.secret, issued.token.id.0);
+    Ok(Json(CreatedToken { token, token_id, token_info: shown(issued.token) }))
+}
+
+/// Without a user these are everybody's for administrators, and one's own for others.
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListTokens> {
+    let whose = match params.get("username") {
+        Some(name) => Some(app.master.accounts.by_username(&caller.actor, name).await?.id),
+        None => (!caller.actor.admin).then_some(caller.actor.user),
+    };
+    let permit = authorize::<SeeTokens>(&caller.actor, whose);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let ids: Result<Vec<TokenId>, _> = params.all("tokenIds").map(str::parse).collect();
+    let ids = ids.map_err(|error| Error::Invalid(format!("tokenIds: {error}")))?;
+    check_count(ids.len())?;
+    let filter = TokenFilter {
+        ids,
+        sort: sort_by(params.get("sortBy").unwrap_or("")),
+        descending: params.descending(),
+        ..TokenFilter::default()
+    };
+    let (show_inactive, page) = (params.flag("showInactive")?, paged(params.page()?));
+    let (tokens, pagination) = app.master.tokens.list(permit, filter, show_inactive, page).await?;
+    Ok(Json(ListTokens { token_info: tokens.into_iter().map(shown).collect(), pagination }))
+}
+
+fn sort_by(text: &str) -> SortBy {
+    match text.trim_start_matches("SORT_BY_") {
+        "USER_ID" => SortBy::User,
+        "EXPIRY" => SortBy::Expiry,
+        "CREATED_AT" => SortBy::CreatedAt,
+        "REVOKED" => SortBy::Revoked,
+        "DESCRIPTION" => SortBy::Description,
+        // All are of one type.
+        _ => SortBy::Id,
+    }
+}
+
+pub(crate) async fn patch(
+    State(app): State<App>,
+    User(caller): User,
+    Path(token): Path<String>,
+    Body(change): Body<PatchToken>,
+) -> Answer<PatchedToken> {
+    let id: TokenId = id(&token, || not_found(&token))?;
+    let found = app.master.tokens.find(id).await?;
+    let permit = authorize::<ChangeToken>(&caller.actor, found);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, not_found(&token)))?;
+    let revoke = change.set_revoked.unwrap_or(false);
+    let changed = app.master.tokens.change(permit, change.description, revoke).await?;
+    Ok(Json(PatchedToken { token_info: shown(changed) }))
+}
