@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod error;
 mod output;
+mod registration;
 mod template;
 mod user;
 mod workspace;

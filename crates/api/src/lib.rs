@@ -12,6 +12,7 @@ pub mod error;
 pub mod log;
 pub mod page;
 pub mod project;
+pub mod registration;
 pub mod template;
 pub mod user;
 pub mod wire;

@@ -10,6 +10,7 @@ pub(crate) mod job;
 pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod project;
+pub(crate) mod registration;
 pub(crate) mod session;
 pub(crate) mod task;
 pub(crate) mod template;

@@ -84,11 +84,20 @@ fn ask_twice(user: &str) -> Result<String> {
     Ok(password)
 }
 
+/// Asks for something that nobody else shall see.
+pub(crate) fn ask_secret(text: &str) -> Result<String> {
+    if !can_ask() {
+        bail!(Failure::Usage("there is no terminal to ask on: give it on standard input".to_owned()));
+    }
+    prompt(text)
+}
+
 fn prompt(text: &str) -> Result<String> {
     rpassword::prompt_password(text).context("can't ask for the password")
 }
 
-fn confirm(question: &str) -> Result<bool> {
+/// Asks a question; anything but yes is no.
+pub(crate) fn confirm(question: &str) -> Result<bool> {
     crate::output::error_bytes(question.as_bytes())?;
     let mut answer = String::new();
     io::stdin().lock().take(16).read_line(&mut answer).context("can't read the answer")?;

@@ -3,10 +3,11 @@
 use ::api::user::{AgentUserGroup, CreateUser, ListUsers, PatchUser, UserResponse};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{self, ChangeUser, Visible, authorize};
+use domain::authz::{self, Actor, ChangeUser, DeleteUser, Visible, authorize};
 use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
+use serde_json::{Value, json};
 
 use crate::App;
 use crate::extract::{Body, Params, User, id, paged, presented};
@@ -27,9 +28,16 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
             agent_user: Some(identity.user.clone()),
             agent_group: Some(identity.group.clone()),
         }),
+        email: None,
         modified_at: user.modified_at.rfc3339(),
         last_auth_at: user.last_login_at.map(domain::time::Timestamp::rfc3339),
     }
+}
+
+/// The same for its own person and for administrators, who may know where mail reaches it.
+pub(crate) fn shown_to(viewer: &Actor, user: &domain::user::User) -> ::api::user::User {
+    let email = user.email.clone().filter(|_| viewer.admin || viewer.user == user.id);
+    ::api::user::User { email, ..shown(user) }
 }
 
 pub(crate) fn user_id(text: &str) -> Result<UserId, Failure> {
@@ -53,7 +61,10 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
     };
     let scope = Visible::to(&caller.actor);
     let (users, pagination) = app.master.accounts.list(scope, &filter, paged(params.page()?)).await?;
-    Ok(Json(ListUsers { users: users.iter().map(shown).collect(), pagination }))
+    Ok(Json(ListUsers {
+        users: users.iter().map(|user| shown_to(&caller.actor, user)).collect(),
+        pagination,
+    }))
 }
 
 fn sort_by(text: &str) -> SortBy {
@@ -81,7 +92,7 @@ pub(crate) async fn create(
     app.master.accounts.prepare(new.clone(), &password)?;
     let permit = authorize::<authz::CreateUser>(&caller.actor, ()).map_err(refused)?;
     let user = app.master.accounts.create(permit, new, password).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn get(
@@ -90,7 +101,7 @@ pub(crate) async fn get(
     Path(user): Path<String>,
 ) -> Answer<UserResponse> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn by_username(
@@ -99,7 +110,7 @@ pub(crate) async fn by_username(
     Path(username): Path<String>,
 ) -> Answer<UserResponse> {
     let user = app.master.accounts.by_username(&caller.actor, &username).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn patch(
@@ -113,7 +124,19 @@ pub(crate) async fn patch(
     let change = Accounts::what_changes(&user, &patch)?;
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
     let user = app.master.accounts.change(permit, patch).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+    params: Params,
+) -> Answer<Value> {
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let permit = authorize::<DeleteUser>(&caller.actor, user).map_err(refused)?;
+    app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
+    Ok(Json(json!({})))
 }
 
 /// The body is a bare JSON string, the password in plain text.
