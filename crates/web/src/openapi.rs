@@ -88,8 +88,14 @@ pub fn document(rows: &[Row]) -> Value {
 #[must_use]
 pub fn undescribed(rows: &[Row]) -> Vec<String> {
     let mut docs = Docs::default();
-    for describe in [access::describe, user::describe, registration::describe, cluster::describe, task::describe, polyaxon::describe]
-    {
+    for describe in [
+        access::describe,
+        user::describe,
+        registration::describe,
+        cluster::describe,
+        task::describe,
+        polyaxon::describe,
+    ] {
         describe(&mut docs);
     }
     let mut problems = Vec::new();
