@@ -11,6 +11,7 @@ mod command;
 mod context;
 mod det_command;
 mod det_user;
+mod door;
 mod identity;
 mod kill_storm;
 mod openapi;
