@@ -105,7 +105,7 @@ fn x06_r35_a_deleted_user_is_gone_and_the_name_stays_with_what_was_made() {
     alice.muster("user delete bob --yes").exits(5);
     admin.muster("user delete alice --yes").exits(1).says("alice has a task alive");
     admin.muster(&format!("command kill {id}")).exits(0);
-    alice.wait_for_state(&id, "STATE_TERMINATED");
+    alice.wait_for_state(&id, "TERMINATED");
     admin.muster("user delete alice --yes --assets-to nobody").exits(6);
     admin.muster("user delete alice --yes").exits(0).says("User alice was deleted.");
     alice.muster("user whoami").exits(4);
