@@ -9,6 +9,7 @@ mod command;
 mod error;
 mod group;
 mod output;
+mod registration;
 mod template;
 mod token;
 mod user;

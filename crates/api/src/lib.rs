@@ -13,6 +13,7 @@ pub mod group;
 pub mod log;
 pub mod page;
 pub mod project;
+pub mod registration;
 pub mod template;
 pub mod token;
 pub mod user;

@@ -45,6 +45,9 @@ pub struct User {
     pub display_name: String,
     /// Linked Unix identity; null without one.
     pub agent_user_group: Option<AgentUserGroup>,
+    /// Where mail reaches its person; told to themselves and to administrators. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub email: Option<String>,
     /// RFC 3339.
     pub modified_at: String,
     /// RFC 3339; absent before the first login.
@@ -125,6 +128,9 @@ pub struct PatchUser {
     /// Name for people.
     #[serde(alias = "display_name", skip_serializing_if = "Option::is_none")]
     pub display_name: Option<String>,
+    /// Where mail reaches its person; empty for nowhere. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     /// Managed by sign-on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<bool>,

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod log;
 pub mod password;
 pub mod place;
+pub mod registration;
 pub mod scheduler;
 pub mod session;
 pub mod setting;

@@ -160,6 +160,29 @@ pub fn reserved(new: &str, old: Option<&str>, admin: bool) -> Result<(), Invalid
     Ok(())
 }
 
+/// Longest e-mail address, in bytes.
+const EMAIL_MAX_BYTES: usize = 254;
+
+/// The text is no e-mail address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this is not an e-mail address")]
+pub struct InvalidEmail;
+
+/// Trims and checks an e-mail address. Whether mail gets there, only sending some can tell.
+///
+/// # Errors
+/// When it is none.
+pub fn email(raw: &str) -> Result<String, InvalidEmail> {
+    let email = raw.trim();
+    let plain =
+        email.len() <= EMAIL_MAX_BYTES && !email.contains(|c: char| c.is_whitespace() || c.is_control());
+    let parts: Vec<&str> = email.split('@').collect();
+    match parts.as_slice() {
+        [local, domain] if plain && !local.is_empty() && !domain.is_empty() => Ok(email.to_owned()),
+        _ => Err(InvalidEmail),
+    }
+}
+
 fn printable(raw: &str, min: usize) -> Result<String, InvalidName> {
     let name = raw.trim();
     if name.len() > NAME_MAX_BYTES {
@@ -189,6 +212,26 @@ mod tests {
         assert_eq!(username("a\u{1b}b"), Err(InvalidName::NonAscii));
         assert_eq!(username(&"a".repeat(65)), Err(InvalidName::TooLong));
         assert_eq!(display_name("  "), Ok(String::new()));
+    }
+
+    #[test]
+    fn e_mail_addresses_have_one_at_and_no_blanks() {
+        assert_eq!(email(" a@b.c "), Ok("a@b.c".to_owned()));
+        assert_eq!(email("zoë@exämple.org"), Ok("zoë@exämple.org".to_owned()));
+        for bad in [
+            "",
+            "a",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c",
+            "a@b\r\nBcc: x",
+            "a@b\0c",
+            &format!("{}@b", "a".repeat(253)),
+        ] {
+            assert_eq!(email(bad), Err(InvalidEmail), "{bad:?}");
+        }
     }
 
     #[test]

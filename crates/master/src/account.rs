@@ -1,5 +1,7 @@
 //! Accounts: making, changing, finding (P5, P12–P14, P19, D2, X7, R31).
 
+mod delete;
+
 use std::sync::Arc;
 
 use api::user::{AgentUserGroup, NewUser, PatchUser};
@@ -7,14 +9,16 @@ use domain::audit::Entry;
 use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
-use domain::user::{Password, Status, User, display_name, reserved, username};
+use domain::user::{Password, Status, User, display_name, email, reserved, username};
 pub use store::user::{Filter as UserFilter, SortBy};
-use store::{Store, StoreError};
+use store::{Conn, Store, StoreError};
 
+use crate::cluster::Cluster;
+use crate::mail::Mails;
 use crate::password::{Hasher, Presented};
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
-use crate::{Error, audit, workspace};
+use crate::{Error, audit, registration, workspace};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -30,6 +34,8 @@ pub struct Accounts {
     hasher: Hasher,
     clock: Arc<dyn Clock>,
     sessions: Sessions,
+    mails: Mails,
+    cluster: Cluster,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -60,8 +66,15 @@ fn name_taken(error: StoreError) -> Error {
 }
 
 impl Accounts {
-    pub(crate) fn new(store: Store, hasher: Hasher, clock: Arc<dyn Clock>, sessions: Sessions) -> Self {
-        Self { store, hasher, clock, sessions }
+    pub(crate) fn new(
+        store: Store,
+        hasher: Hasher,
+        clock: Arc<dyn Clock>,
+        sessions: Sessions,
+        mails: Mails,
+        cluster: Cluster,
+    ) -> Self {
+        Self { store, hasher, clock, sessions, mails, cluster }
     }
 
     /// Makes an account (P12).
@@ -140,6 +153,7 @@ impl Accounts {
             username: different(&patch.username, &user.username),
             display_name: different(&patch.display_name, &user.display_name),
             password: patch.password.is_some(),
+            email: different(&patch.email, user.email.as_deref().unwrap_or("")),
         })
     }
 
@@ -162,6 +176,9 @@ impl Accounts {
         let mut tx = self.store.write().await?;
         // Decided on what is in the database now: two requests at once can't both be the last but one.
         let before = store::user::by_id(&mut tx, target.id).await?.ok_or_else(not_found)?;
+        if before.deleted_at.is_some() {
+            return Err(Error::Precondition(format!("the account {} was deleted", before.username)));
+        }
         let mut after = before.clone();
         apply(&mut after, patch, change, password)?;
         if after == before {
@@ -176,12 +193,14 @@ impl Accounts {
                 "can not change display name to {name} found a similar username or display name"
             )));
         }
+        if let Some(email) = after.email.as_ref().filter(|_| change.email)
+            && store::user::email_in_use_by_other(&mut tx, email, after.id).await?
+        {
+            return Err(Error::Conflict("another account has this e-mail address".to_owned()));
+        }
         let counts = |user: &User| user.admin && user.is_active();
-        if counts(&before) && !counts(&after) && store::user::active_admins(&mut tx).await? <= 1 {
-            return Err(Error::Precondition(format!(
-                "{} is the last active administrator: make another account administrator first",
-                before.username
-            )));
+        if counts(&before) && !counts(&after) {
+            last_admin_stays(&mut tx, &before.username).await?;
         }
         let now = self.clock.now();
         after.modified_at = now;
@@ -192,6 +211,9 @@ impl Accounts {
         let deactivates = before.is_active() && !after.is_active();
         if deactivates {
             store::token::revoke_of_user(&mut tx, after.id, now).await?;
+        }
+        if before.status == Status::Pending && after.is_active() {
+            registration::accepted(&mut tx, &self.mails, &before, by.user(), now).await?;
         }
         let ends_sessions = change.password || deactivates;
         if ends_sessions {
@@ -209,6 +231,10 @@ impl Accounts {
         } else {
             self.sessions.user_changed(after.id);
         }
+        if change.password {
+            self.cluster.initial_password().over(after.id).await;
+        }
+        self.mails.wake();
         Ok(after)
     }
 
@@ -246,16 +272,16 @@ impl Accounts {
         let users = store::user::list(&mut conn, filter, offset, limit).await?;
         Ok((users, page))
     }
+}
 
-    /// Whether `admin`'s password is still blank, so that the pages urge to set one (P4).
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn admin_is_unprotected(&self) -> Result<bool, Error> {
-        let mut conn = self.store.read().await?;
-        let admin = store::user::by_username(&mut conn, "admin").await?;
-        Ok(admin.is_some_and(|user| user.is_active() && user.password == Password::Blank))
+/// R31.
+async fn last_admin_stays(conn: &mut Conn, username: &str) -> Result<(), Error> {
+    if store::user::active_admins(conn).await? > 1 {
+        return Ok(());
     }
+    Err(Error::Precondition(format!(
+        "{username} is the last active administrator: make another account administrator first"
+    )))
 }
 
 fn apply(
@@ -291,12 +317,18 @@ fn apply(
         }
         user.password = password;
     }
+    if let Some(text) = patch.email.filter(|_| change.email) {
+        let text = text.trim();
+        user.email = if text.is_empty() { None } else { Some(email(text).map_err(|e| invalid(&e))?) };
+    }
     if let Some(parts) = patch.agent_user_group {
         user.identity = Some(identity(parts)?);
     }
     user.admin = patch.admin.unwrap_or(user.admin);
     match patch.active {
         Some(true) => user.status = Status::Active,
+        // Who was never let in goes on waiting.
+        Some(false) if user.status == Status::Pending => {}
         Some(false) => user.status = Status::Deactivated,
         None => {}
     }

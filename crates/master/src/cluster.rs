@@ -1,15 +1,16 @@
-//! The installation itself: its ids, its first accounts.
+//! The installation itself: its ids, and which of its accounts are special. How it is made is in `bootstrap`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
 use domain::authz::{Permit, ReadMasterConfig};
 use domain::id::UserId;
-use domain::time::Timestamp;
-use domain::user::{Password, Status, User};
-use store::{Store, meta};
-use uuid::Uuid;
+use domain::user::{Password, User};
+use store::{Conn, Store, meta};
 
+use crate::bootstrap::{self, InitialPassword};
+use crate::password::Hasher;
 use crate::system::{Clock, Entropy};
 use crate::{Config, Error};
 
@@ -25,6 +26,8 @@ struct Facts {
     cluster_id: String,
     cluster_name: String,
     default_user: UserId,
+    admin: Option<UserId>,
+    initial_password: InitialPassword,
 }
 
 impl Cluster {
@@ -35,6 +38,8 @@ impl Cluster {
     pub async fn open(
         store: &Store,
         config: &Config,
+        data_dir: &Path,
+        hasher: &Hasher,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Self, Error> {
@@ -43,19 +48,24 @@ impl Cluster {
         let is_new = known.is_none();
         let cluster_id = match known {
             Some(id) => id,
-            None => found(&mut tx, config, clock.now(), entropy).await?,
+            None => bootstrap::found(&mut tx, config, data_dir, hasher, clock.now(), entropy).await?,
         };
-        let default_user = meta::get(&mut tx, "default_user_id").await?;
+        let default_user = meta::get(&mut tx, bootstrap::DEFAULT_USER).await?;
         let default_user = default_user.and_then(|id| id.parse().ok());
         let default_user = default_user
             .ok_or_else(|| store::StoreError::Corrupt("meta: default_user_id is missing".to_owned()))?;
+        let admin = first_admin(&mut tx).await?;
         if is_new {
             let by = By::System { reason: "a new installation" };
             let entry = Entry::done(&by, "installation.create", Who::named("installation", &cluster_id, ""));
             tx.commit(&entry, clock.now()).await?;
             tracing::info!("new installation");
         }
-        let facts = Facts { cluster_id, cluster_name: config.cluster_name.clone(), default_user };
+        let initial_password = InitialPassword::new(data_dir, admin.as_ref().map(|admin| admin.id));
+        initial_password.tidy(admin.as_ref(), hasher).await?;
+        let cluster_name = config.cluster_name.clone();
+        let admin = admin.map(|admin| admin.id);
+        let facts = Facts { cluster_id, cluster_name, default_user, admin, initial_password };
         Ok(Self { facts: Arc::new(facts), store: store.clone() })
     }
 
@@ -77,6 +87,24 @@ impl Cluster {
         self.facts.default_user
     }
 
+    /// The first administrator's password, while it can still be read (X3).
+    #[must_use]
+    pub fn initial_password(&self) -> &InitialPassword {
+        &self.facts.initial_password
+    }
+
+    /// The first administrator's name, while its password is blank: whoever can set one is urged to (P4).
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn unprotected_admin(&self) -> Result<Option<String>, Error> {
+        let Some(admin) = self.facts.admin else { return Ok(None) };
+        let mut conn = self.store.read().await?;
+        let admin = store::user::by_id(&mut conn, admin).await?;
+        let open = admin.filter(|user| user.is_active() && user.password == Password::Blank);
+        Ok(open.map(|user| user.username))
+    }
+
     /// The configuration for an administrator's eyes.
     #[must_use]
     pub fn shown_config(&self, _permit: Permit<ReadMasterConfig>, config: &Config) -> serde_json::Value {
@@ -94,40 +122,11 @@ impl Cluster {
     }
 }
 
-/// Makes the installation: ids, `admin` and the default user with blank passwords (P1), the shared workspace.
-async fn found(
-    tx: &mut store::Tx,
-    config: &Config,
-    now: Timestamp,
-    entropy: &dyn Entropy,
-) -> Result<String, Error> {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(entropy.bytes().get(..16).unwrap_or(&[0; 16]));
-    let id = uuid::Builder::from_random_bytes(bytes).into_uuid();
-    let id = Uuid::hyphenated(id).to_string();
-    meta::set(tx, "cluster_id", &id).await?;
-    let blank = |username: &str, admin| User {
-        id: UserId(0),
-        username: username.to_owned(),
-        display_name: String::new(),
-        admin,
-        status: Status::Active,
-        remote: false,
-        password: Password::Blank,
-        identity: None,
-        email: None,
-        service: false,
-        modified_at: now,
-        last_login_at: None,
-        deleted_at: None,
-    };
-    let admin = store::user::insert(tx, &blank("admin", true), now).await?;
-    let default = if config.default_user == "admin" {
-        admin.clone()
-    } else {
-        store::user::insert(tx, &blank(&config.default_user, false), now).await?
-    };
-    meta::set(tx, "default_user_id", &default.id.to_string()).await?;
-    store::workspace::insert_uncategorized(tx, admin.id, now).await?;
-    Ok(id)
+/// Installations that were made before it was noted have `admin`.
+async fn first_admin(conn: &mut Conn) -> Result<Option<User>, Error> {
+    let noted = meta::get(conn, bootstrap::ADMIN).await?.and_then(|id| id.parse().ok());
+    Ok(match noted {
+        Some(id) => store::user::by_id(conn, id).await?,
+        None => store::user::by_username(conn, "admin").await?,
+    })
 }

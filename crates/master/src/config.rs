@@ -7,6 +7,12 @@ use domain::identity::{IdentityParts, UnixIdentity};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod bootstrap;
+mod smtp;
+
+pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
+pub use smtp::{Smtp, Tls};
+
 /// The file was refused; the text names file, line and reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{file}: {reason}")]
@@ -25,8 +31,12 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// Shown by clients.
     pub cluster_name: String,
-    /// Name of the account that needs no login (P1); used when the installation is made.
-    pub default_user: String,
+    /// The first accounts; used when the installation is made, and never again.
+    pub bootstrap: Bootstrap,
+    /// Who may register (X11).
+    pub registration: Registration,
+    /// Who takes our mail; none is sent without.
+    pub smtp: Option<Smtp>,
     /// The database.
     pub db: Db,
     /// Who may come in, as whom tasks run.
@@ -47,7 +57,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data_dir: None,
             cluster_name: String::new(),
-            default_user: "determined".to_owned(),
+            bootstrap: Bootstrap::default(),
+            registration: Registration::default(),
+            smtp: None,
             db: Db::default(),
             security: Security::default(),
             task_container_defaults: json!({}),
@@ -64,6 +76,19 @@ impl Default for Config {
 pub struct Db {
     /// `postgres://…`; none is SQLite in the data directory.
     pub url: Option<String>,
+}
+
+/// Who may register (X11).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Registration {
+    /// Nobody.
+    Closed,
+    /// Everybody; the account waits for an administrator, unless its person was invited.
+    #[default]
+    Approval,
+    /// Who was invited.
+    Invite,
 }
 
 /// Where blank passwords are good (R15).
@@ -250,7 +275,10 @@ impl Config {
         config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
         config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
-        domain::user::username(&config.default_user).map_err(|e| bad(format!("default_user: {e}")))?;
+        config.bootstrap.check().map_err(|reason| bad(format!("bootstrap.{reason}")))?;
+        if let Some(smtp) = &config.smtp {
+            smtp.check().map_err(|reason| bad(format!("smtp.{reason}")))?;
+        }
         if config.db.url.as_ref().is_some_and(|url| !url.starts_with("postgres")) {
             return Err(bad("db.url: give a postgres://… address, or leave it out for SQLite".to_owned()));
         }
@@ -320,8 +348,11 @@ mod tests {
     }
 
     #[test]
-    fn the_database_address_is_not_shown() {
-        let config = Config::parse("db: {url: 'postgres://u@h/d'}\n", "master.yaml").expect("valid");
-        assert!(!config.for_display().to_string().contains("u@h"));
+    fn secrets_are_not_shown() {
+        let text = "db: {url: 'postgres://u@h/d'}\nbootstrap: {admin: {password: a quiet lake}}\n";
+        let config = Config::parse(text, "master.yaml").expect("valid");
+        let shown = config.for_display().to_string();
+        assert!(!shown.contains("u@h") && !shown.contains("quiet"), "{shown}");
+        assert!(!format!("{config:?}").contains("quiet"));
     }
 }

@@ -37,6 +37,14 @@ pub enum Error {
         /// Until then.
         seconds: u64,
     },
+    /// More than is allowed in a time.
+    #[error("{what}: try again in {seconds} s")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// Until then.
+        seconds: u64,
+    },
     /// Larger than what is taken.
     #[error("{0}")]
     TooLarge(String),
@@ -78,7 +86,7 @@ impl Error {
             Self::NotFound(_) | Self::Hidden(_) => Code::NotFound,
             Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
             Self::Precondition(_) => Code::FailedPrecondition,
-            Self::Busy(_) | Self::Throttled { .. } => Code::ResourceExhausted,
+            Self::Busy(_) | Self::Throttled { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,
             Self::Store(_) | Self::Io { .. } => Code::Internal,

@@ -7,15 +7,18 @@
 pub mod account;
 pub mod agent;
 pub mod audit;
+pub mod bootstrap;
 pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod error;
 pub mod group;
 pub mod log;
+pub mod mail;
 pub mod member;
 pub mod password;
 pub mod project;
+pub mod registration;
 mod scheduler;
 pub mod secret;
 pub mod session;
@@ -72,6 +75,8 @@ pub struct Master {
     pub groups: group::Groups,
     /// What clients keep for their user.
     pub settings: setting::Settings,
+    /// People who ask to be let in.
+    pub registrations: registration::Registrations,
     /// Tasks.
     pub tasks: task::Tasks,
     /// Workspaces.
@@ -109,18 +114,39 @@ impl Master {
     pub async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { store, data_dir, config, clock, entropy } = parts;
         let config = Arc::new(config);
-        let cluster = cluster::Cluster::open(&store, &config, clock.as_ref(), entropy.as_ref()).await?;
-        let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let hasher = password::Hasher::new();
+        let cluster =
+            cluster::Cluster::open(&store, &config, &data_dir, &hasher, clock.as_ref(), entropy.as_ref())
+                .await?;
+        let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let sessions = session::Sessions::new(
             store.clone(),
             Arc::clone(&config),
             hasher.clone(),
             audit.clone(),
+            cluster.initial_password().clone(),
             Arc::clone(&clock),
             Arc::clone(&entropy),
         );
-        let accounts = account::Accounts::new(store.clone(), hasher, Arc::clone(&clock), sessions.clone());
+        let mails = mail::Mails::new(store.clone(), Arc::clone(&config), Arc::clone(&clock));
+        let accounts = account::Accounts::new(
+            store.clone(),
+            hasher.clone(),
+            Arc::clone(&clock),
+            sessions.clone(),
+            mails.clone(),
+            cluster.clone(),
+        );
+        let registrations = registration::Registrations::new(registration::Parts {
+            store: store.clone(),
+            config: Arc::clone(&config),
+            hasher,
+            audit: audit.clone(),
+            sessions: sessions.clone(),
+            mails: mails.clone(),
+            clock: Arc::clone(&clock),
+            entropy: Arc::clone(&entropy),
+        });
         let tokens = token::Tokens::new(
             store.clone(),
             Arc::clone(&config),
@@ -163,10 +189,12 @@ impl Master {
         let stop = CancellationToken::new();
         background.spawn(live.run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
+        background.spawn(mails.run(stop.clone()));
         background.spawn(audit.clone().keep(refusals, stop.clone()));
         Ok(Self {
             accounts,
             sessions,
+            registrations,
             tasks,
             workspaces,
             projects,

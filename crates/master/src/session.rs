@@ -1,5 +1,7 @@
 //! Logging in and out, and knowing who a token speaks for (P6–P8, R15, R23–R27).
 
+mod own_password;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,12 +14,14 @@ use domain::session::{LIFETIME, Session};
 use domain::time::Timestamp;
 use domain::token::{Scope, Token};
 use domain::user::{NAME_MAX_BYTES, Password, Status, User};
+pub use own_password::WRONG_PASSWORD;
 use quick_cache::sync::Cache;
 use store::Store;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Audit};
+use crate::bootstrap::InitialPassword;
 use crate::config::BlankPasswords;
 use crate::password::{Hasher, Presented};
 use crate::secret;
@@ -97,6 +101,7 @@ struct Inner {
     hasher: Hasher,
     throttle: Throttle,
     audit: Audit,
+    initial_password: InitialPassword,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     cache: Cache<String, Caller>,
@@ -119,6 +124,7 @@ impl Sessions {
         config: Arc<Config>,
         hasher: Hasher,
         audit: Audit,
+        initial_password: InitialPassword,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
@@ -134,6 +140,7 @@ impl Sessions {
                 hasher,
                 throttle,
                 audit,
+                initial_password,
                 clock,
                 entropy,
                 cache,
@@ -249,6 +256,7 @@ impl Sessions {
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
         let by = By::Account { user: id, username, via, address };
         tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;
+        inner.initial_password.over(user.id).await;
         let user = User { last_login_at: Some(now), ..user };
         Ok(LoggedIn { token, session, user })
     }

@@ -25,7 +25,7 @@ pub(crate) struct Attempt {
 }
 
 /// IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one.
-fn address_key(address: Option<IpAddr>) -> String {
+pub(crate) fn address_key(address: Option<IpAddr>) -> String {
     match address.map(|address| address.to_canonical()) {
         Some(IpAddr::V4(address)) => address.to_string(),
         Some(IpAddr::V6(address)) => {

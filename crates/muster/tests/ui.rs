@@ -65,11 +65,17 @@ fn passes_in_a_browser(script: &str) {
     let ended = Command::new("node")
         .arg(env::e2e_dir().join(script))
         .arg(&up.url)
+        .arg(env!("CARGO_BIN_EXE_muster"))
         .env("MUSTER_TEST_CHROMIUM", env::chromium())
         .output()
         .expect("node starts");
     let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "{script}: {}\n{out}{err}\n{}", ended.status, up.log());
+}
+
+#[test]
+fn x05_x11_r26_the_front_door_in_a_browser() {
+    passes_in_a_browser("door.mjs");
 }
 
 #[test]

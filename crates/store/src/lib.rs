@@ -6,13 +6,17 @@
 
 pub mod agent;
 pub mod audit;
+pub mod belongings;
 mod db;
 mod error;
 pub mod group;
+pub mod invitation;
 pub mod login_failure;
+pub mod mail;
 pub mod membership;
 pub mod meta;
 pub mod project;
+pub mod registration;
 mod schema;
 pub mod session;
 pub mod setting;

@@ -196,6 +196,27 @@ pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Re
     Ok(row.is_some())
 }
 
+/// Whether another account than `id` has this e-mail address, whatever the case of its letters.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn email_in_use_by_other(conn: &mut Conn, email: &str, id: UserId) -> Result<bool, StoreError> {
+    let sql = "SELECT id FROM users WHERE id <> $1 AND lower(email) = lower($2) LIMIT 1";
+    let row: Option<(i64,)> =
+        on!(conn, |c| sqlx::query_as(sql).bind(id.0).bind(email).fetch_optional(c).await)?;
+    Ok(row.is_some())
+}
+
+/// The active administrators, by id.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn admins(conn: &mut Conn) -> Result<Vec<User>, StoreError> {
+    let sql = "SELECT * FROM users WHERE admin AND status = 'active' ORDER BY id";
+    let rows: Vec<UserRow> = on!(conn, |c| sqlx::query_as(sql).fetch_all(c).await)?;
+    rows.into_iter().map(from_row).collect()
+}
+
 /// How many active administrators there are.
 ///
 /// # Errors

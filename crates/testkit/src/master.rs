@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::UserId;
+use domain::registration::{Registration, State};
 use domain::time::Timestamp;
 use domain::user::{Password, Status};
 use master::system::{Clock as _, SystemEntropy};
@@ -90,6 +91,11 @@ impl TestMaster {
         soon("the server's end", running.server).await.expect("it ended");
     }
 
+    /// Changes the configuration; it counts from the next start on.
+    pub fn reconfigure(&mut self, configure: impl FnOnce(&mut Config)) {
+        configure(&mut self.config);
+    }
+
     /// Stops the master and starts another one on the same data.
     pub async fn restart(&mut self) {
         self.stop().await;
@@ -172,7 +178,7 @@ impl TestMaster {
         self.log_in(name).await
     }
 
-    /// An account that waits to be accepted, with a session that it can't have got by logging in.
+    /// An account that registered and waits to be accepted, with a session that it can't have got by logging in.
     pub async fn pending(&self, name: &str) -> User {
         let now = self.clock.now();
         let user = domain::user::User {
@@ -192,6 +198,18 @@ impl TestMaster {
         };
         let mut tx = self.store().write().await.expect("a transaction");
         let user = store::user::insert(&mut tx, &user, now).await.expect("inserted");
+        let registration = Registration {
+            id: 0,
+            username: name.to_owned(),
+            email: format!("{name}@lab.example"),
+            user: user.id,
+            state: State::Pending,
+            address: "192.0.2.1".to_owned(),
+            created_at: now,
+            decided_at: None,
+            decided_by: None,
+        };
+        store::registration::insert(&mut tx, &registration).await.expect("inserted");
         tx.commit_unaudited("a test").await.expect("committed");
         self.session(user.id.0, name, now.plus(Duration::from_secs(60))).await
     }
@@ -217,6 +235,19 @@ impl TestMaster {
         let admin = self.admin().await;
         let answer = admin.post("/api/v1/agents/invitations").json(body).await.ok();
         answer["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// The code of a fresh invitation of a person.
+    pub async fn code(&self) -> String {
+        let answer = self.admin().await.post("/api/v1/invitations").await.ok();
+        answer["code"].as_str().expect("a code").to_owned()
+    }
+
+    /// Asks for an account, as somebody would.
+    pub async fn register(&self, name: &str) -> crate::Response {
+        let wish =
+            json!({"username": name, "email": format!("{name}@lab.example"), "password": "a quiet lake"});
+        self.anon().post("/api/v1/users/register").json(wish).await
     }
 
     /// Enrols an agent with two CPU slots and root, and connects it.

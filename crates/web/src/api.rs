@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod project;
+pub(crate) mod registration;
 pub(crate) mod role;
 pub(crate) mod session;
 pub(crate) mod setting;

@@ -6,6 +6,7 @@
 mod access;
 mod cluster;
 mod polyaxon;
+mod registration;
 mod task;
 mod user;
 
@@ -28,6 +29,7 @@ pub fn document(rows: &[Row]) -> Value {
     let mut docs = Docs::default();
     access::describe(&mut docs);
     user::describe(&mut docs);
+    registration::describe(&mut docs);
     cluster::describe(&mut docs);
     task::describe(&mut docs);
     polyaxon::describe(&mut docs);
@@ -86,8 +88,14 @@ pub fn document(rows: &[Row]) -> Value {
 #[must_use]
 pub fn undescribed(rows: &[Row]) -> Vec<String> {
     let mut docs = Docs::default();
-    for describe in [access::describe, user::describe, cluster::describe, task::describe, polyaxon::describe]
-    {
+    for describe in [
+        access::describe,
+        user::describe,
+        registration::describe,
+        cluster::describe,
+        task::describe,
+        polyaxon::describe,
+    ] {
         describe(&mut docs);
     }
     let mut problems = Vec::new();

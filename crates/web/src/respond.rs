@@ -73,12 +73,14 @@ impl Refused {
     }
 }
 
-fn add_hints(error: &Error, response: &mut Response) {
+pub(crate) fn add_hints(error: &Error, response: &mut Response) {
     if let Some(refused) = Refused::by(error) {
         response.extensions_mut().insert(refused);
     }
     let hint = match (error.code(), error) {
-        (_, Error::Throttled { seconds }) => (header::RETRY_AFTER, HeaderValue::from(*seconds)),
+        (_, Error::Throttled { seconds } | Error::TooMany { seconds, .. }) => {
+            (header::RETRY_AFTER, HeaderValue::from(*seconds))
+        }
         (Code::Unavailable | Code::ResourceExhausted, _) => {
             (header::RETRY_AFTER, HeaderValue::from_static("1"))
         }

@@ -1,11 +1,13 @@
 //! The web pages: one module per noun, with its templates in the folder of the same name; the shell around them all,
 //! and the files that they load. Handlers read through the same services and the same policy as the API's.
 
+pub(crate) mod account;
 pub(crate) mod asset;
 pub(crate) mod command;
 pub(crate) mod display;
 pub(crate) mod log;
 pub(crate) mod redirect;
+pub(crate) mod register;
 pub(crate) mod session;
 pub(crate) mod shell;
 

@@ -1,18 +1,24 @@
 //! What a client sees of a master over HTTP: a real one in this process, on both databases. The permission of every
 //! route for every kind of caller is in `permissions.rs`; the web pages are driven by a browser elsewhere.
 
+#[path = "http/account_page.rs"]
+mod account_page;
 #[path = "http/accounts.rs"]
 mod accounts;
 #[path = "http/agents.rs"]
 mod agents;
 #[path = "http/audit.rs"]
 mod audit;
+#[path = "http/bootstrap.rs"]
+mod bootstrap;
 #[path = "http/browser.rs"]
 mod browser;
 #[path = "http/commands.rs"]
 mod commands;
 #[path = "http/contexts.rs"]
 mod contexts;
+#[path = "http/deletion.rs"]
+mod deletion;
 #[path = "http/groups.rs"]
 mod groups;
 #[path = "http/lists.rs"]
@@ -21,12 +27,16 @@ mod lists;
 mod login;
 #[path = "http/logs.rs"]
 mod logs;
+#[path = "http/mail.rs"]
+mod mail;
 #[path = "http/origins.rs"]
 mod origins;
 #[path = "http/policy.rs"]
 mod policy;
 #[path = "http/recovery.rs"]
 mod recovery;
+#[path = "http/registration.rs"]
+mod registration;
 #[path = "http/rights.rs"]
 mod rights;
 #[path = "http/roles.rs"]

@@ -88,6 +88,18 @@ impl World {
         if text.contains("{invitation}") {
             text = text.replace("{invitation}", &self.master.invitation(None).await);
         }
+        if text.contains("{code}") {
+            text = text.replace("{code}", &self.master.code().await);
+        }
+        if text.contains("{newcomer}") {
+            let name = format!("newcomer{}", self.fresh);
+            self.master.pending(&name).await;
+            text = text.replace("{newcomer}", &name);
+        }
+        if text.contains("{spare}") {
+            let spare = self.master.user(&format!("spare{}", self.fresh)).await;
+            text = text.replace("{spare}", &spare.id.to_string());
+        }
         if text.contains("{session}") {
             self.master.log_in("owner").await;
             let list = self.owner.get(&format!("{}/sessions", self.owner.path())).await.ok();

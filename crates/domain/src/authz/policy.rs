@@ -88,6 +88,8 @@ pub struct UserChange {
     pub display_name: bool,
     /// The password.
     pub password: bool,
+    /// Where mail reaches its person.
+    pub email: bool,
 }
 
 /// Change an account (P5, P13, P14, D2, R31).
@@ -113,6 +115,7 @@ impl Act for ChangeUser {
             (change.username, own, "only admin privileged users can update other users"),
             (change.display_name, own, "only admin privileged users can set another user's display name"),
             (change.password, own, "only admin privileged users can change other user's passwords"),
+            (change.email, own, "only admin privileged users can update other users"),
         ];
         match rules.into_iter().find(|(asked, allowed, _)| *asked && !allowed && !actor.admin) {
             Some((_, _, text)) => Err(Refusal::Forbidden(text)),

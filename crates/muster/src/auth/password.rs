@@ -101,11 +101,19 @@ fn ask_twice(user: &str) -> Result<String> {
     Ok(password)
 }
 
+/// Asks for something that nobody else shall see.
+pub(crate) fn ask_secret(text: &str) -> Result<String> {
+    if !can_ask() {
+        bail!(Failure::Usage("there is no terminal to ask on: give it on standard input".to_owned()));
+    }
+    prompt(text)
+}
+
 fn prompt(text: &str) -> Result<String> {
     rpassword::prompt_password(text).context("can't ask for the password")
 }
 
-/// Asks yes or no.
+/// Asks a question; anything but yes is no.
 pub(crate) fn confirm(question: &str) -> Result<bool> {
     crate::output::error_bytes(question.as_bytes())?;
     let mut answer = String::new();

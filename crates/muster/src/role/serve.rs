@@ -70,12 +70,12 @@ impl Served {
         Ok(served)
     }
 
-    /// A listener that others can reach is told of while `admin` has no password (R15).
+    /// A listener that others can reach is told of while the first administrator has no password (R15).
     async fn warn_of_strangers(&self) {
         let open = !self.address.ip().is_loopback();
-        if open && self.master.accounts.admin_is_unprotected().await.unwrap_or(false) {
+        if open && let Ok(Some(admin)) = self.master.cluster.unprotected_admin().await {
             tracing::warn!(
-                "others can reach {} and the password of admin is blank: set one with `muster -u admin user change-password`",
+                "others can reach {} and the password of {admin} is blank: set one with `muster -u {admin} user change-password`",
                 self.address
             );
         }
@@ -92,6 +92,10 @@ impl Served {
     }
 
     pub(super) fn say_ready(&self) -> Result<()> {
+        if let Some(file) = self.master.cluster.initial_password().file() {
+            let file = file.display();
+            output::note(&format!("The administrator's first password is in {file}, until it is used."));
+        }
         output::line(&format!("Muster is ready at {}", self.url()))
     }
 

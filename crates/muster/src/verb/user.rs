@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use api::user::{AgentUserGroup, CreateUser, NewUser, PatchUser, User};
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{change_password, login, sessions};
+use super::{change_password, delete_user, login, register, sessions};
 use crate::auth::password;
 use crate::auth::session::Session;
 use crate::failure::Failure;
@@ -27,6 +27,9 @@ pub(crate) enum Verb {
         /// Deactivated users too
         #[arg(short, long)]
         all: bool,
+        /// Who waits to be let in, in place of the others
+        #[arg(long, conflicts_with = "all")]
+        pending: bool,
         #[command(flatten)]
         format: Format,
     },
@@ -47,11 +50,22 @@ pub(crate) enum Verb {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Let a user in again
+    /// Ask for an account
+    Register(register::RegisterArgs),
+    /// Let a user in: one who registered, or again one who was deactivated
     Activate {
         /// The user
         name: String,
     },
+    /// Turn away somebody who registered
+    Reject {
+        /// The user
+        name: String,
+    },
+    /// Print an invitation, good for one person to register with
+    Invite(register::InviteArgs),
+    /// List the invitations to register
+    Invitations(Format),
     /// End all sessions of a user and let them in no more
     Deactivate {
         /// The user
@@ -68,6 +82,8 @@ pub(crate) enum Verb {
     },
     /// Change what is known of a user
     Edit(EditArgs),
+    /// Take an account away for good
+    Delete(delete_user::DeleteArgs),
     /// See where a user is logged in, and end that
     Sessions(sessions::SessionsArgs),
     /// Have a user's tasks run as a Unix user of the agents
@@ -83,6 +99,9 @@ pub(crate) struct EditArgs {
     /// Name for people; empty for none
     #[arg(long, value_name = "TEXT", group = "changes")]
     display_name: Option<String>,
+    /// Where mail reaches the user; empty for nowhere
+    #[arg(long, value_name = "ADDRESS", group = "changes")]
+    email: Option<String>,
     /// Account name
     #[arg(long, value_name = "NEW", group = "changes")]
     username: Option<String>,
@@ -116,16 +135,18 @@ pub(crate) struct LinkArgs {
 /// Does it.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
-        // These two come before there is a session, or end it.
+        // These come before there is a session, or end it.
         Verb::Login(args) => return login::login(args, target).await,
         Verb::Logout(args) => return login::logout(args, target).await,
+        Verb::Register(args) => return register::register(args, target).await,
         _ => {}
     }
     let session = &mut Session::open(target).await?;
     match verb {
-        Verb::Login(_) | Verb::Logout(_) => Ok(()),
+        Verb::Login(_) | Verb::Logout(_) | Verb::Register(_) => Ok(()),
         Verb::Whoami => login::whoami(session).await,
-        Verb::List { all, format } => list(session, all, format).await,
+        Verb::List { pending: true, format, .. } => register::pending(session, format).await,
+        Verb::List { all, format, .. } => list(session, all, format).await,
         Verb::Create { name, admin, service, display_name, password_stdin } => {
             let new = NewUser {
                 username: Some(name),
@@ -139,6 +160,10 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         }
         Verb::Activate { name } => set_active(session, &name, true).await,
         Verb::Deactivate { name } => set_active(session, &name, false).await,
+        Verb::Reject { name } => register::reject(session, &name).await,
+        Verb::Invite(args) => register::invite(session, args).await,
+        Verb::Invitations(format) => register::invitations(session, format).await,
+        Verb::Delete(args) => delete_user::delete(session, args).await,
         Verb::ChangePassword(args) => change_password::change_password(session, args).await,
         Verb::Rename { old, new } => {
             let change = PatchUser { username: Some(new), ..PatchUser::default() };
@@ -148,6 +173,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
             let change = PatchUser {
                 username: args.username,
                 display_name: args.display_name,
+                email: args.email,
                 admin: args.admin,
                 active: args.active,
                 ..PatchUser::default()

@@ -27,7 +27,7 @@ fn p01_a_new_installation_has_two_users_with_blank_passwords() {
             .says(&format!("Logged in as {name}."));
     }
 
-    let pedl = Setup::default().config("default_user: pedl").up();
+    let pedl = Setup::default().config("bootstrap: {default_user: pedl}").up();
     assert_eq!(pedl.person("me").muster("user whoami").ok(), "pedl");
     pedl.person("me").muster("user login determined").exits(4);
 }

@@ -13,6 +13,7 @@ mod det_command;
 mod det_group;
 mod det_token;
 mod det_user;
+mod door;
 mod group;
 mod identity;
 mod kill_storm;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::access::Asker;
-use crate::api::user::shown;
+use crate::api::user::{shown, shown_to};
 use crate::extract::{Body, From, User, presented};
 use crate::respond::Answer;
 
@@ -35,13 +35,13 @@ pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answe
 }
 
 pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
-    Json(UserResponse { user: shown(&caller.user) })
+    Json(UserResponse { user: shown_to(&caller.actor, &caller.user) })
 }
 
 pub(crate) async fn me(asker: Asker) -> Json<Me> {
-    let user = match &asker {
-        Asker::User(caller) => &*caller.user,
-        Asker::Task(task) => &task.owner,
+    let (user, shown) = match &asker {
+        Asker::User(caller) => (&*caller.user, shown_to(&caller.actor, &caller.user)),
+        Asker::Task(task) => (&task.owner, shown(&task.owner)),
     };
-    Json(Me { user: shown(user), blank_password: user.password == Password::Blank })
+    Json(Me { user: shown, blank_password: user.password == Password::Blank })
 }

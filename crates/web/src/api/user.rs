@@ -7,10 +7,11 @@ use ::api::user::{
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::audit::{By, Who};
-use domain::authz::{self, ChangeUser, Visible, authorize};
+use domain::authz::{self, Actor, ChangeUser, DeleteUser, Visible, authorize};
 use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
+use serde_json::{Value, json};
 
 use crate::App;
 use crate::extract::{Body, Params, User, check_count, id, paged, presented};
@@ -32,9 +33,16 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
             agent_user: Some(identity.user.clone()),
             agent_group: Some(identity.group.clone()),
         }),
+        email: None,
         modified_at: user.modified_at.rfc3339(),
         last_auth_at: user.last_login_at.map(domain::time::Timestamp::rfc3339),
     }
+}
+
+/// The same for its own person and for administrators, who may know where mail reaches it.
+pub(crate) fn shown_to(viewer: &Actor, user: &domain::user::User) -> ::api::user::User {
+    let email = user.email.clone().filter(|_| viewer.admin || viewer.user == user.id);
+    ::api::user::User { email, ..shown(user) }
 }
 
 pub(crate) fn user_id(text: &str) -> Result<UserId, Failure> {
@@ -58,7 +66,10 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
     };
     let scope = Visible::to(&caller.actor);
     let (users, pagination) = app.master.accounts.list(scope, &filter, paged(params.page()?)).await?;
-    Ok(Json(ListUsers { users: users.iter().map(shown).collect(), pagination }))
+    Ok(Json(ListUsers {
+        users: users.iter().map(|user| shown_to(&caller.actor, user)).collect(),
+        pagination,
+    }))
 }
 
 fn sort_by(text: &str) -> SortBy {
@@ -86,7 +97,7 @@ pub(crate) async fn create(
     app.master.accounts.prepare(new.clone(), &password)?;
     let permit = authorize::<authz::CreateUser>(&caller.actor, ()).map_err(refused)?;
     let user = app.master.accounts.create(permit, new, password).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn get(
@@ -95,7 +106,7 @@ pub(crate) async fn get(
     Path(user): Path<String>,
 ) -> Answer<UserResponse> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn by_username(
@@ -104,7 +115,7 @@ pub(crate) async fn by_username(
     Path(username): Path<String>,
 ) -> Answer<UserResponse> {
     let user = app.master.accounts.by_username(&caller.actor, &username).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
 
 pub(crate) async fn patch(
@@ -118,7 +129,19 @@ pub(crate) async fn patch(
     let change = Accounts::what_changes(&user, &patch)?;
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
     let user = app.master.accounts.change(permit, patch).await?;
-    Ok(Json(UserResponse { user: shown(&user) }))
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+    params: Params,
+) -> Answer<Value> {
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let permit = authorize::<DeleteUser>(&caller.actor, user).map_err(refused)?;
+    app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
+    Ok(Json(json!({})))
 }
 
 /// Lets several accounts in or out. What is refused or goes wrong is said of each in the answer, as Determined's clients

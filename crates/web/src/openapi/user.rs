@@ -6,7 +6,7 @@ use ::api::user::{
     UserSettings,
 };
 
-use super::Kind::{Flag, Text};
+use super::Kind::{Flag, Number, Text};
 use super::{Docs, ORDER, PAGE};
 
 pub(super) fn describe(docs: &mut Docs) {
@@ -22,6 +22,8 @@ pub(super) fn describe(docs: &mut Docs) {
     docs.patch("/api/v1/users/{user}", "Change an account: what is absent stays")
         .takes::<PatchUser>()
         .answers::<UserResponse>();
+    docs.delete("/api/v1/users/{user}", "Take an account away for good; for administrators")
+        .query(&[("assetsTo", Number)]);
     docs.get("/api/v1/users/{user}/by-username", "One account by its exact name").answers::<UserResponse>();
     docs.post("/api/v1/users/{user}/password", "Set a password: the body is a JSON string, the password")
         .takes::<String>()

@@ -9,6 +9,7 @@ use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use domain::session::LIFETIME;
 use master::Error;
+use master::config::Registration as Mode;
 use master::session::Origin;
 use serde::Deserialize;
 
@@ -33,6 +34,8 @@ struct LoginPage<'a> {
     unencrypted: bool,
     /// The account that needs no password here (P2).
     default_user: Option<String>,
+    /// Who has no account can ask for one.
+    may_register: bool,
 }
 
 /// What the form sends. An absent password is the blank one.
@@ -103,6 +106,7 @@ async fn login_page(
         }),
         unencrypted: is_unencrypted(headers),
         default_user: default_user.map(|caller| caller.user.username.clone()),
+        may_register: app.master.registrations.mode() != Mode::Closed,
     })
 }
 
@@ -118,11 +122,11 @@ pub(crate) async fn det_login(params: Params) -> Redirect {
     Redirect::to(&login_for(params.get("redirect").unwrap_or("/")))
 }
 
-fn set(name: &str, value: &str, age: Duration) -> (axum::http::HeaderName, String) {
+pub(crate) fn set(name: &str, value: &str, age: Duration) -> (axum::http::HeaderName, String) {
     (SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", age.as_secs()))
 }
 
-fn clear(name: &str) -> (axum::http::HeaderName, String) {
+pub(crate) fn clear(name: &str) -> (axum::http::HeaderName, String) {
     set(name, "", Duration::ZERO)
 }
 
@@ -146,6 +150,7 @@ mod tests {
             problem: Some("No.".to_owned()),
             unencrypted: true,
             default_user: Some("determined".to_owned()),
+            may_register: true,
         };
         let html = page.render().expect("a page");
         assert!(!html.contains("\"><script>") && html.contains("No.") && html.contains("not encrypted"));

@@ -35,9 +35,11 @@ pub(crate) struct Viewer {
     pub(crate) login: String,
 }
 
-/// `admin` has no password yet (P4).
+/// The first administrator has no password yet (P4).
 #[derive(Debug)]
 pub(crate) struct Urge {
+    /// That account's name.
+    pub(crate) admin: String,
     /// Where the master listens, when others can reach it there (R15).
     pub(crate) exposed: Option<SocketAddr>,
 }
@@ -92,11 +94,12 @@ impl Viewer {
 /// Told to those who can do something about it.
 async fn urge(app: &App, caller: &Caller, fragment: bool) -> Result<Option<Urge>, Error> {
     let concerned = caller.user.admin || caller.is_default();
-    if fragment || !concerned || !app.master.accounts.admin_is_unprotected().await? {
+    if fragment || !concerned {
         return Ok(None);
     }
     let near = app.listen.ip().to_canonical().is_loopback();
-    Ok(Some(Urge { exposed: (!near).then_some(app.listen) }))
+    let admin = app.master.cluster.unprotected_admin().await?;
+    Ok(admin.map(|admin| Urge { admin, exposed: (!near).then_some(app.listen) }))
 }
 
 /// A template's page. Templates write to memory only: failing is a fault of ours.

@@ -36,7 +36,8 @@ async fn p01_a_new_installation_has_two_accounts_with_blank_passwords(database: 
 }
 
 async fn p01_the_default_users_name_is_configured(database: Database) {
-    let master = TestMaster::configured(database, |config| config.default_user = "pedl".to_owned()).await;
+    let master =
+        TestMaster::configured(database, |config| config.bootstrap.default_user = "pedl".to_owned()).await;
     master.log_in("pedl").await;
     assert_eq!(master.anon().log_in("determined", "").await.status, 401);
     assert_eq!(master.anon().get("/info").await.ok()["default_user"], "pedl");

@@ -17,7 +17,7 @@ const TRIES: usize = 400;
 /// Somebody does something to something; numbers point into the cast.
 #[derive(Debug, Clone)]
 enum Deed {
-    Change { whom: usize, parts: [bool; 7] },
+    Change { whom: usize, parts: [bool; 8] },
     SetPriority { whose: usize },
     Create,
     Invite,
@@ -26,7 +26,7 @@ enum Deed {
 
 fn deeds() -> impl Strategy<Value = (usize, Deed)> {
     let deed = prop_oneof![
-        6 => (0..4_usize, any::<[bool; 7]>()).prop_map(|(whom, parts)| Deed::Change { whom, parts }),
+        6 => (0..4_usize, any::<[bool; 8]>()).prop_map(|(whom, parts)| Deed::Change { whom, parts }),
         2 => (0..4_usize).prop_map(|whose| Deed::SetPriority { whose }),
         1 => Just(Deed::Create),
         1 => Just(Deed::Invite),
@@ -36,8 +36,8 @@ fn deeds() -> impl Strategy<Value = (usize, Deed)> {
 }
 
 /// A patch of these parts that leaves roles and states as they are.
-fn patch(parts: [bool; 7], whom: &domain::user::User, fresh: usize) -> (Value, UserChange) {
-    let [admin, remote, active, identity, username, display_name, password] = parts;
+fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, UserChange) {
+    let [admin, remote, active, identity, username, display_name, password, email] = parts;
     let group = json!({"agentUid": fresh, "agentGid": 5, "agentUser": "x", "agentGroup": "x"});
     let all = [
         (admin, "admin", json!(whom.admin)),
@@ -47,10 +47,11 @@ fn patch(parts: [bool; 7], whom: &domain::user::User, fresh: usize) -> (Value, U
         (username, "username", json!(format!("name{fresh}"))),
         (display_name, "displayName", json!(format!("shown{fresh}"))),
         (password, "password", json!("")),
+        (email, "email", json!(format!("mail{fresh}@lab.example"))),
     ];
     let chosen = all.into_iter().filter(|(chosen, ..)| *chosen);
     let patch = chosen.map(|(_, key, value)| (key.to_owned(), value)).collect();
-    let change = UserChange { admin, remote, active, identity, username, display_name, password };
+    let change = UserChange { admin, remote, active, identity, username, display_name, password, email };
     (Value::Object(patch), change)
 }
 

@@ -1,8 +1,9 @@
 //! A request for every route, about something of the owner's; what changes in several ways has several.
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
-//! new name, `{key}` a new public key, `{invitation}` a new invitation, `{session}` a new session of the owner's,
-//! `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style sheet.
+//! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{code}` a new invitation of a person, `{key}` a
+//! new public key, `{invitation}` a new invitation of an agent, `{session}` a new session of the owner's, `{token}` a new
+//! access token of the owner's, `{group}` a new group, `{asset}` the address of a style sheet.
 
 use web::Row;
 
@@ -62,6 +63,9 @@ const UPGRADE: &[(&str, &str)] = &[
 /// What a browser says of our own form.
 const FORM: &[(&str, &str)] =
     &[("content-type", "application/x-www-form-urlencoded"), ("sec-fetch-site", "same-origin")];
+
+const REGISTER: &str =
+    "username={fresh}&email={fresh}@lab.example&password=a+quiet+lake&again=a+quiet+lake&invitation={code}";
 
 /// All of them.
 pub(crate) const SAMPLES: &[Sample] = &[
@@ -191,6 +195,28 @@ pub(crate) const SAMPLES: &[Sample] = &[
     get("/api/v1/roles/search/by-group/{group}", "any", "/api/v1/roles/search/by-group/{group}"),
     post("/api/v1/roles/add-assignments", "any", "/api/v1/roles/add-assignments", "{}"),
     post("/api/v1/roles/remove-assignments", "any", "/api/v1/roles/remove-assignments", "{}"),
+    Sample { method: "DELETE", ..get("/api/v1/users/{user}", "one that is new", "/api/v1/users/{spare}") },
+    post(
+        "/api/v1/users/register",
+        "with an invitation",
+        "/api/v1/users/register",
+        r#"{"username": "{fresh}", "email": "{fresh}@lab.example", "password": "a quiet lake", "invitation": "{code}"}"#,
+    ),
+    plain("/api/v1/registrations"),
+    post(
+        "/api/v1/registrations/{username}/accept",
+        "one that is new",
+        "/api/v1/registrations/{newcomer}/accept",
+        "",
+    ),
+    post(
+        "/api/v1/registrations/{username}/reject",
+        "one that is new",
+        "/api/v1/registrations/{newcomer}/reject",
+        "",
+    ),
+    plain("/api/v1/invitations"),
+    post("/api/v1/invitations", "for anybody", "/api/v1/invitations", ""),
     plain("/api/v1/commands"),
     post("/api/v1/commands", "for oneself", "/api/v1/commands", r#"{"config": {"entrypoint": ["true"]}}"#),
     get("/api/v1/commands/{task}", "the owner's", "/api/v1/commands/{task}"),
@@ -243,6 +269,23 @@ pub(crate) const SAMPLES: &[Sample] = &[
         ..post("/login", "the owner's name", "/login", "username=owner&password=&redirect=/commands")
     },
     post("/logout", "own session", "/logout", ""),
+    plain("/users/register"),
+    plain("/users/register/"),
+    Sample { headers: FORM, ..post("/users/register", "with an invitation", "/users/register", REGISTER) },
+    Sample { headers: FORM, ..post("/users/register/", "with an invitation", "/users/register/", REGISTER) },
+    plain("/users/register/complete"),
+    plain("/users/register/complete/"),
+    plain("/account"),
+    Sample {
+        headers: FORM,
+        ..post(
+            "/account/password",
+            "own, blank before",
+            "/account/password",
+            "new=a+quiet+lake&again=a+quiet+lake",
+        )
+    },
+    post("/account/sessions/{session}/end", "one of the owner's", "/account/sessions/{session}/end", ""),
     plain("/det"),
     plain("/det/"),
     plain("/det/login"),

@@ -1,0 +1,56 @@
+//! What belongs to an account, when the account goes: some goes with it, some stays or is handed over.
+
+use domain::id::UserId;
+
+use crate::db::on;
+use crate::{StoreError, Tx};
+
+async fn each(tx: &mut Tx, statements: &[&'static str], user: UserId) -> Result<(), StoreError> {
+    for sql in statements.iter().copied() {
+        on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
+/// Removes what has a meaning for this account only: sessions, roles, settings.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn remove(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    let statements = [
+        "DELETE FROM sessions WHERE user_id = $1",
+        "DELETE FROM group_members WHERE user_id = $1",
+        "DELETE FROM memberships WHERE member_kind = 'user' AND member_id = $1",
+        "DELETE FROM user_settings WHERE user_id = $1",
+        "DELETE FROM bookmarks WHERE user_id = $1",
+    ];
+    each(tx, &statements, user).await
+}
+
+/// Removes an account that never was let in, and frees its name.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn remove_pending(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
+    remove(tx, user).await?;
+    let statements =
+        ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM users WHERE id = $1 AND status = 'pending'"];
+    each(tx, &statements, user).await
+}
+
+/// Gives all that `from` made to `to`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn hand_over(tx: &mut Tx, from: UserId, to: UserId) -> Result<(), StoreError> {
+    let statements = [
+        "UPDATE tasks SET owner_id = $2 WHERE owner_id = $1",
+        "UPDATE workspaces SET owner_id = $2 WHERE owner_id = $1",
+        "UPDATE projects SET owner_id = $2 WHERE owner_id = $1",
+        "UPDATE templates SET owner_id = $2 WHERE owner_id = $1",
+    ];
+    for sql in statements {
+        on!(tx, |c| sqlx::query(sql).bind(from.0).bind(to.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! Asking to be let in, deciding, inviting (X5, X11).
+
+use ::api::registration as wire;
+use axum::Json;
+use axum::extract::{Path, State};
+use domain::authz::{Act, DecideRegistrations, InviteUser, Permit, SeeRegistrations, authorize};
+use domain::registration::{Invitation, Registration, State as Decision};
+use domain::time::Timestamp;
+use master::Error;
+use master::registration::Wish;
+use master::session::Caller;
+use serde_json::{Value, json};
+
+use crate::App;
+use crate::api::user::shown;
+use crate::extract::{Body, From, Params, User, paged, presented};
+use crate::respond::{Answer, Failure};
+
+fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
+    authorize::<A>(&caller.actor, ()).map_err(|refusal| Failure(Error::refused(refusal, String::new())))
+}
+
+pub(crate) async fn register(
+    State(app): State<App>,
+    From(visitor): From,
+    Body(body): Body<wire::Register>,
+) -> Answer<wire::Registered> {
+    presented(body.password.clone(), body.is_hashed)?;
+    let wish = Wish {
+        username: body.username.unwrap_or_default(),
+        email: body.email.unwrap_or_default(),
+        password: body.password.unwrap_or_default(),
+        is_hashed: body.is_hashed.unwrap_or(false),
+        display_name: body.display_name.unwrap_or_default(),
+        invitation: body.invitation.filter(|code| !code.is_empty()),
+    };
+    let user = app.master.registrations.register(wish, visitor).await?;
+    Ok(Json(wire::Registered { user: shown(&user) }))
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Answer<wire::ListRegistrations> {
+    let permit = asked::<SeeRegistrations>(&caller)?;
+    let unknown =
+        |text: &str| Error::Invalid(format!("state: '{}' can't be understood", text.escape_debug()));
+    let state =
+        params.get("state").map(|text| Decision::parse(text).ok_or_else(|| unknown(text))).transpose()?;
+    let page = paged(params.page()?);
+    let (registrations, pagination) = app.master.registrations.list(&permit, state, page).await?;
+    let registrations = registrations.into_iter().map(registration).collect();
+    Ok(Json(wire::ListRegistrations { registrations, pagination }))
+}
+
+fn registration(registration: Registration) -> wire::Registration {
+    wire::Registration {
+        id: registration.id,
+        username: registration.username,
+        email: registration.email,
+        user_id: registration.user.0,
+        state: registration.state.as_str().to_owned(),
+        address: registration.address,
+        created_at: registration.created_at.rfc3339(),
+        decided_at: registration.decided_at.map(Timestamp::rfc3339),
+        decided_by: registration.decided_by.map(|by| by.0),
+    }
+}
+
+pub(crate) async fn accept(
+    State(app): State<App>,
+    User(caller): User,
+    Path(username): Path<String>,
+) -> Answer<Value> {
+    let permit = asked::<DecideRegistrations>(&caller)?;
+    app.master.registrations.accept(permit, &username).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn reject(
+    State(app): State<App>,
+    User(caller): User,
+    Path(username): Path<String>,
+) -> Answer<Value> {
+    let permit = asked::<DecideRegistrations>(&caller)?;
+    app.master.registrations.reject(permit, &username).await?;
+    Ok(Json(json!({})))
+}
+
+pub(crate) async fn invite(
+    State(app): State<App>,
+    User(caller): User,
+    Body(body): Body<wire::Invite>,
+) -> Answer<wire::Invited> {
+    let permit = asked::<InviteUser>(&caller)?;
+    let (code, made) = app.master.registrations.invite(permit, body.email.as_deref(), body.days).await?;
+    Ok(Json(wire::Invited { code, invitation: invitation(made) }))
+}
+
+pub(crate) async fn invitations(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Answer<wire::ListInvitations> {
+    let permit = asked::<SeeRegistrations>(&caller)?;
+    let (invitations, pagination) =
+        app.master.registrations.invitations(&permit, paged(params.page()?)).await?;
+    let invitations = invitations.into_iter().map(invitation).collect();
+    Ok(Json(wire::ListInvitations { invitations, pagination }))
+}
+
+fn invitation(invitation: Invitation) -> wire::Invitation {
+    wire::Invitation {
+        id: invitation.id,
+        email: invitation.email,
+        created_by: invitation.created_by.map(|by| by.0),
+        created_at: invitation.created_at.rfc3339(),
+        expires_at: invitation.expires_at.rfc3339(),
+        used_by: invitation.used_by.map(|by| by.0),
+        used_at: invitation.used_at.map(Timestamp::rfc3339),
+    }
+}

@@ -1,0 +1,163 @@
+//! One's own account in the browser: another password (R26), and where one is signed in.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::http::header::SET_COOKIE;
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use domain::authz::{ChangeUser, EndSession, SeeSessions, UserChange, authorize};
+use domain::id::SessionId;
+use domain::session::LIFETIME;
+use domain::user::Password;
+use master::Error;
+use master::account::NOT_FOUND;
+use master::session::Sessions;
+use serde::Deserialize;
+
+use crate::App;
+use crate::access::{COOKIE, SIGNED_OUT};
+use crate::extract::{Form, From, Params, id, presented};
+use crate::origin::is_unencrypted;
+use crate::respond::{PageFailure, sentence, status};
+use crate::ui::display::{ago, moment};
+use crate::ui::session::{clear, set};
+use crate::ui::shell::{Page, Shell, render};
+
+/// Most sessions that are shown.
+const SESSIONS: i64 = 100;
+
+/// The page.
+#[derive(Template)]
+#[template(path = "account/show.html")]
+struct AccountPage {
+    shell: Shell,
+    username: String,
+    email: Option<String>,
+    /// Signs on elsewhere, or is no person.
+    no_password: bool,
+    /// The current password has to be entered.
+    ask_current: bool,
+    /// Why the last attempt failed.
+    problem: Option<String>,
+    /// The password was just changed.
+    changed: bool,
+    /// The password travels in the clear (D9).
+    unencrypted: bool,
+    sessions: Vec<Row>,
+}
+
+/// One session.
+struct Row {
+    id: i64,
+    /// How long ago, and when.
+    opened: (String, String),
+    ends: String,
+    current: bool,
+}
+
+/// What the form sends. An absent current password is the blank one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Change {
+    current: String,
+    new: String,
+    again: String,
+    /// The box is ticked.
+    end_others: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(app): State<App>,
+    headers: HeaderMap,
+    params: Params,
+    page: Page,
+) -> Result<Response, PageFailure> {
+    let changed = params.get("changed").is_some();
+    Ok(account_page(&app, &headers, page, changed, None).await?.into_response())
+}
+
+async fn account_page(
+    app: &App,
+    headers: &HeaderMap,
+    page: Page,
+    changed: bool,
+    problem: Option<&Error>,
+) -> Result<impl IntoResponse + use<>, Error> {
+    let Page { caller, shell, .. } = page;
+    let user = &caller.user;
+    let permit = authorize::<SeeSessions>(&caller.actor, (**user).clone());
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let now = app.master.clock.now();
+    let sessions = app.master.sessions.list(permit, SESSIONS).await?;
+    let row = |session: domain::session::Session| Row {
+        id: session.id.0,
+        opened: (ago(now, session.created_at), moment(session.created_at)),
+        ends: moment(session.expires_at),
+        current: caller.actor.session() == Some(session.id),
+    };
+    render(&AccountPage {
+        shell,
+        username: user.username.clone(),
+        email: user.email.clone(),
+        no_password: user.remote || user.service,
+        ask_current: !caller.is_default() && user.password != Password::Blank,
+        problem: problem.map(sentence),
+        changed,
+        unencrypted: is_unencrypted(headers),
+        sessions: sessions.into_iter().map(row).collect(),
+    })
+}
+
+/// Changes the password; this browser goes on with a session of its own.
+pub(crate) async fn change_password(
+    State(app): State<App>,
+    From(visitor): From,
+    headers: HeaderMap,
+    page: Page,
+    Form(change): Form<Change>,
+) -> Result<Response, PageFailure> {
+    let current = presented(Some(change.current), None)?;
+    presented(Some(change.new.clone()), None)?;
+    let wanted = UserChange { password: true, ..UserChange::default() };
+    let permit = authorize::<ChangeUser>(&page.caller.actor, ((*page.caller.user).clone(), wanted));
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let end_others = change.end_others.is_some();
+    let changed = if change.new == change.again {
+        let sessions = &app.master.sessions;
+        sessions.change_own_password(&permit, &page.caller, current, &change.new, end_others, visitor).await
+    } else {
+        Err(Error::Invalid("the two new passwords differ".to_owned()))
+    };
+    match changed {
+        Ok(opened) => {
+            let cookies = [set(COOKIE, &opened.token, LIFETIME), clear(SIGNED_OUT)];
+            Ok((AppendHeaders(cookies), Redirect::to("/account?changed=1")).into_response())
+        }
+        Err(error @ Error::Unauthenticated(_)) => Err(error.into()),
+        Err(error) => {
+            let code = status(error.code());
+            let html = account_page(&app, &headers, page, false, Some(&error)).await?;
+            let mut response = (code, html).into_response();
+            crate::respond::add_hints(&error, &mut response);
+            Ok(response)
+        }
+    }
+}
+
+/// Ends one of the viewer's sessions; ending the one of this browser is signing out.
+pub(crate) async fn end_session(
+    State(app): State<App>,
+    page: Page,
+    Path(session): Path<String>,
+) -> Result<Response, PageFailure> {
+    let missing = || format!("session '{}' not found", session.escape_debug());
+    let id: SessionId = id(&session, missing)?;
+    let own = page.caller.actor.session() == Some(id);
+    let found = app.master.sessions.find(id).await?;
+    let permit = authorize::<EndSession>(&page.caller.actor, found);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, Sessions::hidden(id)))?;
+    app.master.sessions.end(permit).await?;
+    let cookie = own.then(|| clear(COOKIE).1);
+    let cookies = AppendHeaders(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    Ok((cookies, Redirect::to("/account")).into_response())
+}
