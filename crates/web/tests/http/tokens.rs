@@ -301,9 +301,10 @@ async fn the_audit_log_tells_of_tokens_and_holds_none(database: Database) {
     let (token, id) = alice.by_token(json!({"description": "ci"})).await;
     token.patch(&alice.path()).json(json!({"displayName": "Al"})).await.ok();
     patch(&alice, id, json!({"setRevoked": true})).await.ok();
-    let log = admin.get("/api/v1/audit?actor=alice").await.ok();
+    let log = admin.get("/api/v1/audit?user=alice").await.ok();
     let entries = log["entries"].as_array().expect("a list");
-    let told = |action: &str| entries.iter().find(|entry| entry["action"] == action).expect("told");
+    let records = || entries.iter().map(|entry| &entry["record"]);
+    let told = |action: &str| records().find(|record| record["action"] == action).expect("told");
     assert_eq!(told("user.update")["via"], format!("token {id}"));
     assert_eq!(told("token.create")["after"]["description"], "ci");
     assert_eq!(told("token.revoke")["after"], json!({"revoked": true}));
