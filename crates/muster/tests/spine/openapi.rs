@@ -3,8 +3,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{Muster, run};
+use crate::support::{Muster, Process};
 
 /// What would end the run's own session or needs more than a request; all of it has tests of its own.
 const LEFT_OUT: &str = "/auth/logout|/sessions/|/password|/agents/enroll|/tokens/|/output";
@@ -36,7 +37,8 @@ fn the_api_is_what_its_description_says() {
         "off",
         "--no-color",
     ]);
-    let output = run(&mut command, "");
+    // Some thousand requests.
+    let output = Process::start(&mut command, "").finish_within(Duration::from_secs(240));
     assert_eq!(output.code(), 0, "{}", output.out());
     assert!(output.out().contains("Tested: "), "{}", output.out());
 }

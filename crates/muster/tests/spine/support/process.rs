@@ -197,9 +197,15 @@ impl Process {
 
     /// Waits for its end.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Output {
+    pub(crate) fn finish(self) -> Output {
+        self.finish_within(DEADLINE)
+    }
+
+    /// Waits for its end, for what has much to do.
+    #[track_caller]
+    pub(crate) fn finish_within(mut self, time: Duration) -> Output {
         let wrote = |this: &Self| format!("{}\n{}", this.stdout.text(), this.stderr.text());
-        assert!(self.ends_within(DEADLINE), "still runs after {DEADLINE:?}; it wrote:\n{}", wrote(&self));
+        assert!(self.ends_within(time), "still runs after {time:?}; it wrote:\n{}", wrote(&self));
         let status = self.child.wait().expect("our own child");
         for stream in [&self.stdout, &self.stderr] {
             assert!(stream.closes_within(DEADLINE), "ended, but somebody holds its output");
