@@ -41,5 +41,7 @@ mod rights;
 mod sessions;
 #[path = "http/throttle.rs"]
 mod throttle;
+#[path = "http/timing.rs"]
+mod timing;
 #[path = "http/wire.rs"]
 mod wire;
