@@ -179,11 +179,14 @@ impl Sessions {
         }
         let attempt = inner.throttle.begin(username, visitor.address).await?;
         match self.check(username, password).await {
-            Ok((user, true)) => {
-                inner.throttle.succeeded(attempt).await?;
-                self.admit(user, true, visitor).await
+            // Who waits to be let in fails like everybody else, in the same time (R17).
+            Ok((user, good)) if !good || user.as_ref().is_none_or(is_pending) => {
+                self.admit(user, good, visitor).await
             }
-            Ok((user, false)) => self.admit(user, false, visitor).await,
+            Ok((user, good)) => {
+                inner.throttle.succeeded(attempt).await?;
+                self.admit(user, good, visitor).await
+            }
             Err(error) => {
                 inner.throttle.abandoned(attempt).await?;
                 Err(error)
@@ -217,7 +220,7 @@ impl Sessions {
             refused("wrong password");
             return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
         }
-        if user.status == Status::Pending {
+        if is_pending(&user) {
             refused("the account waits to be accepted");
             return Err(Error::Unauthenticated(INVALID_CREDENTIALS));
         }
@@ -538,6 +541,10 @@ impl Sessions {
             }
         }
     }
+}
+
+fn is_pending(user: &User) -> bool {
+    user.status == Status::Pending
 }
 
 impl Caller {

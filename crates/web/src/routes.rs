@@ -136,6 +136,7 @@ fn table(app: App) -> Table {
         .get("/api/v1/log_handler/", Public, polyaxon::version::log_handler)
         .get("/api/v1/users/", Polyaxon, polyaxon::user::me)
         .post("/api/v1/users/activate/{name}/", Polyaxon, polyaxon::user::activate)
+        .delete("/api/v1/users/delete/{name}/", Polyaxon, polyaxon::user::delete)
         .post("/api/v1/superusers/grant/{name}/", Polyaxon, polyaxon::user::grant)
         .post("/api/v1/superusers/revoke/{name}/", Polyaxon, polyaxon::user::revoke)
         .post("/api/v1/projects/", Polyaxon, polyaxon::project::create)

@@ -51,5 +51,7 @@ mod settings;
 mod throttle;
 #[path = "http/tokens.rs"]
 mod tokens;
+#[path = "http/timing.rs"]
+mod timing;
 #[path = "http/wire.rs"]
 mod wire;

@@ -100,6 +100,10 @@ impl World {
             let spare = self.master.user(&format!("spare{}", self.fresh)).await;
             text = text.replace("{spare}", &spare.id.to_string());
         }
+        if text.contains("{sparename}") {
+            let spare = self.master.user(&format!("spare{}", self.fresh)).await;
+            text = text.replace("{sparename}", &spare.name);
+        }
         if text.contains("{session}") {
             self.master.log_in("owner").await;
             let list = self.owner.get(&format!("{}/sessions", self.owner.path())).await.ok();

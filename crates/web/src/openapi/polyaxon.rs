@@ -14,6 +14,8 @@ pub(super) fn describe(docs: &mut Docs) {
     docs.get("/api/v1/users/", "Who the caller is");
     docs.post("/api/v1/users/activate/{name}/", "Let an account in; for administrators")
         .answers_with(200, None);
+    docs.delete("/api/v1/users/delete/{name}/", "Take an account away for good; for administrators")
+        .answers_with(204, None);
     docs.post("/api/v1/superusers/grant/{name}/", "Make an administrator; for administrators")
         .answers_with(200, None);
     docs.post("/api/v1/superusers/revoke/{name}/", "Take the role away; for administrators")

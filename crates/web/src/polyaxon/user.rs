@@ -4,7 +4,7 @@ use ::api::user::PatchUser;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use domain::authz::{ChangeUser, authorize};
+use domain::authz::{ChangeUser, DeleteUser, authorize};
 use domain::user::User;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND};
@@ -76,6 +76,19 @@ pub(crate) async fn activate(
 ) -> Answer<StatusCode> {
     let patch = PatchUser { active: Some(true), ..PatchUser::default() };
     change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+}
+
+/// What the account made stays, under its name.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Token(caller): Token,
+    Path(name): Path<String>,
+) -> Answer<StatusCode> {
+    let user = app.master.accounts.by_username(&caller.actor, &name).await?;
+    let permit = authorize::<DeleteUser>(&caller.actor, user);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    app.master.accounts.delete(permit, None).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn grant(

@@ -15,6 +15,7 @@ async fn x06_what_a_deleted_user_made_keeps_the_name(database: Database) {
     let master = TestMaster::start(database).await;
     let (admin, alice) = (master.admin().await, master.user("alice").await);
     let task = ended(&master, &alice).await;
+    let workspace = workspace(&alice).await;
     alice.delete(&alice.path()).await.refused(403);
     for _ in 0..2 {
         admin.delete(&alice.path()).await.ok();
@@ -22,6 +23,7 @@ async fn x06_what_a_deleted_user_made_keeps_the_name(database: Database) {
     let deleted = admin.get("/api/v1/audit?action=user.delete").await.ok();
     assert_eq!(deleted["entries"].as_array().expect("a list").len(), 1, "again is no change");
     assert_eq!(admin.command(&task).await["username"], "alice");
+    assert_eq!(admin.get(&workspace).await.ok()["workspace"]["username"], "alice");
     assert_eq!(admin.get(&alice.path()).await.ok()["user"]["username"], "alice");
     admin.get("/api/v1/users/alice/by-username").await.refused(404);
     let users = admin.get("/api/v1/users").await.expect(200).text();
@@ -39,10 +41,17 @@ async fn ended(master: &TestMaster, owner: &testkit::User) -> String {
     id
 }
 
+/// The path of a workspace of one's own.
+async fn workspace(owner: &testkit::User) -> String {
+    let made = owner.post("/api/v1/workspaces").json(json!({"name": "lab"})).await.ok();
+    format!("/api/v1/workspaces/{}", made["workspace"]["id"])
+}
+
 async fn x06_what_a_deleted_user_made_is_handed_over(database: Database) {
     let master = TestMaster::start(database).await;
     let (admin, alice, bob) = (master.admin().await, master.user("alice").await, master.user("bob").await);
     let task = ended(&master, &alice).await;
+    let workspace = workspace(&alice).await;
     let to = |id: i64| format!("{}?assetsTo={id}", alice.path());
     let gone = master.user("gone").await;
     admin.patch(&gone.path()).json(json!({"active": false})).await.ok();
@@ -52,6 +61,9 @@ async fn x06_what_a_deleted_user_made_is_handed_over(database: Database) {
     alice.get("/api/v1/me").await.ok();
     admin.delete(&to(bob.id)).await.ok();
     assert_eq!(admin.command(&task).await["username"], "bob");
+    let now = bob.get(&workspace).await.ok();
+    assert_eq!(now["workspace"]["username"], "bob");
+    bob.patch(&workspace).json(json!({"name": "ours"})).await.ok();
     let mine = bob.get(&format!("/api/v1/commands?userIds={}", bob.id)).await.ok();
     assert_eq!(mine["commands"][0]["id"], json!(task));
 }

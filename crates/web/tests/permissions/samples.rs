@@ -1,9 +1,10 @@
 //! A request for every route, about something of the owner's; what changes in several ways has several.
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
-//! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{code}` a new invitation of a person, `{key}` a
-//! new public key, `{invitation}` a new invitation of an agent, `{session}` a new session of the owner's, `{token}` a new
-//! access token of the owner's, `{group}` a new group, `{asset}` the address of a style sheet.
+//! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{sparename}` the name of one, `{code}` a new
+//! invitation of a person, `{key}` a new public key, `{invitation}` a new invitation of an agent, `{session}` a new session
+//! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style
+//! sheet.
 
 use web::Row;
 
@@ -260,6 +261,10 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/log_handler/"),
     plain("/api/v1/users/"),
     post("/api/v1/users/activate/{name}/", "the owner", "/api/v1/users/activate/owner/", ""),
+    Sample {
+        method: "DELETE",
+        ..get("/api/v1/users/delete/{name}/", "one that is new", "/api/v1/users/delete/{sparename}/")
+    },
     post("/api/v1/superusers/grant/{name}/", "the owner", "/api/v1/superusers/grant/owner/", ""),
     post("/api/v1/superusers/revoke/{name}/", "the owner", "/api/v1/superusers/revoke/owner/", ""),
     get("/assets/{name}", "the style sheet", "{asset}"),
