@@ -94,6 +94,11 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/templates"),
     plain("/api/v1/job-queues-v2"),
     plain("/api/v1/resource-pools"),
+    get(
+        "/api/v1/resource-pools/{pool}/workspace-bindings",
+        "the one that there is",
+        "/api/v1/resource-pools/default/workspace-bindings",
+    ),
     post("/api/v1/workspaces", "a new one", "/api/v1/workspaces", r#"{"name": "{fresh}"}"#),
     post(
         "/api/v1/workspaces",
