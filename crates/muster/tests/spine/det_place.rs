@@ -243,13 +243,16 @@ fn x10_d02_tasks_belong_to_workspaces() {
     let slots = bob.det("slot list").ok();
     assert!(slots.contains("OCCUPIED") && slots.contains("NO PERMISSIONS"), "{slots}");
     assert!(bob.muster("slot list").ok().contains("OCCUPIED"));
-    for line in ["cmd logs", "task logs", "cmd describe", "cmd config", "cmd kill", "cmd set priority 9"] {
+    for line in ["cmd logs", "task logs", "cmd describe", "cmd config", "cmd set priority 9"] {
         let line = match line.strip_suffix(" 9") {
             Some(verb) => format!("{verb} {running} 9"),
             None => format!("{line} {running}"),
         };
         refused(&bob, &line, "not found");
     }
+    let killed = bob.det(&format!("cmd kill {running}")).exits(0);
+    assert!(killed.out().contains(&format!("Skipping: command '{running}' not found")), "{}", killed.out());
+    assert_eq!(alice.json(&format!("command describe {running}"))["state"], "STATE_RUNNING");
     for kind in ["notebook", "tensorboard", "shell"] {
         bob.det(&format!("{kind} list -a")).exits(0);
         alice.det(&format!("{kind} list -w lab")).exits(0);
