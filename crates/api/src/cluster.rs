@@ -171,7 +171,7 @@ pub struct Container {
     pub state: String,
     /// None.
     pub devices: Vec<Device>,
-    /// Always null.
+    /// It belongs to a task that the caller may not see; the id is made up.
     pub permission_denied: bool,
     /// None.
     pub parent: String,

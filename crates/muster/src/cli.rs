@@ -63,6 +63,15 @@ pub(crate) enum Noun {
     /// See what happened and who did it
     #[command(subcommand)]
     Audit(verb::audit::Verb),
+    /// Keep work apart: workspaces, and who is in them
+    #[command(subcommand, visible_alias = "w")]
+    Workspace(verb::workspace::Verb),
+    /// Keep work in a workspace together: projects, and who is in them
+    #[command(subcommand, visible_alias = "p")]
+    Project(verb::project::Verb),
+    /// Keep configurations that tasks are laid over
+    #[command(subcommand, visible_alias = "tpl")]
+    Template(verb::template::Verb),
     /// Run commands and look after them
     #[command(subcommand, visible_alias = "cmd")]
     Command(verb::command::Verb),

@@ -105,7 +105,8 @@ impl Options {
     }
 }
 
-fn from_file(path: &Path) -> Result<Value> {
+/// A configuration file, YAML.
+pub(crate) fn from_file(path: &Path) -> Result<Value> {
     let text = fs::read_to_string(path).with_context(|| format!("can't read {}", path.display()))?;
     match yaml(&text) {
         Ok(Value::Null) => Ok(Value::Object(Map::new())),

@@ -57,6 +57,9 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
             return block_on(verb::command_run::run(args, &target()?, &interrupt));
         }
         Noun::Command(verb) => block_on(verb::command::run(verb, &target()?)),
+        Noun::Workspace(verb) => block_on(verb::workspace::run(verb, &target()?)),
+        Noun::Project(verb) => block_on(verb::project::run(verb, &target()?)),
+        Noun::Template(verb) => block_on(verb::template::run(verb, &target()?)),
         Noun::Task(verb) => block_on(verb::task::run(verb, &target()?)),
         Noun::Slot(verb) => block_on(verb::slot::run(verb, &target()?)),
         Noun::Version => block_on(verb::master::version(&target()?)),

@@ -4,9 +4,9 @@
 //! control characters. A task's own output is the exception: it goes through byte for byte.
 
 use std::borrow::Cow;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::failure::ReaderGone;
@@ -48,6 +48,14 @@ pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<()> {
 pub(crate) fn note(text: &str) {
     let lines: Vec<_> = text.lines().map(printable).collect();
     let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
+}
+
+/// Asks on standard error; only a clear yes is one.
+pub(crate) fn confirm(question: &str) -> Result<bool> {
+    error_bytes(printable(question).as_bytes())?;
+    let mut answer = String::new();
+    io::stdin().lock().take(16).read_line(&mut answer).context("can't read the answer")?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// Shows `text` in place of the last such text, on a terminal only.

@@ -11,6 +11,8 @@ mod faults;
 mod groups;
 #[path = "database/login_failures.rs"]
 mod login_failures;
+#[path = "database/ownership.rs"]
+mod ownership;
 #[path = "database/samples.rs"]
 mod samples;
 #[path = "database/schema.rs"]

@@ -19,7 +19,7 @@ use std::time::Duration;
 pub use agent::FakeAgent;
 pub use clock::FakeClock;
 pub use database::{Database, Storage};
-pub use http::{Requests, Response};
+pub use http::{Method, Requests, Response};
 pub use master::TestMaster;
 pub use role::{Anon, Task, User};
 

@@ -5,6 +5,7 @@
 
 mod access;
 mod cluster;
+mod place;
 mod polyaxon;
 mod registration;
 mod task;
@@ -32,6 +33,7 @@ pub fn document(rows: &[Row]) -> Value {
     registration::describe(&mut docs);
     cluster::describe(&mut docs);
     task::describe(&mut docs);
+    place::describe(&mut docs);
     polyaxon::describe(&mut docs);
     let failure = docs.schema::<ErrorBody>();
     let mut paths = Map::new();
@@ -94,6 +96,7 @@ pub fn undescribed(rows: &[Row]) -> Vec<String> {
         registration::describe,
         cluster::describe,
         task::describe,
+        place::describe,
         polyaxon::describe,
     ] {
         describe(&mut docs);

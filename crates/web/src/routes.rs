@@ -114,6 +114,7 @@ fn table(app: App) -> Table {
         .get("/api/v1/experiments", User, api::empty::experiments)
         .get("/api/v1/job-queues-v2", User, api::job::list)
         .get("/api/v1/resource-pools", User, api::job::pools)
+        .get("/api/v1/resource-pools/{pool}/workspace-bindings", User, api::job::bindings)
         .get("/api/v1/tasks", User, api::task::list)
         .get("/api/v1/tasks/{task}", UserOrTask, api::task::get)
         .get("/api/v1/tasks/{task}/logs", User, api::log::lines)

@@ -31,6 +31,10 @@ mod logs;
 mod mail;
 #[path = "http/origins.rs"]
 mod origins;
+#[path = "http/places.rs"]
+mod places;
+#[path = "http/places_changes.rs"]
+mod places_changes;
 #[path = "http/policy.rs"]
 mod policy;
 #[path = "http/recovery.rs"]
@@ -47,11 +51,13 @@ mod services;
 mod sessions;
 #[path = "http/settings.rs"]
 mod settings;
+#[path = "http/templates.rs"]
+mod templates;
 #[path = "http/throttle.rs"]
 mod throttle;
-#[path = "http/tokens.rs"]
-mod tokens;
 #[path = "http/timing.rs"]
 mod timing;
+#[path = "http/tokens.rs"]
+mod tokens;
 #[path = "http/wire.rs"]
 mod wire;

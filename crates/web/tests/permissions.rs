@@ -24,7 +24,7 @@ on_sqlite!(
 );
 
 /// Kinds of callers, from the weakest on: what an earlier one may not do can't spoil what a later one may.
-const CALLERS: [&str; 11] = [
+const CALLERS: [&str; 13] = [
     "anonymous",
     "expired session",
     "ended session",
@@ -33,6 +33,8 @@ const CALLERS: [&str; 11] = [
     "another task",
     "the task itself",
     "stranger",
+    "project member",
+    "workspace member",
     "owner",
     "administrator",
     "default user",
@@ -47,6 +49,8 @@ struct World {
     agent: FakeAgent,
     owner: User,
     stranger: User,
+    /// Editor of `{project}` alone, and of all of `{workspace}`.
+    members: [User; 2],
     admin: User,
     default_user: User,
     nobodies: [User; 4],
@@ -66,6 +70,7 @@ impl World {
         let admin = master.user("boss").await;
         master.admin().await.patch(&admin.path()).json(json!({"admin": true})).await.ok();
         let (owner, stranger) = (master.user("owner").await, master.user("stranger").await);
+        let members = [master.user("guest").await, master.user("member").await];
         let (ended, gone) = (master.log_in("stranger").await, master.user("gone").await);
         ended.post("/api/v1/auth/logout").await.ok();
         admin.patch(&gone.path()).json(json!({"active": false})).await.ok();
@@ -74,7 +79,19 @@ impl World {
         let own_task = master.task(&owner, &mut agent).await;
         let other_task = master.task(&stranger, &mut agent).await;
         let fresh = 0;
-        Self { master, agent, owner, stranger, admin, default_user, nobodies, own_task, other_task, fresh }
+        Self {
+            master,
+            agent,
+            owner,
+            stranger,
+            members,
+            admin,
+            default_user,
+            nobodies,
+            own_task,
+            other_task,
+            fresh,
+        }
     }
 
     /// A sample's text with the world's own names and numbers.
@@ -85,6 +102,7 @@ impl World {
             .replace("{task}", &self.own_task.id())
             .replace("{fresh}", &format!("fresh{}", self.fresh))
             .replace("{key}", &Key::generate().public());
+        text = self.fill_places(text, &format!("place{}", self.fresh)).await;
         if text.contains("{invitation}") {
             text = text.replace("{invitation}", &self.master.invitation(None).await);
         }
@@ -128,6 +146,39 @@ impl World {
         text
     }
 
+    /// A private workspace of the owner's with a private project in it, each with its member.
+    async fn place(&self, name: &str) -> (i64, i64) {
+        let editor = |user: &User| json!({"userId": user.id, "role": "editor"});
+        let private = json!({"name": name, "private": true});
+        let workspace = self.owner.post("/api/v1/workspaces").json(private.clone()).await.ok();
+        let workspace = workspace["workspace"]["id"].as_i64().expect("an id");
+        let path = format!("/api/v1/workspaces/{workspace}");
+        let project = self.owner.post(&format!("{path}/projects")).json(private).await.ok();
+        let project = project["project"]["id"].as_i64().expect("an id");
+        self.owner.put(&format!("{path}/members")).json(editor(&self.members[1])).await.ok();
+        let members = format!("/api/v1/projects/{project}/members");
+        self.owner.put(&members).json(editor(&self.members[0])).await.ok();
+        (workspace, project)
+    }
+
+    /// What is about a private place: all of it fresh, so that no caller's deed spoils another's.
+    async fn fill_places(&self, text: String, name: &str) -> String {
+        if !["{workspace}", "{project}", "{template}", "{hidden}"].iter().any(|part| text.contains(part)) {
+            return text;
+        }
+        let (workspace, project) = self.place(name).await;
+        let text = text.replace("{workspace}", &workspace.to_string());
+        let mut text = text.replace("{project}", &project.to_string()).replace("{template}", name);
+        let template = json!({"config": {}, "workspaceId": workspace});
+        self.owner.post(&format!("/api/v1/templates/{name}")).json(template).await.ok();
+        if text.contains("{hidden}") {
+            let body = json!({"config": {"entrypoint": ["true"]}, "workspaceId": workspace});
+            let task = self.owner.post("/api/v1/commands").json(body).await.ok();
+            text = text.replace("{hidden}", task["command"]["id"].as_str().expect("an id"));
+        }
+        text
+    }
+
     /// A sample's request, from nobody yet; on pages from one of our own.
     async fn request(&mut self, row: &Row, sample: &Sample) -> Request {
         let (path, body) = (self.fill(sample.path).await, self.fill(sample.body).await);
@@ -153,8 +204,9 @@ impl World {
                 return request.header("grpc-metadata-x-allocation-token", &bearer).await;
             }
             7 => &self.stranger,
-            8 => &self.owner,
-            9 => &self.admin,
+            8 | 9 => &self.members[caller - 8],
+            10 => &self.owner,
+            11 => &self.admin,
             _ => &self.default_user,
         };
         shown_by(request, row, &user.token).await
@@ -217,7 +269,7 @@ async fn line(row: &Row, sample: &Sample) -> String {
     }
     let open = matches!(row.access, Access::Public | Access::Agent);
     assert_eq!(verdicts[0] == "yes", open, "{place}: anonymous");
-    for stronger in [8, 9] {
+    for stronger in [10, 11] {
         assert!(verdicts[7] != "yes" || verdicts[stronger] == "yes", "{place}: a stranger may do more");
     }
     format!(
@@ -233,7 +285,9 @@ async fn line(row: &Row, sample: &Sample) -> String {
 const HEAD: &str = "# Who may do what
 
 Made by `crates/web/tests/permissions.rs` from what a real master answers; each line is one request, tried by each kind of caller.
-*Owner* is the account, or the owner of the task, that the request is about; *stranger* is any other user.
+*Owner* is the account, or the owner of the task, workspace or project, that the request is about; *stranger* is any other user.
+*Project member* is an editor of the private project alone that the request is about, *workspace member* one of the private workspace
+that it is in.
 **yes**: it is done. **log in**: the caller isn't known. **no**: known, and refused. **not there**: for this caller it doesn't exist.
 Agents show no credential in a request; they prove their key on the connection itself.
 

@@ -39,12 +39,14 @@ impl Client {
         self.upload(path, json.into(), move |now| sent(now, total)).await
     }
 
-    /// Commands, oldest first: those of `users`, or everyone's when that is empty.
+    /// Commands, oldest first: those of `users`, or everyone's when that is empty; all, or those in one workspace.
     ///
     /// # Errors
     /// What went wrong, on the way or there.
-    pub async fn commands(&self, users: &[&str]) -> Result<Vec<Command>> {
-        self.list_commands(users.iter().map(|user| ("users", (*user).to_owned())).collect()).await
+    pub async fn commands(&self, users: &[&str], workspace: Option<i64>) -> Result<Vec<Command>> {
+        let users = users.iter().map(|user| ("users", (*user).to_owned()));
+        let workspace = workspace.map(|id| ("workspaceId", id.to_string()));
+        self.list_commands(users.chain(workspace).collect()).await
     }
 
     /// Commands whose id begins with `prefix`.

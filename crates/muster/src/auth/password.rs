@@ -8,6 +8,7 @@ use domain::password::{CLIENT_SALT, MAX_BYTES, check_new};
 use sha2::{Digest, Sha512};
 
 use crate::failure::Failure;
+use crate::output;
 
 /// The form that is sent: what Determined's clients send, so that all of them agree. Blank stays blank.
 pub(crate) fn hashed(password: &str) -> String {
@@ -89,7 +90,7 @@ fn ask_twice(user: &str) -> Result<String> {
     let password = prompt(&format!("New password of {user}: "))?;
     if password.is_empty() {
         let question = format!("Make the password of {user} blank, so that it takes none to log in? [y/N] ");
-        if !confirm(&question)? {
+        if !output::confirm(&question)? {
             bail!("nothing was changed");
         }
         return Ok(password);
@@ -111,14 +112,6 @@ pub(crate) fn ask_secret(text: &str) -> Result<String> {
 
 fn prompt(text: &str) -> Result<String> {
     rpassword::prompt_password(text).context("can't ask for the password")
-}
-
-/// Asks a question; anything but yes is no.
-pub(crate) fn confirm(question: &str) -> Result<bool> {
-    crate::output::error_bytes(question.as_bytes())?;
-    let mut answer = String::new();
-    io::stdin().lock().take(16).read_line(&mut answer).context("can't read the answer")?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! `muster command …`: the tree of verbs, and looking after commands that run or ran.
 
 use anyhow::{Context, Result, bail};
+use api::client::Client;
 use api::command::Command;
 use clap::Subcommand;
 use domain::id::TaskId;
 
 use super::command_run::RunArgs;
 use super::logs::LogsArgs;
+use super::workspace;
 use crate::auth::session::Session;
 use crate::failure::Failure;
 use crate::output;
@@ -24,6 +26,9 @@ pub(crate) enum Verb {
         /// Everyone's
         #[arg(short, long)]
         all: bool,
+        /// Only those in this workspace
+        #[arg(short, long, visible_alias = "workspace-name", value_name = "NAME")]
+        workspace: Option<String>,
         /// Print ids only
         #[arg(short, long, conflicts_with_all = ["json", "csv"])]
         quiet: bool,
@@ -79,7 +84,9 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
     match verb {
         Verb::Run(_) => Ok(()),
-        Verb::List { all, quiet, format } => list(session, all, quiet, format).await,
+        Verb::List { all, workspace, quiet, format } => {
+            list(session, all, workspace.as_deref(), quiet, format).await
+        }
         Verb::Logs(args) => super::logs::logs(session, args).await,
         Verb::Describe { id, format } => describe(session, &id, format).await,
         Verb::Kill { ids, force } => kill(session, &ids, force).await,
@@ -123,12 +130,24 @@ pub(crate) async fn find(session: &mut Session, text: &str) -> Result<String> {
     }
 }
 
-async fn list(session: &mut Session, all: bool, quiet: bool, format: Format) -> Result<()> {
+async fn list(
+    session: &mut Session,
+    all: bool,
+    workspace: Option<&str>,
+    quiet: bool,
+    format: Format,
+) -> Result<()> {
+    let within = match workspace {
+        Some(name) => Some(workspace::find(session, name).await?.id),
+        None => None,
+    };
     let commands = if all {
-        session.call(async |client| client.commands(&[]).await).await?
+        session.call(async |client| client.commands(&[], within).await).await?
     } else {
         // Asked, not remembered: the account may have another name by now.
-        session.call(async |client| client.commands(&[&client.me().await?.user.username]).await).await?
+        let mine =
+            async |client: &Client| client.commands(&[&client.me().await?.user.username], within).await;
+        session.call(mine).await?
     };
     if quiet {
         return commands.iter().try_for_each(|command| output::line(&command.id));

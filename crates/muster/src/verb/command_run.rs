@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use api::command::{Command, LaunchCommand};
 use clap::Args;
 
+use super::workspace;
 use crate::auth::session::Session;
 use crate::context;
 use crate::follow::{self, Sink};
@@ -42,6 +43,12 @@ pub(crate) struct RunArgs {
     /// Slots to run on; 0 runs beside them
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
+    /// Where it belongs [default: the workspace that everybody shares]
+    #[arg(short, long, visible_alias = "workspace-name", value_name = "NAME")]
+    workspace: Option<String>,
+    /// Lay the configuration over this template's
+    #[arg(long, value_name = "NAME")]
+    template: Option<String>,
     /// The command and its arguments
     #[arg(
         value_name = "CMD",
@@ -72,7 +79,14 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
         sent_along.check_size(info.max_context_bytes)?;
         Some(sent_along.read()?)
     };
-    let launch = LaunchCommand { config: Some(config), files, ..LaunchCommand::default() };
+    let workspace_id = match args.workspace {
+        Some(name) => {
+            let found = workspace::find(session, &name).await;
+            Some(found.context("can't run the command")?.id)
+        }
+        None => None,
+    };
+    let launch = LaunchCommand { config: Some(config), files, template_name: args.template, workspace_id };
     let launched = session.call(async |client| client.launch_command(&launch, show_progress).await).await;
     let launched = launched.context("can't run the command")?;
     for warning in &launched.warnings {

@@ -37,7 +37,7 @@ pub(crate) async fn delete(session: &mut Session, args: DeleteArgs) -> Result<()
                 "there is no terminal to ask on: say that you mean it with --yes".to_owned()
             ));
         }
-        if !password::confirm(&format!("Delete user {name}, so that the name is never used again? [y/N] "))? {
+        if !output::confirm(&format!("Delete user {name}, so that the name is never used again? [y/N] "))? {
             bail!("nothing was changed");
         }
     }

@@ -5,7 +5,6 @@ use api::group::{CreateGroup, UpdateGroup};
 use clap::Subcommand;
 
 use super::user::find;
-use crate::auth::password;
 use crate::auth::session::Session;
 use crate::failure::Failure;
 use crate::output;
@@ -142,8 +141,7 @@ async fn describe(session: &mut Session, name: &str, format: Format) -> Result<(
 async fn delete(session: &mut Session, name: &str, yes: bool) -> Result<()> {
     let problem = || format!("can't delete group {name}");
     let id = find_group(session, name).await.with_context(problem)?;
-    if !yes && !password::confirm(&format!("Delete group {name}, and what its members can do by it? [y/N] "))?
-    {
+    if !yes && !output::confirm(&format!("Delete group {name}, and what its members can do by it? [y/N] "))? {
         bail!("nothing was deleted; --yes deletes without asking");
     }
     session.call(async |client| client.delete_group(id).await).await.with_context(problem)?;
@@ -160,7 +158,7 @@ async fn update(session: &mut Session, name: &str, change: &UpdateGroup) -> Resu
 }
 
 /// The id of the group called `name`.
-async fn find_group(session: &mut Session, name: &str) -> Result<i64> {
+pub(crate) async fn find_group(session: &mut Session, name: &str) -> Result<i64> {
     let found = session.call(async |client| client.group_by_name(name).await).await?;
     match found {
         Some(found) => Ok(found.group.group_id),

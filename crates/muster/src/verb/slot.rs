@@ -87,6 +87,7 @@ fn in_order(agent: &Agent) -> Vec<&Slot> {
 fn row(agent: &Agent, slot: &Slot, tasks: &BTreeMap<&str, &AllocationSummary>) -> Row {
     let (allocation_id, task_name) = match &slot.container {
         None => ("FREE".to_owned(), "FREE".to_owned()),
+        Some(held) if held.permission_denied => ("OCCUPIED".to_owned(), "private".to_owned()),
         Some(held) => match tasks.get(held.id.as_str()) {
             Some(task) => (task.allocation_id.clone(), task.name.clone()),
             None => ("OCCUPIED".to_owned(), held.id.clone()),

@@ -178,7 +178,7 @@ async fn check(client: &Client, ledger: &mut Ledger) {
         let found = (user.username.clone(), generation(user));
         ledger.users.entry(user.id).or_insert(found);
     }
-    let commands = client.commands(&[]).await.expect("a list");
+    let commands = client.commands(&[], None).await.expect("a list");
     let lost = ledger.commands.iter().find(|id| !commands.iter().any(|command| command.id == **id));
     assert_eq!(lost, None, "a command is lost");
 }
@@ -195,7 +195,7 @@ fn generation(user: &User) -> u32 {
 
 /// Every command ran once, to its end, whatever happened meanwhile.
 async fn all_commands_end(client: &Client) {
-    for command in client.commands(&[]).await.expect("a list") {
+    for command in client.commands(&[], None).await.expect("a list") {
         let ended = async {
             // The output is over when the command is.
             let mut output = client.output_stream(&command.id, 0, true).await.expect("its output");

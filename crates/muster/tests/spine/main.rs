@@ -11,6 +11,7 @@ mod command;
 mod context;
 mod det_command;
 mod det_group;
+mod det_place;
 mod det_token;
 mod det_user;
 mod door;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use store::{LATEST_SCHEMA, StoreError};
 use testkit::{Database, Storage, on_both_databases, on_sqlite};
 
@@ -92,7 +92,9 @@ async fn both_databases_end_in_the_same_schema(_: Database) {
     }
 }
 
-async fn execute(storage: &Storage, sql: &'static str) {
+/// Runs a statement on a connection of its own.
+pub(crate) async fn execute(storage: &Storage, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
     match storage.postgres_url() {
         None => sqlx::query(sql).execute(&mut sqlite(storage).await).await.map(drop),
         Some(_) => sqlx::query(sql).execute(&mut postgres(storage).await).await.map(drop),

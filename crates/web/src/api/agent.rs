@@ -1,23 +1,25 @@
 //! Agents over the API: lists, invitations, enrolment, and the WebSocket that an agent works through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ::api::agent::{LogChunk, MAX_CHUNK, ToAgent, ToMaster};
 use ::api::cluster::{
-    Agent, Device, EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Slot, SlotStats,
+    Agent, Container, Device, EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Slot, SlotStats,
 };
 use axum::Json;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::agent::DeviceKind;
-use domain::authz::{self, ManageAgents, authorize};
-use domain::id::AgentId;
+use domain::authz::{self, ManageAgents, Visible, authorize};
+use domain::id::{AgentId, TaskId};
+use domain::task::Task;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use master::Error;
 use master::agent::{AgentView, Connection};
+use master::session::Caller;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -32,10 +34,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A connection without a sign of life for so long is over; agents ping every 10 s.
 const SILENCE: Duration = Duration::from_secs(40);
 
-fn shown(view: &AgentView) -> Agent {
+/// Living tasks that the caller sees.
+async fn seen_by(app: &App, caller: &Caller) -> Result<HashSet<TaskId>, Failure> {
+    let living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
+    Ok(living.into_iter().map(|task| task.id).collect())
+}
+
+/// What occupies an agent. Of a task that isn't for the caller's eyes only that there is one (X10).
+fn held(number: usize, task: &Task, seen: &HashSet<TaskId>) -> Option<Container> {
+    let held = container(task)?;
+    if seen.contains(&task.id) {
+        return Some(held);
+    }
+    Some(Container { id: format!("private-{number}"), permission_denied: true, ..held })
+}
+
+fn shown(view: &AgentView, seen: &HashSet<TaskId>) -> Agent {
     let present = view.connected.as_ref();
     let slot = |device: &domain::agent::Device| {
-        let on_it = view.running.iter().find(|(_, slots)| slots.contains(&device.id));
+        let on_it = view.running.iter().enumerate().find(|(_, (_, slots))| slots.contains(&device.id));
         let kind = match device.kind {
             DeviceKind::Cpu => "TYPE_CPU",
             DeviceKind::Cuda => "TYPE_CUDA",
@@ -50,11 +67,12 @@ fn shown(view: &AgentView) -> Agent {
                 uuid: device.uuid.clone(),
                 kind: kind.to_owned(),
             },
-            container: on_it.and_then(|(task, _)| container(task)),
+            container: on_it.and_then(|(number, (task, _))| held(number, task, seen)),
         };
         (device.id.to_string(), slot)
     };
-    let containers = view.running.iter().filter_map(|(task, _)| container(task));
+    let containers = view.running.iter().enumerate();
+    let containers = containers.filter_map(|(number, (task, _))| held(number, task, seen));
     Agent {
         id: view.agent.id.to_string(),
         registered_time: present.map(|present| present.since.rfc3339()),
@@ -70,27 +88,34 @@ fn shown(view: &AgentView) -> Agent {
     }
 }
 
-pub(crate) async fn list(State(app): State<App>, User(_): User, params: Params) -> Answer<ListAgents> {
+pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAgents> {
+    let seen = seen_by(&app, &caller).await?;
     let all = app.master.agents.list().await;
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total)?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    Ok(Json(ListAgents { agents: all.iter().skip(start).take(count).map(shown).collect(), pagination }))
+    let agents = all.iter().skip(start).take(count).map(|view| shown(view, &seen)).collect();
+    Ok(Json(ListAgents { agents, pagination }))
 }
 
 fn missing(agent: &str) -> String {
     format!("agent '{}' not found", agent.escape_debug())
 }
 
-async fn one(app: &App, agent: &AgentId) -> Result<Agent, Failure> {
+async fn one(app: &App, caller: &Caller, agent: &AgentId) -> Result<Agent, Failure> {
+    let seen = seen_by(app, caller).await?;
     let all = app.master.agents.list().await;
     let found = all.iter().find(|view| view.agent.id == *agent);
-    found.map(shown).ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
+    found.map(|view| shown(view, &seen)).ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
 }
 
-pub(crate) async fn get(State(app): State<App>, User(_): User, Path(agent): Path<String>) -> Answer<Value> {
+pub(crate) async fn get(
+    State(app): State<App>,
+    User(caller): User,
+    Path(agent): Path<String>,
+) -> Answer<Value> {
     let agent: AgentId = id(&agent, || missing(&agent))?;
-    Ok(Json(json!({ "agent": one(&app, &agent).await? })))
+    Ok(Json(json!({ "agent": one(&app, &caller, &agent).await? })))
 }
 
 pub(crate) async fn invite(
@@ -144,7 +169,7 @@ async fn set_service(
         None => None,
     };
     app.master.agents.set_service(permit, &agent, slot, enabled, drain).await?;
-    let agent = one(app, &agent).await?;
+    let agent = one(app, &caller, &agent).await?;
     Ok(Json(match slot {
         Some(slot) => json!({ "slot": agent.slots.get(&slot.to_string()) }),
         None => json!({ "agent": agent }),

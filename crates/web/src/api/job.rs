@@ -1,11 +1,12 @@
 //! The queue and the pool of resources over the API, as `det job list` and `det resource-pool list` show them.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use domain::agent::DeviceKind;
 use domain::authz::Visible;
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
+use master::Error;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -49,6 +50,16 @@ fn job(task: &Task, ahead: usize) -> Value {
         "progress": 0.0,
         "summary": { "jobsAhead": ahead, "state": state },
     }})
+}
+
+/// The workspaces that a pool is kept for: the one that there is, is for all of them.
+pub(crate) async fn bindings(User(_): User, Path(pool): Path<String>, params: Params) -> Answer<Value> {
+    if pool != "default" {
+        let text = format!("resource pool '{}' not found", pool.escape_debug());
+        return Err(Failure(Error::NotFound(text)));
+    }
+    let (pagination, _, _) = paged(params.page()?)(0).map_err(Failure)?;
+    Ok(Json(json!({ "workspaceIds": [], "pagination": pagination })))
 }
 
 /// The one pool that all agents are in.

@@ -10,6 +10,8 @@ pub(super) fn describe(docs: &mut Docs) {
     docs.get("/api/v1/master/config", "The configuration without secrets; for administrators");
     docs.get("/api/v1/job-queues-v2", "Living tasks, those that run first").query(PAGE).query(ORDER);
     docs.get("/api/v1/resource-pools", "The one pool that all agents are in").query(PAGE);
+    docs.get("/api/v1/resource-pools/{pool}/workspace-bindings", "Workspaces that a pool is kept for: none")
+        .query(PAGE);
     docs.get("/api/v1/agents", "Agents and their slots").query(ORDER).answers::<ListAgents>();
     docs.get("/api/v1/agents/{agent}", "One agent");
     docs.post("/api/v1/agents/invitations", "Let one agent enrol; for administrators")

@@ -4,7 +4,9 @@
 //! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{sparename}` the name of one, `{code}` a new
 //! invitation of a person, `{key}` a new public key, `{invitation}` a new invitation of an agent, `{session}` a new session
 //! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style
-//! sheet.
+//! sheet;
+//! `{workspace}` a private workspace of the owner's, `{project}`, `{template}` and `{hidden}` a private project, a template
+//! and a queued task in it, all new.
 
 use web::Row;
 
@@ -53,6 +55,15 @@ const fn patch(what: &'static str, body: &'static str) -> Sample {
     Sample { method: "PATCH", route, what, path, body, headers: &[] }
 }
 
+const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
+const WORKSPACE_MEMBERS: &str = "/api/v1/workspaces/{workspace}/members";
+const PROJECTS: &str = "/api/v1/workspaces/{workspace}/projects";
+const PROJECT: &str = "/api/v1/projects/{project}";
+const PROJECT_MEMBERS: &str = "/api/v1/projects/{project}/members";
+const TEMPLATE: &str = "/api/v1/templates/{template}";
+const COMMAND: &str = "/api/v1/commands/{task}";
+const NEW_COMMAND: &str = "/api/v1/commands";
+
 /// What a WebSocket's first request carries.
 const UPGRADE: &[(&str, &str)] = &[
     ("connection", "upgrade"),
@@ -84,7 +95,104 @@ pub(crate) const SAMPLES: &[Sample] = &[
     plain("/api/v1/templates"),
     plain("/api/v1/job-queues-v2"),
     plain("/api/v1/resource-pools"),
-    get("/api/v1/workspaces/{workspace}", "the shared one", "/api/v1/workspaces/1"),
+    get(
+        "/api/v1/resource-pools/{pool}/workspace-bindings",
+        "the one that there is",
+        "/api/v1/resource-pools/default/workspace-bindings",
+    ),
+    post("/api/v1/workspaces", "a new one", "/api/v1/workspaces", r#"{"name": "{fresh}"}"#),
+    post(
+        "/api/v1/workspaces",
+        "with a Unix identity",
+        "/api/v1/workspaces",
+        r#"{"name": "{fresh}", "agentUserGroup": {"agentGid": 5}}"#,
+    ),
+    get(WORKSPACE, "the shared one", "/api/v1/workspaces/1"),
+    get(WORKSPACE, "private", WORKSPACE),
+    method("PATCH", WORKSPACE, "the shared one", "/api/v1/workspaces/1", r#"{"name": "{fresh}"}"#),
+    method("PATCH", WORKSPACE, "name", WORKSPACE, r#"{"name": "{fresh}"}"#),
+    method("PATCH", WORKSPACE, "visibility", WORKSPACE, r#"{"private": false}"#),
+    method("PATCH", WORKSPACE, "Unix identity", WORKSPACE, r#"{"agentUserGroup": {"agentGid": 5}}"#),
+    method("DELETE", WORKSPACE, "the shared one", "/api/v1/workspaces/1", ""),
+    method("DELETE", WORKSPACE, "private", WORKSPACE, ""),
+    post("/api/v1/workspaces/{workspace}/archive", "private", "/api/v1/workspaces/{workspace}/archive", ""),
+    post(
+        "/api/v1/workspaces/{workspace}/unarchive",
+        "private",
+        "/api/v1/workspaces/{workspace}/unarchive",
+        "",
+    ),
+    get(
+        "/api/v1/workspaces/{workspace}/available-resource-pools",
+        "private",
+        "/api/v1/workspaces/{workspace}/available-resource-pools",
+    ),
+    get(
+        "/api/v1/workspaces/{workspace}/list-namespace-bindings",
+        "private",
+        "/api/v1/workspaces/{workspace}/list-namespace-bindings",
+    ),
+    get(WORKSPACE_MEMBERS, "private", WORKSPACE_MEMBERS),
+    method("PUT", WORKSPACE_MEMBERS, "private", WORKSPACE_MEMBERS, r#"{"userId": 1, "role": "editor"}"#),
+    method("DELETE", WORKSPACE_MEMBERS, "private", "/api/v1/workspaces/{workspace}/members?userId=1", ""),
+    get("/api/v1/roles/workspace/{workspace}", "private", "/api/v1/roles/workspace/{workspace}"),
+    get(PROJECTS, "private", PROJECTS),
+    method(
+        "POST",
+        PROJECTS,
+        "into the shared one",
+        "/api/v1/workspaces/1/projects",
+        r#"{"name": "{fresh}"}"#,
+    ),
+    method("POST", PROJECTS, "into a private one", PROJECTS, r#"{"name": "{fresh}"}"#),
+    get(PROJECT, "private", PROJECT),
+    get("/api/v1/projects/key/{key}", "the shared workspace's", "/api/v1/projects/key/UNCAT"),
+    method("PATCH", PROJECT, "texts", PROJECT, r#"{"description": "{fresh}"}"#),
+    method("PATCH", PROJECT, "visibility", PROJECT, r#"{"private": false}"#),
+    method("DELETE", PROJECT, "private", PROJECT, ""),
+    post("/api/v1/projects/{project}/archive", "private", "/api/v1/projects/{project}/archive", ""),
+    post("/api/v1/projects/{project}/unarchive", "private", "/api/v1/projects/{project}/unarchive", ""),
+    post(
+        "/api/v1/projects/{project}/move",
+        "into another private one of the owner's",
+        "/api/v1/projects/{project}/move",
+        r#"{"destinationWorkspaceId": {workspace}}"#,
+    ),
+    post(
+        "/api/v1/projects/{project}/notes",
+        "private",
+        "/api/v1/projects/{project}/notes",
+        r#"{"name": "x"}"#,
+    ),
+    method("PUT", "/api/v1/projects/{project}/notes", "private", "/api/v1/projects/{project}/notes", ""),
+    get(PROJECT_MEMBERS, "private", PROJECT_MEMBERS),
+    method("PUT", PROJECT_MEMBERS, "private", PROJECT_MEMBERS, r#"{"userId": 1, "role": "editor"}"#),
+    method("DELETE", PROJECT_MEMBERS, "private", "/api/v1/projects/{project}/members?userId=1", ""),
+    get(TEMPLATE, "in a private workspace", TEMPLATE),
+    method("POST", TEMPLATE, "into the shared one", "/api/v1/templates/{fresh}", ""),
+    method(
+        "POST",
+        TEMPLATE,
+        "into a private one",
+        "/api/v1/templates/{fresh}",
+        r#"{"workspaceId": {workspace}}"#,
+    ),
+    method(
+        "PUT",
+        TEMPLATE,
+        "into a private one",
+        "/api/v1/templates/{fresh}",
+        r#"{"workspaceId": {workspace}}"#,
+    ),
+    method("PATCH", TEMPLATE, "in a private workspace", TEMPLATE, "{}"),
+    method("DELETE", TEMPLATE, "in a private workspace", TEMPLATE, ""),
+    method(
+        "PATCH",
+        "/api/v1/template/rename",
+        "in a private workspace",
+        "/api/v1/template/rename",
+        r#"{"oldName": "{template}", "newName": "{fresh}"}"#,
+    ),
     post(
         "/api/v1/auth/login",
         "the owner's name",
@@ -220,6 +328,23 @@ pub(crate) const SAMPLES: &[Sample] = &[
     post("/api/v1/invitations", "for anybody", "/api/v1/invitations", ""),
     plain("/api/v1/commands"),
     post("/api/v1/commands", "for oneself", "/api/v1/commands", r#"{"config": {"entrypoint": ["true"]}}"#),
+    post(
+        NEW_COMMAND,
+        "in a private workspace",
+        NEW_COMMAND,
+        r#"{"config": {"entrypoint": ["true"]}, "workspaceId": {workspace}}"#,
+    ),
+    post(
+        NEW_COMMAND,
+        "with a template of a private workspace",
+        NEW_COMMAND,
+        r#"{"config": {"entrypoint": ["true"]}, "templateName": "{template}"}"#,
+    ),
+    get(COMMAND, "in a private workspace", "/api/v1/commands/{hidden}"),
+    post("/api/v1/commands/{task}/kill", "in a private workspace", "/api/v1/commands/{hidden}/kill", ""),
+    get("/api/v1/tasks/{task}", "in a private workspace", "/api/v1/tasks/{hidden}"),
+    get("/api/v1/tasks/{task}/logs", "in a private workspace", "/api/v1/tasks/{hidden}/logs"),
+    get("/commands/{task}", "in a private workspace", "/commands/{hidden}"),
     get("/api/v1/commands/{task}", "the owner's", "/api/v1/commands/{task}"),
     post("/api/v1/commands/{task}/kill", "the owner's", "/api/v1/commands/{task}/kill", ""),
     post(
