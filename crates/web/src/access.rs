@@ -99,7 +99,7 @@ pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 /// Runs before the handler of every row.
 pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(BodyLimit(guard.limit));
-    let route = format!("{} {}", request.method(), request.uri().path());
+    let route = format!("{} {:.200}", request.method(), request.uri().path());
     let address = peer(&request);
     let known = match guard.access {
         Access::Public | Access::Agent => Ok(()),

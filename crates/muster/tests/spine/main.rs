@@ -7,6 +7,7 @@ mod support;
 
 mod account;
 mod bad_input;
+mod canary;
 mod command;
 mod context;
 mod det_command;

@@ -9,6 +9,7 @@ use testkit::{Database, Requests as _, TestMaster, on_both_databases, on_sqlite}
 
 on_both_databases!(r15_blank_passwords_are_for_the_machine_itself);
 on_sqlite!(
+    r14_no_header_says_who_somebody_is,
     r08_other_names_are_not_answered,
     r15_a_peer_elsewhere_is_no_neighbour,
     r15_r36_the_switch_is_obeyed,
@@ -112,5 +113,28 @@ async fn r15_r36_the_switch_is_obeyed(database: Database) {
         assert_eq!(login.header("via", "1.1 proxy").await.status, far, "{switch:?} from afar");
         let named = master.anon().get("/info").await.ok()["default_user"].is_string();
         assert_eq!(named, near == 200, "{switch:?}");
+    }
+}
+
+async fn r14_no_header_says_who_somebody_is(database: Database) {
+    let master = TestMaster::start(database).await;
+    for name in [
+        "remote-user",
+        "remote_user",
+        "x-remote-user",
+        "x-forwarded-user",
+        "x-forwarded-preferred-username",
+        "x-forwarded-email",
+        "x-auth-request-user",
+        "x-webauth-user",
+        "x-authenticated-user",
+        "x-user",
+    ] {
+        for path in ["/api/v1/me", "/api/v1/users/", "/api/v1/users"] {
+            let asked = master.anon().get(path).header(name, "admin").await;
+            assert_eq!(asked.status, 401, "{name}: {path}");
+        }
+        let page = master.anon().get("/commands").header(name, "admin").header("via", "1.1 proxy").await;
+        assert_eq!(page.status, 303, "{name}: to the login page");
     }
 }
