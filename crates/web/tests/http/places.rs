@@ -230,6 +230,19 @@ async fn x10_private_and_missing_are_the_same_on_every_route(database: Database)
         }
     }
     assert!(tried > 30, "only {tried} routes");
+    // Polyaxon's names.
+    owner.post("/api/v1/projects/").json(json!({"name": "hidden", "is_public": false})).await.expect(201);
+    for row in master.rows().iter().filter(|row| row.path.starts_with("/api/v1/{owner}/{project}/")) {
+        let ask = async |name: &str| {
+            let path = row.path.replace("{owner}", "owner").replace("{project}", name);
+            let token = format!("Token {}", stranger.token);
+            let request = stranger.request(row.method.clone(), &path).header("authorization", &token);
+            given_away(&request.await, name)
+        };
+        let hidden = ask("hidden").await;
+        assert_eq!(hidden, ask("nothing").await, "{} {}", row.method, row.path);
+        assert_eq!(hidden.0, 404, "{} {}", row.method, row.path);
+    }
     // Ids that come in bodies.
     for (path, body) in [
         ("/api/v1/commands", json!({"config": {"entrypoint": ["true"]}, "workspaceId": "ID"})),
