@@ -7,6 +7,7 @@ use testkit::{Database, Method, Requests as _, Response, TestMaster, User, on_bo
 on_both_databases!(
     x04_roles_in_a_workspace_give_what_they_say,
     x04_roles_in_a_project_give_what_they_say,
+    x04_a_groups_role_is_its_members,
     x10_private_and_missing_are_the_same_on_every_route,
     x10_tasks_in_a_private_workspace_are_nowhere_for_strangers,
     x10_lists_and_counts_hold_what_is_visible,
@@ -147,6 +148,35 @@ async fn x04_roles_in_a_project_give_what_they_say(database: Database) {
     }
 }
 
+async fn x04_a_groups_role_is_its_members(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, owner, bob) = (master.admin().await, master.user("owner").await, master.user("bob").await);
+    let (workspace, _) = private_place(&owner, "w").await;
+    let path = format!("/api/v1/workspaces/{workspace}");
+    let new = json!({"name": "team", "addUsers": [bob.id]});
+    let group = admin.post("/api/v1/groups").json(new).await.ok()["group"]["groupId"].clone();
+    bob.get(&path).await.refused(404);
+    let member = json!({"groupId": group, "role": "editor"});
+    let members = owner.put(&format!("{path}/members")).json(member).await.ok();
+    assert_eq!(members, json!({"members": [{"groupId": group, "name": "team", "role": "editor"}]}));
+    bob.get(&path).await.ok();
+    let task = id_of(run_in(&bob, workspace).await).await;
+    bob.patch(&path).json(json!({"name": "x"})).await.refused(403);
+    let by_role = owner.get(&format!("/api/v1/roles/workspace/{workspace}")).await.ok();
+    assert_eq!(by_role["groups"][0]["name"], "team");
+    assert_eq!(by_role["assignments"][1]["groupRoleAssignments"][0]["groupId"], group);
+    // Who leaves the group leaves the workspace, but not their own task.
+    let group = format!("/api/v1/groups/{group}");
+    admin.put(&group).json(json!({"removeUsers": [bob.id]})).await.ok();
+    bob.get(&path).await.refused(404);
+    bob.get(&format!("/api/v1/commands/{task}")).await.ok();
+    admin.put(&group).json(json!({"addUsers": [bob.id]})).await.ok();
+    bob.get(&path).await.ok();
+    admin.delete(&group).await.ok();
+    bob.get(&path).await.refused(404);
+    assert_eq!(owner.get(&format!("{path}/members")).await.ok(), json!({"members": []}));
+}
+
 /// What an answer gives away: everything but the id that was asked for.
 fn given_away(answer: &Response, id: &str) -> (u16, Vec<(String, String)>, String) {
     let headers = answer.headers.iter();
@@ -200,6 +230,19 @@ async fn x10_private_and_missing_are_the_same_on_every_route(database: Database)
         }
     }
     assert!(tried > 30, "only {tried} routes");
+    // Polyaxon's names.
+    owner.post("/api/v1/projects/").json(json!({"name": "hidden", "is_public": false})).await.expect(201);
+    for row in master.rows().iter().filter(|row| row.path.starts_with("/api/v1/{owner}/{project}/")) {
+        let ask = async |name: &str| {
+            let path = row.path.replace("{owner}", "owner").replace("{project}", name);
+            let token = format!("Token {}", stranger.token);
+            let request = stranger.request(row.method.clone(), &path).header("authorization", &token);
+            given_away(&request.await, name)
+        };
+        let hidden = ask("hidden").await;
+        assert_eq!(hidden, ask("nothing").await, "{} {}", row.method, row.path);
+        assert_eq!(hidden.0, 404, "{} {}", row.method, row.path);
+    }
     // Ids that come in bodies.
     for (path, body) in [
         ("/api/v1/commands", json!({"config": {"entrypoint": ["true"]}, "workspaceId": "ID"})),

@@ -6,7 +6,7 @@
 //! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style
 //! sheet;
 //! `{workspace}` a private workspace of the owner's, `{project}`, `{template}` and `{hidden}` a private project, a template
-//! and a queued task in it, all new.
+//! and a queued task in it, all new; `{slug}` the name of a new private project in the owner's personal workspace.
 
 use web::Row;
 
@@ -61,6 +61,7 @@ const PROJECTS: &str = "/api/v1/workspaces/{workspace}/projects";
 const PROJECT: &str = "/api/v1/projects/{project}";
 const PROJECT_MEMBERS: &str = "/api/v1/projects/{project}/members";
 const TEMPLATE: &str = "/api/v1/templates/{template}";
+const SLUG: &str = "/api/v1/{owner}/{project}/";
 const COMMAND: &str = "/api/v1/commands/{task}";
 const NEW_COMMAND: &str = "/api/v1/commands";
 
@@ -390,6 +391,26 @@ pub(crate) const SAMPLES: &[Sample] = &[
         method: "DELETE",
         ..get("/api/v1/users/delete/{name}/", "one that is new", "/api/v1/users/delete/{sparename}/")
     },
+    post("/api/v1/projects/", "for oneself", "/api/v1/projects/", r#"{"name": "{fresh}"}"#),
+    get("/api/v1/bookmarks/{user}/{kind}/", "the administrator's", "/api/v1/bookmarks/boss/projects/"),
+    get("/api/v1/{owner}/", "the owner's", "/api/v1/owner/"),
+    get(SLUG, "private", "/api/v1/owner/{slug}/"),
+    method("PATCH", SLUG, "texts", "/api/v1/owner/{slug}/", r#"{"description": "x"}"#),
+    method("PATCH", SLUG, "visibility", "/api/v1/owner/{slug}/", r#"{"is_public": true}"#),
+    method("DELETE", SLUG, "private", "/api/v1/owner/{slug}/", ""),
+    post("/api/v1/{owner}/{project}/bookmark/", "private", "/api/v1/owner/{slug}/bookmark/", ""),
+    method(
+        "DELETE",
+        "/api/v1/{owner}/{project}/unbookmark/",
+        "private",
+        "/api/v1/owner/{slug}/unbookmark/",
+        "",
+    ),
+    get("/api/v1/{owner}/{project}/experiments/", "private", "/api/v1/owner/{slug}/experiments/"),
+    get("/api/v1/{owner}/{project}/groups/", "private", "/api/v1/owner/{slug}/groups/"),
+    get("/api/v1/{owner}/{project}/jobs/", "private", "/api/v1/owner/{slug}/jobs/"),
+    get("/api/v1/{owner}/{project}/builds/", "private", "/api/v1/owner/{slug}/builds/"),
+    get("/api/v1/{owner}/{project}/tensorboards/", "private", "/api/v1/owner/{slug}/tensorboards/"),
     post("/api/v1/superusers/grant/{name}/", "the owner", "/api/v1/superusers/grant/owner/", ""),
     post("/api/v1/superusers/revoke/{name}/", "the owner", "/api/v1/superusers/revoke/owner/", ""),
     get("/assets/{name}", "the style sheet", "{asset}"),
