@@ -26,7 +26,7 @@ use crate::config::BlankPasswords;
 use crate::password::{Hasher, Presented};
 use crate::secret;
 use crate::system::{Clock, Entropy};
-use crate::throttle::Throttle;
+use crate::throttle::{Attempt, Throttle};
 use crate::{Config, Error};
 
 /// Sessions kept in memory; the database is asked for others.
@@ -175,23 +175,16 @@ impl Sessions {
             // One guess among all passwords, the same each time: it isn't counted.
             self.allow_blank(visitor.origin)?;
             let (user, good) = self.check(username, password).await?;
-            return self.admit(user, good, visitor).await;
+            return self.admit(user, good, visitor, None).await;
         }
         let attempt = inner.throttle.begin(username, visitor.address).await?;
-        match self.check(username, password).await {
-            // Who waits to be let in fails like everybody else, in the same time (R17).
-            Ok((user, good)) if !good || user.as_ref().is_none_or(is_pending) => {
-                self.admit(user, good, visitor).await
-            }
-            Ok((user, good)) => {
-                inner.throttle.succeeded(attempt).await?;
-                self.admit(user, good, visitor).await
-            }
-            Err(error) => {
-                inner.throttle.abandoned(attempt).await?;
-                Err(error)
-            }
+        let (user, good) = self.check(username, password).await?;
+        // Who waits to be let in fails like everybody else, in the same time (R17).
+        if !good || user.as_ref().is_none_or(is_pending) {
+            inner.throttle.failed(attempt).await?;
+            return self.admit(user, good, visitor, None).await;
         }
+        self.admit(user, good, visitor, Some(attempt)).await
     }
 
     /// The account of that name, and whether the password is its own. Takes the same time for unknown names (R17).
@@ -205,7 +198,13 @@ impl Sessions {
     }
 
     /// Opens a session for an account whose password was right.
-    async fn admit(&self, user: Option<User>, good: bool, visitor: Visitor) -> Result<LoggedIn, Error> {
+    async fn admit(
+        &self,
+        user: Option<User>,
+        good: bool,
+        visitor: Visitor,
+        attempt: Option<Attempt>,
+    ) -> Result<LoggedIn, Error> {
         // What was typed in place of a name may be a password: only names that are there are noted.
         let target = user.as_ref().map_or_else(|| Who::named("user", &"", ""), audit::account);
         let refused = |reason: &str| {
@@ -228,7 +227,7 @@ impl Sessions {
             refused("the account is not active");
             return Err(Error::Forbidden(NOT_ACTIVE.to_owned()));
         }
-        self.open(user, visitor.address).await
+        self.open(user, visitor.address, attempt).await
     }
 
     /// Blank passwords are refused before any look-up, so that the answer says nothing about accounts.
@@ -244,7 +243,12 @@ impl Sessions {
         }
     }
 
-    async fn open(&self, user: User, address: Option<IpAddr>) -> Result<LoggedIn, Error> {
+    async fn open(
+        &self,
+        user: User,
+        address: Option<IpAddr>,
+        attempt: Option<Attempt>,
+    ) -> Result<LoggedIn, Error> {
         let inner = &*self.inner;
         let token = secret::token(inner.entropy.as_ref(), "mst");
         let now = inner.clock.now();
@@ -256,6 +260,9 @@ impl Sessions {
         store::user::set_last_login(&mut tx, user.id, now).await?;
         let digest = secret::digest(&token);
         let session = store::session::insert(&mut tx, user.id, &digest, now, now.plus(LIFETIME)).await?;
+        if let Some(attempt) = &attempt {
+            inner.throttle.succeeded(&mut tx, attempt).await?;
+        }
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
         let by = By::Account { user: id, username, via, address };
         tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;

@@ -1,11 +1,12 @@
 //! Guards passwords against guessing: counts failed logins by account and by address, across restarts (R18).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::throttle::{FORGOTTEN_AFTER, Scope};
-use store::Store;
+use domain::throttle::{FORGOTTEN_AFTER, Failures, Scope};
 use store::login_failure as failures;
+use store::{Store, Tx};
 
 use crate::system::Clock;
 use crate::{Error, secret};
@@ -15,13 +16,30 @@ use crate::{Error, secret};
 pub(crate) struct Throttle {
     store: Store,
     clock: Arc<dyn Clock>,
+    /// Attempts begin one after the other.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
 }
 
-/// A login that is under way. It counts as failed until it is settled, so that many at once count as many.
-#[derive(Debug)]
+/// A login that is under way. Until it is over it counts as a failure, so that many at once count as many.
 pub(crate) struct Attempt {
-    account: String,
-    address: String,
+    subjects: [(Scope, String); 2],
+    under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        for subject in &self.subjects {
+            let left = under_way.get_mut(subject).map_or(0, |count| {
+                *count -= 1;
+                *count
+            });
+            if left <= 0 {
+                under_way.remove(subject);
+            }
+        }
+    }
 }
 
 /// IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one.
@@ -38,42 +56,53 @@ pub(crate) fn address_key(address: Option<IpAddr>) -> String {
 
 impl Throttle {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, gate: Arc::default(), under_way: Arc::default() }
     }
 
     /// Before a password is looked at: refuses who has to wait, else counts the attempt.
     pub(crate) async fn begin(&self, username: &str, address: Option<IpAddr>) -> Result<Attempt, Error> {
         let address = address_key(address);
         let account = format!("{} from {address}", secret::digest(username));
+        let subjects = [(Scope::Account, account), (Scope::Address, address)];
+        let _gate = self.gate.lock().await;
+        // Looked at before the database: one that fails in between is counted twice rather than not at all.
+        let now_under_way = {
+            let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            subjects.each_ref().map(|subject| under_way.get(subject).copied().unwrap_or(0))
+        };
         let now = self.clock.now();
-        let mut tx = self.store.write().await?;
-        for (scope, subject) in [(Scope::Account, &account), (Scope::Address, &address)] {
-            let known = failures::get(&mut tx, scope, subject).await?;
-            if let Some(wait) = known.and_then(|known| known.wait(scope, now)) {
+        let mut conn = self.store.read().await?;
+        for ((scope, subject), under_way) in subjects.iter().zip(now_under_way) {
+            let known = failures::get(&mut conn, *scope, subject).await?;
+            let known = known.unwrap_or(Failures { count: 0, last_at: now });
+            let last_at = if under_way > 0 { now } else { known.last_at };
+            let all = Failures { count: known.count.saturating_add(under_way), last_at };
+            if let Some(wait) = all.wait(*scope, now) {
                 return Err(Error::Throttled { seconds: wait.as_secs() + 1 });
             }
-            failures::add(&mut tx, scope, subject, now).await?;
+        }
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        for subject in &subjects {
+            *under_way.entry(subject.clone()).or_default() += 1;
+        }
+        Ok(Attempt { subjects, under_way: Arc::clone(&self.under_way) })
+    }
+
+    /// The password was wrong.
+    pub(crate) async fn failed(&self, attempt: Attempt) -> Result<(), Error> {
+        let now = self.clock.now();
+        let mut tx = self.store.write().await?;
+        for (scope, subject) in &attempt.subjects {
+            failures::add(&mut tx, *scope, subject, now).await?;
         }
         tx.commit_unaudited("the refusal itself is noted").await?;
-        Ok(Attempt { account, address })
-    }
-
-    /// The password was right: the row of failures is over. The address keeps what it had before.
-    pub(crate) async fn succeeded(&self, attempt: Attempt) -> Result<(), Error> {
-        let mut tx = self.store.write().await?;
-        failures::clear(&mut tx, Scope::Account, &attempt.account).await?;
-        failures::take_back(&mut tx, Scope::Address, &attempt.address).await?;
-        tx.commit_unaudited("the refusal itself is noted").await?;
         Ok(())
     }
 
-    /// The password was not looked at after all.
-    pub(crate) async fn abandoned(&self, attempt: Attempt) -> Result<(), Error> {
-        let mut tx = self.store.write().await?;
-        failures::take_back(&mut tx, Scope::Account, &attempt.account).await?;
-        failures::take_back(&mut tx, Scope::Address, &attempt.address).await?;
-        tx.commit_unaudited("the refusal itself is noted").await?;
-        Ok(())
+    /// The password was right: the account's row of failures is over. The address keeps what it had before.
+    pub(crate) async fn succeeded(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
+        let [(scope, account), _] = &attempt.subjects;
+        Ok(failures::clear(tx, *scope, account).await?)
     }
 
     /// Forgets what is long ago.

@@ -5,6 +5,10 @@ ALTER TABLE users ADD COLUMN email TEXT;
 ALTER TABLE users ADD COLUMN service BOOLEAN NOT NULL DEFAULT FALSE;
 -- The row stays: what the account made stays attributed, and nobody gets its name (R35).
 ALTER TABLE users ADD COLUMN deleted_at BIGINT;
+-- Both names in small letters, a line each: what searches look through.
+ALTER TABLE users ADD COLUMN search TEXT NOT NULL DEFAULT '';
+UPDATE users SET search = lower(username) || '
+' || lower(display_name);
 
 CREATE TABLE tokens (
     id BIGINT NOT NULL PRIMARY KEY,

@@ -33,16 +33,6 @@ pub async fn add(tx: &mut Tx, scope: Scope, subject: &str, now: Timestamp) -> Re
     Ok(())
 }
 
-/// Takes one back: it was no failure after all.
-///
-/// # Errors
-/// See [`StoreError`].
-pub async fn take_back(tx: &mut Tx, scope: Scope, subject: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE login_failures SET failures = failures - 1 WHERE scope = $1 AND subject = $2 AND failures > 0";
-    on!(tx, |c| sqlx::query(sql).bind(scope.as_str()).bind(subject).execute(c).await.map(drop))?;
-    Ok(())
-}
-
 /// Forgets the failures of a subject.
 ///
 /// # Errors

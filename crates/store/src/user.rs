@@ -76,6 +76,7 @@ fn password_columns(password: &Password) -> (&'static str, Option<String>) {
 /// Runs a statement whose parameters are all of an account's columns, `$1` its id, `$13` when it was changed.
 async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, StoreError> {
     let (kind, hash) = password_columns(&user.password);
+    let search = format!("{}\n{}", user.username.to_lowercase(), user.display_name.to_lowercase());
     let identity = user.identity.as_ref();
     let affected = on!(tx, |c| {
         sqlx::query(sql)
@@ -95,6 +96,7 @@ async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, Store
             .bind(&user.email)
             .bind(user.service)
             .bind(user.deleted_at.map(|at| at.0))
+            .bind(&search)
             .execute(c)
             .await
             .map(|done| done.rows_affected())
@@ -111,8 +113,9 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
     let user = User { id, modified_at: now, ..user.clone() };
     let sql =
         "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
-                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, email, service, deleted_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16)";
+                   agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, email, service, deleted_at,
+                   search)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17)";
     write(tx, sql, &user).await?;
     Ok(user)
 }
@@ -124,7 +127,7 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
 pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
     let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
                    password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
-                   agent_gid = $12, modified_at = $13, email = $14, service = $15, deleted_at = $16 WHERE id = $1";
+                   agent_gid = $12, modified_at = $13, email = $14, service = $15, deleted_at = $16, search = $17 WHERE id = $1";
     one_row("an account", write(tx, sql, user).await?)
 }
 
@@ -282,28 +285,32 @@ pub struct Filter {
     pub descending: bool,
 }
 
-const WHERE: &str =
-    "($1 = '' OR lower(username) LIKE $1 ESCAPE '!' OR lower(display_name) LIKE $1 ESCAPE '!')
-      AND ($2 = 0 OR (status = 'active' AND $2 = 1) OR (status <> 'active' AND $2 = 2))
-      AND ($3 = 0 OR (admin AND $3 = 1) OR (NOT admin AND $3 = 2)) AND deleted_at IS NULL";
-
 impl Filter {
+    /// `$1` is the pattern.
+    fn conditions(&self) -> String {
+        let name = if self.pattern().is_empty() { "$1 = ''" } else { "search LIKE $1 ESCAPE '!'" };
+        let status = match self.active {
+            None => "",
+            Some(true) => " AND status = 'active'",
+            Some(false) => " AND status <> 'active'",
+        };
+        let admin = match self.admin {
+            None => "",
+            Some(true) => " AND admin",
+            Some(false) => " AND NOT admin",
+        };
+        format!("deleted_at IS NULL AND {name}{status}{admin}")
+    }
+
     fn pattern(&self) -> String {
         let Some(part) = self.name.as_deref().filter(|n| !n.is_empty()) else {
             return String::new();
         };
-        // NUL would end the pattern on SQLite, and is an error on PostgreSQL; no name has it, nor its stand-in.
-        let part = part.replace('\0', "\u{fffd}");
+        // NUL would end the pattern on SQLite, and is an error on PostgreSQL; a line end stands between the two names. No
+        // name has either, nor their stand-in.
+        let part = part.replace(['\0', '\n'], "\u{fffd}");
         let escaped = part.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
         format!("%{escaped}%")
-    }
-}
-
-fn choice(asked: Option<bool>) -> i64 {
-    match asked {
-        None => 0,
-        Some(true) => 1,
-        Some(false) => 2,
     }
 }
 
@@ -312,15 +319,9 @@ fn choice(asked: Option<bool>) -> i64 {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM users WHERE {WHERE}");
-    let (count,): (i64,) = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql))
-            .bind(filter.pattern())
-            .bind(choice(filter.active))
-            .bind(choice(filter.admin))
-            .fetch_one(c)
-            .await
-    })?;
+    let sql = format!("SELECT COUNT(*) FROM users WHERE {}", filter.conditions());
+    let (count,): (i64,) =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(filter.pattern()).fetch_one(c).await)?;
     Ok(count)
 }
 
@@ -335,18 +336,12 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<User>, StoreError> {
     let direction = if filter.descending { "DESC" } else { "ASC" };
-    let column = filter.sort.column();
-    let sql =
-        format!("SELECT * FROM users WHERE {WHERE} ORDER BY {column} {direction}, id ASC LIMIT $4 OFFSET $5");
+    let (conditions, column) = (filter.conditions(), filter.sort.column());
+    let sql = format!(
+        "SELECT * FROM users WHERE {conditions} ORDER BY {column} {direction}, id ASC LIMIT $2 OFFSET $3"
+    );
     let rows: Vec<UserRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql))
-            .bind(filter.pattern())
-            .bind(choice(filter.active))
-            .bind(choice(filter.admin))
-            .bind(limit)
-            .bind(offset)
-            .fetch_all(c)
-            .await
+        sqlx::query_as(AssertSqlSafe(sql)).bind(filter.pattern()).bind(limit).bind(offset).fetch_all(c).await
     })?;
     rows.into_iter().map(from_row).collect()
 }

@@ -113,10 +113,11 @@ fn filled(bench: &Bench, database: Database, name: &str, sql: &str) -> Result<Se
 fn accounts(count: usize) -> String {
     format!(
         "INSERT INTO users (id, username, display_name, admin, status, remote, password_kind, password_hash,
-            agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at)
+            agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at, search)
         WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
         SELECT 1000000 + i, 'bench' || CAST(i AS TEXT), '', admin, status, remote, password_kind,
-            password_hash, agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at
+            password_hash, agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at,
+            'bench' || CAST(i AS TEXT)
         FROM users, n WHERE username = 'determined';"
     )
 }

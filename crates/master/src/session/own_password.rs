@@ -94,13 +94,10 @@ impl Sessions {
             return if user.password == Password::Blank { Ok(()) } else { Err(wrong()) };
         }
         let attempt = inner.throttle.begin(&user.username, visitor.address).await?;
-        match inner.hasher.check(stored, current).await {
-            Ok(true) => inner.throttle.succeeded(attempt).await,
-            Ok(false) => Err(wrong()),
-            Err(error) => {
-                inner.throttle.abandoned(attempt).await?;
-                Err(error)
-            }
+        if inner.hasher.check(stored, current).await? {
+            return Ok(());
         }
+        inner.throttle.failed(attempt).await?;
+        Err(wrong())
     }
 }
