@@ -1,10 +1,11 @@
 //! Hashing of passwords: argon2id, a bounded number at a time, the same time for unknown names.
 
-use std::sync::mpsc::{self, Receiver, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash};
 use domain::user::Password;
 use tokio::sync::oneshot;
 
@@ -16,6 +17,14 @@ use crate::system::Entropy;
 const MEMORY_KIB: u32 = 19_456;
 /// Passes over it.
 const PASSES: u32 = 2;
+const ALGORITHM: Algorithm = Algorithm::Argon2id;
+const VERSION: Version = Version::V0x13;
+/// After so long without work a thread gives its memory back.
+const IDLE: Duration = Duration::from_secs(5);
+/// What is at least so large in bytes is a mapping of its own to the allocator, which is gone once it is freed; smaller
+/// ones, of which a mapping is freed, are kept for the next time (`mallopt(3)`, `M_MMAP_THRESHOLD`). Only what is used of
+/// it takes memory.
+const OWN_MAPPING: usize = 33 << 20;
 /// Hashes that wait for their turn; who comes on top of these is told to come again (R21). A second or two of work.
 const WAITING: usize = 64;
 /// How much the hashing threads step back behind everything else (R21). Not the most: on a machine that is busy with
@@ -47,7 +56,7 @@ impl std::fmt::Debug for Presented {
     }
 }
 
-type Work = Box<dyn FnOnce() + Send>;
+type Work = Box<dyn FnOnce(&mut Memory) + Send>;
 
 /// Makes and checks hashes, on threads of their own: as many as there are processors, and less urgent than what answers
 /// requests. They end with the last clone of this value.
@@ -68,11 +77,6 @@ impl Default for Hasher {
     }
 }
 
-fn argon2() -> Argon2<'static> {
-    let params = Params::new(MEMORY_KIB, PASSES, 1, None).unwrap_or_default();
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-}
-
 impl Hasher {
     /// As many hashes at a time as there are processors.
     #[must_use]
@@ -90,9 +94,12 @@ impl Hasher {
         Self { queue }
     }
 
-    async fn turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    async fn turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move || drop(answer.send(work())));
+        let work: Work = Box::new(move |memory| drop(answer.send(work(memory))));
         let busy = |_| Error::Busy("too many logins at once: try again in a moment".to_owned());
         self.queue.try_send(work).map_err(busy)?;
         let broken = |e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) };
@@ -109,9 +116,13 @@ impl Hasher {
         }
         let salt = entropy.bytes();
         let hash = self
-            .turn(move || {
-                let salt = salt.get(..16).unwrap_or_default();
-                argon2().hash_password_with_salt(presented.0.as_bytes(), salt).map(|hash| hash.to_string())
+            .turn(move |memory| -> password_hash::Result<String> {
+                let params = Params::new(MEMORY_KIB, PASSES, 1, None)?;
+                let salt = Salt::new(salt.get(..16).unwrap_or_default())?;
+                let hash = memory.hash(params.clone(), presented.0.as_bytes(), &salt)?;
+                let (version, params) = (Some(VERSION.into()), ParamsString::try_from(&params)?);
+                let (salt, hash) = (Some(salt), Some(hash));
+                Ok(PasswordHash { algorithm: ALGORITHM.ident(), version, params, salt, hash }.to_string())
             })
             .await?;
         hash.map(Password::Hash).map_err(|e| Error::Io {
@@ -131,13 +142,10 @@ impl Hasher {
             Some(Password::Hash(hash)) => Some(hash),
             _ => None,
         };
-        self.turn(move || {
+        self.turn(move |memory| {
             let real = hash.is_some();
             let text = hash.unwrap_or_else(|| DUMMY.to_owned());
-            let Ok(parsed) = PasswordHash::new(&text) else {
-                return false;
-            };
-            let matches = argon2().verify_password(presented.0.as_bytes(), &parsed).is_ok();
+            let matches = memory.verify(presented.0.as_bytes(), &text).unwrap_or(false);
             // A dummy's match is still a refusal (R27).
             matches && real
         })
@@ -149,12 +157,42 @@ impl Hasher {
 fn run(work: &Mutex<Receiver<Work>>) {
     // Of this thread alone. Where it isn't allowed, hashing is as urgent as everything else.
     let _ = rustix::process::nice(NICENESS);
+    let mut memory = Memory::default();
     loop {
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
         match next {
-            Ok(next) => next(),
-            Err(_) => return,
+            Ok(next) => next(&mut memory),
+            Err(RecvTimeoutError::Timeout) => memory = Memory::default(),
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+/// What a thread hashes in. Kept from one hash to the next: to get and clear it anew takes a tenth of the time.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Memory {
+    fn hash(&mut self, params: Params, password: &[u8], salt: &[u8]) -> password_hash::Result<Output> {
+        if self.0.len() != params.block_count() {
+            self.0 = Vec::with_capacity(params.block_count().max(OWN_MAPPING / size_of::<Block>()));
+            self.0.resize(params.block_count(), Block::new());
+        }
+        let mut out = [0; Params::DEFAULT_OUTPUT_LEN];
+        let argon2 = Argon2::new(ALGORITHM, VERSION, params);
+        argon2.hash_password_into_with_memory(password, salt, &mut out, &mut self.0)?;
+        Ok(Output::new(&out)?)
+    }
+
+    /// Anything but a hash of our own kind matches nothing (R27).
+    fn verify(&mut self, password: &[u8], stored: &str) -> password_hash::Result<bool> {
+        let stored = PasswordHash::new(stored)?;
+        let ours = stored.algorithm == ALGORITHM.ident() && stored.version == Some(VERSION.into());
+        let (Some(salt), Some(expected), true) = (&stored.salt, stored.hash, ours) else {
+            return Ok(false);
+        };
+        // Outputs are compared in constant time.
+        Ok(self.hash(Params::try_from(&stored)?, password, salt)? == expected)
     }
 }
 

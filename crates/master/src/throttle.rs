@@ -24,6 +24,8 @@ pub(crate) struct Throttle {
 /// A login that is under way. Until it is over it counts as a failure, so that many at once count as many.
 pub(crate) struct Attempt {
     subjects: [(Scope, String); 2],
+    /// Failures of the account before this one.
+    before: i64,
     under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
 }
 
@@ -72,9 +74,13 @@ impl Throttle {
         };
         let now = self.clock.now();
         let mut conn = self.store.read().await?;
+        let mut before = 0;
         for ((scope, subject), under_way) in subjects.iter().zip(now_under_way) {
             let known = failures::get(&mut conn, *scope, subject).await?;
             let known = known.unwrap_or(Failures { count: 0, last_at: now });
+            if *scope == Scope::Account {
+                before = known.count;
+            }
             let last_at = if under_way > 0 { now } else { known.last_at };
             let all = Failures { count: known.count.saturating_add(under_way), last_at };
             if let Some(wait) = all.wait(*scope, now) {
@@ -85,7 +91,7 @@ impl Throttle {
         for subject in &subjects {
             *under_way.entry(subject.clone()).or_default() += 1;
         }
-        Ok(Attempt { subjects, under_way: Arc::clone(&self.under_way) })
+        Ok(Attempt { subjects, before, under_way: Arc::clone(&self.under_way) })
     }
 
     /// The password was wrong.
@@ -102,7 +108,11 @@ impl Throttle {
     /// The password was right: the account's row of failures is over. The address keeps what it had before.
     pub(crate) async fn succeeded(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
         let [(scope, account), _] = &attempt.subjects;
-        Ok(failures::clear(tx, *scope, account).await?)
+        // Those that came meanwhile are still under way, or wrong guesses of somebody else.
+        if attempt.before > 0 {
+            failures::clear(tx, *scope, account).await?;
+        }
+        Ok(())
     }
 
     /// Forgets what is long ago.

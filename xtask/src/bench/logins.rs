@@ -18,7 +18,7 @@ use super::table::{Table, Unit, Wanted};
 const VISITORS: usize = 16;
 const LOAD: Duration = Duration::from_secs(8);
 /// Between two reads: far below what the server can do, so that their times are its alone.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(5);
 const PASSWORD: &str = "a quiet lake";
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
