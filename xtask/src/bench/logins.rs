@@ -78,7 +78,7 @@ fn reads(server: &Server, token: &str, done: &AtomicBool) -> Result<Vec<f64>> {
         let one = Instant::now();
         http.get("/api/v1/me")?;
         times.push(ms(one.elapsed()));
-        thread::sleep(PAUSE);
+        server.rest(PAUSE)?;
     }
     Ok(times)
 }
