@@ -33,6 +33,12 @@ fn x07_polyaxon_logs_in_and_manages_accounts() {
     assert!(admin.polyaxon("whoami").exits(1).out().contains("Invalid token"));
     alice.polyaxon("user activate admin").exits(0);
     admin.polyaxon_login("admin", "a deep forest").exits(0);
+    alice.muster("user create carl").exits(0);
+    assert!(admin.polyaxon("user delete carl").exits(1).out().contains("403 on"));
+    alice.polyaxon("user delete carl").exits(0);
+    let names = alice.json("user list -a").to_string();
+    assert!(!names.contains("carl"), "{names}");
+    assert!(alice.polyaxon("user delete carl").exits(1).out().contains("Not found."));
     assert!(alice.polyaxon("user activate nobody").exits(1).out().contains("Not found."));
     assert!(alice.polyaxon("logout").ok().contains("You are logged out"));
 }
