@@ -7,8 +7,8 @@ ALTER TABLE users ADD COLUMN service BOOLEAN NOT NULL DEFAULT FALSE;
 ALTER TABLE users ADD COLUMN deleted_at BIGINT;
 -- Both names in small letters, a line each: what searches look through.
 ALTER TABLE users ADD COLUMN search TEXT NOT NULL DEFAULT '';
--- To count them without reading them.
-CREATE INDEX users_by_state ON users (deleted_at, status, admin);
+-- To count them, and to skip those before a page, without reading them.
+CREATE INDEX users_by_state ON users (deleted_at, id, status, admin);
 UPDATE users SET search = lower(username) || '
 ' || lower(display_name);
 
