@@ -18,7 +18,7 @@ use crate::origin::classify;
 use crate::respond::{Failure, PageFailure};
 
 /// Most rows of one answer (R47).
-pub(crate) const PAGE_CAP: i64 = 400;
+pub(crate) const PAGE_CAP: i64 = 250;
 
 /// The session or default user that the guard let in.
 #[derive(Debug)]
