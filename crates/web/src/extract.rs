@@ -158,9 +158,17 @@ impl Params {
 
 /// Turns the number of rows into the page that was asked for.
 pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination, i64, i64), Error> {
+    paged_up_to(query, PAGE_CAP)
+}
+
+/// The same with another cap.
+pub(crate) fn paged_up_to(
+    query: PageQuery,
+    cap: i64,
+) -> impl FnOnce(i64) -> Result<(Pagination, i64, i64), Error> {
     move |total| {
         let page =
-            query.resolve(total, PAGE_CAP).map_err(|_| Error::Invalid("offset out of bounds".to_owned()))?;
+            query.resolve(total, cap).map_err(|_| Error::Invalid("offset out of bounds".to_owned()))?;
         Ok((page, page.start_index, page.end_index - page.start_index))
     }
 }
