@@ -17,7 +17,7 @@ use master::session::Caller;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::respond::{self, Refused};
+use crate::respond;
 
 /// A refusal as this client's users know it; it prints the body as it is.
 #[derive(Debug)]
@@ -58,14 +58,9 @@ impl IntoResponse for Refusal {
             other => format!("{}.", respond::message(other).trim_end_matches('.')),
         };
         let mut response = (status, Json(json!({ "detail": detail }))).into_response();
+        respond::add_hints(&error, &mut response);
         if code == Code::Unauthenticated {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Token"));
-        }
-        if code == Code::ResourceExhausted || code == Code::Unavailable {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        if let Some(refused) = Refused::by(&error) {
-            response.extensions_mut().insert(refused);
         }
         response
     }

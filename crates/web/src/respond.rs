@@ -62,7 +62,7 @@ pub(crate) struct Refused(pub(crate) String);
 
 impl Refused {
     /// The mark of an error that refuses.
-    pub(crate) fn by(error: &Error) -> Option<Self> {
+    fn by(error: &Error) -> Option<Self> {
         match error {
             Error::Forbidden(text) | Error::Hidden(text) => Some(Self(text.clone())),
             Error::Unauthenticated(text) if *text != crate::access::NO_CREDENTIALS => {
@@ -73,6 +73,7 @@ impl Refused {
     }
 }
 
+/// What goes with a refusal besides its text: when to come again, how to log in, and the mark for the audit log.
 pub(crate) fn add_hints(error: &Error, response: &mut Response) {
     if let Some(refused) = Refused::by(error) {
         response.extensions_mut().insert(refused);

@@ -120,12 +120,12 @@ pub(crate) async fn create(
         return Err(Refusal::Fields(json!({ "name": ["This field is required."] })));
     };
     slug(&name)?;
-    let nothing = || Error::refused(domain::authz::Refusal::Hidden, gone().to_string());
     let permit = authorize::<CreateWorkspace>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
     let workspace = app.master.workspaces.personal(&permit, &caller.actor).await?;
     let place = app.master.workspaces.place(&caller.actor, workspace.id).await?;
-    let permit = authorize::<AddToWorkspace>(&caller.actor, place).map_err(|_| nothing())?;
+    let permit = authorize::<AddToWorkspace>(&caller.actor, place);
+    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
     let new = NewProject {
         name,
         key: None,

@@ -8,6 +8,7 @@ use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
 on_both_databases!(
+    r18_polyaxons_client_is_told_how_long_to_wait,
     r21_a_flood_of_logins_is_turned_away_while_reads_go_on,
     r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password,
     r18_the_wait_ends_and_a_login_clears_it,
@@ -121,4 +122,19 @@ async fn r21_a_flood_of_logins_is_turned_away_while_reads_go_on(database: Databa
     assert!(let_in > 0 && turned_away > 0, "{let_in} let in, {turned_away} turned away");
     // That was nobody's failure: nobody has to wait now.
     master.log_in_with("user0", RIGHT).await;
+}
+
+async fn r18_polyaxons_client_is_told_how_long_to_wait(database: Database) {
+    let master = TestMaster::start(database).await;
+    alice(&master).await;
+    for _ in 0..13 {
+        let _ = guess(&master, "wrong").await;
+        master.clock.advance(Duration::from_secs(1));
+    }
+    let login = json!({"username": "alice", "password": RIGHT}).to_string();
+    let there = master.anon().post("/api/v1/users/token/").header("content-type", "application/json");
+    let (here, there) = (master.anon().log_in("alice", RIGHT).await, there.body(login).await);
+    let wait: u64 = here.expect(429).header("retry-after").parse().expect("seconds");
+    assert!(wait > 1, "{wait}");
+    assert_eq!(there.expect(429).header("retry-after"), wait.to_string());
 }

@@ -1,0 +1,98 @@
+//! The policy by examples; that lists and answers agree with it is tested in `store` and `web`.
+
+use super::*;
+use crate::authz::{READ_ONLY, Via, authorize};
+use crate::id::{TokenId, WorkspaceId};
+use crate::time::Timestamp;
+use crate::user::{Password, Status};
+
+fn actor(id: i64, admin: bool) -> Actor {
+    Actor { user: UserId(id), username: format!("u{id}"), admin, via: Via::DefaultUser, address: None }
+}
+
+fn user(id: i64) -> User {
+    User {
+        id: UserId(id),
+        username: format!("u{id}"),
+        display_name: String::new(),
+        admin: false,
+        status: Status::Active,
+        remote: false,
+        password: Password::Blank,
+        identity: None,
+        email: None,
+        service: false,
+        modified_at: Timestamp(0),
+        last_login_at: None,
+        deleted_at: None,
+    }
+}
+
+/// Owned by 1.
+fn place(private: bool, role: Option<Role>) -> Place {
+    Place { workspace: WorkspaceId(7), owner: UserId(1), private, role, guest: false }
+}
+
+#[test]
+fn x10_private_places_do_not_exist_for_strangers() {
+    let stranger = actor(2, false);
+    assert_eq!(authorize::<ReadWorkspace>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+    assert_eq!(authorize::<ChangeWorkspace>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+    assert_eq!(authorize::<StartTask>(&stranger, place(true, None)).err(), Some(Refusal::Hidden));
+    assert!(authorize::<ReadWorkspace>(&stranger, place(false, None)).is_ok());
+    assert!(matches!(authorize::<StartTask>(&stranger, place(false, None)), Err(Refusal::Forbidden(_))));
+}
+
+#[test]
+fn x04_roles_give_what_they_say_and_administrators_all() {
+    for (role, add, change) in
+        [(Role::Viewer, false, false), (Role::Editor, true, false), (Role::Administrator, true, true)]
+    {
+        let place = || place(true, Some(role));
+        assert!(authorize::<ReadWorkspace>(&actor(2, false), place()).is_ok());
+        assert_eq!(authorize::<AddToWorkspace>(&actor(2, false), place()).is_ok(), add, "{role:?}");
+        assert_eq!(authorize::<ChangeWorkspace>(&actor(2, false), place()).is_ok(), change, "{role:?}");
+    }
+    for above in [actor(1, false), actor(9, true)] {
+        assert!(authorize::<ChangeWorkspace>(&above, place(true, None)).is_ok());
+    }
+    assert!(authorize::<SetWorkspaceIdentity>(&actor(1, false), Some(place(true, None))).is_err());
+}
+
+#[test]
+fn a_token_for_reading_changes_nothing() {
+    let reader = Actor { via: Via::ReadOnlyToken(TokenId(1)), ..actor(9, true) };
+    assert!(authorize::<ReadWorkspace>(&reader, place(true, None)).is_ok());
+    let refused = authorize::<ChangeWorkspace>(&reader, place(true, None)).err();
+    assert_eq!(refused, Some(Refusal::Forbidden(READ_ONLY)));
+}
+
+#[test]
+fn a_token_gives_nothing_that_outlives_it() {
+    let password = UserChange { password: true, ..UserChange::default() };
+    for admin in [false, true] {
+        let holder = Actor { via: Via::Token(TokenId(1)), ..actor(1, admin) };
+        assert!(authorize::<CreateToken>(&actor(1, admin), user(1)).is_ok());
+        assert!(authorize::<CreateToken>(&holder, user(1)).is_err());
+        assert!(authorize::<ChangeUser>(&holder, (user(1), password)).is_err());
+        assert_eq!(authorize::<CreateToken>(&holder, user(2)).is_ok(), admin);
+        assert_eq!(authorize::<ChangeUser>(&holder, (user(2), password)).is_ok(), admin);
+    }
+}
+
+#[test]
+fn r31_nobody_grants_what_they_lack() {
+    let change = UserChange { admin: true, ..UserChange::default() };
+    assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), change)).is_err());
+    assert!(authorize::<ChangeUser>(&actor(9, true), (user(1), change)).is_ok());
+}
+
+#[test]
+fn r33_every_part_of_a_change_is_asked_for_itself() {
+    let own = UserChange { password: true, display_name: true, username: true, ..UserChange::default() };
+    assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), own)).is_ok());
+    assert!(authorize::<ChangeUser>(&actor(2, false), (user(1), own)).is_err());
+    let smuggled = UserChange { active: true, ..own };
+    assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), smuggled)).is_err());
+    assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), UserChange::default())).is_ok());
+}
