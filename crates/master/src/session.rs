@@ -1,5 +1,8 @@
-//! Logging in and out, and knowing who a token speaks for (P6–P8, R15, R23–R27).
+//! Logging in and out (P7, P8, R15, R24). Knowing who a token speaks for is in `lookup`, what happens when it ends in
+//! `ending`.
 
+mod ending;
+mod lookup;
 mod own_password;
 
 use std::collections::HashMap;
@@ -12,8 +15,7 @@ use domain::authz::{Actor, EndSession, Permit, SeeSessions, Via};
 use domain::id::{SessionId, TokenId, UserId};
 use domain::session::{LIFETIME, Session};
 use domain::time::Timestamp;
-use domain::token::{Scope, Token};
-use domain::user::{NAME_MAX_BYTES, Password, Status, User};
+use domain::user::{NAME_MAX_BYTES, Status, User};
 pub use own_password::WRONG_PASSWORD;
 use quick_cache::sync::Cache;
 use store::Store;
@@ -271,107 +273,6 @@ impl Sessions {
         Ok(LoggedIn { token, session, user })
     }
 
-    /// Who a token speaks for. Every failed step is a refusal (R27).
-    ///
-    /// # Errors
-    /// When it isn't good, or its account isn't active (P17).
-    pub async fn authenticate(&self, token: &str) -> Result<Caller, Error> {
-        let inner = &*self.inner;
-        let digest = secret::digest(token);
-        let invalid = Error::Unauthenticated(INVALID_CREDENTIALS);
-        let now = inner.clock.now();
-        if let Some(caller) = inner.cache.get(&digest) {
-            self.note_use(&caller, now);
-            let fresh = caller.expires_at.is_some_and(|end| now < end);
-            return if fresh { Ok(caller) } else { Err(invalid) };
-        }
-        let epoch = self.epoch();
-        let caller = if token.starts_with(ACCESS_TOKEN) {
-            self.by_access_token(&digest, now).await?
-        } else {
-            self.by_session(&digest, now).await?
-        };
-        let caller = caller.ok_or(invalid)?;
-        if !caller.user.is_active() {
-            return Err(Error::Forbidden("user does not have permission".to_owned()));
-        }
-        self.note_use(&caller, now);
-        let guard = inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *guard == epoch {
-            inner.cache.insert(digest, caller.clone());
-        }
-        drop(guard);
-        Ok(caller)
-    }
-
-    async fn by_session(&self, digest: &str, now: Timestamp) -> Result<Option<Caller>, Error> {
-        let mut conn = self.inner.store.read().await?;
-        let found = store::session::by_token_hash(&mut conn, digest).await?;
-        let live = found.filter(|(session, _)| session.is_live(now));
-        Ok(live.map(|(session, user)| Caller::new(user, Via::Session(session.id), Some(session.expires_at))))
-    }
-
-    async fn by_access_token(&self, digest: &str, now: Timestamp) -> Result<Option<Caller>, Error> {
-        let mut conn = self.inner.store.read().await?;
-        let found = store::token::by_token_hash(&mut conn, digest).await?;
-        Ok(match found {
-            Some((token, _)) if token.revoked_at.is_some() => {
-                return Err(Error::Unauthenticated("user access token revoked"));
-            }
-            Some((token, user)) if token.is_live(now) => {
-                let Token { id, scope, expires_at, .. } = token;
-                let via = if scope == Scope::Full { Via::Token(id) } else { Via::ReadOnlyToken(id) };
-                Some(Caller::new(user, via, Some(expires_at)))
-            }
-            _ => None,
-        })
-    }
-
-    /// Remembers that an access token was used; [`Self::write_uses`] writes it down.
-    fn note_use(&self, caller: &Caller, now: Timestamp) {
-        if let Some(token) = caller.actor.token() {
-            self.inner.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(token, now);
-        }
-    }
-
-    /// Writes down when access tokens were last used.
-    ///
-    /// # Errors
-    /// When the database can't be reached; it is tried again later.
-    pub(crate) async fn write_uses(&self) -> Result<(), Error> {
-        let lock = || self.inner.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let used: Vec<_> = lock().iter().map(|(token, at)| (*token, *at)).collect();
-        if used.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.inner.store.write().await?;
-        for (token, at) in &used {
-            store::token::set_last_used(&mut tx, *token, *at).await?;
-        }
-        tx.commit_unaudited("looking is no change").await?;
-        lock().retain(|token, at| !used.contains(&(*token, *at)));
-        Ok(())
-    }
-
-    /// The default user, for who may come in as that account without a login (P2): where blank passwords are good, as
-    /// long as the account is active and its password blank.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn default_caller(
-        &self,
-        default_user: UserId,
-        origin: Origin,
-    ) -> Result<Option<Caller>, Error> {
-        if self.allow_blank(origin).is_err() {
-            return Ok(None);
-        }
-        let mut conn = self.inner.store.read().await?;
-        let user = store::user::by_id(&mut conn, default_user).await?;
-        let user = user.filter(|user| user.is_active() && user.password == Password::Blank);
-        Ok(user.map(|user| Caller::new(user, Via::DefaultUser, None)))
-    }
-
     /// Ends the caller's session (P8).
     ///
     /// # Errors
@@ -428,92 +329,6 @@ impl Sessions {
         tx.commit(&entry.removed(facts), self.inner.clock.now()).await?;
         self.revoke(Revoked::Session(id));
         Ok(())
-    }
-
-    /// Must be called after an account or its sessions changed in the database, before the change is answered (R25).
-    pub(crate) fn user_changed(&self, user: UserId) {
-        self.forget(Revoked::User(user));
-    }
-
-    /// As [`Self::user_changed`], and its sessions are over: open streams close (P6).
-    pub(crate) fn user_ended(&self, user: UserId) {
-        self.revoke(Revoked::User(user));
-    }
-
-    /// Must be called after an access token was revoked in the database, before that is answered (R25).
-    pub(crate) fn token_ended(&self, token: TokenId) {
-        self.revoke(Revoked::Token(token));
-    }
-
-    fn revoke(&self, what: Revoked) {
-        self.forget(what);
-        // Nobody listening is fine.
-        let _ = self.inner.revoked.send(what);
-    }
-
-    fn forget(&self, what: Revoked) {
-        let mut epoch = self.inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        *epoch += 1;
-        self.inner.cache.retain(|_, caller| !caller.is_hit_by(what));
-    }
-
-    fn epoch(&self) -> u64 {
-        *self.inner.epoch.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Resolves when `caller` may no longer see anything: open streams end then (P6, R22).
-    pub fn revocation(&self, caller: &Caller) -> impl Future<Output = ()> + Send + use<> {
-        let mut revoked = self.inner.revoked.subscribe();
-        let sessions = self.clone();
-        let caller = caller.clone();
-        async move {
-            // It may have ended between the request's own look-up and the subscription.
-            if !sessions.is_still_good(&caller).await {
-                return;
-            }
-            loop {
-                // Looks again every minute, for the end of the session's thirty days and for whatever was missed.
-                let news = tokio::time::timeout(Duration::from_secs(60), revoked.recv()).await;
-                match news {
-                    Ok(Ok(what)) if caller.is_hit_by(what) => {
-                        // A new password ends sessions, not access tokens.
-                        let may_go_on = caller.actor.token().is_some() && matches!(what, Revoked::User(_));
-                        if !(may_go_on && sessions.is_still_good(&caller).await) {
-                            return;
-                        }
-                    }
-                    Ok(Ok(_)) => {}
-                    Ok(Err(broadcast::error::RecvError::Closed)) => return,
-                    Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => {
-                        if !sessions.is_still_good(&caller).await {
-                            return;
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    async fn is_still_good(&self, caller: &Caller) -> bool {
-        let now = self.inner.clock.now();
-        if caller.expires_at.is_some_and(|end| now >= end) {
-            return false;
-        }
-        let Ok(mut conn) = self.inner.store.read().await else {
-            return true;
-        };
-        let user = store::user::by_id(&mut conn, caller.actor.user).await;
-        let active = user.map(|user| user.is_some_and(|user| user.is_active()));
-        let open = match caller.actor.via {
-            Via::Session(session) => store::session::exists(&mut conn, session).await,
-            Via::Token(token) | Via::ReadOnlyToken(token) => {
-                let token = store::token::by_id(&mut conn, token).await;
-                token.map(|token| token.is_some_and(|token| token.is_live(now)))
-            }
-            Via::DefaultUser => Ok(true),
-        };
-        // A database that can't be reached ends nothing.
-        active.unwrap_or(true) && open.unwrap_or(true)
     }
 
     /// Removes sessions that are over from the database, once an hour.
