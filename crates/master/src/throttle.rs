@@ -115,13 +115,21 @@ impl Throttle {
         Ok(())
     }
 
+    /// As [`Self::succeeded`], where nothing else changes.
+    pub(crate) async fn settle(&self, attempt: Attempt) -> Result<(), Error> {
+        let mut tx = self.store.write().await?;
+        self.succeeded(&mut tx, &attempt).await?;
+        tx.commit_unaudited("a right password forgets the wrong ones").await?;
+        Ok(())
+    }
+
     /// Forgets what is long ago.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let age = i64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(i64::MAX);
         let before = domain::time::Timestamp(self.clock.now().0.saturating_sub(age));
         let mut tx = self.store.write().await?;
         failures::delete_old(&mut tx, before).await?;
-        tx.commit_unaudited("the refusal itself is noted").await?;
+        tx.commit_unaudited("what is long ago is forgotten").await?;
         Ok(())
     }
 }

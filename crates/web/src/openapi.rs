@@ -27,14 +27,7 @@ use crate::table::Row;
 /// The whole description, made from the route table.
 #[must_use]
 pub fn document(rows: &[Row]) -> Value {
-    let mut docs = Docs::default();
-    access::describe(&mut docs);
-    user::describe(&mut docs);
-    registration::describe(&mut docs);
-    cluster::describe(&mut docs);
-    task::describe(&mut docs);
-    place::describe(&mut docs);
-    polyaxon::describe(&mut docs);
+    let mut docs = Docs::of_everything();
     let failure = docs.schema::<ErrorBody>();
     let mut paths = Map::new();
     for row in rows {
@@ -89,18 +82,7 @@ pub fn document(rows: &[Row]) -> Value {
 /// Rows of the API that nobody described, and descriptions of what is no row.
 #[must_use]
 pub fn undescribed(rows: &[Row]) -> Vec<String> {
-    let mut docs = Docs::default();
-    for describe in [
-        access::describe,
-        user::describe,
-        registration::describe,
-        cluster::describe,
-        task::describe,
-        place::describe,
-        polyaxon::describe,
-    ] {
-        describe(&mut docs);
-    }
+    let docs = Docs::of_everything();
     let mut problems = Vec::new();
     for row in rows.iter().filter(|row| row.path.starts_with("/api/") && row.access != Access::Agent) {
         if !docs.operations.iter().any(|operation| operation.is_of(row)) {
@@ -178,6 +160,18 @@ pub(crate) const PAGE: &[(&str, Kind)] = &[("offset", Kind::Number), ("limit", K
 pub(crate) const ORDER: &[(&str, Kind)] = &[("orderBy", Kind::Text), ("sortBy", Kind::Text)];
 
 impl Docs {
+    fn of_everything() -> Self {
+        let mut docs = Self::default();
+        access::describe(&mut docs);
+        user::describe(&mut docs);
+        registration::describe(&mut docs);
+        cluster::describe(&mut docs);
+        task::describe(&mut docs);
+        place::describe(&mut docs);
+        polyaxon::describe(&mut docs);
+        docs
+    }
+
     fn schema<T: JsonSchema>(&mut self) -> Value {
         self.generator.subschema_for::<T>().to_value()
     }

@@ -95,7 +95,7 @@ impl Sessions {
         }
         let attempt = inner.throttle.begin(&user.username, visitor.address).await?;
         if inner.hasher.check(stored, current).await? {
-            return Ok(());
+            return inner.throttle.settle(attempt).await;
         }
         inner.throttle.failed(attempt).await?;
         Err(wrong())

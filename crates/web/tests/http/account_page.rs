@@ -5,6 +5,7 @@ use testkit::{Anon, Database, Requests as _, Response, TestMaster, User, on_both
 on_both_databases!(
     r26_the_current_password_is_needed_and_others_can_be_signed_out,
     r26_wrong_guesses_count_as_failed_logins,
+    r26_the_right_password_forgets_wrong_guesses,
     r26_the_default_user_sets_a_password_without_a_login,
 );
 on_sqlite!(r26_sessions_are_ended_from_the_page, r07_forms_of_others_are_refused);
@@ -69,6 +70,18 @@ async fn r26_the_current_password_is_needed_and_others_can_be_signed_out(databas
         assert_eq!(status(&master, ended).await, 401);
     }
     assert_eq!(status(&master, &token(&done)).await, 200);
+}
+
+async fn r26_the_right_password_forgets_wrong_guesses(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (here, elsewhere) = (alice(&master).await, master.log_in_with("alice", OLD).await);
+    for (session, current, new) in [(here, OLD, NEW), (elsewhere, NEW, OLD)] {
+        // Ten in a row would be too many.
+        for _ in 0..9 {
+            change(&session.in_browser(), "wrong", new, new, false).await.expect(400);
+        }
+        change(&session.in_browser(), current, new, new, false).await.expect(303);
+    }
 }
 
 async fn r26_wrong_guesses_count_as_failed_logins(database: Database) {
