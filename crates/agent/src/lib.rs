@@ -22,6 +22,7 @@ mod descriptor;
 mod device;
 mod enrolment;
 mod error;
+mod identity;
 mod key;
 mod machine;
 mod options;

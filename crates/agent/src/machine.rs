@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use domain::agent::{Device, Power};
 use domain::id::AgentId;
+use domain::system_ids::AllowedIds;
 use launch::spec::{Limits, Mode};
 
 use crate::data_dir::DataDir;
@@ -27,6 +28,8 @@ pub(crate) struct Machine {
     pub(crate) hostname: String,
     pub(crate) shim_exe: PathBuf,
     pub(crate) mode: Mode,
+    pub(crate) allowed_ids: AllowedIds,
+    pub(crate) machine_groups: bool,
     pub(crate) limits: Limits,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
@@ -66,6 +69,8 @@ impl Machine {
             hostname,
             shim_exe: options.shim_exe.clone(),
             mode,
+            allowed_ids: options.allowed_ids.clone(),
+            machine_groups: options.machine_groups,
             limits: options.limits,
             masked,
             bind_prefixes: options.bind_prefixes.clone(),

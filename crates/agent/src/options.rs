@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use domain::id::AgentId;
+use domain::system_ids::AllowedIds;
 use launch::spec::Limits;
 
 /// What an agent is told at start.
@@ -27,6 +28,10 @@ pub struct Options {
     pub root_range_base: u32,
     /// When set, bind mounts must lie under one of these.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Ids of the system that tasks may have all the same (A11).
+    pub allowed_ids: AllowedIds,
+    /// Whether tasks are in the groups that the machine gives their user (B8).
+    pub machine_groups: bool,
     /// What one task may use.
     pub limits: Limits,
     /// Paths that no task sees, besides `data_dir`.

@@ -2,29 +2,30 @@
 //! the master; what this machine can't give is refused here (R37).
 
 use api::agent::Start;
-use domain::agent::{CannotGive, DeviceKind, Power};
+use domain::agent::DeviceKind;
 use domain::config::BindMount;
-use domain::identity::{IdentityParts, UnixIdentity};
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
 
 use crate::device::nvidia_files;
+use crate::identity;
 use crate::machine::Machine;
 
 /// Sources what the context directory brings for it, then becomes the command. The same shell, so that exported
 /// variables stay (contract "runtime", section 3.2).
 const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
 
-/// What the shim is told.
+/// What the shim is told. `groups` are those of [`identity::groups`].
 ///
 /// # Errors
 /// One sentence when this machine can't run it.
-pub(crate) fn task_spec(machine: &Machine, start: &Start) -> Result<TaskSpec, String> {
+pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> Result<TaskSpec, String> {
     let spec = TaskSpec {
         task_id: start.allocation.to_string(),
         argv: argv(&start.entrypoint, start.has_context),
         env: env(machine, start),
-        identity: identity(machine, &start.identity)?,
+        identity: identity::checked(machine, &start.identity)?,
+        groups,
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
         bind_mounts: start.bind_mounts.iter().map(bind_mount).collect::<Result<_, _>>()?,
         limits: machine.limits,
@@ -74,24 +75,6 @@ fn env(machine: &Machine, start: &Start) -> Vec<(String, String)> {
     env
 }
 
-fn identity(machine: &Machine, identity: &UnixIdentity) -> Result<spec::Identity, String> {
-    let parts = IdentityParts {
-        user: Some(identity.user.clone()),
-        uid: Some(identity.uid.into()),
-        group: Some(identity.group.clone()),
-        gid: Some(identity.gid.into()),
-    };
-    let UnixIdentity { user, uid, group, gid } = parts.complete().map_err(|e| e.to_string())?;
-    if let Power::Unprivileged { uid: own, .. } = machine.power
-        && uid != own
-        && uid != 0
-    {
-        let refused = CannotGive::Identity { agent: machine.name.clone(), own, identity: identity.clone() };
-        return Err(refused.to_string());
-    }
-    Ok(spec::Identity { user, uid, group, gid })
-}
-
 /// `$AGENT_USER` and `$DET_USER` stand for the task's Unix user and its owner's account.
 fn expand(dir: &str, start: &Start) -> String {
     let owner = start.env.iter().find(|(key, _)| key == "DET_USER");
@@ -128,7 +111,9 @@ mod tests {
     use super::*;
     use crate::data_dir::DataDir;
     use crate::watch::Watch;
-    use domain::agent::Device;
+    use domain::agent::{Device, Power};
+    use domain::identity::UnixIdentity;
+    use domain::system_ids::AllowedIds;
     use launch::spec::{Limits, Mode};
 
     async fn machine(dir: &std::path::Path, power: Power) -> Machine {
@@ -144,6 +129,8 @@ mod tests {
             hostname: String::new(),
             shim_exe: "shim".into(),
             mode: Mode::Unprivileged,
+            allowed_ids: AllowedIds::default(),
+            machine_groups: true,
             limits: Limits::default(),
             masked: vec![],
             bind_prefixes: None,
@@ -170,7 +157,7 @@ mod tests {
     async fn command_environment_and_work_dir() {
         let temp = tempfile::tempdir().expect("temp dir");
         let machine = machine(temp.path(), Power::Root).await;
-        let spec = task_spec(&machine, &start()).expect("possible");
+        let spec = task_spec(&machine, &start(), vec![]).expect("possible");
         assert_eq!(spec.argv, ["/bin/sh", "-c", "echo hi"]);
         assert_eq!(spec.work_dir.as_deref(), Some("/home/lab/ann"));
         assert!(spec.devices.is_empty());
@@ -182,7 +169,7 @@ mod tests {
             has_context: true,
             ..start()
         };
-        let spec = task_spec(&machine, &on_gpu).expect("possible");
+        let spec = task_spec(&machine, &on_gpu, vec![]).expect("possible");
         assert_eq!(spec.argv[..2], ["/bin/sh", "-c"]);
         assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
         let cuda: Vec<_> = spec.env.iter().filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES").collect();
@@ -190,20 +177,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn r37_identities_are_exact_or_refused() {
+    async fn r37_a11_identities_are_exact_or_refused() {
         let temp = tempfile::tempdir().expect("temp dir");
         let own = Power::Unprivileged { uid: 1000, gid: 1000, shared: true };
         let mut machine = machine(temp.path(), own).await;
-        let refusal = task_spec(&machine, &start()).expect_err("not its uid");
+        let refusal = task_spec(&machine, &start(), vec![]).expect_err("not its uid");
         assert!(refusal.contains("start the agent as root"), "{refusal}");
         machine.power = Power::Root;
         for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5, 0)] {
             let mut start = start();
             (start.identity.uid, start.identity.gid) = (uid, gid);
-            assert!(task_spec(&machine, &start).is_err(), "{uid}:{gid}");
+            assert!(task_spec(&machine, &start, vec![]).is_err(), "{uid}:{gid}");
+        }
+        for (uid, gid) in [(1, 5001), (5001, 6)] {
+            let mut start = start();
+            (start.identity.uid, start.identity.gid) = (uid, gid);
+            let refused = task_spec(&machine, &start, vec![]).expect_err("the system's");
+            assert!(refused.contains("agent.allowed_ids"), "{refused}");
         }
         let mut start = start();
         start.identity.user = "a:b".into();
-        assert!(task_spec(&machine, &start).is_err());
+        assert!(task_spec(&machine, &start, vec![]).is_err());
     }
 }

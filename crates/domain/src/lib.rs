@@ -17,6 +17,7 @@ pub mod registration;
 pub mod scheduler;
 pub mod session;
 pub mod setting;
+pub mod system_ids;
 pub mod task;
 pub mod throttle;
 pub mod time;

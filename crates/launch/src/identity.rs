@@ -52,6 +52,9 @@ pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Cre
                     "the range {base}+{len} for root in tasks is not a range of unprivileged ids"
                 ));
             };
+            if spec.groups.iter().any(|gid| [0, u32::MAX].contains(gid) || (base..end).contains(gid)) {
+                return Err(format!("{user} is in groups {:?}, one of which no task can be in", spec.groups));
+            }
             real_or_mapped(user, uid, gid, base..end)
         }
         Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),

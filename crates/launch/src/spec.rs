@@ -24,6 +24,9 @@ pub struct TaskSpec {
     pub env: Vec<(String, String)>,
     /// Who the task runs as.
     pub identity: Identity,
+    /// Groups on the machine besides the identity's (B8). Only a task that is a user of the machine's own can have any.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// Work directory inside the sandbox, [`WORK_DIR`] when absent. A custom one isn't created.
     pub work_dir: Option<String>,
     /// Host paths that the task sees.

@@ -18,7 +18,7 @@ use crate::mail::Mails;
 use crate::password::{Hasher, Presented};
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
-use crate::{Error, audit, registration, workspace};
+use crate::{Config, Error, audit, registration, system_ids, workspace};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -36,6 +36,7 @@ pub struct Accounts {
     sessions: Sessions,
     mails: Mails,
     cluster: Cluster,
+    config: Arc<Config>,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -73,8 +74,9 @@ impl Accounts {
         sessions: Sessions,
         mails: Mails,
         cluster: Cluster,
+        config: Arc<Config>,
     ) -> Self {
-        Self { store, hasher, clock, sessions, mails, cluster }
+        Self { store, hasher, clock, sessions, mails, cluster, config }
     }
 
     /// Makes an account (P12).
@@ -88,6 +90,7 @@ impl Accounts {
         password: Presented,
     ) -> Result<User, Error> {
         let user = self.prepare(new, &password)?;
+        self.not_the_systems(user.identity.as_ref())?;
         let password = if user.remote || user.service {
             Password::Impossible
         } else {
@@ -101,6 +104,12 @@ impl Accounts {
         tx.commit(&entry.made(audit::account_facts(&user)), now).await?;
         tracing::info!(user = user.username.escape_debug().to_string(), "account made");
         Ok(user)
+    }
+
+    /// A11.
+    fn not_the_systems(&self, identity: Option<&UnixIdentity>) -> Result<(), Error> {
+        let Some(UnixIdentity { uid, gid, .. }) = identity else { return Ok(()) };
+        system_ids::check(&self.config.agent.allowed_ids, Some((*uid).into()), Some((*gid).into()))
     }
 
     /// Checks what Determined checks before it asks whether the caller may.
@@ -136,16 +145,12 @@ impl Accounts {
         })
     }
 
-    /// Which parts of `user` the patch would change, for the policy. Shapes are checked first, as Determined does.
-    ///
-    /// # Errors
-    /// When a part has no usable shape.
-    pub fn what_changes(user: &User, patch: &PatchUser) -> Result<UserChange, Error> {
-        if let Some(parts) = patch.agent_user_group.clone() {
-            identity(parts)?;
-        }
+    /// Which parts of `user` the patch would change, for the policy. Whether they can be what they are to be is asked
+    /// afterwards: who may not change them is told just that (B21).
+    #[must_use]
+    pub fn what_changes(user: &User, patch: &PatchUser) -> UserChange {
         let different = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new.trim() != old);
-        Ok(UserChange {
+        UserChange {
             admin: patch.admin.is_some(),
             remote: patch.remote.is_some(),
             active: patch.active.is_some(),
@@ -154,7 +159,7 @@ impl Accounts {
             display_name: different(&patch.display_name, &user.display_name),
             password: patch.password.is_some(),
             email: different(&patch.email, user.email.as_deref().unwrap_or("")),
-        })
+        }
     }
 
     /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25);
@@ -183,6 +188,9 @@ impl Accounts {
         apply(&mut after, patch, change, password)?;
         if after == before {
             return Ok(before);
+        }
+        if after.identity != before.identity {
+            self.not_the_systems(after.identity.as_ref())?;
         }
         if change.display_name
             && !after.display_name.is_empty()

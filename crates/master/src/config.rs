@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use domain::identity::{IdentityParts, UnixIdentity};
+use domain::system_ids::AllowedIds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -188,8 +189,23 @@ pub struct Agent {
     pub root_range_base: u32,
     /// The only places that bind mounts may come from; none is everywhere.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Ids of the system that tasks may have all the same (A11).
+    pub allowed_ids: AllowedIds,
+    /// Which groups a task is in besides the one that its account is linked to (B8).
+    pub groups: Groups,
     /// Limits of each task.
     pub task_limits: TaskLimits,
+}
+
+/// Which groups a task is in besides the one that its account is linked to (B8).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Groups {
+    /// Those that the agent's machine gives its user, when name and uid are that user's there; none of the system's.
+    #[default]
+    OfMachine,
+    /// None.
+    LinkedOnly,
 }
 
 impl Default for Agent {
@@ -198,6 +214,8 @@ impl Default for Agent {
             shared: false,
             root_range_base: 1_900_000_000,
             bind_prefixes: None,
+            allowed_ids: AllowedIds::default(),
+            groups: Groups::default(),
             task_limits: TaskLimits::default(),
         }
     }

@@ -24,6 +24,7 @@ pub mod secret;
 pub mod session;
 pub mod setting;
 pub mod system;
+mod system_ids;
 pub mod task;
 pub mod template;
 mod throttle;
@@ -113,6 +114,9 @@ impl Master {
     /// When the database or the data directory can't be used.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
         let Parts { store, data_dir, config, clock, entropy } = parts;
+        let default = &config.security.default_task;
+        system_ids::check(&config.agent.allowed_ids, Some(default.uid), Some(default.gid))
+            .map_err(|e| Error::Invalid(format!("security.default_task: {e}")))?;
         let config = Arc::new(config);
         let hasher = password::Hasher::new();
         let cluster =
@@ -136,6 +140,7 @@ impl Master {
             sessions.clone(),
             mails.clone(),
             cluster.clone(),
+            Arc::clone(&config),
         );
         let registrations = registration::Registrations::new(registration::Parts {
             store: store.clone(),
@@ -182,7 +187,7 @@ impl Master {
             cluster.clone(),
             live.clone(),
         );
-        let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock));
+        let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock), Arc::clone(&config));
         let projects = project::Projects::new(store.clone(), Arc::clone(&clock));
         let templates = template::Templates::new(store.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();

@@ -16,13 +16,14 @@ pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
 use store::{Store, StoreError, Tx};
 
 use crate::system::Clock;
-use crate::{Error, member};
+use crate::{Config, Error, member, system_ids};
 
 /// Workspaces.
 #[derive(Clone)]
 pub struct Workspaces {
     store: Store,
     clock: Arc<dyn Clock>,
+    config: Arc<Config>,
 }
 
 impl std::fmt::Debug for Workspaces {
@@ -79,10 +80,6 @@ fn refuse_shared(id: WorkspaceId) -> Result<(), Error> {
     if id == UNCATEGORIZED { Err(Error::Precondition(text.to_owned())) } else { Ok(()) }
 }
 
-fn checked(identity: Option<Overlay>) -> Result<Option<IdentityParts>, Error> {
-    let parts = identity.map(|(_, parts)| parts.checked()).transpose();
-    parts.map_err(|e| Error::Invalid(e.to_string()))
-}
 
 /// A workspace as an audit entry's target.
 pub(crate) fn target(workspace: &Workspace) -> Who {
@@ -109,8 +106,16 @@ pub(crate) async fn open(tx: &mut Tx, id: WorkspaceId) -> Result<Workspace, Erro
 }
 
 impl Workspaces {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>, config: Arc<Config>) -> Self {
+        Self { store, clock, config }
+    }
+
+    /// The Unix identity that is to be set, when it can be (R37, A11).
+    fn checked(&self, identity: Option<Overlay>) -> Result<Option<IdentityParts>, Error> {
+        let Some((_, parts)) = identity else { return Ok(None) };
+        let parts = parts.checked().map_err(|e| Error::Invalid(e.to_string()))?;
+        system_ids::check(&self.config.agent.allowed_ids, parts.uid, parts.gid)?;
+        Ok(Some(parts))
     }
 
     /// How `viewer` stands to a workspace, for the policy to decide on.
@@ -174,7 +179,7 @@ impl Workspaces {
         new: NewWorkspace,
     ) -> Result<Workspace, Error> {
         let name = place::name("workspace name", &new.name).map_err(|e| Error::Invalid(e.to_string()))?;
-        let identity = checked(new.identity)?.unwrap_or_default();
+        let identity = self.checked(new.identity)?.unwrap_or_default();
         let tx = self.store.write().await?;
         self.insert(tx, permit, Workspace { private: new.private, identity, ..blank(name) }).await
     }
@@ -231,7 +236,7 @@ impl Workspaces {
     ) -> Result<Workspace, Error> {
         let name = change.name.map(|name| place::name("workspace name", &name)).transpose();
         let name = name.map_err(|e| Error::Invalid(e.to_string()))?;
-        let identity = checked(change.identity)?;
+        let identity = self.checked(change.identity)?;
         self.edit(permit, move |workspace| {
             workspace.name = name.unwrap_or_else(|| workspace.name.clone());
             workspace.private = change.private.unwrap_or(workspace.private);

@@ -12,12 +12,15 @@ use super::follower::{Abandoned, Follower, Live, RETRY, State};
 use super::shim;
 use crate::context;
 use crate::descriptor::readable;
+use crate::identity;
 use crate::task_spec::task_spec;
 
 impl Follower {
     /// Begins a run that the master asked for.
     pub(super) async fn begin(&mut self, start: Start) -> Result<State, Abandoned> {
-        let spec = match task_spec(&self.machine, &start) {
+        let (machine, of) = (Arc::clone(&self.machine), start.identity.clone());
+        let groups = self.meanwhile(async move { identity::groups(&machine, &of).await }).await?;
+        let spec = match task_spec(&self.machine, &start, groups) {
             Ok(spec) => spec,
             Err(why) => return Ok(self.end_without_shim(disk::never_began(why)).await),
         };

@@ -48,6 +48,8 @@ impl TestAgent {
             shared: false,
             root_range_base: 1_900_000_000,
             bind_prefixes: None,
+            allowed_ids: domain::system_ids::AllowedIds::default(),
+            machine_groups: true,
             limits: Limits::default(),
             masked: vec![],
             version: "0.0.0-test".to_owned(),

@@ -67,9 +67,9 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
     rustix::process::umask(rustix::fs::Mode::empty());
     match launch.credentials.how {
         How::Own => map_own(launch.credentials)?,
-        How::Real | How::Mapped { .. } => {
-            setgroups(&[]).explain(|| "can't leave the agent's groups".into())?;
-        }
+        How::Mapped { .. } => setgroups(&[]).explain(|| "can't leave the agent's groups".into())?,
+        // Bind mounts are opened with the user's groups, too.
+        How::Real => task::set_groups(launch.spec).explain(|| "can't enter the user's groups".into())?,
     }
     sandbox::compose(sandbox::Context {
         spec: launch.spec,

@@ -90,9 +90,18 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
 
 fn set_ids(launch: &Launch<'_>) -> nix::Result<()> {
     let (uid, gid) = (Uid::from_raw(launch.credentials.uid), Gid::from_raw(launch.credentials.gid));
-    setgroups(&[])?;
+    match launch.credentials.how {
+        How::Real => set_groups(launch.spec)?,
+        How::Mapped { .. } | How::Own => setgroups(&[])?,
+    }
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)
+}
+
+/// The machine's groups of the user (B8), and no others.
+pub(super) fn set_groups(spec: &TaskSpec) -> nix::Result<()> {
+    let groups: Vec<Gid> = spec.groups.iter().copied().map(Gid::from_raw).collect();
+    setgroups(&groups)
 }
 
 fn drop_capabilities() -> rustix::io::Result<()> {

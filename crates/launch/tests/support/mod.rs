@@ -87,6 +87,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         argv: vec!["/bin/sh".into(), "-c".into(), text.into()],
         env: vec![],
         identity: identity("alice", 5001, "lab", 5001),
+        groups: vec![],
         work_dir: None,
         bind_mounts: vec![],
         limits: Limits::default(),

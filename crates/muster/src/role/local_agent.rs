@@ -34,6 +34,8 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         shared: config.shared,
         root_range_base: config.root_range_base,
         bind_prefixes: config.bind_prefixes.clone(),
+        allowed_ids: config.allowed_ids.clone(),
+        machine_groups: config.groups == master::config::Groups::OfMachine,
         limits: Limits {
             memory_bytes: limits.memory.as_deref().and_then(domain::config::parse_size),
             pids: limits.pids,

@@ -139,3 +139,77 @@ fn a_task_sees_its_own_processes_and_places_only() {
     assert!(processes < 8, "{}", said.out());
     assert!(!Path::new("/tmp/mine").exists() && !Path::new("/dev/shm/mine").exists());
 }
+
+const ALICE: &str = "alice:x:5001:5001::/home/alice:/bin/sh\n";
+const LAB: &str = "lab:x:7001:alice\nvideo-lab:x:990:alice\ndocker:x:7002:alice\n";
+
+/// What is said when root:lab 2770 is bound and written to, and the groups of a task of alice's.
+fn in_the_lab(muster: &Muster, person: &Person) -> (i32, String) {
+    let dir = muster.dir.path().join("lab");
+    if !dir.exists() {
+        fs::create_dir(&dir).expect("a directory");
+        std::os::unix::fs::chown(&dir, Some(0), Some(7001)).expect("we are root");
+        fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o2770)).expect("we are root");
+    }
+    let said = volume(person, &dir, "id -G; touch /data/mine && stat -c %g /data/mine");
+    (said.code(), said.out().to_owned())
+}
+
+#[test]
+fn b08_a_task_has_the_groups_that_the_machine_gives_its_user() {
+    let muster = Setup::default().accounts(ALICE, LAB).up();
+    let alice = muster.linked_user("alice", 5001);
+    // None of the system's, and none that means power.
+    assert_eq!(in_the_lab(&muster, &alice), (0, "5001 7001\n7001\n".to_owned()));
+    // The name alone gives nothing.
+    let link = "user link-with-agent-user bob --agent-uid 5003 --agent-user alice --agent-gid 5003 --agent-group x";
+    let bob = muster.user("bob");
+    bob.muster(&format!("-u admin {link}")).exits(0);
+    assert_eq!(bob.muster("command run id -G").ok(), "5003");
+    assert_eq!(in_the_lab(&muster, &bob).0, 125);
+    // As the machine has it when the task starts.
+    let machine = fs::read_to_string(muster.dir.path().join("group")).expect("readable");
+    fs::write(muster.dir.path().join("group"), format!("{machine}late:x:7003:alice\n")).expect("written");
+    assert_eq!(alice.muster("command run id -G").ok(), "5001 7001 7003");
+    // Root in a task is nobody on the machine.
+    let me = muster.person("me");
+    assert_eq!(me.muster("command run id -G").ok(), "0");
+}
+
+#[test]
+fn b08_groups_can_be_turned_off() {
+    let muster = Setup::default().accounts(ALICE, LAB).config("agent: {groups: linked-only}").up();
+    let alice = muster.linked_user("alice", 5001);
+    assert_eq!(alice.muster("command run id -G").ok(), "5001");
+    assert_eq!(in_the_lab(&muster, &alice).0, 125);
+}
+
+#[test]
+fn a11_ids_of_the_system_are_not_linked_unless_its_administrator_lists_them() {
+    let muster = Muster::up();
+    let admin = muster.admin();
+    let link = |admin: &Person, uid: u32, gid: u32| {
+        let names = "--agent-user a --agent-group g";
+        admin.muster(&format!("user link-with-agent-user admin --agent-uid {uid} --agent-gid {gid} {names}"))
+    };
+    link(&admin, 5001, 42).exits(1).says("gid 42 belongs to shadow, a group with power over this machine");
+    link(&admin, 1000, 6).exits(1).says("disk");
+    link(&admin, 33, 33).exits(1).says("uid 33 belongs to www-data").says("agent.allowed_ids.uids");
+    link(&admin, 200, 300).exits(0);
+    admin.muster("workspace create w").exits(0);
+    admin.muster("workspace edit w --agent-gid 42 --agent-group g").exits(1).says("shadow");
+
+    let muster = Setup::default().config("agent: {allowed_ids: {uids: [33], gids: [33]}}").up();
+    let admin = muster.admin();
+    link(&admin, 33, 33).exits(0);
+    link(&admin, 33, 42).exits(1).says("shadow");
+    assert_eq!(admin.muster("command run id -u").ok(), "33");
+}
+
+#[test]
+fn a11_the_default_identity_is_none_of_the_system() {
+    let yaml = "security: {default_task: {user: www, uid: 33, group: www, gid: 33}}";
+    let muster = Setup::default().config(yaml).install();
+    let said = crate::support::run(&mut muster.server_command(), "");
+    said.exits(1).says("security.default_task: uid 33 belongs to www-data");
+}

@@ -132,7 +132,7 @@ pub(crate) async fn patch(
 ) -> Answer<UserResponse> {
     presented(patch.password.clone(), patch.is_hashed)?;
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let change = Accounts::what_changes(&user, &patch)?;
+    let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
     let user = app.master.accounts.change(permit, patch).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))

@@ -63,7 +63,7 @@ pub(crate) async fn me(Token(caller): Token) -> Json<Value> {
 
 async fn change(app: &App, Token(caller): Token, name: &str, patch: PatchUser) -> Answer<User> {
     let user = app.master.accounts.by_username(&caller.actor, name).await?;
-    let change = Accounts::what_changes(&user, &patch)?;
+    let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change));
     let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
     Ok(app.master.accounts.change(permit, patch).await?)

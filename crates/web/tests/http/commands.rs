@@ -157,17 +157,17 @@ async fn d03_who_has_a_link_runs_as_that(database: Database) {
     let master = TestMaster::start(database).await;
     let (admin, alice) = (master.admin().await, master.user("alice").await);
     let mut agent = master.agent("node").await;
-    let link = |uid: i64| json!({"agentUserGroup": {"agentUid": uid, "agentGid": 6, "agentUser": "alice", "agentGroup": "lab"}});
+    let link = |uid: i64| json!({"agentUserGroup": {"agentUid": uid, "agentGid": 206, "agentUser": "alice", "agentGroup": "lab"}});
     for uid in [5001, 4_294_967_294] {
         admin.patch(&alice.path()).json(link(uid)).await.ok();
         let task = master.task(&alice, &mut agent).await;
-        assert_eq!(task.start.identity.to_string(), format!("alice:{uid}:lab:6"));
+        assert_eq!(task.start.identity.to_string(), format!("alice:{uid}:lab:206"));
         agent.exit(task.start.allocation, 0).await;
     }
     // Settled when it is made: what is queued keeps the identity that it was asked for with.
     agent.disconnect();
     let id = alice.run_true().await;
-    admin.patch(&alice.path()).json(link(7)).await.ok();
+    admin.patch(&alice.path()).json(link(207)).await.ok();
     agent.reconnect().await;
     let start = agent.accept_start().await;
     assert_eq!((start.allocation.task.to_string(), start.identity.uid), (id, 4_294_967_294));

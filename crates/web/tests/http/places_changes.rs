@@ -71,7 +71,7 @@ async fn the_shared_workspace_stays_as_it_is(database: Database) {
         (&before["workspace"]["immutable"], &before["workspace"]["numProjects"]),
         (&json!(true), &json!(1))
     );
-    let identity = json!({"agentUserGroup": {"agentUid": 5}});
+    let identity = json!({"agentUserGroup": {"agentUid": 205}});
     admin.patch("/api/v1/workspaces/1").json(json!({"name": "x"})).await.refused(400);
     admin.patch("/api/v1/workspaces/1").json(identity).await.refused(400);
     admin.post("/api/v1/workspaces/1/archive").await.refused(400);

@@ -14,7 +14,7 @@ on_both_databases!(
 
 /// A change of each part, and what a normal user is told who makes it to another account.
 fn parts() -> [(Value, &'static str, bool); 7] {
-    let identity = json!({"agentUid": 5, "agentGid": 5, "agentUser": "x", "agentGroup": "x"});
+    let identity = json!({"agentUid": 205, "agentGid": 205, "agentUser": "x", "agentGroup": "x"});
     [
         (json!({"admin": true}), "only admin privileged users can update users", false),
         (json!({"remote": true}), "only admin privileged users can update other users", false),

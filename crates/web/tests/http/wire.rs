@@ -60,13 +60,13 @@ async fn both_spellings_nulls_and_numbers_as_text(database: Database) {
     let snake = json!({
         "user": {
             "username": "snake", "active": true, "display_name": "Snake",
-            "agent_user_group": {"agent_uid": "7", "agent_gid": 8, "agent_user": "s", "agent_group": "g"}
+            "agent_user_group": {"agent_uid": "207", "agent_gid": 208, "agent_user": "s", "agent_group": "g"}
         },
         "password": "", "is_hashed": true
     });
     let made = admin.post("/api/v1/users").json(snake).await.ok();
     assert_eq!(made["user"]["displayName"], "Snake");
-    let identity = json!({"agentUid": 7, "agentGid": 8, "agentUser": "s", "agentGroup": "g"});
+    let identity = json!({"agentUid": 207, "agentGid": 208, "agentUser": "s", "agentGroup": "g"});
     assert_eq!(made["user"]["agentUserGroup"], identity);
     let nulls = json!({
         "username": null, "password": null, "isHashed": null, "admin": null, "active": null, "displayName": null,

@@ -54,6 +54,7 @@ pub(crate) struct Setup {
     database: Database,
     keeps_port: bool,
     data_dir: Option<PathBuf>,
+    accounts: Option<[&'static str; 2]>,
 }
 
 impl Default for Setup {
@@ -66,6 +67,7 @@ impl Default for Setup {
             database: Database::Sqlite,
             keeps_port: false,
             data_dir: None,
+            accounts: None,
         }
     }
 }
@@ -104,6 +106,12 @@ impl Setup {
         Self { data_dir: Some(path), ..self }
     }
 
+    /// A machine with these further lines of `/etc/passwd` and `/etc/group`, which are `passwd` and `group` in the
+    /// installation's directory.
+    pub(crate) fn accounts(self, passwd: &'static str, group: &'static str) -> Self {
+        Self { accounts: Some([passwd, group]), ..self }
+    }
+
     /// Makes the installation, without starting anything.
     pub(crate) fn install(self) -> Muster {
         let dir = dir_for_all();
@@ -124,6 +132,11 @@ impl Setup {
         let config = dir.path().join("master.yaml");
         fs::write(&config, format!("{url}{}", self.config)).expect("written");
         mode(&config, 0o600, own);
+        for (file, lines) in ["passwd", "group"].into_iter().zip(self.accounts.into_iter().flatten()) {
+            let machine = fs::read_to_string(Path::new("/etc").join(file)).expect("readable");
+            fs::write(dir.path().join(file), format!("{machine}{lines}")).expect("written");
+            mode(&dir.path().join(file), 0o644, 0);
+        }
         let port = self.keeps_port.then(Port::reserve);
         Muster { setup: self, dir, data, exe, port, url: String::new(), server: None, _database: database }
     }
@@ -186,7 +199,20 @@ impl Muster {
         let mut command = self.role(&[self.setup.role, "--listen", &listen]);
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--config").arg(self.dir.path().join("master.yaml")).args(&self.setup.args);
-        command
+        if self.setup.accounts.is_some() { self.with_accounts(&command) } else { command }
+    }
+
+    /// The same command where the machine has further accounts.
+    fn with_accounts(&self, command: &Command) -> Command {
+        let dir = self.dir.path().display();
+        let mounts = format!("mount --bind {dir}/passwd /etc/passwd && mount --bind {dir}/group /etc/group");
+        let server = std::iter::once(command.get_program()).chain(command.get_args());
+        let script = format!("{mounts} && exec \"$@\"");
+        let mut there = Command::new("/usr/bin/unshare");
+        there.args(["--mount", "--propagation", "private", "/bin/sh", "-c", &script, "sh"]).args(server);
+        there.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        there.current_dir(command.get_current_dir().expect("set"));
+        there
     }
 
     /// Starts the server and waits until it is ready.
