@@ -202,6 +202,7 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         argv: vec!["echo".into(), "late".into()],
         env: vec![],
         identity: Identity { user: user.user, uid: user.uid, group: user.group, gid: user.gid },
+        groups: vec![],
         work_dir: None,
         bind_mounts: vec![],
         limits: agent.options.limits,
