@@ -7,9 +7,31 @@ use serde::{Deserialize, Serialize};
 /// Groups whose members can become root, read what root reads, or command what runs as root, whatever number a machine
 /// gives them.
 const POWER: [&str; 25] = [
-    "root", "wheel", "sudo", "admin", "adm", "shadow", "disk", "kmem", "mem", "kvm", "libvirt", "libvirtd",
-    "libvirt-qemu", "qemu", "vboxusers", "docker", "podman", "containerd", "lxd", "lxc", "incus", "incus-admin",
-    "microk8s", "systemd-journal", "google-sudoers",
+    "root",
+    "wheel",
+    "sudo",
+    "admin",
+    "adm",
+    "shadow",
+    "disk",
+    "kmem",
+    "mem",
+    "kvm",
+    "libvirt",
+    "libvirtd",
+    "libvirt-qemu",
+    "qemu",
+    "vboxusers",
+    "docker",
+    "podman",
+    "containerd",
+    "lxd",
+    "lxc",
+    "incus",
+    "incus-admin",
+    "microk8s",
+    "systemd-journal",
+    "google-sudoers",
 ];
 
 /// Where ordinary ids begin on a machine that doesn't say.
@@ -162,7 +184,9 @@ mod tests {
     #[test]
     fn a11_ids_of_the_system_are_refused() {
         let none = AllowedIds::default();
-        let refused = |uid: u32, gid: u32| ids().check(Some(uid), Some(gid), &none).expect_err("the system's").to_string();
+        let refused = |uid: u32, gid: u32| {
+            ids().check(Some(uid), Some(gid), &none).expect_err("the system's").to_string()
+        };
         assert!(refused(33, 5001).starts_with("uid 33 belongs to www-data, an account of the system"));
         assert!(refused(5001, 42).starts_with("gid 42 belongs to shadow, a group with power"));
         assert!(refused(1000, 6).contains("disk"));
@@ -177,7 +201,9 @@ mod tests {
     #[test]
     fn a11_ids_of_people_and_of_nobody_pass() {
         let none = AllowedIds::default();
-        for (uid, gid) in [(1000, 1000), (200, 300), (5001, 5001), (1000, 100), (65_533, 65_533), (0, 0), (0, 42)] {
+        for (uid, gid) in
+            [(1000, 1000), (200, 300), (5001, 5001), (1000, 100), (65_533, 65_533), (0, 0), (0, 42)]
+        {
             assert_eq!(ids().check(Some(uid), Some(gid), &none), Ok(()), "{uid}:{gid}");
         }
         assert_eq!(ids().check(None, None, &none), Ok(()));
@@ -193,7 +219,8 @@ mod tests {
 
     #[test]
     fn a11_a_machine_has_its_own_border() {
-        let ids = SystemIds::parse("old:x:600:600::/:/bin/sh\n", "old:x:600:\n", "UID_MIN 500\nGID_MIN 500\n");
+        let ids =
+            SystemIds::parse("old:x:600:600::/:/bin/sh\n", "old:x:600:\n", "UID_MIN 500\nGID_MIN 500\n");
         assert_eq!(ids.check(Some(600), Some(600), &AllowedIds::default()), Ok(()));
         let ids = SystemIds::parse("old:x:600:600::/:/bin/sh\n", "old:x:600:\n", "");
         assert!(ids.check(Some(600), Some(600), &AllowedIds::default()).is_err());

@@ -80,7 +80,6 @@ fn refuse_shared(id: WorkspaceId) -> Result<(), Error> {
     if id == UNCATEGORIZED { Err(Error::Precondition(text.to_owned())) } else { Ok(()) }
 }
 
-
 /// A workspace as an audit entry's target.
 pub(crate) fn target(workspace: &Workspace) -> Who {
     Who::named("workspace", &workspace.id, &workspace.name)

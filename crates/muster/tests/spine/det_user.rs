@@ -175,7 +175,8 @@ fn p05_what_others_are_refused_is_said_in_determineds_words() {
     let muster = Muster::up();
     let admin = administrator(&muster);
     let me = created(&muster, &admin, "alice");
-    let link = "user link-with-agent-user alice --agent-uid 205 --agent-user a --agent-gid 205 --agent-group g";
+    let link =
+        "user link-with-agent-user alice --agent-uid 205 --agent-user a --agent-gid 205 --agent-group g";
     for (line, action, text) in [
         (
             "user create eve --password Correct0",

@@ -162,7 +162,8 @@ fn b08_a_task_has_the_groups_that_the_machine_gives_its_user() {
     // None of the system's, and none that means power.
     assert_eq!(in_the_lab(&muster, &alice), (0, "5001 7001\n7001\n".to_owned()));
     // The name alone gives nothing.
-    let link = "user link-with-agent-user bob --agent-uid 5003 --agent-user alice --agent-gid 5003 --agent-group x";
+    let link =
+        "user link-with-agent-user bob --agent-uid 5003 --agent-user alice --agent-gid 5003 --agent-group x";
     let bob = muster.user("bob");
     bob.muster(&format!("-u admin {link}")).exits(0);
     assert_eq!(bob.muster("command run id -G").ok(), "5003");
