@@ -27,6 +27,7 @@ mod key;
 mod machine;
 mod options;
 mod outbox;
+mod relay;
 mod run;
 mod runs;
 mod supervise;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use domain::agent::{Device, Power};
+use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
 use launch::spec::{Limits, Mode};
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) limits: Limits,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
+    /// The most that a task's network may be, and what it is unless the task asks for less.
+    pub(crate) network: Network,
     pub(crate) watch: Watch,
 }
 
@@ -74,6 +77,7 @@ impl Machine {
             limits: options.limits,
             masked,
             bind_prefixes: options.bind_prefixes.clone(),
+            network: options.network,
             watch: Watch::new().map_err(AgentError::io("cannot watch log files"))?,
             data_dir,
         })

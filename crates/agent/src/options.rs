@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
 use launch::spec::Limits;
@@ -32,6 +33,8 @@ pub struct Options {
     pub allowed_ids: AllowedIds,
     /// Whether tasks are in the groups that the machine gives their user (B8).
     pub machine_groups: bool,
+    /// The most that a task's network may be, and what it is unless the task asks for less.
+    pub network: Network,
     /// What one task may use.
     pub limits: Limits,
     /// Paths that no task sees, besides `data_dir`.

@@ -3,7 +3,7 @@
 
 use api::agent::Start;
 use domain::agent::DeviceKind;
-use domain::config::BindMount;
+use domain::config::{BindMount, Network};
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
 
@@ -34,9 +34,43 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         masked: machine.masked.clone(),
         bind_prefixes: machine.bind_prefixes.clone(),
         devices: if gpus(machine, start).is_empty() { Vec::new() } else { nvidia_files() },
+        network: network(machine, start.network)?,
+        relay_env: relay_env(),
     };
     spec.check()?;
     Ok(spec)
+}
+
+/// A task may have less than the administrator of this machine allows, never more.
+fn network(machine: &Machine, wanted: Option<Network>) -> Result<spec::Network, String> {
+    let most = machine.network;
+    let wanted = wanted.unwrap_or(most);
+    if wanted > most {
+        return Err(format!(
+            "network: {wanted} is more than agent {} gives its tasks, which is {most}: leave it out, or ask the \
+             administrator for `agent.network: {wanted}` there",
+            machine.name
+        ));
+    }
+    Ok(match wanted {
+        Network::None => spec::Network::None,
+        Network::Private => spec::Network::Private,
+        Network::Host => spec::Network::Host,
+    })
+}
+
+/// How the task's clients are told where the master is. A relay takes them there (A2, A3); it speaks plain HTTP, for
+/// nothing of it leaves the machine unencrypted.
+fn relay_env() -> Vec<(String, String)> {
+    let variables = [
+        ("DET_MASTER", "http://127.0.0.1:{port}"),
+        ("DET_MASTER_ADDR", "127.0.0.1"),
+        ("DET_MASTER_HOST", "127.0.0.1"),
+        ("DET_MASTER_PORT", "{port}"),
+        ("DET_USE_TLS", "false"),
+        ("MUSTER_MASTER", "http://127.0.0.1:{port}"),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
 fn argv(entrypoint: &[String], has_context: bool) -> Vec<String> {
@@ -134,6 +168,7 @@ mod tests {
             limits: Limits::default(),
             masked: vec![],
             bind_prefixes: None,
+            network: Network::Private,
             watch: Watch::new().expect("inotify"),
         }
     }
@@ -147,6 +182,7 @@ mod tests {
             work_dir: Some("/home/${AGENT_USER}/$DET_USER".into()),
             bind_mounts: vec![],
             shm_bytes: None,
+            network: None,
             slots: vec![],
             has_context: false,
             token: "t".into(),

@@ -16,7 +16,7 @@
 //! ```
 
 use domain::agent::{Device, Power};
-use domain::config::BindMount;
+use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
@@ -142,6 +142,9 @@ pub struct Start {
     pub bind_mounts: Vec<BindMount>,
     /// Size of `/dev/shm` in bytes.
     pub shm_bytes: Option<u64>,
+    /// What the task wants to reach; what the agent gives when absent.
+    #[serde(default)]
+    pub network: Option<Network>,
     /// Slots, by device number.
     pub slots: Vec<u32>,
     /// Whether to fetch the context directory, with the run's own token, at `/api/v1/tasks/{task}/context_directory`

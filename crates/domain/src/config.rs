@@ -37,6 +37,9 @@ pub struct TaskConfig {
     pub notebook_idle_type: String,
     /// Working directory; `None` is the task's private one.
     pub work_dir: Option<String>,
+    /// What the task can reach; `None` is what its agent gives. More than that is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// More detailed logs.
     pub debug: bool,
     /// Options for PBS.
@@ -57,10 +60,34 @@ impl Default for TaskConfig {
             idle_timeout: None,
             notebook_idle_type: "kernels_or_terminals".to_owned(),
             work_dir: None,
+            network: None,
             debug: false,
             pbs: Map::new(),
             slurm: Map::new(),
         }
+    }
+}
+
+/// What a task can reach (A2, A3), from least to most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The master.
+    None,
+    /// The master, and the world outside as the machine reaches it; nothing of the machine itself.
+    #[default]
+    Private,
+    /// What the machine can: its ports and loopback addresses are the task's.
+    Host,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Private => "private",
+            Self::Host => "host",
+        })
     }
 }
 

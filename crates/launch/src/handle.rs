@@ -11,6 +11,7 @@ use nix::libc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::network::doorbell;
 use crate::task_dir::{LOCK_FILE, PID_FILE};
 
 /// A live shim.
@@ -48,6 +49,16 @@ impl Shim {
             io::ErrorKind::TimedOut,
             format!("{} is locked by a process that isn't its shim", task_dir.display()),
         ))
+    }
+
+    /// The listener at which the task of this directory asks for its master, to accept on: `None` when no shim lives
+    /// that has one. Every caller gets the same one, so an agent that comes back misses no connection. Waits for a task
+    /// that is just being started.
+    ///
+    /// # Errors
+    /// When the shim can't be asked, or says nothing for a minute.
+    pub fn relay_listener(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
+        doorbell::ring(task_dir)
     }
 
     /// A file descriptor that becomes readable when the shim has exited.

@@ -17,6 +17,7 @@ mod cgroup;
 pub mod exit;
 pub mod handle;
 mod identity;
+mod network;
 pub mod probe;
 pub mod record;
 mod sandbox;

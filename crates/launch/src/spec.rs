@@ -44,6 +44,26 @@ pub struct TaskSpec {
     pub bind_prefixes: Option<Vec<PathBuf>>,
     /// Extra device nodes to show, such as `/dev/nvidia0`.
     pub devices: Vec<PathBuf>,
+    /// What the task can reach.
+    #[serde(default)]
+    pub network: Network,
+    /// Variables that tell the task where its way to the master is, over those of `env`; `{port}` in a value stands
+    /// for a port of 127.0.0.1.
+    #[serde(default)]
+    pub relay_env: Vec<(String, String)>,
+}
+
+/// The network of a task (A2, A3), from least to most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A namespace of its own with loopback and a way to the master.
+    None,
+    /// The same, and the world outside as the machine reaches it.
+    #[default]
+    Private,
+    /// The machine's own: its ports, and whatever listens on its loopback addresses.
+    Host,
 }
 
 /// A Unix identity, by number and by name. Names are never resolved on the machine, numbers are what is applied.
@@ -121,10 +141,14 @@ impl TaskSpec {
         self.work_dir.as_deref().unwrap_or(WORK_DIR)
     }
 
-    /// The environment with its defaults filled in.
+    /// The environment with its defaults filled in, and the relay at this port of 127.0.0.1.
     #[must_use]
-    pub fn full_env(&self) -> Vec<(String, String)> {
+    pub fn full_env(&self, relay_port: u16) -> Vec<(String, String)> {
         let mut env = self.env.clone();
+        for (key, value) in &self.relay_env {
+            env.retain(|(k, _)| k != key);
+            env.push((key.clone(), value.replace("{port}", &relay_port.to_string())));
+        }
         let defaults = [
             ("PATH", DEFAULT_PATH),
             ("HOME", WORK_DIR),

@@ -5,6 +5,7 @@
 //! TASKDIR/ 0700        spec.json          written by the agent, before anything else
 //!                      context.tar.gz     optional, by the agent
 //!                      shim.lock shim.pid by the shim while it lives
+//!                      relay.sock         by the shim: hands out the listener of the way to the master
 //!                      log exit.json      by the shim
 //!                      scratch/ root/     the task's own disk, and where its root is composed
 //! ```
@@ -22,6 +23,7 @@ pub(crate) const EXIT_FILE: &str = "exit.json";
 pub(crate) const LOG_FILE: &str = "log";
 pub(crate) const LOCK_FILE: &str = "shim.lock";
 pub(crate) const PID_FILE: &str = "shim.pid";
+pub(crate) const RELAY_FILE: &str = "relay.sock";
 pub(crate) const CONTEXT_FILE: &str = "context.tar.gz";
 pub(crate) const SCRATCH_DIR: &str = "scratch";
 pub(crate) const ROOT_DIR: &str = "root";

@@ -193,6 +193,8 @@ pub struct Agent {
     pub allowed_ids: AllowedIds,
     /// Which groups a task is in besides the one that its account is linked to (B8).
     pub groups: Groups,
+    /// What a task can reach at most, and unless it asks for less.
+    pub network: Network,
     /// Limits of each task.
     pub task_limits: TaskLimits,
 }
@@ -216,10 +218,13 @@ impl Default for Agent {
             bind_prefixes: None,
             allowed_ids: AllowedIds::default(),
             groups: Groups::default(),
+            network: Network::default(),
             task_limits: TaskLimits::default(),
         }
     }
 }
+
+pub use domain::config::Network;
 
 /// Limits of each task on an agent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use api::agent::Start;
 use launch::{Exit, Shim};
 use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::disk::{self, Found};
 use super::follower::{Abandoned, Follower, Live, RETRY, State};
@@ -13,6 +14,7 @@ use super::shim;
 use crate::context;
 use crate::descriptor::readable;
 use crate::identity;
+use crate::relay;
 use crate::task_spec::task_spec;
 
 impl Follower {
@@ -125,7 +127,8 @@ impl Follower {
                 None
             }
         };
-        Ok(Live { shim, exited, log, killed: false })
+        let relay = tokio::spawn(relay::serve(Arc::clone(&self.machine), self.dir.clone()));
+        Ok(Live { shim, exited, log, killed: false, _relay: AbortOnDropHandle::new(relay) })
     }
 
     /// Ends a run for which no shim will, and remembers it.

@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::disk::{self, Found};
 use super::log_file::LogFile;
@@ -68,6 +69,8 @@ pub(super) struct Live {
     pub(super) log: Option<Watched>,
     /// It was asked to end its task.
     pub(super) killed: bool,
+    /// Takes the task's connections to the master; dropping it ends them.
+    pub(super) _relay: AbortOnDropHandle<()>,
 }
 
 /// The end of the agent's work with all runs: whoever held the other end is gone.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use agent::{AgentError, Options};
+use domain::config::Network;
 use domain::id::AllocationId;
 use domain::identity::UnixIdentity;
 use launch::spec::Limits;
@@ -50,6 +51,7 @@ impl TestAgent {
             bind_prefixes: None,
             allowed_ids: domain::system_ids::AllowedIds::default(),
             machine_groups: true,
+            network: Network::Private,
             limits: Limits::default(),
             masked: vec![],
             version: "0.0.0-test".to_owned(),

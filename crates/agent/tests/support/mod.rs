@@ -61,6 +61,7 @@ pub(crate) fn shell(line: &str) -> Start {
         work_dir: None,
         bind_mounts: vec![],
         shm_bytes: None,
+        network: None,
         slots: vec![],
         has_context: false,
         token: "token-of-the-run".to_owned(),

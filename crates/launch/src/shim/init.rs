@@ -20,8 +20,8 @@ use super::report::{Report, Reporter};
 use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::identity::{Credentials, How};
-use crate::sandbox;
-use crate::spec::TaskSpec;
+use crate::spec::{Network, TaskSpec};
+use crate::{network, sandbox};
 use crate::sys::{Explain, process};
 
 /// All that a task's processes get from the shim.
@@ -36,6 +36,10 @@ pub(super) struct Launch<'a> {
     pub(super) stderr: OwnedFd,
     /// Becomes readable when the shim has gone.
     pub(super) shim: OwnedFd,
+    /// Takes what the shim needs of the task's network.
+    pub(super) network: Option<OwnedFd>,
+    /// Port of the relay to the master, once there is one.
+    pub(super) relay_port: u16,
     /// Where a process enters the task's cgroups.
     pub(super) doors: &'a [Door],
     /// The command's process was made in the cgroup whose door has a birthplace.
@@ -43,9 +47,10 @@ pub(super) struct Launch<'a> {
 }
 
 /// The namespaces of a task's init. The user namespace of a mapped root comes later, in `task`.
-pub(super) fn namespaces(credentials: Credentials) -> CloneFlags {
+pub(super) fn namespaces(credentials: Credentials, network: Network) -> CloneFlags {
     let mut flags = CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC;
     flags.set(CloneFlags::CLONE_NEWUSER, credentials.how == How::Own);
+    flags.set(CloneFlags::CLONE_NEWNET, network != Network::Host);
     flags
 }
 
@@ -70,6 +75,9 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
         How::Mapped { .. } => setgroups(&[]).explain(|| "can't leave the agent's groups".into())?,
         // Bind mounts are opened with the user's groups, too.
         How::Real => task::set_groups(launch.spec).explain(|| "can't enter the user's groups".into())?,
+    }
+    if let Some(shim) = launch.network.take() {
+        launch.relay_port = network::inside::set_up(launch.spec.network, shim.as_fd())?;
     }
     sandbox::compose(sandbox::Context {
         spec: launch.spec,

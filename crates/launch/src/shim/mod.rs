@@ -19,6 +19,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::handle::{take_lock, write_pid};
+use crate::network::doorbell::Doorbell;
 use crate::sys::process;
 use crate::task_dir::{EXIT_FILE, LOCK_FILE};
 
@@ -68,8 +69,8 @@ fn detached(task_dir: &Path, says_up: OwnedFd, unpack: Unpack) -> i32 {
         Ok(ready) => {
             let _ = says_up.write_all(b"up");
             drop(says_up);
-            if let Some(Ready { log, signals, lock }) = ready {
-                supervise::run(task_dir, unpack, log, signals);
+            if let Some(Ready { log, signals, doorbell, lock }) = ready {
+                supervise::run(task_dir, unpack, log, signals, doorbell);
                 drop(lock);
             }
             0
@@ -85,6 +86,7 @@ fn detached(task_dir: &Path, says_up: OwnedFd, unpack: Unpack) -> i32 {
 struct Ready {
     log: Log,
     signals: SignalFd,
+    doorbell: Doorbell,
     /// The task's processes inherit it until they execute: it is free only when all of the task has ended.
     lock: File,
 }
@@ -113,6 +115,7 @@ fn set_up(task_dir: &Path) -> io::Result<Option<Ready>> {
     let log = Log::open(task_dir)?;
     // Before anybody can find this process and ask it to kill the task.
     let signals = supervise::hold_signals()?;
+    let doorbell = Doorbell::make(task_dir)?;
     write_pid(task_dir)?;
-    Ok(Some(Ready { log, signals, lock }))
+    Ok(Some(Ready { log, signals, doorbell, lock }))
 }

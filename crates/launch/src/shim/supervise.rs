@@ -20,14 +20,17 @@ use super::init::{self, Launch};
 use super::log::{Log, Pending};
 use super::output::{Output, set_nonblocking};
 use super::report::{Report, Reporter, Reports};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Door};
 use crate::exit::{Exit, write_exit};
 use crate::identity::{self, Credentials};
+use crate::network::doorbell::Doorbell;
+use crate::network::helper::{Helper, Service};
 use crate::record::{MAX_PAYLOAD, Source};
 use crate::sandbox::{self, Prepared};
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, read_spec};
+use crate::network;
 
 /// Pause before a full disk is tried again, in nanoseconds.
 const DISK_PAUSE: i64 = 250_000_000;
@@ -42,8 +45,8 @@ pub(super) fn hold_signals() -> nix::Result<SignalFd> {
 }
 
 /// Runs the task of a directory to its end and writes the exit status.
-pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd) {
-    let mut shim = Shim { log, signals, task: None, killed: false, reports: Reports::default(), ended: None };
+pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, doorbell: Doorbell) {
+    let mut shim = Shim { log, signals, doorbell, task: None, killed: false, reports: Reports::default(), ended: None };
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
         Err(_) if shim.killed => Exit::killed(),
@@ -56,6 +59,7 @@ pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd) 
 struct Shim {
     log: Log,
     signals: SignalFd,
+    doorbell: Doorbell,
     task: Option<Running>,
     /// Whether the task was killed before it ended by itself.
     killed: bool,
@@ -69,6 +73,7 @@ struct Running {
     init: Pid,
     pidfd: OwnedFd,
     cgroup: Cgroup,
+    network: Option<Helper>,
     told: OwnedFd,
     /// Nothing is written here; that it ends tells the init that the shim has gone.
     _lives: Option<OwnedFd>,
@@ -113,6 +118,7 @@ impl Shim {
         let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
         set_nonblocking(&told).explain(what)?;
         let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
+        let (network, to_shim) = network::descriptors::channel().explain(what)?;
         let context = match File::open(task_dir.join(CONTEXT_FILE)) {
             Ok(file) => Some(file),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
@@ -128,11 +134,13 @@ impl Shim {
             stdout,
             stderr,
             shim,
+            network: Some(to_shim),
+            relay_port: 0,
             doors: cgroup.doors(),
             born_inside: false,
         };
         let mut lives = Some(shim_lives);
-        let child = process::spawn_in(init::namespaces(credentials), || {
+        let child = process::spawn_in(init::namespaces(credentials, spec.network), || {
             // The init's copy would keep the pipe from ending with the shim.
             drop(lives.take());
             init::run(&mut launch)
@@ -143,8 +151,26 @@ impl Shim {
         let raw = rustix::process::Pid::from_raw(init.as_raw());
         let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
         let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
-        self.task = Some(Running { init, pidfd, cgroup, told, _lives: lives });
+        drop(launch.network.take());
+        let network = self.serve_network(spec, &network, cgroup.doors());
+        self.task = Some(Running { init, pidfd, cgroup, network, told, _lives: lives });
         Ok(output)
+    }
+
+    /// Starts the helper of the task's network with what the init has made; an init that makes nothing says why itself.
+    fn serve_network(&mut self, spec: &TaskSpec, init: &OwnedFd, doors: &[Door]) -> Option<Helper> {
+        if let Some(text) = network::note(spec.network) {
+            self.note(text);
+        }
+        let relay = network::descriptors::receive_descriptors(init.as_fd()).ok()?.into_iter().next()?;
+        let service = Service { doorbell: &self.doorbell, relay, mode: spec.mode, doors };
+        match Helper::start(&service) {
+            Ok(helper) => Some(helper),
+            Err(why) => {
+                self.note(&format!("{why}; the task can't reach the master"));
+                None
+            }
+        }
     }
 
     /// Records output until the init, and so every process of the task, has ended.
@@ -171,6 +197,9 @@ impl Shim {
             return Err("the task was never started".into());
         };
         let _ = waitpid(task.init, None);
+        if let Some(helper) = task.network {
+            helper.end();
+        }
         if task.cgroup.ran_out_of_memory() {
             let limit =
                 spec.limits.memory_bytes.map_or(String::new(), |n| format!(" (limit {} MiB)", n >> 20));

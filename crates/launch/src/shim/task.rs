@@ -21,7 +21,7 @@ use crate::sys::{Explain, process};
 /// Becomes the command; returns only when that fails, which has then been told.
 pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> i32 {
     let report = match prepare(launch, says_unshared, mapped) {
-        Ok(()) => execute(launch.spec),
+        Ok(()) => execute(launch.spec, launch.relay_port),
         Err(reason) => Report::Failed(reason),
     };
     let code = if let Report::NotExecuted(code, _) = report { code } else { LAUNCH_FAILED };
@@ -111,8 +111,8 @@ fn drop_capabilities() -> rustix::io::Result<()> {
 }
 
 /// Looks the command up in the task's `PATH` and executes it; returns why that failed.
-fn execute(spec: &TaskSpec) -> Report {
-    let env = spec.full_env();
+fn execute(spec: &TaskSpec, relay_port: u16) -> Report {
+    let env = spec.full_env(relay_port);
     let name = spec.argv.first().map_or("", String::as_str);
     let c = |text: String| CString::new(text).ok();
     let argv: Option<Vec<CString>> = spec.argv.iter().cloned().map(c).collect();

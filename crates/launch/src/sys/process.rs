@@ -108,6 +108,21 @@ pub(crate) fn close_all_but(keep: RawFd) {
     }
 }
 
+/// Closes every descriptor above 2 except these, in a fork that never uses another one again.
+pub(crate) fn close_all_except(keep: &[BorrowedFd<'_>]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().filter(|fd| *fd > 2) {
+        if fd > first {
+            // SAFETY: as in `close_range`.
+            unsafe { libc::close_range(first, fd - 1, 0) };
+        }
+        first = fd + 1;
+    }
+    close_range(first, 0);
+}
+
 /// Marks every descriptor above 2 to be closed by the next exec.
 pub(crate) fn close_all_on_exec() {
     close_range(3, libc::CLOSE_RANGE_CLOEXEC.cast_signed());

@@ -96,6 +96,8 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         masked: vec![],
         bind_prefixes: None,
         devices: vec![],
+        network: launch::spec::Network::Private,
+        relay_env: vec![],
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) fn start_message(task: &Task, about: &Register, parts: &Parts, token:
         work_dir: config.work_dir.clone(),
         bind_mounts: config.bind_mounts.clone(),
         shm_bytes: config.shm_bytes().ok().flatten(),
+        network: config.network,
         slots: task.slot_ids.clone(),
         has_context: task.has_context,
         token,

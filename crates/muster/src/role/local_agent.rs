@@ -36,6 +36,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         bind_prefixes: config.bind_prefixes.clone(),
         allowed_ids: config.allowed_ids.clone(),
         machine_groups: config.groups == master::config::Groups::OfMachine,
+        network: config.network,
         limits: Limits {
             memory_bytes: limits.memory.as_deref().and_then(domain::config::parse_size),
             pids: limits.pids,

@@ -1,0 +1,70 @@
+//! A task's way to the master (A2, A3): what the task says to the relay's address in its own network is taken to
+//! the master, byte for byte. The relay adds nothing, no credentials above all: the task's process sends its own.
+//!
+//! The listener is the shim's (`launch::Shim::relay_listener`): while there is no agent connections wait there.
+
+use std::net::TcpListener as StdListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::machine::Machine;
+
+/// Connections of one task at a time; more wait.
+const MOST: usize = 128;
+
+/// Pause after what may pass: no descriptors, no task yet.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves the task of a directory until it has ended; dropping the future ends its connections.
+pub(crate) async fn serve(machine: Arc<Machine>, task_dir: PathBuf) {
+    let listener = loop {
+        let dir = task_dir.clone();
+        match spawn_blocking(move || launch::Shim::relay_listener(&dir)).await {
+            Ok(Ok(Some(listener))) => match TcpListener::from_std(StdListener::from(listener)) {
+                Ok(listener) => break listener,
+                Err(e) => tracing::warn!("the task can't reach the master yet: {e}"),
+            },
+            // Its shim is of an earlier version, or has gone.
+            Ok(Ok(None)) => return,
+            Ok(Err(e)) => tracing::warn!("the task can't reach the master yet: {e}"),
+            Err(_) => return,
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((task, _)) => {
+                let machine = Arc::clone(&machine);
+                connections.spawn(async move {
+                    let _place = place;
+                    // Whatever ends it, the task's client sees it end.
+                    let _ = carry(&machine, task).await;
+                });
+            }
+            Err(e) => {
+                tracing::warn!("a connection of the task to the master wasn't taken: {e}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn carry(machine: &Machine, mut task: TcpStream) -> std::io::Result<()> {
+    let url = reqwest::Url::parse(&machine.master).map_err(std::io::Error::other)?;
+    let host = url.host_str().unwrap_or_default();
+    let mut master =
+        TcpStream::connect(format!("{host}:{}", url.port_or_known_default().unwrap_or(80))).await?;
+    task.set_nodelay(true)?;
+    master.set_nodelay(true)?;
+    copy_bidirectional(&mut task, &mut master).await.map(drop)
+}
