@@ -68,7 +68,8 @@ fn a02_a_task_cant_take_a_port_of_the_machine() {
     let listen = format!(
         "import socket; l = socket.create_server(('', {port})); print('listens', flush=True); l.accept()"
     );
-    let spec = TaskSpec { argv: ["/usr/bin/python3", "-c", &listen].map(str::to_owned).to_vec(), ..script("") };
+    let spec =
+        TaskSpec { argv: ["/usr/bin/python3", "-c", &listen].map(str::to_owned).to_vec(), ..script("") };
     let task = Task::create(&spec);
     assert!(task.start());
     task.wait_for("listens");

@@ -21,8 +21,8 @@ use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::identity::{Credentials, How};
 use crate::spec::{Network, TaskSpec};
-use crate::{network, sandbox};
 use crate::sys::{Explain, process};
+use crate::{network, sandbox};
 
 /// All that a task's processes get from the shim.
 pub(super) struct Launch<'a> {

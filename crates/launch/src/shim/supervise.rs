@@ -23,6 +23,7 @@ use super::report::{Report, Reporter, Reports};
 use crate::cgroup::{Cgroup, Door};
 use crate::exit::{Exit, write_exit};
 use crate::identity::{self, Credentials};
+use crate::network;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
 use crate::record::{MAX_PAYLOAD, Source};
@@ -30,7 +31,6 @@ use crate::sandbox::{self, Prepared};
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, read_spec};
-use crate::network;
 
 /// Pause before a full disk is tried again, in nanoseconds.
 const DISK_PAUSE: i64 = 250_000_000;
@@ -46,7 +46,8 @@ pub(super) fn hold_signals() -> nix::Result<SignalFd> {
 
 /// Runs the task of a directory to its end and writes the exit status.
 pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, doorbell: Doorbell) {
-    let mut shim = Shim { log, signals, doorbell, task: None, killed: false, reports: Reports::default(), ended: None };
+    let mut shim =
+        Shim { log, signals, doorbell, task: None, killed: false, reports: Reports::default(), ended: None };
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
         Err(_) if shim.killed => Exit::killed(),
