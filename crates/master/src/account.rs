@@ -178,7 +178,7 @@ impl Accounts {
             }
             None => None,
         };
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         // Decided on what is in the database now: two requests at once can't both be the last but one.
         let before = store::user::by_id(&mut tx, target.id).await?.ok_or_else(not_found)?;
         if before.deleted_at.is_some() {
@@ -233,12 +233,13 @@ impl Accounts {
             // A password that was replaced by another one looks like no change.
             facts["passwordChanged"] = serde_json::Value::Bool(true);
         }
-        tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await?;
+        let committed = tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await;
         if ends_sessions {
             self.sessions.user_ended(after.id);
         } else {
             self.sessions.user_changed(after.id);
         }
+        committed?;
         if change.password {
             self.cluster.initial_password().over(after.id).await;
         }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::cluster::Cluster;
 use crate::scheduler::Scheduler;
 use crate::system::{Clock, Entropy};
+use crate::unbroken::Unbroken;
 use crate::{Error, secret};
 
 pub use crate::scheduler::{AgentPresence, AgentView};
@@ -33,6 +34,7 @@ pub struct Agents {
     entropy: Arc<dyn Entropy>,
     cluster: Cluster,
     scheduler: Scheduler,
+    unbroken: Unbroken,
 }
 
 impl std::fmt::Debug for Agents {
@@ -48,12 +50,27 @@ pub struct AgentCaller {
     version: String,
 }
 
-/// A registered connection of an agent.
-#[derive(Debug)]
+/// A registered connection of an agent. Dropped, it is over.
 pub struct Connection {
     agent: AgentId,
     number: u64,
     link: mpsc::UnboundedSender<ToAgent>,
+    scheduler: Scheduler,
+    unbroken: Unbroken,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connection").field(&self.agent).field(&self.number).finish()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        tracing::info!(agent = %self.agent, "agent disconnected");
+        let (scheduler, agent, number) = (self.scheduler.clone(), self.agent.clone(), self.number);
+        self.unbroken.start(async move { scheduler.disconnect(&agent, number).await });
+    }
 }
 
 /// A question that an agent answers with its signature.
@@ -69,8 +86,9 @@ impl Agents {
         entropy: Arc<dyn Entropy>,
         cluster: Cluster,
         scheduler: Scheduler,
+        unbroken: Unbroken,
     ) -> Self {
-        Self { store, clock, entropy, cluster, scheduler }
+        Self { store, clock, entropy, cluster, scheduler, unbroken }
     }
 
     /// Makes a one-time invitation; with a name, good for that name only.
@@ -131,7 +149,11 @@ impl Agents {
         let enrolled = store::agent::by_id(&mut tx, &agent).await?;
         let by = By::Agent { agent: agent.clone(), address };
         let target = Who::named("agent", &agent, agent.as_str());
-        tx.commit(&Entry::done(&by, "agent.enrol", target), now).await?;
+        let committed = tx.commit(&Entry::done(&by, "agent.enrol", target), now).await;
+        if committed.is_err() {
+            self.scheduler.doubt();
+        }
+        committed?;
         if let Some(enrolled) = enrolled {
             self.scheduler.agent_changed(enrolled).await;
         }
@@ -178,7 +200,8 @@ impl Agents {
         }
     }
 
-    /// Takes a proved agent in; what it is to do comes through `link`.
+    /// Takes a proved agent in; what it is to do comes through `link`. That goes to its end, as all that follows on the
+    /// connection, whether or not the connection still stands then (B1).
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -190,9 +213,13 @@ impl Agents {
     ) -> Result<Connection, Error> {
         let AgentCaller { agent, version } = caller;
         let slots = about.devices.len();
-        let number = self.scheduler.connect(&agent, about, version, link.clone()).await?;
-        tracing::info!(%agent, slots, "agent connected");
-        Ok(Connection { agent, number, link })
+        let (scheduler, unbroken) = (self.scheduler.clone(), self.unbroken.clone());
+        let registered = async move {
+            let number = scheduler.connect(&agent, about, version, link.clone()).await?;
+            tracing::info!(%agent, slots, "agent connected");
+            Ok(Connection { agent, number, link, scheduler, unbroken })
+        };
+        self.unbroken.run(registered).await?
     }
 
     /// Hears a message of a registered agent.
@@ -200,22 +227,9 @@ impl Agents {
     /// # Errors
     /// When it could not be kept; the connection is to be closed, and the agent says it again on the next.
     pub async fn hear(&self, connection: &Connection, message: ToMaster) -> Result<(), Error> {
-        let agent = &connection.agent;
-        match message {
-            ToMaster::Started { allocation } => self.scheduler.started(agent, allocation.task).await,
-            ToMaster::Exited { allocation, exit, log_bytes } => {
-                let end = self.scheduler.exited(agent, allocation.task, exit, log_bytes).await?;
-                let answer = match end {
-                    Ok(()) => ToAgent::Forget { allocation },
-                    Err(offset) => ToAgent::LogsReceived { allocation, offset },
-                };
-                let _ = connection.link.send(answer);
-                Ok(())
-            }
-            ToMaster::Hello { .. } | ToMaster::Register(_) => {
-                Err(Error::Invalid("the agent is already registered".to_owned()))
-            }
-        }
+        let (scheduler, agent) = (self.scheduler.clone(), connection.agent.clone());
+        let link = connection.link.clone();
+        self.unbroken.run(async move { heard(&scheduler, &agent, &link, message).await }).await?
     }
 
     /// Takes a piece of a log.
@@ -230,9 +244,8 @@ impl Agents {
     }
 
     /// A connection is over.
-    pub async fn disconnect(&self, connection: Connection) {
-        tracing::info!(agent = %connection.agent, "agent disconnected");
-        self.scheduler.disconnect(&connection.agent, connection.number).await;
+    pub fn disconnect(&self, connection: Connection) {
+        drop(connection);
     }
 
     /// All enrolled agents. Everybody may see them.
@@ -252,7 +265,7 @@ impl Agents {
         enabled: bool,
         drain: bool,
     ) -> Result<(), Error> {
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         let found = store::agent::by_id(&mut tx, agent).await?;
         let mut found = found.ok_or_else(|| Error::NotFound(format!("agent '{agent}' not found")))?;
         let before = service_facts(&found);
@@ -271,9 +284,34 @@ impl Agents {
         store::agent::set_service(&mut tx, &found).await?;
         let target = Who::named("agent", agent, agent.as_str());
         let entry = Entry::done(permit.by(), "agent.set_service", target);
-        tx.commit(&entry.changed(before, service_facts(&found)), self.clock.now()).await?;
-        self.scheduler.agent_changed(found).await;
-        Ok(())
+        let committed = tx.commit(&entry.changed(before, service_facts(&found)), self.clock.now()).await;
+        match committed {
+            Ok(()) => self.scheduler.agent_changed(found).await,
+            Err(_) => self.scheduler.doubt(),
+        }
+        Ok(committed?)
+    }
+}
+
+async fn heard(
+    scheduler: &Scheduler,
+    agent: &AgentId,
+    link: &mpsc::UnboundedSender<ToAgent>,
+    message: ToMaster,
+) -> Result<(), Error> {
+    match message {
+        ToMaster::Started { allocation } => scheduler.started(agent, allocation.task).await,
+        ToMaster::Exited { allocation, exit, log_bytes } => {
+            let answer = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
+                Ok(()) => ToAgent::Forget { allocation },
+                Err(offset) => ToAgent::LogsReceived { allocation, offset },
+            };
+            let _ = link.send(answer);
+            Ok(())
+        }
+        ToMaster::Hello { .. } | ToMaster::Register(_) => {
+            Err(Error::Invalid("the agent is already registered".to_owned()))
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Audit {
         if entries.is_empty() {
             return Ok(());
         }
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         for entry in entries {
             store::audit::append(&mut tx, entry, self.clock.now()).await?;
         }

@@ -46,6 +46,9 @@ pub struct Config {
     pub task_container_defaults: Value,
     /// Longest packed context directory, in bytes.
     pub max_context_bytes: u64,
+    /// Bytes that an SQLite database keeps for itself in either of its files, so that logging in and what ends go on when
+    /// the disk is full (A4); at most a sixteenth of the disk. 0 keeps nothing.
+    pub disk_reserve_bytes: u64,
     /// Seconds after which the tasks of an agent that stays away are given up.
     pub agent_lost_after: u64,
     /// The agent that `muster up` starts.
@@ -65,6 +68,7 @@ impl Default for Config {
             security: Security::default(),
             task_container_defaults: json!({}),
             max_context_bytes: 96 << 20,
+            disk_reserve_bytes: 16 << 20,
             agent_lost_after: 3600,
             agent: Agent::default(),
         }

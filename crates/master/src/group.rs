@@ -103,8 +103,9 @@ impl Groups {
         }
         let made = members(&mut tx, group.id).await?;
         let entry = Entry::done(permit.by(), "group.create", target(&made.group)).made(facts(&made));
-        tx.commit(&entry, now).await?;
+        let committed = tx.commit(&entry, now).await;
         self.changed(&add);
+        committed?;
         Ok(made)
     }
 
@@ -178,8 +179,9 @@ impl Groups {
             return Ok(before);
         }
         let entry = Entry::done(permit.by(), "group.update", target(&before.group));
-        tx.commit(&entry.changed(facts(&before), facts(&after)), now).await?;
+        let committed = tx.commit(&entry.changed(facts(&before), facts(&after)), now).await;
         self.changed(&touched);
+        committed?;
         Ok(after)
     }
 
@@ -213,9 +215,9 @@ impl Groups {
         }
         let entry = Entry::done(permit.by(), "group.assign", Who::named("group", &"", ""));
         let facts = json!({ "users": users, "added": add, "removed": remove });
-        tx.commit(&entry.made(facts), self.clock.now()).await?;
+        let committed = tx.commit(&entry.made(facts), self.clock.now()).await;
         self.changed(&touched);
-        Ok(())
+        Ok(committed?)
     }
 
     /// Deletes a group. Its members lose what they could do by it.
@@ -232,9 +234,9 @@ impl Groups {
         }
         store::group::delete(&mut tx, id).await?;
         let entry = Entry::done(permit.by(), "group.delete", target(&gone.group)).removed(facts(&gone));
-        tx.commit(&entry, now).await?;
+        let committed = tx.commit(&entry, now).await;
         self.changed(&users);
-        Ok(())
+        Ok(committed?)
     }
 
     /// Whether the account wasn't in it before.

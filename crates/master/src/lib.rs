@@ -19,6 +19,7 @@ pub mod member;
 pub mod password;
 pub mod project;
 pub mod registration;
+mod reserve;
 mod scheduler;
 pub mod secret;
 pub mod session;
@@ -29,6 +30,7 @@ pub mod task;
 pub mod template;
 mod throttle;
 pub mod token;
+pub mod unbroken;
 pub mod workspace;
 
 use std::path::PathBuf;
@@ -96,7 +98,10 @@ pub struct Master {
     pub config: Arc<Config>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// What is carried out to its end.
+    pub unbroken: unbroken::Unbroken,
     store: Store,
+    live: scheduler::Scheduler,
     background: TaskTracker,
     stop: CancellationToken,
 }
@@ -180,20 +185,23 @@ impl Master {
             contexts,
             live.clone(),
         );
+        let unbroken = unbroken::Unbroken::default();
         let agents = agent::Agents::new(
             store.clone(),
             Arc::clone(&clock),
             Arc::clone(&entropy),
             cluster.clone(),
             live.clone(),
+            unbroken.clone(),
         );
         let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock), Arc::clone(&config));
         let projects = project::Projects::new(store.clone(), Arc::clone(&clock));
         let templates = template::Templates::new(store.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();
-        background.spawn(live.run(stop.clone()));
+        background.spawn(live.clone().run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
+        background.spawn(reserve::keep(store.clone(), config.disk_reserve_bytes, stop.clone()));
         background.spawn(mails.run(stop.clone()));
         background.spawn(audit.clone().keep(refusals, stop.clone()));
         Ok(Self {
@@ -212,10 +220,23 @@ impl Master {
             cluster,
             config,
             clock,
+            unbroken,
             store,
+            live,
             background,
             stop,
         })
+    }
+
+    /// Where memory and database say different things, in words: living tasks, the service of agents, who is logged in.
+    /// Of a master at rest there is nothing to say (B1–B4); the tests ask.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn disagreements(&self) -> Result<Vec<String>, Error> {
+        let mut found = self.live.disagreements().await?;
+        found.extend(self.sessions.disagreements().await?);
+        Ok(found)
     }
 
     /// Fires when the master stops: open streams end then.
@@ -229,9 +250,10 @@ impl Master {
         self.stop.cancel();
     }
 
-    /// Ends background work and closes the database. Tasks go on.
+    /// Ends background work, once what was begun is done, and closes the database. Tasks go on.
     pub async fn stop(&self) {
         self.begin_stop();
+        self.unbroken.finish().await;
         self.background.close();
         self.background.wait().await;
         self.store.close().await;

@@ -77,6 +77,15 @@ impl Logs {
         Ok(log)
     }
 
+    /// The log of a task that was just made. Nothing is there yet, so that nothing can fail.
+    pub(crate) fn begin(&self, task: TaskId) -> Arc<TaskLog> {
+        let writer = Writer { path: self.path(task), file: None, len: 0, from_agent: 0, last_own: None };
+        let (progress, _) = watch::channel(Progress { bytes: 0, complete: false });
+        let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
+        lock(&self.open).insert(task, Arc::clone(&log));
+        log
+    }
+
     /// The log of a task that is over is complete: followers end.
     pub(crate) fn close(&self, task: TaskId) {
         if let Some(log) = lock(&self.open).remove(&task) {

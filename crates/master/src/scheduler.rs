@@ -1,9 +1,10 @@
 //! The living tasks and the connected agents, in memory, and the loop that brings them together.
 //!
-//! Every change of a living task goes through here, database first: the memory never knows more than what is stored.
-//! Deciding is done in `domain::scheduler`.
+//! Every change of a living task goes through here, database first: the memory never knows more than what is stored,
+//! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::{Config, Error, secret};
 
 mod agents;
 mod environment;
+mod kill;
+mod truth;
 
 pub use agents::{AgentPresence, AgentView};
 
@@ -53,6 +56,8 @@ struct Inner {
     /// Why tasks wait, for readers that can't wait for the state.
     reasons: Mutex<HashMap<TaskId, String>>,
     wake: Notify,
+    /// A commit may have happened that the memory doesn't know of.
+    doubt: AtomicBool,
     /// A task ended.
     ended: Notify,
 }
@@ -66,6 +71,8 @@ struct State {
     /// When agents went away.
     /// By the clock that only goes forward: setting the machine's time ends no task (L04).
     gone: BTreeMap<AgentId, Instant>,
+    /// What was killed and isn't in the database yet, oldest first.
+    unrecorded: Vec<kill::Unrecorded>,
     connections: u64,
 }
 
@@ -87,28 +94,8 @@ impl Scheduler {
     pub(crate) fn new(parts: Parts) -> Self {
         let (state, reasons) = (AsyncMutex::default(), Mutex::default());
         let (wake, ended) = (Notify::new(), Notify::new());
-        Self(Arc::new(Inner { parts, state, reasons, wake, ended }))
-    }
-
-    /// Takes up what lived when the last master ended.
-    pub(crate) async fn load(&self) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        let mut conn = parts.store.read().await?;
-        let tasks = store::task::alive(&mut conn).await?;
-        let agents = store::agent::list(&mut conn).await?;
-        drop(conn);
-        let mut state = self.0.state.lock().await;
-        let now = Instant::now();
-        for task in tasks {
-            let log = parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-            state.tasks.insert(task.id, Live { task, log });
-        }
-        state.gone = agents.iter().map(|agent| (agent.id.clone(), now)).collect();
-        state.service = agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect();
-        if !state.tasks.is_empty() {
-            tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
-        }
-        Ok(())
+        let doubt = AtomicBool::new(false);
+        Self(Arc::new(Inner { parts, state, reasons, wake, doubt, ended }))
     }
 
     /// The loop.
@@ -129,14 +116,17 @@ impl Scheduler {
         }
     }
 
-    /// A task that was just stored joins the queue.
-    pub(crate) async fn submit(&self, task: Task) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        let log = parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
+    /// A task that was just stored joins the queue. Nothing can fail here: it is in the database.
+    pub(crate) async fn submit(&self, task: Task) {
+        let mut state = self.0.state.lock().await;
+        // Somebody's kill may have taken it up from the database meanwhile.
+        if state.tasks.contains_key(&task.id) {
+            return;
+        }
+        let log = self.0.parts.logs.begin(task.id);
         self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
-        self.0.state.lock().await.tasks.insert(task.id, Live { task, log });
+        state.tasks.insert(task.id, Live { task, log });
         self.0.wake.notify_one();
-        Ok(())
     }
 
     /// Why a task waits.
@@ -144,41 +134,19 @@ impl Scheduler {
         self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
     }
 
-    /// Ends a task, now if it only waits. One that is over stays as it is, and nothing happened.
-    pub(crate) async fn kill(&self, id: TaskId, entry: &Entry) -> Result<(), Error> {
-        let mut state = self.0.state.lock().await;
-        let Some(live) = state.tasks.get_mut(&id) else {
-            return Ok(());
-        };
-        let mut tx = self.0.parts.store.write().await?;
-        store::task::set_kill_requested(&mut tx, id).await?;
-        tx.commit(entry, self.0.parts.clock.now()).await?;
-        live.task.kill_requested = true;
-        if live.task.state == TaskState::Queued {
-            return self.end(&mut state, id, None, KILLED_IN_QUEUE).await;
-        }
-        live.task.state = TaskState::Terminating;
-        let text = "forcibly killing allocation's remaining resources (reason: user requested kill)";
-        self.say(&live.log, text);
-        let allocation = live.task.allocation;
-        let agent = live.task.agent.clone();
-        if let Some(connected) = agent.and_then(|agent| state.connected.get(&agent)) {
-            let _ = connected.link.send(ToAgent::Kill { allocation });
-        }
-        Ok(())
-    }
-
     /// Writes a living task's priority.
     pub(crate) async fn set_priority(&self, id: TaskId, priority: i64, entry: &Entry) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
         let mut tx = self.0.parts.store.write().await?;
         store::task::set_priority(&mut tx, id, priority).await?;
-        tx.commit(entry, self.0.parts.clock.now()).await?;
-        if let Some(live) = state.tasks.get_mut(&id) {
+        let committed = tx.commit(entry, self.0.parts.clock.now()).await;
+        if committed.is_err() {
+            self.doubt();
+        } else if let Some(live) = state.tasks.get_mut(&id) {
             live.task.priority = priority;
         }
         self.0.wake.notify_one();
-        Ok(())
+        Ok(committed?)
     }
 
     /// Resolves when no task lives.
@@ -213,15 +181,20 @@ impl Scheduler {
         let synced = tokio::task::spawn_blocking(move || log.sync()).await;
         synced.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))?;
         let ending = Ending { at: parts.clock.now(), exit_code: code, reason: reason.to_owned() };
-        let mut tx = parts.store.write().await?;
+        let mut tx = parts.store.write_urgent().await?;
         store::task::set_ended(&mut tx, id, &ending).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;
+        self.forget(state, id);
+        Ok(())
+    }
+
+    /// A task whose end is in the database lives no more.
+    fn forget(&self, state: &mut State, id: TaskId) {
         state.tasks.remove(&id);
         self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        parts.logs.close(id);
+        self.0.parts.logs.close(id);
         self.0.wake.notify_one();
         self.0.ended.notify_waiters();
-        Ok(())
     }
 
     fn say(&self, log: &TaskLog, text: &str) {
@@ -232,7 +205,8 @@ impl Scheduler {
 
     async fn round(&self) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
-        self.end_killed(&mut state).await?;
+        self.resolve_doubt(&mut state).await?;
+        self.finish_kills(&mut state).await?;
         self.give_up_lost(&mut state).await?;
         let queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
         if queue.is_empty() {
@@ -259,18 +233,7 @@ impl Scheduler {
         }
         self.note_reasons(&state, reasons);
         if let Err(error) = self.start(&mut state, &placed).await {
-            // Back into the queue: nothing was stored.
-            for live in placed
-                .iter()
-                .filter_map(|id| state.tasks.get(id))
-                .map(|live| live.task.id)
-                .collect::<Vec<_>>()
-            {
-                if let Some(live) = state.tasks.get_mut(&live) {
-                    live.task.agent = None;
-                    live.task.slot_ids.clear();
-                }
-            }
+            self.unplace(&mut state, &placed);
             return Err(error);
         }
         for (id, reason) in refused {
@@ -278,6 +241,16 @@ impl Scheduler {
             self.end(&mut state, id, None, &reason).await?;
         }
         Ok(())
+    }
+
+    /// Back into the queue: nothing was stored, or it may be stored again.
+    fn unplace(&self, state: &mut State, ids: &[TaskId]) {
+        for id in ids {
+            if let Some(live) = state.tasks.get_mut(id).filter(|live| live.task.state == TaskState::Queued) {
+                live.task.agent = None;
+                live.task.slot_ids.clear();
+            }
+        }
     }
 
     /// Tells a task once why it waits, in its log.
@@ -299,17 +272,25 @@ impl Scheduler {
             return Ok(());
         }
         let parts = &self.0.parts;
-        let mut tx = parts.store.write().await?;
-        let mut tokens = Vec::with_capacity(ids.len());
+        let mut tx = parts.store.write_urgent().await?;
+        let (mut tokens, mut astray) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             let Some(live) = state.tasks.get(id) else { continue };
             let Some(agent) = &live.task.agent else { continue };
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
-            store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await?;
-            tokens.push((*id, token));
+            if store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await? {
+                tokens.push((*id, token));
+            } else {
+                // The database knows of a kill, or of its end.
+                astray.push(*id);
+            }
         }
         tx.commit_unaudited("what a task does is in its own log").await?;
+        for id in astray {
+            self.unplace(state, &[id]);
+            self.doubt();
+        }
         for (id, token) in tokens {
             let Some(live) = state.tasks.get_mut(&id) else {
                 continue;
@@ -322,16 +303,6 @@ impl Scheduler {
             };
             let start = environment::start_message(&live.task, &connected.about, parts, token);
             let _ = connected.link.send(ToAgent::Start(Box::new(start)));
-        }
-        Ok(())
-    }
-
-    /// Tasks that were killed while they waited, by a master that didn't live to see their end, are over.
-    async fn end_killed(&self, state: &mut State) -> Result<(), Error> {
-        let killed = |live: &&Live| live.task.kill_requested && live.task.state == TaskState::Queued;
-        let tasks: Vec<TaskId> = state.tasks.values().filter(killed).map(|live| live.task.id).collect();
-        for id in tasks {
-            self.end(state, id, None, KILLED_IN_QUEUE).await?;
         }
         Ok(())
     }
@@ -358,7 +329,7 @@ impl Scheduler {
 }
 
 fn waiting(task: &Task) -> Option<Waiting> {
-    (task.state == TaskState::Queued && task.agent.is_none()).then(|| Waiting {
+    (task.state == TaskState::Queued && task.agent.is_none() && !task.kill_requested).then(|| Waiting {
         allocation: task.allocation,
         slots: task.config.resources.slots,
         priority: task.priority,

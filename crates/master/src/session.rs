@@ -254,7 +254,7 @@ impl Sessions {
         let inner = &*self.inner;
         let token = secret::token(inner.entropy.as_ref(), "mst");
         let now = inner.clock.now();
-        let mut tx = inner.store.write().await?;
+        let mut tx = inner.store.write_urgent().await?;
         // The account may have changed while its password was being checked (R25).
         let current = store::user::by_id(&mut tx, user.id).await?;
         let current = current.filter(|c| c.is_active() && c.password == user.password);
@@ -282,12 +282,12 @@ impl Sessions {
         let Some(session) = caller.actor.session() else {
             return Ok(());
         };
-        let mut tx = self.inner.store.write().await?;
+        let mut tx = self.inner.store.write_urgent().await?;
         store::session::delete(&mut tx, session).await?;
         let entry = Entry::done(&By::from(&caller.actor), "session.close", audit::account(&caller.user));
-        tx.commit(&entry, self.inner.clock.now()).await?;
+        let committed = tx.commit(&entry, self.inner.clock.now()).await;
         self.revoke(Revoked::Session(session));
-        Ok(())
+        Ok(committed?)
     }
 
     /// An account's sessions, newest first; at most `limit`.
@@ -322,13 +322,13 @@ impl Sessions {
     /// When the database can't be reached; the session then goes on.
     pub async fn end(&self, permit: Permit<EndSession>) -> Result<(), Error> {
         let id = permit.target().id;
-        let mut tx = self.inner.store.write().await?;
+        let mut tx = self.inner.store.write_urgent().await?;
         store::session::delete(&mut tx, id).await?;
         let entry = Entry::done(permit.by(), "session.revoke", Who::named("session", &id, ""));
         let facts = serde_json::json!({ "user": permit.target().user_id });
-        tx.commit(&entry.removed(facts), self.inner.clock.now()).await?;
+        let committed = tx.commit(&entry.removed(facts), self.inner.clock.now()).await;
         self.revoke(Revoked::Session(id));
-        Ok(())
+        Ok(committed?)
     }
 
     /// Removes sessions that are over from the database, once an hour.
@@ -353,7 +353,7 @@ impl Sessions {
                 }
             }
             let swept = async {
-                let mut tx = self.inner.store.write().await?;
+                let mut tx = self.inner.store.write_urgent().await?;
                 store::session::delete_expired(&mut tx, self.inner.clock.now()).await?;
                 tx.commit_unaudited("they had ended by themselves").await?;
                 self.inner.throttle.sweep().await

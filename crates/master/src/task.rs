@@ -153,9 +153,12 @@ impl Tasks {
             "workspace": task.workspace,
             "runsAs": task.identity.to_string(),
         });
-        tx.commit(&Entry::done(permit.by(), "task.start", target(&task)).made(facts), self.clock.now())
-            .await?;
-        self.scheduler.submit(task.clone()).await?;
+        let entry = Entry::done(permit.by(), "task.start", target(&task)).made(facts);
+        if let Err(error) = tx.commit(&entry, self.clock.now()).await {
+            self.scheduler.doubt();
+            return Err(error.into());
+        }
+        self.scheduler.submit(task.clone()).await;
         Ok(task)
     }
 
@@ -180,15 +183,17 @@ impl Tasks {
         (task.state == State::Queued).then(|| self.scheduler.waits_for(task.id)).flatten()
     }
 
-    /// Ends a task; one that is over stays as it is.
+    /// Ends a task; one that is over stays as it is. It is done at once, and written down as soon as it can be (A4).
     ///
     /// # Errors
-    /// When the database can't be reached.
+    /// When the database can't be reached and the task isn't known without it.
     pub async fn kill(&self, permit: Permit<ChangeTask>) -> Result<Task, Error> {
         let id = permit.target().id;
         let entry = Entry::done(permit.by(), "task.kill", target(permit.target()));
-        self.scheduler.kill(id, &entry).await?;
-        self.find(id).await
+        match self.scheduler.kill(id, &entry).await? {
+            Some(living) => Ok(living),
+            None => self.find(id).await,
+        }
     }
 
     /// Writes a task's priority.

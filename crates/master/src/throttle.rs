@@ -97,7 +97,7 @@ impl Throttle {
     /// The password was wrong.
     pub(crate) async fn failed(&self, attempt: Attempt) -> Result<(), Error> {
         let now = self.clock.now();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         for (scope, subject) in &attempt.subjects {
             failures::add(&mut tx, *scope, subject, now).await?;
         }
@@ -117,7 +117,7 @@ impl Throttle {
 
     /// As [`Self::succeeded`], where nothing else changes.
     pub(crate) async fn settle(&self, attempt: Attempt) -> Result<(), Error> {
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         self.succeeded(&mut tx, &attempt).await?;
         tx.commit_unaudited("a right password forgets the wrong ones").await?;
         Ok(())
@@ -127,7 +127,7 @@ impl Throttle {
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
         let age = i64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(i64::MAX);
         let before = domain::time::Timestamp(self.clock.now().0.saturating_sub(age));
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         failures::delete_old(&mut tx, before).await?;
         tx.commit_unaudited("what is long ago is forgotten").await?;
         Ok(())

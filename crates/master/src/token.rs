@@ -149,7 +149,7 @@ impl Tokens {
     ) -> Result<Token, Error> {
         let id = permit.target().id;
         let now = self.clock.now();
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         let before = store::token::by_id(&mut tx, id).await?;
         let before = before.ok_or_else(|| Error::NotFound(not_found(&id.to_string())))?;
         if !before.is_live(now) {
@@ -168,10 +168,11 @@ impl Tokens {
         store::token::update(&mut tx, &after).await?;
         let action = if revoke { "token.revoke" } else { "token.update" };
         let entry = Entry::done(permit.by(), action, target(&before));
-        tx.commit(&entry.changed(facts(&before), facts(&after)), now).await?;
+        let committed = tx.commit(&entry.changed(facts(&before), facts(&after)), now).await;
         if revoke {
             self.sessions.token_ended(id);
         }
+        committed?;
         Ok(after)
     }
 }

@@ -1,8 +1,9 @@
 //! Connections and transactions on either database, and the macros that keep one SQL text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::audit::Entry;
@@ -16,8 +17,7 @@ use sqlx::{
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use crate::schema;
-use crate::{StoreError, audit};
+use crate::{StoreError, audit, reserve, schema};
 
 /// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
 macro_rules! on {
@@ -56,11 +56,13 @@ pub struct Store {
     pools: Pools,
     /// Taken by every transaction: one writer at a time.
     writer: Arc<Mutex<()>>,
+    /// Bytes of the reserve that are for what is urgent, while the disk is as good as full; else 0.
+    pub(crate) spare: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Clone)]
 enum Pools {
-    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Sqlite { readers: SqlitePool, writer: SqlitePool, file: Arc<PathBuf> },
     Postgres { pool: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
 }
 
@@ -180,6 +182,8 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // What is sorted needs no disk that may be full.
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(Duration::from_secs(10));
         // The writer comes first: it makes the file and sets its journal mode.
         let writer = SqlitePoolOptions::new()
@@ -198,7 +202,7 @@ impl Store {
             .max_connections(READERS)
             .min_connections(0)
             .connect_lazy_with(options.read_only(true));
-        Self::migrated(Pools::Sqlite { readers, writer }).await
+        Self::migrated(Pools::Sqlite { readers, writer, file: Arc::new(file.to_owned()) }).await
     }
 
     /// Opens a PostgreSQL database (15 or newer) by its URL and brings it to the latest schema.
@@ -219,7 +223,7 @@ impl Store {
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
-        let store = Self { pools, writer: Arc::new(Mutex::new(())) };
+        let store = Self { pools, writer: Arc::new(Mutex::new(())), spare: Arc::default() };
         schema::migrate(&store).await?;
         Ok(store)
     }
@@ -238,8 +242,22 @@ impl Store {
     /// A transaction for changing; waits for the one before it.
     ///
     /// # Errors
-    /// When the database can't be reached.
+    /// When the database can't be reached; [`StoreError::DiskFull`] when only the second half of the reserve is left, which
+    /// is for [`Self::write_urgent`].
     pub async fn write(&self) -> Result<Tx, StoreError> {
+        let mut tx = self.write_urgent().await?;
+        let spare = self.spare.load(Ordering::SeqCst);
+        if spare > 0 && reserve::free_bytes(&mut tx).await? < spare {
+            return Err(StoreError::DiskFull);
+        }
+        Ok(tx)
+    }
+
+    /// The same for what must go on while the disk is full: log-ins, what ends, what is taken away from somebody (A4).
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn write_urgent(&self) -> Result<Tx, StoreError> {
         let guard = Arc::clone(&self.writer).lock_owned().await;
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -248,10 +266,18 @@ impl Store {
         Ok(Tx { conn: Conn(inner), _writer: guard })
     }
 
+    /// The file of an SQLite database.
+    pub(crate) fn sqlite_file(&self) -> Option<&Path> {
+        match &self.pools {
+            Pools::Sqlite { file, .. } => Some(file),
+            Pools::Postgres { .. } => None,
+        }
+    }
+
     /// Closes all connections; SQLite's journal is folded into the file.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { readers, writer } => {
+            Pools::Sqlite { readers, writer, .. } => {
                 readers.close().await;
                 writer.close().await;
             }

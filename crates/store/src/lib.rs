@@ -17,6 +17,7 @@ pub mod membership;
 pub mod meta;
 pub mod project;
 pub mod registration;
+mod reserve;
 mod schema;
 pub mod session;
 pub mod setting;

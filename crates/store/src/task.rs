@@ -121,7 +121,8 @@ pub async fn insert(tx: &mut Tx, task: Task) -> Result<Task, StoreError> {
     Ok(Task { seq, ..task })
 }
 
-/// Places a task on an agent: it is starting, and its run's token is good from now on.
+/// Places a task on an agent: it is starting, and its run's token is good from now on. Tells whether it was: not when its
+/// end was asked for, or it is over.
 ///
 /// # Errors
 /// See [`StoreError`].
@@ -131,9 +132,9 @@ pub async fn set_placed(
     agent: &AgentId,
     slots: &[u32],
     token_hash: &str,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE tasks SET state = 'starting', agent_id = $2, slot_ids = $3, token_hash = $4
-               WHERE id = $1 AND state IN ('queued', 'starting')";
+               WHERE id = $1 AND state IN ('queued', 'starting') AND kill_requested = $5";
     let slots = json(&slots)?;
     let affected = on!(tx, |c| {
         sqlx::query(sql)
@@ -141,11 +142,12 @@ pub async fn set_placed(
             .bind(agent.as_str())
             .bind(&slots)
             .bind(token_hash)
+            .bind(false)
             .execute(c)
             .await
             .map(|done| done.rows_affected())
     })?;
-    one_row("a task", affected)
+    Ok(affected == 1)
 }
 
 /// Notes that the process runs; tells whether that was news.

@@ -4,11 +4,13 @@
 //! without a content type, as Determined's clients send it.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 pub use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::log::Stream;
 use crate::soon;
@@ -130,6 +132,32 @@ impl Request {
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// The same request to another address.
+    pub fn to(mut self, url: &str) -> Self {
+        url.clone_into(&mut self.url);
+        self
+    }
+
+    /// Sends it, and closes the connection so long afterwards, whether or not there is an answer.
+    pub async fn cut_after(self, patience: Duration) {
+        let url = reqwest::Url::parse(&self.url).expect("a URL");
+        let address = format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"));
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let target = format!("{}{query}", url.path());
+        let mut head = format!("{} {target} HTTP/1.1\r\nhost: {address}\r\n", self.method);
+        for (name, value) in &self.headers {
+            let value = value.to_str().expect("text");
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        let mut bytes = head.into_bytes();
+        bytes.extend(self.body);
+        let connected = soon("a connection", tokio::net::TcpStream::connect(address)).await;
+        let mut stream = connected.expect("connected");
+        stream.write_all(&bytes).await.expect("sent");
+        tokio::time::sleep(patience).await;
     }
 
     async fn send(self) -> reqwest::Response {

@@ -50,7 +50,8 @@ impl TestMaster {
 
     /// Starts one on a free port of another address.
     pub async fn listening(database: Database, ip: IpAddr, configure: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
+        // Hundreds of masters run beside each other.
+        let mut config = Config { disk_reserve_bytes: 0, ..Config::default() };
         configure(&mut config);
         let mut test = Self {
             clock: Arc::default(),

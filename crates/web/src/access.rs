@@ -14,6 +14,7 @@ use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
+use crate::extract::whole;
 use crate::origin::{origin_of, same_origin};
 use crate::respond::{Failure, PageFailure, Refused};
 use crate::{App, polyaxon};
@@ -112,13 +113,51 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     };
     let allowed = known.and_then(|()| may_change(&guard, &request));
     let by = by(&request, address);
-    let response = match (allowed, guard.access) {
-        (Ok(()), _) => next.run(request).await,
-        (Err(error), Access::Page) => PageFailure::new(error, &request).respond(),
-        (Err(error), Access::Polyaxon) => polyaxon::Refusal::from(error).into_response(),
-        (Err(error), _) => Failure(error).into_response(),
-    };
-    noted(&guard, &by, &route, response)
+    if let Err(error) = allowed {
+        let response = match guard.access {
+            Access::Page => PageFailure::new(error, &request).respond(),
+            Access::Polyaxon => polyaxon::Refusal::from(error).into_response(),
+            _ => Failure(error).into_response(),
+        };
+        return noted(&guard, &by, &route, response);
+    }
+    if looks(request.method()) {
+        return noted(&guard, &by, &route, next.run(request).await);
+    }
+    let path = request.uri().path().to_owned();
+    match whole(request).await {
+        Ok(request) => carried_out(guard, by, route, request, next).await,
+        Err(failure) => in_dialect(guard.access, &path, failure),
+    }
+}
+
+/// What changes something happens as a whole, whether or not its client is still there for the answer (B1–B4): hyper
+/// drops the handler of a connection that is gone, also between a commit and what follows from it. The body was read
+/// before, as long as the client is needed; a change that was refused is noted without it, too.
+async fn carried_out(guard: Guard, by: By, route: String, request: Request, next: Next) -> Response {
+    let unbroken = guard.app.master.unbroken.clone();
+    let handled = async move { noted(&guard, &by, &route, next.run(request).await) };
+    match unbroken.run(handled).await {
+        Ok(response) => response,
+        Err(error) => Failure(error).into_response(),
+    }
+}
+
+/// A body that can't be had, as the route's clients read it.
+fn in_dialect(access: Access, path: &str, failure: Failure) -> Response {
+    let polyaxon = access == Access::Polyaxon || (path.starts_with("/api/") && path.ends_with('/'));
+    if polyaxon {
+        polyaxon::Refusal::from(failure).into_response()
+    } else if access == Access::Page || !path.starts_with("/api/") {
+        PageFailure::from(failure).respond()
+    } else {
+        failure.into_response()
+    }
+}
+
+/// Whether a request is one that changes nothing by what HTTP says of its method.
+fn looks(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Has refusals noted in the audit log. Logins and the like, which anybody may try, do that for themselves.
@@ -235,8 +274,7 @@ async fn default_user(app: &App, origin: Origin) -> Result<Option<Caller>, Error
 
 /// What a browser sends by itself proves nothing for a change (R07).
 fn prove_same_origin(request: &Request) -> Result<(), Error> {
-    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if reads || same_origin(request.headers()) {
+    if looks(request.method()) || same_origin(request.headers()) {
         Ok(())
     } else {
         Err(Error::Forbidden("this request did not come from Muster's own pages".to_owned()))

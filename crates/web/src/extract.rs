@@ -89,6 +89,13 @@ async fn collected(request: Request) -> Result<bytes::Bytes, Failure> {
     Ok(collected.to_bytes())
 }
 
+/// The request with all of its body in memory, up to the row's limit: it needs its connection no more.
+pub(crate) async fn whole(request: Request) -> Result<Request, Failure> {
+    let (parts, body) = request.into_parts();
+    let bytes = collected(Request::from_parts(parts.clone(), body)).await?;
+    Ok(Request::from_parts(parts, bytes.into()))
+}
+
 /// A form of a page; its content type must say so.
 #[derive(Debug)]
 pub(crate) struct Form<T>(pub(crate) T);
@@ -102,10 +109,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
 
 /// Reads a form.
 pub(crate) async fn form<T: DeserializeOwned>(request: Request, app: &App) -> Result<T, Failure> {
-    let (parts, body) = request.into_parts();
-    let whole = Request::from_parts(parts.clone(), body);
-    let whole = Request::from_parts(parts, collected(whole).await?.into());
-    let form = axum::Form::<T>::from_request(whole, app).await;
+    let form = axum::Form::<T>::from_request(whole(request).await?, app).await;
     form.map(|form| form.0).map_err(|e| Failure(Error::Invalid(e.body_text())))
 }
 

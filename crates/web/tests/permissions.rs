@@ -13,6 +13,8 @@ use testkit::http::Request;
 use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
 
+#[path = "permissions/cut.rs"]
+mod cut;
 #[path = "permissions/samples.rs"]
 mod samples;
 

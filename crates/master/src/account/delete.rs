@@ -19,7 +19,7 @@ impl Accounts {
     pub async fn delete(&self, permit: Permit<DeleteUser>, assets_to: Option<UserId>) -> Result<(), Error> {
         let by = permit.by().clone();
         let id = permit.target().id;
-        let mut tx = self.store.write().await?;
+        let mut tx = self.store.write_urgent().await?;
         let user = store::user::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
         if user.deleted_at.is_some() {
             return Ok(());
@@ -47,8 +47,9 @@ impl Accounts {
         let entry = Entry::done(&by, "user.delete", audit::account(&user));
         let mut facts = audit::account_facts(&gone);
         facts["assetsTo"] = heir.map_or(Value::Null, |heir: Who| json!(heir.name));
-        tx.commit(&entry.changed(audit::account_facts(&user), facts), now).await?;
+        let committed = tx.commit(&entry.changed(audit::account_facts(&user), facts), now).await;
         self.sessions.user_ended(id);
+        committed?;
         self.cluster.initial_password().over(id).await;
         Ok(())
     }

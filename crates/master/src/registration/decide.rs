@@ -40,8 +40,10 @@ impl Registrations {
         store::user::update(&mut tx, &after).await?;
         accepted(&mut tx, &parts.mails, &before, permit.actor(), now).await?;
         let entry = Entry::done(permit.by(), "registration.accept", audit::account(&before));
-        tx.commit(&entry.changed(audit::account_facts(&before), audit::account_facts(&after)), now).await?;
+        let entry = entry.changed(audit::account_facts(&before), audit::account_facts(&after));
+        let committed = tx.commit(&entry, now).await;
         parts.sessions.user_changed(after.id);
+        committed?;
         parts.mails.wake();
         Ok(())
     }
@@ -70,8 +72,9 @@ impl Registrations {
         let letter = Letter::rejected(parts.mails.installation(), username);
         parts.mails.put(&mut tx, &registration.email, &letter, now).await?;
         let entry = Entry::done(permit.by(), "registration.reject", audit::account(&user));
-        tx.commit(&entry.removed(audit::account_facts(&user)), now).await?;
+        let committed = tx.commit(&entry.removed(audit::account_facts(&user)), now).await;
         parts.sessions.user_ended(user.id);
+        committed?;
         parts.mails.wake();
         Ok(())
     }

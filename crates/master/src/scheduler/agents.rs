@@ -11,7 +11,7 @@ use domain::time::Timestamp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler};
+use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
 /// An agent, for lists.
@@ -85,6 +85,7 @@ impl Scheduler {
         link: mpsc::UnboundedSender<ToAgent>,
     ) -> Result<u64, Error> {
         let mut state = self.0.state.lock().await;
+        self.resolve_doubt(&mut state).await?;
         state.connections += 1;
         let connection = state.connections;
         let held: BTreeSet<TaskId> = about.held.iter().map(|allocation| allocation.task).collect();
@@ -104,6 +105,23 @@ impl Scheduler {
         let since = self.0.parts.clock.now();
         state.gone.remove(agent);
         state.connected.insert(agent.clone(), Connected { connection, link, about, version, since });
+        if let Err(error) = self.settle_missing(&mut state, agent, &held).await {
+            // It connects again, and is asked again.
+            state.connected.remove(agent);
+            state.gone.insert(agent.clone(), Instant::now());
+            return Err(error);
+        }
+        self.0.wake.notify_one();
+        Ok(connection)
+    }
+
+    /// What is assigned to an agent that doesn't hold it is started there, or is over.
+    async fn settle_missing(
+        &self,
+        state: &mut State,
+        agent: &AgentId,
+        held: &BTreeSet<TaskId>,
+    ) -> Result<(), Error> {
         let assigned = |live: &&Live| live.task.agent.as_ref() == Some(agent);
         let missing: Vec<(TaskId, TaskState, bool)> = state
             .tasks
@@ -114,17 +132,16 @@ impl Scheduler {
             .collect();
         for (id, task_state, started) in missing {
             match (task_state, started) {
-                (TaskState::Starting, false) => self.start(&mut state, &[id]).await?,
+                (TaskState::Starting, false) => self.start(state, &[id]).await?,
                 (_, true) => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
-                    self.end(&mut state, id, None, &reason).await?;
+                    self.end(state, id, None, &reason).await?;
                 }
-                _ => self.end(&mut state, id, None, KILLED_IN_QUEUE).await?,
+                _ => self.end(state, id, None, KILLED_IN_QUEUE).await?,
             }
         }
-        self.0.wake.notify_one();
-        Ok(connection)
+        Ok(())
     }
 
     /// A connection is over; its tasks go on where they are.
@@ -151,7 +168,7 @@ impl Scheduler {
             return Ok(());
         }
         let now = self.0.parts.clock.now();
-        let mut tx = self.0.parts.store.write().await?;
+        let mut tx = self.0.parts.store.write_urgent().await?;
         store::task::set_running(&mut tx, id, now).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;
         live.task.started_at = Some(now);
@@ -201,7 +218,7 @@ impl Scheduler {
         }
         let reason = exit.reason();
         if live.task.started_at.is_none() && exit.failure.is_none() {
-            let mut tx = self.0.parts.store.write().await?;
+            let mut tx = self.0.parts.store.write_urgent().await?;
             store::task::set_running(&mut tx, id, self.0.parts.clock.now()).await?;
             tx.commit_unaudited("what a task does is in its own log").await?;
         }

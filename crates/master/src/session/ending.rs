@@ -10,7 +10,8 @@ use tokio::sync::broadcast;
 use super::{Caller, Revoked, Sessions};
 
 impl Sessions {
-    /// Must be called after an account or its sessions changed in the database, before the change is answered (R25).
+    /// Must be called after an account or its sessions changed in the database, before the change is answered (R25), also
+    /// when the commit failed: it can have happened all the same, and asking the database again does no harm.
     pub(crate) fn user_changed(&self, user: UserId) {
         self.forget(Revoked::User(user));
     }

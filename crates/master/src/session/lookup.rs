@@ -45,6 +45,30 @@ impl Sessions {
         Ok(caller)
     }
 
+    /// Who is remembered although the database says something else of them, in words (B2).
+    pub(crate) async fn disagreements(&self) -> Result<Vec<String>, Error> {
+        let now = self.inner.clock.now();
+        let mut found = Vec::new();
+        for (digest, known) in self.inner.cache.iter() {
+            let stored = match known.actor.token() {
+                Some(_) => self.by_access_token(&digest, now).await,
+                None => self.by_session(&digest, now).await,
+            };
+            let stored = match stored {
+                Err(Error::Unauthenticated(_)) => None,
+                other => other?,
+            };
+            let over = known.expires_at.is_some_and(|end| now >= end);
+            let same = stored.is_some_and(|stored| {
+                stored.user.is_active() && stored.user.admin == known.user.admin && stored.actor.via == known.actor.via
+            });
+            if !same && !over {
+                found.push(format!("{:?} of {} is still let in", known.actor.via, known.user.username));
+            }
+        }
+        Ok(found)
+    }
+
     async fn by_session(&self, digest: &str, now: Timestamp) -> Result<Option<Caller>, Error> {
         let mut conn = self.inner.store.read().await?;
         let found = store::session::by_token_hash(&mut conn, digest).await?;
@@ -85,7 +109,7 @@ impl Sessions {
         if used.is_empty() {
             return Ok(());
         }
-        let mut tx = self.inner.store.write().await?;
+        let mut tx = self.inner.store.write_urgent().await?;
         for (token, at) in &used {
             store::token::set_last_used(&mut tx, *token, *at).await?;
         }

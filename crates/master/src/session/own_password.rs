@@ -44,7 +44,7 @@ impl Sessions {
         let password = Presented::new(Some(new.to_owned()), false);
         let password = inner.hasher.store(password, inner.entropy.as_ref()).await?;
         let now = inner.clock.now();
-        let mut tx = inner.store.write().await?;
+        let mut tx = inner.store.write_urgent().await?;
         // The account may have changed while the passwords were being hashed (R25).
         let before = store::user::by_id(&mut tx, user.id).await?;
         let before = before.filter(|now| now.is_active() && now.password == user.password);
@@ -64,13 +64,14 @@ impl Sessions {
         let mut facts = audit::account_facts(&after);
         facts["passwordChanged"] = Value::Bool(true);
         facts["otherSessions"] = json!(if end_others { "ended" } else { "kept" });
-        tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await?;
+        let committed = tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await;
         match caller.actor.session() {
             _ if end_others => self.revoke(Revoked::User(after.id)),
             Some(own) => self.revoke(Revoked::Session(own)),
             None => {}
         }
         self.forget(Revoked::User(after.id));
+        committed?;
         inner.initial_password.over(after.id).await;
         Ok(LoggedIn { token, session, user: after })
     }

@@ -292,7 +292,7 @@ async fn work(app: &App, connection: Connection, mut orders: Orders, mut out: Ou
         () = listen => {}
         () = stopping.cancelled() => {}
     }
-    app.master.agents.disconnect(connection).await;
+    app.master.agents.disconnect(connection);
 }
 
 async fn take(app: &App, connection: &Connection, message: Message) -> Result<(), Error> {

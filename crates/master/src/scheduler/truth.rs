@@ -1,0 +1,134 @@
+//! What the database says lives, against what the memory knows: taken up at the start, after every commit of which
+//! nobody knows whether it happened, and when somebody asks for a task that only the database knows (B1, B3, B4).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use domain::id::TaskId;
+use domain::task::{State as TaskState, Task};
+use tokio::time::Instant;
+
+use super::{Live, Scheduler, State};
+use crate::Error;
+
+impl Scheduler {
+    /// Takes up what lived when the last master ended.
+    pub(crate) async fn load(&self) -> Result<(), Error> {
+        let mut state = self.0.state.lock().await;
+        self.take_up(&mut state).await?;
+        let now = Instant::now();
+        state.gone = state.service.keys().map(|agent| (agent.clone(), now)).collect();
+        if !state.tasks.is_empty() {
+            tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
+        }
+        Ok(())
+    }
+
+    /// A commit failed, and it can have happened all the same: the answer may be what got lost. The next round looks.
+    pub(crate) fn doubt(&self) {
+        self.0.doubt.store(true, Ordering::SeqCst);
+        self.0.wake.notify_one();
+    }
+
+    /// Looks at the database if there is a doubt.
+    pub(super) async fn resolve_doubt(&self, state: &mut State) -> Result<(), Error> {
+        if self.0.doubt.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.take_up(state).await
+        {
+            self.0.doubt.store(true, Ordering::SeqCst);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes the database's word for which tasks live, and for the service of agents.
+    async fn take_up(&self, state: &mut State) -> Result<(), Error> {
+        let parts = &self.0.parts;
+        let mut conn = parts.store.read().await?;
+        let tasks = store::task::alive(&mut conn).await?;
+        let agents = store::agent::list(&mut conn).await?;
+        drop(conn);
+        let stored: BTreeSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+        // Whatever is here was in the database before: what lives there no more has ended.
+        let ended: Vec<TaskId> = state.tasks.keys().filter(|id| !stored.contains(id)).copied().collect();
+        for id in ended {
+            self.forget(state, id);
+        }
+        for task in tasks {
+            self.take_up_task(state, task)?;
+        }
+        state.service = agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect();
+        Ok(())
+    }
+
+    /// What is known already goes on as it is, but for what people asked for.
+    fn take_up_task(&self, state: &mut State, task: Task) -> Result<(), Error> {
+        if let Some(live) = state.tasks.get_mut(&task.id) {
+            live.task.priority = task.priority;
+            if task.kill_requested && !live.task.kill_requested {
+                self.act_on_kill(state, task.id, "user requested kill");
+            }
+            return Ok(());
+        }
+        let log = self.0.parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
+        state.tasks.insert(task.id, Live { task, log });
+        Ok(())
+    }
+
+    /// Takes up a task that lives in the database, if the memory doesn't know it.
+    pub(super) async fn take_up_if_missing(&self, state: &mut State, id: TaskId) -> Result<(), Error> {
+        if state.tasks.contains_key(&id) {
+            return Ok(());
+        }
+        let mut conn = self.0.parts.store.read().await?;
+        let stored = store::task::by_id(&mut conn, id).await?;
+        drop(conn);
+        match stored.filter(|task| task.state != TaskState::Terminated) {
+            Some(task) => {
+                tracing::error!(task = %id, "a living task was not known to the scheduler: taken up");
+                self.take_up_task(state, task)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Where memory and database say different things, in words. Of a master at rest there is nothing to say.
+    pub(crate) async fn disagreements(&self) -> Result<Vec<String>, Error> {
+        let state = self.0.state.lock().await;
+        let mut conn = self.0.parts.store.read().await?;
+        let stored = store::task::alive(&mut conn).await?;
+        let agents = store::agent::list(&mut conn).await?;
+        drop(conn);
+        let facts = |task: &Task| {
+            let Task { state, priority, agent, slot_ids, kill_requested, .. } = task;
+            format!("{state:?}, priority {priority}, on {agent:?} {slot_ids:?}, kill {kill_requested}")
+        };
+        let of = |tasks: &mut dyn Iterator<Item = &Task>| -> BTreeMap<String, String> {
+            tasks.map(|task| (format!("task {}", task.id), facts(task))).collect()
+        };
+        let mut memory = of(&mut state.tasks.values().map(|live| &live.task));
+        let mut database = of(&mut stored.iter());
+        let service = |agent: &store::agent::Agent| {
+            let facts = (agent.enabled, agent.draining, &agent.disabled_slots);
+            (format!("agent {}", agent.id), format!("{facts:?}"))
+        };
+        memory.extend(state.service.values().map(service));
+        database.extend(agents.iter().map(service));
+        let killed = state.tasks.values().filter(|live| live.task.kill_requested);
+        let waits = killed.filter(|live| live.task.state == TaskState::Queued);
+        let mut found: Vec<String> =
+            waits.map(|live| format!("task {} is killed and waits", live.task.id)).collect();
+        found.extend(differences(&memory, &database));
+        Ok(found)
+    }
+}
+
+/// Keys with different values, and keys on one side only.
+fn differences(memory: &BTreeMap<String, String>, database: &BTreeMap<String, String>) -> Vec<String> {
+    let all = memory.keys().chain(database.keys().filter(|key| !memory.contains_key(*key)));
+    let different = all.filter(|key| memory.get(*key) != database.get(*key));
+    let told = |key: &String| {
+        format!("{key}: the memory has {:?}, the database {:?}", memory.get(key), database.get(key))
+    };
+    different.map(told).collect()
+}
