@@ -60,7 +60,9 @@ impl Sessions {
             };
             let over = known.expires_at.is_some_and(|end| now >= end);
             let same = stored.is_some_and(|stored| {
-                stored.user.is_active() && stored.user.admin == known.user.admin && stored.actor.via == known.actor.via
+                stored.user.is_active()
+                    && stored.user.admin == known.user.admin
+                    && stored.actor.via == known.actor.via
             });
             if !same && !over {
                 found.push(format!("{:?} of {} is still let in", known.actor.via, known.user.username));

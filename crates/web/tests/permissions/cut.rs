@@ -7,7 +7,9 @@ use domain::task::Task as Stored;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use testkit::http::Request;
-use testkit::{DEADLINE, Database, FakeAgent, Method, Requests as _, TestMaster, User, on_both_databases, on_sqlite};
+use testkit::{
+    DEADLINE, Database, FakeAgent, Method, Requests as _, TestMaster, User, on_both_databases, on_sqlite,
+};
 use tokio::time::Instant;
 
 use super::{LINES, SAMPLES, Sample, World, shown_by};
