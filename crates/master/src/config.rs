@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 mod bootstrap;
+mod connections;
 mod smtp;
 
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
+pub use connections::Connections;
 pub use smtp::{Smtp, Tls};
 
 /// The file was refused; the text names file, line and reason.
@@ -42,6 +44,8 @@ pub struct Config {
     pub db: Db,
     /// Who may come in, as whom tasks run.
     pub security: Security,
+    /// How many connections there may be, and how long they may take.
+    pub connections: Connections,
     /// Under every command's own configuration.
     pub task_container_defaults: Value,
     /// Longest packed context directory, in bytes.
@@ -66,6 +70,7 @@ impl Default for Config {
             smtp: None,
             db: Db::default(),
             security: Security::default(),
+            connections: Connections::default(),
             task_container_defaults: json!({}),
             max_context_bytes: 96 << 20,
             disk_reserve_bytes: 16 << 20,
@@ -302,6 +307,7 @@ impl Config {
         config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
         config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
+        config.connections.check().map_err(|reason| bad(format!("connections.{reason}")))?;
         config.bootstrap.check().map_err(|reason| bad(format!("bootstrap.{reason}")))?;
         if let Some(smtp) = &config.smtp {
             smtp.check().map_err(|reason| bad(format!("smtp.{reason}")))?;

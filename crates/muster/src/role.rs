@@ -24,8 +24,14 @@ use data_dir::DataDir;
 use process::Ending;
 use serve::Served;
 
+/// Connections and tasks' logs are open files (A7). Where it can't be done, the server keeps within what there is.
+fn raise_descriptors() {
+    let _ = launch::descriptors::raise();
+}
+
 /// `muster up`: a master, and an agent that speaks to it as any other would.
 pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
+    raise_descriptors();
     process::block_on(async move {
         let endings = process::endings()?;
         let served = Served::start(&args.master).await?;
@@ -74,6 +80,7 @@ async fn until_ended(
 
 /// `muster master`: a master alone.
 pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
+    raise_descriptors();
     process::block_on(async move {
         let mut endings = process::endings()?;
         let served = Served::start(&args).await?;
@@ -118,6 +125,7 @@ pub(crate) async fn openapi() -> Result<()> {
 
 /// `muster agent`: an agent alone.
 pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
+    raise_descriptors();
     process::block_on(async move {
         let mut endings = process::endings()?;
         let config = match &args.config {

@@ -80,7 +80,7 @@ impl TestMaster {
         self.address = listener.local_addr().expect("bound");
         let app = web::App::new(master.clone(), self.address);
         let server = tokio::spawn(async move {
-            web::serve(listener, app).await.expect("it serves");
+            web::serve(vec![web::Door::plain(listener)], app).await;
         });
         self.running = Some(Running { master, store, server });
     }

@@ -2,9 +2,9 @@
 //!
 //! What a caller may do to a certain thing is decided by the policy (`domain::authz`), which handlers ask.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -16,7 +16,9 @@ use master::task::TaskCaller;
 
 use crate::extract::whole;
 use crate::origin::{origin_of, same_origin};
+use crate::peer::Peer;
 use crate::respond::{Failure, PageFailure, Refused};
+use crate::server::Standing;
 use crate::{App, polyaxon};
 
 /// Who gets through to a route's handler.
@@ -112,6 +114,10 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         Access::Page => page(&guard.app, &mut request).await,
     };
     let allowed = known.and_then(|()| may_change(&guard, &request));
+    let public = matches!(guard.access, Access::Public | Access::Agent);
+    if let Some(standing) = request.extensions().get::<Standing>().filter(|_| allowed.is_ok() && !public) {
+        standing.is_known();
+    }
     let by = by(&request, address);
     if let Err(error) = allowed {
         let response = match guard.access {
@@ -194,7 +200,7 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
 }
 
 fn peer(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+    request.extensions().get::<Peer>().and_then(Peer::ip)
 }
 
 /// What is said to who shows no credentials.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::App;
 use crate::access::{Asker, BodyLimit};
 use crate::origin::classify;
+use crate::peer::Peer;
 use crate::respond::{Failure, PageFailure};
 
 /// Most rows of one answer (R47).
@@ -50,10 +51,9 @@ pub(crate) struct From(pub(crate) Visitor);
 impl FromRequestParts<App> for From {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        let peer =
-            parts.extensions.get::<axum::extract::ConnectInfo<std::net::SocketAddr>>().map(|info| info.0);
+        let peer = parts.extensions.get::<Peer>();
         let origin = classify(peer, &parts.headers);
-        Ok(Self(Visitor { origin, address: peer.map(|peer| peer.ip()) }))
+        Ok(Self(Visitor { origin, address: peer.and_then(Peer::ip) }))
     }
 }
 

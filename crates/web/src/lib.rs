@@ -8,29 +8,27 @@ mod api;
 mod extract;
 mod openapi;
 mod origin;
+pub mod peer;
 mod polyaxon;
 mod respond;
 mod routes;
+mod server;
 mod table;
 mod ui;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock, Weak};
 
 use ::master::Master;
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use bytes::Bytes;
-use tokio::net::TcpListener;
 
 pub use access::Access;
 pub use openapi::{document, undescribed};
+pub use peer::Peer;
 pub use routes::rows;
+pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
 pub use table::Row;
-
-/// How long requests that are under way may go on when the master stops.
-const GRACE: Duration = Duration::from_millis(1500);
 
 /// What every handler has.
 #[derive(Debug, Clone)]
@@ -43,6 +41,8 @@ pub struct App {
     pub(crate) listen: SocketAddr,
     /// The description of the API, made when it is first asked for.
     pub(crate) description: Arc<OnceLock<Bytes>>,
+    /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
+    server: Arc<OnceLock<Weak<server::Server>>>,
 }
 
 impl App {
@@ -50,35 +50,27 @@ impl App {
     #[must_use]
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
-        Self { master, hosts, listen: address, description: Arc::default() }
+        Self { master, hosts, listen: address, description: Arc::default(), server: Arc::default() }
     }
 
     /// All routes, guarded.
     pub fn router(self) -> Router {
         routes::router(self)
     }
+
+    /// Speaks HTTP on a stream that didn't come through a door (a task's, by way of its agent), until it ends.
+    pub async fn attend(&self, io: Box<dyn Io>, peer: Peer) {
+        if let Some(server) = self.server.get().and_then(Weak::upgrade) {
+            server.attend(io, peer).await;
+        }
+    }
 }
 
 /// Serves until the master stops.
-///
-/// # Errors
-/// When the listener fails.
-pub async fn serve(listener: TcpListener, app: App) -> std::io::Result<()> {
-    let stopping = app.master.stopping();
-    let service = app.router().into_make_service_with_connect_info::<SocketAddr>();
-    // Small answers must not wait for a full packet.
-    let listener = listener.tap_io(|stream| {
-        let _ = stream.set_nodelay(true);
-    });
-    let graceful = stopping.clone();
-    let server =
-        axum::serve(listener, service).with_graceful_shutdown(async move { graceful.cancelled().await });
-    let late = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        served = server => served,
-        () = late => Ok(()),
-    }
+pub async fn serve(doors: Vec<Door>, app: App) {
+    let place = Arc::clone(&app.server);
+    let server = Arc::new(server::Server::new(app));
+    // Only a second server of one app would find it set.
+    let _ = place.set(Arc::downgrade(&server));
+    server.run(doors).await;
 }

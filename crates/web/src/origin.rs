@@ -4,9 +4,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use master::session::Origin;
+
+use crate::peer::Peer;
 
 /// Signs of a proxy: with one of them a request is nobody's neighbour.
 const FORWARDING: [&str; 7] = [
@@ -64,12 +66,15 @@ pub(crate) fn is_unencrypted(headers: &HeaderMap) -> bool {
 
 /// Whether a request came from the machine itself: peer, `Host`, and no sign of a proxy, all three (R15).
 pub(crate) fn origin_of(request: &Request) -> Origin {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
-    classify(peer, request.headers())
+    classify(request.extensions().get(), request.headers())
 }
 
-pub(crate) fn classify(peer: Option<SocketAddr>, headers: &HeaderMap) -> Origin {
-    let near = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+pub(crate) fn classify(peer: Option<&Peer>, headers: &HeaderMap) -> Origin {
+    let near = match peer {
+        Some(Peer::Tcp { address, .. }) => address.ip().to_canonical().is_loopback(),
+        Some(Peer::Unix { .. }) => true,
+        Some(Peer::Relay { .. }) | None => false,
+    };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let named = host.is_some_and(|host| is_loopback_name(&host_name(host)));
     let forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
@@ -102,9 +107,16 @@ mod tests {
 
     #[test]
     fn r15_local_needs_peer_host_and_no_proxy() {
-        let here = Some(SocketAddr::from(([127, 0, 0, 1], 5)));
-        let there = Some(SocketAddr::from(([10, 0, 0, 7], 5)));
+        let tcp = |ip: [u8; 4]| {
+            let (address, local) = (SocketAddr::from((ip, 5)), SocketAddr::from(([127, 0, 0, 1], 8080)));
+            Peer::Tcp { address, local, encrypted: false }
+        };
+        let (here, there) = (tcp([127, 0, 0, 1]), tcp([10, 0, 0, 7]));
+        let (here, there) = (Some(&here), Some(&there));
+        let task = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("an id");
+        let relay = Peer::Relay { allocation: task };
         let local = |peer, pairs: &[_]| classify(peer, &headers(pairs)) == Origin::Local;
+        assert!(!local(Some(&relay), &[("host", "localhost")]), "a task is nobody's neighbour");
         assert!(local(here, &[("host", "127.0.0.1:8080")]));
         assert!(local(here, &[("host", "localhost")]));
         assert!(local(here, &[("host", "[::1]:8080")]));

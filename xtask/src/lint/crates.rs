@@ -42,6 +42,12 @@ const RULES: &[Rule] = &[
         reason: "a handler reaches data only through a service that demands a permit",
     },
     Rule {
+        krate: "neighbour",
+        forbidden: &["tokio", "axum", "sqlx"],
+        alone: true,
+        reason: "what the kernel says of a peer is asked without HTTP, accounts or waiting",
+    },
+    Rule {
         krate: "agent",
         forbidden: &["store", "master"],
         alone: false,

@@ -42,6 +42,7 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
         .arg(dir)
         // Nothing of the agent's environment is the task's business.
         .env_clear()
+        .envs(launch::descriptors::for_shim())
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -33,6 +33,7 @@ pub type Unpack = fn(context: File) -> Result<(), String>;
 /// `unpack` is called with `TASKDIR/context.tar.gz`, if that exists, inside the sandbox, as the task's user, with
 /// the work directory current, before the command starts.
 pub fn main(task_dir: &Path, unpack: Unpack) -> i32 {
+    crate::descriptors::lower();
     match start(task_dir, unpack) {
         Ok(()) => 0,
         Err(e) => {

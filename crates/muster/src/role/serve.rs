@@ -13,6 +13,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use web::Door;
 
 use super::data_dir::{DataDir, Lock};
 use crate::cli::MasterArgs;
@@ -27,7 +28,7 @@ pub(super) struct Served {
     pub(super) dir: DataDir,
     address: SocketAddr,
     master: Master,
-    http: Mutex<JoinHandle<std::io::Result<()>>>,
+    http: Mutex<JoinHandle<()>>,
     _lock: Lock,
 }
 
@@ -64,7 +65,7 @@ impl Served {
         };
         let master = Master::start(parts).await.context("starting the master")?;
         let app = web::App::new(master.clone(), address);
-        let http = Mutex::new(tokio::spawn(web::serve(listener, app)));
+        let http = Mutex::new(tokio::spawn(web::serve(vec![Door::plain(listener)], app)));
         let served = Self { config, dir, address, master, http, _lock: lock };
         served.warn_of_strangers().await;
         Ok(served)
@@ -110,8 +111,7 @@ impl Served {
     pub(super) async fn failed(&self) -> Error {
         let mut http = self.http.lock().await;
         match (&mut *http).await {
-            Ok(Ok(())) => anyhow!("the server ended"),
-            Ok(Err(error)) => Error::new(error).context("serving HTTP"),
+            Ok(()) => anyhow!("the server ended"),
             Err(error) => Error::new(error).context("serving HTTP"),
         }
     }

@@ -9,6 +9,7 @@ mod account;
 mod bad_input;
 mod canary;
 mod command;
+mod connections;
 mod context;
 mod det_command;
 mod det_group;

@@ -7,10 +7,10 @@ use ::api::agent::{LogChunk, MAX_CHUNK, ToAgent, ToMaster};
 use ::api::cluster::{
     Agent, Container, Device, EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Slot, SlotStats,
 };
-use axum::Json;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::response::Response;
+use axum::{Extension, Json};
 use domain::agent::DeviceKind;
 use domain::authz::{self, ManageAgents, Visible, authorize};
 use domain::id::{AgentId, TaskId};
@@ -28,6 +28,7 @@ use crate::App;
 use crate::api::command::container;
 use crate::extract::{Body, From, Params, User, id, paged};
 use crate::respond::{Answer, Failure};
+use crate::server::Standing;
 
 /// How long an agent may take to prove itself.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -206,11 +207,18 @@ pub(crate) async fn disable_slot(
 }
 
 /// The agents' WebSocket. Who it is, is proved on it (R28).
-pub(crate) async fn connect(State(app): State<App>, upgrade: WebSocketUpgrade) -> Response {
+pub(crate) async fn connect(
+    State(app): State<App>,
+    Extension(standing): Extension<Standing>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     upgrade.max_message_size(MAX_CHUNK + (1 << 20)).on_upgrade(move |socket| async move {
         let (mut out, mut incoming) = socket.split();
         match greet(&app, &mut out, &mut incoming).await {
-            Ok(Some((connection, orders))) => work(&app, connection, orders, out, incoming).await,
+            Ok(Some((connection, orders))) => {
+                standing.is_known();
+                work(&app, connection, orders, out, incoming).await;
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, "an agent was refused");

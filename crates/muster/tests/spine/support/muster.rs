@@ -1,5 +1,6 @@
 //! An installation of Muster for one test: a directory, a configuration, and the servers that run on it.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -55,6 +56,7 @@ pub(crate) struct Setup {
     keeps_port: bool,
     data_dir: Option<PathBuf>,
     accounts: Option<[&'static str; 2]>,
+    wrapper: Vec<String>,
 }
 
 impl Default for Setup {
@@ -68,6 +70,7 @@ impl Default for Setup {
             keeps_port: false,
             data_dir: None,
             accounts: None,
+            wrapper: Vec::new(),
         }
     }
 }
@@ -99,6 +102,11 @@ impl Setup {
     /// The same address after a restart.
     pub(crate) fn keeps_port(self) -> Self {
         Self { keeps_port: true, ..self }
+    }
+
+    /// A program that starts the server in place of the test: `prlimit` and its like.
+    pub(crate) fn wrapped(self, program: &[&str]) -> Self {
+        Self { wrapper: program.iter().map(|word| (*word).to_owned()).collect(), ..self }
     }
 
     /// A data directory elsewhere.
@@ -177,10 +185,17 @@ impl Muster {
 
     /// Any role of the binary, as the installation's user.
     pub(crate) fn role(&self, args: &[&str]) -> Command {
+        let mut command = self.program(&self.exe);
+        command.args(args);
+        command
+    }
+
+    /// Any program, as the installation's user.
+    fn program(&self, program: impl AsRef<OsStr>) -> Command {
         let home = self.dir.path().join("server-home");
         fs::create_dir_all(&home).expect("a directory");
         mode(&home, 0o700, self.setup.uid.unwrap_or(0));
-        let mut command = Command::new(&self.exe);
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -189,14 +204,17 @@ impl Muster {
         if let Some(uid) = self.setup.uid {
             command.uid(uid).gid(uid);
         }
-        command.args(args);
         command
     }
 
     /// The server's command line.
     pub(crate) fn server_command(&self) -> Command {
         let listen = self.port.as_ref().map_or_else(|| "127.0.0.1:0".to_owned(), Port::address);
-        let mut command = self.role(&[self.setup.role, "--listen", &listen]);
+        let mut words = self.setup.wrapper.clone();
+        words.push(self.exe.to_str().expect("text").to_owned());
+        words.extend([self.setup.role.to_owned(), "--listen".to_owned(), listen]);
+        let mut command = self.program(&words[0]);
+        command.args(&words[1..]);
         command.arg("--data-dir").arg(self.data_dir());
         command.arg("--config").arg(self.dir.path().join("master.yaml")).args(&self.setup.args);
         if self.setup.accounts.is_some() { self.with_accounts(&command) } else { command }

@@ -1,0 +1,168 @@
+//! The kernel's tables of TCP and Unix sockets, as `/proc/self/net` shows them: those of this network namespace alone.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use crate::{Doubt, unreadable};
+
+/// The state of a listening socket in the table.
+const LISTEN: u8 = 0x0A;
+
+/// One TCP socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tcp {
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    listens: bool,
+}
+
+/// All sockets of this network namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    tcp: HashMap<u64, Tcp>,
+    listening: HashSet<u16>,
+    /// Unix sockets that have a name of their own: they listen, or were accepted from one that does.
+    named: HashSet<u64>,
+    ephemeral: Option<RangeInclusive<u16>>,
+}
+
+impl Tables {
+    pub(crate) fn read() -> Result<Self, Doubt> {
+        let mut tables = Self::default();
+        let text = |name: &str| fs::read_to_string(format!("/proc/self/net/{name}"));
+        tables.add_tcp(&text("tcp").map_err(|e| unreadable(&e))?);
+        // A machine without IPv6 has no such table.
+        tables.add_tcp(&text("tcp6").unwrap_or_default());
+        tables.add_unix(&String::from_utf8_lossy(
+            &fs::read("/proc/self/net/unix").map_err(|e| unreadable(&e))?,
+        ));
+        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+        let mut ends = range.split_whitespace().map(str::parse::<u16>);
+        if let (Some(Ok(first)), Some(Ok(last))) = (ends.next(), ends.next()) {
+            tables.ephemeral = Some(first..=last);
+        }
+        Ok(tables)
+    }
+
+    fn add_tcp(&mut self, table: &str) {
+        for (inode, socket) in table.lines().skip(1).filter_map(tcp_line) {
+            if socket.listens {
+                self.listening.insert(socket.local.port());
+            }
+            // Sockets that no process holds any more have no inode.
+            if inode != 0 {
+                self.tcp.insert(inode, socket);
+            }
+        }
+    }
+
+    fn add_unix(&mut self, table: &str) {
+        // Num RefCount Protocol Flags Type St Inode Path: the path is missing when there is none.
+        let named = table.lines().skip(1).filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace().skip(6);
+            let inode = fields.next()?.parse::<u64>().ok()?;
+            fields.next().map(|_| inode)
+        });
+        self.named.extend(named);
+    }
+
+    /// The socket at the other end of a connection between `peer` and our `local`.
+    pub(crate) fn connection(&self, peer: SocketAddr, local: SocketAddr) -> Option<u64> {
+        let (peer, local) = (canonical(peer), canonical(local));
+        let is_it = |socket: &Tcp| !socket.listens && socket.local == peer && socket.remote == local;
+        self.tcp.iter().find(|(_, socket)| is_it(socket)).map(|(inode, _)| *inode)
+    }
+
+    pub(crate) fn tcp(&self, inode: u64) -> Option<Tcp> {
+        self.tcp.get(&inode).copied()
+    }
+
+    pub(crate) fn is_named_unix(&self, inode: u64) -> bool {
+        self.named.contains(&inode)
+    }
+
+    /// Whether a socket waits for others to connect, or may have come to be by that: the kernel doesn't say who began
+    /// a connection, so its ports have to.
+    pub(crate) fn serves(&self, socket: &Tcp) -> bool {
+        let is_ephemeral = |port: u16| self.ephemeral.as_ref().is_some_and(|range| range.contains(&port));
+        let (own, other) = (socket.local.port(), socket.remote.port());
+        socket.listens
+            || self.listening.contains(&own)
+            || !is_ephemeral(own)
+            || (is_ephemeral(other) && !self.listening.contains(&other))
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// `sl local_address rem_address st …:… …:… … uid timeout inode`.
+fn tcp_line(line: &str) -> Option<(u64, Tcp)> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let (local, remote) = (address(fields.next()?)?, address(fields.next()?)?);
+    let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    let inode = fields.nth(5)?.parse().ok()?;
+    Some((inode, Tcp { local, remote, listens: state == LISTEN }))
+}
+
+/// `0100007F:1F90`: words of four bytes, each a number as this machine writes it.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| Some(u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?.to_ne_bytes());
+    let ip = match ip.len() {
+        8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
+        32 => {
+            let mut bytes = [0; 16];
+            for (index, piece) in bytes.chunks_exact_mut(4).enumerate() {
+                piece.copy_from_slice(&word(index * 8)?);
+            }
+            IpAddr::V6(Ipv6Addr::from(bytes))
+        }
+        _ => return None,
+    };
+    Some(canonical(SocketAddr::new(ip, port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a03_a_connection_is_found_by_both_ends() {
+        for ip in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(ip) else { continue };
+            let here = listener.local_addr().expect("bound");
+            let client = TcpStream::connect(here).expect("connected");
+            let (_accepted, peer) = listener.accept().expect("accepted");
+            let tables = Tables::read().expect("readable");
+            let inode = tables.connection(peer, here).expect("it is there");
+            let socket = tables.tcp(inode).expect("it is there");
+            assert_eq!((socket.local, socket.remote), (client.local_addr().expect("bound"), here));
+            assert!(!tables.serves(&socket), "it is the one that began");
+            let other = tables.connection(here, peer).expect("the accepted end");
+            assert!(tables.serves(&tables.tcp(other).expect("it is there")));
+            assert!(tables.connection(SocketAddr::from(([127, 0, 0, 9], 1)), here).is_none());
+        }
+    }
+
+    #[test]
+    fn a03_both_ends_ephemeral_and_nobody_listens_is_in_doubt() {
+        let mut tables = Tables { ephemeral: Some(32768..=60999), ..Tables::default() };
+        let socket = |local: u16, remote: u16| Tcp {
+            local: SocketAddr::from(([127, 0, 0, 1], local)),
+            remote: SocketAddr::from(([127, 0, 0, 1], remote)),
+            listens: false,
+        };
+        assert!(tables.serves(&socket(40_000, 50_000)), "its listener may be closed by now");
+        assert!(tables.serves(&socket(80, 50_000)) && tables.serves(&socket(80, 81)));
+        assert!(!tables.serves(&socket(40_000, 443)));
+        tables.listening.insert(50_000);
+        assert!(!tables.serves(&socket(40_000, 50_000)) && tables.serves(&socket(50_000, 40_000)));
+    }
+}

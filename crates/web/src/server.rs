@@ -1,0 +1,205 @@
+//! The server: takes connections from its doors, keeps them within their limits, and hands their requests to the
+//! routes (A7). It knows nothing of accounts but that a request was let in.
+
+mod door;
+mod life;
+mod limits;
+mod registry;
+mod stream;
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::Response;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::App;
+use crate::peer::Peer;
+
+pub use door::{Accepted, Accepting, Acceptor, Door, Plain};
+pub use stream::Io;
+
+use door::Fresh;
+use life::Life;
+use limits::{HEAD_MAX, Limits};
+use registry::{Place, Registry};
+use stream::{Answered, Asked, Watched};
+
+/// How long requests that are under way may go on when the master stops.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// How often time-outs are looked at.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Pause after the kernel has refused a connection for want of descriptors or memory.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// In every request: what is known of its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing(Arc<Life>);
+
+impl Standing {
+    /// Tells that somebody with good credentials is at the other end: the connection isn't ended for strangers' ones.
+    pub(crate) fn is_known(&self) {
+        self.0.is_known();
+    }
+}
+
+/// A server. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Server {
+    routes: TowerToHyperService<Router>,
+    registry: Arc<Registry>,
+    numbers: Arc<AtomicU64>,
+    connections: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    pub(crate) fn new(app: App) -> Self {
+        let limits = Limits::new(&app.master.config.connections);
+        tracing::debug!(?limits, "connections");
+        let stopping = app.master.stopping();
+        Self {
+            routes: TowerToHyperService::new(app.router()),
+            registry: Registry::new(limits),
+            numbers: Arc::default(),
+            connections: TaskTracker::new(),
+            stopping,
+        }
+    }
+
+    /// Serves until the master stops.
+    pub(crate) async fn run(&self, doors: Vec<Door>) {
+        let server = self;
+        let accept = futures_util::future::join_all(doors.iter().map(|door| server.accept(door)));
+        let watch = async {
+            let mut tick = tokio::time::interval(TICK);
+            loop {
+                server.registry.end_late(tick.tick().await.max(Instant::now()));
+            }
+        };
+        tokio::select! {
+            _ = accept => {}
+            () = watch => {}
+            () = self.stopping.cancelled() => {}
+        }
+        // Nobody is kept waiting in a queue that nobody looks at any more.
+        drop(doors);
+        self.connections.close();
+        let _ = tokio::time::timeout(GRACE, self.connections.wait()).await;
+    }
+
+    async fn accept(&self, door: &Door) {
+        loop {
+            match door.next().await {
+                Ok(fresh) => self.begin(fresh),
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.registry.shed();
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    }
+
+    fn begin(&self, fresh: Fresh) {
+        let life = Arc::new(Life::new(fresh.peer.source()));
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        // Dropped without a word when there is no room: words would take a descriptor.
+        let Some(place) = self.registry.admit(number, &life) else { return };
+        let server = self.clone();
+        self.connections.spawn(async move {
+            let attend = async {
+                let accepted = match fresh.accepting.await {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) => return,
+                    Err(error) => return tracing::debug!(%error, "a connection came to nothing"),
+                };
+                let peer = with_encryption(fresh.peer, accepted.encrypted);
+                server.speak(accepted.io, peer, &life, place).await;
+            };
+            tokio::select! {
+                () = attend => {}
+                () = life.end.cancelled() => {}
+            }
+        });
+    }
+
+    /// Speaks HTTP on a stream that didn't come through a door, with the same limits.
+    pub(crate) async fn attend(&self, io: Box<dyn Io>, peer: Peer) {
+        let life = Arc::new(Life::new(peer.source()));
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let Some(place) = self.registry.admit(number, &life) else { return };
+        tokio::select! {
+            () = self.speak(io, peer, &life, place) => {}
+            () = life.end.cancelled() => {}
+        }
+    }
+
+    async fn speak(&self, io: Box<dyn Io>, peer: Peer, life: &Arc<Life>, place: Place) {
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            life.asked();
+            let body_of = Arc::clone(life);
+            let mut request: Request = request.map(|body| Body::new(Asked::new(body, body_of)));
+            request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(Standing(Arc::clone(life)));
+            let (answer, life) = (self.routes.call(request), Arc::clone(life));
+            async move {
+                let response = answer.await?;
+                let status = response.status();
+                let response: Response<Answered> = response.map(|body| Answered::new(body, status, life));
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let io = TokioIo::new(Watched::new(io, Arc::clone(life), place));
+        // hyper's own time-out is for heads alone; `life` has one for each step.
+        let mut http = http1::Builder::new();
+        http.header_read_timeout(None).max_header_size(HEAD_MAX);
+        let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.stopping.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }
+}
+
+fn with_encryption(peer: Peer, encrypted: bool) -> Peer {
+    match peer {
+        Peer::Tcp { address, local, .. } => Peer::Tcp { address, local, encrypted },
+        other => other,
+    }
+}
+
+/// Whether an error of `accept` is about that one connection, and the next may be good.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected)
+}

@@ -1,0 +1,69 @@
+//! How many connections there may be, and how long they may take over what they do (A7).
+
+use std::time::Duration;
+
+use master::config::Connections;
+use rustix::process::{Resource, getrlimit};
+
+/// Longest head of a request, in bytes; a longer one is 431.
+pub(super) const HEAD_MAX: usize = 64 << 10;
+
+/// A peer that takes nothing of what is written for so long is gone.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// What connections have to keep to.
+#[derive(Debug, Clone)]
+pub(super) struct Limits {
+    /// Connections in all.
+    pub(super) total: usize,
+    /// Of these, how many strangers may hold; the rest is kept for people who are logged in.
+    pub(super) strangers: usize,
+    /// How many strangers on one address may hold.
+    pub(super) per_address: usize,
+    /// For a handshake and the head of a request.
+    pub(super) head: Duration,
+    /// For each kilobyte of a body.
+    pub(super) body: Duration,
+    /// Between two requests.
+    pub(super) idle: Duration,
+    /// For a peer to take what is written.
+    pub(super) stalled: Duration,
+}
+
+impl Limits {
+    /// The configured ones, within what this process may open.
+    pub(super) fn new(config: &Connections) -> Self {
+        Self::within(config, getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+    }
+
+    /// A third of the descriptors stays for files, the database and the agents' side.
+    fn within(config: &Connections, descriptors: u64) -> Self {
+        let possible = usize::try_from(descriptors / 3 * 2).unwrap_or(usize::MAX).max(8);
+        let total = usize::try_from(config.max).unwrap_or(usize::MAX).min(possible);
+        let strangers = total - total / 4;
+        let per_address = usize::try_from(config.max_per_address).unwrap_or(usize::MAX);
+        Self {
+            total,
+            strangers,
+            per_address: per_address.min(strangers),
+            head: Duration::from_secs(config.head_timeout),
+            body: Duration::from_secs(config.body_timeout),
+            idle: Duration::from_secs(config.idle_timeout),
+            stalled: STALLED,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a07_few_descriptors_still_leave_a_reserve() {
+        let config = Connections::default();
+        let few = Limits::within(&config, 256);
+        assert!(few.total <= 256 * 2 / 3 && few.strangers < few.total && few.per_address <= few.strangers);
+        let many = Limits::within(&config, 1 << 20);
+        assert_eq!(u64::try_from(many.total).expect("small"), u64::from(config.max));
+    }
+}
