@@ -12,7 +12,7 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,7 +23,6 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -96,7 +95,8 @@ impl Server {
         let watch = async {
             let mut tick = tokio::time::interval(TICK);
             loop {
-                server.registry.end_late(tick.tick().await.max(Instant::now()));
+                tick.tick().await;
+                server.registry.end_late();
             }
         };
         tokio::select! {
@@ -125,7 +125,7 @@ impl Server {
     }
 
     fn begin(&self, fresh: Fresh) {
-        let life = Arc::new(Life::new(fresh.peer.source()));
+        let life = Arc::new(Life::new(fresh.peer.source(), Instant::now));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         // Dropped without a word when there is no room: words would take a descriptor.
         let Some(place) = self.registry.admit(number, &life) else { return };
@@ -149,7 +149,7 @@ impl Server {
 
     /// Speaks HTTP on a stream that didn't come through a door, with the same limits.
     pub(crate) async fn attend(&self, io: Box<dyn Io>, peer: Peer) {
-        let life = Arc::new(Life::new(peer.source()));
+        let life = Arc::new(Life::new(peer.source(), Instant::now));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let Some(place) = self.registry.admit(number, &life) else { return };
         tokio::select! {

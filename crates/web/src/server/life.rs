@@ -2,9 +2,8 @@
 //! here; `registry` looks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
@@ -51,6 +50,8 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) source: Source,
+    /// The time.
+    now: fn() -> Instant,
     state: Mutex<State>,
     /// Fires when the connection has to go.
     pub(super) end: CancellationToken,
@@ -74,10 +75,10 @@ pub(super) enum Worth {
 }
 
 impl Life {
-    pub(super) fn new(source: Source) -> Self {
-        let since = Instant::now();
+    pub(super) fn new(source: Source, now: fn() -> Instant) -> Self {
+        let since = now();
         let state = State { phase: Phase::Silent, since, known: false, body: None, stalled: None };
-        Self { source, state: Mutex::new(state), end: CancellationToken::new() }
+        Self { source, now, state: Mutex::new(state), end: CancellationToken::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +88,7 @@ impl Life {
     fn enter(&self, phase: Phase) {
         let mut state = self.state();
         if state.phase != phase {
-            (state.phase, state.since) = (phase, Instant::now());
+            (state.phase, state.since) = (phase, (self.now)());
         }
     }
 
@@ -95,14 +96,14 @@ impl Life {
     pub(super) fn heard(&self) {
         let mut state = self.state();
         if matches!(state.phase, Phase::Silent | Phase::Idle) {
-            (state.phase, state.since) = (Phase::Heading, Instant::now());
+            (state.phase, state.since) = (Phase::Heading, (self.now)());
         }
     }
 
     /// Bytes went out, or (`false`) didn't find room.
     pub(super) fn spoke(&self, moved: bool) {
         let mut state = self.state();
-        state.stalled = if moved { None } else { Some(state.stalled.unwrap_or_else(Instant::now)) };
+        state.stalled = if moved { None } else { Some(state.stalled.unwrap_or_else(self.now)) };
     }
 
     /// The head of a request is whole.
@@ -112,7 +113,7 @@ impl Life {
 
     /// The handler waits for more of the body.
     pub(super) fn wants_body(&self) {
-        self.state().body.get_or_insert_with(|| Window { since: Instant::now(), bytes: 0 });
+        self.state().body.get_or_insert_with(|| Window { since: (self.now)(), bytes: 0 });
     }
 
     /// A piece of the body came.
@@ -155,7 +156,8 @@ impl Life {
     }
 
     /// Whether a time-out has passed.
-    pub(super) fn is_late(&self, limits: &Limits, now: Instant) -> bool {
+    pub(super) fn is_late(&self, limits: &Limits) -> bool {
+        let now = (self.now)();
         let state = self.state();
         let over = |since: Instant, limit: Duration| now.saturating_duration_since(since) >= limit;
         let phase = match state.phase {

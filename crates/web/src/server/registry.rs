@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::Instant;
-
 use super::life::{Life, Worth};
 use super::limits::Limits;
 
@@ -70,8 +68,8 @@ impl Registry {
     }
 
     /// Ends what is too slow.
-    pub(super) fn end_late(&self, now: Instant) {
-        for life in self.open().values().filter(|life| life.is_late(&self.limits, now)) {
+    pub(super) fn end_late(&self) {
+        for life in self.open().values().filter(|life| life.is_late(&self.limits)) {
             life.end.cancel();
         }
     }
@@ -85,10 +83,27 @@ fn least_dear<'a>(lives: impl Iterator<Item = &'a Arc<Life>>, dearest: Worth) ->
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::cell::Cell;
+    use std::sync::LazyLock;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::peer::Source;
+
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+    thread_local! {
+        /// How far this test's time is.
+        static AHEAD: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    fn now() -> Instant {
+        *START + AHEAD.get()
+    }
+
+    fn advance(seconds: u64) {
+        AHEAD.set(AHEAD.get() + Duration::from_secs(seconds));
+    }
 
     fn limits() -> Limits {
         let second = Duration::from_secs(1);
@@ -114,7 +129,7 @@ mod tests {
         }
 
         fn come(&mut self, address: u8) -> Option<Arc<Life>> {
-            let life = Arc::new(Life::new(Source::V4([10, 0, 0, address])));
+            let life = Arc::new(Life::new(Source::V4([10, 0, 0, address]), now));
             let number = u64::try_from(self.places.len()).expect("few");
             let place = self.registry.admit(number, &life)?;
             self.places.push((Arc::clone(&life), Some(place)));
@@ -122,14 +137,14 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a07_the_oldest_silent_stranger_goes_first() {
+    #[test]
+    fn a07_the_oldest_silent_stranger_goes_first() {
         let mut guests = Guests::new();
         let first = guests.come(1).expect("room");
         first.heard();
-        tokio::time::advance(Duration::from_secs(1)).await;
+        advance(1);
         let silent = guests.come(1).expect("room");
-        tokio::time::advance(Duration::from_secs(1)).await;
+        advance(1);
         let third = guests.come(1).expect("somebody goes");
         assert!(silent.end.is_cancelled() && !first.end.is_cancelled() && !third.end.is_cancelled());
         // Another address isn't touched by that.
@@ -137,8 +152,8 @@ mod tests {
         assert!(!first.end.is_cancelled() && !third.end.is_cancelled());
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a07_who_is_logged_in_stays_and_finds_room() {
+    #[test]
+    fn a07_who_is_logged_in_stays_and_finds_room() {
         let mut guests = Guests::new();
         let known = guests.come(1).expect("room");
         known.asked();
@@ -151,8 +166,8 @@ mod tests {
         assert_eq!(living, 5, "four strangers and one who is known");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a07_nobody_at_work_goes_for_a_newcomer() {
+    #[test]
+    fn a07_nobody_at_work_goes_for_a_newcomer() {
         let mut guests = Guests::new();
         for address in 1..=6 {
             let life = guests.come(address).expect("room");
@@ -164,32 +179,32 @@ mod tests {
         guests.come(7).expect("a place was given back");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a07_each_step_has_its_time() {
+    #[test]
+    fn a07_each_step_has_its_time() {
         let mut guests = Guests::new();
-        let late = |life: &Life| life.is_late(&limits(), Instant::now());
+        let late = |life: &Life| life.is_late(&limits());
         let silent = guests.come(1).expect("room");
         let body = guests.come(2).expect("room");
         body.asked();
         body.wants_body();
-        tokio::time::advance(Duration::from_secs(9)).await;
+        advance(9);
         silent.heard();
-        tokio::time::advance(Duration::from_secs(9)).await;
+        advance(9);
         silent.heard();
         assert!(!late(&silent), "ten seconds from the first byte");
-        tokio::time::advance(Duration::from_secs(1)).await;
+        advance(1);
         assert!(late(&silent), "whatever dribbles in");
         body.got_body(1000);
-        tokio::time::advance(Duration::from_secs(10)).await;
+        advance(10);
         assert!(!late(&body));
-        tokio::time::advance(Duration::from_secs(1)).await;
+        advance(1);
         assert!(late(&body), "a byte a second is no progress");
         body.got_body(24);
         assert!(!late(&body), "a kilobyte is");
         body.answered(false);
-        tokio::time::advance(Duration::from_secs(59)).await;
+        advance(59);
         assert!(!late(&body));
-        tokio::time::advance(Duration::from_secs(1)).await;
+        advance(1);
         assert!(late(&body), "idle");
     }
 }
