@@ -74,7 +74,11 @@ impl Neighbours {
         })
     }
 
-    fn all_people(&self, holders: BTreeMap<u32, Vec<process::Held>>, master: SocketAddr) -> Result<(), Doubt> {
+    fn all_people(
+        &self,
+        holders: BTreeMap<u32, Vec<process::Held>>,
+        master: SocketAddr,
+    ) -> Result<(), Doubt> {
         let home = Home::here()?;
         for (pid, held) in holders {
             if pid == std::process::id() {

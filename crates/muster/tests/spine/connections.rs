@@ -21,7 +21,9 @@ fn health(address: &str) -> Duration {
     let start = Instant::now();
     let mut stream = TcpStream::connect(address).expect("connected");
     stream.set_read_timeout(Some(SOON)).expect("an option of every socket");
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("written");
+    stream
+        .write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .expect("written");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer in time");
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
