@@ -30,6 +30,7 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         bind_mounts: start.bind_mounts.iter().map(bind_mount).collect::<Result<_, _>>()?,
         limits: machine.limits,
         shm_bytes: start.shm_bytes,
+        run_bytes: None,
         mode: machine.mode,
         masked: machine.masked.clone(),
         bind_prefixes: machine.bind_prefixes.clone(),

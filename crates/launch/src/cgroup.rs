@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{Timespec, poll};
@@ -152,6 +153,8 @@ impl Cgroup {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => self.dirs.push(dir.to_owned()),
         }
+        // The task sees its own: programs look for their limits there.
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
         let procs = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?.into();
         let birthplace = v2.then(|| File::open(dir)).transpose()?.map(OwnedFd::from);
         self.doors.push(Door { procs, birthplace });
@@ -187,11 +190,20 @@ impl Cgroup {
     }
 }
 
+/// Where a task's cgroups may be.
+fn places(task_id: &str) -> impl Iterator<Item = PathBuf> {
+    let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
+    v1.chain(V2_ROOTS.iter().map(PathBuf::from)).map(move |root| root.join(name(task_id)))
+}
+
+/// The cgroups of a task that there are.
+pub(crate) fn dirs(task_id: &str) -> impl Iterator<Item = PathBuf> {
+    places(task_id).filter(|dir| dir.is_dir())
+}
+
 /// Removes the cgroups of a task, wherever they are. Best effort: an empty cgroup harms nobody.
 pub(crate) fn remove(task_id: &str) {
-    let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
-    for root in v1.chain(V2_ROOTS.iter().map(PathBuf::from)) {
-        let dir = root.join(name(task_id));
+    for dir in places(task_id) {
         // A process that is just ending keeps its cgroup busy for a moment.
         for _ in 0..50 {
             match fs::remove_dir(&dir) {

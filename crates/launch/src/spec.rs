@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 /// The default work directory, which is also the default `HOME` (contract of the task environment, section 3.2).
 pub const WORK_DIR: &str = "/run/determined/workdir";
 
+/// Default size of `/run` in bytes (A12).
+pub const RUN_BYTES: u64 = 64 << 20;
+/// Default size of `/dev/shm` in bytes, unless a limit of the memory makes it less (A12). Loaders of data that have
+/// many processes pass what they read through it.
+pub const SHM_BYTES: u64 = 2 << 30;
+
 /// `PATH` of a task whose environment has none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,8 +39,11 @@ pub struct TaskSpec {
     pub bind_mounts: Vec<BindMount>,
     /// What the task may use.
     pub limits: Limits,
-    /// Size of `/dev/shm` in bytes; the kernel's default (half of the memory) when absent.
+    /// Size of `/dev/shm` in bytes; [`SHM_BYTES`] or half of the memory limit, whichever is less, when absent.
     pub shm_bytes: Option<u64>,
+    /// Size of `/run` in bytes, [`RUN_BYTES`] when absent.
+    #[serde(default)]
+    pub run_bytes: Option<u64>,
     /// Whether the launcher is root.
     pub mode: Mode,
     /// Muster's own directories and files: never visible in a task, never bindable. Name directories where you can:
@@ -89,7 +98,8 @@ pub struct BindMount {
     /// Whether the task may only read.
     #[serde(default)]
     pub read_only: bool,
-    /// How mounts made below the source later are propagated.
+    /// How mounts made below the source later are propagated: to the task, never from it. What is asked as shared is
+    /// given as slave (A1).
     #[serde(default)]
     pub propagation: Propagation,
 }
@@ -139,6 +149,19 @@ impl TaskSpec {
     #[must_use]
     pub fn work_dir(&self) -> &str {
         self.work_dir.as_deref().unwrap_or(WORK_DIR)
+    }
+
+    /// Size of `/dev/shm` in bytes.
+    #[must_use]
+    pub fn shm_bytes(&self) -> u64 {
+        let half = self.limits.memory_bytes.map_or(SHM_BYTES, |n| n / 2);
+        self.shm_bytes.unwrap_or(SHM_BYTES.min(half))
+    }
+
+    /// Size of `/run` in bytes.
+    #[must_use]
+    pub fn run_bytes(&self) -> u64 {
+        self.run_bytes.unwrap_or(RUN_BYTES)
     }
 
     /// The environment with its defaults filled in, and the relay at this port of 127.0.0.1.

@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use launch::TaskSpec;
-use launch::spec::Propagation;
-use support::{Outcome, TestDir, bind, mode, mounts, own_script, root_script, run, script};
+use support::{Outcome, TestDir, bind, mode, own_script, root_script, run, script};
 
 fn run_with(spec: TaskSpec, binds: Vec<launch::spec::BindMount>) -> Outcome {
     run(&TaskSpec { bind_mounts: binds, ..spec })
@@ -233,23 +232,6 @@ fn r38_musters_directories_are_masked_where_the_machine_has_them() {
     let done = run(&TaskSpec { argv: vec!["sh".into(), "-c".into(), text], ..spec });
     fs::remove_dir_all(&state).unwrap();
     assert_eq!(done.stdout, "755\n", "{done:?}");
-}
-
-#[test]
-fn r38_mounts_are_private_unless_asked() {
-    let dir = TestDir::new();
-    let shared = dir.dir("shared", 0o755, 0);
-    let before = mounts();
-    let shows = |propagation| {
-        let bind = launch::spec::BindMount { propagation, ..bind(&shared, "/x") };
-        let done = run_with(script("grep ' /x ' /proc/self/mountinfo | cut -d' ' -f7"), vec![bind]);
-        assert_eq!(done.exit.code, 0, "{done:?}");
-        done.stdout.split(':').next().unwrap().to_owned()
-    };
-    assert_eq!(shows(Propagation::Rprivate), "-\n");
-    assert_eq!(shows(Propagation::Private), "-\n");
-    assert_eq!(shows(Propagation::Rshared), "shared");
-    assert_eq!(mounts(), before, "a mount was left on the machine");
 }
 
 #[test]

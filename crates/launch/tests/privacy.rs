@@ -66,6 +66,43 @@ fn devices_terminals_and_shared_memory_work() {
 }
 
 #[test]
+fn a12_places_in_memory_are_limited() {
+    let text = "df -B1 --output=size /run /dev/shm | tail -2; df --output=itotal /run /dev/shm | tail -2
+                head -c 100M /dev/zero > /run/lock/x; stat -c %s /run/lock/x; touch /dev/x /x";
+    let done = run(&script(text));
+    let numbers: Vec<u64> = done.stdout.lines().map(|n| n.trim().parse().unwrap()).collect();
+    assert_eq!(numbers, [64 << 20, 2 << 30, 16_384, 524_288, 64 << 20], "{done:?}");
+    let mut spec = script("df -B1 --output=size /run /dev/shm | tail -2");
+    (spec.run_bytes, spec.limits.memory_bytes) = (Some(1 << 20), Some(1 << 30));
+    let done = run(&spec);
+    assert_eq!(
+        done.stdout.split_ascii_whitespace().collect::<Vec<_>>(),
+        ["1048576", "536870912"],
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a14_cgroups_of_others_are_not_shown() {
+    let mut other = script("echo ready; exec sleep 1000");
+    other.limits.memory_bytes = Some(1 << 28);
+    let other = Task::create(&other);
+    assert!(other.start());
+    other.wait_for("ready");
+    let name = other.task_dir.file_name().unwrap().to_str().unwrap().to_owned();
+    for (kind, as_root) in [(script as fn(&str) -> launch::TaskSpec, false), (root_script, true)] {
+        let mut spec = kind("find /sys/fs/cgroup -name '*muster*'; cat /proc/self/cgroup /proc/self/mountinfo
+             cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; mkdir /sys/fs/cgroup/x; ls /sys/fs > /dev/null && echo end");
+        spec.limits.memory_bytes = Some(1 << 29);
+        let done = run(&spec);
+        assert!(done.stdout.ends_with("end\n"), "{as_root}: {done:?}");
+        assert!(!done.stdout.contains(&name), "{as_root}: {done:?}");
+        // Its own limit is what programs look for.
+        assert!(done.stdout.contains(&format!("{}\n", 1 << 29)), "{as_root}: {done:?}");
+    }
+}
+
+#[test]
 fn extra_devices_are_shown() {
     let mut spec = script("test -c /dev/net/tun && echo tun; test -c /dev/kmsg && echo kmsg");
     if !Path::new("/dev/net/tun").exists() {

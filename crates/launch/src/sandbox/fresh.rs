@@ -2,7 +2,7 @@
 //! who the task is are in `etc`.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
 
@@ -30,9 +30,16 @@ const SCRATCH: [(&str, &str); 4] = [
     ("workdir", "run/determined/workdir"),
 ];
 
+/// Where the machine has its cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
+/// Bytes of a tmpfs for each file that may be in it. A file without content takes memory, too.
+const BYTES_PER_FILE: u64 = 4096;
+
 /// Clones of the machine's files that the fresh parts are made of.
 pub(super) struct Fresh {
     sys: Option<OwnedFd>,
+    /// The task's own cgroups with their path below [`CGROUPS`]: those of others tell what runs here (A14).
+    cgroups: Vec<(PathBuf, OwnedFd)>,
     /// Device nodes with their path in the task.
     devices: Vec<(String, OwnedFd)>,
     /// Scratch directories with their path in the task.
@@ -46,6 +53,14 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
         Err(_) if context.unprivileged() => None,
         Err(e) => return Err(format!("can't show /sys to the task: {e}")),
     };
+    let mut cgroups = vec![];
+    for dir in crate::cgroup::dirs(&context.spec.task_id) {
+        let Some(Ok(below)) = dir.parent().map(|parent| parent.strip_prefix(CGROUPS)) else { continue };
+        // What can't be shown isn't.
+        if let Ok(tree) = clone_host(&dir, false, RDONLY | NOSUID | NODEV | NOEXEC) {
+            cgroups.push((below.to_owned(), tree));
+        }
+    }
     let mut devices = vec![];
     let standard = DEVICES.iter().map(|name| Path::new("/dev").join(name));
     for path in standard.chain(context.spec.devices.iter().cloned()) {
@@ -58,7 +73,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             .explain(|| format!("can't show the task's own /{at} to it"))?;
         scratch.push((at, tree));
     }
-    Ok(Fresh { sys, devices, scratch })
+    Ok(Fresh { sys, cgroups, devices, scratch })
 }
 
 /// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
@@ -90,6 +105,7 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
     root.attach_at(proc.as_fd(), "proc")?;
     if let Some(sys) = fresh.sys {
         root.attach_at(sys.as_fd(), "sys")?;
+        own_cgroups(root, fresh.cgroups)?;
     }
     dev(root, fresh.devices)?;
     run(root)?;
@@ -102,6 +118,34 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
         root.attach_at(tree.as_fd(), at)?;
     }
     Ok(())
+}
+
+/// Covers the machine's cgroups with the task's own.
+fn own_cgroups(root: &mut Root<'_>, cgroups: Vec<(PathBuf, OwnedFd)>) -> Result<(), String> {
+    let at = CGROUPS.trim_start_matches('/');
+    if root.open(Path::new(at), OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).is_err() {
+        return Ok(());
+    }
+    let cover = new_fs("tmpfs", &[("mode", "0755"), ("size", "64k")], NOSUID | NODEV | NOEXEC)
+        .explain(|| format!("can't make /{at} of the task"))?;
+    root.attach_at(cover.as_fd(), at)?;
+    root.adopt(cover, true)?;
+    for (below, tree) in cgroups {
+        let mut path = at.to_owned();
+        for part in below.iter().filter_map(std::ffi::OsStr::to_str) {
+            path = format!("{path}/{part}");
+            root.mkdir(&path, 0o755)?;
+        }
+        root.attach_at(tree.as_fd(), &path)?;
+    }
+    Ok(())
+}
+
+/// A tmpfs for the task to write to, of limited size and number of files.
+fn writable(mode: &str, bytes: u64) -> rustix::io::Result<OwnedFd> {
+    let (size, files) = (bytes.to_string(), (bytes / BYTES_PER_FILE).max(64).to_string());
+    let options = [("mode", mode), ("size", size.as_str()), ("nr_inodes", files.as_str())];
+    new_fs("tmpfs", &options, NOSUID | NODEV)
 }
 
 fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), String> {
@@ -122,11 +166,8 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
     }
 
     root.mkdir("dev/shm", 0o755)?;
-    let size = root.context.spec.shm_bytes.map(|n| n.to_string());
-    let mut options = vec![("mode", "1777")];
-    options.extend(size.as_deref().map(|size| ("size", size)));
-    let shm =
-        new_fs("tmpfs", &options, NOSUID | NODEV).explain(|| "can't make /dev/shm of the task".into())?;
+    let shm = writable("1777", root.context.spec.shm_bytes())
+        .explain(|| "can't make /dev/shm of the task".into())?;
     root.attach_at(shm.as_fd(), "dev/shm")?;
 
     // A terminal belongs to whoever opens it; mode 600 asks for no `tty` group, which a task may not have.
@@ -146,7 +187,7 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
 
 fn run(root: &mut Root<'_>) -> Result<(), String> {
     let what = || "can't make /run of the task".to_owned();
-    let run = new_fs("tmpfs", &[("mode", "0755")], NOSUID | NODEV).explain(what)?;
+    let run = writable("0755", root.context.spec.run_bytes()).explain(what)?;
     let credentials = root.context.credentials;
     if let How::Mapped { .. } = credentials.how {
         // Root in the task expects to write here, and isn't the root that made it.

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::Root;
 use super::machine::FRESH;
+use super::table::{Mount, Table};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
@@ -24,7 +25,7 @@ const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 const SYSTEM_FILE_SYSTEMS: [&str; 7] =
     ["proc", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "nsfs"];
 
-/// Paths that no task may see, resolved.
+/// Paths that no task may see, resolved, under every name that the mount table gives them (A13).
 pub(super) struct Masks {
     paths: Vec<PathBuf>,
     /// The same, those that exist, by device and inode: a second name for a directory doesn't help.
@@ -32,15 +33,21 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Resolves the paths to mask: the task's, its own directory, and stray mounts of system file systems.
-    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path) -> Self {
-        let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]);
+    /// Resolves the paths to mask: the task's, its own directory and the one that has all of them, and stray mounts of
+    /// system file systems.
+    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path) -> Result<Self, String> {
+        let table = Table::read().explain(|| "can't read the mount table".into())?;
+        // Tasks may be on a disk of their own, which has other names than the directory around.
+        let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]).chain(task_dir.parent());
         // What can't be resolved isn't there, or is where this user, and so the task, can't go.
         let mut paths: Vec<PathBuf> = own.filter_map(|p| fs::canonicalize(p).ok()).collect();
         let inodes = paths.iter().filter_map(|p| inode(p).ok()).collect();
-        paths.extend(stray_mounts());
+        let aliases: Vec<PathBuf> = paths.iter().flat_map(|path| table.aliases(path)).collect();
+        paths.extend(aliases);
+        paths.extend(stray(&table));
         paths.sort();
-        Self { paths, inodes }
+        paths.dedup();
+        Ok(Self { paths, inodes })
     }
 
     /// Whether an open file lies in something masked: by its path, or by what any directory above it is.
@@ -109,6 +116,7 @@ fn mask_beneath(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> Result<()
         Ok(target) => target,
         // Not there, or below something that is masked already.
         Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+        Err(Errno::ACCESS) if out_of_reach(root, dir, below) => return Ok(()),
         Err(e) => return Err(e).explain(what),
     };
     let is_dir = FileType::from_raw_mode(fstat(&target).explain(what)?.st_mode) == FileType::Directory;
@@ -120,52 +128,29 @@ fn mask_beneath(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> Result<()
     attach(mask.as_fd(), target.as_fd()).explain(what)
 }
 
+/// Whether a task of a launcher without root can't get to a path: it has no more rights than this process, unless the
+/// directory that stands in the way is its own, whose mode it can change.
+fn out_of_reach(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> bool {
+    let reached = below.ancestors().skip(1).find_map(|above| {
+        let above = if above == Path::new("") { Path::new(".") } else { above };
+        open_beneath(dir, above, OFlags::PATH).ok()
+    });
+    let owner = reached.and_then(|reached| fstat(reached).ok()).map(|stat| stat.st_uid);
+    root.context.unprivileged() && owner.is_some_and(|owner| owner != rustix::process::geteuid().as_raw())
+}
+
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).map(|m| (m.dev(), m.ino()))
 }
 
 /// Mount points of system file systems outside the places that a task has afresh, such as a chroot's `/proc`.
-fn stray_mounts() -> Vec<PathBuf> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    stray(&table)
-}
-
-/// Picks them from a mountinfo table: field 5 is the mount point, the file system follows the lone dash.
-fn stray(table: &str) -> Vec<PathBuf> {
-    let mut found = vec![];
-    for line in table.lines() {
-        let Some((mount, kind)) = line.split_once(" - ") else {
-            continue;
-        };
-        let Some(point) = mount.split(' ').nth(4).map(unescape) else {
-            continue;
-        };
-        let system = kind.split(' ').next().is_some_and(|kind| SYSTEM_FILE_SYSTEMS.contains(&kind));
-        let fresh = FRESH.iter().any(|fresh| point.starts_with(Path::new("/").join(fresh)));
-        if system && !fresh {
-            found.push(point);
-        }
-    }
-    found
-}
-
-/// Mountinfo writes blanks and backslashes in paths as three octal digits.
-fn unescape(field: &str) -> PathBuf {
-    use std::os::unix::ffi::OsStringExt;
-    let mut bytes = vec![];
-    let mut rest = field.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|d| std::str::from_utf8(d).ok());
-        if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            bytes.push(code);
-            rest = &tail[3..];
-        } else {
-            bytes.push(byte);
-            rest = tail;
-        }
-    }
-    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+fn stray(table: &Table) -> impl Iterator<Item = PathBuf> {
+    let system = |mount: &&Mount| {
+        SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str())
+            && !FRESH.iter().any(|fresh| mount.point.starts_with(Path::new("/").join(fresh)))
+    };
+    table.0.iter().filter(system).map(|mount| mount.point.clone())
 }
 
 #[cfg(test)]
@@ -177,6 +162,7 @@ mod tests {
         let table = "22 1 0:21 / /proc rw shared:5 - proc proc rw\n\
                      30 1 8:1 / / rw - ext4 /dev/vda rw\n\
                      31 1 0:21 / /srv/my\\040chroot/proc rw - proc none rw\n";
-        assert_eq!(stray(table), [PathBuf::from("/srv/my chroot/proc")]);
+        let found: Vec<_> = stray(&Table::parse(table)).collect();
+        assert_eq!(found, [PathBuf::from("/srv/my chroot/proc")]);
     }
 }

@@ -1,6 +1,8 @@
 //! The root file system of a task: the machine's own, read-only, with private places where a task writes.
 //!
 //! Composed by the task's init in its own mount namespace, in this order:
+//! 0. *Let go*: the namespace receives mounts of the machine and passes none on, whatever the machine's own
+//!    propagation is. No mount of a task is ever in a peer group of the machine (A1).
 //! 1. *Gather*: everything that comes from the machine is opened and cloned, each path looked up once, while the
 //!    machine's tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
 //! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
@@ -15,6 +17,7 @@ mod machine;
 mod mask;
 mod scratch;
 mod source;
+mod table;
 mod target;
 
 use std::fs::File;
@@ -29,7 +32,7 @@ use crate::identity::{Credentials, How};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{
-    NODEV, NOEXEC, NOSUID, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr,
+    NODEV, NOEXEC, NOSUID, Propagate, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr,
 };
 use crate::task_dir::ROOT_DIR;
 use mask::Masks;
@@ -75,13 +78,19 @@ struct Root<'a> {
 /// # Errors
 /// One sentence with the remedy.
 pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
+    // Until this is done, what is cloned would be in the machine's peer groups, and mounts of ours the machine's (A1).
+    // From here on mounts of the machine may appear in this namespace, and nothing of it on the machine.
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .explain(|| "can't take the task's mounts from the machine's".into())?;
+
     let trees = machine::gather(context)?;
-    let masks = Masks::gather(context.spec, context.task_dir);
+    let masks = Masks::gather(context.spec, context.task_dir)?;
     let fresh = fresh::gather(context)?;
     let resolv_conf = etc::gather_resolv_conf();
     let sources = source::gather(context, &masks)?;
 
-    // From here on nothing that happens in this namespace may reach the machine's.
+    // The place where the root is put together is nobody else's either. Clones that are attached nowhere yet stay as
+    // they are.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .explain(|| "can't make the task's mounts private".into())?;
 
@@ -187,6 +196,11 @@ impl<'a> Root<'a> {
     }
 }
 
+/// What of the configuration is done otherwise than it says, one sentence each for the task's log.
+pub(crate) fn notes(spec: &TaskSpec) -> Vec<String> {
+    source::notes(spec)
+}
+
 /// Clones what is at a path of the machine, privately, with `attrs` on it and everything below.
 fn clone_host(path: &Path, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -197,6 +211,6 @@ fn clone_host(path: &Path, recursive: bool, attrs: u64) -> std::io::Result<Owned
 /// Clones the mount at an open file, privately, with `attrs` on it and everything below.
 fn clone_fd(fd: BorrowedFd<'_>, recursive: bool, attrs: u64) -> std::io::Result<OwnedFd> {
     let tree = clone_tree(fd, recursive)?;
-    set_attr(tree.as_fd(), recursive, attrs, Some(crate::sys::mount::Propagate::Private))?;
+    set_attr(tree.as_fd(), recursive, attrs, Some(Propagate::Private))?;
     Ok(tree)
 }

@@ -9,13 +9,13 @@ use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setfsgid, setfsuid};
 use rustix::fs::{FileType, fstat, fstatfs};
 use rustix::io::Errno;
 
+use super::Context;
 use super::mask::Masks;
 use super::target::Kind;
-use super::{Context, clone_fd};
 use crate::identity::{Credentials, How};
-use crate::spec::{BindMount, Propagation};
+use crate::spec::{BindMount, Propagation, TaskSpec};
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, open_host, path_of, set_attr};
+use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, clone_tree, open_host, path_of, set_attr};
 
 /// File systems that are never bound: they speak for the kernel, not for files.
 const KERNEL_FILE_SYSTEMS: [u64; 14] = [
@@ -71,27 +71,36 @@ fn one<'a>(
             format!("bind mount {shown} (which is {}): {why}", path.display())
         }
     })?;
-    let (recursive, propagate) = match bind.propagation {
-        Propagation::Rprivate => (true, None),
-        Propagation::Private => (false, None),
-        Propagation::Rslave => (true, Some(Propagate::Slave)),
-        Propagation::Slave => (false, Some(Propagate::Slave)),
-        Propagation::Rshared => (true, Some(Propagate::Shared)),
-        Propagation::Shared => (false, Some(Propagate::Shared)),
-    };
     let attrs = NOSUID | NODEV | if bind.read_only { RDONLY } else { 0 };
-    // The clone takes the mounts below along in any case: without them, files that they cover would show.
-    let tree = match propagate {
-        None => clone_fd(fd.as_fd(), true, attrs),
-        Some(propagate) => {
-            crate::sys::mount::clone_tree(fd.as_fd(), true).map_err(Into::into).and_then(|tree| {
-                set_attr(tree.as_fd(), true, attrs, None)?;
-                set_attr(tree.as_fd(), recursive, 0, Some(propagate))?;
-                Ok(tree)
-            })
+    // The clone takes the mounts below along in any case: without them, files that they cover would show. For the
+    // same reason all of them are alike.
+    let tree = clone_tree(fd.as_fd(), true).explain(what)?;
+    set_attr(tree.as_fd(), true, attrs, Some(given(bind.propagation))).explain(what)?;
+    Ok(Source { bind, path, tree, kind })
+}
+
+/// What a task gets of the propagation that it asked for. A mount in a peer group of the machine's would make the
+/// task's mounts the machine's own, and so its owner root there (A1): nobody gets that.
+fn given(asked: Propagation) -> Propagate {
+    match asked {
+        Propagation::Rprivate | Propagation::Private => Propagate::Private,
+        Propagation::Rslave | Propagation::Slave | Propagation::Rshared | Propagation::Shared => {
+            Propagate::Slave
         }
+    }
+}
+
+/// What isn't as the configuration says.
+pub(super) fn notes(spec: &TaskSpec) -> Vec<String> {
+    let shared = |bind: &&BindMount| matches!(bind.propagation, Propagation::Rshared | Propagation::Shared);
+    let note = |bind: &BindMount| {
+        format!(
+            "bind mount {}: no mount of a task is shared with the machine; it is mounted as rslave, so that what the \
+             machine mounts below it appears in the task and nothing the other way round",
+            bind.host_path.display()
+        )
     };
-    Ok(Source { bind, path, tree: tree.explain(what)?, kind })
+    spec.bind_mounts.iter().filter(shared).map(note).collect()
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.

@@ -93,7 +93,7 @@ impl Shim {
             );
         }
         let (cgroup, notes) = Cgroup::create(&spec.task_id, &spec.limits);
-        for note in notes {
+        for note in notes.into_iter().chain(sandbox::notes(&spec)) {
             self.note(&note);
         }
         let output = self.start(&spec, credentials, task_dir, unpack, cgroup)?;

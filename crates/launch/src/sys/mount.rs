@@ -20,12 +20,13 @@ pub(crate) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
 pub(crate) const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
 pub(crate) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
-/// What a cloned tree passes on and receives, as in mount_namespaces(7). `None` of these leaves it as it is.
+/// What a cloned tree receives, as in mount_namespaces(7). There is nothing here that passes anything on (A1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Propagate {
+    /// Nothing.
     Private,
+    /// What is mounted below the place that it was cloned from, if that place tells.
     Slave,
-    Shared,
 }
 
 /// Opens `path` from `/`, following links but no magic ones, without needing a right on the file itself.
@@ -86,7 +87,6 @@ pub(crate) fn set_attr(
     let propagation = propagate.map_or(0, |p| match p {
         Propagate::Private => libc::MS_PRIVATE,
         Propagate::Slave => libc::MS_SLAVE,
-        Propagate::Shared => libc::MS_SHARED,
     });
     let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };

@@ -4,6 +4,8 @@
 #![expect(dead_code, reason = "every test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+pub(crate) mod machine;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -92,6 +94,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         bind_mounts: vec![],
         limits: Limits::default(),
         shm_bytes: None,
+        run_bytes: None,
         mode: Mode::Root { root_range_base: RANGE, root_range_len: 65_536 },
         masked: vec![],
         bind_prefixes: None,
@@ -183,6 +186,30 @@ impl Task {
 
     /// Starts the shim and returns when it is up.
     pub(crate) fn start(&self) -> bool {
+        let mut command = Command::new(self.shim_exe());
+        if self.uid != 0 {
+            command.uid(self.uid).gid(self.uid);
+        }
+        command.arg(&self.task_dir).status().unwrap().success()
+    }
+
+    /// The same on a machine of the test's own.
+    pub(crate) fn start_on(&self, machine: &machine::Machine) -> bool {
+        let mut command = machine.enter();
+        if self.uid != 0 {
+            let uid = self.uid.to_string();
+            command.args(["-S", &uid, "-G", &uid]);
+        }
+        command.arg(self.shim_exe()).arg(&self.task_dir).status().unwrap().success()
+    }
+
+    pub(crate) fn run_on(&self, machine: &machine::Machine) -> Outcome {
+        assert!(self.start_on(machine), "the shim isn't up");
+        self.wait();
+        self.outcome()
+    }
+
+    fn shim_exe(&self) -> PathBuf {
         let mut shim = PathBuf::from(env!("CARGO_BIN_EXE_launch-test-shim"));
         if self.uid != 0 {
             // The build directory may be out of other users' reach.
@@ -190,11 +217,7 @@ impl Task {
             fs::copy(&shim, &copy).unwrap();
             shim = copy;
         }
-        let mut command = Command::new(shim);
-        if self.uid != 0 {
-            command.uid(self.uid).gid(self.uid);
-        }
-        command.arg(&self.task_dir).status().unwrap().success()
+        shim
     }
 
     pub(crate) fn shim(&self) -> Option<Shim> {

@@ -1,0 +1,157 @@
+//! The mount table, and every name that it gives a file (A13): a directory of a file system can be reached wherever
+//! that file system, or a part of it that has the directory, is mounted.
+
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+/// One mount (proc_pid_mountinfo(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mount {
+    id: u64,
+    /// `major:minor` of the file system.
+    device: String,
+    /// What of the file system is mounted.
+    root: PathBuf,
+    /// Where.
+    pub(super) point: PathBuf,
+    /// Name of the file system's kind.
+    pub(super) kind: String,
+}
+
+/// The mounts that this process can reach.
+#[derive(Debug, Default)]
+pub(super) struct Table(pub(super) Vec<Mount>);
+
+impl Table {
+    pub(super) fn read() -> std::io::Result<Self> {
+        fs::read_to_string("/proc/self/mountinfo").map(|text| Self::parse(&text))
+    }
+
+    pub(super) fn parse(text: &str) -> Self {
+        Self(text.lines().filter_map(Mount::parse).collect())
+    }
+
+    /// All paths at which something of the directory or file at `path`, which has no links, can be seen. It is not
+    /// among them itself. Paths that something else covers are left out.
+    pub(super) fn aliases(&self, path: &Path) -> Vec<PathBuf> {
+        let Some((device, inside)) = open(path).ok().and_then(|fd| self.place(&fd?, path)) else {
+            return vec![];
+        };
+        let mut found = vec![];
+        for mount in self.0.iter().filter(|mount| mount.device == device) {
+            let alias = mount.shows(&inside);
+            // When it can't be looked at, it is hidden all the same, or that fails.
+            let reached = |alias: &PathBuf| match open(alias) {
+                Ok(fd) => fd.is_some_and(|fd| mount_id(&fd) == Some(mount.id)),
+                Err(_) => true,
+            };
+            found.extend(alias.filter(|alias| alias.as_path() != path).filter(reached));
+        }
+        found
+    }
+
+    /// File system of an open file, and its path in that.
+    fn place(&self, fd: &OwnedFd, path: &Path) -> Option<(String, PathBuf)> {
+        let id = mount_id(fd)?;
+        let mount = self.0.iter().find(|mount| mount.id == id)?;
+        Some((mount.device.clone(), joined(&mount.root, path.strip_prefix(&mount.point).ok()?)))
+    }
+}
+
+impl Mount {
+    /// Fields 1, 3, 4 and 5; the kind follows the lone dash.
+    fn parse(line: &str) -> Option<Self> {
+        let (mount, rest) = line.split_once(" - ")?;
+        let fields: Vec<&str> = mount.split(' ').collect();
+        Some(Self {
+            id: fields.first()?.parse().ok()?,
+            device: (*fields.get(2)?).to_owned(),
+            root: unescape(fields.get(3)?),
+            point: unescape(fields.get(4)?),
+            kind: rest.split(' ').next()?.to_owned(),
+        })
+    }
+
+    /// Where this mount shows a path of its file system, or the part of it that it has.
+    fn shows(&self, inside: &Path) -> Option<PathBuf> {
+        match inside.strip_prefix(&self.root) {
+            Ok(below) => Some(joined(&self.point, below)),
+            // It shows nothing but a part of it.
+            Err(_) => self.root.starts_with(inside).then(|| self.point.clone()),
+        }
+    }
+}
+
+/// `join` with an empty path adds a slash, which then looks like a directory.
+fn joined(path: &Path, below: &Path) -> PathBuf {
+    if below == Path::new("") { path.to_owned() } else { path.join(below) }
+}
+
+/// Opens what is at a path, if there is anything.
+fn open(path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
+    match openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The mount that an open file was reached through.
+fn mount_id(fd: &OwnedFd) -> Option<u64> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+}
+
+/// Mountinfo writes blanks and backslashes in paths as three octal digits.
+fn unescape(field: &str) -> PathBuf {
+    let mut bytes = vec![];
+    let mut rest = field.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let octal = tail.get(..3).filter(|_| byte == b'\\').and_then(|d| std::str::from_utf8(d).ok());
+        if let Some(code) = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            bytes.push(code);
+            rest = &tail[3..];
+        } else {
+            bytes.push(byte);
+            rest = tail;
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(root: &str, point: &str) -> Mount {
+        let line = format!("31 1 8:1 {root} {point} rw,relatime shared:1 master:2 - ext4 /dev/vda rw");
+        Mount::parse(&line).unwrap()
+    }
+
+    #[test]
+    fn a13_a_mount_shows_a_directory_that_it_holds_or_lies_in() {
+        let state = Path::new("/srv/state");
+        let shown = |root, point| mount(root, point).shows(state);
+        assert_eq!(shown("/", "/").unwrap(), state);
+        assert_eq!(shown("/", "/mnt/disk").unwrap(), Path::new("/mnt/disk/srv/state"));
+        assert_eq!(shown("/srv", "/mnt/a\\040b").unwrap(), Path::new("/mnt/a b/state"));
+        assert_eq!(shown("/srv/state", "/x").unwrap(), Path::new("/x"));
+        assert_eq!(shown("/srv/state/deep", "/x").unwrap(), Path::new("/x"));
+        assert_eq!(shown("/srv/state2", "/x"), None);
+        assert_eq!(shown("/home", "/x"), None);
+    }
+
+    #[test]
+    fn a_table_is_read_and_bad_lines_are_not() {
+        let table = Table::parse("22 1 0:21 / /proc rw shared:5 - proc proc rw\nrubbish\n\n");
+        assert_eq!(table.0.len(), 1);
+        assert_eq!(
+            (table.0[0].id, table.0[0].device.as_str(), table.0[0].kind.as_str()),
+            (22, "0:21", "proc")
+        );
+    }
+}

@@ -1,0 +1,250 @@
+//! Nothing that a task's configuration says changes the machine's own mounts (A1), and what no task may see is hidden
+//! under every name that the machine's mounts give it (A13).
+
+mod support;
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use launch::TaskSpec;
+use launch::spec::{BindMount, Propagation};
+use support::machine::{Machine, Root};
+use support::{Task, TestDir, bind, own_script, script};
+
+const PROPAGATIONS: [Propagation; 6] = [
+    Propagation::Rprivate,
+    Propagation::Private,
+    Propagation::Rslave,
+    Propagation::Slave,
+    Propagation::Rshared,
+    Propagation::Shared,
+];
+
+/// The agent's user, who has no account on the machine.
+const USER: u32 = 65_530;
+
+fn with(propagation: Propagation, bind: BindMount) -> BindMount {
+    BindMount { propagation, ..bind }
+}
+
+fn read_only(bind: BindMount) -> BindMount {
+    BindMount { read_only: true, ..bind }
+}
+
+/// Runs a task and compares the machine's mount table before, meanwhile and after.
+#[track_caller]
+fn leaves_alone(machine: &Machine, spec: &TaskSpec, what: &str) {
+    let before = machine.mounts();
+    let task = Task::create(spec);
+    assert!(task.start_on(machine));
+    task.wait_for("ready");
+    let shared = task.output(launch::record::Source::Stdout);
+    assert_eq!(shared, "ready 0\n", "{what}: the task has a mount in a peer group");
+    assert_eq!(machine.mounts(), before, "{what}: while the task runs");
+    task.shim().unwrap().kill().unwrap();
+    task.wait();
+    assert_eq!(machine.mounts(), before, "{what}: after the task");
+}
+
+fn a01_the_machines_mounts_stay_whatever_is_asked(root: Root) {
+    let dir = TestDir::new();
+    let source = dir.dir("source", 0o755, 0);
+    let sub = dir.dir("source/sub", 0o755, 0);
+    dir.dir("source/state", 0o755, 0);
+    let mine = dir.dir("mine", 0o700, 5001);
+    let machine = Machine::new(
+        root,
+        &format!(
+            "mount -t tmpfs none {0}; mount --make-shared {0}; mkdir {0}/point {0}/state",
+            sub.display()
+        ),
+    );
+    let before = machine.mounts();
+    for propagation in PROPAGATIONS {
+        let asked = |bind| with(propagation, bind);
+        let cases = [
+            ("plain", vec![asked(bind(&source, "/x"))]),
+            ("on a directory", vec![asked(bind(&source, "/x")), asked(bind(&mine, "/x/state"))]),
+            ("on a sub-mount", vec![asked(bind(&source, "/x")), asked(bind(&mine, "/x/sub"))]),
+            ("in a sub-mount", vec![asked(bind(&source, "/x")), asked(bind(&mine, "/x/sub/point"))]),
+            ("missing", vec![asked(read_only(bind(&source, "/x"))), asked(bind(&mine, "/x/new/deep"))]),
+            (
+                "missing in a sub-mount",
+                vec![asked(read_only(bind(&source, "/x"))), asked(bind(&mine, "/x/sub/new"))],
+            ),
+            ("of the machine's own", vec![asked(bind(&mine, "/usr/share/new/deep"))]),
+            ("of a mask's parent", vec![asked(bind(&dir.0, "/x")), asked(bind(&source, "/y"))]),
+        ];
+        for (name, bind_mounts) in cases {
+            let masked = vec![source.join("state"), sub.join("state")];
+            let spec = script("echo ready $(grep -c shared: /proc/self/mountinfo); exec sleep 1000");
+            let masked = if name == "on a directory" { vec![] } else { masked };
+            let spec = TaskSpec { bind_mounts, masked, ..spec };
+            leaves_alone(&machine, &spec, &format!("root {root:?}, {propagation:?}, {name}"));
+        }
+    }
+    assert_eq!(machine.mounts(), before);
+    assert!(!source.join("new").exists() && !Path::new("/usr/share/new").exists());
+}
+
+#[test]
+fn a01_the_machines_mounts_stay_when_they_are_shared() {
+    a01_the_machines_mounts_stay_whatever_is_asked(Root::Shared);
+}
+
+#[test]
+fn a01_the_machines_mounts_stay_when_they_are_private() {
+    a01_the_machines_mounts_stay_whatever_is_asked(Root::Private);
+}
+
+#[test]
+fn a01_the_machines_mounts_stay_when_they_are_slaves() {
+    a01_the_machines_mounts_stay_whatever_is_asked(Root::Slave);
+}
+
+#[test]
+fn a01_the_machines_passwd_is_not_replaced() {
+    for root in Root::ALL {
+        for propagation in PROPAGATIONS {
+            let dir = TestDir::new();
+            let forged = dir.file("forged", "root::0:0::/:/bin/sh\n", 0o644);
+            chown(&forged, Some(5001), Some(5001)).unwrap();
+            let machine = Machine::new(root, "");
+            let bind_mounts = vec![
+                with(propagation, bind(Path::new("/etc"), "/x")),
+                with(propagation, bind(&forged, "/x/passwd")),
+            ];
+            let task = Task::create(&TaskSpec {
+                bind_mounts,
+                ..script("cat /x/passwd; echo ready; exec sleep 1000")
+            });
+            assert!(task.start_on(&machine));
+            task.wait_for("ready");
+            assert_eq!(task.output(launch::record::Source::Stdout), "root::0:0::/:/bin/sh\nready\n");
+            let real = fs::read_to_string("/etc/passwd").unwrap();
+            assert_eq!(machine.sh("cat /etc/passwd"), real, "root {root:?}, {propagation:?}");
+            task.shim().unwrap().kill().unwrap();
+            task.wait();
+            assert_eq!(machine.sh("cat /etc/passwd"), real, "root {root:?}, {propagation:?}, afterwards");
+        }
+    }
+}
+
+#[test]
+fn a01_a_slave_receives_and_shared_is_a_slave_and_says_so() {
+    for propagation in PROPAGATIONS {
+        let dir = TestDir::new();
+        let source = dir.dir("source", 0o755, 0);
+        dir.dir("source/late", 0o755, 0);
+        let machine = Machine::new(Root::Shared, &format!("mkfifo -m 666 {}/go", source.display()));
+        let task = Task::create(&TaskSpec {
+            bind_mounts: vec![with(propagation, bind(&source, "/x"))],
+            ..script("echo ready; read go < /x/go; grep -c ' /x/late ' /proc/self/mountinfo")
+        });
+        assert!(task.start_on(&machine));
+        task.wait_for("ready");
+        machine.sh(&format!("mount -t tmpfs none {0}/late; echo go > {0}/go", source.display()));
+        task.wait();
+        let done = task.outcome();
+        let private = matches!(propagation, Propagation::Rprivate | Propagation::Private);
+        let shared = matches!(propagation, Propagation::Rshared | Propagation::Shared);
+        assert_eq!(done.stdout, if private { "ready\n0\n" } else { "ready\n1\n" }, "{propagation:?}");
+        assert_eq!(done.agent.contains("it is mounted as rslave"), shared, "{propagation:?}: {done:?}");
+    }
+}
+
+/// Makes `data/state/db` below a directory, with aliases of the kinds that a machine may have.
+fn aliases(dir: &TestDir, owner: u32) -> Machine {
+    for name in
+        ["data", "data/state", "data/state/deep", "alias", "direct", "part", "yard", "yard/in", "yard/in/a"]
+    {
+        dir.dir(name, 0o777, owner);
+    }
+    for name in ["data/state/db", "data/state/deep/db"] {
+        chown(dir.file(name, "DATABASE", 0o666), Some(owner), Some(owner)).unwrap();
+    }
+    dir.file("file", "", 0o644);
+    Machine::new(
+        Root::Shared,
+        &format!(
+            "cd {}
+             mount --bind data alias; mount --bind data/state direct; mount --bind data/state/deep part
+             mount --bind data/state/db file; mount --bind data yard/in/a; mount --rbind . /mnt
+             mount -t tmpfs none /srv; mkdir -p /srv/on/disk /srv/two; mount --bind /srv/on /srv/two",
+            dir.0.display()
+        ),
+    )
+}
+
+fn a13_hidden_under_every_name(script: fn(&str) -> TaskSpec, uid: u32, owner: u32) {
+    let dir = TestDir::new();
+    let machine = aliases(&dir, owner);
+    let masked = vec![dir.0.join("data/state")];
+    let task = |bind_mounts: Vec<BindMount>, text: &str| {
+        let spec = TaskSpec { masked: masked.clone(), bind_mounts, ..script(text) };
+        Task::create_for(&spec, uid).run_on(&machine)
+    };
+    let outer = dir.0.display();
+    for name in ["direct", "part", "file", "alias/state", "alias/state/db", "yard/in/a/state/deep"] {
+        let done = task(vec![bind(&dir.0.join(name), "/x")], "cat /x /x/db /x/deep/db");
+        assert!(!done.stdout.contains("DATABASE"), "{name}: {done:?}");
+        assert!(done.exit.failure.as_ref().is_some_and(|f| f.contains("Muster's own")), "{name}: {done:?}");
+    }
+    for (name, below) in
+        [("alias", "state"), ("yard", "in/a/state"), ("yard/in", "a/state"), ("data", "state")]
+    {
+        let text = format!("ls /x/{below}; cat /x/{below}/db; cat /x/{below}/deep/db; echo end");
+        let done = task(vec![bind(&dir.0.join(name), "/x")], &text);
+        assert_eq!(done.stdout, "end\n", "{name}: {done:?}");
+    }
+    // All of it at once, and what the machine's own tree shows.
+    let text = "grep -rs DATABASE /x /mnt; ls /x/data /mnt/data; echo end";
+    let done = task(vec![bind(&dir.0, "/x")], text);
+    assert_eq!(done.stdout, "/mnt/data:\nstate\n\n/x/data:\nstate\nend\n", "{outer}: {done:?}");
+}
+
+#[test]
+fn a13_hidden_under_every_name_from_a_user() {
+    a13_hidden_under_every_name(script, 0, 0);
+}
+
+#[test]
+fn a13_hidden_under_every_name_from_the_agents_own_user() {
+    a13_hidden_under_every_name(own_script, USER, USER);
+}
+
+#[test]
+fn a13_a_disk_of_the_tasks_own_is_hidden_where_it_is_mounted_twice() {
+    let dir = TestDir::new();
+    let tasks = dir.dir("tasks", 0o755, 0);
+    let twice = dir.dir("twice", 0o755, 0);
+    // The tasks' directory is a disk of its own, and that disk is mounted a second time.
+    let machine = Machine::new(
+        Root::Shared,
+        &format!(
+            "mount -t tmpfs -o mode=755 none {0}; mount --bind {0} {1}",
+            tasks.display(),
+            twice.display()
+        ),
+    );
+    let spec = TaskSpec {
+        bind_mounts: vec![bind(&dir.0, "/y")],
+        ..script("cat /y/twice/*/spec.json; ls -A /y/twice; echo end")
+    };
+    let task_dir = launch::create_task_dir(&dir.dir("new", 0o755, 0), &spec.task_id, &spec).unwrap();
+    let name = task_dir.file_name().unwrap().to_str().unwrap();
+    machine.sh(&format!(
+        "cp -a {0} {1}; chmod 755 {1}/{name}; chmod 644 {1}/{name}/spec.json",
+        task_dir.display(),
+        tasks.display()
+    ));
+    let out = machine.sh(&format!(
+        "{} {1}/{name}; for i in $(seq 600); do test -e {1}/{name}/exit.json && break; sleep 0.1; done
+         LC_ALL=C tr -cd '[:print:]\n' < {1}/{name}/log",
+        env!("CARGO_BIN_EXE_launch-test-shim"),
+        tasks.display(),
+    ));
+    assert!(out.contains("end\n"), "{out:?}");
+    assert!(!out.contains("argv") && !out.contains(name), "{out:?}");
+}
