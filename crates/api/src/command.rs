@@ -39,6 +39,8 @@ pub struct ContextFile {
 pub const FILE_TYPE: i64 = 48;
 /// tar type flag of a directory.
 pub const DIRECTORY_TYPE: i64 = 53;
+/// Deepest nesting of what is sent along, in names of a path.
+pub const MAX_CONTEXT_DEPTH: usize = 128;
 
 /// Body of `POST commands`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

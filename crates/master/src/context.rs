@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
-use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE};
+use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE, MAX_CONTEXT_DEPTH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::TaskId;
@@ -136,7 +136,17 @@ fn safe_path(text: &str) -> Result<PathBuf, Error> {
             _ => return Err(bad()),
         }
     }
-    if path.as_os_str().is_empty() { Err(bad()) } else { Ok(path) }
+    if path.as_os_str().is_empty() {
+        return Err(bad());
+    }
+    if path.components().count() > MAX_CONTEXT_DEPTH {
+        let beginning: String = text.chars().take(100).collect();
+        return Err(Error::Invalid(format!(
+            "context file '{}…': nested more than {MAX_CONTEXT_DEPTH} directories deep",
+            beginning.escape_debug()
+        )));
+    }
+    Ok(path)
 }
 
 #[cfg(test)]
@@ -153,6 +163,10 @@ mod tests {
             assert!(pack(vec![file(path, FILE_TYPE, 0o644)], 1 << 20).is_err(), "{path:?}");
         }
         assert!(pack(vec![file("./a/b", FILE_TYPE, 0o644)], 1 << 20).is_ok());
+        let deep = |depth: usize| vec![file(&vec!["d"; depth].join("/"), FILE_TYPE, 0o644)];
+        assert!(pack(deep(MAX_CONTEXT_DEPTH), 1 << 20).is_ok());
+        let told = pack(deep(300), 1 << 20).expect_err("too deep").to_string();
+        assert!(told.contains("nested more than 128") && told.len() < 400, "{told}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 mod rules;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::failure::Failure;
 
 /// What is taken when the master doesn't say, in bytes.
 const USUAL_LIMIT: u64 = 95 << 20;
-/// Files that are named when there is too much.
+/// Files and folders that are named when there is too much.
 const NAMED: usize = 5;
 
 /// Files found, but not read yet.
@@ -92,24 +92,60 @@ impl SentAlong {
     /// Refuses what the master wouldn't take, before anything is read or sent (R45). A `limit` of 0 is unknown.
     pub(crate) fn check_size(&self, limit: u64) -> Result<()> {
         let limit = if limit == 0 { USUAL_LIMIT } else { limit };
-        let mut files: Vec<_> = self.entries.iter().filter(|entry| entry.meta.is_file()).collect();
-        let total: u64 = files.iter().map(|entry| entry.meta.len()).sum();
+        let total: u64 = self.files().map(|entry| entry.meta.len()).sum();
         if total <= limit {
             return Ok(());
         }
-        files.sort_by_key(|entry| std::cmp::Reverse(entry.meta.len()));
-        let largest: Vec<_> = files
-            .iter()
-            .take(NAMED)
-            .map(|entry| format!("{} ({})", entry.name, size_u64(entry.meta.len())))
-            .collect();
         bail!(
             "the files to send along come to {}, and the maximum allowed size is {}. Leave some out with a \
              .detignore file, or put data where the agent can read it and use --volume. The largest: {}",
             size_u64(total),
             size_u64(limit),
-            largest.join(", ")
+            self.largest().join(", ")
         )
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.meta.is_file())
+    }
+
+    /// What takes most of the room: files, and folders by what is in all of them (B17).
+    fn largest(&self) -> Vec<String> {
+        // Of each folder: its bytes and its number of files.
+        let mut sizes: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
+        for file in self.files() {
+            let folders = file.name.match_indices('/').filter_map(|(at, _)| file.name.get(..=at));
+            for name in folders.chain([file.name.as_str()]) {
+                let (bytes, count) = sizes.entry(name).or_default();
+                *bytes += file.meta.len();
+                *count += 1;
+            }
+        }
+        // A folder says nothing when nearly all of it is in one thing below, which says more.
+        let tells = |(name, (bytes, _)): &(&&str, &(u64, usize))| {
+            let below = sizes.range(**name..).skip(1).take_while(|(below, _)| below.starts_with(**name));
+            !name.ends_with('/') || below.map(|(_, (part, _))| part).max().is_none_or(|part| *part < bytes - bytes / 8)
+        };
+        let mut telling: Vec<_> = sizes.iter().filter(tells).collect();
+        telling.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
+        // What lies in a folder that is named already isn't named again.
+        let mut named: Vec<String> = Vec::new();
+        let mut folders: Vec<&str> = Vec::new();
+        for (name, (bytes, count)) in telling {
+            if named.len() == NAMED {
+                break;
+            }
+            if folders.iter().any(|folder| name.starts_with(folder)) {
+                continue;
+            }
+            if name.ends_with('/') {
+                folders.push(name);
+                named.push(format!("{name} ({} in {count} files)", size_u64(*bytes)));
+            } else {
+                named.push(format!("{name} ({})", size_u64(*bytes)));
+            }
+        }
+        named
     }
 
     /// Reads everything.
@@ -200,6 +236,17 @@ mod tests {
         let told = sent.check_size(3009).expect_err("too much").to_string();
         assert!(told.contains("data/huge.bin (2.9 KiB), small (10 bytes)"), "{told}");
         assert!(sent.check_size(0).is_ok());
+    }
+
+    #[test]
+    fn b17_the_folder_that_is_large_is_named_and_not_its_small_files() {
+        let many: Vec<_> = (0..100).map(|n| (format!("code/data/part/{n:03}.bin"), 100)).collect();
+        let mut files: Vec<_> = many.iter().map(|(name, size)| (name.as_str(), *size)).collect();
+        files.extend([("big.bin", 3000), ("code/a.py", 10)]);
+        let dir = tree(&files);
+        let sent = find(Some(dir.path()), &[]).expect("found");
+        let told = sent.check_size(100).expect_err("too much").to_string();
+        assert!(told.ends_with("The largest: code/data/part/ (9.7 KiB in 100 files), big.bin (2.9 KiB), code/a.py (10 bytes)"), "{told}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use api::command::MAX_CONTEXT_DEPTH;
 use flate2::read::MultiGzDecoder;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
@@ -22,9 +23,6 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// Most bytes of an unpacked archive, headers included.
 const MAX_BYTES: u64 = 4 << 30;
-
-/// Deepest nesting of directories.
-const MAX_DEPTH: usize = 128;
 
 /// Unpacks a gzipped tar archive into the current directory, as the current user.
 ///
@@ -107,7 +105,7 @@ fn safe_path(bytes: &[u8]) -> Result<PathBuf, String> {
     for (depth, component) in Path::new(OsStr::from_bytes(bytes)).components().enumerate() {
         match component {
             Component::CurDir => {}
-            Component::Normal(name) if depth < MAX_DEPTH => safe.push(name),
+            Component::Normal(name) if depth < MAX_CONTEXT_DEPTH => safe.push(name),
             Component::Normal(_) => return Err("is nested too deeply".to_owned()),
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
                 return Err("leads out of the work directory".to_owned());

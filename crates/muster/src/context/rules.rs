@@ -54,14 +54,18 @@ impl Rules {
     }
 
     /// Whether `name`, relative to the root, stays behind. What lies in a directory that stays is not asked for.
-    pub(super) fn leaves_behind(&self, name: &str, is_dir: bool) -> bool {
-        name == FILE || self.0.matched(name, is_dir).is_ignore()
+    pub(super) fn leaves_behind(&self, name: &Path, is_dir: bool) -> bool {
+        name == Path::new(FILE) || self.0.matched(name, is_dir).is_ignore()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn leaves(rules: &Rules, name: &str, is_dir: bool) -> bool {
+        rules.leaves_behind(Path::new(name), is_dir)
+    }
 
     fn rules(own: &str) -> Result<Rules> {
         let dir = tempfile::tempdir().expect("made");
@@ -81,20 +85,20 @@ mod tests {
             ("terraform.tfstate.backup", false),
             (FILE, false),
         ] {
-            assert!(rules.leaves_behind(name, is_dir), "{name}");
+            assert!(leaves(&rules, name, is_dir), "{name}");
         }
         for (name, is_dir) in [("m.py", false), ("a/shared_fs", true), (".gitignore", false), (".git", false)]
         {
-            assert!(!rules.leaves_behind(name, is_dir), "{name}");
+            assert!(!leaves(&rules, name, is_dir), "{name}");
         }
     }
 
     #[test]
     fn own_lines_work_as_in_git() {
         let rules = rules("# comment\n/data\n*.log\n!keep.log\nout/\n").expect("valid");
-        assert!(rules.leaves_behind("data", true) && rules.leaves_behind("x/a.log", false));
-        assert!(!rules.leaves_behind("x/data", true) && !rules.leaves_behind("keep.log", false));
-        assert!(rules.leaves_behind("x/out", true) && !rules.leaves_behind("out", false));
+        assert!(leaves(&rules, "data", true) && leaves(&rules, "x/a.log", false));
+        assert!(!leaves(&rules, "x/data", true) && !leaves(&rules, "keep.log", false));
+        assert!(leaves(&rules, "x/out", true) && !leaves(&rules, "out", false));
     }
 
     #[test]

@@ -88,6 +88,21 @@ fn r45_too_much_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn b17_what_stays_behind_is_said_and_the_rest_runs() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    write(&me.home, &[("code/a.txt", "a")]);
+    std::os::unix::fs::symlink("nowhere", me.home.join("code/broken")).expect("a link");
+    std::os::unix::fs::symlink(".", me.home.join("code/loop")).expect("a link");
+    let ran = me.script("--context code/", "ls");
+    let ran = ran.says("broken is a link that leads nowhere").says("loop leads back to a directory");
+    assert_eq!(ran.ok(), "a.txt");
+    fs::create_dir_all(me.home.join("code").join(vec!["d"; 300].join("/"))).expect("made");
+    me.script("--context code", "ls").exits(2).says("nested more than 128 directories deep");
+    assert_eq!(me.muster("command list -q").ok().lines().count(), 1);
+}
+
+#[test]
 fn what_can_not_be_sent_is_told() {
     let muster = Muster::up();
     let me = muster.person("me");
