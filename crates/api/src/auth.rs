@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::user::User;
 
+/// Header that names the account which the sender believes to act as. The master refuses with 412 when the credentials
+/// are another's, so that nothing is done under a name that somebody has no longer.
+pub const EXPECTED_USER: &str = "muster-user";
+
 /// Body of `POST auth/login`.
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

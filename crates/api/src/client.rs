@@ -24,6 +24,8 @@ use reqwest::{Body, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::auth::EXPECTED_USER;
+
 pub use address::{Address, InvalidAddress};
 pub use command::Excerpt;
 pub use error::ClientError;
@@ -48,6 +50,8 @@ pub struct Client {
     http: reqwest::Client,
     address: Address,
     token: Option<String>,
+    /// Whom the token is believed to be.
+    user: Option<String>,
 }
 
 impl std::fmt::Debug for Client {
@@ -86,13 +90,19 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
-        Ok(Self { http, address, token })
+        Ok(Self { http, address, token, user: None })
     }
 
     /// The same master with another token.
     #[must_use]
     pub fn with_token(&self, token: Option<String>) -> Self {
-        Self { token, ..self.clone() }
+        Self { token, user: None, ..self.clone() }
+    }
+
+    /// The same, and the master is to refuse when the token is another account's ([`EXPECTED_USER`]).
+    #[must_use]
+    pub fn acting_as(&self, user: &str) -> Self {
+        Self { user: Some(user.to_owned()), ..self.clone() }
     }
 
     /// Where the master is.
@@ -198,7 +208,10 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.address));
+        let mut request = self.http.request(method, format!("{}{path}", self.address));
+        if let Some(user) = &self.user {
+            request = request.header(EXPECTED_USER, user);
+        }
         match &self.token {
             Some(token) => request.header(AUTHORIZATION, format!("Bearer {token}")),
             None => request,

@@ -18,6 +18,8 @@ pub enum Code {
     ResourceExhausted,
     /// Not in this state: 400.
     FailedPrecondition,
+    /// What the request was sent under doesn't hold: 412.
+    ConditionFailed,
     /// Not built: 501.
     Unimplemented,
     /// Our fault: 500.
@@ -38,7 +40,7 @@ impl Code {
             Self::AlreadyExists => 6,
             Self::PermissionDenied => 7,
             Self::ResourceExhausted => 8,
-            Self::FailedPrecondition => 9,
+            Self::FailedPrecondition | Self::ConditionFailed => 9,
             Self::Unimplemented => 12,
             Self::Internal => 13,
             Self::Unavailable => 14,
@@ -51,6 +53,7 @@ impl Code {
     pub fn http(self) -> u16 {
         match self {
             Self::InvalidArgument | Self::FailedPrecondition => 400,
+            Self::ConditionFailed => 412,
             Self::NotFound => 404,
             Self::AlreadyExists => 409,
             Self::PermissionDenied => 403,
@@ -71,7 +74,7 @@ impl Code {
             Self::AlreadyExists => "AlreadyExists",
             Self::PermissionDenied => "PermissionDenied",
             Self::ResourceExhausted => "ResourceExhausted",
-            Self::FailedPrecondition => "FailedPrecondition",
+            Self::FailedPrecondition | Self::ConditionFailed => "FailedPrecondition",
             Self::Unimplemented => "Unimplemented",
             Self::Internal => "Internal",
             Self::Unavailable => "Unavailable",

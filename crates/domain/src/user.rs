@@ -109,6 +109,9 @@ pub enum InvalidName {
     /// Other than printable ASCII.
     #[error("Display name and username cannot contain non-ASCII characters.")]
     NonAscii,
+    /// Characters that show nothing of their own.
+    #[error("Display name cannot contain control characters.")]
+    Steers,
     /// Too short.
     #[error("Display name or username value has minimum length.")]
     TooShort,
@@ -138,12 +141,21 @@ pub fn username(raw: &str) -> Result<String, InvalidName> {
     Ok(name)
 }
 
-/// Trims and checks a display name; empty clears it.
+/// Trims and checks a display name, which may be in any script (B20); empty clears it.
 ///
 /// # Errors
 /// The rule that it breaks.
 pub fn display_name(raw: &str) -> Result<String, InvalidName> {
-    printable(raw, 0)
+    let name = raw.trim();
+    if name.len() > NAME_MAX_BYTES {
+        return Err(InvalidName::TooLong);
+    }
+    // What steers a terminal or turns the text around it is in no name.
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if name.contains(steers) { Err(InvalidName::Steers) } else { Ok(name.to_owned()) }
 }
 
 /// Checks that `new` isn't a name kept for somebody else.
@@ -212,6 +224,12 @@ mod tests {
         assert_eq!(username("a\u{1b}b"), Err(InvalidName::NonAscii));
         assert_eq!(username(&"a".repeat(65)), Err(InvalidName::TooLong));
         assert_eq!(display_name("  "), Ok(String::new()));
+        for any in ["Zoë Müller", "李小龍", "Алиса", "أليس"] {
+            assert_eq!(display_name(any), Ok(any.to_owned()), "b20: any script");
+        }
+        for steering in ["a\nb", "a\u{1b}[2J", "a\u{0}", "a\u{202e}b"] {
+            assert_eq!(display_name(steering), Err(InvalidName::Steers), "{steering:?}");
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub enum Error {
     /// Not in the state that it is in.
     #[error("{0}")]
     Precondition(String),
+    /// The credentials are another account's than the request says.
+    #[error("these credentials are of the account '{0}'")]
+    OtherAccount(String),
     /// Too much at once; later it may work.
     #[error("{0}")]
     Busy(String),
@@ -86,6 +89,7 @@ impl Error {
             Self::NotFound(_) | Self::Hidden(_) => Code::NotFound,
             Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
             Self::Precondition(_) => Code::FailedPrecondition,
+            Self::OtherAccount(_) => Code::ConditionFailed,
             Self::Busy(_) | Self::Throttled { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
             Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,

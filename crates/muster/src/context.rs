@@ -124,7 +124,8 @@ impl SentAlong {
         // A folder says nothing when nearly all of it is in one thing below, which says more.
         let tells = |(name, (bytes, _)): &(&&str, &(u64, usize))| {
             let below = sizes.range(**name..).skip(1).take_while(|(below, _)| below.starts_with(**name));
-            !name.ends_with('/') || below.map(|(_, (part, _))| part).max().is_none_or(|part| *part < bytes - bytes / 8)
+            !name.ends_with('/')
+                || below.map(|(_, (part, _))| part).max().is_none_or(|part| *part < bytes - bytes / 8)
         };
         let mut telling: Vec<_> = sizes.iter().filter(tells).collect();
         telling.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
@@ -246,7 +247,12 @@ mod tests {
         let dir = tree(&files);
         let sent = find(Some(dir.path()), &[]).expect("found");
         let told = sent.check_size(100).expect_err("too much").to_string();
-        assert!(told.ends_with("The largest: code/data/part/ (9.7 KiB in 100 files), big.bin (2.9 KiB), code/a.py (10 bytes)"), "{told}");
+        assert!(
+            told.ends_with(
+                "The largest: code/data/part/ (9.7 KiB in 100 files), big.bin (2.9 KiB), code/a.py (10 bytes)"
+            ),
+            "{told}"
+        );
     }
 
     #[test]

@@ -15,8 +15,13 @@ use crate::output::{self, printable};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Waiting time between two tries: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// The state after which nothing comes.
-const OVER: &str = "STATE_TERMINATED";
+/// The state after which nothing comes, as tables show it.
+pub(crate) const OVER: &str = "TERMINATED";
+
+/// The state of a command, as tables show it.
+pub(crate) fn state(command: &Command) -> &str {
+    command.state.strip_prefix("STATE_").unwrap_or(&command.state)
+}
 
 /// Where records go.
 #[derive(Debug, Default)]
@@ -129,7 +134,7 @@ pub(crate) async fn follow(session: &mut Session, id: &str, sink: &mut Sink) -> 
                 }
                 // Else it may have ended early: because the master stopped, or the session.
                 match follower.client.command(id).await {
-                    Ok(answer) if answer.command.state == OVER => over = Some(answer.command),
+                    Ok(answer) if state(&answer.command) == OVER => over = Some(answer.command),
                     Ok(_) => follower.rest().await,
                     Err(error) => follower.wait_after(error.into()).await?,
                 }

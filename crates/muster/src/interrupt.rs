@@ -1,17 +1,23 @@
-//! Ctrl-C while a command is followed: the command goes on, and the person is told how to come back to it.
+//! Ctrl-C: while a command is followed, it goes on, and the person is told how to come back to it; at a prompt, the
+//! terminal shows again what is typed (B18).
 //!
 //! A thread of its own waits for the signal, so that it is answered even while the output is stuck in a full pipe.
 
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+use nix::unistd::{getpgrp, tcgetpgrp};
 
-/// Exit status after Ctrl-C: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
+use crate::output;
 
-/// Watches for Ctrl-C.
+/// What ends a program from outside, and may come while it asks for a password.
+const ENDINGS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// Watches for Ctrl-C and its like.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt {
     command: Arc<OnceLock<String>>,
@@ -22,18 +28,19 @@ impl Interrupt {
     pub(crate) fn watch() -> Result<Self> {
         let watch = Self::default();
         let command = Arc::clone(&watch.command);
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGINT);
+        let signals: SigSet = ENDINGS.into_iter().collect();
         signals.thread_block().context("can't watch for Ctrl-C")?;
         std::thread::Builder::new()
             .name("interrupt".to_owned())
             .spawn(move || {
-                if signals.wait().is_ok() {
+                if let Ok(signal) = signals.wait() {
+                    echo_again();
                     if let Some(id) = command.get() {
                         // Not through the locked stream: somebody may be stuck in it.
                         let _ = rustix::io::write(io::stderr(), farewell(id).as_bytes());
                     }
-                    std::process::exit(INTERRUPTED);
+                    // As a shell reports a death by this signal.
+                    std::process::exit(128 + signal as i32);
                 }
             })
             .context("can't watch for Ctrl-C")?;
@@ -43,6 +50,29 @@ impl Interrupt {
     /// From now on the command goes on without us.
     pub(crate) fn leaves_behind(&self, id: &str) {
         let _ = self.command.set(id.to_owned());
+    }
+
+    /// Says that the command goes on, when whoever reads our output has gone (`… | head -1`).
+    pub(crate) fn reader_gone(&self) {
+        if let Some(id) = self.command.get() {
+            output::note(farewell(id).trim());
+        }
+    }
+}
+
+/// A prompt for a password has turned the terminal's echo off, and nobody else turns it on again.
+fn echo_again() {
+    let Ok(terminal) = File::options().read(true).write(true).open("/dev/tty") else {
+        return;
+    };
+    // In the background it is another program's, and changing it would stop us.
+    if tcgetpgrp(&terminal).is_ok_and(|foreground| foreground == getpgrp())
+        && let Ok(mut settings) = tcgetattr(&terminal)
+        && !settings.local_flags.contains(LocalFlags::ECHO)
+    {
+        settings.local_flags.insert(LocalFlags::ECHO | LocalFlags::ICANON);
+        let _ = tcsetattr(&terminal, SetArg::TCSANOW, &settings);
+        let _ = rustix::io::write(io::stderr(), b"\n");
     }
 }
 

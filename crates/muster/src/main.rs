@@ -17,8 +17,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 use crate::cli::{AgentArgs, Cli, Generated, Noun};
+use crate::failure::ReaderGone;
 use crate::interrupt::Interrupt;
 use crate::target::Target;
 
@@ -53,8 +55,13 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
         Noun::Superuser(verb) => block_on(verb::superuser::run(verb, &target()?)),
         Noun::Audit(verb) => block_on(verb::audit::run(verb, &target()?)),
         Noun::Command(verb::command::Verb::Run(args)) => {
+            let target = target()?;
             let interrupt = Interrupt::watch()?;
-            return block_on(verb::command_run::run(args, &target()?, &interrupt));
+            let ended = runtime()?.block_on(verb::command_run::run(args, &target, &interrupt));
+            if ended.as_ref().is_err_and(|error| error.is::<ReaderGone>()) {
+                interrupt.reader_gone();
+            }
+            return ended;
         }
         Noun::Command(verb) => block_on(verb::command::run(verb, &target()?)),
         Noun::Workspace(verb) => block_on(verb::workspace::run(verb, &target()?)),
@@ -67,7 +74,12 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One thread is enough for a client, and starts in no time.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    Interrupt::watch()?;
+    runtime()?.block_on(work)
+}
+
+/// One thread is enough for a client, and starts in no time.
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+use api::auth::EXPECTED_USER;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -223,6 +224,10 @@ async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
         Credential::Malformed => return Err(Error::Unauthenticated("invalid credentials")),
         Credential::None => return Err(Error::Unauthenticated(NO_CREDENTIALS)),
     };
+    let expected = request.headers().get(EXPECTED_USER);
+    if expected.is_some_and(|name| name.as_bytes() != caller.user.username.as_bytes()) {
+        return Err(Error::OtherAccount(caller.user.username));
+    }
     let caller = caller.from_address(peer(request));
     request.extensions_mut().insert(caller);
     Ok(())

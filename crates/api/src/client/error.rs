@@ -57,6 +57,12 @@ impl ClientError {
         self.status() == Some(401)
     }
 
+    /// The token is good, but another account's than was thought.
+    #[must_use]
+    pub fn is_other_account(&self) -> bool {
+        self.status() == Some(412)
+    }
+
     /// A later try may go through: the master is away, starting, or behind a proxy that says so.
     #[must_use]
     pub fn is_passing(&self) -> bool {

@@ -21,6 +21,8 @@ pub(crate) struct Session {
     user: String,
     means: Means,
     origin: Origin,
+    /// The user was named for this one run, not remembered from a login.
+    named: bool,
 }
 
 /// Where the token comes from.
@@ -40,11 +42,15 @@ impl Session {
         let client = Client::at(target.address.clone(), None)?;
         let store = Store::new(target.config_dir.clone(), &target.address);
         let start = |user: String, means, origin, token: Option<&str>| Self {
-            client: client.with_token(token.map(str::to_owned)),
+            client: match origin {
+                Origin::Kept => client.with_token(token.map(str::to_owned)).acting_as(&user),
+                Origin::Given(_) | Origin::Fresh => client.with_token(token.map(str::to_owned)),
+            },
             store: store.clone(),
             user,
             means,
             origin,
+            named: target.user.is_some(),
         };
         let means = Means::Ask(target.password.clone().map(|Secret(password)| password));
         if let Some(Secret(token)) = &target.token {
@@ -77,6 +83,10 @@ impl Session {
                 self.renew().await?;
                 Ok(ask(&self.client).await?)
             }
+            Err(error) if error.is_other_account() => {
+                self.follow_rename().await?;
+                Ok(ask(&self.client).await?)
+            }
             answer => Ok(answer?),
         }
     }
@@ -101,6 +111,24 @@ impl Session {
             // It works without; the next run logs in again.
             output::note(&format!("{error:#}"));
         }
+    }
+
+    /// The account behind a kept token has got another name, which what is kept follows. Who named the old one may mean
+    /// somebody else by now, so nothing is done (B18).
+    async fn follow_rename(&mut self) -> Result<()> {
+        let client = self.client.with_token(self.client.token().map(str::to_owned));
+        let name = client.me().await?.user.username;
+        let old = std::mem::replace(&mut self.user, name.clone());
+        self.store.rename(&old, &name)?;
+        if self.named {
+            bail!(Failure::Usage(format!(
+                "the account that was logged in here as {old} is called {name} now, and nothing was done: \
+                 say it again with -u {name}, or log in with `muster user login {old}`"
+            )));
+        }
+        output::note(&format!("Your account is called {name} now."));
+        self.client = client.acting_as(&name);
+        Ok(())
     }
 
     async fn renew(&mut self) -> Result<()> {

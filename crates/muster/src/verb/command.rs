@@ -11,6 +11,7 @@ use super::logs::LogsArgs;
 use super::workspace;
 use crate::auth::session::Session;
 use crate::failure::Failure;
+use crate::follow::{self, state};
 use crate::output;
 use crate::table::{Format, Table, time};
 use crate::target::Target;
@@ -213,7 +214,7 @@ async fn kill(session: &mut Session, ids: &[String], force: bool) -> Result<()> 
     let mut failed = None;
     for text in ids {
         match kill_one(session, text).await {
-            Ok(id) => output::note(&format!("Command {id} was told to end.")),
+            Ok(said) => output::note(&said),
             Err(error) if force => {
                 output::note(&format!("{error:#}"));
                 failed = Some(error);
@@ -227,13 +228,15 @@ async fn kill(session: &mut Session, ids: &[String], force: bool) -> Result<()> 
     }
 }
 
+/// Ends a command and says what became of it (B18).
 async fn kill_one(session: &mut Session, text: &str) -> Result<String> {
     let id = find(session, text).await?;
+    let before = session.call(async |client| client.command(&id).await).await?.command;
     let killed = session.call(async |client| client.kill_command(&id).await).await;
-    killed.with_context(|| format!("can't end {id}"))?;
-    Ok(id)
-}
-
-fn state(command: &Command) -> &str {
-    command.state.strip_prefix("STATE_").unwrap_or(&command.state)
+    let after = killed.with_context(|| format!("can't end {id}"))?;
+    Ok(match (state(&before), state(&after)) {
+        (follow::OVER, _) => format!("Command {id} had ended already: {}", before.exit_status),
+        ("QUEUED", follow::OVER) => format!("Command {id} was taken out of the queue."),
+        _ => format!("Command {id} was told to end."),
+    })
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use api::command::{Command, LaunchCommand};
 use clap::Args;
+use rustix::fs::FileType;
 
 use super::workspace;
 use crate::auth::session::Session;
@@ -92,6 +93,11 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
     for warning in &launched.warnings {
         output::note(&format!("muster: {warning}"));
     }
+    if input_is_left_unread() {
+        output::note(
+            "muster: Standard input isn't sent to the command: send files with --context or --include.",
+        );
+    }
     let Command { id, description, .. } = launched.command;
     if args.detach {
         output::line(&id)?;
@@ -101,6 +107,17 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
     output::note(&format!("muster: Launched command (id: {id}, name: {description})."));
     let ended = follow::follow(session, &id, &mut Sink::default()).await?;
     Ok(status(&ended))
+}
+
+/// Whether somebody has put something into our standard input, which the command won't get (B20).
+fn input_is_left_unread() -> bool {
+    let input = std::io::stdin();
+    let kind = rustix::fs::fstat(&input).map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size));
+    match kind {
+        Ok((FileType::RegularFile, size)) => size > 0,
+        Ok((FileType::Fifo | FileType::Socket, _)) => rustix::io::ioctl_fionread(&input).is_ok_and(|n| n > 0),
+        _ => false,
+    }
 }
 
 /// The command's own exit status. Why one has none, the master has said at the end of its output.

@@ -42,7 +42,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
         "Priority",
         "Resource Pool",
     ]);
-    for task in tasks {
+    for task in &tasks {
         table.row([
             task.task_id.clone(),
             task.allocation_id.clone(),
@@ -54,7 +54,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
             task.resource_pool.clone(),
         ]);
     }
-    table.print(format, &by_allocation)
+    table.print(format, &tasks)
 }
 
 fn agents(task: &AllocationSummary) -> String {

@@ -57,9 +57,20 @@ fn a_command_is_ended_from_another_terminal() {
 
     alice.muster(&format!("command kill {}", &id[..8])).exits(0).says(&id);
     running.finish().exits(137);
-    alice.muster(&format!("command kill {id}")).exits(0);
+    alice.muster(&format!("command kill {id}")).exits(0).says("had ended already");
     let ended = alice.wait_for_state(&id, "TERMINATED");
     assert!(ended["endTime"].is_string(), "{ended}");
+}
+
+#[test]
+fn b20_what_waits_on_standard_input_is_not_lost_without_a_word() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let told = me.muster_with("command run wc -c", "data\n").exits(0).says("Standard input isn't sent");
+    assert_eq!(told.ok(), "0");
+    let quiet = me.muster("command run true").exits(0);
+    assert!(!quiet.err().contains("Standard input"), "{}", quiet.err());
+    assert_eq!(me.json("task list"), serde_json::json!([]), "as other lists");
 }
 
 #[test]

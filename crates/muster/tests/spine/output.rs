@@ -84,6 +84,7 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
     let first = run(&mut pipe, "").exits(0);
     assert_eq!(first.out(), "1\n");
     assert!(!first.err().contains("error"), "{}", first.err());
+    assert!(first.err().contains("The command goes on; see it with"), "b18: {}", first.err());
     me.wait_for_state(&me.only_command(), "TERMINATED");
 }
 

@@ -161,6 +161,40 @@ fn an_account_that_is_renamed_stays_logged_in() {
     assert_eq!(with_token(&muster, &token).ok(), "alicia");
 }
 
+#[test]
+fn b18_a_name_that_is_another_accounts_now_acts_as_nobody() {
+    let muster = Muster::up();
+    let (admin, carol) = (muster.admin(), muster.user("carol"));
+    admin.muster("user rename carol caroline").exits(0);
+    let refused =
+        carol.muster("-u carol user whoami").exits(2).says("is called caroline now, and nothing was done");
+    assert_eq!(refused.out(), "");
+    assert_eq!(carol.muster("-u caroline user whoami").ok(), "caroline");
+    admin.muster("user rename caroline carola").exits(0);
+    let followed = carol.muster("user whoami").says("Your account is called carola now.");
+    assert_eq!(followed.ok(), "carola");
+    assert_eq!(carol.muster("user whoami").exits(0).err(), "", "said once");
+}
+
+#[test]
+fn b18_the_terminal_shows_again_what_is_typed() {
+    let muster = Muster::up();
+    let alice = muster.user("alice");
+    muster.admin().muster_with("user change-password alice --password-stdin", "a quiet lake\n").exits(0);
+    let plain = alice.command::<&str>([]);
+    let exe = plain.get_program().to_str().expect("text").to_owned();
+    let script = format!("trap : INT; {exe} user login alice; echo status $?; stty -a");
+    let mut command = Command::new("script");
+    command.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["--quiet", "--return", "--command", &format!("sh -c '{script}'"), "/dev/null"]);
+    let mut asked = Process::start_dialogue(&mut command);
+    asked.stdout.wait_for("Password of alice: ");
+    eventually("the terminal shows nothing", || echo_is_off(&asked).then_some(()));
+    asked.answer("\u{3}");
+    let said = asked.finish().ok();
+    assert!(said.contains("status 130") && !said.contains("-echo "), "{said}");
+}
+
 /// Starts `muster LINE` at a terminal, which shows everything on standard output.
 #[track_caller]
 fn at_terminal(person: &Person, line: &str) -> Process {
