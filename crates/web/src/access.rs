@@ -226,7 +226,7 @@ async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
     };
     let expected = request.headers().get(EXPECTED_USER);
     if expected.is_some_and(|name| name.as_bytes() != caller.user.username.as_bytes()) {
-        return Err(Error::OtherAccount(caller.user.username));
+        return Err(Error::OtherAccount(caller.user.username.clone()));
     }
     let caller = caller.from_address(peer(request));
     request.extensions_mut().insert(caller);

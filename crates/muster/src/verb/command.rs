@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use api::client::Client;
-use api::command::Command;
 use clap::Subcommand;
 use domain::id::TaskId;
 
