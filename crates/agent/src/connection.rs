@@ -75,7 +75,8 @@ pub(crate) async fn connect(
         signature: key.sign(&challenge_text(&master_id, &machine.name, &nonce)),
     };
     let register = ToMaster::Register(Box::new(Register {
-        devices: machine.devices.clone(),
+        devices: machine.found.devices.clone(),
+        trouble: machine.found.trouble.clone(),
         power: machine.power,
         hostname: machine.hostname.clone(),
         master_url: machine.master.clone(),

@@ -1,103 +1,100 @@
-//! What the machine has to offer: slots and GPU device files. Who gets which is the master's decision.
+//! What the machine has to offer: slots, and the device files that belong to them. Who gets which is the master's
+//! decision.
+//!
+//! A machine that has GPUs but can't tell which offers nothing in their place: it says what is wrong, at start and in
+//! the list of agents (B9). Which of the machine's GPUs an agent offers is in `choice`, what `nvidia-smi` says and what
+//! the driver tells in `nvidia`.
+
+mod choice;
+mod cpu;
+mod nvidia;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use domain::agent::{Device, DeviceKind};
-use tokio::process::Command;
 
-/// Longest wait for `nvidia-smi`; it takes seconds where the driver has to wake up.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) use choice::Choice;
 
-/// The machine's GPUs, or else its cores (or `slots` of them).
-pub(crate) async fn discover(slots: Option<u32>) -> Vec<Device> {
-    let gpus = gpus().await;
-    if gpus.is_empty() { cores(slots) } else { gpus }
+/// Where a machine tells about its devices.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    /// The device files.
+    pub(crate) dev: PathBuf,
+    /// What the NVIDIA driver tells about its cards.
+    pub(crate) driver: PathBuf,
+    /// What the kernel tells about the devices on its buses.
+    pub(crate) pci: PathBuf,
+    /// The driver's program.
+    pub(crate) nvidia_smi: PathBuf,
+    /// How long that may take.
+    pub(crate) patience: std::time::Duration,
 }
 
-async fn gpus() -> Vec<Device> {
-    let query = Command::new("nvidia-smi")
-        .args(["--query-gpu=index,name,uuid", "--format=csv,noheader"])
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    match tokio::time::timeout(PATIENCE, query).await {
-        Ok(Ok(output)) if output.status.success() => parse_gpus(&String::from_utf8_lossy(&output.stdout)),
-        Err(_) => {
-            tracing::warn!("nvidia-smi didn't answer within {PATIENCE:?}: this agent offers no GPUs");
-            Vec::new()
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            dev: "/dev".into(),
+            driver: "/proc/driver/nvidia".into(),
+            pci: "/sys/bus/pci/devices".into(),
+            nvidia_smi: "nvidia-smi".into(),
+            // It takes seconds where the driver has to wake up.
+            patience: std::time::Duration::from_secs(20),
         }
-        _ => Vec::new(),
     }
 }
 
-fn parse_gpus(csv: &str) -> Vec<Device> {
-    let device = |line: &str| {
-        let (id, rest) = line.split_once(',')?;
-        // A model's name may hold commas, a number can't.
-        let (brand, uuid) = rest.rsplit_once(',')?;
-        Some(Device {
-            id: id.trim().parse().ok()?,
-            kind: DeviceKind::Cuda,
-            brand: brand.trim().to_owned(),
-            uuid: uuid.trim().to_owned(),
-        })
-    };
-    csv.lines().filter_map(device).collect()
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The slots.
+    pub(crate) devices: Vec<Device>,
+    /// What is wrong with the machine's devices, for people.
+    pub(crate) trouble: Option<String>,
+    /// The machine has GPUs: what a task wasn't given is to be kept from it.
+    pub(crate) fenced: bool,
+    gpus: Vec<nvidia::Gpu>,
+    places: Places,
 }
 
-fn cores(slots: Option<u32>) -> Vec<Device> {
-    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let brand = parse_cpu_model(&cpuinfo);
-    let count = slots.unwrap_or_else(|| {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        u32::try_from(cores).unwrap_or(u32::MAX)
-    });
-    let device = |id| Device { id, kind: DeviceKind::Cpu, brand: brand.clone(), uuid: String::new() };
-    (0..count).map(device).collect()
+/// The machine's GPUs that this agent may offer; or else its cores (or `slots` of them), if it has no GPUs or is to
+/// offer none.
+pub(crate) async fn discover(slots: Option<u32>, choice: &Choice, places: Places) -> Found {
+    let signs = nvidia::signs(&places);
+    if choice.is_none() {
+        return Found { devices: cpu::cores(slots), fenced: signs.any(), places, ..Found::default() };
+    }
+    let answer = nvidia::query(&places, &signs).await;
+    let told = |troubles: &[String]| (!troubles.is_empty()).then(|| troubles.join("; "));
+    // Cores in place of GPUs that don't answer would be given to work that needs GPUs.
+    if !signs.any() && !answer.listed && !choice.is_setting() {
+        let devices = cpu::cores(slots);
+        return Found { devices, trouble: told(&answer.troubles), places, ..Found::default() };
+    }
+    let (gpus, mut troubles) = choice.pick(answer.gpus);
+    troubles.splice(0..0, answer.troubles);
+    let devices = gpus.iter().map(nvidia::Gpu::device).collect();
+    Found { devices, trouble: told(&troubles), fenced: signs.any(), gpus, places }
 }
 
-fn parse_cpu_model(cpuinfo: &str) -> String {
-    let model = cpuinfo.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        (key.trim() == "model name").then(|| value.trim().to_owned())
-    });
-    // ARM has no such line.
-    model.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
-}
-
-/// The device files of the NVIDIA driver.
-pub(crate) fn nvidia_files() -> Vec<PathBuf> {
-    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut files: Vec<_> = entries
-        .filter(|e| e.file_name().as_encoded_bytes().starts_with(b"nvidia"))
-        .filter(|e| e.file_type().is_ok_and(|t| !t.is_dir() && !t.is_symlink()))
-        .map(|e| e.path())
-        .collect();
-    files.sort();
-    files
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gpus_are_read_from_csv() {
-        let gpus =
-            parse_gpus("0, NVIDIA A100-SXM4-40GB, GPU-aa\n1, Odd, name, GPU-bb\nno devices were found\n");
-        assert_eq!(gpus.len(), 2);
-        assert_eq!((gpus[0].brand.as_str(), gpus[0].uuid.as_str()), ("NVIDIA A100-SXM4-40GB", "GPU-aa"));
-        assert_eq!((gpus[1].id, gpus[1].brand.as_str()), (1, "Odd, name"));
+impl Found {
+    /// These slots, without any files.
+    #[cfg(test)]
+    pub(crate) fn of(devices: Vec<Device>) -> Self {
+        Self { devices, ..Self::default() }
     }
 
-    #[test]
-    fn cores_are_counted_or_told() {
-        assert!(!cores(None).is_empty());
-        assert_eq!(cores(Some(0)).len(), 0);
-        let ids: Vec<_> = cores(Some(3)).iter().map(|d| d.id).collect();
-        assert_eq!(ids, [0, 1, 2]);
-        assert_eq!(parse_cpu_model("processor\t: 0\nmodel name\t: Some CPU @ 2\n"), "Some CPU @ 2");
+    /// Serial numbers of the GPUs among the slots: numbers change with what is visible.
+    pub(crate) fn serials(&self, slots: &[u32]) -> Vec<String> {
+        let given = |device: &&Device| device.kind == DeviceKind::Cuda && slots.contains(&device.id);
+        self.devices.iter().filter(given).map(|device| device.uuid.clone()).collect()
+    }
+
+    /// The device files of the GPUs among the slots, and those that every user of a GPU needs; looked up now, for some
+    /// of them are made when they are first needed.
+    pub(crate) fn files(&self, slots: &[u32]) -> Vec<PathBuf> {
+        let given: Vec<&nvidia::Gpu> = self.gpus.iter().filter(|gpu| slots.contains(&gpu.index)).collect();
+        nvidia::files(&self.places, &given)
     }
 }

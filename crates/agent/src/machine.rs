@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use domain::agent::{Device, Power};
+use domain::agent::Power;
 use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
@@ -24,7 +24,7 @@ pub(crate) struct Machine {
     pub(crate) master: String,
     pub(crate) http: reqwest::Client,
     pub(crate) data_dir: DataDir,
-    pub(crate) devices: Vec<Device>,
+    pub(crate) found: device::Found,
     pub(crate) power: Power,
     pub(crate) hostname: String,
     pub(crate) shim_exe: PathBuf,
@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) allowed_ids: AllowedIds,
     pub(crate) machine_groups: bool,
     pub(crate) limits: Limits,
+    pub(crate) run_bytes: Option<u64>,
+    pub(crate) shm_bytes: Option<u64>,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
     /// The most that a task's network may be, and what it is unless the task asks for less.
@@ -51,6 +53,8 @@ impl Machine {
             }
             Power::Unprivileged { .. } => Mode::Unprivileged,
         };
+        let variable = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+        let choice = device::Choice::new(options.devices.as_deref(), variable.as_deref());
         let mut masked = vec![data_dir.root().to_owned()];
         masked.extend(options.masked.iter().cloned());
         let hostname =
@@ -67,7 +71,7 @@ impl Machine {
             version: options.version.clone(),
             master,
             http,
-            devices: device::discover(options.slots).await,
+            found: device::discover(options.slots, &choice, device::Places::default()).await,
             power,
             hostname,
             shim_exe: options.shim_exe.clone(),
@@ -75,6 +79,8 @@ impl Machine {
             allowed_ids: options.allowed_ids.clone(),
             machine_groups: options.machine_groups,
             limits: options.limits,
+            run_bytes: options.run_bytes,
+            shm_bytes: options.shm_bytes,
             masked,
             bind_prefixes: options.bind_prefixes.clone(),
             network: options.network,
@@ -96,9 +102,12 @@ impl Machine {
                 }
             ),
         }
-        let slots = self.devices.len();
-        let brand = self.devices.first().map_or("no device", |device| device.brand.as_str());
-        tracing::info!("{slots} slots ({brand})");
+        let devices = &self.found.devices;
+        let brand = devices.first().map_or("no device", |device| device.brand.as_str());
+        tracing::info!("{} slots ({brand})", devices.len());
+        if let Some(trouble) = &self.found.trouble {
+            tracing::warn!("{trouble}");
+        }
         if let Ok(found) = tokio::task::spawn_blocking(launch::probe).await {
             for reason in found.reasons {
                 tracing::warn!("{reason}");

@@ -19,6 +19,9 @@ pub struct Options {
     pub name: AgentId,
     /// Number of CPU slots; the machine's cores when absent. GPUs are always counted by themselves.
     pub slots: Option<u32>,
+    /// The GPUs that it offers, by number, serial number or the beginning of that; when absent those that
+    /// `CUDA_VISIBLE_DEVICES` of its environment names, or else all (B19).
+    pub devices: Option<Vec<String>>,
     /// The secret of an invitation, needed once.
     pub invitation: Option<String>,
     /// The executable whose command `shim TASKDIR` starts a shim.
@@ -37,6 +40,10 @@ pub struct Options {
     pub network: Network,
     /// What one task may use.
     pub limits: Limits,
+    /// Size of a task's `/run` in bytes; `launch`'s default when absent.
+    pub run_bytes: Option<u64>,
+    /// Size of a task's `/dev/shm` in bytes when it asks for none; `launch`'s default when absent.
+    pub shm_bytes: Option<u64>,
     /// Paths that no task sees, besides `data_dir`.
     pub masked: Vec<PathBuf>,
     /// Told to the master.

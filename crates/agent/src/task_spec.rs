@@ -2,12 +2,10 @@
 //! the master; what this machine can't give is refused here (R37).
 
 use api::agent::Start;
-use domain::agent::DeviceKind;
 use domain::config::{BindMount, Network};
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
 
-use crate::device::nvidia_files;
 use crate::identity;
 use crate::machine::Machine;
 
@@ -29,12 +27,13 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
         bind_mounts: start.bind_mounts.iter().map(bind_mount).collect::<Result<_, _>>()?,
         limits: machine.limits,
-        shm_bytes: start.shm_bytes,
-        run_bytes: None,
+        shm_bytes: start.shm_bytes.or(machine.shm_bytes),
+        run_bytes: machine.run_bytes,
         mode: machine.mode,
         masked: machine.masked.clone(),
         bind_prefixes: machine.bind_prefixes.clone(),
-        devices: if gpus(machine, start).is_empty() { Vec::new() } else { nvidia_files() },
+        devices: machine.found.files(&start.slots),
+        fence_devices: machine.found.fenced,
         network: network(machine, start.network)?,
         relay_env: relay_env(),
     };
@@ -89,18 +88,9 @@ fn argv(entrypoint: &[String], has_context: bool) -> Vec<String> {
     argv
 }
 
-/// The GPUs of the task's slots, by serial number: numbers change with what is visible.
-fn gpus(machine: &Machine, start: &Start) -> Vec<String> {
-    let devices = machine.devices.iter();
-    devices
-        .filter(|device| device.kind == DeviceKind::Cuda && start.slots.contains(&device.id))
-        .map(|device| device.uuid.clone())
-        .collect()
-}
-
 fn env(machine: &Machine, start: &Start) -> Vec<(String, String)> {
     let mut env = start.env.clone();
-    let gpus = gpus(machine, start);
+    let gpus = machine.found.serials(&start.slots);
     if !gpus.is_empty() {
         for name in ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"] {
             env.retain(|(key, _)| key != name);
@@ -145,8 +135,9 @@ fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
 mod tests {
     use super::*;
     use crate::data_dir::DataDir;
+    use crate::device::Found;
     use crate::watch::Watch;
-    use domain::agent::{Device, Power};
+    use domain::agent::{Device, DeviceKind, Power};
     use domain::identity::UnixIdentity;
     use domain::system_ids::AllowedIds;
     use launch::spec::{Limits, Mode};
@@ -159,7 +150,7 @@ mod tests {
             master: String::new(),
             http: reqwest::Client::new(),
             data_dir: DataDir::open(dir).await.expect("free"),
-            devices: vec![gpu(0), gpu(1)],
+            found: Found::of(vec![gpu(0), gpu(1)]),
             power,
             hostname: String::new(),
             shim_exe: "shim".into(),
@@ -167,6 +158,8 @@ mod tests {
             allowed_ids: AllowedIds::default(),
             machine_groups: true,
             limits: Limits::default(),
+            run_bytes: None,
+            shm_bytes: None,
             masked: vec![],
             bind_prefixes: None,
             network: Network::Private,

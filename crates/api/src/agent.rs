@@ -114,6 +114,9 @@ pub enum ToMaster {
 pub struct Register {
     /// Its slots.
     pub devices: Vec<Device>,
+    /// What is wrong with its machine's devices, for people (B9).
+    #[serde(default)]
+    pub trouble: Option<String>,
     /// Which identities it can give.
     pub power: Power,
     /// The machine's name.

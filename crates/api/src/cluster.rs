@@ -120,6 +120,9 @@ pub struct Agent {
     /// Connected now. Muster's own.
     #[serde(default)]
     pub connected: bool,
+    /// What is wrong with its machine's devices. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub trouble: Option<String>,
 }
 
 /// Counts of an agent's slots.

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,13 @@ use rustix::fs::{Access, access, statfs};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::Limits;
+use crate::sys::bpf;
 
 const V1_ROOT: &str = "/sys/fs/cgroup";
 const V2_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 const V2_MAGIC: u64 = 0x6367_7270;
+/// Where version 1 has its device controller.
+const DEVICES: &str = "/sys/fs/cgroup/devices";
 /// Period of the processor quota in microseconds, the kernel's own default.
 const PERIOD: f64 = 100_000.0;
 
@@ -144,6 +147,31 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Denies the task every device but these and the harmless ones, where the machine has a controller for it.
+    ///
+    /// # Errors
+    /// Why it isn't so. The task then still finds no node of another device.
+    pub(crate) fn fence(&mut self, devices: &[PathBuf]) -> Result<(), String> {
+        let rules = crate::devices::allowed(devices)?;
+        // Version 2 first: there is nothing to move into.
+        let v2 = v2_root().map(|root| root.join(name(&self.task_id))).filter(|dir| self.dirs.contains(dir));
+        if let Some(dir) = v2
+            && File::open(dir).and_then(|dir| bpf::allow_devices(dir.as_fd(), &rules)).is_ok()
+        {
+            return Ok(());
+        }
+        if !Path::new(DEVICES).join("cgroup.procs").exists() {
+            return Ok(());
+        }
+        let dir = Path::new(DEVICES).join(name(&self.task_id));
+        self.enter(&dir, false).map_err(|e| format!("{}: {e}", dir.display()))?;
+        let write = |file: &str, value: &str| {
+            write_setting(&dir.join(file), value).map_err(|e| format!("{}: {e}", dir.join(file).display()))
+        };
+        write("devices.deny", "a")?;
+        rules.iter().try_for_each(|rule| write("devices.allow", &rule.to_string()))
+    }
+
     /// Makes a cgroup and keeps its door open.
     fn enter(&mut self, dir: &Path, v2: bool) -> io::Result<()> {
         if self.dirs.iter().any(|d| d == dir) {
@@ -193,7 +221,9 @@ impl Cgroup {
 /// Where a task's cgroups may be.
 fn places(task_id: &str) -> impl Iterator<Item = PathBuf> {
     let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
-    v1.chain(V2_ROOTS.iter().map(PathBuf::from)).map(move |root| root.join(name(task_id)))
+    v1.chain([PathBuf::from(DEVICES)])
+        .chain(V2_ROOTS.iter().map(PathBuf::from))
+        .map(move |root| root.join(name(task_id)))
 }
 
 /// The cgroups of a task that there are.

@@ -15,6 +15,7 @@
 
 mod cgroup;
 pub mod descriptors;
+mod devices;
 pub mod exit;
 pub mod handle;
 mod identity;

@@ -53,6 +53,10 @@ pub struct TaskSpec {
     pub bind_prefixes: Option<Vec<PathBuf>>,
     /// Extra device nodes to show, such as `/dev/nvidia0`.
     pub devices: Vec<PathBuf>,
+    /// Whether to have the cgroup deny all other devices, too. It matters where there are devices that one task may have
+    /// and another not (B6), and may cost some 10 ms (version 1).
+    #[serde(default)]
+    pub fence_devices: bool,
     /// What the task can reach.
     #[serde(default)]
     pub network: Network,

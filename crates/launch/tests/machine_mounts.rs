@@ -248,3 +248,111 @@ fn a13_a_disk_of_the_tasks_own_is_hidden_where_it_is_mounted_twice() {
     assert!(out.contains("end\n"), "{out:?}");
     assert!(!out.contains("argv") && !out.contains(name), "{out:?}");
 }
+
+#[test]
+fn b16_a_fuse_mount_of_the_users_own_is_a_volume() {
+    let dir = TestDir::new();
+    let home = dir.dir("home", 0o755, 5001);
+    let remote = dir.dir("home/remote", 0o700, 5001);
+    let other = dir.dir("other", 0o700, 5001);
+    let place = Path::new("/mnt").join(dir.0.file_name().unwrap());
+    let machine = Machine::new(Root::Shared, &format!("mount -t tmpfs none /mnt; mkdir {}", place.display()));
+    support::fuse::mount(&machine, &remote, 5001);
+    // Beside a mount point that has to be made, too.
+    support::fuse::mount(&machine, &place, 5001);
+    let text = String::from_utf8_lossy(support::fuse::HELLO).into_owned();
+
+    let task =
+        |spec: TaskSpec, binds| Task::create(&TaskSpec { bind_mounts: binds, ..spec }).run_on(&machine);
+    let done = task(script("cat /x/hello"), vec![bind(&remote, "/x")]);
+    assert_eq!((done.exit.code, &done.stdout), (0, &text), "{done:?}");
+    let done = task(script("cat /x/hello"), vec![read_only(bind(&remote.join("hello"), "/x/hello"))]);
+    assert_eq!(done.stdout, text, "{done:?}");
+    let done = task(script("cat /x/remote/hello"), vec![bind(&home, "/x")]);
+    assert_eq!(done.stdout, text, "{done:?}");
+    let done = task(
+        script("cat /x/hello; touch /x/sub/mine && echo mine"),
+        vec![bind(&remote, "/x"), bind(&other, "/x/sub")],
+    );
+    assert_eq!(done.stdout, format!("{text}mine\n"), "{done:?}");
+    // What somebody else has there is in nobody's way.
+    let done = task(script("ls -d /mnt/new; cat /mnt/*/hello"), vec![bind(&other, "/mnt/new")]);
+    assert_eq!(done.stdout, format!("/mnt/new\n{text}"), "{done:?}");
+
+    // Nobody else gets in, least of all root.
+    let mut stranger = script("cat /x/hello");
+    stranger.identity = support::identity("bob", 5002, "lab", 5001);
+    for spec in [stranger, support::root_script("cat /x/hello")] {
+        let done = task(spec, vec![bind(&remote, "/x")]);
+        assert!(done.exit.failure.as_ref().is_some_and(|f| f.contains("may not enter it")), "{done:?}");
+    }
+}
+
+#[test]
+fn b06_a_task_has_the_devices_that_it_was_given_and_no_others() {
+    // A machine with GPUs: a `/dev` of its own, whose "cards" are known devices by other names.
+    let machine = Machine::new(
+        Root::Shared,
+        "mount -t tmpfs -o dev none /dev; cd /dev
+         mknod -m 666 null c 1 3; mknod -m 666 zero c 1 5; mknod -m 666 full c 1 7; mknod -m 666 random c 1 8
+         mknod -m 666 urandom c 1 9; mknod -m 666 tty c 5 0; mkdir nvidia-caps dri
+         mknod -m 666 nvidia0 c 1 11; mknod -m 666 nvidia1 c 1 5; mknod -m 666 nvidiactl c 1 3
+         mknod -m 666 nvidia-caps/nvidia-cap1 c 1 5; mknod -m 666 nvidia-caps/nvidia-cap2 c 1 11; mknod -m 666 dri/card0 c 1 11",
+    );
+    let given = ["/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-caps/nvidia-cap1"];
+    let text = "find /dev -name 'nvidia*' | sort; find /dev -name 'dri*'; head -c 3 /dev/nvidia1 | wc -c
+                mknod /tmp/x c 1 11 && echo made; cat /dev/nvidia0 && echo read
+                echo > /dev/null && head -c 1 /dev/zero /dev/urandom > /dev/null && script -qc true /dev/null && echo end";
+    for spec in [script(text), support::root_script(text)] {
+        let devices = given.map(Into::into).into();
+        let done = Task::create(&TaskSpec { devices, fence_devices: true, ..spec }).run_on(&machine);
+        let expected =
+            "/dev/nvidia-caps\n/dev/nvidia-caps/nvidia-cap1\n/dev/nvidia1\n/dev/nvidiactl\n3\nend\n";
+        assert_eq!(done.stdout, expected, "{done:?}");
+        assert_eq!(done.agent, "", "{done:?}");
+    }
+    // A node that is there by mistake is still denied, where the machine has a controller for it.
+    if Path::new("/sys/fs/cgroup/devices/cgroup.procs").exists() {
+        let machine = Machine::new(
+            Root::Shared,
+            "mount -t tmpfs -o dev none /mnt; cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /mnt
+             mknod -m 666 /mnt/other c 10 229; mount --rbind /mnt /dev; mount --bind /dev/other /dev/tty",
+        );
+        for (fence_devices, found) in [(false, "opened\n"), (true, "denied\n")] {
+            let spec = TaskSpec { fence_devices, ..script("(: < /dev/tty) && echo opened || echo denied") };
+            let done = Task::create(&spec).run_on(&machine);
+            assert_eq!(done.stdout, found, "{done:?}");
+        }
+    }
+}
+
+#[test]
+fn a13_system_file_systems_elsewhere_are_hidden_in_a_bind_mount() {
+    let dir = TestDir::new();
+    for name in ["chroot", "chroot/proc", "chroot/sys", "chroot/in"] {
+        dir.dir(name, 0o755, 0);
+    }
+    let machine = Machine::new(
+        Root::Shared,
+        &format!(
+            "cd {}/chroot; mount -t proc none proc; mount -t sysfs none sys; mount --rbind /srv in; mkdir -p /mnt
+             mount -t proc none /srv",
+            dir.0.display()
+        ),
+    );
+    let spec = TaskSpec {
+        bind_mounts: vec![bind(&dir.0, "/x")],
+        ..script("ls -A /x/chroot/proc /x/chroot/sys /srv | tr '\\n' ' '")
+    };
+    let done = Task::create(&spec).run_on(&machine);
+    assert_eq!(done.stdout, "/srv:  /x/chroot/proc:  /x/chroot/sys: ", "{done:?}");
+}
+
+#[test]
+fn a13_what_cannot_be_found_cannot_be_hidden_and_nothing_runs() {
+    // Somebody moves a directory above Muster's while a task starts.
+    let gone = std::path::PathBuf::from("/tmp/launch-test-moved-away");
+    let done = support::run(&TaskSpec { masked: vec![gone], ..script("echo ran") });
+    assert_eq!((done.exit.code, done.stdout.as_str()), (125, ""));
+    assert!(done.exit.failure.is_some_and(|f| f.contains("can't hide /tmp/launch-test-moved-away")));
+}

@@ -83,6 +83,16 @@ fn a12_places_in_memory_are_limited() {
 }
 
 #[test]
+fn a14_the_machines_interfaces_are_not_shown() {
+    for spec in [script("ls /sys/class/net; touch /sys/x"), root_script("ls /sys/class/net; touch /sys/x")] {
+        let spec = launch::TaskSpec { network: launch::spec::Network::None, ..spec };
+        let done = run(&spec);
+        assert_eq!(done.stdout, "lo\n", "{done:?}");
+        assert!(done.stderr.contains("Read-only") || done.stderr.contains("Permission denied"), "{done:?}");
+    }
+}
+
+#[test]
 fn a14_cgroups_of_others_are_not_shown() {
     let mut other = script("echo ready; exec sleep 1000");
     other.limits.memory_bytes = Some(1 << 28);

@@ -206,6 +206,32 @@ pub struct Agent {
     pub network: Network,
     /// Limits of each task.
     pub task_limits: TaskLimits,
+    /// The GPUs that it offers: numbers as `nvidia-smi` has them, or serial numbers; all by default, none if empty. Two
+    /// agents on a machine share its GPUs by it (B19).
+    pub devices: Option<Vec<DeviceName>>,
+    /// Size of each task's `/run`, such as `64M`.
+    pub run_size: Option<String>,
+    /// Size of each task's `/dev/shm` when it asks for none, such as `2G`.
+    pub shm_size: Option<String>,
+}
+
+/// What an administrator calls a GPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum DeviceName {
+    /// Its number.
+    Number(u32),
+    /// Its serial number, or the beginning of that; a number with quotes is one, too.
+    Serial(String),
+}
+
+impl std::fmt::Display for DeviceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Serial(serial) => serial.fmt(f),
+        }
+    }
 }
 
 /// Which groups a task is in besides the one that its account is linked to (B8).
@@ -229,6 +255,9 @@ impl Default for Agent {
             groups: Groups::default(),
             network: Network::default(),
             task_limits: TaskLimits::default(),
+            devices: None,
+            run_size: None,
+            shm_size: None,
         }
     }
 }
@@ -266,12 +295,19 @@ impl Agent {
     }
 
     fn check(&self) -> Result<(), String> {
-        match self.task_limits.memory.as_deref() {
-            Some(memory) if domain::config::parse_size(memory).is_none() => {
-                Err(format!("task_limits.memory: '{memory}' is not a size such as 8G"))
+        let sizes = [
+            ("task_limits.memory", &self.task_limits.memory),
+            ("run_size", &self.run_size),
+            ("shm_size", &self.shm_size),
+        ];
+        for (key, size) in sizes {
+            if let Some(size) = size
+                && domain::config::parse_size(size).is_none()
+            {
+                return Err(format!("{key}: '{size}' is not a size such as 8G"));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 }
 

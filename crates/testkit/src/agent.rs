@@ -123,6 +123,7 @@ impl FakeAgent {
             name: name.parse().expect("a name"),
             about: Register {
                 devices: vec![device(0), device(1)],
+                trouble: None,
                 power: Power::Root,
                 hostname: "fake.example.org".to_owned(),
                 master_url: format!("http://{master}"),

@@ -44,6 +44,7 @@ impl TestAgent {
             data_dir: temp.path().join("agent"),
             name: "a1".parse().expect("valid"),
             slots: Some(2),
+            devices: None,
             invitation: invitation.map(str::to_owned),
             shim_exe: env!("CARGO_BIN_EXE_agent-test-shim").into(),
             shared: false,
@@ -53,6 +54,8 @@ impl TestAgent {
             machine_groups: true,
             network: Network::Private,
             limits: Limits::default(),
+            run_bytes: None,
+            shm_bytes: None,
             masked: vec![],
             version: "0.0.0-test".to_owned(),
         };

@@ -48,11 +48,14 @@ pub(super) struct Fresh {
 
 /// Clones them.
 pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
-    let sys = match clone_host(Path::new("/sys"), true, RDONLY | NOSUID | NODEV | NOEXEC) {
-        Ok(sys) => Some(sys),
-        Err(_) if context.unprivileged() => None,
-        Err(e) => return Err(format!("can't show /sys to the task: {e}")),
-    };
+    // A new one shows the interfaces of the task's own network, and nothing that is mounted below the machine's.
+    let attrs = RDONLY | NOSUID | NODEV | NOEXEC;
+    let sys =
+        match new_fs("sysfs", &[], attrs).map_or_else(|_| clone_host(Path::new("/sys"), true, attrs), Ok) {
+            Ok(sys) => Some(sys),
+            Err(_) if context.unprivileged() => None,
+            Err(e) => return Err(format!("can't show /sys to the task: {e}")),
+        };
     let mut cgroups = vec![];
     for dir in crate::cgroup::dirs(&context.spec.task_id) {
         let Some(Ok(below)) = dir.parent().map(|parent| parent.strip_prefix(CGROUPS)) else { continue };

@@ -28,7 +28,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Vec<Entry>, String> {
         if FRESH.iter().any(|fresh| entry.file_name() == *fresh) {
             continue;
         }
-        match one(&entry.path(), entry.file_name()) {
+        match one(&entry) {
             Ok(found) => entries.extend(found),
             // A dead network mount, or an entry that this user may not even look at: the task does without.
             Err(e) if is_gone(&e) || context.unprivileged() => {}
@@ -38,8 +38,10 @@ pub(super) fn gather(context: Context<'_>) -> Result<Vec<Entry>, String> {
     Ok(entries)
 }
 
-fn one(path: &Path, name: OsString) -> io::Result<Option<Entry>> {
-    let kind = fs::symlink_metadata(path)?.file_type();
+fn one(entry: &fs::DirEntry) -> io::Result<Option<Entry>> {
+    let (path, name) = (&entry.path(), entry.file_name());
+    // Asked of the directory: what is mounted here may be somebody's own, which not even root may look at (B16).
+    let kind = entry.file_type()?;
     Ok(if kind.is_symlink() {
         Some(Entry::Link(name, fs::read_link(path)?))
     } else if kind.is_dir() || kind.is_file() {

@@ -14,16 +14,32 @@ use rustix::io::Errno;
 
 use super::Root;
 use super::machine::FRESH;
-use super::table::{Mount, Table};
+use super::table::Table;
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
 
 const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
-/// File systems that would show a task the machine's processes or kernel wherever they are mounted.
-const SYSTEM_FILE_SYSTEMS: [&str; 7] =
-    ["proc", "debugfs", "tracefs", "securityfs", "bpf", "configfs", "nsfs"];
+/// File systems that would show a task the machine's processes or kernel wherever they are mounted, such as in a
+/// chroot.
+const SYSTEM_FILE_SYSTEMS: [&str; 13] = [
+    "proc",
+    "sysfs",
+    "cgroup",
+    "cgroup2",
+    "debugfs",
+    "tracefs",
+    "securityfs",
+    "bpf",
+    "configfs",
+    "nsfs",
+    "pstore",
+    "efivarfs",
+    "fusectl",
+];
+/// Where they belong. Nothing there is ever bound, and a task has all of it afresh.
+const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Paths that no task may see, resolved, under every name that the mount table gives them (A13).
 pub(super) struct Masks {
@@ -39,12 +55,17 @@ impl Masks {
         let table = Table::read().explain(|| "can't read the mount table".into())?;
         // Tasks may be on a disk of their own, which has other names than the directory around.
         let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]).chain(task_dir.parent());
-        // What can't be resolved isn't there, or is where this user, and so the task, can't go.
-        let mut paths: Vec<PathBuf> = own.filter_map(|p| fs::canonicalize(p).ok()).collect();
+        // One that is gone for a moment, because somebody moves a directory above it, would not be hidden.
+        let resolve = |path: &Path| {
+            fs::canonicalize(path).explain(|| format!("can't hide {} from the task", path.display()))
+        };
+        let mut paths: Vec<PathBuf> = own.map(resolve).collect::<Result<_, _>>()?;
         let inodes = paths.iter().filter_map(|p| inode(p).ok()).collect();
         let aliases: Vec<PathBuf> = paths.iter().flat_map(|path| table.aliases(path)).collect();
         paths.extend(aliases);
-        paths.extend(stray(&table));
+        let stray = table.points_of(&SYSTEM_FILE_SYSTEMS);
+        let stray = stray.filter(|point| !SYSTEM.iter().any(|system| point.starts_with(system)));
+        paths.extend(stray.map(Path::to_owned));
         paths.sort();
         paths.dedup();
         Ok(Self { paths, inodes })
@@ -87,8 +108,8 @@ impl Masks {
                 continue;
             };
             // What a task has afresh shows nothing of the machine at that path, whatever it is called.
-            if !FRESH.iter().any(|fresh| below.starts_with(fresh)) {
-                mask_beneath(root, root.fd(), below)?;
+            if !FRESH.iter().any(|fresh| below.starts_with(fresh)) && shown(root, below) {
+                self.mask_beneath(root, root.fd(), path, below)?;
             }
         }
         Ok(())
@@ -103,29 +124,48 @@ impl Masks {
     ) -> Result<(), String> {
         for path in &self.paths {
             if let Ok(below) = path.strip_prefix(source) {
-                mask_beneath(root, mount, below)?;
+                self.mask_beneath(root, mount, path, below)?;
             }
         }
         Ok(())
     }
+
+    /// Covers `path`, which is `below` a directory. It was there a moment ago.
+    fn mask_beneath(
+        &self,
+        root: &Root<'_>,
+        dir: BorrowedFd<'_>,
+        path: &Path,
+        below: &Path,
+    ) -> Result<(), String> {
+        let what = || format!("can't hide {} from the task", path.display());
+        let target = match open_beneath(dir, below, OFlags::PATH) {
+            Ok(target) => target,
+            // Below something that is masked already.
+            Err(Errno::NOENT | Errno::NOTDIR) if self.covered(path) => return Ok(()),
+            Err(Errno::ACCESS) if out_of_reach(root, dir, below) => return Ok(()),
+            Err(e) => return Err(e).explain(what),
+        };
+        let is_dir = FileType::from_raw_mode(fstat(&target).explain(what)?.st_mode) == FileType::Directory;
+        let mask = if is_dir {
+            new_fs("tmpfs", &[("mode", "0755"), ("size", "4k")], ATTRS).explain(what)?
+        } else {
+            root.text_file("empty", b"")?
+        };
+        attach(mask.as_fd(), target.as_fd()).explain(what)
+    }
+
+    fn covered(&self, path: &Path) -> bool {
+        self.paths.iter().any(|other| other != path && path.starts_with(other))
+    }
 }
 
-fn mask_beneath(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> Result<(), String> {
-    let what = || format!("can't hide {} from the task", below.display());
-    let target = match open_beneath(dir, below, OFlags::PATH) {
-        Ok(target) => target,
-        // Not there, or below something that is masked already.
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(()),
-        Err(Errno::ACCESS) if out_of_reach(root, dir, below) => return Ok(()),
-        Err(e) => return Err(e).explain(what),
-    };
-    let is_dir = FileType::from_raw_mode(fstat(&target).explain(what)?.st_mode) == FileType::Directory;
-    let mask = if is_dir {
-        new_fs("tmpfs", &[("mode", "0755"), ("size", "4k")], ATTRS).explain(what)?
-    } else {
-        root.text_file("empty", b"")?
-    };
-    attach(mask.as_fd(), target.as_fd()).explain(what)
+/// Whether the task's root has the entry of the machine's `/` at all that a path begins with.
+fn shown(root: &Root<'_>, below: &Path) -> bool {
+    below
+        .iter()
+        .next()
+        .is_some_and(|first| root.open(Path::new(first), OFlags::PATH | OFlags::NOFOLLOW).is_ok())
 }
 
 /// Whether a task of a launcher without root can't get to a path: it has no more rights than this process, unless the
@@ -142,27 +182,4 @@ fn out_of_reach(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> bool {
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
     fs::metadata(path).map(|m| (m.dev(), m.ino()))
-}
-
-/// Mount points of system file systems outside the places that a task has afresh, such as a chroot's `/proc`.
-fn stray(table: &Table) -> impl Iterator<Item = PathBuf> {
-    let system = |mount: &&Mount| {
-        SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str())
-            && !FRESH.iter().any(|fresh| mount.point.starts_with(Path::new("/").join(fresh)))
-    };
-    table.0.iter().filter(system).map(|mount| mount.point.clone())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn r38_a_proc_mounted_elsewhere_is_found() {
-        let table = "22 1 0:21 / /proc rw shared:5 - proc proc rw\n\
-                     30 1 8:1 / / rw - ext4 /dev/vda rw\n\
-                     31 1 0:21 / /srv/my\\040chroot/proc rw - proc none rw\n";
-        let found: Vec<_> = stray(&Table::parse(table)).collect();
-        assert_eq!(found, [PathBuf::from("/srv/my chroot/proc")]);
-    }
 }

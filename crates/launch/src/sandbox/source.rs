@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AtFlags;
-use nix::unistd::{AccessFlags, Gid, Uid, faccessat, setfsgid, setfsuid};
-use rustix::fs::{FileType, fstat, fstatfs};
+use nix::unistd::{AccessFlags, faccessat};
+use rustix::fs::{FileType, Gid, Uid, fstat, fstatfs};
 use rustix::io::Errno;
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::Context;
 use super::mask::Masks;
@@ -64,7 +65,8 @@ fn one<'a>(
     let what = || format!("bind mount {shown}");
     let fd = open_as_user(context, &bind.host_path)?;
     let path = path_of(fd.as_fd()).explain(what)?;
-    let kind = judge(masks, prefixes, &path, fd.as_fd()).map_err(|why| {
+    let judged = as_user(context.credentials, || judge(masks, prefixes, &path, fd.as_fd())).explain(what)?;
+    let kind = judged.map_err(|why| {
         if path == bind.host_path {
             format!("bind mount {shown}: {why}")
         } else {
@@ -151,29 +153,29 @@ fn host_name(credentials: Credentials) -> String {
     }
 }
 
-/// Runs `body` with the file system identity of the user. Leaving uid 0 takes the capabilities that override file
-/// modes along, and coming back returns them (setfsuid(2)); the other capabilities stay. Clears the parent death
-/// signal: the caller sets it again.
-pub(super) fn as_user<T>(credentials: Credentials, body: impl FnOnce() -> T) -> rustix::io::Result<T> {
-    struct Return;
-    impl Drop for Return {
-        fn drop(&mut self) {
-            setfsuid(Uid::from_raw(0));
-            setfsgid(Gid::from_raw(0));
-        }
-    }
+/// Runs `body` as the user, in all respects, in a thread of its own that ends with it. That the file system ids are
+/// the user's isn't enough: a FUSE mount of his own lets in none but processes that are his altogether (B16).
+pub(super) fn as_user<T: Send>(
+    credentials: Credentials,
+    body: impl FnOnce() -> T + Send,
+) -> rustix::io::Result<T> {
     if credentials.how == How::Own {
         return Ok(body());
     }
-    let _return = Return;
-    setfsgid(Gid::from_raw(credentials.host_gid));
-    setfsuid(Uid::from_raw(credentials.host_uid));
-    // These calls have no way to fail but not to take effect; the invalid id only asks.
-    let (uid, gid) = (setfsuid(Uid::from_raw(u32::MAX)), setfsgid(Gid::from_raw(u32::MAX)));
-    if (uid.as_raw(), gid.as_raw()) != (credentials.host_uid, credentials.host_gid) {
-        return Err(Errno::PERM);
-    }
-    Ok(body())
+    let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
+    let user = move || {
+        // The kernel has ids for each thread, and these calls change this one's. Leaving uid 0 for good takes all
+        // capabilities along.
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(body())
+    };
+    // A thread that can't be made or that panics has done nothing that counts.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new().spawn_scoped(scope, user).map(|thread| thread.join())
+    })
+    .map_err(|_| Errno::AGAIN)?
+    .unwrap_or(Err(Errno::IO))
 }
 
 /// Whether what was opened may be bound.
@@ -203,8 +205,13 @@ fn judge(
         FileType::RegularFile => Kind::File,
         _ => return Err("only directories and regular files are bound, no sockets, devices or pipes".into()),
     };
-    let magic = fstatfs(fd).explain(|| "can't look at its file system".into())?.f_type;
-    if u64::try_from(magic).is_ok_and(|magic| KERNEL_FILE_SYSTEMS.contains(&magic)) {
+    let magic = match fstatfs(fd) {
+        Ok(found) => u64::try_from(found.f_type).unwrap_or(0),
+        // Somebody's own FUSE file system that can't tell; the kernel's can.
+        Err(Errno::NOSYS) => 0,
+        Err(e) => return Err(e).explain(|| "can't look at its file system".into()),
+    };
+    if KERNEL_FILE_SYSTEMS.contains(&magic) {
         return Err("it is on a file system of the kernel, which is never bound".into());
     }
     // devtmpfs has the number of tmpfs, so it is known by where it is.

@@ -11,28 +11,28 @@ use rustix::io::Errno;
 
 /// One mount (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
+struct Mount {
     id: u64,
     /// `major:minor` of the file system.
     device: String,
     /// What of the file system is mounted.
     root: PathBuf,
     /// Where.
-    pub(super) point: PathBuf,
+    point: PathBuf,
     /// Name of the file system's kind.
-    pub(super) kind: String,
+    kind: String,
 }
 
 /// The mounts that this process can reach.
 #[derive(Debug, Default)]
-pub(super) struct Table(pub(super) Vec<Mount>);
+pub(super) struct Table(Vec<Mount>);
 
 impl Table {
     pub(super) fn read() -> std::io::Result<Self> {
         fs::read_to_string("/proc/self/mountinfo").map(|text| Self::parse(&text))
     }
 
-    pub(super) fn parse(text: &str) -> Self {
+    fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(Mount::parse).collect())
     }
 
@@ -42,17 +42,15 @@ impl Table {
         let Some((device, inside)) = open(path).ok().and_then(|fd| self.place(&fd?, path)) else {
             return vec![];
         };
-        let mut found = vec![];
-        for mount in self.0.iter().filter(|mount| mount.device == device) {
-            let alias = mount.shows(&inside);
-            // When it can't be looked at, it is hidden all the same, or that fails.
-            let reached = |alias: &PathBuf| match open(alias) {
-                Ok(fd) => fd.is_some_and(|fd| mount_id(&fd) == Some(mount.id)),
-                Err(_) => true,
-            };
-            found.extend(alias.filter(|alias| alias.as_path() != path).filter(reached));
-        }
-        found
+        let alike = self.0.iter().filter(|mount| mount.device == device);
+        let aliases = alike.filter_map(|mount| mount.shows(&inside).filter(|alias| mount.reaches(alias)));
+        aliases.filter(|alias| alias.as_path() != path).collect()
+    }
+
+    /// Mount points of these kinds of file systems, unless something else covers them.
+    pub(super) fn points_of(&self, kinds: &[&str]) -> impl Iterator<Item = &Path> {
+        let wanted = |mount: &&Mount| kinds.contains(&mount.kind.as_str()) && mount.reaches(&mount.point);
+        self.0.iter().filter(wanted).map(|mount| mount.point.as_path())
     }
 
     /// File system of an open file, and its path in that.
@@ -75,6 +73,14 @@ impl Mount {
             point: unescape(fields.get(4)?),
             kind: rest.split(' ').next()?.to_owned(),
         })
+    }
+
+    /// Whether a path leads into this mount. One that can't be looked at is taken to: then it is hidden, or that fails.
+    fn reaches(&self, path: &Path) -> bool {
+        match open(path) {
+            Ok(fd) => fd.is_some_and(|fd| mount_id(&fd) == Some(self.id)),
+            Err(_) => true,
+        }
     }
 
     /// Where this mount shows a path of its file system, or the part of it that it has.

@@ -93,7 +93,14 @@ impl Root<'_> {
         let mut dir = loop {
             let existing: PathBuf = Path::new("/").join(parts[..depth].iter().collect::<PathBuf>());
             let flags = OFlags::PATH | if depth < parts.len() { OFlags::DIRECTORY } else { OFlags::empty() };
-            match self.open(&existing, flags) {
+            let opened = match self.open(&existing, flags) {
+                // Somebody's own file system, which lets only him in (B16).
+                Err(Errno::ACCESS) => {
+                    as_user(self.context.credentials, || self.open(&existing, flags)).flatten()
+                }
+                other => other,
+            };
+            match opened {
                 Ok(found) => break found,
                 Err(Errno::NOENT) if depth > 0 => depth -= 1,
                 Err(e) => {
@@ -111,8 +118,7 @@ impl Root<'_> {
     /// Makes one entry of a directory and opens it.
     fn make_entry(&mut self, dir: OwnedFd, name: &OsStr, kind: Kind) -> Result<OwnedFd, String> {
         let what = || format!("can't make the mount point {}", Path::new(name).display());
-        let stat = fstat(&dir).explain(what)?;
-        let made = if self.own_devices.contains(&stat.st_dev) {
+        let made = if fstat(&dir).is_ok_and(|stat| self.own_devices.contains(&stat.st_dev)) {
             create(dir.as_fd(), name, kind)
         } else if !fstatvfs(&dir).explain(what)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
             // A writable place is the user's: what the user may not make there isn't made.
@@ -135,12 +141,12 @@ impl Root<'_> {
         let what = || format!("can't make a mount point below {}", path.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let listing = openat(dir, ".", flags, Mode::empty()).explain(what)?;
-        let mut names: Vec<OsString> = vec![];
+        let mut names: Vec<(OsString, FileType)> = vec![];
         for entry in Dir::new(listing).explain(what)? {
             let entry = entry.explain(what)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
-                names.push(name.to_owned());
+                names.push((name.to_owned(), entry.file_type()));
             }
             if names.len() > MAX_ENTRIES {
                 return Err(format!(
@@ -163,8 +169,8 @@ impl Root<'_> {
         }
         let cover = new_fs("tmpfs", &options, NOSUID | NODEV).explain(what)?;
         self.attach_at(cover.as_fd(), STAGE)?;
-        for name in names {
-            show_entry(dir.as_fd(), cover.as_fd(), &name)
+        for (name, kind) in names {
+            show_entry(dir.as_fd(), cover.as_fd(), &name, kind)
                 .explain(|| format!("{}: {}", what(), Path::new(&name).display()))?;
         }
         attach(cover.as_fd(), dir.as_fd()).explain(what)?;
@@ -190,8 +196,17 @@ fn open_entry(dir: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> 
 }
 
 /// Makes an entry of `from` appear in `to`: a link again, anything else as a mount with all that is below.
-fn show_entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> std::io::Result<()> {
-    let kind = FileType::from_raw_mode(statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+fn show_entry(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &OsStr,
+    listed: FileType,
+) -> std::io::Result<()> {
+    // The directory's word is enough: what is mounted there may be somebody's own, or dead.
+    let kind = match listed {
+        FileType::Unknown => FileType::from_raw_mode(statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+        known => known,
+    };
     if kind == FileType::Symlink {
         let link = readlinkat(from, name, Vec::new())?;
         return Ok(symlinkat(link.as_c_str(), to, name)?);

@@ -92,7 +92,12 @@ impl Shim {
                     .into(),
             );
         }
-        let (cgroup, notes) = Cgroup::create(&spec.task_id, &spec.limits);
+        let (mut cgroup, mut notes) = Cgroup::create(&spec.task_id, &spec.limits);
+        if spec.fence_devices
+            && let Err(reason) = cgroup.fence(&spec.devices)
+        {
+            notes.push(format!("devices of others are hidden, but not denied: {reason}"));
+        }
         for note in notes.into_iter().chain(sandbox::notes(&spec)) {
             self.note(&note);
         }

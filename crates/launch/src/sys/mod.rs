@@ -3,9 +3,10 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, mount_setattr and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, mount_setattr and signal dispositions have no safe wrapper"
 )]
 
+pub(crate) mod bpf;
 pub(crate) mod mount;
 pub(crate) mod process;
 

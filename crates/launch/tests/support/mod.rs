@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "every test file uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
 
+pub(crate) mod fuse;
 pub(crate) mod machine;
 
 use std::fs;
@@ -99,6 +100,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         masked: vec![],
         bind_prefixes: None,
         devices: vec![],
+        fence_devices: false,
         network: launch::spec::Network::Private,
         relay_env: vec![],
     }

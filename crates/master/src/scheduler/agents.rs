@@ -30,6 +30,8 @@ pub struct AgentView {
 pub struct AgentPresence {
     /// Its slots.
     pub devices: Vec<Device>,
+    /// What is wrong with its machine's devices, in its own words, without control characters.
+    pub trouble: Option<String>,
     /// Its version.
     pub version: String,
     /// Its machine.
@@ -38,6 +40,14 @@ pub struct AgentPresence {
     pub since: Timestamp,
     /// Which identities it can give.
     pub power: Power,
+}
+
+/// Longest trouble that is shown, in characters.
+const MAX_TROUBLE: usize = 2000;
+
+/// What an agent says, for a terminal or a page.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TROUBLE).collect()
 }
 
 impl Scheduler {
@@ -54,6 +64,7 @@ impl Scheduler {
             agent: agent.clone(),
             connected: state.connected.get(&agent.id).map(|c| AgentPresence {
                 devices: c.about.devices.clone(),
+                trouble: c.about.trouble.as_deref().map(plain),
                 version: c.version.clone(),
                 hostname: c.about.hostname.clone(),
                 since: c.since,

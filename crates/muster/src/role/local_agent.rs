@@ -28,6 +28,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         data_dir,
         name: machine_name(),
         slots: None,
+        devices: config.devices.as_ref().map(|names| names.iter().map(ToString::to_string).collect()),
         invitation: None,
         // Also works when the file was replaced by a newer one in the meantime.
         shim_exe: std::env::current_exe().context("finding this program's own file")?,
@@ -42,6 +43,8 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             pids: limits.pids,
             cpus: limits.cpus,
         },
+        run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
+        shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),
         masked: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })

@@ -73,7 +73,14 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
             yes_no(agent.connected),
         ]);
     }
-    table.print(format, &agents)
+    table.print(format, &agents)?;
+    // The table's columns are those that scripts know.
+    for agent in &agents {
+        if let Some(trouble) = &agent.trouble {
+            output::note(&format!("agent {}: {trouble}", agent.id));
+        }
+    }
+    Ok(())
 }
 
 /// The secret alone goes to standard output, so that it can be sent into a file.

@@ -86,6 +86,7 @@ fn shown(view: &AgentView, seen: &HashSet<TaskId>) -> Agent {
         version: present.map(|present| present.version.clone()).unwrap_or_default(),
         slot_stats: SlotStats { type_stats: BTreeMap::new(), brand_stats: BTreeMap::new() },
         connected: present.is_some(),
+        trouble: present.and_then(|present| present.trouble.clone()),
     }
 }
 

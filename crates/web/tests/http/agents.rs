@@ -16,6 +16,7 @@ on_both_databases!(
     r29_nothing_is_heard_before_the_proof,
     x08_agents_and_slots_are_taken_out_of_service,
     an_agent_that_is_back_replaces_its_old_connection,
+    b09_what_is_wrong_with_a_machine_is_shown,
 );
 
 const USED: &str = "the invitation is not valid, was used, or has expired";
@@ -191,4 +192,18 @@ async fn an_agent_that_is_back_replaces_its_old_connection(database: Database) {
         let task = master.task(&alice, &mut new).await;
         new.exit(task.start.allocation, 0).await;
     }
+}
+
+async fn b09_what_is_wrong_with_a_machine_is_shown(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let mut agent = master.agent("node").await;
+    assert!(admin.get("/api/v1/agents").await.ok()["agents"][0].get("trouble").is_none());
+    agent.about.devices.clear();
+    agent.about.trouble = Some("GPU 0 is lost\u{1b}[2J\nagent other: fine".to_owned());
+    agent.reconnect().await;
+    let node = &admin.get("/api/v1/agents").await.ok()["agents"][0];
+    // In one line, and nothing that a terminal obeys.
+    assert_eq!(node["trouble"], "GPU 0 is lost[2Jagent other: fine");
+    assert_eq!(node["slots"], json!({}));
 }

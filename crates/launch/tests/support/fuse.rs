@@ -1,0 +1,84 @@
+//! A FUSE file system as a user has it from `sshfs`: nobody but its owner may enter it, not even root. It holds a file
+//! `hello` and a directory `sub`, and nothing can be changed in it. Served by a thread until it is unmounted.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use super::machine::Machine;
+
+pub(crate) const HELLO: &[u8] = b"hello from fuse\n";
+const ENOENT: i32 = -2;
+const ENOSYS: i32 = -38;
+
+/// Mounts one on a machine, for the user with this uid and gid.
+pub(crate) fn mount(machine: &Machine, at: &Path, owner: u32) {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
+    // For `mount`; the test has a process of its own.
+    rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::empty()).unwrap();
+    let options =
+        format!("fd={},rootmode=40000,user_id={owner},group_id={owner},nosuid,nodev", device.as_raw_fd());
+    let mut command = machine.enter();
+    let status = command.args(["mount", "-i", "-t", "fuse.test", "-o", &options, "test"]).arg(at).status();
+    assert!(status.unwrap().success());
+    std::thread::spawn(move || serve(device, owner));
+}
+
+/// Answers until the file system is gone.
+fn serve(mut device: File, owner: u32) {
+    let mut request = vec![0; 1 << 17];
+    while let Ok(len) = device.read(&mut request) {
+        let number = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
+        let long = |at: usize| u64::from_le_bytes(request[at..at + 8].try_into().unwrap());
+        let (opcode, unique, node) = (number(4), long(8), long(16));
+        let name = request[40..len].split(|b| *b == 0).next().unwrap_or_default();
+        let reply: Result<Vec<u8>, i32> = match opcode {
+            // LOOKUP
+            1 => match name {
+                b"hello" => Ok(entry(2, owner)),
+                b"sub" => Ok(entry(3, owner)),
+                _ => Err(ENOENT),
+            },
+            // FORGET and BATCH_FORGET have no answer.
+            2 | 42 => continue,
+            // GETATTR
+            3 => Ok([vec![0; 16], attributes(node, owner)].concat()),
+            // OPEN and OPENDIR
+            14 | 27 => Ok(vec![0; 16]),
+            // READ
+            15 => Ok(if long(48) == 0 { HELLO.to_vec() } else { vec![] }),
+            // INIT: version 7.31 and no feature.
+            26 => {
+                let mut out = [7_u32, 31, 0, 0, 0, 4096].map(u32::to_le_bytes).concat();
+                out.resize(64, 0);
+                Ok(out)
+            }
+            // READDIR, FLUSH, RELEASE, RELEASEDIR
+            28 | 25 | 18 | 29 => Ok(vec![]),
+            _ => Err(ENOSYS),
+        };
+        let (error, body) = match reply {
+            Ok(body) => (0, body),
+            Err(error) => (error, vec![]),
+        };
+        let len = u32::try_from(16 + body.len()).unwrap();
+        let head = [&len.to_le_bytes()[..], &error.to_le_bytes(), &unique.to_le_bytes()].concat();
+        let _ = device.write(&[head, body].concat());
+    }
+}
+
+fn entry(node: u64, owner: u32) -> Vec<u8> {
+    let mut out = node.to_le_bytes().to_vec();
+    out.resize(40, 0);
+    out.extend(attributes(node, owner));
+    out
+}
+
+/// Node 2 is the file, all others are directories.
+fn attributes(node: u64, owner: u32) -> Vec<u8> {
+    let (mode, size) = if node == 2 { (0o100_600_u32, HELLO.len()) } else { (0o040_700, 0) };
+    let long = [node, size as u64, 0, 0, 0, 0].map(u64::to_le_bytes).concat();
+    let short = [0, 0, 0, mode, 1, owner, owner, 0, 4096, 0].map(u32::to_le_bytes).concat();
+    [long, short].concat()
+}
