@@ -70,7 +70,7 @@ impl DataDir {
     }
 
     pub(crate) fn key_file(&self) -> PathBuf {
-        self.root.join("agent.key")
+        self.root.join("link.key")
     }
 
     pub(crate) fn enrolment_file(&self) -> PathBuf {

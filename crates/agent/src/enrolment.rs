@@ -3,117 +3,110 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
-use std::time::Duration;
 
-use api::agent::ENROL_PATH;
-use api::cluster::{EnrolAgent, Enrolled};
-use api::error::ErrorBody;
+use api::agent::{Opening, PROTOCOL, ToAgent};
 use domain::id::AgentId;
+use link::{Invitation, Public, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::AgentError;
 use crate::data_dir::{DataDir, write_file};
-use crate::key::Key;
+use crate::dial::{self, Lost};
+use crate::key;
+use crate::machine::Machine;
 
-/// Longest wait for the master's answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Whose agent this is.
+/// Whose agent this is, as the file has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct File {
+    name: AgentId,
+    master_id: String,
+    /// Absent in files of protocol 1.
+    #[serde(default)]
+    master_key: Option<String>,
+}
+
+/// Whose agent this is, and how it proves it.
+#[derive(Debug, Clone)]
 pub(crate) struct Enrolment {
-    /// The agent's name.
-    pub(crate) name: AgentId,
-    /// Its master.
-    pub(crate) master_id: String,
+    /// The master: the holder of this key, and nobody else (A2).
+    pub(crate) master: Public,
+    /// The agent's own key.
+    pub(crate) key: Secret,
 }
 
-/// Why enrolling didn't work.
+/// What a data directory says.
 #[derive(Debug)]
-pub(crate) enum EnrolError {
-    /// It won't work next time either.
-    Fatal(AgentError),
-    /// The master is away.
-    Later(String),
+pub(crate) enum Found {
+    /// It belongs to a master.
+    Enrolled(Enrolment),
+    /// It was enrolled by a version that didn't know the master's key.
+    Old,
+    Nothing,
 }
 
-impl Enrolment {
-    /// What is remembered, `None` before the first enrolment.
-    pub(crate) fn load(data_dir: &DataDir, name: &AgentId) -> Result<Option<Self>, AgentError> {
-        let file = data_dir.enrolment_file();
-        let bytes = match fs::read(&file) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(AgentError::io(format!("cannot read {}", file.display()))(e)),
-        };
-        let enrolment: Self =
-            serde_json::from_slice(&bytes).map_err(|e| AgentError::Damaged { file, why: e.to_string() })?;
-        if enrolment.name != *name {
-            return Err(AgentError::OtherName {
-                data_dir: data_dir.root().to_owned(),
-                enrolled: enrolment.name,
-                asked: name.clone(),
-            });
-        }
-        Ok(Some(enrolment))
+/// Reads what is remembered.
+pub(crate) fn load(data_dir: &DataDir, name: &AgentId) -> Result<Found, AgentError> {
+    let file = data_dir.enrolment_file();
+    let bytes = match fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(e) => return Err(AgentError::io(format!("cannot read {}", file.display()))(e)),
+    };
+    let damaged = |why: String| AgentError::Damaged { file: file.clone(), why };
+    let known: File = serde_json::from_slice(&bytes).map_err(|e| damaged(e.to_string()))?;
+    if known.name != *name {
+        return Err(AgentError::OtherName {
+            data_dir: data_dir.root().to_owned(),
+            enrolled: known.name,
+            asked: name.clone(),
+        });
     }
-
-    /// Enrols with the master and remembers it.
-    pub(crate) async fn enrol(
-        http: &reqwest::Client,
-        master: &str,
-        data_dir: &DataDir,
-        key: &Key,
-        name: &AgentId,
-        invitation: &str,
-    ) -> Result<Self, EnrolError> {
-        let body = EnrolAgent {
-            invitation: invitation.to_owned(),
-            name: name.to_string(),
-            public_key: key.public(),
-        };
-        let answer = http
-            .post(format!("{master}{ENROL_PATH}"))
-            .json(&body)
-            .timeout(PATIENCE)
-            .send()
-            .await
-            .map_err(|e| EnrolError::Later(plain(&e)))?;
-        let status = answer.status();
-        if !status.is_success() {
-            let text = answer.text().await.unwrap_or_default();
-            let said = serde_json::from_str::<ErrorBody>(&text).map(|body| body.error.error);
-            let said = said.unwrap_or_else(|_| format!("it answered {status}"));
-            // Too many requests and the master's own troubles pass.
-            if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 {
-                return Err(EnrolError::Later(said));
-            }
-            return Err(EnrolError::Fatal(AgentError::InvitationRefused(said)));
-        }
-        let enrolled: Enrolled = answer.json().await.map_err(|e| EnrolError::Later(plain(&e)))?;
-        let enrolment = Self { name: name.clone(), master_id: enrolled.master_id };
-        if enrolled.agent_id != name.as_str() {
-            let said = format!("it enrolled '{}' in place of '{name}'", enrolled.agent_id);
-            return Err(EnrolError::Fatal(AgentError::Refused(said)));
-        }
-        enrolment.save(&data_dir.enrolment_file()).map_err(EnrolError::Fatal)?;
-        Ok(enrolment)
-    }
-
-    fn save(&self, file: &Path) -> Result<(), AgentError> {
-        let cannot = AgentError::io(format!("cannot write {}", file.display()));
-        let bytes = serde_json::to_vec_pretty(self).map_err(io::Error::from);
-        bytes.and_then(|bytes| write_file(file, &bytes)).map_err(cannot)
-    }
+    let Some(master) = known.master_key else { return Ok(Found::Old) };
+    let master = master.parse().map_err(|e: link::BadKey| damaged(e.to_string()))?;
+    Ok(Found::Enrolled(Enrolment { master, key: key::load_or_create(&data_dir.key_file())? }))
 }
 
-/// An error with its causes: reqwest's own text leaves out the one that helps.
-pub(crate) fn plain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = inner.to_string();
-        cause = inner.source();
-    }
-    text
+/// The master that a data directory says it belongs to; `None` when it belongs to nobody, or to one of the version
+/// that didn't know its key. Damaged files are for the agent's own start to tell.
+#[must_use]
+pub fn enrolled_with(data_dir: &std::path::Path) -> Option<Public> {
+    let bytes = fs::read(data_dir.join("agent.json")).ok()?;
+    let known: File = serde_json::from_slice(&bytes).ok()?;
+    known.master_key?.parse().ok()
+}
+
+/// Enrols with the master that the invitation names, and remembers it.
+pub(crate) async fn enrol(
+    machine: &Machine,
+    key: Secret,
+    invitation: &Invitation,
+) -> Result<Enrolment, Lost> {
+    let opening = Opening::Enrol {
+        protocol: PROTOCOL,
+        invitation: invitation.secret.clone(),
+        name: machine.name.to_string(),
+    };
+    let mut channel = dial::open(machine, &key, invitation.master, &opening).await?;
+    let master_id = match dial::answer(&mut channel.receiver).await {
+        Ok(ToAgent::Enrolled { master_id }) => master_id,
+        Ok(_) => return Err(dial::unexpected()),
+        Err(Lost::Stranger(why) | Lost::Fatal(AgentError::Refused(why))) => {
+            return Err(Lost::Fatal(AgentError::InvitationRefused(why)));
+        }
+        Err(lost) => return Err(lost),
+    };
+    let master = invitation.master;
+    let file = File { name: machine.name.clone(), master_id, master_key: Some(master.to_string()) };
+    save(&machine.data_dir, &file).map_err(Lost::Fatal)?;
+    Ok(Enrolment { master, key })
+}
+
+fn save(data_dir: &DataDir, known: &File) -> Result<(), AgentError> {
+    let file = data_dir.enrolment_file();
+    let cannot = AgentError::io(format!("cannot write {}", file.display()));
+    let bytes = serde_json::to_vec_pretty(known).map_err(io::Error::from);
+    bytes.and_then(|bytes| write_file(&file, &bytes)).map_err(cannot)?;
+    // Of protocol 1, and good for nothing any more.
+    let _ = fs::remove_file(data_dir.root().join("agent.key"));
+    Ok(())
 }

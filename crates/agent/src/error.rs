@@ -19,20 +19,32 @@ pub enum AgentError {
     /// The master doesn't take the agent.
     #[error("the master refused this agent: {0}")]
     Refused(String),
-    /// Somebody else answers at the master's address (R28).
-    #[error(
-        "{address} is master {found}, but this agent belongs to master {enrolled}: correct the address, or move {file} away and enrol the agent again"
-    )]
+    /// An invitation is followed to the wrong place, or somebody stands in the way (A2).
+    #[error("{address}: {why}; correct the address, or make the invitation at this master")]
     ForeignMaster {
         /// The address.
         address: String,
-        /// Who answered.
-        found: String,
-        /// Who should have.
-        enrolled: String,
-        /// Where that is written.
-        file: PathBuf,
+        /// What happened there.
+        why: String,
     },
+    /// The version before knew its master by name only.
+    #[error(
+        "this agent was enrolled by an older version of Muster and doesn't know its master's key: make an invitation with `muster agent invite --name {0} --replace` and pass it with --invitation-file"
+    )]
+    OldEnrolment(AgentId),
+    /// The master doesn't know the key, or doesn't want it any more.
+    #[error(
+        "the master refused this agent: {reason}; to enrol it again make an invitation with `muster agent invite --name {agent}` and pass it with --invitation-file"
+    )]
+    Stranger {
+        /// The agent.
+        agent: AgentId,
+        /// What the master said.
+        reason: String,
+    },
+    /// Another process has the same data, or a copy of it (B5).
+    #[error("the master refused this agent: {0}")]
+    Taken(String),
     /// The data directory is another agent's.
     #[error("{data_dir} belongs to agent {enrolled}, not {asked}: use that name, or another data directory")]
     OtherName {

@@ -5,8 +5,8 @@
 //! agent knows stands in its data directory, and a restarted agent reads it from there.
 //!
 //! ```text
-//! DATA/ 0700   agent.key     Ed25519 key, made once                     (key)
-//!              agent.json    name and master, once enrolled             (enrolment)
+//! DATA/ 0700   link.key      its key, made once                         (key)
+//!              agent.json    name and master's key, once enrolled       (enrolment)
 //!              agent.lock    held while an agent uses the directory     (data_dir)
 //!              incoming/     context directories on their way           (context::fetch)
 //!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
@@ -20,6 +20,7 @@ pub mod context;
 mod data_dir;
 mod descriptor;
 mod device;
+mod dial;
 mod enrolment;
 mod error;
 mod identity;
@@ -34,6 +35,7 @@ mod supervise;
 mod task_spec;
 mod watch;
 
+pub use enrolment::enrolled_with;
 pub use error::AgentError;
 pub use options::Options;
 pub use supervise::run;

@@ -19,6 +19,8 @@ const ROOT_RANGE_LEN: u32 = 65_536;
 #[derive(Debug)]
 pub(crate) struct Machine {
     pub(crate) name: AgentId,
+    /// Of this process, made up at its start (B5).
+    pub(crate) instance: String,
     pub(crate) version: String,
     /// `http://host:port`, without a slash at the end.
     pub(crate) master: String,
@@ -68,6 +70,7 @@ impl Machine {
             .map_err(|e| AgentError::io("cannot make an HTTP client")(std::io::Error::other(e)))?;
         Ok(Self {
             name: options.name.clone(),
+            instance: format!("{:032x}", rand::random::<u128>()),
             version: options.version.clone(),
             master,
             http,

@@ -7,6 +7,7 @@ use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
 use launch::spec::Limits;
+use link::Invitation;
 
 /// What an agent is told at start.
 #[derive(Clone)]
@@ -22,8 +23,8 @@ pub struct Options {
     /// The GPUs that it offers, by number, serial number or the beginning of that; when absent those that
     /// `CUDA_VISIBLE_DEVICES` of its environment names, or else all (B19).
     pub devices: Option<Vec<String>>,
-    /// The secret of an invitation, needed once.
-    pub invitation: Option<String>,
+    /// An invitation, needed once, and again when the master doesn't know this agent any more.
+    pub invitation: Option<Invitation>,
     /// The executable whose command `shim TASKDIR` starts a shim.
     pub shim_exe: PathBuf,
     /// An agent without root takes tasks of every account.

@@ -1,13 +1,20 @@
-//! The way out of one connection: short messages first, pieces of logs in turns. Writing them to the socket is
+//! The way out of one connection: short messages first, pieces of logs in turns. Writing them to the channel is
 //! `connection`'s.
 
 use api::agent::{LogChunk, ToMaster};
+use link::Kind;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
-/// Pieces of logs that wait for the socket, of all runs together. Waiting senders are served in order, so a run that
+/// Pieces of logs that wait for the channel, of all runs together. Waiting senders are served in order, so a run that
 /// prints without end gets one piece in each round, and short messages pass all of them.
 const QUEUED_PIECES: usize = 2;
+
+/// One frame to be sent.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    pub(crate) kind: Kind,
+    pub(crate) body: Vec<u8>,
+}
 
 /// Makes both ends.
 pub(crate) fn outbox() -> (Outbox, Outgoing) {
@@ -20,8 +27,8 @@ pub(crate) fn outbox() -> (Outbox, Outgoing) {
 /// Where to put messages. When the connection is gone they are dropped: everything is repeated on the next one.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
-    short: mpsc::UnboundedSender<Message>,
-    long: mpsc::Sender<Message>,
+    short: mpsc::UnboundedSender<Letter>,
+    long: mpsc::Sender<Letter>,
 }
 
 impl Outbox {
@@ -39,11 +46,11 @@ impl Outbox {
 
 /// A run's turn to send one long message.
 #[derive(Debug)]
-pub(crate) struct Turn(mpsc::OwnedPermit<Message>);
+pub(crate) struct Turn(mpsc::OwnedPermit<Letter>);
 
 impl Turn {
     pub(crate) fn send_chunk(self, chunk: &LogChunk) {
-        self.0.send(Message::binary(chunk.encode()));
+        self.0.send(Letter { kind: Kind::Data, body: chunk.encode() });
     }
 
     /// In order with the pieces of the log.
@@ -52,21 +59,21 @@ impl Turn {
     }
 }
 
-fn text(message: &ToMaster) -> Message {
+fn text(message: &ToMaster) -> Letter {
     // These types always have a JSON form.
-    Message::text(serde_json::to_string(message).unwrap_or_default())
+    Letter { kind: Kind::Message, body: serde_json::to_vec(message).unwrap_or_default() }
 }
 
-/// What is to be written to the socket.
+/// What is to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    short: mpsc::UnboundedReceiver<Message>,
-    long: mpsc::Receiver<Message>,
+    short: mpsc::UnboundedReceiver<Letter>,
+    long: mpsc::Receiver<Letter>,
 }
 
 impl Outgoing {
     /// The next message; `None` when nobody can send any more.
-    pub(crate) async fn next(&mut self) -> Option<Message> {
+    pub(crate) async fn next(&mut self) -> Option<Letter> {
         tokio::select! {
             biased;
             Some(message) = self.short.recv() => Some(message),
@@ -89,8 +96,8 @@ mod tests {
             outbox.clone().turn().await.expect("open").send_chunk(&piece(offset));
         }
         outbox.send(&ToMaster::Started { allocation });
-        assert!(outgoing.next().await.is_some_and(|m| m.is_text()));
-        assert!(outgoing.next().await.is_some_and(|m| m.is_binary()));
+        assert!(outgoing.next().await.is_some_and(|letter| letter.kind == Kind::Message));
+        assert!(outgoing.next().await.is_some_and(|letter| letter.kind == Kind::Data));
         drop(outgoing);
         assert!(outbox.turn().await.is_none());
     }

@@ -4,18 +4,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{self, Lost};
-use crate::enrolment::{EnrolError, Enrolment};
-use crate::key::Key;
+use crate::dial::Lost;
+use crate::enrolment::{self, Enrolment, Found};
 use crate::machine::Machine;
 use crate::runs::Runs;
-use crate::{AgentError, Options, run as runs_on_disk};
+use crate::{AgentError, Options, connection, key, run as runs_on_disk};
 
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// What runs need at most to pass on what the master said last.
+const OBEY: Duration = Duration::from_secs(1);
 
 /// Runs an agent until `shutdown`, or until it can't go on. Tasks go on in either case: their shims need no agent.
 ///
@@ -29,11 +32,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
     let machine = Arc::new(Machine::open(&options).await?);
-    let key = Key::load_or_create(&machine.data_dir.key_file())?;
-    let mut enrolment = Enrolment::load(&machine.data_dir, &machine.name)?;
-    if enrolment.is_none() && options.invitation.is_none() {
-        return Err(AgentError::NotEnrolled);
-    }
+    let mut belonging = Belonging::find(&machine, options.invitation)?;
     machine.describe().await;
     let runs = Runs::new(Arc::clone(&machine));
     let held = runs_on_disk::tidy(&machine.data_dir)
@@ -41,19 +40,19 @@ pub async fn run(
     for id in held {
         runs.adopt(id);
     }
-    let mut reporter = Reporter { machine: &machine, registered, trouble: None };
+    let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
     let mut pause = PAUSES.0;
     loop {
         let lost = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
-            socket = establish(&machine, &key, &mut enrolment, options.invitation.as_deref(), &runs) => socket,
+            channel = belonging.connect(&machine, &runs) => channel,
         };
         let lost = match lost {
-            Ok(socket) => {
+            Ok(channel) => {
                 reporter.up();
                 pause = PAUSES.0;
-                let end = connection::serve(socket, &runs, &shutdown).await;
+                let end = connection::serve(channel, &runs, &shutdown).await;
                 reporter.registered.send_replace(false);
                 match end {
                     Ok(()) => return Ok(()),
@@ -64,7 +63,17 @@ pub async fn run(
         };
         match lost {
             Lost::Fatal(error) => return Err(error),
-            Lost::Passing(why) => reporter.down(why),
+            Lost::Stranger(reason) => {
+                // A master that shuts an agent out says before which runs must end: they are told by then.
+                tokio::time::sleep(OBEY).await;
+                return Err(AgentError::Stranger { agent: machine.name.clone(), reason });
+            }
+            Lost::Taken(why) if !reporter.was_up => return Err(AgentError::Taken(why)),
+            // It was this agent's name first: who took it may leave.
+            Lost::Unproved(why) if belonging.enrolment.is_none() => {
+                return Err(AgentError::ForeignMaster { address: machine.master.clone(), why });
+            }
+            Lost::Taken(why) | Lost::Unproved(why) | Lost::Passing(why) => reporter.down(why),
         }
         // Jitter: a thousand agents must not come back in the same moment.
         let jittered = pause.mul_f64(0.5 + rand::random::<f64>() / 2.0);
@@ -76,28 +85,51 @@ pub async fn run(
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<tokio::net::TcpStream>;
+/// Whose agent this is, or how it gets to belong to somebody.
+struct Belonging {
+    enrolment: Option<Enrolment>,
+    /// Not used yet.
+    invitation: Option<Invitation>,
+}
 
-async fn establish(
-    machine: &Machine,
-    key: &Key,
-    enrolment: &mut Option<Enrolment>,
-    invitation: Option<&str>,
-    runs: &Runs,
-) -> Result<Socket, Lost> {
-    let enrolment = match enrolment {
-        Some(enrolment) => enrolment,
-        None => {
-            let invitation = invitation.ok_or(Lost::Fatal(AgentError::NotEnrolled))?;
-            let Machine { http, master, data_dir, name, .. } = machine;
-            let new = Enrolment::enrol(http, master, data_dir, key, name, invitation).await;
-            enrolment.insert(new.map_err(|e| match e {
-                EnrolError::Fatal(error) => Lost::Fatal(error),
-                EnrolError::Later(why) => Lost::Passing(why),
-            })?)
+impl Belonging {
+    fn find(machine: &Machine, invitation: Option<Invitation>) -> Result<Self, AgentError> {
+        let enrolment = match (enrolment::load(&machine.data_dir, &machine.name)?, &invitation) {
+            // An invitation of another master, or of one with another key, is there to be followed.
+            (Found::Enrolled(known), Some(invitation)) if known.master != invitation.master => None,
+            (Found::Enrolled(known), _) => Some(known),
+            (Found::Old, None) => return Err(AgentError::OldEnrolment(machine.name.clone())),
+            (Found::Nothing, None) => return Err(AgentError::NotEnrolled),
+            (Found::Old | Found::Nothing, Some(_)) => None,
+        };
+        Ok(Self { enrolment, invitation })
+    }
+
+    /// Enrols if need be, connects and registers.
+    async fn connect(&mut self, machine: &Machine, runs: &Runs) -> Result<Channel, Lost> {
+        let Some(enrolment) = &self.enrolment else {
+            let key = key::load_or_create(&machine.data_dir.key_file()).map_err(Lost::Fatal)?;
+            return self.enrol(machine, key, runs).await;
+        };
+        match connection::connect(machine, enrolment, || runs.ids()).await {
+            Err(Lost::Stranger(why)) if self.invitation.is_some() => {
+                tracing::warn!("the master refused this agent: {why}; it enrols again by its invitation");
+                // The old key may be one that is refused for ever.
+                let key = key::replace(&machine.data_dir.key_file()).map_err(Lost::Fatal)?;
+                self.enrolment = None;
+                self.enrol(machine, key, runs).await
+            }
+            connected => connected,
         }
-    };
-    connection::connect(machine, key, enrolment, || runs.ids()).await
+    }
+
+    async fn enrol(&mut self, machine: &Machine, key: Secret, runs: &Runs) -> Result<Channel, Lost> {
+        let invitation = self.invitation.as_ref().ok_or(Lost::Fatal(AgentError::NotEnrolled))?;
+        let enrolment = enrolment::enrol(machine, key, invitation).await?;
+        self.invitation = None;
+        let enrolment = self.enrolment.insert(enrolment);
+        connection::connect(machine, enrolment, || runs.ids()).await
+    }
 }
 
 /// Says how it stands with the master, once for each change.
@@ -105,11 +137,12 @@ struct Reporter<'a> {
     machine: &'a Machine,
     registered: watch::Sender<bool>,
     trouble: Option<String>,
+    was_up: bool,
 }
 
 impl Reporter<'_> {
     fn up(&mut self) {
-        self.trouble = None;
+        (self.trouble, self.was_up) = (None, true);
         tracing::info!("agent {} is registered with {}", self.machine.name, self.machine.master);
         self.registered.send_replace(true);
     }

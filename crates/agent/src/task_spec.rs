@@ -145,6 +145,7 @@ mod tests {
     async fn machine(dir: &std::path::Path, power: Power) -> Machine {
         let gpu = |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}") };
         Machine {
+            instance: String::new(),
             name: "a1".parse().expect("valid"),
             version: String::new(),
             master: String::new(),

@@ -8,5 +8,7 @@ mod enrolment;
 mod flow;
 #[path = "agents/restart.rs"]
 mod restart;
+#[path = "agents/stranger.rs"]
+mod stranger;
 #[path = "agents/task.rs"]
 mod task;

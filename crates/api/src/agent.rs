@@ -1,18 +1,25 @@
-//! What agent and master say to each other over the one WebSocket that the agent opens.
+//! What agent and master say to each other, inside the channel of crate `link`, on a WebSocket that the agent opens.
 //!
-//! Text messages are the JSON of [`ToAgent`] and [`ToMaster`]; binary messages are [`LogChunk`]s. Delivery is at least
-//! once: either side repeats what the other hasn't confirmed, and repeating is harmless.
+//! Frames of kind `Message` are the JSON of [`Opening`] (the first one), [`ToAgent`] and [`ToMaster`]; frames of kind
+//! `Data` are [`LogChunk`]s, or a stream's bytes. Delivery is at least once: either side repeats what the other hasn't
+//! confirmed, and repeating is harmless.
 //!
 //! ```text
 //! agent                                   master
-//!                              <-   Challenge
-//! Hello (signed)               ->
+//! Opening::Control             ->
 //! Register (what it holds)     ->
 //!                              <-   Welcome
 //!                              <-   LogsReceived (one for each run held: where to go on)
-//!                              <-   Start | Kill | Forget
+//!                              <-   Start | Kill | Forget | Ping
 //! Started, LogChunk…, Exited   ->
 //!                              <-   LogsReceived, Forget
+//!
+//! Opening::Enrol               ->
+//!                              <-   Enrolled
+//!
+//! Opening::Http                ->
+//!                              <-   Welcome
+//! a byte stream: HTTP          <->
 //! ```
 
 use domain::agent::{Device, Power};
@@ -20,41 +27,116 @@ use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
+use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Raised when the messages change so that old and new don't understand each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The path that an agent opens its WebSocket at.
 pub const CONNECT_PATH: &str = "/api/v1/agents/connect";
 
-/// The path that an agent enrols at.
-pub const ENROL_PATH: &str = "/api/v1/agents/enroll";
-
 /// Unconfirmed log bytes of one run that an agent may have on the way.
 pub const LOG_WINDOW: u64 = 4 << 20;
 
-/// Longest binary message, in bytes.
+/// Longest piece of a log, in bytes.
 pub const MAX_CHUNK: usize = 512 << 10;
+
+/// Longest message that an agent takes, in bytes: a start with all its variables.
+pub const MAX_ORDER: usize = 64 << 20;
+
+/// What the agent wants of a connection: the first frame inside the channel.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "purpose")]
+pub enum Opening {
+    /// To belong to this master, by an invitation. The only purpose for a key that the master doesn't know.
+    Enrol {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// The secret of the invitation.
+        invitation: String,
+        /// The name that it wants.
+        name: String,
+    },
+    /// To work: messages, from [`ToMaster::Register`] on.
+    Control(Control),
+    /// A byte stream on which the master serves HTTP, for a run that the agent holds. Nobody is logged in by it.
+    Http {
+        /// The agent.
+        agent: AgentId,
+        /// For which run.
+        allocation: AllocationId,
+    },
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // The invitation is a secret.
+            Self::Enrol { name, .. } => f.debug_struct("Enrol").field("name", name).finish_non_exhaustive(),
+            Self::Control(control) => f.debug_tuple("Control").field(control).finish(),
+            Self::Http { agent, allocation } => {
+                f.debug_struct("Http").field("agent", agent).field("allocation", allocation).finish()
+            }
+        }
+    }
+}
+
+/// Inside [`Opening::Control`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Control {
+    /// Its name.
+    pub agent: AgentId,
+    /// Of this process of the agent's, made up at its start: tells an agent that is back from a second one with a
+    /// copy of its data directory (B5).
+    pub instance: String,
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// Its version.
+    pub version: String,
+    /// Its clock, for the master to compare (B20).
+    pub now: Timestamp,
+}
+
+/// What a refused agent can do about it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// What the reason says.
+    #[default]
+    Read,
+    /// Come again: it passes.
+    Wait,
+    /// Enrol: the key isn't one that belongs here.
+    Enrol,
+    /// Nothing: another process is this agent (B5).
+    Leave,
+}
 
 /// From the master.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ToAgent {
-    /// First message: sign this.
-    Challenge {
-        /// 32 random bytes, hexadecimal.
-        nonce: String,
-        /// Whose agent it has to be.
-        master_id: String,
-    },
-    /// The connection is refused for good; the reason says what to do.
+    /// The connection is refused; the reason says what to do.
     Refused {
         /// One sentence for people.
         reason: String,
+        /// The same for the agent.
+        #[serde(default)]
+        remedy: Remedy,
     },
-    /// Registered: work may come.
+    /// The key is enrolled now.
+    Enrolled {
+        /// The master's id.
+        master_id: String,
+    },
+    /// Registered: work may come. On a stream: its bytes may come.
     Welcome {},
+    /// Answer this at once: is anybody there?
+    Ping {
+        /// To be said again.
+        number: u64,
+    },
     /// Start this run; already known ones are ignored.
     Start(Box<Start>),
     /// End this run now.
@@ -80,19 +162,13 @@ pub enum ToAgent {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ToMaster {
-    /// Who it is, proved.
-    Hello {
-        /// Its name.
-        agent: AgentId,
-        /// [`PROTOCOL`].
-        protocol: u32,
-        /// Its version.
-        version: String,
-        /// Ed25519 over [`challenge_text`], base64.
-        signature: String,
-    },
     /// What it is and what it holds.
     Register(Box<Register>),
+    /// The answer to [`ToAgent::Ping`].
+    Pong {
+        /// What it said.
+        number: u64,
+    },
     /// The run's process is being started, and its shim will see it through.
     Started {
         /// The run.
@@ -164,12 +240,6 @@ impl std::fmt::Debug for Start {
     }
 }
 
-/// What an agent signs to prove that it holds its key (R28).
-#[must_use]
-pub fn challenge_text(master_id: &str, agent: &AgentId, nonce: &str) -> String {
-    format!("muster agent v1\n{master_id}\n{agent}\n{nonce}")
-}
-
 /// A piece of a run's log file: whole records, beginning at `offset`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {
@@ -182,7 +252,7 @@ pub struct LogChunk {
 }
 
 impl LogChunk {
-    /// The binary message: length of the id (u8), id, offset (u64 LE), records.
+    /// The frame: length of the id (u8), id, offset (u64 LE), records.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let id = self.allocation.to_string();

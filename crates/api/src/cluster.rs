@@ -123,6 +123,31 @@ pub struct Agent {
     /// What is wrong with its machine's devices. Muster's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trouble: Option<String>,
+    /// How far its clock was ahead of the master's when it connected, in ms. Muster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+    /// Shut out for ever. Muster's own.
+    #[serde(default)]
+    pub revoked: bool,
+    /// For administrators. Muster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled: Option<Enrolled>,
+}
+
+/// How an agent came to belong here, and where it was last seen. Muster's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Enrolled {
+    /// Of its key.
+    pub key_fingerprint: String,
+    /// RFC 3339: when the key was enrolled.
+    pub time: String,
+    /// RFC 3339: when it was shut out.
+    pub revoked_time: Option<String>,
+    /// RFC 3339: when it last came or left.
+    pub last_seen_time: Option<String>,
+    /// From where it last came.
+    pub last_address: Option<String>,
 }
 
 /// Counts of an agent's slots.
@@ -186,36 +211,19 @@ pub struct Container {
 pub struct InviteAgent {
     /// The only name that may enrol with it; any when absent.
     pub name: Option<String>,
+    /// It may give that name another key when it is enrolled already.
+    pub replace: bool,
 }
 
 /// Answer of `POST agents/invitations`.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
-    /// The secret; good once.
+    /// The secret, good once, and the master's key: what the agent is started with.
     pub token: String,
+    /// The master's key, for people to compare. Muster's own.
+    #[serde(default)]
+    pub fingerprint: String,
     /// RFC 3339.
     pub expires_at: String,
-}
-
-/// Body of `POST agents/enroll`.
-#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EnrolAgent {
-    /// The secret of the invitation.
-    pub invitation: String,
-    /// The agent's name.
-    pub name: String,
-    /// Its Ed25519 public key, base64.
-    pub public_key: String,
-}
-
-/// Answer of `POST agents/enroll`.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Enrolled {
-    /// The agent's name.
-    pub agent_id: String,
-    /// The master that it belongs to from now on.
-    pub master_id: String,
 }

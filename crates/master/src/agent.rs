@@ -1,30 +1,40 @@
-//! Agents: letting them in (R28, R29), hearing them out, taking them out of service (X8).
+//! Agents: working with those that are let in, taking them out of service (X8). How one is let in is in `enrolment`.
+
+mod enrolment;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::agent::{LogChunk, PROTOCOL, Register, ToAgent, ToMaster, challenge_text};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use domain::audit::{By, Entry, Who};
-use domain::authz::{InviteAgent, ManageAgents, Permit};
+use api::agent::{LogChunk, Register, ToAgent, ToMaster};
+use domain::audit::{Entry, Who};
+use domain::authz::{ManageAgents, Permit};
 use domain::id::AgentId;
-use domain::time::Timestamp;
-use ed25519_dalek::{Signature, VerifyingKey};
-use store::{Store, StoreError};
+use link::Secret;
+use store::Store;
 use tokio::sync::mpsc;
 
+use crate::Error;
 use crate::cluster::Cluster;
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Arrival, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
-use crate::{Error, secret};
 
+pub use self::enrolment::INVITATION_LIFETIME;
 pub use crate::scheduler::{AgentPresence, AgentView};
+pub use store::agent::Agent as AgentRecord;
 
-/// How long an invitation is good.
-pub const INVITATION_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long the connection of another process under the same name may take to show that it lives (B5).
+const STILL_THERE: Duration = Duration::from_secs(3);
+
+/// From what an agent's clock is wrong, in microseconds (B20).
+const SKEWED: i64 = 5_000_000;
+
+/// An enrolled key, for people to compare.
+#[must_use]
+pub fn fingerprint(agent: &AgentRecord) -> String {
+    enrolment::fingerprint(agent)
+}
 
 /// Agents.
 #[derive(Clone)]
@@ -33,6 +43,7 @@ pub struct Agents {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     cluster: Cluster,
+    key: Arc<Secret>,
     scheduler: Scheduler,
     unbroken: Unbroken,
 }
@@ -43,20 +54,31 @@ impl std::fmt::Debug for Agents {
     }
 }
 
-/// An agent that has proved that it holds its enrolled key. Made only by [`Agents::prove`].
+/// An agent that has proved that it holds its enrolled key. Made only by [`Agents::admit`].
 #[derive(Debug, Clone)]
 pub struct AgentCaller {
     agent: AgentId,
+    key: String,
+    instance: String,
     version: String,
+    skew: i64,
 }
 
 /// A registered connection of an agent. Dropped, it is over.
 pub struct Connection {
     agent: AgentId,
     number: u64,
-    link: mpsc::UnboundedSender<ToAgent>,
-    scheduler: Scheduler,
-    unbroken: Unbroken,
+    /// Weak: when the scheduler lets go of the connection, what is still to be said is said, and then it ends.
+    link: mpsc::WeakUnboundedSender<ToAgent>,
+    agents: Agents,
+}
+
+impl Connection {
+    /// Whose it is.
+    #[must_use]
+    pub fn agent(&self) -> &AgentId {
+        &self.agent
+    }
 }
 
 impl std::fmt::Debug for Connection {
@@ -68,15 +90,12 @@ impl std::fmt::Debug for Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         tracing::info!(agent = %self.agent, "agent disconnected");
-        let (scheduler, agent, number) = (self.scheduler.clone(), self.agent.clone(), self.number);
-        self.unbroken.start(async move { scheduler.disconnect(&agent, number).await });
+        let (agents, agent, number) = (self.agents.clone(), self.agent.clone(), self.number);
+        self.agents.unbroken.start(async move {
+            agents.scheduler.disconnect(&agent, number).await;
+            agents.note_seen(&agent, None).await;
+        });
     }
-}
-
-/// A question that an agent answers with its signature.
-#[derive(Debug)]
-pub struct Challenge {
-    nonce: String,
 }
 
 impl Agents {
@@ -85,141 +104,83 @@ impl Agents {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         cluster: Cluster,
+        key: Secret,
         scheduler: Scheduler,
         unbroken: Unbroken,
     ) -> Self {
-        Self { store, clock, entropy, cluster, scheduler, unbroken }
+        Self { store, clock, entropy, cluster, key: Arc::new(key), scheduler, unbroken }
     }
 
-    /// Makes a one-time invitation; with a name, good for that name only.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn invite(
-        &self,
-        permit: Permit<InviteAgent>,
-        agent: Option<AgentId>,
-    ) -> Result<(String, Timestamp), Error> {
-        let token = secret::token(self.entropy.as_ref(), "mai");
-        let now = self.clock.now();
-        let expires_at = now.plus(INVITATION_LIFETIME);
-        let digest = secret::digest(&token);
-        let mut tx = self.store.write().await?;
-        let by = permit.actor();
-        store::agent::insert_invitation(&mut tx, &digest, agent.as_ref(), by, now, expires_at).await?;
-        let name = agent.as_ref().map(AgentId::as_str).unwrap_or_default();
-        let entry = Entry::done(permit.by(), "agent.invite", Who::named("agent", &name, name));
-        tx.commit(&entry, now).await?;
-        Ok((token, expires_at))
-    }
-
-    /// Enrols an agent under an invitation, which is then used up. Answers the master's id.
-    ///
-    /// # Errors
-    /// When the invitation isn't good, or the name or key is taken.
-    pub async fn enrol(
-        &self,
-        invitation: &str,
-        agent: AgentId,
-        public_key: &str,
-        address: Option<IpAddr>,
-    ) -> Result<String, Error> {
-        key(public_key).ok_or_else(|| Error::Invalid("publicKey is no Ed25519 key in base64".to_owned()))?;
-        let refused = Error::Unauthenticated("the invitation is not valid, was used, or has expired");
-        let digest = secret::digest(invitation);
-        let mut tx = self.store.write().await?;
-        let now = self.clock.now();
-        let found = store::agent::invitation(&mut tx, &digest).await?;
-        let good = found.filter(|invitation| now < invitation.expires_at);
-        let good = good.filter(|invitation| invitation.agent.as_ref().is_none_or(|name| *name == agent));
-        let Some(good) = good else { return Err(refused) };
-        if let Some(used) = good.used_by_key {
-            // The answer to the first time may have been lost on its way.
-            let enrolled = store::agent::by_id(&mut tx, &agent).await?;
-            let same = used == public_key && enrolled.is_some_and(|known| known.public_key == public_key);
-            return if same { Ok(self.cluster.id().to_owned()) } else { Err(refused) };
-        }
-        store::agent::use_invitation(&mut tx, &digest, public_key).await?;
-        store::agent::insert(&mut tx, &agent, public_key, now).await.map_err(|error| match error {
-            StoreError::Duplicate => {
-                Error::Conflict(format!("agent {agent} is already enrolled: choose another name"))
-            }
-            other => other.into(),
-        })?;
-        let enrolled = store::agent::by_id(&mut tx, &agent).await?;
-        let by = By::Agent { agent: agent.clone(), address };
-        let target = Who::named("agent", &agent, agent.as_str());
-        let committed = tx.commit(&Entry::done(&by, "agent.enrol", target), now).await;
-        if committed.is_err() {
-            self.scheduler.doubt();
-        }
-        committed?;
-        if let Some(enrolled) = enrolled {
-            self.scheduler.agent_changed(enrolled).await;
-        }
-        tracing::info!(%agent, "agent enrolled");
-        Ok(self.cluster.id().to_owned())
-    }
-
-    /// The first message of a connection.
+    /// The master's key: what agents know it by.
     #[must_use]
-    pub fn challenge(&self) -> (Challenge, ToAgent) {
-        let nonce = secret::hex(&self.entropy.bytes());
-        let message = ToAgent::Challenge { nonce: nonce.clone(), master_id: self.cluster.id().to_owned() };
-        (Challenge { nonce }, message)
-    }
-
-    /// Checks the answer to a challenge (R28). A wrong key under a known name is refused like an unknown name (R29).
-    ///
-    /// # Errors
-    /// When it proves nothing.
-    pub async fn prove(&self, challenge: Challenge, answer: ToMaster) -> Result<AgentCaller, Error> {
-        let refused = Error::Unauthenticated("this agent is not enrolled here, or its key is another one");
-        let ToMaster::Hello { agent, protocol, version, signature } = answer else {
-            return Err(Error::Invalid("the first message must be hello".to_owned()));
-        };
-        if protocol != PROTOCOL {
-            return Err(Error::Invalid(format!(
-                "the agent speaks protocol {protocol}, this master {PROTOCOL}: install the same version of Muster on both"
-            )));
-        }
-        let mut conn = self.store.read().await?;
-        let enrolled = store::agent::by_id(&mut conn, &agent).await?;
-        drop(conn);
-        let Some(key) = enrolled.and_then(|enrolled| key(&enrolled.public_key)) else {
-            return Err(refused);
-        };
-        let bytes = STANDARD.decode(signature).ok();
-        let signature = bytes.and_then(|bytes| Signature::from_slice(&bytes).ok());
-        let text = challenge_text(self.cluster.id(), &agent, &challenge.nonce);
-        match signature {
-            Some(signature) if key.verify_strict(text.as_bytes(), &signature).is_ok() => {
-                Ok(AgentCaller { agent, version })
-            }
-            _ => Err(refused),
-        }
+    pub fn key(&self) -> &Secret {
+        &self.key
     }
 
     /// Takes a proved agent in; what it is to do comes through `link`. That goes to its end, as all that follows on the
     /// connection, whether or not the connection still stands then (B1).
     ///
     /// # Errors
-    /// When the database can't be reached.
+    /// [`Error::Conflict`] when another process is this agent (B5).
     pub async fn register(
         &self,
         caller: AgentCaller,
         about: Register,
         link: mpsc::UnboundedSender<ToAgent>,
+        address: Option<IpAddr>,
     ) -> Result<Connection, Error> {
-        let AgentCaller { agent, version } = caller;
-        let slots = about.devices.len();
-        let (scheduler, unbroken) = (self.scheduler.clone(), self.unbroken.clone());
+        let AgentCaller { agent, key, instance, version, skew } = caller;
+        let agents = self.clone();
         let registered = async move {
-            let number = scheduler.connect(&agent, about, version, link.clone()).await?;
+            let (slots, weak) = (about.devices.len(), link.downgrade());
+            let hostname = about.hostname.clone();
+            let new = Arrival { key, about, version, instance, skew, link };
+            let number = agents.arrive(&agent, new).await.inspect_err(|error| {
+                tracing::warn!(host = %hostname, "a second process under one agent's name was refused: {error}");
+            })?;
             tracing::info!(%agent, slots, "agent connected");
-            Ok(Connection { agent, number, link, scheduler, unbroken })
+            if skew.abs() > SKEWED {
+                let seconds = skew / 1_000_000;
+                tracing::warn!(%agent, "the agent's clock is {seconds} s ahead of the master's: times in logs are wrong");
+            }
+            agents.note_seen(&agent, address).await;
+            Ok(Connection { agent, number, link: weak, agents })
         };
         self.unbroken.run(registered).await?
+    }
+
+    /// Puts a connection in its place. One of another process that still answers keeps it; what is dead is replaced.
+    async fn arrive(&self, agent: &AgentId, mut new: Arrival) -> Result<u64, Error> {
+        loop {
+            let (given_back, rival) = match self.scheduler.connect(agent, new).await? {
+                Ok(number) => return Ok(number),
+                Err(taken) => *taken,
+            };
+            if tokio::time::timeout(STILL_THERE, rival.answers()).await == Ok(true) {
+                return Err(Error::Conflict(format!(
+                    "agent {agent} is already connected from another process, on {}: stop that one, or give this \
+                     machine a name and a data directory of its own and enrol it",
+                    rival.hostname
+                )));
+            }
+            self.scheduler.drop_connection(agent, rival.connection).await;
+            new = given_back;
+        }
+    }
+
+    /// Nothing hangs on it, so it holds nobody up.
+    async fn note_seen(&self, agent: &AgentId, address: Option<IpAddr>) {
+        let now = self.clock.now();
+        let text = address.map(|address| address.to_canonical().to_string());
+        let noted = async {
+            let mut tx = self.store.write().await?;
+            store::agent::set_seen(&mut tx, agent, text.as_deref(), now).await?;
+            tx.commit_unaudited("a machine came or left").await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%agent, %error, "when the agent was last seen couldn't be noted");
+        }
+        self.scheduler.agent_seen(agent, text, now).await;
     }
 
     /// Hears a message of a registered agent.
@@ -227,9 +188,9 @@ impl Agents {
     /// # Errors
     /// When it could not be kept; the connection is to be closed, and the agent says it again on the next.
     pub async fn hear(&self, connection: &Connection, message: ToMaster) -> Result<(), Error> {
-        let (scheduler, agent) = (self.scheduler.clone(), connection.agent.clone());
+        let (scheduler, agent, number) = (self.scheduler.clone(), connection.agent.clone(), connection.number);
         let link = connection.link.clone();
-        self.unbroken.run(async move { heard(&scheduler, &agent, &link, message).await }).await?
+        self.unbroken.run(async move { heard(&scheduler, &agent, number, &link, message).await }).await?
     }
 
     /// Takes a piece of a log.
@@ -239,7 +200,7 @@ impl Agents {
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
         let LogChunk { allocation, offset, records } = chunk;
         let offset = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
-        let _ = connection.link.send(ToAgent::LogsReceived { allocation, offset });
+        answer(&connection.link, ToAgent::LogsReceived { allocation, offset });
         Ok(())
     }
 
@@ -293,37 +254,41 @@ impl Agents {
     }
 }
 
+fn answer(link: &mpsc::WeakUnboundedSender<ToAgent>, message: ToAgent) {
+    if let Some(link) = link.upgrade() {
+        let _ = link.send(message);
+    }
+}
+
 async fn heard(
     scheduler: &Scheduler,
     agent: &AgentId,
-    link: &mpsc::UnboundedSender<ToAgent>,
+    connection: u64,
+    link: &mpsc::WeakUnboundedSender<ToAgent>,
     message: ToMaster,
 ) -> Result<(), Error> {
     match message {
         ToMaster::Started { allocation } => scheduler.started(agent, allocation.task).await,
         ToMaster::Exited { allocation, exit, log_bytes } => {
-            let answer = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
+            let said = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
                 Ok(()) => ToAgent::Forget { allocation },
                 Err(offset) => ToAgent::LogsReceived { allocation, offset },
             };
-            let _ = link.send(answer);
+            answer(link, said);
             Ok(())
         }
-        ToMaster::Hello { .. } | ToMaster::Register(_) => {
-            Err(Error::Invalid("the agent is already registered".to_owned()))
+        ToMaster::Pong { number } => {
+            scheduler.ponged(agent, connection, number).await;
+            Ok(())
         }
+        ToMaster::Register(_) => Err(Error::Invalid("the agent is already registered".to_owned())),
     }
 }
 
-fn service_facts(agent: &store::agent::Agent) -> serde_json::Value {
+fn service_facts(agent: &AgentRecord) -> serde_json::Value {
     serde_json::json!({
         "enabled": agent.enabled,
         "draining": agent.draining,
         "disabledSlots": agent.disabled_slots,
     })
-}
-
-fn key(base64: &str) -> Option<VerifyingKey> {
-    let bytes: [u8; 32] = STANDARD.decode(base64).ok()?.try_into().ok()?;
-    VerifyingKey::from_bytes(&bytes).ok()
 }

@@ -13,6 +13,7 @@ pub mod config;
 pub mod context;
 pub mod error;
 pub mod group;
+mod link_key;
 pub mod log;
 pub mod mail;
 pub mod member;
@@ -127,6 +128,7 @@ impl Master {
         let cluster =
             cluster::Cluster::open(&store, &config, &data_dir, &hasher, clock.as_ref(), entropy.as_ref())
                 .await?;
+        let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref()).await?;
         let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let sessions = session::Sessions::new(
             store.clone(),
@@ -191,6 +193,7 @@ impl Master {
             Arc::clone(&clock),
             Arc::clone(&entropy),
             cluster.clone(),
+            link_key,
             live.clone(),
             unbroken.clone(),
         );

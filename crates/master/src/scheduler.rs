@@ -15,7 +15,7 @@ use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
 use domain::time::Timestamp;
 use store::Store;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +29,7 @@ mod environment;
 mod kill;
 mod truth;
 
+pub(crate) use agents::Arrival;
 pub use agents::{AgentPresence, AgentView};
 
 /// How often the loop looks around without being told to.
@@ -87,7 +88,13 @@ struct Connected {
     link: mpsc::UnboundedSender<ToAgent>,
     about: Register,
     version: String,
+    /// Of the agent's process (B5).
+    instance: String,
+    /// How far its clock was ahead when it came, in microseconds (B20).
+    skew: i64,
     since: Timestamp,
+    /// The last ping that it answered.
+    pongs: watch::Sender<u64>,
 }
 
 impl Scheduler {

@@ -223,7 +223,7 @@ mod tests {
             Noun::Agent(Agent { verb: None, role: AgentArgs { slots: Some(2), .. } })
         ));
         let noun = parse("muster -m http://m:1 a list --json").expect("valid");
-        assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List(_)), .. })));
+        assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List { .. }), .. })));
         assert!(parse("muster agent --slots 2 list").is_err());
         assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
         assert!(parse("muster master info").is_ok());

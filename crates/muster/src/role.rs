@@ -138,8 +138,8 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
         };
         let invitation = match &args.invitation_file {
             Some(file) => {
-                let text = std::fs::read_to_string(file);
-                Some(text.with_context(|| format!("{}", file.display()))?.trim().to_owned())
+                let text = std::fs::read_to_string(file).with_context(|| format!("{}", file.display()))?;
+                Some(text.parse().with_context(|| format!("the invitation in {}", file.display()))?)
             }
             None => None,
         };

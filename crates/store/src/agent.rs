@@ -12,7 +12,7 @@ use crate::{Conn, StoreError, Tx};
 pub struct Agent {
     /// Its name.
     pub id: AgentId,
-    /// Its Ed25519 public key, base64.
+    /// Its public key, base64.
     pub public_key: String,
     /// Takes new tasks.
     pub enabled: bool,
@@ -20,9 +20,27 @@ pub struct Agent {
     pub draining: bool,
     /// Slots that take no tasks.
     pub disabled_slots: Vec<u32>,
+    /// When this key was enrolled.
+    pub enrolled_at: Timestamp,
+    /// When it was shut out.
+    pub revoked_at: Option<Timestamp>,
+    /// When it last came or left.
+    pub last_seen_at: Option<Timestamp>,
+    /// From where.
+    pub last_address: Option<String>,
 }
 
-row!(AgentRow { id: String, public_key: String, enabled: bool, draining: bool, disabled_slots: String });
+row!(AgentRow {
+    id: String,
+    public_key: String,
+    enabled: bool,
+    draining: bool,
+    disabled_slots: String,
+    enrolled_at: i64,
+    revoked_at: Option<i64>,
+    last_seen_at: Option<i64>,
+    last_address: Option<String>,
+});
 
 fn from_row(row: AgentRow) -> Result<Agent, StoreError> {
     let corrupt = |what: String| StoreError::Corrupt(format!("agents: {what}"));
@@ -32,6 +50,10 @@ fn from_row(row: AgentRow) -> Result<Agent, StoreError> {
         enabled: row.enabled,
         draining: row.draining,
         disabled_slots: serde_json::from_str(&row.disabled_slots).map_err(|e| corrupt(format!("{e}")))?,
+        enrolled_at: Timestamp(row.enrolled_at),
+        revoked_at: row.revoked_at.map(Timestamp),
+        last_seen_at: row.last_seen_at.map(Timestamp),
+        last_address: row.last_address,
     })
 }
 
@@ -54,6 +76,72 @@ pub async fn insert(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp)
             .map(drop)
     })?;
     Ok(())
+}
+
+/// Gives an enrolled agent another key; one that was shut out is let in again by it.
+///
+/// # Errors
+/// [`StoreError::Duplicate`] when the key is another agent's.
+pub async fn set_key(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE agents SET public_key = $2, enrolled_at = $3, revoked_at = NULL WHERE id = $1";
+    let affected = on!(tx, |c| {
+        let query = sqlx::query(sql).bind(id.as_str()).bind(public_key).bind(now.0);
+        query.execute(c).await.map(|done| done.rows_affected())
+    })?;
+    one_row("an agent", affected)
+}
+
+/// Shuts an agent out.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn revoke(tx: &mut Tx, id: &AgentId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE agents SET revoked_at = $2 WHERE id = $1";
+    let affected = on!(tx, |c| {
+        sqlx::query(sql).bind(id.as_str()).bind(now.0).execute(c).await.map(|done| done.rows_affected())
+    })?;
+    one_row("an agent", affected)
+}
+
+/// A key is refused from now on.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn refuse_key(tx: &mut Tx, key: &str, agent: &AgentId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "INSERT INTO revoked_agent_keys (public_key, agent_id, revoked_at) VALUES ($1, $2, $3)
+               ON CONFLICT (public_key) DO NOTHING";
+    on!(tx, |c| {
+        sqlx::query(sql).bind(key).bind(agent.as_str()).bind(now.0).execute(c).await.map(drop)
+    })?;
+    Ok(())
+}
+
+/// Whether a key is refused.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn is_refused(conn: &mut Conn, key: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT agent_id FROM revoked_agent_keys WHERE public_key = $1";
+    let row: Option<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(key).fetch_optional(c).await)?;
+    Ok(row.is_some())
+}
+
+/// An agent came or left.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_seen(
+    tx: &mut Tx,
+    id: &AgentId,
+    address: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE agents SET last_seen_at = $2, last_address = COALESCE($3, last_address) WHERE id = $1";
+    let affected = on!(tx, |c| {
+        let query = sqlx::query(sql).bind(id.as_str()).bind(now.0).bind(address.map(str::to_owned));
+        query.execute(c).await.map(|done| done.rows_affected())
+    })?;
+    one_row("an agent", affected)
 }
 
 /// One agent.
@@ -101,13 +189,20 @@ pub async fn set_service(tx: &mut Tx, agent: &Agent) -> Result<(), StoreError> {
 pub struct Invitation {
     /// The only name that may use it.
     pub agent: Option<AgentId>,
+    /// It may give that name another key.
+    pub replaces: bool,
     /// The key that was enrolled with it: it is used up for all others.
     pub used_by_key: Option<String>,
     /// When it lapses.
     pub expires_at: Timestamp,
 }
 
-row!(InvitationRow { agent_id: Option<String>, used_by_key: Option<String>, expires_at: i64 });
+row!(InvitationRow {
+    agent_id: Option<String>,
+    replaces: bool,
+    used_by_key: Option<String>,
+    expires_at: i64,
+});
 
 /// Keeps an invitation.
 ///
@@ -116,17 +211,18 @@ row!(InvitationRow { agent_id: Option<String>, used_by_key: Option<String>, expi
 pub async fn insert_invitation(
     tx: &mut Tx,
     token_hash: &str,
-    agent: Option<&AgentId>,
+    (agent, replaces): (Option<&AgentId>, bool),
     by: Option<UserId>,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO invitations (token_hash, agent_id, invited_by, created_at, expires_at)
-               VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO invitations (token_hash, agent_id, replaces, invited_by, created_at, expires_at)
+               VALUES ($1, $2, $3, $4, $5, $6)";
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(token_hash)
             .bind(agent.map(|a| a.as_str().to_owned()))
+            .bind(replaces)
             .bind(by.map(|id| id.0))
             .bind(now.0)
             .bind(expires_at.0)
@@ -142,14 +238,15 @@ pub async fn insert_invitation(
 /// # Errors
 /// See [`StoreError`].
 pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
-    let sql = "SELECT agent_id, used_by_key, expires_at FROM invitations WHERE token_hash = $1";
+    let sql = "SELECT agent_id, replaces, used_by_key, expires_at FROM invitations WHERE token_hash = $1";
     let row: Option<InvitationRow> =
         on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
     let Some(row) = row else { return Ok(None) };
-    let agent = row.agent_id.map(|id| id.parse()).transpose();
+    let agent = row.agent_id.as_deref().map(str::parse).transpose();
     let agent = agent.map_err(|e| StoreError::Corrupt(format!("invitations: {e}")))?;
     let expires_at = Timestamp(row.expires_at);
-    Ok(Some(Invitation { agent, used_by_key: row.used_by_key, expires_at }))
+    let InvitationRow { replaces, used_by_key, .. } = row;
+    Ok(Some(Invitation { agent, replaces, used_by_key, expires_at }))
 }
 
 /// Uses an invitation up.

@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_login_failures.sql"),
     include_str!("../migrations/0003_accounts.sql"),
     include_str!("../migrations/0004_reserve.sql"),
+    include_str!("../migrations/0005_agent_keys.sql"),
 ];
 
 /// The schema that this program works with.

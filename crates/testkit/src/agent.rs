@@ -2,102 +2,125 @@
 //! its tasks.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use api::agent::{
-    CONNECT_PATH, ENROL_PATH, LogChunk, PROTOCOL, Register, Start, ToAgent, ToMaster, challenge_text,
-};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use api::agent::{CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster};
 use domain::agent::{Device, DeviceKind, Power};
 use domain::id::{AgentId, AllocationId};
 use domain::log::{Record, Source};
 use domain::task::Exit;
 use domain::time::Timestamp;
-use ed25519_dalek::{Signer as _, SigningKey};
-use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
+use futures_util::{SinkExt as _, StreamExt as _, future};
+use ::master::system::Clock as _;
+use link::{Channel, Ends, Invitation, Kind, LinkError, Public, Secret};
+use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::http::{Requests, Response};
-use crate::soon;
+use crate::{FakeClock, TestMaster, soon};
 
-/// An Ed25519 key.
+/// An agent's key.
 #[derive(Debug, Clone)]
-pub struct Key(SigningKey);
+pub struct Key(Secret);
 
 impl Key {
     /// A fresh one.
     #[must_use]
     pub fn generate() -> Self {
-        Self(SigningKey::from_bytes(&rand::random()))
+        Self(Secret::from_random(rand::random()))
     }
 
-    /// The public half, base64.
+    /// The key itself.
     #[must_use]
-    pub fn public(&self) -> String {
-        STANDARD.encode(self.0.verifying_key().as_bytes())
+    pub fn secret(&self) -> &Secret {
+        &self.0
     }
 
-    /// A signature of `text`, base64.
-    #[must_use]
-    pub fn sign(&self, text: &str) -> String {
-        STANDARD.encode(self.0.sign(text.as_bytes()).to_bytes())
-    }
-
-    /// Enrols under an invitation.
-    pub async fn enrol(&self, from: &impl Requests, invitation: &str, name: &str) -> Response {
-        let body = json!({"invitation": invitation, "name": name, "publicKey": self.public()});
-        from.post(ENROL_PATH).json(body).await
+    /// Enrols at `master` under an invitation; the master's id, or why not.
+    ///
+    /// # Errors
+    /// The refusal's reason.
+    pub async fn enrol(&self, master: SocketAddr, invitation: &str, name: &str) -> Result<String, String> {
+        let invitation: Invitation = invitation.parse().expect("an invitation");
+        let opening =
+            Opening::Enrol { protocol: PROTOCOL, invitation: invitation.secret, name: name.to_owned() };
+        let mut wire = Wire::open(master, self, invitation.master, &opening).await.expect("the master");
+        match wire.receive().await {
+            Some(ToAgent::Enrolled { master_id }) => Ok(master_id),
+            Some(ToAgent::Refused { reason, .. }) => Err(reason),
+            other => panic!("in place of an enrolment: {other:?}"),
+        }
     }
 }
 
-/// An agent's connection, message by message.
+/// A WebSocket to `address`, as a carrier of channels.
+pub async fn carrier(address: SocketAddr) -> link::Wire {
+    let stream = soon("a connection", TcpStream::connect(address)).await.expect("connected");
+    let target = format!("ws://{address}{CONNECT_PATH}");
+    let opened = soon("the handshake", tokio_tungstenite::client_async(target, stream)).await;
+    let (out, incoming) = opened.expect("a WebSocket").0.split();
+    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let incoming = incoming.filter_map(|message| {
+        future::ready(match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(_) => None,
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+    });
+    link::Wire::new(out, incoming)
+}
+
+/// An agent's channel, frame by frame.
 #[derive(Debug)]
-pub struct Wire(WebSocketStream<TcpStream>);
+pub struct Wire(pub Channel);
 
 impl Wire {
-    /// Opens the WebSocket and takes the challenge: nonce and master id.
-    pub async fn dial(master: SocketAddr) -> (Self, String, String) {
-        let stream = soon("a connection", TcpStream::connect(master)).await.expect("connected");
-        let target = format!("ws://{master}{CONNECT_PATH}");
-        let opened = soon("the handshake", tokio_tungstenite::client_async(target, stream)).await;
-        let mut wire = Self(opened.expect("a WebSocket").0);
-        match wire.receive().await {
-            Some(ToAgent::Challenge { nonce, master_id }) => (wire, nonce, master_id),
-            other => panic!("in place of a challenge: {other:?}"),
-        }
+    /// Opens a channel to the holder of `master` and says what it is for.
+    ///
+    /// # Errors
+    /// When it is somebody else.
+    pub async fn open(
+        address: SocketAddr,
+        key: &Key,
+        master: Public,
+        opening: &Opening,
+    ) -> Result<Self, LinkError> {
+        let wire = carrier(address).await;
+        let mut wire = Self(soon("the handshake", link::initiate(wire, &key.0, master)).await?);
+        let text = serde_json::to_vec(opening).expect("JSON");
+        wire.0.sender.send(Kind::Message, &text).await?;
+        Ok(wire)
     }
 
     /// Says something; a closed connection is no error.
     pub async fn send(&mut self, message: &ToMaster) {
-        let text = serde_json::to_string(message).expect("JSON");
-        let _ = self.0.send(Message::text(text)).await;
+        let text = serde_json::to_vec(message).expect("JSON");
+        let _ = self.0.sender.send(Kind::Message, &text).await;
     }
 
     /// The next message; `None` when the connection is over.
     pub async fn receive(&mut self) -> Option<ToAgent> {
         loop {
-            match soon("a message of the master's", self.0.next()).await?.ok()? {
-                Message::Text(text) => return Some(serde_json::from_str(&text).expect("the protocol")),
-                Message::Close(_) => return None,
-                _ => {}
+            let frame = soon("a message of the master's", self.0.receiver.next()).await.ok()??;
+            if frame.kind == Kind::Message {
+                return Some(serde_json::from_slice(&frame.body).expect("the protocol"));
             }
         }
     }
+}
 
-    /// Introduces itself under `name` with that signature.
-    pub async fn hello(&mut self, name: &str, signature: String) {
-        let hello = ToMaster::Hello {
-            agent: name.parse().expect("a name"),
-            protocol: PROTOCOL,
-            version: "0.0.0".to_owned(),
-            signature,
-        };
-        self.send(&hello).await;
-    }
+/// What an agent introduces itself with.
+#[must_use]
+pub fn control(name: &str, instance: &str, now: Timestamp) -> Opening {
+    Opening::Control(Control {
+        agent: name.parse().expect("a name"),
+        instance: instance.to_owned(),
+        protocol: PROTOCOL,
+        version: "0.0.0".to_owned(),
+        now,
+    })
 }
 
 /// An enrolled agent.
@@ -107,7 +130,13 @@ pub struct FakeAgent {
     pub name: AgentId,
     /// What it tells of itself.
     pub about: Register,
+    /// What tells its process from others with the same key.
+    pub instance: String,
+    /// How far its clock is ahead of the master's, in microseconds.
+    pub ahead: i64,
+    clock: Arc<FakeClock>,
     master: SocketAddr,
+    master_key: Public,
     key: Key,
     wire: Option<Wire>,
     inbox: VecDeque<ToAgent>,
@@ -116,42 +145,99 @@ pub struct FakeAgent {
 
 impl FakeAgent {
     /// Connects for the first time.
-    pub async fn connect(master: SocketAddr, name: &str, key: Key) -> Self {
+    pub async fn connect(master: &TestMaster, name: &str, key: Key) -> Self {
+        let mut agent = Self::prepare(master, name, key);
+        agent.reconnect().await;
+        agent
+    }
+
+    /// Not connected yet.
+    #[must_use]
+    pub fn prepare(master: &TestMaster, name: &str, key: Key) -> Self {
+        let address = master.address();
         let device =
             |id| Device { id, kind: DeviceKind::Cpu, brand: "Fake CPU".to_owned(), uuid: String::new() };
-        let mut agent = Self {
+        Self {
             name: name.parse().expect("a name"),
             about: Register {
                 devices: vec![device(0), device(1)],
                 trouble: None,
                 power: Power::Root,
                 hostname: "fake.example.org".to_owned(),
-                master_url: format!("http://{master}"),
+                master_url: format!("http://{address}"),
                 held: Vec::new(),
             },
-            master,
+            instance: format!("{:032x}", rand::random::<u128>()),
+            ahead: 0,
+            clock: Arc::clone(&master.clock),
+            master: address,
+            master_key: master.services().agents.key().public(),
             key,
             wire: None,
             inbox: VecDeque::new(),
             logs: BTreeMap::new(),
-        };
-        agent.reconnect().await;
-        agent
+        }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Connects again, with the runs that it holds.
     pub async fn reconnect(&mut self) {
-        let (mut wire, nonce, master_id) = Wire::dial(self.master).await;
-        let signature = self.key.sign(&challenge_text(&master_id, &self.name, &nonce));
-        wire.hello(self.name.as_str(), signature).await;
+        self.try_reconnect().await.expect("a welcome");
+    }
+
+    /// As [`Self::reconnect`], where it may be refused.
+    ///
+    /// # Errors
+    /// The refusal's reason.
+    pub async fn try_reconnect(&mut self) -> Result<(), String> {
+        let now = Timestamp(self.clock.now().0 + self.ahead);
+        let opening = control(self.name.as_str(), &self.instance, now);
+        let opened = Wire::open(self.master, &self.key, self.master_key, &opening).await;
+        let mut wire = opened.expect("the master");
         self.about.held = self.logs.keys().copied().collect();
         wire.send(&ToMaster::Register(Box::new(self.about.clone()))).await;
         match wire.receive().await {
             Some(ToAgent::Welcome {}) => {}
+            Some(ToAgent::Refused { reason, .. }) => return Err(reason),
             other => panic!("in place of a welcome: {other:?}"),
         }
         self.inbox.clear();
         self.wire = Some(wire);
+        Ok(())
+    }
+
+    /// Answers the master's question whether anybody is there.
+    pub async fn answer_ping(&mut self) {
+        let ping = |m: &ToAgent| match m {
+            ToAgent::Ping { number } => Some(*number),
+            _ => None,
+        };
+        let number = self.until("a ping", ping).await;
+        self.wire().send(&ToMaster::Pong { number }).await;
+    }
+
+    /// A connection to the master's HTTP for a run; or why not.
+    ///
+    /// # Errors
+    /// The refusal's reason.
+    pub async fn http(&self, allocation: AllocationId) -> Result<DuplexStream, String> {
+        let opening = Opening::Http { agent: self.name.clone(), allocation };
+        let opened = Wire::open(self.master, &self.key, self.master_key, &opening).await;
+        let mut wire = opened.expect("the master");
+        match wire.receive().await {
+            Some(ToAgent::Welcome {}) => {}
+            Some(ToAgent::Refused { reason, .. }) => return Err(reason),
+            other => panic!("in place of a welcome: {other:?}"),
+        }
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let Channel { sender, receiver, .. } = wire.0;
+        tokio::spawn(link::splice(far, sender, receiver, Ends::There));
+        Ok(near)
     }
 
     /// The connection breaks.
@@ -234,7 +320,7 @@ impl FakeAgent {
             offset: offset.try_into().expect("small"),
             records: log[offset..].to_vec(),
         };
-        let sent = self.wire().0.send(Message::binary(chunk.encode())).await;
+        let sent = self.wire().0.sender.send(Kind::Data, &chunk.encode()).await;
         sent.expect("sent");
         let end = log.len() as u64;
         let confirmed = |m: &ToAgent| matches!(m, ToAgent::LogsReceived { allocation: a, offset } if *a == allocation && *offset == end);

@@ -66,6 +66,14 @@ impl TestMaster {
 
     /// Starts the master on what it left, at the same address.
     pub async fn boot(&mut self) {
+        self.try_boot().await.expect("the master starts");
+    }
+
+    /// As [`Self::boot`], where it may be refused.
+    ///
+    /// # Errors
+    /// What the master says.
+    pub async fn try_boot(&mut self) -> Result<(), ::master::Error> {
         assert!(self.running.is_none(), "it runs");
         let store = self.storage.open().await;
         let parts = Parts {
@@ -75,7 +83,13 @@ impl TestMaster {
             clock: self.clock.clone(),
             entropy: Arc::new(SystemEntropy),
         };
-        let master = Master::start(parts).await.expect("the master starts");
+        let master = match Master::start(parts).await {
+            Ok(master) => master,
+            Err(error) => {
+                store.close().await;
+                return Err(error);
+            }
+        };
         let listener = TcpListener::bind(self.address).await.expect("the address is free");
         self.address = listener.local_addr().expect("bound");
         let app = web::App::new(master.clone(), self.address);
@@ -83,6 +97,7 @@ impl TestMaster {
             web::serve(vec![web::Door::plain(listener)], app).await;
         });
         self.running = Some(Running { master, store, server });
+        Ok(())
     }
 
     /// Stops the master; tasks go on.
@@ -255,8 +270,8 @@ impl TestMaster {
     pub async fn agent(&self, name: &str) -> FakeAgent {
         let invitation = self.invitation(Some(name)).await;
         let key = Key::generate();
-        key.enrol(&self.anon(), &invitation, name).await.ok();
-        FakeAgent::connect(self.address, name, key).await
+        key.enrol(self.address, &invitation, name).await.expect("enrolled");
+        FakeAgent::connect(self, name, key).await
     }
 
     /// A running command of `owner`'s on `agent`, as itself.

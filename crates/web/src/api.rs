@@ -8,6 +8,7 @@ pub(crate) mod command;
 pub(crate) mod empty;
 pub(crate) mod group;
 pub(crate) mod job;
+pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod member;
 pub(crate) mod project;

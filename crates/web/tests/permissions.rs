@@ -8,7 +8,6 @@ use std::path::Path;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
-use testkit::agent::Key;
 use testkit::http::Request;
 use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
@@ -106,8 +105,7 @@ impl World {
         let mut text = text
             .replace("{owner}", &self.owner.id.to_string())
             .replace("{task}", &self.own_task.id())
-            .replace("{fresh}", &format!("fresh{}", self.fresh))
-            .replace("{key}", &Key::generate().public());
+            .replace("{fresh}", &format!("fresh{}", self.fresh));
         text = self.fill_places(text, &format!("place{}", self.fresh)).await;
         if text.contains("{slug}") {
             let name = format!("slug{}", self.fresh);
@@ -118,8 +116,10 @@ impl World {
             self.owner.put(&members).json(editor).await.ok();
             text = text.replace("{slug}", &name);
         }
-        if text.contains("{invitation}") {
-            text = text.replace("{invitation}", &self.master.invitation(None).await);
+        if text.contains("{machine}") {
+            let name = format!("machine{}", self.fresh);
+            self.master.agent(&name).await;
+            text = text.replace("{machine}", &name);
         }
         if text.contains("{code}") {
             text = text.replace("{code}", &self.master.code().await);

@@ -11,7 +11,7 @@ use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 
-use crate::enrolment::plain;
+use crate::dial::plain;
 use crate::machine::Machine;
 
 /// Largest packed context directory that is taken, in bytes. The master's own limit is far below.

@@ -7,6 +7,7 @@ use domain::config::Network;
 use domain::id::AllocationId;
 use domain::identity::UnixIdentity;
 use launch::spec::Limits;
+use link::Invitation;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,7 +38,7 @@ struct Running {
 
 impl TestAgent {
     /// Not running yet.
-    pub(crate) fn new(master: &str, invitation: Option<&str>) -> Self {
+    pub(crate) fn new(master: &str, invitation: Option<Invitation>) -> Self {
         let temp = tempfile::tempdir().expect("temp dir");
         let options = Options {
             master: master.to_owned(),
@@ -45,7 +46,7 @@ impl TestAgent {
             name: "a1".parse().expect("valid"),
             slots: Some(2),
             devices: None,
-            invitation: invitation.map(str::to_owned),
+            invitation,
             shim_exe: env!("CARGO_BIN_EXE_agent-test-shim").into(),
             shared: false,
             root_range_base: 1_900_000_000,
@@ -64,7 +65,7 @@ impl TestAgent {
 
     /// Running and registered.
     pub(crate) async fn registered(master: &FakeMaster) -> Self {
-        let mut agent = Self::new(&master.url(), Some(FakeMaster::INVITATION));
+        let mut agent = Self::new(&master.url(), Some(master.invitation()));
         agent.start();
         agent.wait_registered().await;
         agent

@@ -1,27 +1,26 @@
 //! A master that keeps logs in memory, keeps each byte once, and can lose, be late or be away when a test wants it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::agent::{
-    CONNECT_PATH, ENROL_PATH, LogChunk, MAX_CHUNK, Register, Start, ToAgent, ToMaster, challenge_text,
+    CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Remedy, Start, ToAgent, ToMaster,
 };
-use api::cluster::{EnrolAgent, Enrolled};
-use api::error::{Code, ErrorBody};
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use axum::Router;
+use axum::routing::get;
 use domain::id::AllocationId;
 use domain::log::Records;
 use domain::task::Exit;
-use ed25519_dalek::{Signature, VerifyingKey};
+use futures_util::{SinkExt, StreamExt, future};
+use link::{Channel, Invitation, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
+use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -31,10 +30,16 @@ use super::soon;
 /// What the master knows and what it was told.
 #[derive(Default)]
 pub(crate) struct Seen {
-    pub(crate) master_id: String,
-    /// Public keys by agent.
-    pub(crate) keys: BTreeMap<String, String>,
-    pub(crate) hellos: usize,
+    /// Its key.
+    pub(crate) key: Option<Secret>,
+    /// The agents' keys by name.
+    pub(crate) keys: BTreeMap<String, Public>,
+    /// Channels that came about.
+    pub(crate) openings: usize,
+    /// Connections that asked for the holder of another key.
+    pub(crate) unproved: usize,
+    /// What processes called themselves.
+    pub(crate) instances: Vec<String>,
     pub(crate) registrations: Vec<Register>,
     pub(crate) started: Vec<AllocationId>,
     pub(crate) exits: Vec<(AllocationId, Exit, u64)>,
@@ -97,10 +102,10 @@ pub(crate) struct FakeMaster {
 }
 
 impl FakeMaster {
-    pub(crate) const INVITATION: &str = "an invitation";
+    const SECRET: &str = "an invitation";
 
     pub(crate) async fn start() -> Self {
-        let seen = Seen { master_id: "master-1".to_owned(), ..Seen::default() };
+        let seen = Seen { key: Some(Secret::from_random(rand::random())), ..Seen::default() };
         let master = Arc::new(Master { seen: Mutex::new(seen), changed: watch::Sender::new(()) });
         let mut fake = Self { master, address: ([127, 0, 0, 1], 0).into(), server: None };
         fake.come_back().await;
@@ -109,6 +114,16 @@ impl FakeMaster {
 
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// An invitation by this master.
+    pub(crate) fn invitation(&self) -> Invitation {
+        let key = self.look(|seen| seen.key.clone()).expect("it has one");
+        Invitation { secret: Self::SECRET.to_owned(), master: key.public() }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// All connections break and nobody listens.
@@ -128,7 +143,6 @@ impl FakeMaster {
         let (alive, ended) = watch::channel(());
         let state = (Arc::clone(&self.master), ended);
         let router = Router::new()
-            .route(ENROL_PATH, post(enrol))
             .route(CONNECT_PATH, get(connect))
             .route("/api/v1/tasks/{task}/context_directory", get(context))
             .with_state(state);
@@ -178,19 +192,6 @@ impl FakeMaster {
 
 type App = (Shared, watch::Receiver<()>);
 
-async fn enrol(State((master, _)): State<App>, Json(body): Json<EnrolAgent>) -> Response {
-    if body.invitation != FakeMaster::INVITATION {
-        let refusal = ErrorBody::new(Code::PermissionDenied, "the invitation was used or has expired");
-        return (StatusCode::FORBIDDEN, Json(refusal)).into_response();
-    }
-    let master_id = master.change(|seen| {
-        seen.keys.insert(body.name.clone(), body.public_key);
-        seen.master_id.clone()
-    });
-    let agent_id = body.name;
-    Json(Enrolled { agent_id, master_id }).into_response()
-}
-
 async fn context(State((master, _)): State<App>, Path(_task): Path<String>, headers: HeaderMap) -> Response {
     let header = |name| headers.get(name).map(|value| value.as_bytes().to_vec());
     assert_eq!(header("accept").as_deref(), Some(b"application/gzip".as_slice()));
@@ -212,7 +213,7 @@ async fn context(State((master, _)): State<App>, Path(_task): Path<String>, head
 }
 
 async fn connect(State((master, mut ended)): State<App>, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.max_message_size(MAX_CHUNK).on_upgrade(async move |socket| {
+    upgrade.max_message_size(65_535).on_upgrade(async move |socket| {
         tokio::select! {
             _ = serve(master, socket) => {}
             _ = ended.changed() => {}
@@ -220,47 +221,79 @@ async fn connect(State((master, mut ended)): State<App>, upgrade: WebSocketUpgra
     })
 }
 
-async fn say(socket: &mut WebSocket, message: &ToAgent) -> Option<()> {
-    let text = serde_json::to_string(message).expect("JSON");
-    socket.send(Message::Text(text.into())).await.ok()
+async fn say(sender: &mut Sender, message: &ToAgent) -> Option<()> {
+    let text = serde_json::to_vec(message).expect("JSON");
+    sender.send(Kind::Message, &text).await.ok()
 }
 
-async fn hear(socket: &mut WebSocket) -> Option<ToMaster> {
-    loop {
-        if let Message::Text(text) = socket.recv().await?.ok()? {
-            return Some(serde_json::from_str(&text).expect("the protocol"));
-        }
-    }
+async fn hear<T: DeserializeOwned>(receiver: &mut Receiver) -> Option<T> {
+    let frame = receiver.next().await.ok()??;
+    assert_eq!(frame.kind, Kind::Message);
+    Some(serde_json::from_slice(&frame.body).expect("the protocol"))
+}
+
+fn wire(socket: WebSocket) -> Wire {
+    let (out, incoming) = socket.split();
+    let failed = |_| io::ErrorKind::BrokenPipe.into();
+    let out = out.sink_map_err(failed).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let incoming = incoming.filter_map(move |message| {
+        future::ready(match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            Ok(_) => None,
+            Err(e) => Some(Err(failed(e))),
+        })
+    });
+    Wire::new(out, incoming)
 }
 
 /// One connection, to its end.
-async fn serve(master: Shared, mut socket: WebSocket) -> Option<()> {
-    let master_id = master.seen().master_id.clone();
-    let nonce = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
-    let challenge = ToAgent::Challenge { nonce: nonce.clone(), master_id: master_id.clone() };
-    say(&mut socket, &challenge).await?;
-    let ToMaster::Hello { agent, signature, .. } = hear(&mut socket).await? else {
-        panic!("the first message is Hello");
-    };
-    let key = master.change(|seen| {
-        seen.hellos += 1;
-        seen.keys.get(agent.as_str()).cloned()
-    });
-    let proved = key.is_some_and(|key| verify(&key, &signature, &challenge_text(&master_id, &agent, &nonce)));
-    if !proved {
-        let reason = format!("agent {agent} has another key");
-        say(&mut socket, &ToAgent::Refused { reason }).await?;
-        return None;
+async fn serve(master: Shared, socket: WebSocket) -> Option<()> {
+    let key = master.seen().key.clone().expect("it has one");
+    let accepted = link::accept(wire(socket), &key).await;
+    if matches!(accepted, Err(LinkError::Unproved(_))) {
+        master.change(|seen| seen.unproved += 1);
     }
-    let ToMaster::Register(register) = hear(&mut socket).await? else {
+    let mut channel = accepted.ok()?;
+    let opening = hear(&mut channel.receiver).await?;
+    master.change(|seen| seen.openings += 1);
+    match opening {
+        Opening::Enrol { invitation, name, .. } => enrol(&master, channel, &invitation, name).await,
+        Opening::Control(control) => work(master, channel, control).await,
+        Opening::Http { .. } => None,
+    }
+}
+
+async fn enrol(master: &Master, mut channel: Channel, invitation: &str, name: String) -> Option<()> {
+    let answer = if invitation == FakeMaster::SECRET {
+        master.change(|seen| seen.keys.insert(name, channel.peer));
+        ToAgent::Enrolled { master_id: "master-1".to_owned() }
+    } else {
+        let reason = "the invitation was used or has expired".to_owned();
+        ToAgent::Refused { reason, remedy: Remedy::Enrol }
+    };
+    say(&mut channel.sender, &answer).await
+}
+
+async fn work(master: Shared, channel: Channel, control: Control) -> Option<()> {
+    let Channel { peer, mut sender, mut receiver } = channel;
+    assert_eq!(control.protocol, PROTOCOL);
+    let known = master.change(|seen| {
+        seen.instances.push(control.instance);
+        seen.keys.get(control.agent.as_str()).copied()
+    });
+    if known != Some(peer) {
+        let reason = format!("agent {} has another key", control.agent);
+        return say(&mut sender, &ToAgent::Refused { reason, remedy: Remedy::Enrol }).await;
+    }
+    let ToMaster::Register(register) = hear(&mut receiver).await? else {
         panic!("the second message is Register");
     };
     let (to_agent, mut outgoing) = mpsc::unbounded_channel();
     let held = register.held.clone();
-    say(&mut socket, &ToAgent::Welcome {}).await?;
+    say(&mut sender, &ToAgent::Welcome {}).await?;
     for allocation in held {
         let offset = offset(master.seen().log_of(allocation));
-        say(&mut socket, &ToAgent::LogsReceived { allocation, offset }).await?;
+        say(&mut sender, &ToAgent::LogsReceived { allocation, offset }).await?;
     }
     master.change(|seen| {
         seen.registrations.push(*register);
@@ -268,15 +301,20 @@ async fn serve(master: Shared, mut socket: WebSocket) -> Option<()> {
     });
     loop {
         tokio::select! {
-            message = outgoing.recv() => say(&mut socket, &message?).await?,
-            message = socket.recv() => {
-                let answer = match message?.ok()? {
-                    Message::Text(text) => told(&master, serde_json::from_str(&text).expect("the protocol")),
-                    Message::Binary(bytes) => piece(&master, &LogChunk::decode(&bytes).expect("a piece")),
-                    _ => None,
+            message = outgoing.recv() => say(&mut sender, &message?).await?,
+            frame = receiver.next() => {
+                let frame = frame.ok()??;
+                let answer = match frame.kind {
+                    Kind::Message => told(&master, serde_json::from_slice(&frame.body).expect("the protocol")),
+                    Kind::Data => piece(&master, &LogChunk::decode(&frame.body).expect("a piece")),
+                    Kind::Alive => {
+                        sender.alive().await.ok()?;
+                        None
+                    }
+                    Kind::End => None,
                 };
                 if let Some(answer) = answer {
-                    say(&mut socket, &answer).await?;
+                    say(&mut sender, &answer).await?;
                 }
             }
         }
@@ -319,11 +357,4 @@ fn piece(master: &Master, piece: &LogChunk) -> Option<ToAgent> {
 
 fn offset(log: &[u8]) -> u64 {
     log.len().try_into().expect("small")
-}
-
-fn verify(key: &str, signature: &str, text: &str) -> bool {
-    let bytes = |text: &str| STANDARD.decode(text).expect("base64");
-    let key = VerifyingKey::from_bytes(&bytes(key).try_into().expect("32 bytes")).expect("a key");
-    let signature = Signature::from_slice(&bytes(signature)).expect("a signature");
-    key.verify_strict(text.as_bytes(), &signature).is_ok()
 }

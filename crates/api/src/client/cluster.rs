@@ -39,6 +39,15 @@ impl Client {
         self.post("/api/v1/agents/invitations", invite).await
     }
 
+    /// Shuts an agent out for ever.
+    ///
+    /// # Errors
+    /// 403 for everybody but administrators.
+    pub async fn revoke_agent(&self, agent: &str) -> Result<()> {
+        let path = format!("/api/v1/agents/{}/revoke", encoded(agent));
+        self.post::<_, Value>(&path, &()).await.map(drop)
+    }
+
     /// Takes an agent into service or out of it.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use api::agent::{Register, ToAgent};
+use api::agent::{Register, Remedy, ToAgent};
 use domain::agent::{Device, Power};
 use domain::id::{AgentId, TaskId};
 use domain::task::{Exit, State as TaskState, Task};
 use domain::time::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler, State};
@@ -40,6 +40,34 @@ pub struct AgentPresence {
     pub since: Timestamp,
     /// Which identities it can give.
     pub power: Power,
+    /// How far its clock was ahead of the master's when it came, in microseconds (B20).
+    pub skew: i64,
+}
+
+/// A connection that wants to be an agent's.
+pub(crate) struct Arrival {
+    /// That it proved, as it is stored.
+    pub(crate) key: String,
+    pub(crate) about: Register,
+    pub(crate) version: String,
+    pub(crate) instance: String,
+    pub(crate) skew: i64,
+    pub(crate) link: mpsc::UnboundedSender<ToAgent>,
+}
+
+/// The connection that has the place.
+pub(crate) struct Rival {
+    pub(crate) connection: u64,
+    pub(crate) hostname: String,
+    ping: u64,
+    pongs: watch::Receiver<u64>,
+}
+
+impl Rival {
+    /// Whether it answers; `false` when it ends first. Waits without end for one that does neither.
+    pub(crate) async fn answers(&self) -> bool {
+        self.pongs.clone().wait_for(|pong| *pong >= self.ping).await.is_ok()
+    }
 }
 
 /// Longest trouble that is shown, in characters.
@@ -51,7 +79,7 @@ fn plain(text: &str) -> String {
 }
 
 impl Scheduler {
-    /// An agent was enrolled, or its service changed.
+    /// An agent's service changed.
     pub(crate) async fn agent_changed(&self, agent: store::agent::Agent) {
         self.0.state.lock().await.service.insert(agent.id.clone(), agent);
         self.0.wake.notify_one();
@@ -69,6 +97,7 @@ impl Scheduler {
                 hostname: c.about.hostname.clone(),
                 since: c.since,
                 power: c.about.power,
+                skew: c.skew,
             }),
             running: state
                 .tasks
@@ -87,18 +116,34 @@ impl Scheduler {
         most.is_none_or(|most| usize::try_from(slots).is_ok_and(|slots| slots <= most))
     }
 
-    /// An agent is connected and says what it holds. The newest connection under a name counts.
+    /// An agent is connected and says what it holds. A connection of the same process is replaced; one of another
+    /// process has the place until it is known to be dead (B5): then the arrival comes back with it.
     pub(crate) async fn connect(
         &self,
         agent: &AgentId,
-        about: Register,
-        version: String,
-        link: mpsc::UnboundedSender<ToAgent>,
-    ) -> Result<u64, Error> {
+        arrival: Arrival,
+    ) -> Result<Result<u64, Box<(Arrival, Rival)>>, Error> {
         let mut state = self.0.state.lock().await;
         self.resolve_doubt(&mut state).await?;
+        // Since it was asked, the agent may have been shut out.
+        let good = |known: &store::agent::Agent| known.revoked_at.is_none() && known.public_key == arrival.key;
+        if !state.service.get(agent).is_some_and(good) {
+            return Err(Error::Unauthenticated("this agent's key doesn't count any more"));
+        }
         state.connections += 1;
         let connection = state.connections;
+        if let Some(there) = state.connected.get(agent).filter(|there| there.instance != arrival.instance)
+            && there.link.send(ToAgent::Ping { number: connection }).is_ok()
+        {
+            let rival = Rival {
+                connection: there.connection,
+                hostname: there.about.hostname.clone(),
+                ping: connection,
+                pongs: there.pongs.subscribe(),
+            };
+            return Ok(Err(Box::new((arrival, rival))));
+        }
+        let Arrival { about, version, instance, skew, link, .. } = arrival;
         let held: BTreeSet<TaskId> = about.held.iter().map(|allocation| allocation.task).collect();
         let _ = link.send(ToAgent::Welcome {});
         for allocation in &about.held {
@@ -115,7 +160,9 @@ impl Scheduler {
         }
         let since = self.0.parts.clock.now();
         state.gone.remove(agent);
-        state.connected.insert(agent.clone(), Connected { connection, link, about, version, since });
+        let pongs = watch::Sender::new(0);
+        let connected = Connected { connection, link, about, version, instance, skew, since, pongs };
+        state.connected.insert(agent.clone(), connected);
         if let Err(error) = self.settle_missing(&mut state, agent, &held).await {
             // It connects again, and is asked again.
             state.connected.remove(agent);
@@ -123,7 +170,7 @@ impl Scheduler {
             return Err(error);
         }
         self.0.wake.notify_one();
-        Ok(connection)
+        Ok(Ok(connection))
     }
 
     /// What is assigned to an agent that doesn't hold it is started there, or is over.
@@ -151,6 +198,65 @@ impl Scheduler {
                 }
                 _ => self.end(state, id, None, KILLED_IN_QUEUE).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// An agent answered a ping.
+    pub(crate) async fn ponged(&self, agent: &AgentId, connection: u64, number: u64) {
+        let state = self.0.state.lock().await;
+        if let Some(there) = state.connected.get(agent).filter(|there| there.connection == connection) {
+            there.pongs.send_replace(number);
+        }
+    }
+
+    /// Takes a dead connection's place away.
+    pub(crate) async fn drop_connection(&self, agent: &AgentId, connection: u64) {
+        let mut state = self.0.state.lock().await;
+        if state.connected.get(agent).is_some_and(|there| there.connection == connection) {
+            state.connected.remove(agent);
+            state.gone.insert(agent.clone(), Instant::now());
+        }
+    }
+
+    /// An agent came or left.
+    pub(crate) async fn agent_seen(&self, agent: &AgentId, address: Option<String>, now: Timestamp) {
+        let mut state = self.0.state.lock().await;
+        if let Some(known) = state.service.get_mut(agent) {
+            known.last_seen_at = Some(now);
+            known.last_address = address.or(known.last_address.take());
+        }
+    }
+
+    /// An agent has a key, maybe another one: a connection by the key before is over.
+    pub(crate) async fn agent_enrolled(&self, agent: store::agent::Agent) {
+        let mut state = self.0.state.lock().await;
+        if state.connected.remove(&agent.id).is_some() {
+            state.gone.insert(agent.id.clone(), Instant::now());
+        }
+        state.service.insert(agent.id.clone(), agent);
+        self.0.wake.notify_one();
+    }
+
+    /// An agent was shut out: it is told to end its tasks, for as far as it still obeys, and they are over here at once.
+    pub(crate) async fn agent_revoked(&self, agent: store::agent::Agent) -> Result<(), Error> {
+        let mut state = self.0.state.lock().await;
+        let id = agent.id.clone();
+        let mine = |live: &&Live| live.task.agent.as_ref() == Some(&id);
+        let tasks: Vec<_> = state.tasks.values().filter(mine).map(|live| live.task.allocation).collect();
+        if let Some(there) = state.connected.remove(&id) {
+            for allocation in &tasks {
+                let _ = there.link.send(ToAgent::Kill { allocation: *allocation });
+            }
+            let reason = format!("agent {id} was revoked by an administrator");
+            let _ = there.link.send(ToAgent::Refused { reason, remedy: Remedy::Enrol });
+        }
+        // Whatever can't be ended now is when its time is over.
+        state.gone.insert(id.clone(), Instant::now());
+        state.service.insert(id.clone(), agent);
+        let reason = format!("resources failed with non-zero exit code: agent {id} was revoked");
+        for allocation in tasks {
+            self.end(&mut state, allocation.task, None, &reason).await?;
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ impl Scheduler {
             self.take_up_task(state, task)?;
         }
         state.service = agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect();
+        let State { service, connected, .. } = state;
+        connected.retain(|id, _| service.get(id).is_none_or(|agent| agent.revoked_at.is_none()));
         Ok(())
     }
 

@@ -13,8 +13,9 @@ use super::serve::Served;
 pub(super) async fn options(served: &Served, slots: Option<u32>) -> Result<Options> {
     let dir = served.dir.agent();
     let name = machine_name();
-    let invitation =
-        if dir.join("agent.json").exists() { None } else { Some(served.invite_local_agent(&name).await?) };
+    // Also after an upgrade from a version in which agents didn't know the master's key.
+    let belongs = agent::enrolled_with(&dir) == Some(served.key());
+    let invitation = if belongs { None } else { Some(served.invite_local_agent(&name).await?) };
     let options = from_config(&served.config.agent, dir)?;
     let masked = vec![served.dir.path().to_owned()];
     Ok(Options { master: served.url(), name, slots, invitation, masked, ..options })

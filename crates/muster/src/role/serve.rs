@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Error, Result, anyhow};
 use domain::authz::{InviteAgent, Permit};
 use domain::id::AgentId;
+use link::{Invitation, Public};
 use master::system::{SystemClock, SystemEntropy};
 use master::{Config, Master, Parts};
 use store::Store;
@@ -100,11 +101,17 @@ impl Served {
         output::line(&format!("Muster is ready at {}", self.url()))
     }
 
-    /// An invitation for the agent of `muster up`.
-    pub(super) async fn invite_local_agent(&self, name: &AgentId) -> Result<String> {
+    /// An invitation for the agent of `muster up`. It may replace the key of that name: whoever has this directory has
+    /// the agent's as well, and a version before enrolled it with a key of another kind.
+    pub(super) async fn invite_local_agent(&self, name: &AgentId) -> Result<Invitation> {
         let permit = Permit::<InviteAgent>::system("the agent of `muster up`", ());
-        let (token, _) = self.master.agents.invite(permit, Some(name.clone())).await?;
-        Ok(token)
+        let (invitation, _) = self.master.agents.invite(permit, Some(name.clone()), true).await?;
+        Ok(invitation)
+    }
+
+    /// What agents know this master by.
+    pub(super) fn key(&self) -> Public {
+        self.master.agents.key().public()
     }
 
     /// Resolves when HTTP breaks down.

@@ -1,7 +1,7 @@
-//! `muster agent list`, `invite`, `enable` and `disable`.
+//! `muster agent list`, `invite`, `revoke`, `enable` and `disable`.
 
 use anyhow::{Context, Result};
-use api::cluster::InviteAgent;
+use api::cluster::{Agent, InviteAgent};
 use clap::Subcommand;
 
 use crate::auth::session::Session;
@@ -14,12 +14,26 @@ use crate::target::Target;
 pub(crate) enum Verb {
     /// List the agents
     #[command(visible_alias = "ls")]
-    List(Format),
+    List {
+        #[command(flatten)]
+        format: Format,
+        /// Show keys, and where agents were last seen; for administrators
+        #[arg(long)]
+        keys: bool,
+    },
     /// Print an invitation, good for one agent to enrol with
     Invite {
         /// The only name that may enrol with it
         #[arg(long)]
         name: Option<String>,
+        /// Let it give an enrolled agent of that name another key
+        #[arg(long, requires = "name")]
+        replace: bool,
+    },
+    /// Shut an agent out: its tasks are over, its key is refused for ever
+    Revoke {
+        /// The agent
+        name: String,
     },
     /// Let an agent take new tasks again
     Enable {
@@ -37,16 +51,20 @@ pub(crate) enum Verb {
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
     match verb {
-        Verb::List(format) => list(session, format).await,
-        Verb::Invite { name } => invite(session, name).await,
+        Verb::List { format, keys } => list(session, format, keys).await,
+        Verb::Invite { name, replace } => invite(session, InviteAgent { name, replace }).await,
+        Verb::Revoke { name } => revoke(session, &name).await,
         Verb::Enable { name } => set_enabled(session, &name, true).await,
         Verb::Disable { name } => set_enabled(session, &name, false).await,
     }
 }
 
-async fn list(session: &mut Session, format: Format) -> Result<()> {
+async fn list(session: &mut Session, format: Format, with_keys: bool) -> Result<()> {
     let mut agents = session.call(async |client| client.agents().await).await?.agents;
     agents.sort_by(|a, b| a.id.cmp(&b.id));
+    if with_keys {
+        return keys(&agents).print(format, &agents);
+    }
     let mut table = Table::new(&[
         "Agent ID",
         "Version",
@@ -58,6 +76,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
         "Draining",
         "Addresses",
         "Connected",
+        "Clock",
     ]);
     for agent in &agents {
         table.row([
@@ -71,6 +90,7 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
             yes_no(agent.draining),
             agent.addresses.join(", "),
             yes_no(agent.connected),
+            agent.clock_skew_ms.map(clock).unwrap_or_default(),
         ]);
     }
     table.print(format, &agents)?;
@@ -83,17 +103,47 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
     Ok(())
 }
 
+/// How far a clock is ahead (B20).
+fn clock(milliseconds: i64) -> String {
+    let tenths = milliseconds / 100;
+    let sign = if tenths < 0 { "-" } else { "+" };
+    format!("{sign}{}.{} s", tenths.abs() / 10, tenths.abs() % 10)
+}
+
+fn keys(agents: &[Agent]) -> Table {
+    let mut table = Table::new(&["Agent ID", "Key", "Enrolled", "Last Seen", "From", "Revoked"]);
+    for agent in agents {
+        let Some(enrolled) = &agent.enrolled else { continue };
+        table.row([
+            agent.id.clone(),
+            enrolled.key_fingerprint.clone(),
+            time(&enrolled.time),
+            enrolled.last_seen_time.as_deref().map(time).unwrap_or_default(),
+            enrolled.last_address.clone().unwrap_or_default(),
+            enrolled.revoked_time.as_deref().map(time).unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+async fn revoke(session: &mut Session, name: &str) -> Result<()> {
+    let done = session.call(async |client| client.revoke_agent(name).await).await;
+    done.with_context(|| format!("can't revoke agent {name}"))?;
+    output::note(&format!("Agent {name} is shut out. Its tasks are over here; what runs on that machine, end there."));
+    Ok(())
+}
+
 /// The secret alone goes to standard output, so that it can be sent into a file.
-async fn invite(session: &mut Session, name: Option<String>) -> Result<()> {
-    let invite = InviteAgent { name };
+async fn invite(session: &mut Session, invite: InviteAgent) -> Result<()> {
     let made = session.call(async |client| client.invite_agent(&invite).await).await;
     let made = made.context("can't invite an agent")?;
     output::line(&made.token)?;
     let address = session.client().address();
     output::note(&format!(
-        "Good once, until {}. On the agent's machine, with the invitation in FILE:\n  \
+        "Good once, until {}, at the master with the key {}. On the agent's machine, with the invitation in FILE:\n  \
          muster agent --master {address} --invitation-file FILE",
-        time(&made.expires_at)
+        time(&made.expires_at),
+        made.fingerprint
     ));
     Ok(())
 }
@@ -104,4 +154,14 @@ async fn set_enabled(session: &mut Session, name: &str, enabled: bool) -> Result
     done.with_context(|| format!("can't {verb} agent {name}"))?;
     output::note(&format!("Agent {name} is {verb}d."));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::clock;
+
+    #[test]
+    fn b20_clocks() {
+        assert_eq!([0, 12, 1_250, -61_900].map(clock), ["+0.0 s", "+0.0 s", "+1.2 s", "-61.9 s"]);
+    }
 }

@@ -1,6 +1,6 @@
 //! The installation, its agents, its queue.
 
-use ::api::cluster::{EnrolAgent, Enrolled, Invitation, InviteAgent, ListAgents, Master};
+use ::api::cluster::{Invitation, InviteAgent, ListAgents, Master};
 
 use super::{Docs, ORDER, PAGE};
 
@@ -17,9 +17,10 @@ pub(super) fn describe(docs: &mut Docs) {
     docs.post("/api/v1/agents/invitations", "Let one agent enrol; for administrators")
         .takes::<InviteAgent>()
         .answers::<Invitation>();
-    docs.post("/api/v1/agents/enroll", "Enrol an agent under an invitation")
-        .takes::<EnrolAgent>()
-        .answers::<Enrolled>();
+    docs.post(
+        "/api/v1/agents/{agent}/revoke",
+        "Shut an agent out: its connection ends, its tasks are over, its key is refused for ever; for administrators",
+    );
     docs.post("/api/v1/agents/{agent}/enable", "Take an agent into service; for administrators");
     docs.post("/api/v1/agents/{agent}/disable", "Take an agent out of service; for administrators");
     docs.post("/api/v1/agents/{agent}/slots/{slot}/enable", "Take a slot into service; for administrators");

@@ -2,21 +2,32 @@
 
 use std::time::Duration;
 
-use api::agent::{Register, ToAgent, ToMaster, challenge_text};
+use api::agent::{Opening, PROTOCOL, Register, ToAgent, ToMaster};
 use domain::agent::Power;
+use domain::time::Timestamp;
+use link::{Invitation, Kind, LinkError, Secret};
 use serde_json::json;
-use testkit::agent::{FakeAgent, Key, Wire};
-use testkit::{Database, Requests as _, TestMaster, on_both_databases};
+use testkit::agent::{FakeAgent, Key, Wire, carrier, control};
+use testkit::{Database, Requests as _, TestMaster, on_both_databases, soon};
 
 on_both_databases!(
     r28_an_invitation_is_good_once_for_its_name_and_an_hour,
+    r28_an_invitation_names_the_masters_key,
     r28_only_the_holder_of_the_key_comes_in,
-    r28_a_signature_is_good_for_its_challenge_only,
+    a02_who_asks_for_another_master_gets_no_answer,
     r29_a_second_connection_with_another_key_is_refused,
     r29_nothing_is_heard_before_the_proof,
+    r28_the_masters_key_is_kept_and_its_loss_is_noticed,
+    r09_no_page_opens_an_agents_channel,
     x08_agents_and_slots_are_taken_out_of_service,
     an_agent_that_is_back_replaces_its_old_connection,
     b09_what_is_wrong_with_a_machine_is_shown,
+    a14_a_revoked_agent_is_out_at_once_and_for_ever,
+    a14_a_key_is_replaced_by_an_invitation_that_says_so,
+    a14_administrators_see_keys_and_where_agents_are,
+    b05_a_second_process_is_refused_while_the_first_lives,
+    b05_what_is_dead_is_replaced,
+    b20_the_skew_of_a_clock_is_shown,
 );
 
 const USED: &str = "the invitation is not valid, was used, or has expired";
@@ -24,44 +35,60 @@ const REFUSED: &str = "this agent is not enrolled here, or its key is another on
 
 async fn r28_an_invitation_is_good_once_for_its_name_and_an_hour(database: Database) {
     let master = TestMaster::start(database).await;
-    let anon = master.anon();
+    let at = master.address();
     let key = Key::generate();
     let named = master.invitation(Some("node")).await;
-    assert_eq!(key.enrol(&anon, &named, "other").await.refused(401), USED);
-    for bad in ["", "mai_", "x", &named[1..]] {
-        assert_eq!(key.enrol(&anon, bad, "node").await.refused(401), USED, "{bad:?}");
+    assert_eq!(key.enrol(at, &named, "other").await, Err(USED.to_owned()));
+    let (secret, public) = named.split_once('.').expect("two parts");
+    for bad in ["mai_", "x", &secret[1..]] {
+        assert_eq!(key.enrol(at, &format!("{bad}.{public}"), "node").await, Err(USED.to_owned()), "{bad:?}");
     }
     for name in ["", "../x", "a b", "-x"] {
-        assert!(key.enrol(&anon, &named, name).await.refused(400).contains("letters, digits"), "{name:?}");
+        let refused = key.enrol(at, &named, name).await.expect_err("no name");
+        assert!(refused.contains("letters, digits"), "{name:?}");
     }
-    let body = json!({"invitation": named, "name": "node", "publicKey": "AAAA"});
-    assert!(anon.post("/api/v1/agents/enroll").json(body).await.refused(400).contains("no Ed25519 key"));
-    let enrolled = key.enrol(&anon, &named, "node").await.ok();
-    assert_eq!(enrolled["agentId"], "node");
+    let enrolled = key.enrol(at, &named, "node").await;
+    assert!(enrolled.is_ok(), "{enrolled:?}");
     // The answer may get lost: the same key may ask again, and nobody else.
-    assert_eq!(key.enrol(&anon, &named, "node").await.ok(), enrolled);
-    assert_eq!(Key::generate().enrol(&anon, &named, "node").await.refused(401), USED);
+    assert_eq!(key.enrol(at, &named, "node").await, enrolled);
+    assert_eq!(Key::generate().enrol(at, &named, "node").await, Err(USED.to_owned()));
 
     let open = master.invitation(None).await;
-    let taken = Key::generate().enrol(&anon, &open, "node").await.refused(409);
+    let taken = Key::generate().enrol(at, &open, "node").await.expect_err("taken");
     assert!(taken.contains("already enrolled"), "{taken}");
-    assert_eq!(key.enrol(&anon, &open, "twin").await.status, 409, "a key belongs to one agent");
-    Key::generate().enrol(&anon, &open, "other").await.ok();
+    key.enrol(at, &open, "twin").await.expect_err("a key belongs to one agent");
+    Key::generate().enrol(at, &open, "other").await.expect("good");
 
     let (early, late) = (master.invitation(None).await, master.invitation(None).await);
     master.clock.advance(Duration::from_secs(3599));
-    Key::generate().enrol(&anon, &early, "early").await.ok();
+    Key::generate().enrol(at, &early, "early").await.expect("good");
     master.clock.advance(Duration::from_secs(2));
-    assert_eq!(Key::generate().enrol(&anon, &late, "late").await.refused(401), USED);
+    assert_eq!(Key::generate().enrol(at, &late, "late").await, Err(USED.to_owned()));
 }
 
-/// What the master answers to a hello.
+async fn r28_an_invitation_names_the_masters_key(database: Database) {
+    let master = TestMaster::start(database).await;
+    let answer = master.admin().await.post("/api/v1/agents/invitations").await.ok();
+    let text = answer["token"].as_str().expect("text");
+    let invitation: Invitation = text.parse().expect("an invitation");
+    assert_eq!(invitation.master, master.services().agents.key().public());
+    assert_eq!(answer["fingerprint"], json!(invitation.master.fingerprint()));
+}
+
+/// What the master answers.
 async fn answer(wire: &mut Wire) -> Option<String> {
     match wire.receive().await {
-        Some(ToAgent::Refused { reason }) => Some(reason),
+        Some(ToAgent::Refused { reason, .. }) => Some(reason),
         None => None,
         other => panic!("in place of a refusal: {other:?}"),
     }
+}
+
+/// A channel of `key`'s that wants to work under `name`.
+async fn working(master: &TestMaster, key: &Key, name: &str) -> Wire {
+    let opening = control(name, "a process", Timestamp(0));
+    let public = master.services().agents.key().public();
+    Wire::open(master.address(), key, public, &opening).await.expect("the master")
 }
 
 async fn r28_only_the_holder_of_the_key_comes_in(database: Database) {
@@ -69,49 +96,41 @@ async fn r28_only_the_holder_of_the_key_comes_in(database: Database) {
     let agent = master.agent("node").await;
     let stranger = Key::generate();
     for name in ["node", "unknown"] {
-        let (mut wire, nonce, master_id) = Wire::dial(master.address()).await;
-        let text = challenge_text(&master_id, &name.parse().expect("a name"), &nonce);
-        wire.hello(name, stranger.sign(&text)).await;
+        let mut wire = working(&master, &stranger, name).await;
         assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED), "{name}");
         assert!(wire.receive().await.is_none(), "and the connection is closed");
     }
-    for signature in ["", "AAAA", "no base64!"] {
-        let (mut wire, ..) = Wire::dial(master.address()).await;
-        wire.hello("node", signature.to_owned()).await;
-        assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED), "{signature:?}");
+    // A key belongs to one name.
+    let key = Key::generate();
+    let invitation = master.invitation(None).await;
+    key.enrol(master.address(), &invitation, "other").await.expect("enrolled");
+    let mut wire = working(&master, &key, "node").await;
+    assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED));
+    // Another version is told so.
+    let mut opening = control("other", "a process", Timestamp(0));
+    if let Opening::Control(control) = &mut opening {
+        control.protocol = PROTOCOL + 1;
     }
+    let public = master.services().agents.key().public();
+    let mut wire = Wire::open(master.address(), &key, public, &opening).await.expect("the master");
+    let told = answer(&mut wire).await.expect("a reason");
+    assert!(told.contains("install the same version"), "{told}");
     drop(agent);
 }
 
-async fn r28_a_signature_is_good_for_its_challenge_only(database: Database) {
+async fn a02_who_asks_for_another_master_gets_no_answer(database: Database) {
     let master = TestMaster::start(database).await;
-    let key = Key::generate();
-    let invitation = master.invitation(None).await;
-    key.enrol(&master.anon(), &invitation, "node").await.ok();
-    let name = "node".parse().expect("a name");
-    let (mut wire, nonce, master_id) = Wire::dial(master.address()).await;
-    let signature = key.sign(&challenge_text(&master_id, &name, &nonce));
-    wire.hello("node", signature.clone()).await;
-
-    let (mut replay, other, _) = Wire::dial(master.address()).await;
-    assert_ne!(nonce, other);
-    replay.hello("node", signature).await;
-    assert_eq!(answer(&mut replay).await.as_deref(), Some(REFUSED));
-    let (mut wire, nonce, _) = Wire::dial(master.address()).await;
-    wire.hello("node", key.sign(&challenge_text("another-master", &name, &nonce))).await;
-    assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED));
-    let (mut wire, nonce, master_id) = Wire::dial(master.address()).await;
-    let other = "other".parse().expect("a name");
-    wire.hello("node", key.sign(&challenge_text(&master_id, &other, &nonce))).await;
-    assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED));
+    let other = Secret::from_random([7; 32]).public();
+    let opening = control("node", "a process", Timestamp(0));
+    let opened = Wire::open(master.address(), &Key::generate(), other, &opening).await;
+    assert!(matches!(opened, Err(LinkError::Unproved(_))), "{opened:?}");
 }
 
 async fn r29_a_second_connection_with_another_key_is_refused(database: Database) {
     let master = TestMaster::start(database).await;
     let alice = master.user("alice").await;
     let mut agent = master.agent("node").await;
-    let (mut wire, nonce, master_id) = Wire::dial(master.address()).await;
-    wire.hello("node", Key::generate().sign(&challenge_text(&master_id, &agent.name, &nonce))).await;
+    let mut wire = working(&master, &Key::generate(), "node").await;
     wire.send(&ToMaster::Register(Box::new(agent.about.clone()))).await;
     assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED));
     // The real one is still the one that gets the work.
@@ -125,10 +144,14 @@ async fn r29_nothing_is_heard_before_the_proof(database: Database) {
     let task = master.task(&alice, &mut agent).await;
     let allocation = task.start.allocation;
     let about: Register = agent.about.clone();
+    let public = master.services().agents.key().public();
     for message in [ToMaster::Register(Box::new(about)), ToMaster::Started { allocation }] {
-        let (mut wire, ..) = Wire::dial(master.address()).await;
-        wire.send(&message).await;
-        assert_eq!(answer(&mut wire).await.as_deref(), Some("the first message must be hello"));
+        let opened = link::initiate(carrier(master.address()).await, Key::generate().secret(), public);
+        let mut channel = opened.await.expect("the master");
+        let text = serde_json::to_vec(&message).expect("JSON");
+        channel.sender.send(Kind::Message, &text).await.expect("sent");
+        let heard = soon("the end", channel.receiver.next()).await;
+        assert!(matches!(heard, Ok(None) | Err(LinkError::Carrier(_))), "{heard:?}");
     }
     // An enrolled agent speaks for its own tasks only.
     let mut other = master.agent("other").await;
@@ -136,6 +159,56 @@ async fn r29_nothing_is_heard_before_the_proof(database: Database) {
     other.exit(allocation, 0).await;
     assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
     assert!(!alice.log(&task.id()).await.iter().any(|line| line.contains("forged")));
+}
+
+async fn r28_the_masters_key_is_kept_and_its_loss_is_noticed(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let key = master.services().agents.key().public();
+    let file = master.storage().data_dir().join("link.key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().expect("there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    master.restart().await;
+    assert_eq!(master.services().agents.key().public(), key);
+
+    master.stop().await;
+    let kept = std::fs::read(&file).expect("there");
+    std::fs::remove_file(&file).expect("removed");
+    let lost = master.try_boot().await.expect_err("it is gone").to_string();
+    assert!(lost.contains("is gone") && lost.contains("touch"), "{lost}");
+    assert!(!file.exists(), "nothing is put in its place unasked");
+    std::fs::write(&file, Secret::from_random([9; 32]).to_text()).expect("written");
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let other = master.try_boot().await.expect_err("it is another").to_string();
+    assert!(other.contains(&key.fingerprint()), "{other}");
+    std::fs::write(&file, kept).expect("written");
+    master.boot().await;
+    assert_eq!(master.services().agents.key().public(), key);
+
+    // An administrator says that it is lost for good.
+    master.stop().await;
+    std::fs::write(&file, "").expect("written");
+    master.boot().await;
+    assert_ne!(master.services().agents.key().public(), key);
+    let noted = master.admin().await.get("/api/v1/audit?action=installation.replace_link_key").await.ok();
+    assert_eq!(noted["entries"].as_array().map(Vec::len), Some(1), "{noted}");
+}
+
+async fn r09_no_page_opens_an_agents_channel(database: Database) {
+    let master = TestMaster::start(database).await;
+    let ask = |origin: Option<&str>| {
+        let request = master.anon().get(api::agent::CONNECT_PATH).header("connection", "upgrade");
+        let request = request.header("upgrade", "websocket").header("sec-websocket-version", "13");
+        let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+        match origin {
+            Some(origin) => request.header("origin", origin),
+            None => request,
+        }
+    };
+    assert_eq!(ask(None).await.status, 101);
+    let own = master.url();
+    for origin in ["null", "http://evil.example.org", own.as_str()] {
+        assert!(ask(Some(origin)).await.refused(403).contains("no page may use it"), "{origin}");
+    }
 }
 
 async fn x08_agents_and_slots_are_taken_out_of_service(database: Database) {
@@ -182,9 +255,11 @@ async fn an_agent_that_is_back_replaces_its_old_connection(database: Database) {
     let alice = master.user("alice").await;
     let key = Key::generate();
     let invitation = master.invitation(None).await;
-    key.enrol(&master.anon(), &invitation, "node").await.ok();
-    let old = FakeAgent::connect(master.address(), "node", key.clone()).await;
-    let mut new = FakeAgent::connect(master.address(), "node", key).await;
+    key.enrol(master.address(), &invitation, "node").await.expect("enrolled");
+    let old = FakeAgent::connect(&master, "node", key.clone()).await;
+    let mut new = FakeAgent::prepare(&master, "node", key);
+    new.instance.clone_from(&old.instance);
+    new.reconnect().await;
     new.about.power = Power::Root;
     // The end of the old connection doesn't take the new one's place away.
     drop(old);
@@ -206,4 +281,102 @@ async fn b09_what_is_wrong_with_a_machine_is_shown(database: Database) {
     // In one line, and nothing that a terminal obeys.
     assert_eq!(node["trouble"], "GPU 0 is lost[2Jagent other: fine");
     assert_eq!(node["slots"], json!({}));
+}
+
+async fn a14_a_revoked_agent_is_out_at_once_and_for_ever(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    alice.post("/api/v1/agents/node/revoke").await.refused(403);
+    admin.post("/api/v1/agents/nobody/revoke").await.refused(404);
+    let revoked = admin.post("/api/v1/agents/node/revoke").await.ok();
+    assert_eq!((&revoked["agent"]["revoked"], &revoked["agent"]["connected"]), (&json!(true), &json!(false)));
+    assert!(revoked["agent"]["enrolled"]["revokedTime"].is_string(), "{revoked}");
+    agent.expect_kill(task.start.allocation).await;
+    assert!(agent.is_closed().await);
+    let ended = alice.command(&task.id()).await;
+    assert_eq!(ended["state"], "STATE_TERMINATED");
+    assert!(alice.log(&task.id()).await.iter().any(|line| line.contains("agent node was revoked")));
+    admin.post("/api/v1/agents/node/revoke").await.refused(400);
+    let said = "this agent's key was revoked, and is refused for ever";
+    for _ in 0..2 {
+        let refused = agent.try_reconnect().await.expect_err("it is out");
+        assert_eq!(refused, said);
+        master.restart().await;
+    }
+    // Neither as somebody else.
+    let invitation = master.invitation(None).await;
+    assert_eq!(agent.key().enrol(master.address(), &invitation, "other").await, Err(said.to_owned()));
+    // The name is free for another key.
+    let mut again = master.agent("node").await;
+    master.task(&alice, &mut again).await;
+    let audit = master.admin().await.get("/api/v1/audit?action=agent.revoke").await.ok();
+    assert_eq!(audit["entries"][0]["target"]["name"], "node");
+}
+
+async fn a14_a_key_is_replaced_by_an_invitation_that_says_so(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let mut old = master.agent("node").await;
+    admin.post("/api/v1/agents/invitations").json(json!({"replace": true})).await.refused(400);
+    let plain = master.invitation(Some("node")).await;
+    let taken = Key::generate().enrol(master.address(), &plain, "node").await.expect_err("taken");
+    assert!(taken.contains("--replace"), "{taken}");
+    let body = json!({"name": "node", "replace": true});
+    let answer = admin.post("/api/v1/agents/invitations").json(body).await.ok();
+    let invitation = answer["token"].as_str().expect("text");
+    let key = Key::generate();
+    key.enrol(master.address(), invitation, "node").await.expect("replaced");
+    assert!(old.is_closed().await, "the old key's connection is over");
+    old.try_reconnect().await.expect_err("and the key with it");
+    let new = FakeAgent::connect(&master, "node", key).await;
+    drop(new);
+}
+
+async fn a14_administrators_see_keys_and_where_agents_are(database: Database) {
+    let master = TestMaster::start(database).await;
+    let agent = master.agent("node").await;
+    let seen = master.admin().await.get("/api/v1/agents/node").await.ok();
+    let enrolled = &seen["agent"]["enrolled"];
+    assert_eq!(enrolled["keyFingerprint"], json!(agent.key().secret().public().fingerprint()));
+    assert_eq!(enrolled["lastAddress"], "127.0.0.1");
+    assert!(enrolled["time"].is_string() && enrolled["lastSeenTime"].is_string(), "{seen}");
+    let seen = master.user("alice").await.get("/api/v1/agents").await.ok();
+    assert!(seen["agents"][0].get("enrolled").is_none(), "{seen}");
+}
+
+async fn b05_a_second_process_is_refused_while_the_first_lives(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut first = master.agent("node").await;
+    let task = master.task(&alice, &mut first).await;
+    let mut copy = FakeAgent::prepare(&master, "node", first.key().clone());
+    let (refused, ()) = tokio::join!(copy.try_reconnect(), first.answer_ping());
+    let refused = refused.expect_err("the first one lives");
+    assert!(refused.contains("already connected from another process, on fake.example.org"), "{refused}");
+    // The first one and its task don't mind.
+    first.exit(task.start.allocation, 0).await;
+    assert_eq!(alice.command(&task.id()).await["state"], "STATE_TERMINATED");
+    master.task(&alice, &mut first).await;
+}
+
+async fn b05_what_is_dead_is_replaced(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    // It never answers, as behind a connection that is half open.
+    let silent = master.agent("node").await;
+    let mut next = FakeAgent::connect(&master, "node", silent.key().clone()).await;
+    master.task(&alice, &mut next).await;
+}
+
+async fn b20_the_skew_of_a_clock_is_shown(database: Database) {
+    let master = TestMaster::start(database).await;
+    let mut agent = master.agent("node").await;
+    let list = master.admin().await.get("/api/v1/agents").await.ok();
+    assert_eq!(list["agents"][0]["clockSkewMs"], 0);
+    agent.ahead = -61_900_000;
+    agent.reconnect().await;
+    let list = master.admin().await.get("/api/v1/agents").await.ok();
+    assert_eq!(list["agents"][0]["clockSkewMs"], -61_900);
 }

@@ -2,8 +2,8 @@
 //!
 //! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
 //! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{sparename}` the name of one, `{code}` a new
-//! invitation of a person, `{key}` a new public key, `{invitation}` a new invitation of an agent, `{session}` a new session
-//! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{asset}` the address of a style
+//! invitation of a person, `{session}` a new session
+//! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{machine}` a new agent, `{asset}` the address of a style
 //! sheet;
 //! `{workspace}` a private workspace of the owner's, `{project}`, `{template}` and `{hidden}` a private project, a template
 //! and a queued task in it, all new; `{slug}` the name of a new private project in the owner's personal workspace.
@@ -361,17 +361,12 @@ pub(crate) const SAMPLES: &[Sample] = &[
     get("/api/v1/tasks/{task}/context_directory", "the owner's", "/api/v1/tasks/{task}/context_directory"),
     plain("/api/v1/agents"),
     post("/api/v1/agents/invitations", "for any name", "/api/v1/agents/invitations", ""),
-    post(
-        "/api/v1/agents/enroll",
-        "with an invitation",
-        "/api/v1/agents/enroll",
-        r#"{"invitation": "{invitation}", "name": "{fresh}", "publicKey": "{key}"}"#,
-    ),
     Sample {
         headers: UPGRADE,
-        ..get("/api/v1/agents/connect", "to be asked for the proof", "/api/v1/agents/connect")
+        ..get("/api/v1/agents/connect", "to prove a key", "/api/v1/agents/connect")
     },
     get("/api/v1/agents/{agent}", "", "/api/v1/agents/node"),
+    post("/api/v1/agents/{agent}/revoke", "one that is new", "/api/v1/agents/{machine}/revoke", ""),
     post("/api/v1/agents/{agent}/enable", "", "/api/v1/agents/node/enable", ""),
     post("/api/v1/agents/{agent}/disable", "", "/api/v1/agents/node/disable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/enable", "", "/api/v1/agents/node/slots/0/enable", ""),

@@ -1,0 +1,165 @@
+//! Reaching the master: a WebSocket to its address, and on it a channel to the holder of its key (A2). What is said
+//! there is `connection`'s, `enrolment`'s and `context`'s.
+
+use std::io;
+use std::time::Duration;
+
+use api::agent::{CONNECT_PATH, Opening, Remedy, ToAgent};
+use api::error::ErrorBody;
+use futures_util::{SinkExt, StreamExt, future};
+use link::{Channel, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
+use serde::Serialize;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::AgentError;
+use crate::machine::Machine;
+
+/// Longest wait for each step until the master has answered.
+const STEP: Duration = Duration::from_secs(10);
+
+/// Longest message of the carrier: one of Noise.
+const CARRIED: usize = 65_535;
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// There won't be one next time either.
+    Fatal(AgentError),
+    /// The master doesn't know this key, or doesn't want it any more.
+    Stranger(String),
+    /// Another process is this agent (B5).
+    Taken(String),
+    /// Who answers at the address doesn't hold the master's key (A2).
+    Unproved(String),
+    /// Worth another try.
+    Passing(String),
+}
+
+impl Lost {
+    pub(crate) fn because(error: &(impl std::error::Error + 'static)) -> Self {
+        Self::Passing(plain(error))
+    }
+}
+
+/// Opens a channel to the holder of `master` and says what it is for.
+pub(crate) async fn open(
+    machine: &Machine,
+    key: &Secret,
+    master: Public,
+    opening: &Opening,
+) -> Result<Channel, Lost> {
+    let wire = carrier(machine).await?;
+    let mut channel = step(link::initiate(wire, key, master)).await?.map_err(|e| match e {
+        LinkError::Carrier(e) if e.kind() != io::ErrorKind::InvalidData => Lost::because(&e),
+        // A stranger can do it too, so it says nothing; a master that stops does it as well.
+        LinkError::Closed => Lost::Passing(format!(
+            "what answers there closed the connection before it proved that it is the master with the key {}",
+            master.fingerprint()
+        )),
+        _ => Lost::Unproved(format!(
+            "what answers there isn't the master that this agent belongs to: it doesn't prove the key {}",
+            master.fingerprint()
+        )),
+    })?;
+    channel.receiver.take_up_to(api::agent::MAX_ORDER);
+    say(&mut channel.sender, opening).await?;
+    Ok(channel)
+}
+
+/// Says a message, within [`STEP`].
+pub(crate) async fn say(sender: &mut Sender, message: &impl Serialize) -> Result<(), Lost> {
+    let text = serde_json::to_vec(message).map_err(|e| Lost::because(&e))?;
+    step(sender.send(Kind::Message, &text)).await?.map_err(|e| Lost::because(&e))
+}
+
+/// The master's answer to what was said first. A refusal is an error.
+pub(crate) async fn answer(receiver: &mut Receiver) -> Result<ToAgent, Lost> {
+    loop {
+        let frame = step(receiver.next()).await?.map_err(|e| Lost::because(&e))?.ok_or_else(closed)?;
+        match frame.kind {
+            Kind::Message => {
+                let message = serde_json::from_slice(&frame.body).map_err(|e| Lost::because(&e))?;
+                return match message {
+                    ToAgent::Refused { reason, remedy } => Err(refused(reason, remedy)),
+                    message => Ok(message),
+                };
+            }
+            Kind::Alive => {}
+            Kind::Data | Kind::End => return Err(unexpected()),
+        }
+    }
+}
+
+pub(crate) fn refused(reason: String, remedy: Remedy) -> Lost {
+    match remedy {
+        Remedy::Read => Lost::Fatal(AgentError::Refused(reason)),
+        Remedy::Wait => Lost::Passing(reason),
+        Remedy::Enrol => Lost::Stranger(reason),
+        Remedy::Leave => Lost::Taken(reason),
+    }
+}
+
+pub(crate) fn closed() -> Lost {
+    Lost::Passing("the master closed the connection".to_owned())
+}
+
+pub(crate) fn unexpected() -> Lost {
+    Lost::Passing("the master doesn't keep to the protocol".to_owned())
+}
+
+async fn step<T>(work: impl Future<Output = T>) -> Result<T, Lost> {
+    let silent = |_| Lost::Passing("the master doesn't answer".to_owned());
+    timeout(STEP, work).await.map_err(silent)
+}
+
+async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
+    let url = reqwest::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
+    let host = url.host_str().unwrap_or_default();
+    let address = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
+    let stream = step(TcpStream::connect(address)).await?.map_err(|e| Lost::because(&e))?;
+    // Lines are small and somebody waits for them.
+    stream.set_nodelay(true).map_err(|e| Lost::because(&e))?;
+    let target = format!("ws{}{CONNECT_PATH}", machine.master.trim_start_matches("http"));
+    let config = WebSocketConfig::default().max_message_size(Some(CARRIED)).max_frame_size(Some(CARRIED));
+    let opened = tokio_tungstenite::client_async_with_config(target, stream, Some(config));
+    match step(opened).await? {
+        Ok((socket, _)) => Ok(wire(socket)),
+        Err(tungstenite::Error::Http(answer)) => {
+            let body =
+                answer.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
+            let why = body.map(|body| format!(": {}", body.error.error)).unwrap_or_default();
+            Err(Lost::Passing(format!("the master answered {}{why}", answer.status())))
+        }
+        Err(e) => Err(Lost::because(&e)),
+    }
+}
+
+fn wire(socket: WebSocketStream<TcpStream>) -> Wire {
+    let (out, incoming) = socket.split();
+    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let incoming = incoming.filter_map(|message| {
+        future::ready(match message {
+            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+            // Masters of protocol 1 begin in the clear.
+            Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+            Ok(_) => None,
+            Err(e) => Some(Err(io::Error::other(e))),
+        })
+    });
+    Wire::new(out, incoming)
+}
+
+/// An error with its causes: a library's own text often leaves out the one that helps.
+pub(crate) fn plain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    text
+}

@@ -1,0 +1,225 @@
+//! The agents' way in: a WebSocket that carries the channel of crate `link`, and what an agent may want of it. Nothing
+//! is acted on before the agent has proved its key by its first frame (R28, R29).
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster};
+use ::api::error::Code;
+use axum::extract::State;
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _, future, stream};
+use link::{Channel, Frame, Kind, LinkError, Receiver, SILENCE, Sender, Wire};
+use master::Error;
+use master::agent::Connection;
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::agent::agent_name;
+use crate::App;
+use crate::extract::From;
+use crate::respond::{Failure, message};
+
+/// How long an agent may take for each step until it is known.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest message of the carrier: one of Noise.
+const CARRIED: usize = 65_535;
+
+/// Opens an agent's channel.
+pub(crate) async fn connect(
+    State(app): State<App>,
+    From(visitor): From,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Result<Response, Failure> {
+    // Agents are no browsers (R09).
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Failure(Error::Forbidden("this is for agents, and no page may use it".to_owned())));
+    }
+    let upgrade = upgrade.max_message_size(CARRIED).max_frame_size(CARRIED);
+    Ok(upgrade.on_upgrade(async move |socket| {
+        let from = visitor.address.map(|address| address.to_string()).unwrap_or_default();
+        match open(&app, socket).await {
+            Ok((opening, channel)) => serve(&app, opening, channel, visitor.address).await,
+            Err(error) => tracing::debug!(%error, %from, "no channel came about"),
+        }
+    }))
+}
+
+/// The handshake and the first frame, which proves it.
+async fn open(app: &App, mut socket: WebSocket) -> Result<(Opening, Channel), LinkError> {
+    let Ok(first) = timeout(PATIENCE, socket.recv()).await else {
+        // Agents of protocol 1 wait for the master's word. It is the last one in the clear, and orders nothing.
+        let reason = "this agent is older than the master: install the same version of Muster on both";
+        let refused = ToAgent::Refused { reason: reason.to_owned(), remedy: Remedy::Read };
+        let _ = socket.send(Message::text(serde_json::to_string(&refused).unwrap_or_default())).await;
+        return Err(LinkError::Closed);
+    };
+    let (out, rest) = socket.split();
+    let incoming = stream::iter(first).chain(rest).filter_map(|message| future::ready(carried(message)));
+    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let opened = async {
+        let mut channel = link::accept(Wire::new(out, incoming), app.master.agents.key()).await?;
+        let opening = hear(&mut channel.receiver).await?;
+        Ok((opening, channel))
+    };
+    timeout(PATIENCE, opened).await.map_err(|_| LinkError::Closed)?
+}
+
+/// What a WebSocket's message carries; signs of life of its own aren't for us, the end is no message.
+fn carried(message: Result<Message, axum::Error>) -> Option<io::Result<Bytes>> {
+    match message {
+        Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
+        Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => None,
+        Ok(Message::Text(_)) => Some(Err(io::ErrorKind::InvalidData.into())),
+        Err(error) => Some(Err(io::Error::other(error))),
+    }
+}
+
+/// The next message of the protocol, where only that may come.
+async fn hear<T: DeserializeOwned>(receiver: &mut Receiver) -> Result<T, LinkError> {
+    let frame = receiver.next().await?.ok_or(LinkError::Closed)?;
+    if frame.kind != Kind::Message {
+        return Err(LinkError::Protocol);
+    }
+    serde_json::from_slice(&frame.body).map_err(|_| LinkError::Protocol)
+}
+
+async fn say(sender: &mut Sender, message: &ToAgent) -> Result<(), LinkError> {
+    let text = serde_json::to_vec(message).map_err(|_| LinkError::Protocol)?;
+    sender.send(Kind::Message, &text).await
+}
+
+/// Does what the agent came for.
+async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<IpAddr>) {
+    let Channel { peer, mut sender, mut receiver } = channel;
+    let agents = &app.master.agents;
+    let done = match opening {
+        Opening::Enrol { protocol, invitation, name } => {
+            let enrolled = async {
+                agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await
+            };
+            match enrolled.await {
+                Ok(master_id) => drop(say(&mut sender, &ToAgent::Enrolled { master_id }).await),
+                Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
+            }
+            Ok(())
+        }
+        Opening::Control(control) => {
+            let registered = register(app, peer, control, &mut receiver, address).await;
+            match registered {
+                Ok(Some((connection, orders))) => {
+                    work(app, connection, orders, &mut sender, &mut receiver).await;
+                }
+                Ok(None) => {}
+                Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
+            }
+            Ok(())
+        }
+        Opening::Http { .. } => Err(LinkError::Protocol),
+    };
+    if let Err(error) = done {
+        tracing::debug!(%error, "a channel ended");
+    }
+    let _ = timeout(PATIENCE, sender.close()).await;
+}
+
+/// Says why not, and what the agent does about it; `taken` when somebody else has what it wants.
+async fn refuse(sender: &mut Sender, error: &Error, taken: Remedy, address: Option<IpAddr>) {
+    let from = address.map(|address| address.to_string()).unwrap_or_default();
+    tracing::warn!(%error, %from, "an agent was refused");
+    let remedy = match error.code() {
+        Code::Unauthenticated => Remedy::Enrol,
+        Code::AlreadyExists => taken,
+        Code::Internal | Code::Unavailable | Code::ResourceExhausted => Remedy::Wait,
+        _ => Remedy::Read,
+    };
+    let refused = ToAgent::Refused { reason: message(error), remedy };
+    let _ = timeout(PATIENCE, say(sender, &refused)).await;
+}
+
+type Orders = mpsc::UnboundedReceiver<ToAgent>;
+
+/// `None` when the agent leaves in the middle.
+async fn register(
+    app: &App,
+    key: link::Public,
+    control: Control,
+    receiver: &mut Receiver,
+    address: Option<IpAddr>,
+) -> Result<Option<(Connection, Orders)>, Error> {
+    let caller = app.master.agents.admit(key, control).await?;
+    let Ok(Ok(ToMaster::Register(about))) = timeout(PATIENCE, hear(receiver)).await else {
+        return Ok(None);
+    };
+    let (orders, received) = mpsc::unbounded_channel();
+    let connection = app.master.agents.register(caller, *about, orders, address).await?;
+    Ok(Some((connection, received)))
+}
+
+async fn work(
+    app: &App,
+    connection: Connection,
+    mut orders: Orders,
+    sender: &mut Sender,
+    receiver: &mut Receiver,
+) {
+    let stopping = app.master.stopping();
+    // The agent's signs of life are answered: it wants to know as well.
+    let (signs, mut answers) = mpsc::channel(1);
+    let speak = async {
+        loop {
+            let said = tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => say(sender, &order).await,
+                    None => return,
+                },
+                Some(()) = answers.recv() => sender.alive().await,
+            };
+            if said.is_err() {
+                return;
+            }
+        }
+    };
+    let listen = async {
+        loop {
+            let frame = match timeout(SILENCE, receiver.next()).await {
+                Ok(Ok(Some(frame))) => frame,
+                Ok(Err(error)) => return tracing::warn!(%error, agent = %connection.agent(), "a channel broke"),
+                _ => return,
+            };
+            if frame.kind == Kind::Alive {
+                let _ = signs.try_send(());
+            } else if let Err(error) = take(app, &connection, frame).await {
+                tracing::warn!(%error, "an agent's message was not kept; it will say it again");
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = speak => {}
+        () = listen => {}
+        () = stopping.cancelled() => {}
+    }
+    app.master.agents.disconnect(connection);
+}
+
+async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Error> {
+    match frame.kind {
+        Kind::Message => {
+            let bad = |e| Error::Invalid(format!("the agent's message can't be understood: {e}"));
+            app.master.agents.hear(connection, serde_json::from_slice(&frame.body).map_err(bad)?).await
+        }
+        Kind::Data => match LogChunk::decode(&frame.body) {
+            Some(chunk) => app.master.agents.log(connection, chunk).await,
+            None => Err(Error::Invalid("the agent sent a piece of log that can't be understood".to_owned())),
+        },
+        Kind::Alive | Kind::End => Ok(()),
+    }
+}
