@@ -8,6 +8,7 @@ use std::path::Path;
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
+use testkit::agent::Key;
 use testkit::http::Request;
 use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
@@ -118,7 +119,10 @@ impl World {
         }
         if text.contains("{machine}") {
             let name = format!("machine{}", self.fresh);
-            self.master.agent(&name).await;
+            let invitation = self.master.invitation(Some(&name)).await;
+            // Enrolled, but never connected: it must get no tasks.
+            let enrolled = Key::generate().enrol(self.master.address(), &invitation, &name).await;
+            enrolled.expect("enrolled");
             text = text.replace("{machine}", &name);
         }
         if text.contains("{code}") {
