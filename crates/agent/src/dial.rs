@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use api::agent::{CONNECT_PATH, Opening, Remedy, ToAgent};
 use api::error::ErrorBody;
+use domain::id::AllocationId;
 use futures_util::{SinkExt, StreamExt, future};
 use link::{Channel, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
 use serde::Serialize;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -16,6 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::AgentError;
+use crate::encrypted;
 use crate::machine::Machine;
 
 /// Longest wait for each step until the master has answered.
@@ -23,6 +26,10 @@ const STEP: Duration = Duration::from_secs(10);
 
 /// Longest message of the carrier: one of Noise.
 const CARRIED: usize = 65_535;
+
+/// What a WebSocket runs on.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -40,6 +47,14 @@ pub(crate) enum Lost {
 }
 
 impl Lost {
+    /// In words, for a run that it is told to.
+    pub(crate) fn why(self) -> String {
+        match self {
+            Self::Fatal(error) => error.to_string(),
+            Self::Stranger(why) | Self::Taken(why) | Self::Unproved(why) | Self::Passing(why) => why,
+        }
+    }
+
     pub(crate) fn because(error: &(impl std::error::Error + 'static)) -> Self {
         Self::Passing(plain(error))
     }
@@ -68,6 +83,17 @@ pub(crate) async fn open(
     channel.receiver.take_up_to(api::agent::MAX_ORDER);
     say(&mut channel.sender, opening).await?;
     Ok(channel)
+}
+
+/// Opens a byte stream on which the master serves HTTP for a run that this agent holds.
+pub(crate) async fn http(machine: &Machine, allocation: AllocationId) -> Result<Channel, Lost> {
+    let enrolment = machine.enrolment().ok_or_else(|| Lost::Passing("the agent isn't enrolled yet".to_owned()))?;
+    let opening = Opening::Http { agent: machine.name.clone(), allocation };
+    let mut channel = open(machine, &enrolment.key, enrolment.master, &opening).await?;
+    match answer(&mut channel.receiver).await? {
+        ToAgent::Welcome {} => Ok(channel),
+        _ => Err(unexpected()),
+    }
 }
 
 /// Says a message, within [`STEP`].
@@ -117,12 +143,17 @@ async fn step<T>(work: impl Future<Output = T>) -> Result<T, Lost> {
 }
 
 async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
-    let url = reqwest::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
+    let url = url::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
     let host = url.host_str().unwrap_or_default();
     let address = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
     let stream = step(TcpStream::connect(address)).await?.map_err(|e| Lost::because(&e))?;
     // Lines are small and somebody waits for them.
     stream.set_nodelay(true).map_err(|e| Lost::because(&e))?;
+    let stream: Box<dyn Stream> = if url.scheme() == "https" {
+        Box::new(step(encrypted::over(stream, host)).await?.map_err(|e| Lost::because(&e))?)
+    } else {
+        Box::new(stream)
+    };
     let target = format!("ws{}{CONNECT_PATH}", machine.master.trim_start_matches("http"));
     let config = WebSocketConfig::default().max_message_size(Some(CARRIED)).max_frame_size(Some(CARRIED));
     let opened = tokio_tungstenite::client_async_with_config(target, stream, Some(config));
@@ -138,7 +169,7 @@ async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
     }
 }
 
-fn wire(socket: WebSocketStream<TcpStream>) -> Wire {
+fn wire(socket: WebSocketStream<Box<dyn Stream>>) -> Wire {
     let (out, incoming) = socket.split();
     let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
     let incoming = incoming.filter_map(|message| {

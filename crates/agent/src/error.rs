@@ -70,7 +70,7 @@ pub enum AgentError {
         why: String,
     },
     /// The address can't be used.
-    #[error("'{0}' is not a master's address: give it as http://host:port")]
+    #[error("'{0}' is not a master's address: give it as http://host:port or https://host")]
     BadAddress(String),
     /// The machine refuses something without which there is no agent.
     #[error("{what}: {source}")]

@@ -21,6 +21,7 @@ mod data_dir;
 mod descriptor;
 mod device;
 mod dial;
+mod encrypted;
 mod enrolment;
 mod error;
 mod identity;

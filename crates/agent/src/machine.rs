@@ -1,6 +1,7 @@
 //! What every part of the agent shares and nothing changes after the start: places, devices, the rights it has.
 
 use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
 
 use domain::agent::Power;
 use domain::config::Network;
@@ -9,6 +10,7 @@ use domain::system_ids::AllowedIds;
 use launch::spec::{Limits, Mode};
 
 use crate::data_dir::DataDir;
+use crate::enrolment::Enrolment;
 use crate::watch::Watch;
 use crate::{AgentError, Options, device};
 
@@ -22,9 +24,8 @@ pub(crate) struct Machine {
     /// Of this process, made up at its start (B5).
     pub(crate) instance: String,
     pub(crate) version: String,
-    /// `http://host:port`, without a slash at the end.
+    /// `http://host:port`, or with https, without a slash at the end.
     pub(crate) master: String,
-    pub(crate) http: reqwest::Client,
     pub(crate) data_dir: DataDir,
     pub(crate) found: device::Found,
     pub(crate) power: Power,
@@ -41,6 +42,8 @@ pub(crate) struct Machine {
     /// The most that a task's network may be, and what it is unless the task asks for less.
     pub(crate) network: Network,
     pub(crate) watch: Watch,
+    /// Whose agent it is by now.
+    pub(crate) enrolment: RwLock<Option<Enrolment>>,
 }
 
 impl Machine {
@@ -61,19 +64,11 @@ impl Machine {
         masked.extend(options.masked.iter().cloned());
         let hostname =
             nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let http = reqwest::Client::builder()
-            // Proxies of the environment are for the world outside; the master is told by its address.
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(std::time::Duration::from_secs(10))
-            .build()
-            .map_err(|e| AgentError::io("cannot make an HTTP client")(std::io::Error::other(e)))?;
         Ok(Self {
             name: options.name.clone(),
             instance: format!("{:032x}", rand::random::<u128>()),
             version: options.version.clone(),
             master,
-            http,
             found: device::discover(options.slots, &choice, device::Places::default()).await,
             power,
             hostname,
@@ -88,8 +83,18 @@ impl Machine {
             bind_prefixes: options.bind_prefixes.clone(),
             network: options.network,
             watch: Watch::new().map_err(AgentError::io("cannot watch log files"))?,
+            enrolment: RwLock::default(),
             data_dir,
         })
+    }
+
+    /// Whose agent it is, and by which key.
+    pub(crate) fn enrolment(&self) -> Option<Enrolment> {
+        self.enrolment.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_enrolment(&self, enrolment: Option<Enrolment>) {
+        *self.enrolment.write().unwrap_or_else(PoisonError::into_inner) = enrolment;
     }
 
     /// Logs what this agent can and cannot do.
@@ -130,8 +135,8 @@ fn power(shared: bool) -> Power {
 /// Checks the address and brings it into one form.
 fn master_url(text: &str) -> Result<String, AgentError> {
     let bad = || AgentError::BadAddress(text.to_owned());
-    let url = reqwest::Url::parse(text).map_err(|_| bad())?;
-    let plain = url.scheme() == "http" && url.host_str().is_some_and(|host| !host.is_empty());
+    let url = url::Url::parse(text).map_err(|_| bad())?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
     let extra = !url.username().is_empty() || url.password().is_some() || url.query().is_some();
     if !plain || extra {
         return Err(bad());
@@ -147,7 +152,8 @@ mod tests {
     fn addresses() {
         assert_eq!(master_url("http://h:8080/").expect("valid"), "http://h:8080");
         assert_eq!(master_url("http://[::1]:80").expect("valid"), "http://[::1]");
-        for bad in ["", "h:8080", "ftp://h", "https://h", "http://u:p@h", "http://h/?x=1"] {
+        assert_eq!(master_url("https://h/").expect("valid"), "https://h");
+        for bad in ["", "h:8080", "ftp://h", "http://u:p@h", "http://h/?x=1"] {
             assert!(master_url(bad).is_err(), "{bad}");
         }
     }

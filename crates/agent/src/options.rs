@@ -12,7 +12,7 @@ use link::Invitation;
 /// What an agent is told at start.
 #[derive(Clone)]
 pub struct Options {
-    /// The master, as `http://host:port`.
+    /// The master, as `http://host:port` or `https://host:port`.
     pub master: String,
     /// Where the agent keeps its key and the runs that it holds. Made when it isn't there.
     pub data_dir: PathBuf,

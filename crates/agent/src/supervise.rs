@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::dial::Lost;
-use crate::enrolment::{self, Enrolment, Found};
+use crate::enrolment::{self, Found};
 use crate::machine::Machine;
 use crate::runs::Runs;
 use crate::{AgentError, Options, connection, key, run as runs_on_disk};
@@ -46,7 +46,7 @@ pub async fn run(
         let lost = tokio::select! {
             biased;
             () = shutdown.cancelled() => return Ok(()),
-            channel = belonging.connect(&machine, &runs) => channel,
+            channel = belonging.connect(&runs) => channel,
         };
         let lost = match lost {
             Ok(channel) => {
@@ -70,7 +70,7 @@ pub async fn run(
             }
             Lost::Taken(why) if !reporter.was_up => return Err(AgentError::Taken(why)),
             // It was this agent's name first: who took it may leave.
-            Lost::Unproved(why) if belonging.enrolment.is_none() => {
+            Lost::Unproved(why) if belonging.is_new() => {
                 return Err(AgentError::ForeignMaster { address: machine.master.clone(), why });
             }
             Lost::Taken(why) | Lost::Unproved(why) | Lost::Passing(why) => reporter.down(why),
@@ -87,13 +87,13 @@ pub async fn run(
 
 /// Whose agent this is, or how it gets to belong to somebody.
 struct Belonging {
-    enrolment: Option<Enrolment>,
+    machine: Arc<Machine>,
     /// Not used yet.
     invitation: Option<Invitation>,
 }
 
 impl Belonging {
-    fn find(machine: &Machine, invitation: Option<Invitation>) -> Result<Self, AgentError> {
+    fn find(machine: &Arc<Machine>, invitation: Option<Invitation>) -> Result<Self, AgentError> {
         let enrolment = match (enrolment::load(&machine.data_dir, &machine.name)?, &invitation) {
             // An invitation of another master, or of one with another key, is there to be followed.
             (Found::Enrolled(known), Some(invitation)) if known.master != invitation.master => None,
@@ -102,33 +102,39 @@ impl Belonging {
             (Found::Nothing, None) => return Err(AgentError::NotEnrolled),
             (Found::Old | Found::Nothing, Some(_)) => None,
         };
-        Ok(Self { enrolment, invitation })
+        machine.set_enrolment(enrolment);
+        Ok(Self { machine: Arc::clone(machine), invitation })
+    }
+
+    fn is_new(&self) -> bool {
+        self.machine.enrolment().is_none()
     }
 
     /// Enrols if need be, connects and registers.
-    async fn connect(&mut self, machine: &Machine, runs: &Runs) -> Result<Channel, Lost> {
-        let Some(enrolment) = &self.enrolment else {
-            let key = key::load_or_create(&machine.data_dir.key_file()).map_err(Lost::Fatal)?;
-            return self.enrol(machine, key, runs).await;
+    async fn connect(&mut self, runs: &Runs) -> Result<Channel, Lost> {
+        let file = self.machine.data_dir.key_file();
+        let Some(enrolment) = self.machine.enrolment() else {
+            let key = key::load_or_create(&file).map_err(Lost::Fatal)?;
+            return self.enrol(key, runs).await;
         };
-        match connection::connect(machine, enrolment, || runs.ids()).await {
+        match connection::connect(&self.machine, &enrolment, || runs.ids()).await {
             Err(Lost::Stranger(why)) if self.invitation.is_some() => {
                 tracing::warn!("the master refused this agent: {why}; it enrols again by its invitation");
                 // The old key may be one that is refused for ever.
-                let key = key::replace(&machine.data_dir.key_file()).map_err(Lost::Fatal)?;
-                self.enrolment = None;
-                self.enrol(machine, key, runs).await
+                let key = key::replace(&file).map_err(Lost::Fatal)?;
+                self.machine.set_enrolment(None);
+                self.enrol(key, runs).await
             }
             connected => connected,
         }
     }
 
-    async fn enrol(&mut self, machine: &Machine, key: Secret, runs: &Runs) -> Result<Channel, Lost> {
+    async fn enrol(&mut self, key: Secret, runs: &Runs) -> Result<Channel, Lost> {
         let invitation = self.invitation.as_ref().ok_or(Lost::Fatal(AgentError::NotEnrolled))?;
-        let enrolment = enrolment::enrol(machine, key, invitation).await?;
+        let enrolment = enrolment::enrol(&self.machine, key, invitation).await?;
         self.invitation = None;
-        let enrolment = self.enrolment.insert(enrolment);
-        connection::connect(machine, enrolment, || runs.ids()).await
+        self.machine.set_enrolment(Some(enrolment.clone()));
+        connection::connect(&self.machine, &enrolment, || runs.ids()).await
     }
 }
 

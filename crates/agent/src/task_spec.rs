@@ -149,7 +149,7 @@ mod tests {
             name: "a1".parse().expect("valid"),
             version: String::new(),
             master: String::new(),
-            http: reqwest::Client::new(),
+            enrolment: std::sync::RwLock::default(),
             data_dir: DataDir::open(dir).await.expect("free"),
             found: Found::of(vec![gpu(0), gpu(1)]),
             power,

@@ -1,17 +1,22 @@
-//! Fetching a context directory from the master with the run's own token. Nothing in it is looked at here.
+//! Fetching a context directory from the master, through the channel, with the run's own token. Nothing in it is looked at here.
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::id::AllocationId;
-use futures_util::StreamExt;
-use reqwest::StatusCode;
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use link::{Channel, Ends};
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::dial::plain;
+use crate::dial::{self, Lost, plain};
 use crate::machine::Machine;
 
 /// Largest packed context directory that is taken, in bytes. The master's own limit is far below.
@@ -22,6 +27,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// How long to go on trying: longer than a master needs to restart.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Bytes between HTTP and the channel.
+const BUFFER: usize = 64 << 10;
 
 enum Failure {
     /// Trying again may help.
@@ -71,14 +79,23 @@ async fn download(
     token: &str,
     part: &Path,
 ) -> Result<(), Failure> {
-    let url = format!("{}/api/v1/tasks/{}/context_directory", machine.master, allocation.task);
-    let request = machine
-        .http
-        .get(url)
+    let request = Request::get(format!("/api/v1/tasks/{}/context_directory", allocation.task))
+        .header(header::HOST, "localhost")
         .header("Grpc-Metadata-x-allocation-token", format!("Bearer {token}"))
-        .header("Accept", "application/gzip");
-    let passing = |e: reqwest::Error| Failure::Passing(plain(&e));
-    let answer = match tokio::time::timeout(SILENCE, request.send()).await {
+        .header(header::ACCEPT, "application/gzip")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| Failure::Final(e.to_string()))?;
+    let passing = |e: hyper::Error| Failure::Passing(plain(&e));
+    let Channel { sender, receiver, .. } = dial::http(machine, allocation).await.map_err(|lost| match lost {
+        Lost::Passing(why) | Lost::Unproved(why) => Failure::Passing(why),
+        lost => Failure::Final(lost.why()),
+    })?;
+    let (near, far) = tokio::io::duplex(BUFFER);
+    let (mut client, connection) = http1::handshake(TokioIo::new(near)).await.map_err(passing)?;
+    // What ends them shows in the answer.
+    let carrying = async { tokio::join!(link::splice(far, sender, receiver, Ends::There), connection) };
+    let _carrying = AbortOnDropHandle::new(tokio::spawn(async { drop(carrying.await) }));
+    let answer = match tokio::time::timeout(SILENCE, client.send_request(request)).await {
         Ok(answer) => answer.map_err(passing)?,
         Err(_) => return Err(Failure::Passing("the master doesn't answer".to_owned())),
     };
@@ -92,12 +109,12 @@ async fn download(
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut out = options.open(part).await.map_err(on_disk)?;
-    let mut body = answer.bytes_stream();
+    let mut body = answer.into_body();
     let mut total = 0_u64;
     loop {
-        let bytes = match tokio::time::timeout(SILENCE, body.next()).await {
+        let bytes = match tokio::time::timeout(SILENCE, body.frame()).await {
             Ok(None) => break,
-            Ok(Some(bytes)) => bytes.map_err(passing)?,
+            Ok(Some(frame)) => frame.map_err(passing)?.into_data().unwrap_or_default(),
             Err(_) => return Err(Failure::Passing("the master fell silent".to_owned())),
         };
         total = total.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));

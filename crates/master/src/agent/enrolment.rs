@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::audit::{By, Entry, Who};
 use domain::authz::{InviteAgent, ManageAgents, Permit};
-use domain::id::AgentId;
+use domain::id::{AgentId, AllocationId};
 use domain::time::Timestamp;
 use link::{Invitation, Public};
 use serde_json::json;
@@ -180,6 +180,18 @@ impl Agents {
         let skew = control.now.0.saturating_sub(self.clock.now().0);
         let Control { agent, instance, version, .. } = control;
         Ok(AgentCaller { agent, key: text(key), instance, version, skew })
+    }
+
+    /// Whether the holder of a key has a run in its hands under its name.
+    ///
+    /// # Errors
+    /// When it hasn't.
+    pub async fn holds(&self, key: Public, agent: &AgentId, allocation: AllocationId) -> Result<(), Error> {
+        self.enrolled(key, agent).await?;
+        if self.scheduler.is_held(agent, allocation).await {
+            return Ok(());
+        }
+        Err(Error::NotFound(format!("agent {agent} doesn't hold {allocation}")))
     }
 
     async fn enrolled(&self, key: Public, agent: &AgentId) -> Result<(), Error> {

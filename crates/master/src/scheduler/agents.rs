@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::agent::{Register, Remedy, ToAgent};
 use domain::agent::{Device, Power};
-use domain::id::{AgentId, TaskId};
+use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::{Exit, State as TaskState, Task};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -217,6 +217,13 @@ impl Scheduler {
             state.connected.remove(agent);
             state.gone.insert(agent.clone(), Instant::now());
         }
+    }
+
+    /// Whether a living run was given to an agent.
+    pub(crate) async fn is_held(&self, agent: &AgentId, allocation: AllocationId) -> bool {
+        let state = self.0.state.lock().await;
+        let live = state.tasks.get(&allocation.task).map(|live| &live.task);
+        live.is_some_and(|task| task.allocation == allocation && task.agent.as_ref() == Some(agent))
     }
 
     /// An agent came or left.

@@ -12,8 +12,9 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use bytes::Bytes;
+use domain::id::AllocationId;
 use futures_util::{SinkExt as _, StreamExt as _, future, stream};
-use link::{Channel, Frame, Kind, LinkError, Receiver, SILENCE, Sender, Wire};
+use link::{Channel, Ends, Frame, Kind, LinkError, Receiver, SILENCE, Sender, Wire};
 use master::Error;
 use master::agent::Connection;
 use serde::de::DeserializeOwned;
@@ -23,6 +24,7 @@ use tokio::time::timeout;
 use super::agent::agent_name;
 use crate::App;
 use crate::extract::From;
+use crate::peer::Peer;
 use crate::respond::{Failure, message};
 
 /// How long an agent may take for each step until it is known.
@@ -30,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest message of the carrier: one of Noise.
 const CARRIED: usize = 65_535;
+
+/// Bytes between HTTP and the channel, in each direction.
+const BUFFER: usize = 64 << 10;
 
 /// Opens an agent's channel.
 pub(crate) async fn connect(
@@ -122,12 +127,31 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
             }
             Ok(())
         }
-        Opening::Http { .. } => Err(LinkError::Protocol),
+        Opening::Http { agent, allocation } => match agents.holds(peer, &agent, allocation).await {
+            Ok(()) => return http(app, allocation, sender, receiver).await,
+            Err(error) => Ok(refuse(&mut sender, &error, Remedy::Read, address).await),
+        },
     };
     if let Err(error) = done {
         tracing::debug!(%error, "a channel ended");
     }
     let _ = timeout(PATIENCE, sender.close()).await;
+}
+
+/// Serves HTTP for a task, by way of its agent. Who asks is whoever shows credentials: the way proves nothing but the
+/// task, and is never this machine's own.
+async fn http(app: &App, allocation: AllocationId, mut sender: Sender, receiver: Receiver) {
+    if say(&mut sender, &ToAgent::Welcome {}).await.is_err() {
+        return;
+    }
+    let (near, far) = tokio::io::duplex(BUFFER);
+    let (carried, ()) = tokio::join!(
+        link::splice(far, sender, receiver, Ends::Here),
+        app.attend(Box::new(near), Peer::Relay { allocation }),
+    );
+    if let Err(error) = carried {
+        tracing::debug!(%error, %allocation, "a task's connection broke off");
+    }
 }
 
 /// Says why not, and what the agent does about it; `taken` when somebody else has what it wants.
