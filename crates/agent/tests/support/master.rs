@@ -19,7 +19,9 @@ use domain::id::AllocationId;
 use domain::log::Records;
 use domain::task::Exit;
 use futures_util::{SinkExt, StreamExt, future};
-use link::{Channel, Invitation, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use link::{Channel, Ends, Invitation, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -144,7 +146,6 @@ impl FakeMaster {
         let state = (Arc::clone(&self.master), ended);
         let router = Router::new()
             .route(CONNECT_PATH, get(connect))
-            .route("/api/v1/tasks/{task}/context_directory", get(context))
             .with_state(state);
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("serves");
@@ -213,9 +214,10 @@ async fn context(State((master, _)): State<App>, Path(_task): Path<String>, head
 }
 
 async fn connect(State((master, mut ended)): State<App>, upgrade: WebSocketUpgrade) -> Response {
+    let app = (Arc::clone(&master), ended.clone());
     upgrade.max_message_size(65_535).on_upgrade(async move |socket| {
         tokio::select! {
-            _ = serve(master, socket) => {}
+            _ = serve(master, app, socket) => {}
             _ = ended.changed() => {}
         }
     })
@@ -247,7 +249,7 @@ fn wire(socket: WebSocket) -> Wire {
 }
 
 /// One connection, to its end.
-async fn serve(master: Shared, socket: WebSocket) -> Option<()> {
+async fn serve(master: Shared, app: App, socket: WebSocket) -> Option<()> {
     let key = master.seen().key.clone().expect("it has one");
     let accepted = link::accept(wire(socket), &key).await;
     if matches!(accepted, Err(LinkError::Unproved(_))) {
@@ -259,8 +261,18 @@ async fn serve(master: Shared, socket: WebSocket) -> Option<()> {
     match opening {
         Opening::Enrol { invitation, name, .. } => enrol(&master, channel, &invitation, name).await,
         Opening::Control(control) => work(master, channel, control).await,
-        Opening::Http { .. } => None,
+        Opening::Http { .. } => http(app, channel).await,
     }
+}
+
+async fn http(app: App, mut channel: Channel) -> Option<()> {
+    say(&mut channel.sender, &ToAgent::Welcome {}).await?;
+    let router = Router::new().route("/api/v1/tasks/{task}/context_directory", get(context)).with_state(app);
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let service = TowerToHyperService::new(router);
+    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(near), service);
+    let carried = link::splice(far, channel.sender, channel.receiver, Ends::Here);
+    tokio::join!(carried, served).0.ok()
 }
 
 async fn enrol(master: &Master, mut channel: Channel, invitation: &str, name: String) -> Option<()> {

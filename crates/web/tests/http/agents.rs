@@ -9,6 +9,7 @@ use link::{Invitation, Kind, LinkError, Secret};
 use serde_json::json;
 use testkit::agent::{FakeAgent, Key, Wire, carrier, control};
 use testkit::{Database, Requests as _, TestMaster, on_both_databases, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 on_both_databases!(
     r28_an_invitation_is_good_once_for_its_name_and_an_hour,
@@ -28,6 +29,8 @@ on_both_databases!(
     b05_a_second_process_is_refused_while_the_first_lives,
     b05_what_is_dead_is_replaced,
     b20_the_skew_of_a_clock_is_shown,
+    a03_http_through_an_agent_is_never_local,
+    a02_http_is_served_for_runs_that_the_agent_holds,
 );
 
 const USED: &str = "the invitation is not valid, was used, or has expired";
@@ -379,4 +382,48 @@ async fn b20_the_skew_of_a_clock_is_shown(database: Database) {
     agent.reconnect().await;
     let list = master.admin().await.get("/api/v1/agents").await.ok();
     assert_eq!(list["agents"][0]["clockSkewMs"], -61_900);
+}
+
+/// A request through an agent, whole; the answer's head and body.
+async fn through(agent: &FakeAgent, allocation: domain::id::AllocationId, head: &str, body: &str) -> String {
+    let mut stream = agent.http(allocation).await.expect("held");
+    let length = body.len();
+    let request =
+        format!("{head}\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    soon("an answer", stream.read_to_end(&mut answer)).await.expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn a03_http_through_an_agent_is_never_local(database: Database) {
+    let master = TestMaster::start(database).await;
+    let mut agent = master.agent("node").await;
+    let alice = master.user("alice").await;
+    let task = master.task(&alice, &mut agent).await;
+    let (allocation, token) = (task.start.allocation, &task.start.token);
+    let bearer = format!("GET /api/v1/me HTTP/1.1\r\nAuthorization: Bearer {token}");
+    let me = through(&agent, allocation, &bearer, "").await;
+    assert!(me.starts_with("HTTP/1.1 200") && me.contains("alice"), "{me}");
+    let nobody = through(&agent, allocation, "GET /api/v1/me HTTP/1.1", "").await;
+    assert!(nobody.starts_with("HTTP/1.1 401"), "{nobody}");
+    let page = through(&agent, allocation, "GET / HTTP/1.1", "").await;
+    assert!(!page.starts_with("HTTP/1.1 200"), "nobody is the default user: {page}");
+    let login = r#"{"username": "admin", "password": ""}"#;
+    let blank = through(&agent, allocation, "POST /api/v1/auth/login HTTP/1.1", login).await;
+    assert!(blank.starts_with("HTTP/1.1 401") || blank.starts_with("HTTP/1.1 403"), "{blank}");
+}
+
+async fn a02_http_is_served_for_runs_that_the_agent_holds(database: Database) {
+    let master = TestMaster::start(database).await;
+    let mut agent = master.agent("node").await;
+    let other = master.agent("other").await;
+    let alice = master.user("alice").await;
+    let task = master.task(&alice, &mut agent).await;
+    let allocation = task.start.allocation;
+    let refused = other.http(allocation).await.expect_err("another's");
+    assert!(refused.contains("agent other doesn't hold"), "{refused}");
+    agent.http(allocation).await.expect("its own");
+    agent.exit(allocation, 0).await;
+    agent.http(allocation).await.expect_err("it is over");
 }
