@@ -1,5 +1,6 @@
 //! A task's way to the master (A2, A3): what the task says to the relay's address in its own network is taken to
-//! the master, byte for byte. The relay adds nothing, no credentials above all: the task's process sends its own.
+//! the master, byte for byte, through the channel of crate `link`: encrypted, and never local there. The relay adds
+//! nothing, no credentials above all: the task's process sends its own.
 //!
 //! The listener is the shim's (`launch::Shim::relay_listener`): while there is no agent connections wait there.
 
@@ -8,11 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use domain::id::AllocationId;
+use link::Ends;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::dial::{self, Lost};
 use crate::machine::Machine;
 
 /// Connections of one task at a time; more wait.
@@ -22,7 +25,7 @@ const MOST: usize = 128;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves the task of a directory until it has ended; dropping the future ends its connections.
-pub(crate) async fn serve(machine: Arc<Machine>, task_dir: PathBuf) {
+pub(crate) async fn serve(machine: Arc<Machine>, allocation: AllocationId, task_dir: PathBuf) {
     let listener = loop {
         let dir = task_dir.clone();
         match spawn_blocking(move || launch::Shim::relay_listener(&dir)).await {
@@ -47,7 +50,9 @@ pub(crate) async fn serve(machine: Arc<Machine>, task_dir: PathBuf) {
                 connections.spawn(async move {
                     let _place = place;
                     // Whatever ends it, the task's client sees it end.
-                    let _ = carry(&machine, task).await;
+                    if let Err(why) = carry(&machine, allocation, task).await {
+                        tracing::debug!(%allocation, "a connection of the task to the master ended: {why}");
+                    }
                 });
             }
             Err(e) => {
@@ -59,12 +64,9 @@ pub(crate) async fn serve(machine: Arc<Machine>, task_dir: PathBuf) {
     }
 }
 
-async fn carry(machine: &Machine, mut task: TcpStream) -> std::io::Result<()> {
-    let url = reqwest::Url::parse(&machine.master).map_err(std::io::Error::other)?;
-    let host = url.host_str().unwrap_or_default();
-    let mut master =
-        TcpStream::connect(format!("{host}:{}", url.port_or_known_default().unwrap_or(80))).await?;
-    task.set_nodelay(true)?;
-    master.set_nodelay(true)?;
-    copy_bidirectional(&mut task, &mut master).await.map(drop)
+async fn carry(machine: &Machine, allocation: AllocationId, task: TcpStream) -> Result<(), String> {
+    task.set_nodelay(true).map_err(|e| e.to_string())?;
+    let channel = dial::http(machine, allocation).await.map_err(Lost::why)?;
+    let carried = link::splice(task, channel.sender, channel.receiver, Ends::There).await;
+    carried.map_err(|e| e.to_string())
 }

@@ -127,7 +127,7 @@ impl Follower {
                 None
             }
         };
-        let relay = tokio::spawn(relay::serve(Arc::clone(&self.machine), self.dir.clone()));
+        let relay = tokio::spawn(relay::serve(Arc::clone(&self.machine), self.id, self.dir.clone()));
         Ok(Live { shim, exited, log, killed: false, _relay: AbortOnDropHandle::new(relay) })
     }
 
