@@ -86,3 +86,41 @@ async fn a_master_that_is_away_is_waited_for() {
     }
     soon("the end", agent.shut_down()).await.expect("a clean end");
 }
+
+#[tokio::test]
+async fn r28_an_enrolment_of_the_version_before_is_made_anew() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::new(&master.url(), None);
+    fs::create_dir(&agent.options.data_dir).expect("made");
+    let file = |name: &str| agent.options.data_dir.join(name);
+    fs::write(file("agent.json"), r#"{"name": "a1", "master_id": "master-1"}"#).expect("written");
+    fs::write(file("agent.key"), "AAAA").expect("written");
+    let (known, old_key) = (file("agent.json"), file("agent.key"));
+    agent.start();
+    let error = agent.end().await.expect_err("it knows no master's key").to_string();
+    assert!(error.contains("muster agent invite --name a1 --replace"), "{error}");
+    agent.options.invitation = Some(master.invitation());
+    agent.start();
+    agent.wait_registered().await;
+    assert!(!old_key.exists());
+    assert_eq!(agent::enrolled_with(&agent.options.data_dir), Some(master.invitation().master));
+    assert!(fs::read_to_string(known).expect("there").contains("master_key"));
+    agent.shut_down().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a14_an_agent_that_is_not_known_any_more_says_so_or_enrols_again() {
+    let master = FakeMaster::start().await;
+    let mut agent = TestAgent::registered(&master).await;
+    agent.shut_down().await.expect("a clean end");
+    let old = master.change(|seen| seen.keys.remove("a1")).expect("its key");
+    agent.options.invitation = None;
+    agent.start();
+    let error = agent.end().await.expect_err("shut out").to_string();
+    assert!(error.contains("refused this agent") && error.contains("--invitation-file"), "{error}");
+    agent.options.invitation = Some(master.invitation());
+    agent.start();
+    agent.wait_registered().await;
+    master.look(|seen| assert_ne!(seen.keys.get("a1"), Some(&old), "a key that was refused stays so"));
+    agent.shut_down().await.expect("a clean end");
+}

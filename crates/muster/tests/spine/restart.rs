@@ -213,3 +213,43 @@ fn shim(muster: &Muster, id: &str) -> Option<Pid> {
     let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
     command.contains(id).then(|| Pid::from_raw(pid))
 }
+
+#[test]
+fn r28_the_agent_of_an_older_up_enrols_again_by_itself() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    me.muster("command run true").exits(0);
+    let agent = muster.data_dir().join("agent");
+    muster.kill();
+    // As the version before left it: it knew no master's key, and its own was of another kind.
+    let known = fs::read_to_string(agent.join("agent.json")).expect("there");
+    let mut known: serde_json::Value = serde_json::from_str(&known).expect("JSON");
+    known.as_object_mut().expect("an object").remove("master_key").expect("it knows it");
+    fs::write(agent.join("agent.json"), known.to_string()).expect("written");
+    fs::rename(agent.join("link.key"), agent.join("agent.key")).expect("renamed");
+    muster.begin();
+    me.muster("command run true").exits(0);
+    assert!(!agent.join("agent.key").exists());
+}
+
+#[test]
+fn b05_a_copied_data_directory_is_refused_aloud() {
+    let (muster, agent) = apart();
+    let me = muster.person("me");
+    let (original, copy) = (muster.dir.path().join("apart/agent"), muster.dir.path().join("copy"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&original, &copy]).status();
+    assert!(copied.expect("run").success());
+    let second = || {
+        let mut command = muster.role(&["agent", "--master", &muster.url, "--name", "node", "--data-dir"]);
+        Process::start(command.arg(&copy), "")
+    };
+    let following = counting(&me);
+    second().finish().exits(1).says("already connected from another process");
+    muster.server().stderr.wait_for("a second process under one agent's name was refused");
+    // The first one and its task go on.
+    assert_counted(&me, following.finish());
+    agent.kill();
+    let second = second();
+    second.stdout.wait_for("Agent node is connected to ");
+    me.muster("command run true").exits(0);
+}
