@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster};
 use ::api::error::Code;
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, header};
@@ -26,6 +27,7 @@ use crate::App;
 use crate::extract::From;
 use crate::peer::Peer;
 use crate::respond::{Failure, message};
+use crate::server::Standing;
 
 /// How long an agent may take for each step until it is known.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,6 +42,7 @@ const BUFFER: usize = 64 << 10;
 pub(crate) async fn connect(
     State(app): State<App>,
     From(visitor): From,
+    Extension(standing): Extension<Standing>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
@@ -51,7 +54,7 @@ pub(crate) async fn connect(
     Ok(upgrade.on_upgrade(async move |socket| {
         let from = visitor.address.map(|address| address.to_string()).unwrap_or_default();
         match open(&app, socket).await {
-            Ok((opening, channel)) => serve(&app, opening, channel, visitor.address).await,
+            Ok((opening, channel)) => serve(&app, opening, channel, visitor.address, &standing).await,
             Err(error) => tracing::debug!(%error, %from, "no channel came about"),
         }
     }))
@@ -102,7 +105,13 @@ async fn say(sender: &mut Sender, message: &ToAgent) -> Result<(), LinkError> {
 }
 
 /// Does what the agent came for.
-async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<IpAddr>) {
+async fn serve(
+    app: &App,
+    opening: Opening,
+    channel: Channel,
+    address: Option<IpAddr>,
+    standing: &Standing,
+) {
     let Channel { peer, mut sender, mut receiver } = channel;
     let agents = &app.master.agents;
     let done = match opening {
@@ -120,6 +129,7 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
             let registered = register(app, peer, control, &mut receiver, address).await;
             match registered {
                 Ok(Some((connection, orders))) => {
+                    standing.is_known();
                     work(app, connection, orders, &mut sender, &mut receiver).await;
                 }
                 Ok(None) => {}
@@ -128,7 +138,10 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
             Ok(())
         }
         Opening::Http { agent, allocation } => match agents.holds(peer, &agent, allocation).await {
-            Ok(()) => return http(app, allocation, sender, receiver).await,
+            Ok(()) => {
+                standing.is_known();
+                return http(app, allocation, sender, receiver).await;
+            }
             Err(error) => Ok(refuse(&mut sender, &error, Remedy::Read, address).await),
         },
     };
