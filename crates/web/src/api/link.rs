@@ -114,39 +114,29 @@ async fn serve(
 ) {
     let Channel { peer, mut sender, mut receiver } = channel;
     let agents = &app.master.agents;
-    let done = match opening {
+    match opening {
         Opening::Enrol { protocol, invitation, name } => {
-            let enrolled = async {
-                agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await
-            };
+            let enrolled = async { agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await };
             match enrolled.await {
                 Ok(master_id) => drop(say(&mut sender, &ToAgent::Enrolled { master_id }).await),
                 Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
             }
-            Ok(())
         }
-        Opening::Control(control) => {
-            let registered = register(app, peer, control, &mut receiver, address).await;
-            match registered {
-                Ok(Some((connection, orders))) => {
-                    standing.is_known();
-                    work(app, connection, orders, &mut sender, &mut receiver).await;
-                }
-                Ok(None) => {}
-                Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
+        Opening::Control(control) => match register(app, peer, control, &mut receiver, address).await {
+            Ok(Some((connection, orders))) => {
+                standing.is_known();
+                work(app, connection, orders, &mut sender, &mut receiver).await;
             }
-            Ok(())
-        }
+            Ok(None) => {}
+            Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
+        },
         Opening::Http { agent, allocation } => match agents.holds(peer, &agent, allocation).await {
             Ok(()) => {
                 standing.is_known();
                 return http(app, allocation, sender, receiver).await;
             }
-            Err(error) => Ok(refuse(&mut sender, &error, Remedy::Read, address).await),
+            Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
         },
-    };
-    if let Err(error) = done {
-        tracing::debug!(%error, "a channel ended");
     }
     let _ = timeout(PATIENCE, sender.close()).await;
 }
