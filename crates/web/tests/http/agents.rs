@@ -149,8 +149,8 @@ async fn r29_nothing_is_heard_before_the_proof(database: Database) {
     let about: Register = agent.about.clone();
     let public = master.services().agents.key().public();
     for message in [ToMaster::Register(Box::new(about)), ToMaster::Started { allocation }] {
-        let opened = link::initiate(carrier(master.address()).await, Key::generate().secret(), public);
-        let mut channel = opened.await.expect("the master");
+        let (wire, key) = (carrier(master.address()).await, Key::generate());
+        let mut channel = link::initiate(wire, key.secret(), public).await.expect("the master");
         let text = serde_json::to_vec(&message).expect("JSON");
         channel.sender.send(Kind::Message, &text).await.expect("sent");
         let heard = soon("the end", channel.receiver.next()).await;
