@@ -87,7 +87,8 @@ pub(crate) async fn open(
 
 /// Opens a byte stream on which the master serves HTTP for a run that this agent holds.
 pub(crate) async fn http(machine: &Machine, allocation: AllocationId) -> Result<Channel, Lost> {
-    let enrolment = machine.enrolment().ok_or_else(|| Lost::Passing("the agent isn't enrolled yet".to_owned()))?;
+    let enrolment =
+        machine.enrolment().ok_or_else(|| Lost::Passing("the agent isn't enrolled yet".to_owned()))?;
     let opening = Opening::Http { agent: machine.name.clone(), allocation };
     let mut channel = open(machine, &enrolment.key, enrolment.master, &opening).await?;
     match answer(&mut channel.receiver).await? {
@@ -171,7 +172,8 @@ async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
 
 fn wire(socket: WebSocketStream<Box<dyn Stream>>) -> Wire {
     let (out, incoming) = socket.split();
-    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let out =
+        out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
     let incoming = incoming.filter_map(|message| {
         future::ready(match message {
             Ok(Message::Binary(bytes)) => Some(Ok(bytes)),

@@ -22,8 +22,7 @@ pub(crate) fn load_or_create(path: &Path) -> Result<Secret, AgentError> {
         Err(e) => return Err(cannot("read")(e)),
     }
     let text = fs::read_to_string(path).map_err(cannot("read"))?;
-    Secret::from_text(&text)
-        .map_err(|e| AgentError::Damaged { file: path.to_owned(), why: e.to_string() })
+    Secret::from_text(&text).map_err(|e| AgentError::Damaged { file: path.to_owned(), why: e.to_string() })
 }
 
 /// Makes another key: the one before is refused for ever.

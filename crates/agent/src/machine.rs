@@ -136,7 +136,8 @@ fn power(shared: bool) -> Power {
 fn master_url(text: &str) -> Result<String, AgentError> {
     let bad = || AgentError::BadAddress(text.to_owned());
     let url = url::Url::parse(text).map_err(|_| bad())?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
+    let plain =
+        matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|host| !host.is_empty());
     let extra = !url.username().is_empty() || url.password().is_some() || url.query().is_some();
     if !plain || extra {
         return Err(bad());

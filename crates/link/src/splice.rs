@@ -95,10 +95,7 @@ async fn next(receiver: &mut Receiver) -> Result<Frame, LinkError> {
     frame?.ok_or(LinkError::Closed)
 }
 
-async fn carry_in(
-    receiver: &mut Receiver,
-    writer: &mut WriteHalf<impl AsyncWrite>,
-) -> Result<(), LinkError> {
+async fn carry_in(receiver: &mut Receiver, writer: &mut WriteHalf<impl AsyncWrite>) -> Result<(), LinkError> {
     loop {
         let frame = next(receiver).await?;
         match frame.kind {

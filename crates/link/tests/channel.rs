@@ -200,7 +200,8 @@ async fn r28_what_is_changed_repeated_left_out_or_moved_is_refused() {
         assert_eq!(bodies, ["one"], "bit {bit}");
         assert!(matches!(error, Some(LinkError::Tampered)), "bit {bit}: {error:?}");
     }
-    let twice = |number, message: Bytes| if number == 2 { vec![message.clone(), message] } else { vec![message] };
+    let twice =
+        |number, message: Bytes| if number == 2 { vec![message.clone(), message] } else { vec![message] };
     let (bodies, error) = meddled(Box::new(twice)).await;
     assert_eq!(bodies, ["one", "two"]);
     assert!(matches!(error, Some(LinkError::Tampered)), "{error:?}");
@@ -221,7 +222,8 @@ async fn r28_what_is_changed_repeated_left_out_or_moved_is_refused() {
     assert_eq!(bodies, Vec::<Bytes>::new());
     assert!(matches!(error, Some(LinkError::Tampered)), "{error:?}");
     let shorter = |_, message: Bytes| vec![message.slice(..message.len().min(15))];
-    let first_whole = move |number, message| if number == 0 { vec![message] } else { shorter(number, message) };
+    let first_whole =
+        move |number, message| if number == 0 { vec![message] } else { shorter(number, message) };
     let (bodies, error) = meddled(Box::new(first_whole)).await;
     assert!(bodies.is_empty() && matches!(error, Some(LinkError::Tampered)), "{error:?}");
 }

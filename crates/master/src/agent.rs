@@ -188,7 +188,8 @@ impl Agents {
     /// # Errors
     /// When it could not be kept; the connection is to be closed, and the agent says it again on the next.
     pub async fn hear(&self, connection: &Connection, message: ToMaster) -> Result<(), Error> {
-        let (scheduler, agent, number) = (self.scheduler.clone(), connection.agent.clone(), connection.number);
+        let (scheduler, agent, number) =
+            (self.scheduler.clone(), connection.agent.clone(), connection.number);
         let link = connection.link.clone();
         self.unbroken.run(async move { heard(&scheduler, &agent, number, &link, message).await }).await?
     }

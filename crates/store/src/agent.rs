@@ -110,9 +110,7 @@ pub async fn revoke(tx: &mut Tx, id: &AgentId, now: Timestamp) -> Result<(), Sto
 pub async fn refuse_key(tx: &mut Tx, key: &str, agent: &AgentId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT INTO revoked_agent_keys (public_key, agent_id, revoked_at) VALUES ($1, $2, $3)
                ON CONFLICT (public_key) DO NOTHING";
-    on!(tx, |c| {
-        sqlx::query(sql).bind(key).bind(agent.as_str()).bind(now.0).execute(c).await.map(drop)
-    })?;
+    on!(tx, |c| { sqlx::query(sql).bind(key).bind(agent.as_str()).bind(now.0).execute(c).await.map(drop) })?;
     Ok(())
 }
 

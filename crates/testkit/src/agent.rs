@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ::master::system::Clock as _;
 use api::agent::{CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster};
 use domain::agent::{Device, DeviceKind, Power};
 use domain::id::{AgentId, AllocationId};
@@ -13,7 +14,6 @@ use domain::log::{Record, Source};
 use domain::task::Exit;
 use domain::time::Timestamp;
 use futures_util::{SinkExt as _, StreamExt as _, future};
-use ::master::system::Clock as _;
 use link::{Channel, Ends, Invitation, Kind, LinkError, Public, Secret};
 use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
@@ -61,7 +61,8 @@ pub async fn carrier(address: SocketAddr) -> link::Wire {
     let target = format!("ws://{address}{CONNECT_PATH}");
     let opened = soon("the handshake", tokio_tungstenite::client_async(target, stream)).await;
     let (out, incoming) = opened.expect("a WebSocket").0.split();
-    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let out =
+        out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
     let incoming = incoming.filter_map(|message| {
         future::ready(match message {
             Ok(Message::Binary(bytes)) => Some(Ok(bytes)),

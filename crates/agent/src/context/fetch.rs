@@ -86,10 +86,11 @@ async fn download(
         .body(Empty::<Bytes>::new())
         .map_err(|e| Failure::Final(e.to_string()))?;
     let passing = |e: hyper::Error| Failure::Passing(plain(&e));
-    let Channel { sender, receiver, .. } = dial::http(machine, allocation).await.map_err(|lost| match lost {
-        Lost::Passing(why) | Lost::Unproved(why) => Failure::Passing(why),
-        lost => Failure::Final(lost.why()),
-    })?;
+    let Channel { sender, receiver, .. } =
+        dial::http(machine, allocation).await.map_err(|lost| match lost {
+            Lost::Passing(why) | Lost::Unproved(why) => Failure::Passing(why),
+            lost => Failure::Final(lost.why()),
+        })?;
     let (near, far) = tokio::io::duplex(BUFFER);
     let (mut client, connection) = http1::handshake(TokioIo::new(near)).await.map_err(passing)?;
     // What ends them shows in the answer.

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use api::agent::{
     CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Remedy, Start, ToAgent, ToMaster,
 };
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Router;
 use axum::routing::get;
 use domain::id::AllocationId;
 use domain::log::Records;
@@ -144,9 +144,7 @@ impl FakeMaster {
         self.address = listener.local_addr().expect("bound");
         let (alive, ended) = watch::channel(());
         let state = (Arc::clone(&self.master), ended);
-        let router = Router::new()
-            .route(CONNECT_PATH, get(connect))
-            .with_state(state);
+        let router = Router::new().route(CONNECT_PATH, get(connect)).with_state(state);
         let server = tokio::spawn(async move {
             axum::serve(listener, router).await.expect("serves");
         });

@@ -126,7 +126,8 @@ impl Scheduler {
         let mut state = self.0.state.lock().await;
         self.resolve_doubt(&mut state).await?;
         // Since it was asked, the agent may have been shut out.
-        let good = |known: &store::agent::Agent| known.revoked_at.is_none() && known.public_key == arrival.key;
+        let good =
+            |known: &store::agent::Agent| known.revoked_at.is_none() && known.public_key == arrival.key;
         if !state.service.get(agent).is_some_and(good) {
             return Err(Error::Unauthenticated("this agent's key doesn't count any more"));
         }

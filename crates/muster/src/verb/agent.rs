@@ -129,7 +129,9 @@ fn keys(agents: &[Agent]) -> Table {
 async fn revoke(session: &mut Session, name: &str) -> Result<()> {
     let done = session.call(async |client| client.revoke_agent(name).await).await;
     done.with_context(|| format!("can't revoke agent {name}"))?;
-    output::note(&format!("Agent {name} is shut out. Its tasks are over here; what runs on that machine, end there."));
+    output::note(&format!(
+        "Agent {name} is shut out. Its tasks are over here; what runs on that machine, end there."
+    ));
     Ok(())
 }
 

@@ -86,7 +86,12 @@ async fn r28_an_invitation_is_used_once(database: Database) {
     assert!(matches!(twice, Err(StoreError::RowsAffected { .. })), "{twice:?}");
     tx.commit_unaudited("a test").await.expect("committed");
 
-    let used = Invitation { agent: Some(node), replaces: false, used_by_key: Some("key".to_owned()), expires_at: end };
+    let used = Invitation {
+        agent: Some(node),
+        replaces: false,
+        used_by_key: Some("key".to_owned()),
+        expires_at: end,
+    };
     let fresh = Invitation { agent: None, replaces: false, used_by_key: None, expires_at: Timestamp(6) };
     let mut conn = store.read().await.expect("a connection");
     for (hash, expected) in [("named", Some(used)), ("open", Some(fresh)), ("unknown", None)] {

@@ -109,7 +109,9 @@ async fn one(app: &App, caller: &Caller, agent: &AgentId) -> Result<Agent, Failu
     let seen = seen_by(app, caller).await?;
     let all = app.master.agents.list().await;
     let found = all.iter().find(|view| view.agent.id == *agent);
-    found.map(|view| shown(view, &seen, caller)).ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
+    found
+        .map(|view| shown(view, &seen, caller))
+        .ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
 }
 
 pub(crate) async fn get(

@@ -71,7 +71,8 @@ async fn open(app: &App, mut socket: WebSocket) -> Result<(Opening, Channel), Li
     };
     let (out, rest) = socket.split();
     let incoming = stream::iter(first).chain(rest).filter_map(|message| future::ready(carried(message)));
-    let out = out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
+    let out =
+        out.sink_map_err(io::Error::other).with(|bytes| future::ok::<_, io::Error>(Message::Binary(bytes)));
     let opened = async {
         let mut channel = link::accept(Wire::new(out, incoming), app.master.agents.key()).await?;
         let opening = hear(&mut channel.receiver).await?;
@@ -105,18 +106,13 @@ async fn say(sender: &mut Sender, message: &ToAgent) -> Result<(), LinkError> {
 }
 
 /// Does what the agent came for.
-async fn serve(
-    app: &App,
-    opening: Opening,
-    channel: Channel,
-    address: Option<IpAddr>,
-    standing: &Standing,
-) {
+async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<IpAddr>, standing: &Standing) {
     let Channel { peer, mut sender, mut receiver } = channel;
     let agents = &app.master.agents;
     match opening {
         Opening::Enrol { protocol, invitation, name } => {
-            let enrolled = async { agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await };
+            let enrolled =
+                async { agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await };
             match enrolled.await {
                 Ok(master_id) => drop(say(&mut sender, &ToAgent::Enrolled { master_id }).await),
                 Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
@@ -218,7 +214,9 @@ async fn work(
         loop {
             let frame = match timeout(SILENCE, receiver.next()).await {
                 Ok(Ok(Some(frame))) => frame,
-                Ok(Err(error)) => return tracing::warn!(%error, agent = %connection.agent(), "a channel broke"),
+                Ok(Err(error)) => {
+                    return tracing::warn!(%error, agent = %connection.agent(), "a channel broke");
+                }
                 _ => return,
             };
             if frame.kind == Kind::Alive {

@@ -361,10 +361,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     get("/api/v1/tasks/{task}/context_directory", "the owner's", "/api/v1/tasks/{task}/context_directory"),
     plain("/api/v1/agents"),
     post("/api/v1/agents/invitations", "for any name", "/api/v1/agents/invitations", ""),
-    Sample {
-        headers: UPGRADE,
-        ..get("/api/v1/agents/connect", "to prove a key", "/api/v1/agents/connect")
-    },
+    Sample { headers: UPGRADE, ..get("/api/v1/agents/connect", "to prove a key", "/api/v1/agents/connect") },
     get("/api/v1/agents/{agent}", "", "/api/v1/agents/node"),
     post("/api/v1/agents/{agent}/revoke", "one that is new", "/api/v1/agents/{machine}/revoke", ""),
     post("/api/v1/agents/{agent}/enable", "", "/api/v1/agents/node/enable", ""),
