@@ -120,7 +120,7 @@ async fn write(sender: &mut Sender, mut outgoing: Outgoing) -> Lost {
 fn handle(message: ToAgent, runs: &Arc<Runs>, outbox: &Outbox) -> Result<(), Lost> {
     match message {
         ToAgent::Start(start) => runs.start(start, outbox),
-        ToAgent::Kill { allocation } => runs.tell(allocation, Command::Kill),
+        ToAgent::Kill { allocation, now } => runs.tell(allocation, Command::Kill { now }),
         ToAgent::LogsReceived { allocation, offset } => runs.tell(allocation, Command::Received(offset)),
         ToAgent::Forget { allocation } => runs.tell(allocation, Command::Forget),
         ToAgent::Ping { number } => outbox.send(&ToMaster::Pong { number }),

@@ -8,6 +8,7 @@
 //! DATA/ 0700   link.key      its key, made once                         (key)
 //!              agent.json    name and master's key, once enrolled       (enrolment)
 //!              agent.lock    held while an agent uses the directory     (data_dir)
+//!              reserve       space for starts and ends on a full disk        (reserve)
 //!              incoming/     context directories on their way           (context::fetch)
 //!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
 //! ```
@@ -26,10 +27,12 @@ mod enrolment;
 mod error;
 mod identity;
 mod key;
+mod limits;
 mod machine;
 mod options;
 mod outbox;
 mod relay;
+mod reserve;
 mod run;
 mod runs;
 mod supervise;
@@ -38,5 +41,6 @@ mod watch;
 
 pub use enrolment::enrolled_with;
 pub use error::AgentError;
+pub use limits::{Bound, TaskLimits};
 pub use options::Options;
 pub use supervise::run;

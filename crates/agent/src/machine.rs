@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use domain::agent::Power;
 use domain::config::Network;
@@ -11,8 +12,9 @@ use launch::spec::{Limits, Mode};
 
 use crate::data_dir::DataDir;
 use crate::enrolment::Enrolment;
+use crate::reserve::Reserve;
 use crate::watch::Watch;
-use crate::{AgentError, Options, device};
+use crate::{AgentError, Options, device, limits};
 
 /// Length of the range that root in a task is mapped to.
 const ROOT_RANGE_LEN: u32 = 65_536;
@@ -37,6 +39,9 @@ pub(crate) struct Machine {
     pub(crate) limits: Limits,
     pub(crate) run_bytes: Option<u64>,
     pub(crate) shm_bytes: Option<u64>,
+    pub(crate) kill_grace: Duration,
+    pub(crate) seccomp: bool,
+    pub(crate) reserve: Reserve,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
     /// The most that a task's network may be, and what it is unless the task asks for less.
@@ -76,9 +81,13 @@ impl Machine {
             mode,
             allowed_ids: options.allowed_ids.clone(),
             machine_groups: options.machine_groups,
-            limits: options.limits,
             run_bytes: options.run_bytes,
             shm_bytes: options.shm_bytes,
+            limits: limits::resolved(&options.limits, data_dir.root()),
+            kill_grace: options.kill_grace,
+            seccomp: options.seccomp,
+            reserve: Reserve::open(&data_dir.root().join("reserve"))
+                .map_err(AgentError::io("cannot keep a reserve in the data directory"))?,
             masked,
             bind_prefixes: options.bind_prefixes.clone(),
             network: options.network,

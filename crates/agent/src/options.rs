@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
-use launch::spec::Limits;
 use link::Invitation;
+
+use crate::limits::TaskLimits;
 
 /// What an agent is told at start.
 #[derive(Clone)]
@@ -40,11 +42,15 @@ pub struct Options {
     /// The most that a task's network may be, and what it is unless the task asks for less.
     pub network: Network,
     /// What one task may use.
-    pub limits: Limits,
+    pub limits: TaskLimits,
     /// Size of a task's `/run` in bytes; `launch`'s default when absent.
     pub run_bytes: Option<u64>,
     /// Size of a task's `/dev/shm` in bytes when it asks for none; `launch`'s default when absent.
     pub shm_bytes: Option<u64>,
+    /// Between SIGTERM and SIGKILL when a task is to end (B15).
+    pub kill_grace: Duration,
+    /// Whether tasks are kept from what no training needs of the kernel (A14).
+    pub seccomp: bool,
     /// Paths that no task sees, besides `data_dir`.
     pub masked: Vec<PathBuf>,
     /// Told to the master.

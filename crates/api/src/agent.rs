@@ -139,10 +139,13 @@ pub enum ToAgent {
     },
     /// Start this run; already known ones are ignored.
     Start(Box<Start>),
-    /// End this run now.
+    /// End this run: SIGTERM, and SIGKILL after the agent's `kill_grace` (B15). Repeating it changes nothing.
     Kill {
         /// The run.
         allocation: AllocationId,
+        /// Without any grace.
+        #[serde(default)]
+        now: bool,
     },
     /// The master has the run's log up to here; send from here on.
     LogsReceived {

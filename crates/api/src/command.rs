@@ -105,6 +105,9 @@ pub struct Command {
     /// Exit status of the process, when it ran to an end. Muster's own.
     #[serde(default)]
     pub exit_code: Option<i32>,
+    /// The signal that ended the process, if one did. Muster's own.
+    #[serde(default)]
+    pub exit_signal: Option<i32>,
     /// Why it waits, while queued. Muster's own.
     #[serde(default)]
     pub waiting_for: Option<String>,

@@ -200,6 +200,15 @@ impl Entry {
         }
     }
 
+    /// The name of the account that acted, or that a task acted for.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        match &self.by {
+            By::Account { username, .. } | By::Task { username, .. } => Some(username),
+            _ => None,
+        }
+    }
+
     /// What it made.
     #[must_use]
     pub fn made(self, after: Value) -> Self {

@@ -79,9 +79,22 @@ pub struct Ending {
     /// The exit status: the process's own, 128 + n for signal n, 127 not found, 126 not executable, 125 when the
     /// launcher refused it; `None` when it never ran or its agent lost it.
     pub exit_code: Option<i32>,
+    /// The signal that ended the process; without one, the status is the process's own.
+    pub exit_signal: Option<i32>,
     /// One sentence for people, in the words that Determined's clients look for.
     pub reason: String,
 }
+
+impl Ending {
+    /// A person ended it; what status the process then had says nothing about its work.
+    #[must_use]
+    pub fn was_killed(&self) -> bool {
+        self.reason.starts_with(KILLED)
+    }
+}
+
+/// Beginning of the reason of what a person ended.
+const KILLED: &str = "allocation was killed";
 
 /// A task with its latest run.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,38 +141,93 @@ pub struct Task {
     pub kill_requested: bool,
 }
 
-/// What happened to a task's process, as its agent reports it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What happened to a task's process, as its agent reports it. Whether a signal ended it is said by `signal` alone: 137
+/// may be the process's own status (B14).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// Exit status as in [`Ending::exit_code`].
     pub code: i32,
-    /// The launcher or a person ended it.
+    /// The signal that ended the process.
+    #[serde(default)]
+    pub signal: Option<i32>,
+    /// A person ended it.
     pub killed: bool,
     /// Why the launcher refused to run it, with the remedy.
     pub failure: Option<String>,
+    /// What it had too much of, when that ended it.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+}
+
+/// What a task can have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Memory.
+    Memory,
+    /// Space in its own directories.
+    Scratch,
+    /// Output.
+    Log,
+    /// Time.
+    Time,
+}
+
+impl Limit {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Memory => "out of memory",
+            Self::Scratch => "out of disk space",
+            Self::Log => "log limit",
+            Self::Time => "time limit",
+        }
+    }
 }
 
 impl Exit {
-    /// The sentence kept with the task; its beginnings are fixed (contract "runtime", section 4.5).
+    /// The sentence kept with the task; its beginnings are fixed (contract "runtime", section 4.5). `killer` is who
+    /// asked for the end.
     #[must_use]
-    pub fn reason(&self) -> String {
-        match (self.killed, &self.failure, self.code) {
-            (true, _, _) => "allocation was killed".to_owned(),
-            (_, Some(failure), code) => {
-                format!("resources failed with non-zero exit code: {failure} (exit code {code})")
-            }
-            (_, None, 0) => "allocation exited successfully".to_owned(),
-            (_, None, code) => {
-                let what = match code {
-                    126 => "command is not executable",
-                    127 => "command not found",
-                    129.. => "process was ended by a signal",
-                    _ => "process failed",
-                };
-                format!("resources failed with non-zero exit code: {what} (exit code {code})")
-            }
+    pub fn reason(&self, killer: Option<&str>) -> String {
+        if self.killed {
+            return match killer {
+                Some(name) => format!("{KILLED} by {name}"),
+                None => KILLED.to_owned(),
+            };
+        }
+        let code = self.code;
+        let what = match (&self.failure, code) {
+            (Some(failure), _) => failure.clone(),
+            (None, 0) if self.signal.is_none() => return "allocation exited successfully".to_owned(),
+            (None, _) => self.what(),
+        };
+        format!("resources failed with non-zero exit code: {what} (exit code {code})")
+    }
+
+    fn what(&self) -> String {
+        let how = match (self.signal, self.code) {
+            (Some(signal), _) => format!("process was ended by {}", signal_name(signal)),
+            (None, 126) => "command is not executable".to_owned(),
+            (None, 127) => "command not found".to_owned(),
+            (None, _) => "process failed".to_owned(),
+        };
+        match self.limit {
+            Some(limit) => format!("{}: {how}", limit.reason()),
+            None => how,
         }
     }
+}
+
+/// A signal for people, such as `SIGKILL (9)`; numbers as Linux has them on the machines that Muster runs on.
+#[must_use]
+pub fn signal_name(signal: i32) -> String {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
+    ];
+    let name = usize::try_from(signal).ok().and_then(|n| NAMES.get(n.wrapping_sub(1)));
+    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name} ({signal})"))
 }
 
 #[cfg(test)]
@@ -178,10 +246,33 @@ mod tests {
 
     #[test]
     fn reasons_carry_the_words_that_clients_match() {
-        let exit = |code, killed| Exit { code, killed, failure: None };
-        assert_eq!(exit(0, false).reason(), "allocation exited successfully");
-        assert!(exit(3, false).reason().ends_with("process failed (exit code 3)"));
-        assert!(exit(127, false).reason().contains("not found (exit code 127)"));
-        assert_eq!(exit(137, true).reason(), "allocation was killed");
+        let exit = |code, killed| Exit { code, killed, ..Exit::default() };
+        assert_eq!(exit(0, false).reason(None), "allocation exited successfully");
+        assert!(exit(3, false).reason(None).ends_with("process failed (exit code 3)"));
+        assert!(exit(127, false).reason(None).contains("not found (exit code 127)"));
+        assert_eq!(exit(137, true).reason(None), "allocation was killed");
+        assert_eq!(exit(0, true).reason(Some("alice")), "allocation was killed by alice");
+        let refused = Exit { failure: Some("no such user".into()), ..exit(125, false) };
+        assert!(refused.reason(None).ends_with("code: no such user (exit code 125)"));
+    }
+
+    #[test]
+    fn b14_a_status_is_no_signal_and_a_signal_has_a_name() {
+        let reason = |code, signal, limit| Exit { code, signal, limit, ..Exit::default() }.reason(None);
+        for code in [129, 137, 139, 255] {
+            let ended =
+                format!("resources failed with non-zero exit code: process failed (exit code {code})");
+            assert_eq!(reason(code, None, None), ended);
+        }
+        assert!(reason(139, Some(11), None).ends_with("process was ended by SIGSEGV (11) (exit code 139)"));
+        let memory = reason(137, Some(9), Some(Limit::Memory));
+        assert!(memory.contains("out of memory: process was ended by SIGKILL (9)"), "{memory}");
+        assert!(reason(1, None, Some(Limit::Memory)).contains("out of memory: process failed (exit code 1)"));
+        assert!(reason(137, Some(9), Some(Limit::Time)).contains("time limit"));
+        assert_eq!((signal_name(15), signal_name(31)), ("SIGTERM (15)".to_owned(), "SIGSYS (31)".to_owned()));
+        assert_eq!((signal_name(34), signal_name(0)), ("signal 34".to_owned(), "signal 0".to_owned()));
+        // An agent of before says nothing of signals.
+        let old: Exit = serde_json::from_str(r#"{"code":137,"killed":false,"failure":null}"#).expect("read");
+        assert_eq!((old.signal, old.limit), (None, None));
     }
 }

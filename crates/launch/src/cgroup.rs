@@ -194,6 +194,11 @@ impl Cgroup {
         &self.doors
     }
 
+    /// The file that lists the processes of the task, if it has a cgroup at all.
+    pub(crate) fn processes(&self) -> Option<PathBuf> {
+        self.dirs.first().map(|dir| dir.join("cgroup.procs"))
+    }
+
     /// Kills every process in the cgroup where the kernel can.
     pub(crate) fn kill(&self) {
         for dir in &self.dirs {

@@ -1,9 +1,11 @@
 //! How a task ended: `TASKDIR/exit.json`, there completely or not at all.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
 use crate::task_dir::EXIT_FILE;
@@ -15,38 +17,60 @@ pub const NOT_EXECUTABLE: i32 = 126;
 /// Exit status of a command that isn't there.
 pub const NOT_FOUND: i32 = 127;
 
-/// How a task ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the exit status is written before it has its name.
+const NEW_FILE: &str = "exit.json.new";
+/// Space that is taken for it, in bytes; escaped, the longest reason fits.
+const SPACE: u64 = 32 << 10;
+/// Longest reason that is kept, in bytes.
+const LONGEST_REASON: usize = 4 << 10;
+
+/// How a task ended. Whether a signal ended it is said by `signal` alone: a status of 137 may be the command's own (B14).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The command's status; 128+n after signal n; 127 not found; 126 not executable; 125 the launcher failed.
     pub code: i32,
     /// The signal that ended the command.
     pub signal: Option<i32>,
-    /// Whether the task was ended by [`crate::Shim::kill`].
+    /// Whether the task was ended by [`crate::Shim::kill`]. Status and signal are the command's own all the same.
     pub killed: bool,
     /// Why the launcher couldn't run the task, in one sentence with the remedy.
     pub failure: Option<String>,
+    /// The limit that the task ran into, when that is what ended it.
+    #[serde(default)]
+    pub limit: Option<Limit>,
+}
+
+/// What a task can have too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// Memory: the kernel killed one of its processes.
+    Memory,
+    /// Space in its own directories.
+    Scratch,
+    /// Output.
+    Log,
 }
 
 impl Exit {
     /// The launcher couldn't run the task.
     pub(crate) fn failed(reason: String) -> Self {
-        Self { code: LAUNCH_FAILED, signal: None, killed: false, failure: Some(reason) }
+        Self { code: LAUNCH_FAILED, failure: Some(reason), ..Self::default() }
     }
 
-    /// The task was killed on request.
+    /// The task was killed on request before its command ran.
     pub(crate) fn killed() -> Self {
         Self { killed: true, ..Self::signalled(9) }
     }
 
     /// A signal ended the command.
     pub(crate) fn signalled(signal: i32) -> Self {
-        Self { code: 128 + signal, signal: Some(signal), killed: false, failure: None }
+        Self { code: 128 + signal, signal: Some(signal), ..Self::default() }
     }
 
     /// The command ended by itself.
     pub(crate) fn exited(code: i32) -> Self {
-        Self { code, signal: None, killed: false, failure: None }
+        Self { code, ..Self::default() }
     }
 }
 
@@ -62,12 +86,46 @@ pub fn read_exit(task_dir: &Path) -> io::Result<Option<Exit>> {
     }
 }
 
-/// Writes the exit status: a temporary file, synced, then renamed, then the directory synced.
-pub(crate) fn write_exit(task_dir: &Path, exit: &Exit) -> io::Result<()> {
-    let temporary = task_dir.join("exit.json.new");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(exit)?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, task_dir.join(EXIT_FILE))?;
-    File::open(task_dir)?.sync_all()
+/// The place of the exit status, with space for it taken before the task runs: however full the disk is when the task
+/// ends, its end can be written down (A4).
+#[derive(Debug)]
+pub(crate) struct ExitFile {
+    task_dir: PathBuf,
+    file: io::Result<File>,
+}
+
+impl ExitFile {
+    /// Takes the space. Where that fails it is tried again at the end.
+    pub(crate) fn reserve(task_dir: &Path) -> Self {
+        let file = File::create(task_dir.join(NEW_FILE));
+        if let Ok(file) = &file {
+            // A file system that can't promise any may still have some.
+            let _ = fallocate(file, FallocateFlags::empty(), 0, SPACE);
+        }
+        Self { task_dir: task_dir.to_owned(), file }
+    }
+
+    /// Writes the exit status: a temporary file, synced, then renamed, then the directory synced.
+    pub(crate) fn write(&mut self, exit: &Exit) -> io::Result<()> {
+        let temporary = self.task_dir.join(NEW_FILE);
+        if self.file.is_err() {
+            self.file = File::create(&temporary);
+        }
+        let Ok(file) = &self.file else {
+            // With its own error, not with one of before.
+            return File::create(&temporary).map(drop);
+        };
+        let mut exit = exit.clone();
+        if let Some(reason) = exit.failure.as_mut().filter(|reason| reason.len() > LONGEST_REASON) {
+            reason.truncate(reason.floor_char_boundary(LONGEST_REASON));
+            reason.push('…');
+        }
+        let text = serde_json::to_vec(&exit)?;
+        file.write_all_at(&text, 0)?;
+        // Shorter, which needs no space.
+        file.set_len(text.len() as u64)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.task_dir.join(EXIT_FILE))?;
+        File::open(&self.task_dir)?.sync_all()
+    }
 }

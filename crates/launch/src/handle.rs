@@ -73,12 +73,25 @@ impl Shim {
         self.pidfd
     }
 
-    /// Asks the shim to kill its task. The shim then writes the exit status and exits.
+    /// Asks the shim to end its task: SIGTERM to all of its processes, and SIGKILL to what is left of them after the
+    /// task's `kill_grace` (B15). The shim then writes the exit status and exits. Asking again changes nothing.
     ///
     /// # Errors
     /// When the signal can't be sent; a shim that has exited meanwhile is no error.
     pub fn kill(&self) -> io::Result<()> {
-        match pidfd_send_signal(&self.pidfd, Signal::TERM) {
+        self.ask(Signal::TERM)
+    }
+
+    /// Asks the shim to kill its task now.
+    ///
+    /// # Errors
+    /// As [`Self::kill`].
+    pub fn kill_now(&self) -> io::Result<()> {
+        self.ask(Signal::QUIT)
+    }
+
+    fn ask(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(&self.pidfd, signal) {
             Err(rustix::io::Errno::SRCH) => Ok(()),
             other => Ok(other?),
         }

@@ -16,6 +16,7 @@
 mod cgroup;
 pub mod descriptors;
 mod devices;
+mod empty;
 pub mod exit;
 pub mod handle;
 mod identity;
@@ -23,14 +24,15 @@ mod network;
 pub mod probe;
 pub mod record;
 mod sandbox;
+mod seccomp;
 pub mod shim;
 pub mod spec;
 mod sys;
 mod task_dir;
 
 pub use cgroup::CgroupSupport;
-pub use exit::{Exit, read_exit};
+pub use exit::{Exit, Limit, read_exit};
 pub use handle::Shim;
 pub use probe::{Capabilities, probe};
 pub use spec::{TaskSpec, WORK_DIR};
-pub use task_dir::{create_task_dir, remove_task_dir};
+pub use task_dir::{create_task_dir, empty_scratch, remove_task_dir};

@@ -39,6 +39,12 @@ pub struct TaskSpec {
     pub bind_mounts: Vec<BindMount>,
     /// What the task may use.
     pub limits: Limits,
+    /// Milliseconds between SIGTERM and SIGKILL when the task is to end (B15).
+    #[serde(default)]
+    pub kill_grace_ms: u64,
+    /// Whether the task is kept from what no training needs of the kernel (A14).
+    #[serde(default)]
+    pub seccomp: bool,
     /// Size of `/dev/shm` in bytes; [`SHM_BYTES`] or half of the memory limit, whichever is less, when absent.
     pub shm_bytes: Option<u64>,
     /// Size of `/run` in bytes, [`RUN_BYTES`] when absent.
@@ -131,6 +137,15 @@ pub struct Limits {
     pub pids: Option<u64>,
     /// Processors' worth of time, such as 1.5.
     pub cpus: Option<f64>,
+    /// Disk space of the task's own directories in bytes; more ends the task.
+    #[serde(default)]
+    pub scratch_bytes: Option<u64>,
+    /// Size of the log in bytes; what comes after is thrown away.
+    #[serde(default)]
+    pub log_bytes: Option<u64>,
+    /// A full log ends the task.
+    #[serde(default)]
+    pub log_ends_task: bool,
 }
 
 /// How the launcher makes the sandbox.
@@ -171,10 +186,16 @@ impl TaskSpec {
     /// The environment with its defaults filled in, and the relay at this port of 127.0.0.1.
     #[must_use]
     pub fn full_env(&self, relay_port: u16) -> Vec<(String, String)> {
-        let mut env = self.env.clone();
-        for (key, value) in &self.relay_env {
-            env.retain(|(k, _)| k != key);
-            env.push((key.clone(), value.replace("{port}", &relay_port.to_string())));
+        let port = relay_port.to_string();
+        let relay = self.relay_env.iter().map(|(key, value)| (key, value.replace("{port}", &port)));
+        let given = self.env.iter().map(|(key, value)| (key, value.clone()));
+        let mut env: Vec<(String, String)> = Vec::with_capacity(self.env.len());
+        for (key, value) in given.chain(relay) {
+            // One value each (B7), the last one: programs differ in which of two they take.
+            match env.iter_mut().find(|(known, _)| known == key) {
+                Some((_, known)) => *known = value,
+                None => env.push((key.clone(), value)),
+            }
         }
         let defaults = [
             ("PATH", DEFAULT_PATH),
@@ -251,6 +272,22 @@ mod tests {
         for bad in ["", ".", "..", ".x", "a/b", "a b", "a\0", "ä", "a\n"] {
             assert!(!is_task_id(bad), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn b07_a_variable_has_one_value() {
+        let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        };
+        let spec: TaskSpec = serde_json::from_value(serde_json::json!({
+            "task_id": "t", "argv": ["true"], "env": pairs(&[("A", "1"), ("HOME", "/"), ("A", "2")]),
+            "identity": {"user": "u", "uid": 1, "group": "g", "gid": 1}, "work_dir": null, "bind_mounts": [],
+            "limits": {"memory_bytes": null, "pids": null, "cpus": null}, "shm_bytes": null,
+            "mode": {"kind": "unprivileged"}, "masked": [], "bind_prefixes": null, "devices": []
+        }))
+        .expect("a description of an earlier version");
+        assert_eq!(spec.full_env(0)[..2], pairs(&[("A", "2"), ("HOME", "/")]));
+        assert_eq!(spec.full_env(0).iter().filter(|(key, _)| key == "HOME").count(), 1);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::cgroup;
+use crate::empty;
 use crate::spec::{TaskSpec, is_task_id};
 
 pub(crate) const SPEC_FILE: &str = "spec.json";
@@ -43,11 +44,7 @@ pub fn create_task_dir(parent: &Path, task_id: &str, spec: &TaskSpec) -> io::Res
     }
     // A leading dot can't collide with a task, and what a crash leaves behind is cleared by the next attempt.
     let temporary = parent.join(format!(".new-{task_id}"));
-    if let Err(e) = fs::remove_dir_all(&temporary)
-        && e.kind() != io::ErrorKind::NotFound
-    {
-        return Err(e);
-    }
+    empty::remove(&temporary)?;
     fs::DirBuilder::new().mode(0o700).create(&temporary)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary.join(SPEC_FILE))?;
@@ -79,25 +76,18 @@ pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
     if let Some(id) = task_dir.file_name().and_then(|n| n.to_str()).filter(|id| is_task_id(id)) {
         cgroup::remove(id);
     }
-    // std removes through directory handles and follows no link, whatever a task left in its scratch directory.
-    match fs::remove_dir_all(task_dir) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
-            // An unprivileged task may leave directories that its own user can't enter.
-            make_removable(task_dir);
-            fs::remove_dir_all(task_dir)
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
+    empty::remove(task_dir)
 }
 
-/// Gives the owner access to every directory below `dir`, following no link. Best effort: removal reports.
-fn make_removable(dir: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            make_removable(&entry.path());
-        }
+/// Empties a task's own directories, and drops the archive that its work directory was made from; it has ended. What
+/// tells that it was started stays.
+///
+/// # Errors
+/// What the file system says.
+pub fn empty_scratch(task_dir: &Path) -> io::Result<()> {
+    empty::empty(&task_dir.join(SCRATCH_DIR))?;
+    match fs::remove_file(task_dir.join(CONTEXT_FILE)) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
     }
 }

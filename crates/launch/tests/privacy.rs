@@ -168,9 +168,11 @@ fn the_task_directory_is_invisible() {
 
 #[test]
 fn r40_work_folders_are_0700_of_the_user() {
-    for (spec, uid) in [(script("true"), 5001), (root_script("true"), RANGE)] {
+    let text = "echo ready; exec sleep 1000";
+    for (spec, uid) in [(script(text), 5001), (root_script(text), RANGE)] {
         let task = Task::create(&spec);
-        assert_eq!(task.run().exit.code, 0);
+        assert!(task.start());
+        task.wait_for("ready");
         let scratch = task.task_dir.join("scratch");
         for (name, bits, owner) in [
             ("workdir", 0o700, uid),

@@ -18,11 +18,15 @@ fn run(spec: &TaskSpec) -> Outcome {
 #[test]
 fn d05_root_in_the_task_is_the_agents_user() {
     let task = Task::create_for(
-        &own_script("id -un; id -u; id -g; touch f; pwd; cat /proc/self/uid_map | tr -s ' '"),
+        &own_script(
+            "id -un; id -u; id -g; touch f; pwd; cat /proc/self/uid_map | tr -s ' '; echo ready; exec sleep 1000",
+        ),
         USER,
     );
-    let done = task.run();
-    assert_eq!(done.stdout, format!("root\n0\n0\n/run/determined/workdir\n 0 {USER} 1\n"), "{done:?}");
+    assert!(task.start());
+    task.wait_for("ready");
+    let said = task.output(launch::record::Source::Stdout);
+    assert_eq!(said, format!("root\n0\n0\n/run/determined/workdir\n 0 {USER} 1\nready\n"));
     assert_eq!(fs::metadata(task.task_dir.join("scratch/workdir/f")).unwrap().uid(), USER);
 }
 

@@ -213,6 +213,10 @@ pub struct Agent {
     pub run_size: Option<String>,
     /// Size of each task's `/dev/shm` when it asks for none, such as `2G`.
     pub shm_size: Option<String>,
+    /// Seconds between SIGTERM and SIGKILL when a task is to end (B15).
+    pub kill_grace: u64,
+    /// Whether tasks are kept from what no training needs of the kernel (A14).
+    pub seccomp: Seccomp,
 }
 
 /// What an administrator calls a GPU.
@@ -258,23 +262,77 @@ impl Default for Agent {
             devices: None,
             run_size: None,
             shm_size: None,
+            kill_grace: 10,
+            seccomp: Seccomp::default(),
         }
     }
 }
 
 pub use domain::config::Network;
 
-/// Limits of each task on an agent.
+/// Whether tasks are kept from what no training needs of the kernel (A14).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// They are.
+    #[default]
+    Default,
+    /// They are not.
+    Off,
+}
+
+/// Limits of each task on an agent (A4, A12). What isn't set has a limit that fits the machine; `none` is none.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TaskLimits {
-    /// Memory such as `8G`.
+    /// Memory such as `8G`; all but a reserve of the machine's.
     pub memory: Option<String>,
     /// Processes and threads.
-    pub pids: Option<u64>,
-    /// Processors, parts allowed.
-    pub cpus: Option<f64>,
+    pub pids: Option<Bound<u64>>,
+    /// Processors, parts allowed; all of them.
+    pub cpus: Option<Bound<f64>>,
+    /// Disk space of the task's own directories; half of the disk that the agent's data directory is on.
+    pub scratch: Option<String>,
+    /// Size of the log.
+    pub log: Option<String>,
+    /// What a full log does.
+    pub on_full_log: OnFullLog,
 }
+
+/// A limit in numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Bound<T> {
+    /// This much.
+    At(T),
+    /// None at all.
+    Unlimited(Unlimited),
+}
+
+/// The word for no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unlimited {
+    /// `none`
+    None,
+}
+
+/// What happens when a task's log is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFullLog {
+    /// The task goes on, and what it writes is thrown away.
+    #[default]
+    Drop,
+    /// The task is ended.
+    End,
+}
+
+/// The word for no limit, where sizes stand.
+pub const UNLIMITED: &str = "none";
+
+/// Longest time between SIGTERM and SIGKILL, in seconds; who ends everything waits for it.
+pub const MAX_KILL_GRACE: u64 = 600;
 
 impl Agent {
     /// Reads an `agent.yaml`.
@@ -295,17 +353,28 @@ impl Agent {
     }
 
     fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("task_limits.memory", &self.task_limits.memory),
-            ("run_size", &self.run_size),
-            ("shm_size", &self.shm_size),
-        ];
-        for (key, size) in sizes {
+        let TaskLimits { memory, scratch, log, cpus, .. } = &self.task_limits;
+        for (key, size) in [("run_size", &self.run_size), ("shm_size", &self.shm_size)] {
             if let Some(size) = size
                 && domain::config::parse_size(size).is_none()
             {
                 return Err(format!("{key}: '{size}' is not a size such as 8G"));
             }
+        }
+        for (key, size) in [("memory", memory), ("scratch", scratch), ("log", log)] {
+            if let Some(size) = size.as_deref().filter(|size| *size != UNLIMITED)
+                && domain::config::parse_size(size).is_none()
+            {
+                return Err(format!("task_limits.{key}: '{size}' is not a size such as 8G, and not none"));
+            }
+        }
+        if let Some(Bound::At(cpus)) = cpus
+            && !(cpus.is_finite() && *cpus > 0.0)
+        {
+            return Err(format!("task_limits.cpus: {cpus} is not a number of processors such as 1.5"));
+        }
+        if self.kill_grace > MAX_KILL_GRACE {
+            return Err(format!("kill_grace: give 0 to {MAX_KILL_GRACE} seconds"));
         }
         Ok(())
     }
@@ -414,6 +483,29 @@ mod tests {
             "security:\n  default_task: {user: det-nobody, uid: 65533, group: det-nobody, gid: 65533}\n";
         let config = Config::parse(text, "master.yaml").expect("valid");
         assert_eq!(config.default_task().expect("valid").uid, 65533);
+    }
+
+    #[test]
+    fn a12_limits_are_values_or_none() {
+        let text = "agent: {task_limits: {memory: none, pids: none, cpus: 1.5, log: 1G, on_full_log: end}, kill_grace: 0}";
+        let agent = Config::parse(text, "master.yaml").expect("valid").agent;
+        assert_eq!(agent.task_limits.pids, Some(Bound::Unlimited(Unlimited::None)));
+        assert_eq!(agent.task_limits.cpus, Some(Bound::At(1.5)));
+        assert_eq!((agent.kill_grace, agent.task_limits.on_full_log), (0, OnFullLog::End));
+        for bad in [
+            "task_limits: {log: much}",
+            "task_limits: {cpus: 0}",
+            "task_limits: {pids: some}",
+            "kill_grace: 601",
+        ] {
+            let key = bad
+                .split([':', '{', ' '])
+                .find(|word| *word != "task_limits" && !word.is_empty())
+                .expect("a key");
+            let refused =
+                Config::parse(&format!("agent: {{{bad}}}"), "master.yaml").expect_err(bad).to_string();
+            assert!(refused.contains(key) || key == "pids", "{refused}");
+        }
     }
 
     #[test]

@@ -80,6 +80,8 @@ struct State {
 struct Live {
     task: Task,
     log: Arc<TaskLog>,
+    /// The name of who asked for its end, as far as this master knows.
+    killer: Option<String>,
 }
 
 /// An agent that is connected now.
@@ -132,7 +134,7 @@ impl Scheduler {
         }
         let log = self.0.parts.logs.begin(task.id);
         self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
-        state.tasks.insert(task.id, Live { task, log });
+        state.tasks.insert(task.id, Live { task, log, killer: None });
         self.0.wake.notify_one();
     }
 
@@ -174,12 +176,26 @@ impl Scheduler {
 
     /// The end of a task: log complete and durable, then the database, then the memory.
     async fn end(&self, state: &mut State, id: TaskId, code: Option<i32>, reason: &str) -> Result<(), Error> {
+        self.end_by(state, id, code, None, reason).await
+    }
+
+    /// The same; `signal` is what ended the process.
+    async fn end_by(
+        &self,
+        state: &mut State,
+        id: TaskId,
+        code: Option<i32>,
+        signal: Option<i32>,
+        reason: &str,
+    ) -> Result<(), Error> {
         let parts = &self.0.parts;
         let Some(live) = state.tasks.get(&id) else {
             return Ok(());
         };
         let last = match code {
-            Some(0) => "resources exited successfully with a zero exit code".to_owned(),
+            Some(0) if reason == "allocation exited successfully" => {
+                "resources exited successfully with a zero exit code".to_owned()
+            }
             _ if reason.starts_with("resources failed") => format!("crashed: {reason}"),
             _ => format!("{} was terminated: {reason}", live.task.description),
         };
@@ -187,7 +203,8 @@ impl Scheduler {
         let log = Arc::clone(&live.log);
         let synced = tokio::task::spawn_blocking(move || log.sync()).await;
         synced.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))?;
-        let ending = Ending { at: parts.clock.now(), exit_code: code, reason: reason.to_owned() };
+        let ending =
+            Ending { at: parts.clock.now(), exit_code: code, exit_signal: signal, reason: reason.to_owned() };
         let mut tx = parts.store.write_urgent().await?;
         store::task::set_ended(&mut tx, id, &ending).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;
@@ -309,6 +326,12 @@ impl Scheduler {
                 continue;
             };
             let start = environment::start_message(&live.task, &connected.about, parts, token);
+            for name in environment::overruled(&live.task, &connected.about, &start) {
+                self.say(
+                    &live.log,
+                    &format!("warning: {name} of the configuration is passed over: Muster sets it"),
+                );
+            }
             let _ = connected.link.send(ToAgent::Start(Box::new(start)));
         }
         Ok(())

@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_accounts.sql"),
     include_str!("../migrations/0004_reserve.sql"),
     include_str!("../migrations/0005_agent_keys.sql"),
+    include_str!("../migrations/0006_exit_signal.sql"),
 ];
 
 /// The schema that this program works with.

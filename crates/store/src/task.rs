@@ -33,12 +33,13 @@ row!(TaskRow {
     started_at: Option<i64>,
     ended_at: Option<i64>,
     exit_code: Option<i64>,
+    exit_signal: Option<i64>,
     exit_reason: Option<String>,
 });
 
 const SELECT: &str = "SELECT t.id, t.seq, t.kind, t.owner_id, u.username, u.display_name, t.workspace_id, t.description,
         t.config, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
-        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_reason
+        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_signal, t.exit_reason
     FROM tasks t JOIN users u ON u.id = t.owner_id";
 
 fn from_row(row: TaskRow) -> Result<Task, StoreError> {
@@ -46,6 +47,7 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
     let id: TaskId = row.id.parse().map_err(|_| corrupt("id"))?;
     let run = u32::try_from(row.run).map_err(|_| corrupt("run"))?;
     let exit_code = row.exit_code.map(i32::try_from).transpose().map_err(|_| corrupt("exit_code"))?;
+    let exit_signal = row.exit_signal.map(i32::try_from).transpose().map_err(|_| corrupt("exit_signal"))?;
     let agent: Option<AgentId> =
         row.agent_id.as_deref().map(str::parse).transpose().map_err(|_| corrupt("agent_id"))?;
     let config: TaskConfig = serde_json::from_str(&row.config).map_err(|_| corrupt("config"))?;
@@ -77,6 +79,7 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
         ending: row.ended_at.map(|at| Ending {
             at: Timestamp(at),
             exit_code,
+            exit_signal,
             reason: row.exit_reason.unwrap_or_default(),
         }),
         kill_requested: row.kill_requested,
@@ -179,7 +182,8 @@ pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreErro
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = $2, exit_code = $3, exit_reason = $4
+    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = $2, exit_code = $3, exit_reason = $4,
+                   exit_signal = $5
                WHERE id = $1 AND state <> 'terminated'";
     let affected = on!(tx, |c| {
         sqlx::query(sql)
@@ -187,6 +191,7 @@ pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool,
             .bind(ending.at.0)
             .bind(ending.exit_code.map(i64::from))
             .bind(&ending.reason)
+            .bind(ending.exit_signal.map(i64::from))
             .execute(c)
             .await
             .map(|done| done.rows_affected())

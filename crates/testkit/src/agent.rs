@@ -346,7 +346,7 @@ impl FakeAgent {
 
     /// Says how the run ended; waits until the master has it.
     pub async fn exit(&mut self, allocation: AllocationId, code: i32) {
-        let exit = Exit { code, killed: false, failure: None };
+        let exit = Exit { code, killed: false, ..Exit::default() };
         self.exit_as(allocation, exit).await;
     }
 
@@ -360,7 +360,7 @@ impl FakeAgent {
 
     /// Waits for the order to end a run.
     pub async fn expect_kill(&mut self, allocation: AllocationId) {
-        let kill = |m: &ToAgent| matches!(m, ToAgent::Kill { allocation: a } if *a == allocation);
+        let kill = |m: &ToAgent| matches!(m, ToAgent::Kill { allocation: a, .. } if *a == allocation);
         self.until("an order to kill", |m| kill(m).then_some(())).await;
     }
 }

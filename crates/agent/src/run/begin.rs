@@ -44,7 +44,11 @@ impl Follower {
             return Ok(self.end_without_shim(disk::killed_early()).await);
         }
         let (machine, id) = (Arc::clone(&self.machine), self.id);
-        let made = spawn_blocking(move || shim::make_dir(&machine.data_dir, id, &spec)).await;
+        let made = spawn_blocking(move || {
+            machine.reserve.adjust();
+            shim::make_dir(&machine.data_dir, id, &spec)
+        });
+        let made = made.await;
         match made {
             Ok(Ok(_)) => self.start_shim().await,
             Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),
@@ -135,6 +139,11 @@ impl Follower {
     pub(super) async fn end_without_shim(&mut self, exit: Exit) -> State {
         let (machine, id, end) = (Arc::clone(&self.machine), self.id, exit.clone());
         let recorded = spawn_blocking(move || {
+            let dir = machine.data_dir.tasks().join(id.to_string());
+            if let Err(e) = launch::empty_scratch(&dir) {
+                tracing::warn!("{} can't be emptied: {e}", dir.display());
+            }
+            machine.reserve.adjust();
             disk::drop_context(&machine.data_dir, id);
             disk::record_end(&machine.data_dir, id, &end)
         });

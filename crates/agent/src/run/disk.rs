@@ -51,22 +51,18 @@ pub(crate) fn ever_started(dir: &Path) -> bool {
 
 /// The end of a run whose shim is gone without a word.
 pub(crate) fn supervisor_ended() -> Exit {
-    Exit {
-        code: 137,
-        signal: Some(9),
-        killed: false,
-        failure: Some("the task's supervisor was ended".to_owned()),
-    }
+    let failure = Some("the task's supervisor was ended".to_owned());
+    Exit { code: 137, signal: Some(9), failure, ..Exit::default() }
 }
 
 /// The end of a run that was killed before a shim could see to it.
 pub(crate) fn killed_early() -> Exit {
-    Exit { code: 137, signal: Some(9), killed: true, failure: None }
+    Exit { code: 137, signal: Some(9), killed: true, ..Exit::default() }
 }
 
 /// The end of a run that the agent couldn't begin.
 pub(crate) fn never_began(why: String) -> Exit {
-    Exit { code: launch::exit::LAUNCH_FAILED, signal: None, killed: false, failure: Some(why) }
+    Exit { code: launch::exit::LAUNCH_FAILED, failure: Some(why), ..Exit::default() }
 }
 
 /// Writes the end of a run that no shim will write, so that it is known after a restart and the run never begins

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::agent::{LogChunk, Start, ToMaster};
 use domain::id::AllocationId;
-use launch::{Exit, Shim};
+use launch::{Exit, Limit, Shim};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -47,8 +47,8 @@ pub(crate) enum Command {
     Disconnected,
     /// The master has the log up to here.
     Received(u64),
-    /// End it.
-    Kill,
+    /// End it; at once, or with time to clean up.
+    Kill { now: bool },
     /// The master needs it no more.
     Forget,
 }
@@ -89,6 +89,8 @@ pub(crate) struct Follower {
     pub(super) started: bool,
     /// Somebody wants its end.
     pub(super) kill: bool,
+    /// At once.
+    kill_now: bool,
     /// Nobody wants to hear of it.
     forget: bool,
 }
@@ -108,6 +110,7 @@ impl Follower {
             shipping: Shipping::default(),
             started: false,
             kill: false,
+            kill_now: false,
             forget: false,
         }
     }
@@ -118,8 +121,13 @@ impl Follower {
         if self.drive(origin).await.is_err() {
             return;
         }
-        let dir = self.dir.clone();
-        match spawn_blocking(move || launch::remove_task_dir(&dir)).await {
+        let (dir, machine) = (self.dir.clone(), Arc::clone(&self.machine));
+        let removed = spawn_blocking(move || {
+            let removed = launch::remove_task_dir(&dir);
+            machine.reserve.adjust();
+            removed
+        });
+        match removed.await {
             Ok(Ok(())) => tracing::debug!("forgotten"),
             // The next agent finds it and offers it to the master again.
             Ok(Err(e)) => tracing::warn!("{} couldn't be removed: {e}", self.dir.display()),
@@ -186,9 +194,9 @@ impl Follower {
                     self.shipping.received(offset);
                 }
             }
-            Command::Kill => self.kill = true,
+            Command::Kill { now } => (self.kill, self.kill_now) = (true, self.kill_now || now),
             // Forgetting what still runs ends it: nobody would ever hear of it again.
-            Command::Forget => (self.kill, self.forget) = (true, true),
+            Command::Forget => (self.kill, self.kill_now, self.forget) = (true, true, true),
         }
     }
 
@@ -214,7 +222,8 @@ impl Follower {
                 && std::mem::take(&mut self.kill)
             {
                 live.killed = true;
-                if let Err(e) = live.shim.kill() {
+                let asked = if self.kill_now { live.shim.kill_now() } else { live.shim.kill() };
+                if let Err(e) = asked {
                     tracing::error!("the task can't be killed: {e}");
                 }
             }
@@ -287,7 +296,18 @@ impl Follower {
 
 /// The end in the master's words.
 fn told(exit: &Exit) -> domain::task::Exit {
-    domain::task::Exit { code: exit.code, killed: exit.killed, failure: exit.failure.clone() }
+    let limit = exit.limit.map(|limit| match limit {
+        Limit::Memory => domain::task::Limit::Memory,
+        Limit::Scratch => domain::task::Limit::Scratch,
+        Limit::Log => domain::task::Limit::Log,
+    });
+    domain::task::Exit {
+        code: exit.code,
+        signal: exit.signal,
+        killed: exit.killed,
+        failure: exit.failure.clone(),
+        limit,
+    }
 }
 
 async fn grown(state: &State) {

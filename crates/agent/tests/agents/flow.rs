@@ -51,7 +51,7 @@ async fn a_run_that_prints_without_end_delays_nobody() {
         let noise = master.look(|seen| bytes_of(seen, loud)) - before;
         eprintln!("{} MB of noise during a short run", noise >> 20);
     }
-    master.send(ToAgent::Kill { allocation: loud });
+    master.send(ToAgent::Kill { allocation: loud, now: false });
     assert!(master.exit(loud).await.killed);
 }
 

@@ -205,7 +205,9 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         groups: vec![],
         work_dir: None,
         bind_mounts: vec![],
-        limits: agent.options.limits,
+        limits: launch::spec::Limits::default(),
+        kill_grace_ms: 0,
+        seccomp: false,
         shm_bytes: None,
         mode: if root {
             Mode::Root { root_range_base: agent.options.root_range_base, root_range_len: 65_536 }

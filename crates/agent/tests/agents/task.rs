@@ -48,16 +48,16 @@ async fn a_kill_ends_a_run_and_a_late_or_unknown_one_nothing() {
     let master = FakeMaster::start().await;
     master.change(|seen| seen.keep = true);
     let _agent = TestAgent::registered(&master).await;
-    master.send(ToAgent::Kill { allocation: new_run() });
+    master.send(ToAgent::Kill { allocation: new_run(), now: false });
     let bystander = master.send_start(&shell("echo up; exec tail -f /dev/null"));
     let id = master.send_start(&shell("trap '' TERM; echo up; tail -f /dev/null & wait; wait"));
     for run in [id, bystander] {
         master.until("output", |seen| (!seen.log_of(run).is_empty()).then_some(())).await;
     }
-    master.send(ToAgent::Kill { allocation: id });
+    master.send(ToAgent::Kill { allocation: id, now: false });
     let exit = master.exit(id).await;
     assert_eq!((exit.code, exit.killed), (137, true));
-    master.send(ToAgent::Kill { allocation: id });
+    master.send(ToAgent::Kill { allocation: id, now: false });
     let other = master.send_start(&shell("true"));
     assert_eq!(master.exit(other).await.code, 0);
     master.look(|seen| assert_eq!((seen.exits_of(id), seen.exits_of(bystander)), (1, 0)));
@@ -69,11 +69,11 @@ async fn a_kill_right_after_the_start_is_obeyed() {
     let _agent = TestAgent::registered(&master).await;
     for _ in 0..10 {
         let id = master.send_start(&shell("exec tail -f /dev/null"));
-        master.send(ToAgent::Kill { allocation: id });
+        master.send(ToAgent::Kill { allocation: id, now: false });
         assert!(master.exit(id).await.killed);
         let id = master.send_start(&shell("exec tail -f /dev/null"));
         master.until("the start", |seen| seen.started.contains(&id).then_some(())).await;
-        master.send(ToAgent::Kill { allocation: id });
+        master.send(ToAgent::Kill { allocation: id, now: false });
         assert!(master.exit(id).await.killed);
     }
 }
@@ -176,7 +176,7 @@ async fn a_kill_cancels_the_fetching_of_the_context() {
     let start = with_context("true");
     let id = master.send_start(&start);
     master.until("the request", |seen| (seen.context_asked > 0).then_some(())).await;
-    master.send(ToAgent::Kill { allocation: id });
+    master.send(ToAgent::Kill { allocation: id, now: false });
     let exit = master.exit(id).await;
     assert_eq!((exit.code, exit.killed), (137, true));
     agent.crash().await;

@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use agent::{AgentError, Options};
+use agent::{AgentError, Options, TaskLimits};
 use domain::config::Network;
 use domain::id::AllocationId;
 use domain::identity::UnixIdentity;
-use launch::spec::Limits;
 use link::Invitation;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -54,9 +53,11 @@ impl TestAgent {
             allowed_ids: domain::system_ids::AllowedIds::default(),
             machine_groups: true,
             network: Network::Private,
-            limits: Limits::default(),
             run_bytes: None,
             shm_bytes: None,
+            limits: TaskLimits::default(),
+            kill_grace: std::time::Duration::from_secs(10),
+            seccomp: true,
             masked: vec![],
             version: "0.0.0-test".to_owned(),
         };

@@ -1,5 +1,5 @@
 //! The task's own disk space: `TASKDIR/scratch`, shown in the task as `/tmp`, `/var/tmp`, `/run/determined` and the
-//! work directory (R40, R41). Made by the shim before anything of the task runs; removed with the task directory.
+//! work directory (R40, R41). Made by the shim before anything of the task runs, emptied when it has ended.
 //!
 //! Directories are made and opened without following links, and given to the user by descriptor while they are
 //! still empty. Once a user can write to one, nothing in it is ever chowned.

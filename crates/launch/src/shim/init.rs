@@ -10,16 +10,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use nix::sched::CloneFlags;
-use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, setgroups};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
+use super::reap::{Signals, reap};
 use super::report::{Report, Reporter};
 use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::identity::{Credentials, How};
+use crate::seccomp::Filters;
 use crate::spec::{Network, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::{network, sandbox};
@@ -31,6 +32,8 @@ pub(super) struct Launch<'a> {
     pub(super) task_dir: &'a Path,
     pub(super) context: Option<File>,
     pub(super) unpack: Unpack,
+    /// What the command may not ask of the kernel.
+    pub(super) filters: Option<Filters>,
     pub(super) reporter: Reporter,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -56,13 +59,13 @@ pub(super) fn namespaces(credentials: Credentials, network: Network) -> CloneFla
 
 /// Runs the task to its end; the whole life of the init.
 pub(super) fn run(launch: &mut Launch<'_>) -> i32 {
-    let report = match start(launch) {
-        Ok(Some(command)) => wait(command),
+    let begun = Signals::hold().and_then(|signals| Ok((start(launch)?, signals)));
+    match begun {
+        Ok((Some(command), signals)) => reap(command, &signals, &launch.reporter),
         // The shim has gone, so nobody is there to tell.
-        Ok(None) => return 1,
-        Err(reason) => Report::Failed(reason),
-    };
-    launch.reporter.tell(report);
+        Ok((None, _)) => return 1,
+        Err(reason) => launch.reporter.tell(Report::Failed(reason)),
+    }
     0
 }
 
@@ -160,19 +163,4 @@ fn map_range(command: Pid, base: u32, len: u32) -> Result<(), String> {
             .explain(|| format!("can't map root of the task to {base} and up"))?;
     }
     Ok(())
-}
-
-/// Reaps until the command has ended, and says how.
-fn wait(command: Pid) -> Report {
-    loop {
-        match waitpid(None, None) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == command => return Report::Exited(code),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => {
-                return Report::Signalled(signal as i32);
-            }
-            // An orphan that the task left, or a stop.
-            Ok(_) | Err(nix::Error::EINTR) => {}
-            Err(e) => return Report::Failed(format!("can't wait for the command: {e}")),
-        }
-    }
 }

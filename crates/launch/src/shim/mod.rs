@@ -1,10 +1,14 @@
 //! The shim: one process per task that outlives the agent. This file starts it (`muster shim TASKDIR`); what it
 //! then does is in `supervise`, and the processes below it are in `init` and `task`.
 
+mod control;
 mod init;
 mod log;
 mod output;
+mod reap;
+mod recorder;
 mod report;
+mod scratch_watch;
 mod supervise;
 mod task;
 
@@ -115,7 +119,7 @@ fn set_up(task_dir: &Path) -> io::Result<Option<Ready>> {
     }
     let log = Log::open(task_dir)?;
     // Before anybody can find this process and ask it to kill the task.
-    let signals = supervise::hold_signals()?;
+    let signals = control::hold_signals()?;
     let doorbell = Doorbell::make(task_dir)?;
     write_pid(task_dir)?;
     Ok(Some(Ready { log, signals, doorbell, lock }))

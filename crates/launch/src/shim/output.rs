@@ -9,6 +9,7 @@ use rustix::fs::{Gid, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
+use super::control::{Control, timespec};
 use crate::identity::Credentials;
 use crate::record::Source;
 
@@ -22,10 +23,10 @@ pub(super) struct Output([(Source, Option<OwnedFd>); 2]);
 /// What is ready.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ready {
-    /// The agent has asked for something.
-    pub(super) signal: bool,
     /// The task has ended, all of it.
     pub(super) ended: bool,
+    /// It has used more than its disk space.
+    pub(super) scratch: bool,
     pipes: [bool; 2],
 }
 
@@ -39,25 +40,25 @@ impl Output {
         Ok((this, stdout_end, stderr_end))
     }
 
-    /// Waits until something is ready.
-    pub(super) fn wait(&self, signals: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<Ready> {
-        // A pipe that has ended would be ready for ever; in its place stands one that isn't asked anything.
-        let watch = |pipe: usize| match &self.0[pipe].1 {
-            Some(fd) => PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN),
-            None => PollFd::from_borrowed_fd(signals, PollFlags::empty()),
-        };
+    /// Waits until something is ready, or time has come for `control` to act.
+    pub(super) fn wait(&self, control: &Control) -> io::Result<Ready> {
+        let Some(task) = &control.task else { return Err(io::ErrorKind::NotFound.into()) };
+        let signals = control.signals.as_fd();
+        // Too much stays too much.
+        let scratch = task.scratch.as_ref().filter(|_| control.limit().is_none());
         let mut fds = [
             PollFd::from_borrowed_fd(signals, PollFlags::IN),
-            PollFd::from_borrowed_fd(task, PollFlags::IN),
-            watch(0),
-            watch(1),
+            PollFd::from_borrowed_fd(task.pidfd.as_fd(), PollFlags::IN),
+            watched(scratch.map(|scratch| scratch.over().as_fd()), signals),
+            watched(self.0[0].1.as_ref().map(AsFd::as_fd), signals),
+            watched(self.0[1].1.as_ref().map(AsFd::as_fd), signals),
         ];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, timespec(control.timeout()).as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        let [signal, ended, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Ready { signal, ended, pipes: [stdout, stderr] })
+        let [_, ended, scratch, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready { ended, scratch, pipes: [stdout, stderr] })
     }
 
     /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything. Then what the
@@ -75,6 +76,14 @@ impl Output {
                 }
             }
         }
+    }
+}
+
+/// A pipe that has ended would be ready for ever; in its place stands one that isn't asked anything.
+fn watched<'fd>(fd: Option<BorrowedFd<'fd>>, other: BorrowedFd<'fd>) -> PollFd<'fd> {
+    match fd {
+        Some(fd) => PollFd::from_borrowed_fd(fd, PollFlags::IN),
+        None => PollFd::from_borrowed_fd(other, PollFlags::empty()),
     }
 }
 

@@ -1,89 +1,75 @@
-//! The shim at work: it starts the task's init, records the output, kills on request, and settles the end. It stays
-//! in the machine's namespaces and never reads anything of the task but two pipes.
+//! The shim at work: it starts the task's init, records the output, and settles the end. It stays in the machine's
+//! namespaces and never reads anything of the task but two pipes. What ends the task early is in `control`, what of the
+//! output is kept in `recorder`.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
-use nix::sys::signal::{SigSet, Signal as NixSignal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::Unpack;
+use super::control::{Control, Running};
 use super::init::{self, Launch};
-use super::log::{Log, Pending};
+use super::log::Log;
 use super::output::{Output, set_nonblocking};
-use super::report::{Report, Reporter, Reports};
+use super::recorder::{Recorder, shown};
+use super::report::{Report, Reporter};
+use super::scratch_watch::{ScratchWatch, processes};
 use crate::cgroup::{Cgroup, Door};
-use crate::exit::{Exit, write_exit};
+use crate::exit::{Exit, ExitFile, Limit};
 use crate::identity::{self, Credentials};
 use crate::network;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
-use crate::record::{MAX_PAYLOAD, Source};
+use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
+use crate::seccomp::Filters;
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, process};
-use crate::task_dir::{CONTEXT_FILE, read_spec};
-
-/// Pause before a full disk is tried again, in nanoseconds.
-const DISK_PAUSE: i64 = 250_000_000;
-
-/// Ignores what would end the shim before its task, and turns SIGTERM, the request to kill, into a descriptor.
-pub(super) fn hold_signals() -> nix::Result<SignalFd> {
-    process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGPIPE, NixSignal::SIGXFSZ]);
-    let mut set = SigSet::empty();
-    set.add(NixSignal::SIGTERM);
-    set.thread_block()?;
-    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-}
+use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
 
 /// Runs the task of a directory to its end and writes the exit status.
 pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, doorbell: Doorbell) {
-    let mut shim =
-        Shim { log, signals, doorbell, task: None, killed: false, reports: Reports::default(), ended: None };
+    let mut exit_file = ExitFile::reserve(task_dir);
+    let control = Control::new(signals, task_dir.to_owned());
+    let mut shim = Shim { recorder: Recorder::new(log), control, doorbell };
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
-        Err(_) if shim.killed => Exit::killed(),
+        Err(_) if shim.control.killed() => Exit::killed(),
         Err(reason) => Exit::failed(reason),
     };
-    shim.settle(|shim| shim.log.sync());
-    shim.settle(|_| write_exit(task_dir, &exit));
+    if let Err(e) = shim.control.empty_scratch() {
+        // It is tried again when the task is forgotten.
+        shim.note(&format!("the task's directories can't be emptied: {e}"));
+    }
+    shim.recorder.finish(&mut shim.control);
+    while let Err(e) = exit_file.write(&exit) {
+        if e.kind() == io::ErrorKind::NotFound {
+            // The directory has gone, and with it whoever wanted to know.
+            return;
+        }
+        shim.control.wait_for_disk();
+    }
 }
 
 struct Shim {
-    log: Log,
-    signals: SignalFd,
+    recorder: Recorder,
+    control: Control,
     doorbell: Doorbell,
-    task: Option<Running>,
-    /// Whether the task was killed before it ended by itself.
-    killed: bool,
-    reports: Reports,
-    /// The first that was told about the end.
-    ended: Option<Report>,
-}
-
-/// The task as the shim holds it.
-struct Running {
-    init: Pid,
-    pidfd: OwnedFd,
-    cgroup: Cgroup,
-    network: Option<Helper>,
-    told: OwnedFd,
-    /// Nothing is written here; that it ends tells the init that the shim has gone.
-    _lives: Option<OwnedFd>,
 }
 
 impl Shim {
     fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, String> {
         let spec = read_spec(task_dir).explain(|| "can't read the task's description".into())?;
         spec.check()?;
+        self.recorder.limit(spec.limits);
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let credentials = identity::resolve(&spec, own.0, own.1)?;
         if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
@@ -101,66 +87,19 @@ impl Shim {
         for note in notes.into_iter().chain(sandbox::notes(&spec)) {
             self.note(&note);
         }
-        let output = self.start(&spec, credentials, task_dir, unpack, cgroup)?;
-        if self.killed {
-            // Asked while there was nothing to kill yet.
-            self.kill();
+        let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
+        task.network = self.serve_network(&spec, &network, task.cgroup.doors());
+        if let Some(limit) = spec.limits.scratch_bytes {
+            let (list, init) = (task.cgroup.processes(), task.init.as_raw());
+            let in_task = move || processes(list.as_deref(), init);
+            match ScratchWatch::begin(task_dir.join(SCRATCH_DIR), limit, in_task) {
+                Ok(watch) => task.scratch = Some(watch),
+                Err(e) => self.note(&format!("the limit of the task's disk space is not enforced: {e}")),
+            }
         }
-        self.follow(output);
+        self.control.begin(task, Duration::from_millis(spec.kill_grace_ms));
+        self.follow(output, spec.limits.scratch_bytes);
         self.finish(&spec)
-    }
-
-    /// Makes the pipes and starts the init.
-    fn start(
-        &mut self,
-        spec: &TaskSpec,
-        credentials: Credentials,
-        task_dir: &Path,
-        unpack: Unpack,
-        cgroup: Cgroup,
-    ) -> Result<Output, String> {
-        let what = || "can't make the task's pipes".to_owned();
-        let (output, stdout, stderr) = Output::new(credentials).explain(what)?;
-        let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
-        set_nonblocking(&told).explain(what)?;
-        let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
-        let (network, to_shim) = network::descriptors::channel().explain(what)?;
-        let context = match File::open(task_dir.join(CONTEXT_FILE)) {
-            Ok(file) => Some(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-            Err(e) => return Err(format!("can't open the context archive: {e}")),
-        };
-        let mut launch = Launch {
-            spec,
-            credentials,
-            task_dir,
-            context,
-            unpack,
-            reporter: Reporter::new(tells),
-            stdout,
-            stderr,
-            shim,
-            network: Some(to_shim),
-            relay_port: 0,
-            doors: cgroup.doors(),
-            born_inside: false,
-        };
-        let mut lives = Some(shim_lives);
-        let child = process::spawn_in(init::namespaces(credentials, spec.network), || {
-            // The init's copy would keep the pipe from ending with the shim.
-            drop(lives.take());
-            init::run(&mut launch)
-        });
-        let init = child.map_err(|e| {
-            format!("this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root")
-        })?;
-        let raw = rustix::process::Pid::from_raw(init.as_raw());
-        let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
-        let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
-        drop(launch.network.take());
-        let network = self.serve_network(spec, &network, cgroup.doors());
-        self.task = Some(Running { init, pidfd, cgroup, network, told, _lives: lives });
-        Ok(output)
     }
 
     /// Starts the helper of the task's network with what the init has made; an init that makes nothing says why itself.
@@ -180,42 +119,52 @@ impl Shim {
     }
 
     /// Records output until the init, and so every process of the task, has ended.
-    fn follow(&mut self, mut output: Output) {
+    fn follow(&mut self, mut output: Output, scratch_limit: Option<u64>) {
         let mut buffer = vec![0; MAX_PAYLOAD as usize];
-        while let Some(task) = &self.task {
-            let Ok(ready) = output.wait(self.signals.as_fd(), task.pidfd.as_fd()) else {
-                return;
-            };
-            if ready.signal {
-                self.obey();
+        loop {
+            let Ok(ready) = output.wait(&self.control) else { return };
+            self.control.obey();
+            if ready.scratch {
+                self.too_much_scratch(scratch_limit);
             }
-            output.read(ready, &mut buffer, |source, bytes| self.record(source, bytes));
+            let Self { recorder, control, .. } = self;
+            output.read(ready, &mut buffer, |source, bytes| recorder.output(control, source, bytes));
             if ready.ended {
                 return;
             }
         }
     }
 
+    fn too_much_scratch(&mut self, limit: Option<u64>) {
+        if let (Some(used), Some(limit)) = (self.control.too_much_scratch(), limit) {
+            // First, for the line may have to wait for a disk that the task has filled.
+            self.control.end_for(Limit::Scratch);
+            let (used, limit) = (shown(used), shown(limit));
+            self.note(&format!(
+                "the task has {used} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), more \
+                 than its limit of {limit} (agent.task_limits.scratch): it is ended"
+            ));
+        }
+    }
+
     /// Reaps the init and decides how the task ended.
     fn finish(&mut self, spec: &TaskSpec) -> Result<Exit, String> {
-        self.listen();
-        let Some(task) = self.task.take() else {
+        let report = self.control.take_report();
+        let Some(task) = self.control.task.take() else {
             return Err("the task was never started".into());
         };
         let _ = waitpid(task.init, None);
         if let Some(helper) = task.network {
             helper.end();
         }
-        if task.cgroup.ran_out_of_memory() {
-            let limit =
-                spec.limits.memory_bytes.map_or(String::new(), |n| format!(" (limit {} MiB)", n >> 20));
+        let no_memory = task.cgroup.ran_out_of_memory();
+        if no_memory {
+            let limit = spec.limits.memory_bytes.map_or(String::new(), |n| format!(" (limit {})", shown(n)));
             self.note(&format!("the task ran out of memory{limit}"));
         }
         task.cgroup.remove();
-        if self.killed {
-            return Ok(Exit::killed());
-        }
-        Ok(match self.ended.take() {
+        let exit = match report {
+            Some(Report::Failed(_)) if self.control.killed() => Exit::killed(),
             Some(Report::Failed(reason)) => Exit::failed(reason),
             Some(Report::NotExecuted(code, message)) => {
                 self.note(&message);
@@ -223,69 +172,67 @@ impl Shim {
             }
             Some(Report::Exited(code)) => Exit::exited(code),
             Some(Report::Signalled(signal)) => Exit::signalled(signal),
-            // Nothing in a task can do that to its init; somebody on the machine did.
+            // The shim did that, or the kernel for want of memory, or somebody on the machine.
             None => Exit::signalled(9),
-        })
-    }
-
-    /// Reads what the task's processes have told; the first word about the end counts.
-    fn listen(&mut self) {
-        let Some(task) = &self.task else { return };
-        let mut buffer = [0; 4096];
-        loop {
-            match rustix::io::read(&task.told, &mut buffer) {
-                Ok(n) if n > 0 => {
-                    for report in self.reports.push(&buffer[..n]) {
-                        self.ended.get_or_insert(report);
-                    }
-                }
-                Err(Errno::INTR) => {}
-                _ => return,
-            }
-        }
-    }
-
-    /// Kills the task if the agent has asked for it. All of it: the kernel ends a pid namespace with its init.
-    fn obey(&mut self) {
-        while let Ok(Some(_)) = self.signals.read_signal() {
-            self.listen();
-            // A command that has ended keeps its own status.
-            self.killed |= self.ended.is_none();
-            self.kill();
-        }
-    }
-
-    fn kill(&self) {
-        if let Some(task) = &self.task {
-            let _ = pidfd_send_signal(&task.pidfd, Signal::KILL);
-            task.cgroup.kill();
-        }
+        };
+        let memory = (no_memory && exit.code != 0).then_some(Limit::Memory);
+        Ok(Exit { killed: self.control.killed(), limit: self.control.limit().or(memory), ..exit })
     }
 
     /// A line of Muster's own in the task's log.
     fn note(&mut self, text: &str) {
-        self.record(Source::Agent, format!("{text}\n").as_bytes());
+        self.recorder.note(&mut self.control, text);
     }
+}
 
-    /// Writes a record; waits while the disk is full.
-    fn record(&mut self, source: Source, payload: &[u8]) {
-        let mut pending = Pending::new(source, payload);
-        self.settle(|shim| shim.log.write(&mut pending));
-    }
-
-    /// Repeats `body` until it succeeds: what a task wrote and how it ended isn't lost because a disk is full. The
-    /// task meanwhile blocks on its pipe, and can be killed. Gives up when the directory has gone.
-    fn settle(&mut self, mut body: impl FnMut(&mut Self) -> io::Result<()>) {
-        loop {
-            match body(self) {
-                Ok(()) => return,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-                Err(_) => {
-                    let mut fds = [PollFd::new(&self.signals, PollFlags::IN)];
-                    let _ = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: DISK_PAUSE }));
-                    self.obey();
-                }
-            }
-        }
-    }
+/// Makes the pipes and starts the init. The last value is where it sends what it has made of the task's network.
+fn start(
+    spec: &TaskSpec,
+    credentials: Credentials,
+    task_dir: &Path,
+    unpack: Unpack,
+    cgroup: Cgroup,
+) -> Result<(Output, Running, OwnedFd), String> {
+    let what = || "can't make the task's pipes".to_owned();
+    let (output, stdout, stderr) = Output::new(credentials).explain(what)?;
+    let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
+    set_nonblocking(&told).explain(what)?;
+    let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
+    let (network, to_shim) = network::descriptors::channel().explain(what)?;
+    let context = match File::open(task_dir.join(CONTEXT_FILE)) {
+        Ok(file) => Some(file),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
+        Err(e) => return Err(format!("can't open the context archive: {e}")),
+    };
+    let mut launch = Launch {
+        spec,
+        credentials,
+        task_dir,
+        context,
+        unpack,
+        filters: if spec.seccomp { Filters::new()? } else { None },
+        reporter: Reporter::new(tells),
+        stdout,
+        stderr,
+        shim,
+        network: Some(to_shim),
+        relay_port: 0,
+        doors: cgroup.doors(),
+        born_inside: false,
+    };
+    let mut lives: Option<OwnedFd> = Some(shim_lives);
+    let child = process::spawn_in(init::namespaces(credentials, spec.network), || {
+        // The init's copy would keep the pipe from ending with the shim.
+        drop(lives.take());
+        init::run(&mut launch)
+    });
+    let init = child.map_err(|e| {
+        format!("this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root")
+    })?;
+    let raw = rustix::process::Pid::from_raw(init.as_raw());
+    let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
+    let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
+    drop(launch.network.take());
+    let running = Running { init, pidfd, cgroup, network: None, told, _lives: lives, scratch: None };
+    Ok((output, running, network))
 }

@@ -15,8 +15,12 @@ use super::report::Report;
 use crate::cgroup::Door;
 use crate::exit::{LAUNCH_FAILED, NOT_EXECUTABLE, NOT_FOUND};
 use crate::identity::How;
+use crate::seccomp::Filters;
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, process};
+
+/// How much sooner than others a task is killed when the machine is out of memory; 1000 is first of all.
+const OOM_SCORE: &str = "500";
 
 /// Becomes the command; returns only when that fails, which has then been told.
 pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> i32 {
@@ -36,6 +40,8 @@ fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
         // The doors were opened by the launcher, and that is whose right to move a process counts.
         rustix::io::write(&door.procs, b"0").explain(|| "can't enter the task's cgroup".into())?;
     }
+    // When the whole machine is out of memory, tasks go before what looks after them. Best effort.
+    let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     become_user(launch, says_unshared, mapped)?;
     process::new_session_keyring();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -55,7 +61,8 @@ fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
     if let Some(context) = launch.context.take() {
         (launch.unpack)(context).map_err(|e| format!("can't unpack the context directory: {e}"))?;
     }
-    Ok(())
+    // Last: what the launcher itself needs is over.
+    launch.filters.as_ref().map_or(Ok(()), Filters::apply)
 }
 
 /// Takes on the identity and gives up every way back.

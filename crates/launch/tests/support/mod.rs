@@ -94,6 +94,8 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         work_dir: None,
         bind_mounts: vec![],
         limits: Limits::default(),
+        kill_grace_ms: 0,
+        seccomp: true,
         shm_bytes: None,
         run_bytes: None,
         mode: Mode::Root { root_range_base: RANGE, root_range_len: 65_536 },
@@ -283,4 +285,13 @@ impl Task {
 /// Lines of `/proc/self/mountinfo`, to see that nothing is left behind.
 pub(crate) fn mounts() -> String {
     fs::read_to_string("/proc/self/mountinfo").unwrap()
+}
+
+/// Waits until something is so, which nothing tells.
+pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while !is_so() {
+        assert!(std::time::Instant::now() < deadline, "it never came that {what}");
+        let _ = poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 20_000_000 }));
+    }
 }

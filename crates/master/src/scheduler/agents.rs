@@ -156,7 +156,7 @@ impl Scheduler {
             let _ = link.send(ToAgent::LogsReceived { allocation: *allocation, offset });
             // What isn't known here any more must not go on there.
             if ours.is_none_or(|live| live.task.kill_requested) {
-                let _ = link.send(ToAgent::Kill { allocation: *allocation });
+                let _ = link.send(ToAgent::Kill { allocation: *allocation, now: false });
             }
         }
         let since = self.0.parts.clock.now();
@@ -341,13 +341,13 @@ impl Scheduler {
         if known < log_bytes {
             return Ok(Err(known));
         }
-        let reason = exit.reason();
+        let reason = exit.reason(live.killer.as_deref());
         if live.task.started_at.is_none() && exit.failure.is_none() {
             let mut tx = self.0.parts.store.write_urgent().await?;
             store::task::set_running(&mut tx, id, self.0.parts.clock.now()).await?;
             tx.commit_unaudited("what a task does is in its own log").await?;
         }
-        self.end(&mut state, id, Some(exit.code), &reason).await?;
+        self.end_by(&mut state, id, Some(exit.code), exit.signal, &reason).await?;
         Ok(Ok(()))
     }
 }

@@ -62,11 +62,40 @@ fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec
     ];
     let mut env: Vec<(String, String)> =
         fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let variables = &task.config.environment.environment_variables;
-    let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
-    for line in if gpu { &variables.cuda } else { &variables.cpu } {
-        let (name, value) = line.split_once('=').unwrap_or((line, ""));
-        env.push((name.to_owned(), value.to_owned()));
+    for (name, value) in of_configuration(task, about) {
+        // One value each (B7): the configuration's over the installation's defaults, which stand before it, and over
+        // Muster's but for those that it speaks to its own clients by.
+        match env.iter_mut().find(|(known, _)| known == name) {
+            Some(_) if is_musters(name) => {}
+            Some((_, known)) => value.clone_into(known),
+            None => env.push((name.to_owned(), value.to_owned())),
+        }
     }
     env
+}
+
+/// Variables of the configuration that Muster's own take the place of, for the task's log.
+pub(super) fn overruled(task: &Task, about: &Register, start: &Start) -> Vec<String> {
+    let set = |name: &str| start.env.iter().any(|(known, _)| known == name);
+    let kept = |name: &str, value: &str| start.env.iter().any(|(known, own)| known == name && own == value);
+    let mut names: Vec<String> = of_configuration(task, about)
+        .filter(|(name, value)| is_musters(name) && set(name) && !kept(name, value))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Whether a variable is Muster's to set. Others of these names that it doesn't set are the user's.
+fn is_musters(name: &str) -> bool {
+    name.starts_with("DET_") || name.starts_with("MUSTER_")
+}
+
+/// The variables of the configuration, for the agent's kind of slots.
+fn of_configuration<'a>(task: &'a Task, about: &Register) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let variables = &task.config.environment.environment_variables;
+    let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
+    let lines = if gpu { &variables.cuda } else { &variables.cpu };
+    lines.iter().map(|line| line.split_once('=').unwrap_or((line, "")))
 }

@@ -28,7 +28,14 @@ impl Scheduler {
         if !state.tasks.contains_key(&id) {
             return Ok(None);
         }
-        self.act_on_kill(&mut state, id, "user requested kill");
+        let why = match (entry.account(), state.tasks.get_mut(&id)) {
+            (Some(name), Some(live)) => {
+                live.killer.get_or_insert_with(|| name.to_owned());
+                format!("user requested kill: {name}")
+            }
+            _ => "user requested kill".to_owned(),
+        };
+        self.act_on_kill(&mut state, id, &why);
         state.unrecorded.retain(|kill| kill.task != id);
         state.unrecorded.push(Unrecorded { task: id, entry: entry.clone() });
         if let Err(error) = self.finish_kills(&mut state).await {
@@ -41,6 +48,8 @@ impl Scheduler {
     /// From now on the task isn't placed any more, and its agent is told.
     pub(super) fn act_on_kill(&self, state: &mut State, id: TaskId, why: &str) {
         let Some(live) = state.tasks.get_mut(&id) else { return };
+        // Who asks again doesn't want to wait.
+        let now = live.task.kill_requested && live.task.state == TaskState::Terminating;
         live.task.kill_requested = true;
         if live.task.state == TaskState::Queued {
             return;
@@ -51,7 +60,7 @@ impl Scheduler {
         let allocation = live.task.allocation;
         let agent = live.task.agent.clone();
         if let Some(connected) = agent.and_then(|agent| state.connected.get(&agent)) {
-            let _ = connected.link.send(ToAgent::Kill { allocation });
+            let _ = connected.link.send(ToAgent::Kill { allocation, now });
         }
     }
 

@@ -73,7 +73,7 @@ impl Scheduler {
             return Ok(());
         }
         let log = self.0.parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-        state.tasks.insert(task.id, Live { task, log });
+        state.tasks.insert(task.id, Live { task, log, killer: None });
         Ok(())
     }
 

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use agent::Options;
+use agent::{Bound, Options, TaskLimits};
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
-use launch::spec::Limits;
+use master::config::{self, OnFullLog, Seccomp, UNLIMITED};
 
 use super::serve::Served;
 
@@ -39,16 +39,38 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         allowed_ids: config.allowed_ids.clone(),
         machine_groups: config.groups == master::config::Groups::OfMachine,
         network: config.network,
-        limits: Limits {
-            memory_bytes: limits.memory.as_deref().and_then(domain::config::parse_size),
-            pids: limits.pids,
-            cpus: limits.cpus,
+        limits: TaskLimits {
+            memory: size(limits.memory.as_deref()),
+            pids: number(limits.pids),
+            cpus: number(limits.cpus),
+            scratch: size(limits.scratch.as_deref()),
+            log: size(limits.log.as_deref()),
+            log_ends_task: limits.on_full_log == OnFullLog::End,
         },
         run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
         shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),
+        kill_grace: std::time::Duration::from_secs(config.kill_grace),
+        seccomp: config.seccomp == Seccomp::Default,
         masked: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// A size that was checked when the file was read.
+fn size(set: Option<&str>) -> Bound<u64> {
+    match set {
+        None => Bound::Usual,
+        Some(UNLIMITED) => Bound::Unlimited,
+        Some(size) => domain::config::parse_size(size).map_or(Bound::Usual, Bound::At),
+    }
+}
+
+fn number<T>(set: Option<config::Bound<T>>) -> Bound<T> {
+    match set {
+        None => Bound::Usual,
+        Some(config::Bound::Unlimited(_)) => Bound::Unlimited,
+        Some(config::Bound::At(value)) => Bound::At(value),
+    }
 }
 
 /// The machine's name as an agent's name.

@@ -199,6 +199,9 @@ async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()>
     add("startTime", time(&command.start_time));
     add("endTime", command.end_time.as_deref().map(time).unwrap_or_default());
     add("exitCode", command.exit_code.map(|code| code.to_string()).unwrap_or_default());
+    if let Some(signal) = command.exit_signal {
+        add("exitSignal", domain::task::signal_name(signal));
+    }
     add("exitStatus", command.exit_status.clone());
     add("runsAs", command.runs_as.clone());
     add("agentId", command.agent_id.clone().unwrap_or_default());

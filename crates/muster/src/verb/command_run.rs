@@ -120,9 +120,15 @@ fn input_is_left_unread() -> bool {
     }
 }
 
+/// Of a command that ended well although it was killed: what the next command of a script waits for wasn't done.
+const KILLED: u8 = 143;
+
 /// The command's own exit status. Why one has none, the master has said at the end of its output.
 fn status(command: &Command) -> ExitCode {
     let code = command.exit_code.and_then(|code| u8::try_from(code & 0xff).ok());
+    if code == Some(0) && command.exit_status.starts_with("allocation was killed") {
+        return ExitCode::from(KILLED);
+    }
     ExitCode::from(code.unwrap_or(1))
 }
 

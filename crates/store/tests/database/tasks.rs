@@ -84,7 +84,12 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     assert_eq!(task::alive(&mut conn).await.expect("listed"), [running.clone(), other.clone()]);
     drop(conn);
 
-    let ending = Ending { at: Timestamp(9), exit_code: Some(-1), reason: "allocation was killed".to_owned() };
+    let ending = Ending {
+        at: Timestamp(9),
+        exit_code: Some(137),
+        exit_signal: Some(9),
+        reason: "allocation was killed".to_owned(),
+    };
     let mut tx = store.write().await.expect("a transaction");
     assert!(task::set_ended(&mut tx, running.id, &ending).await.expect("ended"));
     tx.commit_unaudited("a test").await.expect("committed");
@@ -104,7 +109,12 @@ async fn a_task_ends_once(database: Database) {
     let (_storage, store) = open(database).await;
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
-    let ending = |code, reason: &str| Ending { at: NOW, exit_code: code, reason: reason.to_owned() };
+    let ending = |code, reason: &str| Ending {
+        at: NOW,
+        exit_code: code,
+        exit_signal: None,
+        reason: reason.to_owned(),
+    };
     let mut tx = store.write().await.expect("a transaction");
     assert!(task::set_ended(&mut tx, queued.id, &ending(None, "first")).await.expect("ended"));
     assert!(!task::set_ended(&mut tx, queued.id, &ending(Some(0), "second")).await.expect("no news"));

@@ -58,6 +58,7 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
         job_id: task.id.to_string(),
         workspace_id: task.workspace.0,
         exit_code: ending.and_then(|ending| ending.exit_code),
+        exit_signal: ending.and_then(|ending| ending.exit_signal),
         waiting_for: master.tasks.waits_for(task),
         agent_id: task.agent.as_ref().map(ToString::to_string),
         runs_as: task.identity.to_string(),

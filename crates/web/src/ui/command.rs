@@ -4,7 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::authz::{ChangeTask, Visible, authorize};
-use domain::task::{Ending, Kind, State as TaskState, Task};
+use domain::task::{Ending, Kind, State as TaskState, Task, signal_name};
 use domain::time::Timestamp;
 use master::task::TaskFilter;
 use master::{Error, Master};
@@ -217,7 +217,11 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
     let time = |name, at: Option<Timestamp>| {
         at.map(|at| Fact { name, value: moment(at), remark: Some(ago(now, at)) })
     };
-    let code = |ending: &Ending| ending.exit_code.map_or("none".to_owned(), |code| code.to_string());
+    let code = |ending: &Ending| match (ending.exit_code, ending.exit_signal) {
+        (Some(code), Some(signal)) => format!("{code}, {}", signal_name(signal)),
+        (Some(code), None) => code.to_string(),
+        (None, _) => "none".to_owned(),
+    };
     let lasted = task.started_at.map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
     let all = [
         plain("Waiting", master.tasks.waits_for(task)),

@@ -53,7 +53,9 @@ pub(crate) fn badge(task: &Task) -> (&'static str, &'static str) {
         (State::Starting, _) => ("starting", "Starting"),
         (State::Running, _) => ("running", "Running"),
         (State::Terminating, _) => ("terminating", "Stopping"),
-        (State::Terminated, Some(ending)) if ending.exit_code == Some(0) => ("completed", "Completed"),
+        (State::Terminated, Some(ending)) if ending.exit_code == Some(0) && !ending.was_killed() => {
+            ("completed", "Completed")
+        }
         (State::Terminated, _) if task.kill_requested => ("killed", "Killed"),
         (State::Terminated, _) => ("failed", "Failed"),
     }

@@ -59,8 +59,12 @@ async fn exit_statuses_and_their_sentences(database: Database) {
     let alice = master.user("alice").await;
     let mut agent = master.agent("node").await;
     let failed = "resources failed with non-zero exit code";
-    let exit =
-        |code, killed, failure: Option<&str>| Exit { code, killed, failure: failure.map(str::to_owned) };
+    let exit = |code, killed, failure: Option<&str>| Exit {
+        code,
+        killed,
+        failure: failure.map(str::to_owned),
+        ..Exit::default()
+    };
     for (exit, sentence) in [
         (exit(3, false, None), format!("{failed}: process failed (exit code 3)")),
         (exit(126, false, None), format!("{failed}: command is not executable (exit code 126)")),
@@ -104,9 +108,9 @@ async fn a_running_command_is_killed_by_its_agent(database: Database) {
     bob.post(&kill).await.refused(403);
     assert_eq!(alice.post(&kill).await.ok()["command"]["state"], "STATE_TERMINATING");
     agent.expect_kill(task.start.allocation).await;
-    agent.exit_as(task.start.allocation, Exit { code: 137, killed: true, failure: None }).await;
+    agent.exit_as(task.start.allocation, Exit { code: 137, killed: true, ..Exit::default() }).await;
     let over = alice.post(&kill).await.ok();
-    assert_eq!(over["command"]["exitStatus"], "allocation was killed");
+    assert_eq!(over["command"]["exitStatus"], "allocation was killed by alice");
     assert_eq!(
         (&over["command"]["state"], &over["command"]["exitCode"]),
         (&json!("STATE_TERMINATED"), &json!(137))

@@ -112,7 +112,7 @@ async fn l02_an_end_waits_for_the_whole_log(database: Database) {
     agent.write_unsent(run, Source::Stdout, AT, b"last words\n");
     agent.reconnect().await;
     let known = agent.wanted_from(run).await;
-    agent.say_exit(run, Exit { code: 0, killed: false, failure: None }).await;
+    agent.say_exit(run, Exit { code: 0, killed: false, ..Exit::default() }).await;
     assert_eq!(agent.wanted_from(run).await, known, "not before the log is whole");
     assert_eq!(alice.command(&task.id()).await["state"], "STATE_RUNNING");
     agent.resend_log(run, usize::try_from(known).expect("small")).await;
@@ -143,7 +143,7 @@ async fn a_task_killed_while_its_agent_is_away_is_ended_on_return(database: Data
     master.restart().await;
     agent.reconnect().await;
     agent.expect_kill(task.start.allocation).await;
-    agent.exit_as(task.start.allocation, Exit { code: 137, killed: true, failure: None }).await;
+    agent.exit_as(task.start.allocation, Exit { code: 137, killed: true, ..Exit::default() }).await;
     assert_eq!(alice.command(&task.id()).await["exitStatus"], "allocation was killed");
 }
 

@@ -199,7 +199,7 @@ async fn b01_an_agent_that_vanishes_in_the_middle_of_its_word_is_heard_whole(dat
         user.run_true().await;
         let start = agent.next_start().await;
         agent.started(start.allocation).await;
-        let exit = domain::task::Exit { code: 0, killed: false, failure: None };
+        let exit = domain::task::Exit::default();
         agent.say_exit(start.allocation, exit).await;
         tokio::time::sleep(moments.next() / 4).await;
         agent.disconnect();

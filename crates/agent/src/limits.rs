@@ -1,0 +1,120 @@
+//! What one task may use on this machine (A4, A12): what was set, else what fits the machine. Enforcing it is
+//! `launch`'s.
+
+use std::path::Path;
+
+use launch::CgroupSupport;
+use launch::spec::Limits;
+use rustix::fs::statvfs;
+
+/// Smallest part of the machine's memory that no task gets, in bytes.
+const MEMORY_RESERVE: u64 = 256 << 20;
+/// Processes and threads of one task, at least and for each processor.
+const PIDS: (u64, u64) = (4096, 64);
+/// Size of a log in bytes.
+const LOG: u64 = 256 << 20;
+
+/// One limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Bound<T> {
+    /// What fits the machine.
+    #[default]
+    Usual,
+    /// None.
+    Unlimited,
+    /// This much.
+    At(T),
+}
+
+impl<T> Bound<T> {
+    fn or(self, usual: impl FnOnce() -> Option<T>) -> Option<T> {
+        match self {
+            Self::Usual => usual(),
+            Self::Unlimited => None,
+            Self::At(value) => Some(value),
+        }
+    }
+}
+
+/// What one task may use, as it was set.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct TaskLimits {
+    /// Memory in bytes; usually all of the machine's but a reserve.
+    pub memory: Bound<u64>,
+    /// Processes and threads.
+    pub pids: Bound<u64>,
+    /// Processors' worth of time; usually all, which still makes a task with many processes no greater than others.
+    pub cpus: Bound<f64>,
+    /// Disk space of its own directories in bytes; usually half of the disk.
+    pub scratch: Bound<u64>,
+    /// Size of its log in bytes.
+    pub log: Bound<u64>,
+    /// A full log ends it.
+    pub log_ends_task: bool,
+}
+
+/// The limits on this machine. A usual one that this machine can't enforce isn't promised; one that was set is, so that
+/// every task is told that it isn't enforced.
+pub(crate) fn resolved(limits: &TaskLimits, data_dir: &Path) -> Limits {
+    let found = launch::probe().cgroup;
+    usual(
+        limits,
+        &found,
+        std::fs::read_to_string("/proc/meminfo").unwrap_or_default().as_str(),
+        disk(data_dir),
+    )
+}
+
+fn usual(limits: &TaskLimits, found: &CgroupSupport, meminfo: &str, disk: Option<u64>) -> Limits {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = u32::try_from(cores).unwrap_or(u32::MAX);
+    let memory = || memory_total(meminfo).map(|all| all - MEMORY_RESERVE.max(all / 20).min(all / 2));
+    Limits {
+        memory_bytes: limits.memory.or(|| memory().filter(|_| found.memory)),
+        pids: limits.pids.or(|| Some(PIDS.0.max(PIDS.1 * u64::from(cores))).filter(|_| found.pids)),
+        cpus: limits.cpus.or(|| Some(f64::from(cores)).filter(|_| found.cpu)),
+        scratch_bytes: limits.scratch.or(|| disk.map(|size| size / 2)),
+        log_bytes: limits.log.or(|| Some(LOG)),
+        log_ends_task: limits.log_ends_task,
+    }
+}
+
+fn memory_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    Some(line.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok()? << 10)
+}
+
+/// Size of the disk that a directory is on, in bytes.
+fn disk(path: &Path) -> Option<u64> {
+    statvfs(path).ok().map(|fs| fs.f_blocks.saturating_mul(fs.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMINFO: &str = "MemTotal:       20971520 kB\nMemFree:        1 kB\n";
+
+    #[test]
+    fn a12_what_isnt_set_fits_the_machine() {
+        let all = CgroupSupport { memory: true, pids: true, cpu: true, kill: true };
+        let limits = usual(&TaskLimits::default(), &all, MEMINFO, Some(100));
+        assert_eq!(limits.memory_bytes, Some(19 << 30));
+        assert!(limits.pids >= Some(4096) && limits.cpus >= Some(1.0));
+        assert_eq!((limits.scratch_bytes, limits.log_bytes), (Some(50), Some(LOG)));
+        let none = usual(&TaskLimits::default(), &CgroupSupport::default(), MEMINFO, None);
+        assert_eq!((none.memory_bytes, none.pids, none.cpus, none.scratch_bytes), (None, None, None, None));
+    }
+
+    #[test]
+    fn a12_what_is_set_counts() {
+        let set = TaskLimits {
+            memory: Bound::At(7),
+            pids: Bound::Unlimited,
+            log: Bound::At(9),
+            ..TaskLimits::default()
+        };
+        let limits = usual(&set, &CgroupSupport::default(), "", None);
+        assert_eq!((limits.memory_bytes, limits.pids, limits.log_bytes), (Some(7), None, Some(9)));
+    }
+}

@@ -1,0 +1,172 @@
+//! What a task may not ask of the kernel (A14): what no training needs, and what faults of the kernel are reached by.
+//! Everything else is allowed: a list of what is allowed would break what somebody needs tomorrow.
+//!
+//! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT for kinds of sockets,
+//! else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
+//! remembers which calls are always allowed, so that those cost next to nothing.
+
+use std::collections::BTreeMap;
+
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, apply_filter,
+};
+
+/// As if the kernel had no such thing.
+const MISSING: &[libc::c_long] = &[
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_keyctl,
+    libc::SYS_userfaultfd,
+];
+
+/// Only for who looks after the machine, whatever namespace he is root of.
+const FORBIDDEN: &[libc::c_long] = &[
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_fanotify_init,
+    libc::SYS_quotactl,
+    libc::SYS_acct,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_reboot,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_syslog,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+    libc::SYS_vhangup,
+];
+
+/// The same, where the architecture has them.
+#[cfg(target_arch = "x86_64")]
+const FORBIDDEN_HERE: &[libc::c_long] =
+    &[libc::SYS_iopl, libc::SYS_ioperm, libc::SYS_uselib, libc::SYS__sysctl, libc::SYS_modify_ldt];
+#[cfg(not(target_arch = "x86_64"))]
+const FORBIDDEN_HERE: &[libc::c_long] = &[];
+
+/// Kinds of sockets: of files, of the network, and to ask the kernel about the network.
+const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+
+/// What may be asked by netlink: routes and addresses (the C library, NCCL), sockets (`ss`), devices that come and go
+/// (udev's library), generic families and RDMA (libibverbs).
+const NETLINK: [libc::c_int; 5] =
+    [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_KOBJECT_UEVENT, libc::NETLINK_GENERIC, 20];
+
+/// Typing into somebody's terminal, and pasting.
+const TERMINAL: [u32; 2] = [0x5412, 0x541c];
+
+/// What `personality` may be asked for: asking, the usual one, and fixed addresses for debuggers.
+const PERSONALITIES: [u32; 3] = [u32::MAX, 0, 0x0004_0000];
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// The filters, ready to be put on.
+pub(crate) struct Filters(Vec<BpfProgram>);
+
+impl Filters {
+    /// Makes them. `None` on an architecture that is not known here.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn new() -> Result<Option<Self>, String> {
+        let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
+        let made = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+            Ok(vec![
+                filter(arch, missing(), libc::ENOSYS)?,
+                filter(arch, forbidden()?, libc::EPERM)?,
+                filter(arch, sockets()?, libc::EAFNOSUPPORT)?,
+            ])
+        };
+        let mut filters = made().map_err(|e| format!("can't make the task's system call filter: {e}"))?;
+        filters.extend(no_other_calls());
+        Ok(Some(Self(filters)))
+    }
+
+    /// Puts them on this process, for good. It must not be able to gain privileges any more.
+    ///
+    /// # Errors
+    /// One sentence.
+    pub(crate) fn apply(&self) -> Result<(), String> {
+        let put_on = self.0.iter().try_for_each(|filter| apply_filter(filter));
+        put_on.map_err(|e| {
+            format!("this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without")
+        })
+    }
+}
+
+fn filter(arch: TargetArch, rules: Rules, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+    let errno = SeccompAction::Errno(error.unsigned_abs());
+    SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()
+}
+
+fn missing() -> Rules {
+    MISSING.iter().map(|call| (*call, vec![])).collect()
+}
+
+fn forbidden() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = FORBIDDEN.iter().chain(FORBIDDEN_HERE).map(|call| (*call, vec![])).collect();
+    let typing = TERMINAL.map(|request| SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request)?]));
+    rules.insert(libc::SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
+    rules.insert(libc::SYS_personality, vec![none_of(0, PERSONALITIES)?]);
+    Ok(rules)
+}
+
+fn sockets() -> Result<Rules, seccompiler::BackendError> {
+    let number = i32::unsigned_abs;
+    let other_family = || none_of(0, FAMILIES.map(number));
+    let mut netlink = conditions(2, NETLINK.map(number))?;
+    netlink.push(argument(0, SeccompCmpOp::Eq, number(libc::AF_NETLINK))?);
+    Ok([
+        (libc::SYS_socket, vec![other_family()?, SeccompRule::new(netlink)?]),
+        (libc::SYS_socketpair, vec![other_family()?]),
+    ]
+    .into())
+}
+
+/// The low half of an argument: the kernel looks at no more of these.
+fn argument(index: u8, is: SeccompCmpOp, value: u32) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, is, u64::from(value))
+}
+
+/// An argument is none of these.
+fn none_of<const N: usize>(index: u8, values: [u32; N]) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(conditions(index, values)?)
+}
+
+fn conditions<const N: usize>(
+    index: u8,
+    values: [u32; N],
+) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
+    values.into_iter().map(|value| argument(index, SeccompCmpOp::Ne, value)).collect()
+}
+
+/// On x86 the same calls have other numbers for programs with short pointers (x32), which no filter above knows.
+#[cfg(target_arch = "x86_64")]
+fn no_other_calls() -> Option<BpfProgram> {
+    const X32: u32 = 0x4000_0000;
+    let step =
+        |code: u32, jt, jf, k| seccompiler::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
+    Some(vec![
+        // The number of the call is what the kernel puts first.
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, X32),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
+        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn no_other_calls() -> Option<BpfProgram> {
+    None
+}

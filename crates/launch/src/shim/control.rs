@@ -1,0 +1,250 @@
+//! What ends the task before its time: the agent's request (B15), and limits that nobody else enforces. Also what its
+//! processes tell. The task's own end is settled in `supervise`.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+
+use super::report::{Report, Reports};
+use super::scratch_watch::ScratchWatch;
+use crate::cgroup::Cgroup;
+use crate::exit::Limit;
+use crate::network::helper::Helper;
+use crate::sys::process;
+use crate::task_dir::empty_scratch;
+
+/// Pause before a full disk is tried again.
+const DISK_PAUSE: Duration = Duration::from_millis(250);
+/// How long the last output of a task that has ended may wait for a full disk.
+const LAST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ignores what would end the shim before its task, and turns the requests to end it into a descriptor.
+pub(super) fn hold_signals() -> nix::Result<SignalFd> {
+    process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGPIPE, NixSignal::SIGXFSZ]);
+    let mut set = SigSet::empty();
+    set.add(NixSignal::SIGTERM);
+    set.add(NixSignal::SIGQUIT);
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// The task as the shim holds it.
+pub(super) struct Running {
+    pub(super) init: Pid,
+    pub(super) pidfd: OwnedFd,
+    pub(super) cgroup: Cgroup,
+    pub(super) network: Option<Helper>,
+    /// What the task's processes tell.
+    pub(super) told: OwnedFd,
+    /// Nothing is written here; that it ends tells the init that the shim has gone.
+    pub(super) _lives: Option<OwnedFd>,
+    /// `None` without a limit.
+    pub(super) scratch: Option<ScratchWatch>,
+}
+
+/// What ends the task, and what is known of its end.
+pub(super) struct Control {
+    pub(super) signals: SignalFd,
+    pub(super) task: Option<Running>,
+    task_dir: PathBuf,
+    /// Between SIGTERM and SIGKILL.
+    grace: Duration,
+    /// The agent asked for the end before the task ended by itself.
+    killed: bool,
+    /// The limit that the task is ended for.
+    limit: Option<Limit>,
+    /// When what is left of the task is killed.
+    deadline: Option<Instant>,
+    /// Its directories are empty again.
+    emptied: bool,
+    /// Until when the last output may wait for the disk.
+    patience: Option<Instant>,
+    reports: Reports,
+    /// The first that was told about the end.
+    ended: Option<Report>,
+}
+
+impl Control {
+    pub(super) fn new(signals: SignalFd, task_dir: PathBuf) -> Self {
+        Self {
+            signals,
+            task: None,
+            task_dir,
+            grace: Duration::ZERO,
+            killed: false,
+            limit: None,
+            deadline: None,
+            emptied: false,
+            patience: None,
+            reports: Reports::default(),
+            ended: None,
+        }
+    }
+
+    /// The task is there; what was asked for before counts now.
+    pub(super) fn begin(&mut self, task: Running, grace: Duration) {
+        self.task = Some(task);
+        self.grace = grace;
+        if self.killed {
+            self.end_softly();
+        }
+    }
+
+    /// Whether the agent asked for the end before the task ended by itself.
+    pub(super) fn killed(&self) -> bool {
+        self.killed
+    }
+
+    /// The limit that the task was ended for.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// The first word about the end.
+    pub(super) fn take_report(&mut self) -> Option<Report> {
+        self.listen();
+        self.ended.take()
+    }
+
+    /// How long may be waited until there is something to do here.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Does what the agent has asked for, and what time has brought.
+    pub(super) fn obey(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            self.listen();
+            // A command that has ended keeps its own status.
+            self.killed |= self.ended.is_none();
+            if i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGQUIT as i32) {
+                self.kill();
+            } else if self.deadline.is_none() {
+                self.end_softly();
+            }
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            self.kill();
+        }
+    }
+
+    /// Ends the task for a limit, now.
+    pub(super) fn end_for(&mut self, limit: Limit) {
+        self.listen();
+        if self.ended.is_none() {
+            self.limit.get_or_insert(limit);
+        }
+        self.kill();
+    }
+
+    /// SIGTERM to all of the task; its init passes it on.
+    fn end_softly(&mut self) {
+        if self.grace.is_zero() {
+            return self.kill();
+        }
+        if let Some(task) = &self.task {
+            self.deadline = Some(Instant::now() + self.grace);
+            let _ = pidfd_send_signal(&task.pidfd, Signal::TERM);
+        }
+    }
+
+    /// Kills all of the task: the kernel ends a pid namespace with its init.
+    fn kill(&mut self) {
+        if let Some(task) = &self.task {
+            let _ = pidfd_send_signal(&task.pidfd, Signal::KILL);
+            task.cgroup.kill();
+            // Once is enough.
+            self.deadline = Some(Instant::now() + Duration::from_secs(3600));
+        }
+    }
+
+    /// Reads what the task's processes have told; the first word about the end counts.
+    fn listen(&mut self) {
+        let Some(task) = &self.task else { return };
+        let mut buffer = [0; 4096];
+        loop {
+            match rustix::io::read(&task.told, &mut buffer) {
+                Ok(n) if n > 0 => {
+                    for report in self.reports.push(&buffer[..n]) {
+                        self.ended.get_or_insert(report);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// Looks whether the task has used more than its space.
+    pub(super) fn too_much_scratch(&mut self) -> Option<u64> {
+        self.task.as_ref()?.scratch.as_ref()?.used_too_much()
+    }
+
+    /// Empties the task's directories; it is over. Done before anything else that needs the disk.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(super) fn empty_scratch(&mut self) -> std::io::Result<()> {
+        if std::mem::replace(&mut self.emptied, true) {
+            return Ok(());
+        }
+        empty_scratch(&self.task_dir)
+    }
+
+    /// The disk is full: waits a moment for what frees it, and does meanwhile what is asked for. Tells whether to try
+    /// again: what a task wrote isn't lost because a disk is full, and the task blocks on its pipe meanwhile; but nothing
+    /// of it keeps a kill from being obeyed, or an end from being told (A4).
+    pub(super) fn wait_for_space(&mut self) -> bool {
+        self.obey();
+        if self.has_ended() {
+            if !self.emptied {
+                let _ = self.empty_scratch();
+                return true;
+            }
+            let until = *self.patience.get_or_insert_with(|| Instant::now() + LAST_PATIENCE);
+            if self.killed || self.limit.is_some() || until <= Instant::now() {
+                return false;
+            }
+        } else if self.killed || self.limit.is_some() {
+            return false;
+        }
+        if self.too_much_scratch().is_some() {
+            // Said when there is space to say it.
+            self.end_for(Limit::Scratch);
+        }
+        self.wait_for_disk();
+        true
+    }
+
+    /// Waits a moment for a disk, and does meanwhile what is asked for.
+    pub(super) fn wait_for_disk(&mut self) {
+        let pause = self.timeout().unwrap_or(DISK_PAUSE).min(DISK_PAUSE);
+        let mut fds = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        // The end is worth waking up for, once.
+        if let Some(task) = self.task.as_ref().filter(|_| self.patience.is_none()) {
+            fds.push(PollFd::new(&task.pidfd, PollFlags::IN));
+        }
+        let _ = poll(&mut fds, timespec(Some(pause)).as_ref());
+        self.obey();
+    }
+
+    /// Whether every process of the task has ended.
+    fn has_ended(&self) -> bool {
+        let Some(task) = &self.task else { return true };
+        let mut fds = [PollFd::new(&task.pidfd, PollFlags::IN)];
+        !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+}
+
+/// For the kernel.
+pub(super) fn timespec(timeout: Option<Duration>) -> Option<Timespec> {
+    // A millisecond more, so that what was waited for has come.
+    timeout.and_then(|t| Timespec::try_from(t + Duration::from_millis(1)).ok())
+}
