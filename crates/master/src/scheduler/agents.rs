@@ -254,7 +254,7 @@ impl Scheduler {
         let tasks: Vec<_> = state.tasks.values().filter(mine).map(|live| live.task.allocation).collect();
         if let Some(there) = state.connected.remove(&id) {
             for allocation in &tasks {
-                let _ = there.link.send(ToAgent::Kill { allocation: *allocation });
+                let _ = there.link.send(ToAgent::Kill { allocation: *allocation, now: false });
             }
             let reason = format!("agent {id} was revoked by an administrator");
             let _ = there.link.send(ToAgent::Refused { reason, remedy: Remedy::Enrol });
