@@ -12,6 +12,7 @@ mod http;
 mod lists;
 mod logins;
 mod logs;
+mod network;
 mod requests;
 mod server;
 mod start;
@@ -59,6 +60,8 @@ enum Group {
     Client,
     /// A short command's way through, alone and by thousands
     Commands,
+    /// A task's network beside the machine's own
+    Network,
     /// A task that prints much, and one that is followed
     Logs,
     /// One's own page among few and many commands, on either database
@@ -75,6 +78,7 @@ impl Group {
         Self::Requests,
         Self::Client,
         Self::Commands,
+        Self::Network,
         Self::Logs,
         Self::Lists,
         Self::Accounts,
@@ -87,6 +91,7 @@ impl Group {
             Self::Requests => requests::measure(bench, table),
             Self::Client => client::measure(bench, table),
             Self::Commands => commands::measure(bench, table),
+            Self::Network => network::measure(bench, table),
             Self::Logs => logs::measure(bench, table),
             Self::Lists => lists::measure(bench, table),
             Self::Accounts => accounts::measure(bench, table),

@@ -90,8 +90,23 @@ fn argv(entrypoint: &[String], has_context: bool) -> Vec<String> {
     argv
 }
 
+/// A proxy has no way to the task's own loopback address, where its relay to the master is.
+fn spare_relay_the_proxy(env: &mut Vec<(String, String)>) {
+    const PROXIES: [&str; 3] = ["http_proxy", "https_proxy", "all_proxy"];
+    if !env.iter().any(|(key, _)| PROXIES.iter().any(|name| key.eq_ignore_ascii_case(name))) {
+        return;
+    }
+    for name in ["no_proxy", "NO_PROXY"] {
+        let spared = env.iter().rev().find(|(key, value)| key == name && !value.is_empty());
+        let spared = spared.map_or("127.0.0.1".to_owned(), |(_, value)| format!("{value},127.0.0.1"));
+        env.retain(|(key, _)| key != name);
+        env.push((name.to_owned(), spared));
+    }
+}
+
 fn env(machine: &Machine, start: &Start) -> Vec<(String, String)> {
     let mut env = start.env.clone();
+    spare_relay_the_proxy(&mut env);
     let gpus = machine.found.serials(&start.slots);
     if !gpus.is_empty() {
         for name in ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"] {
@@ -210,6 +225,50 @@ mod tests {
         assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
         let cuda: Vec<_> = spec.env.iter().filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES").collect();
         assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a02_more_network_than_the_administrator_gives_is_refused() {
+        use Network::{Host, None, Private};
+        let temp = tempfile::tempdir().expect("temp dir");
+        let mut machine = machine(temp.path(), Power::Root).await;
+        for (most, wanted, given) in [
+            (Private, Option::None, Ok("private")),
+            (Private, Some(None), Ok("none")),
+            (
+                Private,
+                Some(Host),
+                Err("network: host is more than agent a1 gives its tasks, which is private"),
+            ),
+            (Host, Option::None, Ok("host")),
+            (Host, Some(Private), Ok("private")),
+            (None, Option::None, Ok("none")),
+            (None, Some(Private), Err("`agent.network: private`")),
+        ] {
+            machine.network = most;
+            let spec = task_spec(&machine, &Start { network: wanted, ..start() }, vec![]);
+            match (spec.map(|spec| format!("{:?}", spec.network).to_lowercase()), given) {
+                (Ok(network), Ok(given)) => assert_eq!(network, given),
+                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+                (got, given) => panic!("{got:?} for {given:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a03_the_way_to_the_master_goes_past_a_proxy() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let machine = machine(temp.path(), Power::Root).await;
+        let mut start = start();
+        let spec = task_spec(&machine, &start, vec![]).expect("possible");
+        assert!(spec.env.iter().all(|(key, _)| !key.eq_ignore_ascii_case("no_proxy")));
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        start.env.extend([variable("HTTP_PROXY", "http://p:1"), variable("no_proxy", "lab.example")]);
+        let spec = task_spec(&machine, &start, vec![]).expect("possible");
+        for pair in [variable("no_proxy", "lab.example,127.0.0.1"), variable("NO_PROXY", "127.0.0.1")] {
+            assert!(spec.env.contains(&pair), "{:?}", spec.env);
+        }
+        assert!(spec.relay_env.contains(&variable("DET_MASTER", "http://127.0.0.1:{port}")));
     }
 
     #[tokio::test]

@@ -12,36 +12,41 @@ use rustix::net::{
 
 /// Most descriptors of one message.
 const MOST: usize = 2;
+/// Most bytes of the words that go with them.
+const WORDS: usize = 1024;
 
 /// The shim's end and the init's.
 pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends descriptors, at most [`MOST`].
-pub(crate) fn send_descriptors(socket: BorrowedFd<'_>, fds: &[&OwnedFd]) -> io::Result<()> {
+/// Sends descriptors, at most [`MOST`], and words for people.
+pub(crate) fn send_descriptors(socket: BorrowedFd<'_>, fds: &[&OwnedFd], words: &str) -> io::Result<()> {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(|fd| fd.as_fd()).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    sendmsg(socket, &[IoSlice::new(b"d")], &mut control, SendFlags::NOSIGNAL)?;
+    // Descriptors travel with bytes, so there is one in any case.
+    let bytes = [IoSlice::new(b"d"), IoSlice::new(words.as_bytes())];
+    sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Waits for the descriptors of one message; none when the other end has gone without a word.
-pub(crate) fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<Vec<OwnedFd>> {
+/// Waits for the descriptors and the words of one message; none when the other end has gone without one.
+pub(crate) fn receive_descriptors(socket: BorrowedFd<'_>) -> io::Result<(Vec<OwnedFd>, String)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
+    let mut bytes = [0; WORDS];
     let received = rustix::io::retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)
-    });
-    received?;
+        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?;
+    let words = bytes.get(1..received.bytes).unwrap_or_default();
+    let words = String::from_utf8_lossy(words).into_owned();
     let rights = control.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     });
-    Ok(rights.flatten().collect())
+    Ok((rights.flatten().collect(), words))
 }

@@ -42,7 +42,7 @@ impl Doorbell {
     pub(super) fn answer(&self, listener: &OwnedFd) {
         while let Ok(caller) = accept_with(&self.0, SocketFlags::CLOEXEC) {
             // Who rings and goes away misses it.
-            let _ = send_descriptors(caller.as_fd(), &[listener]);
+            let _ = send_descriptors(caller.as_fd(), &[listener], "");
         }
     }
 }
@@ -63,7 +63,7 @@ pub(crate) fn ring(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
         Err(e) => Err(e.into()),
     };
     match received {
-        Ok(fds) => Ok(fds.into_iter().next()),
+        Ok((fds, _)) => Ok(fds.into_iter().next()),
         Err(e) => match Errno::from_io_error(&e) {
             // No shim made one, or its task has ended.
             Some(Errno::NOENT | Errno::CONNREFUSED | Errno::CONNRESET) => Ok(None),

@@ -1,9 +1,10 @@
 //! The process beside a task that serves its network, in the machine's network namespace and without any right: it
-//! hands the relay's listener to the agent. It is the shim's child, counts as the task's (its cgroup), and ends with
+//! hands the relay's listener to the agent, and carries what the task says to the world outside ([`stack`]). It is the shim's child, counts as the task's (its cgroup), and ends with
 //! the shim.
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal as NixSignal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Gid, Pid, Uid, getppid, setgroups, setresgid, setresuid};
@@ -12,6 +13,7 @@ use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_paren
 use rustix::thread::set_no_new_privs;
 
 use super::doorbell::Doorbell;
+use super::stack;
 use crate::cgroup::Door;
 use crate::spec::Mode;
 use crate::sys::{Explain, process};
@@ -27,13 +29,15 @@ pub(crate) struct Helper(Pid);
 pub(crate) struct Service<'a> {
     pub(crate) doorbell: &'a Doorbell,
     pub(crate) relay: OwnedFd,
+    /// The task's interface to the world outside, if it has one.
+    pub(crate) interface: Option<OwnedFd>,
     pub(crate) mode: Mode,
     pub(crate) doors: &'a [Door],
 }
 
 impl Helper {
     /// Starts it. In it everything of the shim's is closed but what it serves.
-    pub(crate) fn start(service: &Service<'_>) -> Result<Self, String> {
+    pub(crate) fn start(service: Service<'_>) -> Result<Self, String> {
         let shim = nix::unistd::getpid();
         let birthplace = service.doors.iter().find_map(|door| door.birthplace.as_ref());
         let forked = match birthplace.map(|place| process::fork_into(place.as_fd())) {
@@ -55,18 +59,29 @@ impl Helper {
 }
 
 /// The helper's whole life; returns only when it can't go on.
-fn serve(service: &Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<()> {
+fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<()> {
     for door in service.doors.iter().filter(|door| !(born_inside && door.birthplace.is_some())) {
         rustix::io::write(&door.procs, b"0")?;
     }
-    process::close_all_except(&[service.doorbell.as_fd(), service.relay.as_fd()]);
+    let interface = service.interface.as_ref().map(AsFd::as_fd);
+    let kept = [Some(service.doorbell.as_fd()), Some(service.relay.as_fd()), interface];
+    process::close_all_except(&kept.into_iter().flatten().collect::<Vec<_>>());
     process::reset_signals();
+    // Who asks the task to end may ask all of its cgroup; the network goes last, with the shim.
+    process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGTERM, NixSignal::SIGPIPE]);
     give_up_rights(service.mode)?;
     let _ = rustix::thread::set_name(NAME);
     // After the change of user, which clears it; the shim may have died before.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if getppid() != shim {
         return Ok(());
+    }
+    if let Some(interface) = service.interface {
+        // Each of the task's conversations with the world takes one.
+        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+        return stack::run(interface, service.doorbell, &service.relay);
     }
     loop {
         let mut fds = [PollFd::new(&service.doorbell, PollFlags::IN)];

@@ -1,43 +1,85 @@
-//! What the task's init makes in the task's network: loopback, and the listener that the relay to the master accepts
-//! on. It has every right over a new namespace, and gives them up before the task's command starts.
+//! What the task's init makes in the task's network: loopback, the listener that the relay to the master accepts on,
+//! and the interface to the world outside. It has every right over a new namespace, and gives them up before the task's
+//! command starts.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+use rustix::net::netdevice::name_to_index;
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
 };
 
-use super::RELAY;
 use super::descriptors::send_descriptors;
 use super::netlink::{LOOPBACK, Netlink};
+use super::{MTU, OWN, RELAY};
 use crate::spec::Network;
-use crate::sys::Explain;
+use crate::sys::{Explain, net};
 
 /// Connections to the master that may wait for the agent.
 const BACKLOG: i32 = 1024;
+
+/// Name of the interface to the world outside.
+const INTERFACE: &str = "net0";
 
 /// Makes the network of this process's namespace what a task needs and hands to the shim what it needs of it.
 /// Returns the port of the relay.
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn set_up(network: Network, shim: BorrowedFd<'_>) -> Result<u16, String> {
-    let address = match network {
-        Network::Private | Network::None => {
-            let what = || "can't make the task's own network".to_owned();
-            Netlink::open().and_then(|netlink| netlink.up(LOOPBACK)).explain(what)?;
-            RELAY
+pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Result<u16, String> {
+    let mut address = RELAY;
+    let mut interface = None;
+    let mut words = String::new();
+    match network {
+        Network::Host => address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
+        Network::None => drop(loopback()?),
+        Network::Private => {
+            let netlink = loopback()?;
+            match way_out(&netlink, ipv6) {
+                Ok(tun) => interface = Some(tun),
+                // The task may need no more than the master.
+                Err(e) => {
+                    words = format!(
+                        "the task reaches nothing outside, for its network can't be connected (/dev/net/tun): {e}; \
+                         load the module tun, or let the agent's user open that file"
+                    );
+                }
+            }
         }
-        Network::Host => SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0),
-    };
+    }
     let what = || "can't make the way to the master".to_owned();
     let (relay, port) = listener(address).explain(what)?;
-    send_descriptors(shim, &[&relay]).explain(what)?;
+    let descriptors: Vec<&OwnedFd> = [Some(&relay), interface.as_ref()].into_iter().flatten().collect();
+    send_descriptors(shim, &descriptors, &words).explain(what)?;
     Ok(port)
 }
 
-fn listener(address: SocketAddrV4) -> std::io::Result<(OwnedFd, u16)> {
+fn loopback() -> Result<Netlink, String> {
+    let up = |netlink: Netlink| netlink.up(LOOPBACK, None).map(|()| netlink);
+    Netlink::open().and_then(up).explain(|| "can't make the task's own network".into())
+}
+
+/// Makes the interface to the world outside and sends everything there.
+fn way_out(netlink: &Netlink, ipv6: bool) -> io::Result<OwnedFd> {
+    let tun = net::open_tun(INTERFACE)?;
+    let asks = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    let index = name_to_index(&asks, INTERFACE)?;
+    netlink.up(index, Some(MTU.into()))?;
+    let give = |address: IpAddr| {
+        netlink.add_address(index, address)?;
+        netlink.add_default_route(index, address)
+    };
+    give(OWN.0.into())?;
+    if ipv6 {
+        // A kernel may have it and this namespace not.
+        let _ = give(OWN.1.into());
+    }
+    Ok(tun)
+}
+
+fn listener(address: SocketAddrV4) -> io::Result<(OwnedFd, u16)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     bind(&socket, &address)?;

@@ -1,25 +1,27 @@
 //! Who the task is, by name: `/etc/passwd` and `/etc/group` merged from the machine's and the task's identity
-//! (contract, section 6). And `/etc/resolv.conf`, when the machine keeps it in `/run`, which a task has afresh.
+//! (contract, section 6). And `/etc/resolv.conf`: what it names must be reachable in the task's network, and the machine
+//! may keep it in `/run`, which a task has afresh.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use super::Root;
 use super::target::Kind;
-use super::{Root, clone_host};
-use crate::spec::{Identity, WORK_DIR};
+use crate::network::resolver;
+use crate::spec::{Identity, Network, WORK_DIR};
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach};
+use crate::sys::mount::attach;
 
-/// The machine's resolver configuration, if it lies in `/run`: its path and a clone of it.
-pub(super) fn gather_resolv_conf() -> Option<(PathBuf, OwnedFd)> {
-    let path = fs::canonicalize("/etc/resolv.conf").ok().filter(|p| p.starts_with("/run"))?;
-    let file = clone_host(&path, false, RDONLY | NOSUID | NODEV | NOEXEC).ok()?;
-    Some((path, file))
+/// The machine's resolver configuration: where it lies and what it says.
+pub(super) fn gather_resolv_conf() -> Option<(PathBuf, Vec<u8>)> {
+    let path = fs::canonicalize("/etc/resolv.conf").ok()?;
+    let text = fs::read(&path).ok()?;
+    Some((path, text))
 }
 
 /// Puts the files in place.
-pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, OwnedFd)>) -> Result<(), String> {
+pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, Vec<u8>)>) -> Result<(), String> {
     let identity = &root.context.spec.identity;
     let passwd = passwd(&read("/etc/passwd"), identity);
     let group = group(&read("/etc/group"), identity);
@@ -29,6 +31,13 @@ pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, OwnedFd)>
         attach(file.as_fd(), target.as_fd()).explain(|| format!("can't make {path} of the task"))?;
     }
     if let Some((path, file)) = resolv_conf {
+        let file = match root.context.spec.network {
+            Network::Private => {
+                let text = resolver::file_for_task(&String::from_utf8_lossy(&file));
+                root.text_file("resolv.conf", text.as_bytes())?
+            }
+            Network::Host | Network::None => root.text_file("resolv.conf", &file)?,
+        };
         let target = root.make_target(&path, Kind::File)?;
         attach(file.as_fd(), target.as_fd())
             .explain(|| format!("can't show {} to the task", path.display()))?;

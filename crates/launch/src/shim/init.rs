@@ -41,6 +41,8 @@ pub(super) struct Launch<'a> {
     pub(super) shim: OwnedFd,
     /// Takes what the shim needs of the task's network.
     pub(super) network: Option<OwnedFd>,
+    /// The machine reaches others over IPv6.
+    pub(super) ipv6: bool,
     /// Port of the relay to the master, once there is one.
     pub(super) relay_port: u16,
     /// Where a process enters the task's cgroups.
@@ -80,7 +82,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
         How::Real => task::set_groups(launch.spec).explain(|| "can't enter the user's groups".into())?,
     }
     if let Some(shim) = launch.network.take() {
-        launch.relay_port = network::inside::set_up(launch.spec.network, shim.as_fd())?;
+        launch.relay_port = network::inside::set_up(launch.spec.network, launch.ipv6, shim.as_fd())?;
     }
     sandbox::compose(sandbox::Context {
         spec: launch.spec,

@@ -107,9 +107,14 @@ impl Shim {
         if let Some(text) = network::note(spec.network) {
             self.note(text);
         }
-        let relay = network::descriptors::receive_descriptors(init.as_fd()).ok()?.into_iter().next()?;
-        let service = Service { doorbell: &self.doorbell, relay, mode: spec.mode, doors };
-        match Helper::start(&service) {
+        let (descriptors, words) = network::descriptors::receive_descriptors(init.as_fd()).ok()?;
+        if !words.is_empty() {
+            self.note(&words);
+        }
+        let mut descriptors = descriptors.into_iter();
+        let (relay, interface) = (descriptors.next()?, descriptors.next());
+        let service = Service { doorbell: &self.doorbell, relay, interface, mode: spec.mode, doors };
+        match Helper::start(service) {
             Ok(helper) => Some(helper),
             Err(why) => {
                 self.note(&format!("{why}; the task can't reach the master"));
@@ -216,6 +221,7 @@ fn start(
         stderr,
         shim,
         network: Some(to_shim),
+        ipv6: network::has_ipv6(),
         relay_port: 0,
         doors: cgroup.doors(),
         born_inside: false,

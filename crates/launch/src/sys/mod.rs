@@ -3,11 +3,12 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, bpf, mount_setattr and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, mount_setattr, TUNSETIFF and signal dispositions have no safe wrapper"
 )]
 
 pub(crate) mod bpf;
 pub(crate) mod mount;
+pub(crate) mod net;
 pub(crate) mod process;
 
 /// Adds what was being done to an error, making the one sentence that an owner of a task reads.

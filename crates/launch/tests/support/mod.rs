@@ -213,6 +213,17 @@ impl Task {
         self.outcome()
     }
 
+    /// The same by way of a command that runs another one, such as `ip netns exec NAME`.
+    pub(crate) fn start_by(&self, way: &[&str]) -> bool {
+        let mut command = Command::new(way[0]);
+        command.args(&way[1..]);
+        if self.uid != 0 {
+            command.args(["setpriv", &format!("--reuid={}", self.uid), &format!("--regid={}", self.uid)]);
+            command.arg("--clear-groups");
+        }
+        command.arg(self.shim_exe()).arg(&self.task_dir).status().unwrap().success()
+    }
+
     fn shim_exe(&self) -> PathBuf {
         let mut shim = PathBuf::from(env!("CARGO_BIN_EXE_launch-test-shim"));
         if self.uid != 0 {

@@ -20,6 +20,7 @@ mod door;
 mod group;
 mod identity;
 mod kill_storm;
+mod network;
 mod openapi;
 mod output;
 mod polyaxon;

@@ -1,0 +1,30 @@
+//! A network interface whose packets a process reads and writes (the kernel's Documentation/networking/tuntap).
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+use nix::libc;
+
+/// Makes the interface in this process's network namespace; it lives as long as the descriptor. Needs
+/// `CAP_NET_ADMIN` there.
+pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
+    let file =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
+    let mut request = [0_u8; size_of::<libc::ifreq>()];
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI;
+    let flags = i16::try_from(flags).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let (place, rest) = request.split_at_mut(libc::IFNAMSIZ);
+    // The last byte stays zero.
+    for (to, from) in place[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    rest[..2].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: the kernel reads and writes one `ifreq`, which `request` is as long as; a name and flags are all that
+    // this call looks at.
+    if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file.into())
+}
