@@ -103,14 +103,13 @@ def attempt(what, *args):
 struct World {
     name: String,
     children: Vec<Child>,
-    dir: support::TestDir,
 }
 
 impl World {
     fn new(resolv_conf: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("mt{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut world = Self { name, children: vec![], dir: support::TestDir::new() };
+        let mut world = Self { name, children: vec![] };
         fs::create_dir_all(world.netns_etc()).unwrap();
         fs::write(world.netns_etc().join("resolv.conf"), resolv_conf).unwrap();
         let (m, w) = (world.machine(), world.world());
@@ -195,7 +194,6 @@ impl Drop for World {
         let _ = fs::remove_dir_all(self.netns_etc());
         // Only if it was ours alone.
         let _ = fs::remove_dir("/etc/netns");
-        let _ = &self.dir;
     }
 }
 
