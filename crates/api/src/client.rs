@@ -12,6 +12,7 @@ mod output;
 mod registration;
 mod template;
 mod token;
+mod trust;
 mod user;
 mod workspace;
 
@@ -30,6 +31,7 @@ pub use address::{Address, InvalidAddress};
 pub use command::Excerpt;
 pub use error::ClientError;
 pub use output::OutputStream;
+pub use trust::{BadCertificates, Refused, Shown, Trust};
 pub use workspace::Place;
 
 /// What every method gives.
@@ -52,6 +54,7 @@ pub struct Client {
     token: Option<String>,
     /// Whom the token is believed to be.
     user: Option<String>,
+    seen: trust::Seen,
 }
 
 impl std::fmt::Debug for Client {
@@ -73,24 +76,32 @@ impl Client {
     /// As [`Self::new`], from an address that was read already.
     ///
     /// # Errors
-    /// When the address needs what isn't built in.
+    /// When there is no way to connect to anything.
     pub fn at(address: Address, token: Option<String>) -> Result<Self> {
-        if address.is_https() {
-            return Err(ClientError::NoTls(address));
-        }
+        Self::trusting(address, token, Trust::default())
+    }
+
+    /// As [`Self::at`], but believing whom `trust` says.
+    ///
+    /// # Errors
+    /// When there is no way to connect to anything.
+    pub fn trusting(address: Address, token: Option<String>, trust: Trust) -> Result<Self> {
+        let unusable = |e: rustls::Error| ClientError::unusable(&address, &e);
+        let (tls, seen) = trust.config(address.is_https()).map_err(unusable)?;
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .tcp_keepalive(KEEPALIVE)
             .tcp_keepalive_interval(KEEPALIVE)
             .tcp_keepalive_retries(2)
-            .redirect(reqwest::redirect::Policy::none());
+            .redirect(reqwest::redirect::Policy::none())
+            .tls_backend_preconfigured(tls);
         if address.is_loopback() {
             // A proxy set for the outside world can't reach this machine's own loopback.
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
-        Ok(Self { http, address, token, user: None })
+        Ok(Self { http, address, token, user: None, seen })
     }
 
     /// The same master with another token.
@@ -109,6 +120,12 @@ impl Client {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The certificates that the master showed last, when the way to it is encrypted.
+    #[must_use]
+    pub fn shown(&self) -> Option<Shown> {
+        self.seen.get()
     }
 
     /// The token that is sent.
@@ -225,10 +242,19 @@ impl Client {
         serde_json::from_slice(&body).map_err(|e| ClientError::unexpected(&path, e))
     }
 
+    /// That there was no answer. A peer that wasn't believed is a thing of its own.
+    fn failed(&self, error: &reqwest::Error) -> ClientError {
+        match self.seen.get() {
+            Some(shown) if shown.refused.is_some() => {
+                ClientError::Untrusted { address: self.address.clone(), shown: Box::new(shown) }
+            }
+            _ => ClientError::unreachable(&self.address, error),
+        }
+    }
+
     /// Sends, and turns every status other than success into an error.
     async fn respond(&self, request: RequestBuilder) -> Result<Response> {
-        let response =
-            request.send().await.map_err(|error| ClientError::unreachable(&self.address, &error))?;
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cluster;
 pub mod command;
 pub mod error;
+pub mod fingerprint;
 pub mod group;
 pub mod log;
 pub mod page;

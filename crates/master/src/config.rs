@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 
 mod bootstrap;
 mod connections;
+mod encryption;
 mod smtp;
 
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
+pub use encryption::{CertificateFiles, Encryption};
 pub use smtp::{Smtp, Tls};
 
 /// The file was refused; the text names file, line and reason.
@@ -30,6 +32,8 @@ pub struct BadConfig {
 pub struct Config {
     /// Address to listen on.
     pub listen: SocketAddr,
+    /// How the listener is encrypted; none is plain HTTP (D9).
+    pub tls: Option<Encryption>,
     /// Where everything is kept; none is the usual place.
     pub data_dir: Option<PathBuf>,
     /// Shown by clients.
@@ -63,6 +67,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            tls: None,
             data_dir: None,
             cluster_name: String::new(),
             bootstrap: Bootstrap::default(),

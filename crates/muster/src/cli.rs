@@ -5,13 +5,14 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use api::fingerprint::Fingerprint;
 use clap::{Args, Parser, Subcommand};
 
 use crate::verb;
 
 /// What each exit status means; scripts rest on it.
 pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usage, 4 not logged in, 5 forbidden, \
-6 not found, 8 no master to reach. `muster command run` ends with the command's own, or with 130 when Ctrl-C left \
+6 not found, 8 no master to reach, or none that can be trusted. `muster command run` ends with the command's own, or with 130 when Ctrl-C left \
 the command behind.";
 
 /// Share machines for machine learning: who runs what, each as themselves
@@ -33,6 +34,9 @@ pub(crate) struct Global {
     /// The master [env: MUSTER_MASTER, DET_MASTER] [default: http://127.0.0.1:8080]
     #[arg(short, long, global = true, value_name = "URL")]
     pub(crate) master: Option<String>,
+    /// Believe only a master that shows this certificate [env: MUSTER_MASTER_FINGERPRINT]
+    #[arg(long, global = true, value_name = "SHA256:…")]
+    pub(crate) master_fingerprint: Option<Fingerprint>,
 }
 
 /// What there is to do.

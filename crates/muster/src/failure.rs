@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use api::client::{ClientError, InvalidAddress};
+use api::client::{ClientError, InvalidAddress, Refused};
 
 use crate::output;
 
@@ -16,7 +16,7 @@ const NOT_LOGGED_IN: u8 = 4;
 const FORBIDDEN: u8 = 5;
 /// Exit status when the thing isn't there.
 const NOT_FOUND: u8 = 6;
-/// Exit status when there is no master.
+/// Exit status when there is no master, or none that can be trusted.
 const UNREACHABLE: u8 = 8;
 
 /// A failure found on this side of the wire.
@@ -34,6 +34,9 @@ pub(crate) enum Failure {
     /// Nothing by that name.
     #[error("{0}")]
     NotFound(String),
+    /// Who answers can't be taken for the master.
+    #[error("{0}")]
+    Untrusted(String),
     /// The master went away and didn't come back.
     #[error("{0}")]
     Lost(String),
@@ -51,6 +54,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     }
     let remedy = match error.downcast_ref() {
         Some(ClientError::Unreachable { .. }) => ". Start one with `muster up`, or name it with -m",
+        Some(ClientError::Untrusted { shown, .. })
+            if matches!(shown.refused, Some(Refused::Changed { .. })) =>
+        {
+            ". If you know why, and compared it with what the master printed when it started: \
+             `muster master forget` drops what is remembered here"
+        }
         _ => "",
     };
     output::note(&format!("error: {error:#}{remedy}"));
@@ -62,11 +71,12 @@ fn status(error: &anyhow::Error) -> u8 {
         return USAGE;
     }
     match (error.downcast_ref::<Failure>(), error.downcast_ref::<ClientError>()) {
-        (Some(Failure::Usage(_)), _) | (_, Some(ClientError::Address(_) | ClientError::NoTls(_))) => USAGE,
+        (Some(Failure::Usage(_)), _) | (_, Some(ClientError::Address(_))) => USAGE,
         (Some(Failure::NotLoggedIn(_)), _) => NOT_LOGGED_IN,
         (Some(Failure::Forbidden(_)), _) => FORBIDDEN,
         (Some(Failure::NotFound(_)), _) => NOT_FOUND,
-        (Some(Failure::Lost(_)), _) | (_, Some(ClientError::Unreachable { .. })) => UNREACHABLE,
+        (Some(Failure::Lost(_) | Failure::Untrusted(_)), _)
+        | (_, Some(ClientError::Unreachable { .. } | ClientError::Untrusted { .. })) => UNREACHABLE,
         (_, Some(error)) => match error.status() {
             Some(401) => NOT_LOGGED_IN,
             Some(403) => FORBIDDEN,

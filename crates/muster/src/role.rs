@@ -2,6 +2,7 @@
 
 mod data_dir;
 mod down;
+mod encryption;
 mod local_agent;
 mod process;
 mod serve;

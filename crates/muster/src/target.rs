@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use api::client::Address;
+use api::fingerprint::Fingerprint;
 
 use crate::cli::Global;
+use crate::failure::Failure;
 
 /// The master when nothing names one.
 const DEFAULT_MASTER: &str = "http://127.0.0.1:8080";
@@ -23,6 +25,10 @@ pub(crate) struct Target {
     pub(crate) fallback_token: Option<Secret>,
     /// A password to use before asking for one: `DET_PASS`.
     pub(crate) password: Option<Secret>,
+    /// The certificate that the master must show.
+    pub(crate) fingerprint: Option<Fingerprint>,
+    /// Authorities besides the system's, PEM.
+    pub(crate) cert_file: Option<PathBuf>,
     /// Where tokens are kept; none without a home directory.
     pub(crate) config_dir: Option<PathBuf>,
 }
@@ -64,8 +70,14 @@ impl Target {
         let token_fits = global.user.is_none() || global.user == named;
         let is_det_user = det_user.is_some() && user == det_user;
         let secret = |name: &str, fits: bool| environment(name).filter(|_| fits).map(Secret);
+        let named =
+            ["MUSTER_MASTER_CERT_FILE", "DET_MASTER_CERT_FILE"].iter().find_map(|name| environment(name));
+        // Determined's clients check nothing then. Here that has no name.
+        let cert_file = named.filter(|file| !file.eq_ignore_ascii_case("noverify")).map(PathBuf::from);
         Ok(Self {
             address,
+            fingerprint: fingerprint(global, &environment)?,
+            cert_file,
             token: secret("MUSTER_TOKEN", token_fits),
             fallback_token: secret("DET_USER_TOKEN", is_det_user),
             password: secret("DET_PASS", is_det_user),
@@ -73,6 +85,18 @@ impl Target {
             user,
         })
     }
+}
+
+fn fingerprint(
+    global: &Global,
+    environment: &impl Fn(&str) -> Option<String>,
+) -> Result<Option<Fingerprint>> {
+    const VARIABLE: &str = "MUSTER_MASTER_FINGERPRINT";
+    if global.master_fingerprint.is_some() {
+        return Ok(global.master_fingerprint);
+    }
+    let given = environment(VARIABLE).map(|text| text.parse::<Fingerprint>()).transpose();
+    given.map_err(|e| Failure::Usage(format!("{VARIABLE}: {e}")).into())
 }
 
 fn config_dir(environment: &impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
@@ -88,7 +112,7 @@ mod tests {
     use super::*;
 
     fn target(user: Option<&str>, environment: &[(&str, &str)]) -> Target {
-        let global = Global { user: user.map(str::to_owned), master: None };
+        let global = Global { user: user.map(str::to_owned), ..Global::default() };
         let find = |name: &str| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         Target::from(&global, find).expect("valid")
     }

@@ -70,6 +70,8 @@ impl Http {
     /// Requests to `base`, without credentials.
     #[must_use]
     pub fn new(base: &str) -> Self {
+        // The binary's client brings TLS in, and that wants to know by whose cryptography.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
         Self { client: client.build().expect("a client"), base: base.to_owned(), headers: HeaderMap::new() }
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use api::auth::EXPECTED_USER;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
@@ -15,6 +15,7 @@ use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
+use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
 use crate::origin::{origin_of, same_origin};
 use crate::peer::Peer;
@@ -50,11 +51,6 @@ pub(crate) enum Asker {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimit(pub(crate) usize);
 
-/// The name of the session cookie.
-pub(crate) const COOKIE: &str = "auth";
-/// Set by "Sign out": the default user isn't let in without asking until the next login.
-pub(crate) const SIGNED_OUT: &str = "signed_out";
-
 #[derive(Clone)]
 pub(crate) struct Guard {
     pub(crate) app: App,
@@ -72,7 +68,8 @@ enum Credential {
     None,
 }
 
-fn credential(headers: &HeaderMap) -> Credential {
+fn credential(request: &Request) -> Credential {
+    let headers = request.headers();
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("").to_owned());
     let bearer = |value: String| match value.strip_prefix("Bearer ") {
         Some(token) if !token.trim().is_empty() => Credential::Bearer(token.trim().to_owned()),
@@ -81,7 +78,7 @@ fn credential(headers: &HeaderMap) -> Credential {
     if let Some(value) = text("grpc-metadata-x-user-token").or_else(|| text("authorization")) {
         return bearer(value);
     }
-    if let Some(token) = cookie(headers, COOKIE) {
+    if let Some(token) = Channel::of(request.extensions()).read(headers, Cookie::Session) {
         return Credential::Cookie(token);
     }
     match text("grpc-metadata-x-allocation-token").map(bearer) {
@@ -89,15 +86,6 @@ fn credential(headers: &HeaderMap) -> Credential {
         Some(other) => other,
         None => Credential::None,
     }
-}
-
-/// A cookie's value.
-pub(crate) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
-    let all = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|line| line.split(';')).find_map(|pair| {
-        let (key, value) = pair.trim().split_once('=')?;
-        (key == name && !value.is_empty()).then(|| value.to_owned())
-    })
 }
 
 /// Runs before the handler of every row.
@@ -211,7 +199,8 @@ pub(crate) const NO_CREDENTIALS: &str = "token missing";
 const NOT_FOR_TASKS: &str = "a task's token is not good for this";
 
 async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
-    let caller = match credential(request.headers()) {
+    let shown = credential(request);
+    let caller = match shown {
         Credential::Bearer(token) => app.master.sessions.authenticate(&token).await?,
         Credential::Cookie(token) => {
             prove_same_origin(request)?;
@@ -234,7 +223,8 @@ async fn user(app: &App, request: &mut Request) -> Result<(), Error> {
 }
 
 async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
-    let task = match credential(request.headers()) {
+    let shown = credential(request);
+    let task = match shown {
         Credential::Task(token) => Some(token),
         // The clients in a task send its token as a user's.
         Credential::Bearer(token) if token.starts_with("mtt_") => Some(token),
@@ -254,14 +244,16 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
 
 async fn page(app: &App, request: &mut Request) -> Result<(), Error> {
     let log_in = || Error::Unauthenticated("log in first");
-    let caller = match cookie(request.headers(), COOKIE) {
+    let channel = Channel::of(request.extensions());
+    let session = channel.read(request.headers(), Cookie::Session);
+    let caller = match session {
         // A session that is over says so (P6); its visitor doesn't become somebody else without a word.
         Some(token) => match app.master.sessions.authenticate(&token).await {
             Err(Error::Unauthenticated(_) | Error::Forbidden(_)) => return Err(log_in()),
             other => other?,
         },
         None => {
-            let signed_out = cookie(request.headers(), SIGNED_OUT).is_some();
+            let signed_out = channel.read(request.headers(), Cookie::SignedOut).is_some();
             let origin = if signed_out { Origin::Remote } else { origin_of(request) };
             default_user(app, origin).await?.ok_or_else(log_in)?
         }

@@ -5,6 +5,7 @@
 
 mod access;
 mod api;
+mod cookie;
 mod extract;
 mod openapi;
 mod origin;
@@ -14,6 +15,7 @@ mod respond;
 mod routes;
 mod server;
 mod table;
+pub mod tls;
 mod ui;
 
 use std::net::SocketAddr;
@@ -22,6 +24,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use ::master::Master;
 use axum::Router;
 use bytes::Bytes;
+use tokio::net::TcpListener;
 
 pub use access::Access;
 pub use openapi::{document, undescribed};
@@ -29,6 +32,7 @@ pub use peer::Peer;
 pub use routes::rows;
 pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
 pub use table::Row;
+pub use tls::{Tls, TlsError};
 
 /// What every handler has.
 #[derive(Debug, Clone)]
@@ -39,6 +43,8 @@ pub struct App {
     pub(crate) hosts: origin::Hosts,
     /// Where it listens.
     pub(crate) listen: SocketAddr,
+    /// What its TCP ports are encrypted with.
+    pub(crate) tls: Option<Tls>,
     /// The description of the API, made when it is first asked for.
     pub(crate) description: Arc<OnceLock<Bytes>>,
     /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
@@ -50,7 +56,32 @@ impl App {
     #[must_use]
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
-        Self { master, hosts, listen: address, description: Arc::default(), server: Arc::default() }
+        Self {
+            master,
+            hosts,
+            listen: address,
+            tls: None,
+            description: Arc::default(),
+            server: Arc::default(),
+        }
+    }
+
+    /// The same with encrypted TCP ports (D9).
+    #[must_use]
+    pub fn encrypted(self, tls: Option<Tls>) -> Self {
+        Self { tls, ..self }
+    }
+
+    /// A TCP port of this master's.
+    #[must_use]
+    pub fn door(&self, listener: TcpListener) -> Door {
+        match &self.tls {
+            Some(tls) => {
+                let acceptor = tls::Encrypting::new(tls.clone(), self.hosts.clone());
+                Door::Tcp { listener, acceptor: Arc::new(acceptor) }
+            }
+            None => Door::plain(listener),
+        }
     }
 
     /// All routes, guarded.
@@ -69,6 +100,10 @@ impl App {
 /// Serves until the master stops.
 pub async fn serve(doors: Vec<Door>, app: App) {
     let place = Arc::clone(&app.server);
+    if let Some(tls) = app.tls.clone() {
+        // It ends by itself when the master stops.
+        tokio::spawn(tls.keep(Arc::clone(&app.master.clock), app.master.stopping()));
+    }
     let server = Arc::new(server::Server::new(app));
     // Only a second server of one app would find it set.
     let _ = place.set(Arc::downgrade(&server));

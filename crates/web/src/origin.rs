@@ -8,6 +8,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use master::session::Origin;
 
+use crate::cookie::Channel;
 use crate::peer::Peer;
 
 /// Signs of a proxy: with one of them a request is nobody's neighbour.
@@ -57,11 +58,17 @@ fn is_loopback_name(name: &str) -> bool {
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether a request names the master by a name that other machines know it under, too: no address, not localhost.
+pub(crate) fn is_public(headers: &HeaderMap) -> bool {
+    let name = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(host_name);
+    name.is_some_and(|name| !is_loopback_name(&name) && name.parse::<IpAddr>().is_err())
+}
+
 /// Whether what a browser sends to a page crosses a network in the clear (D9); a proxy in front may have taken care.
-pub(crate) fn is_unencrypted(headers: &HeaderMap) -> bool {
+pub(crate) fn is_unencrypted(channel: Channel, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let near = text("host").is_some_and(|host| is_loopback_name(&host_name(host)));
-    !near && text("x-forwarded-proto") != Some("https")
+    channel == Channel::Plain && !near && text("x-forwarded-proto") != Some("https")
 }
 
 /// Whether a request came from the machine itself: peer, `Host`, and no sign of a proxy, all three (R15).

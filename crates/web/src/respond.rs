@@ -10,6 +10,8 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use master::Error;
 
 use crate::App;
+use crate::cookie::Channel;
+use crate::origin::is_public;
 use crate::ui::display::capitalized;
 use crate::ui::redirect::login_for;
 use crate::ui::shell::Shell;
@@ -179,8 +181,15 @@ impl IntoResponse for PageFailure {
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// Half a year; for this name alone, not those below it.
+const HSTS: &str = "max-age=15768000";
+
 /// Runs around everything: the `Host` check (R08), and headers that keep content from being misread (R05, R10).
 pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+    // Only a certificate that browsers know: a name that is pinned to https is out of reach without one.
+    let supplied = app.tls.as_ref().is_some_and(|tls| !tls.is_own());
+    let pins =
+        supplied && Channel::of(request.extensions()) == Channel::Encrypted && is_public(request.headers());
     let mut response = if app.hosts.accepts(request.headers()) {
         next.run(request).await
     } else {
@@ -196,6 +205,9 @@ pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Nex
     ];
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if pins {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use serde::Deserialize;
 
 use super::address::{Address, InvalidAddress};
+use super::trust::{Refused, Shown};
 
 /// Why a request had no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -12,9 +13,14 @@ pub enum ClientError {
     /// The address can't be one.
     #[error(transparent)]
     Address(#[from] InvalidAddress),
-    /// The address begins with `https`.
-    #[error("https is not built into this muster, so {0} can't be reached: name a master with http://")]
-    NoTls(Address),
+    /// Who answers there isn't known to be the master: nothing was said to it.
+    #[error("{}", distrust(address, shown))]
+    Untrusted {
+        /// Where the master should be.
+        address: Address,
+        /// What it showed, and what is wrong with that.
+        shown: Box<Shown>,
+    },
     /// There was no answer, or it broke off.
     #[error("can't reach a Muster master at {address}: {reason}")]
     Unreachable {
@@ -69,6 +75,10 @@ impl ClientError {
         matches!(self, Self::Unreachable { .. }) || matches!(self.status(), Some(502..=504))
     }
 
+    pub(super) fn unusable(address: &Address, reason: &impl ToString) -> Self {
+        Self::Unreachable { address: address.clone(), reason: reason.to_string() }
+    }
+
     pub(super) fn unreachable(address: &Address, error: &reqwest::Error) -> Self {
         // The outer errors only say that sending failed; the innermost says why.
         let mut reason = error.to_string();
@@ -76,6 +86,10 @@ impl ClientError {
         while let Some(inner) = source {
             reason = inner.to_string();
             source = inner.source();
+        }
+        if reason.contains("InvalidContentType") {
+            // rustls' words for an answer that is no TLS.
+            "no https is spoken there: name it with http://".clone_into(&mut reason);
         }
         if error.is_timeout() {
             "no answer in time".clone_into(&mut reason);
@@ -117,6 +131,23 @@ impl ClientError {
             text => text,
         };
         Self::Api { status, message }
+    }
+}
+
+fn distrust(address: &Address, shown: &Shown) -> String {
+    let found = shown.fingerprint();
+    match &shown.refused {
+        Some(Refused::Changed { expected }) => format!(
+            "the master at {address} is not the one that was expected, or got another certificate: somebody may be in \
+             between. Its authority's fingerprint is {found}, and should be {expected}"
+        ),
+        Some(Refused::Bad(reason)) => {
+            format!("the certificate of the master at {address} can't be used: {reason}")
+        }
+        Some(Refused::Unknown) | None => format!(
+            "the certificate of the master at {address} is not by an authority that is known here; that authority's \
+             fingerprint is {found}"
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ use api::client::{Client, ClientError};
 
 use super::login::{self, Means};
 use super::store::Store;
+use super::trust;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::{Secret, Target};
@@ -39,7 +40,7 @@ enum Origin {
 impl Session {
     /// Finds or starts a session. One that is kept is not tried out: the first request does that.
     pub(crate) async fn open(target: &Target) -> Result<Self> {
-        let client = Client::at(target.address.clone(), None)?;
+        let client = trust::client(target).await?;
         let store = Store::new(target.config_dir.clone(), &target.address);
         let start = |user: String, means, origin, token: Option<&str>| Self {
             client: match origin {

@@ -14,9 +14,10 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use web::Door;
+use web::Tls;
 
 use super::data_dir::{DataDir, Lock};
+use super::encryption;
 use crate::cli::MasterArgs;
 use crate::output;
 
@@ -28,6 +29,7 @@ pub(super) struct Served {
     pub(super) config: Config,
     pub(super) dir: DataDir,
     address: SocketAddr,
+    tls: Option<Tls>,
     master: Master,
     http: Mutex<JoinHandle<()>>,
     _lock: Lock,
@@ -50,6 +52,7 @@ impl Served {
             format!("can't listen on {listen}: stop what uses it, or choose another address with --listen")
         })?;
         let address = listener.local_addr()?;
+        let tls = encryption::open(&config, dir.path(), address)?;
         let store = match &config.db.url {
             Some(url) => Store::open_postgres(url).await.context("opening the PostgreSQL database")?,
             None => {
@@ -65,9 +68,9 @@ impl Served {
             entropy: Arc::new(SystemEntropy),
         };
         let master = Master::start(parts).await.context("starting the master")?;
-        let app = web::App::new(master.clone(), address);
-        let http = Mutex::new(tokio::spawn(web::serve(vec![Door::plain(listener)], app)));
-        let served = Self { config, dir, address, master, http, _lock: lock };
+        let app = web::App::new(master.clone(), address).encrypted(tls.clone());
+        let http = Mutex::new(tokio::spawn(web::serve(vec![app.door(listener)], app)));
+        let served = Self { config, dir, address, tls, master, http, _lock: lock };
         served.warn_of_strangers().await;
         Ok(served)
     }
@@ -90,13 +93,18 @@ impl Served {
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
             ip => ip,
         };
-        format!("http://{}", SocketAddr::new(ip, self.address.port()))
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", SocketAddr::new(ip, self.address.port()))
     }
 
     pub(super) fn say_ready(&self) -> Result<()> {
         if let Some(file) = self.master.cluster.initial_password().file() {
             let file = file.display();
             output::note(&format!("The administrator's first password is in {file}, until it is used."));
+        }
+        match &self.tls {
+            Some(tls) => encryption::tell(tls),
+            None => encryption::warn_of_plain(self.address),
         }
         output::line(&format!("Muster is ready at {}", self.url()))
     }

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, bail};
-use api::client::{Client, ClientError};
+use api::client::ClientError;
 use clap::Args;
 
 use crate::auth::login::{self as auth, Means};
 use crate::auth::password;
 use crate::auth::session::Session;
 use crate::auth::store::Store;
+use crate::auth::trust;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::{Secret, Target};
@@ -34,7 +35,7 @@ pub(crate) struct LogoutArgs {
 
 /// Starts a session and makes its user the active one.
 pub(crate) async fn login(args: LoginArgs, target: &Target) -> Result<()> {
-    let client = Client::at(target.address.clone(), None)?;
+    let client = trust::client(target).await?;
     let store = Store::new(target.config_dir.clone(), &target.address);
     let Some(name) = args.name.or_else(|| target.user.clone()).or(store.read()?.active_user) else {
         bail!(Failure::Usage("name the user: muster user login NAME".to_owned()));
@@ -61,7 +62,7 @@ pub(crate) async fn login(args: LoginArgs, target: &Target) -> Result<()> {
 
 /// Ends sessions, here and on the server.
 pub(crate) async fn logout(args: LogoutArgs, target: &Target) -> Result<()> {
-    let client = Client::at(target.address.clone(), None)?;
+    let client = trust::client(target).await?;
     let store = Store::new(target.config_dir.clone(), &target.address);
     let kept = store.read()?;
     let user = target.user.clone().or_else(|| kept.active_user.clone());

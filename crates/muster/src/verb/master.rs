@@ -1,10 +1,15 @@
-//! `muster master info` and `config`, and `muster version`.
+//! `muster master info`, `config`, `certificate` and `forget`, and `muster version`.
 
-use anyhow::{Context, Result};
-use api::client::{Client, ClientError};
+use anyhow::{Context, Result, bail};
+use api::client::ClientError;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 
+use crate::auth::known::KnownMasters;
 use crate::auth::session::Session;
+use crate::auth::trust;
+use crate::failure::Failure;
 use crate::output;
 use crate::target::Target;
 
@@ -23,13 +28,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Print the certificate of the authority behind the master's own, for browsers and other programs
+    Certificate,
+    /// Drop what is remembered here of the master's certificate: the next command asks again
+    Forget,
 }
 
 /// Does it.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::Info { json } => {
-            let info = Client::at(target.address.clone(), None)?.info().await?;
+            let info = trust::client(target).await?.info().await?;
             if json { output::json(&info) } else { output::yaml(&info) }
         }
         Verb::Config { json } => {
@@ -38,21 +47,55 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
             let config = config.context("can't read the master's configuration")?;
             if json { output::json(&config) } else { output::yaml(&config) }
         }
+        Verb::Certificate => certificate(target).await,
+        Verb::Forget => forget(target),
     }
+}
+
+/// What is trusted on the way to this master. The fingerprint goes beside it, so that the output is a file for
+/// `DET_MASTER_CERT_FILE`.
+async fn certificate(target: &Target) -> Result<()> {
+    let client = trust::client(target).await?;
+    client.info().await?;
+    let Some(shown) = client.shown() else {
+        bail!(Failure::NotFound(format!(
+            "the way to {} is not encrypted: there is no certificate",
+            target.address
+        )));
+    };
+    output::note(&format!("Its fingerprint is {}", shown.fingerprint()));
+    let pem = shown.chain.last().map(|der| pem(der)).unwrap_or_default();
+    output::text_block(&pem)
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+}
+
+fn forget(target: &Target) -> Result<()> {
+    let before = KnownMasters::new(target.config_dir.clone()).set(&target.address, None)?;
+    output::note(&match before {
+        Some(_) => format!("The certificate of the master at {} is forgotten.", target.address),
+        None => format!("Nothing was remembered of a master at {}.", target.address),
+    });
+    Ok(())
 }
 
 /// Prints both versions; that there is no master is worth a remark only.
 pub(crate) async fn version(target: &Target) -> Result<()> {
     output::line(&format!("muster {}", env!("CARGO_PKG_VERSION")))?;
-    match Client::at(target.address.clone(), None)?.info().await {
+    let asked = async { anyhow::Ok(trust::client(target).await?.info().await?) };
+    match asked.await {
         Ok(info) => output::line(&format!(
             "master {} at {} (speaks Determined {})",
             info.muster_version, target.address, info.version
         )),
-        Err(error @ ClientError::Unreachable { .. }) => {
+        Err(error) if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) => {
             output::note(&error.to_string());
             Ok(())
         }
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

@@ -1,12 +1,11 @@
 //! `muster user register`, and what administrators do about it: `list --pending`, `reject`, `invite`, `invitations`.
 
 use anyhow::{Context, Result, bail};
-use api::client::Client;
 use api::registration::{Invite, Register};
 use clap::Args;
 
 use crate::auth::session::Session;
-use crate::auth::{login, password};
+use crate::auth::{login, password, trust};
 use crate::failure::Failure;
 use crate::output;
 use crate::table::{Format, Table, time};
@@ -47,7 +46,7 @@ pub(crate) struct InviteArgs {
 
 /// Asks for an account, as nobody.
 pub(crate) async fn register(args: RegisterArgs, target: &Target) -> Result<()> {
-    let client = Client::at(target.address.clone(), None)?;
+    let client = trust::client(target).await?;
     let new = password::new_for(&args.name, args.password_stdin)?;
     if new.is_empty() {
         bail!(Failure::Usage("a new account needs a password".to_owned()));

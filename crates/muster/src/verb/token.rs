@@ -1,14 +1,14 @@
 //! `muster token …`: access tokens, for programs that act as somebody.
 
 use anyhow::{Context, Result, bail};
-use api::client::{Client, ClientError};
+use api::client::ClientError;
 use api::token::{CreateToken, PatchToken, TokenInfo};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::user::find;
 use crate::auth::session::Session;
 use crate::auth::store::Store;
-use crate::auth::{login, password};
+use crate::auth::{login, password, trust};
 use crate::failure::Failure;
 use crate::output;
 use crate::table::{Format, Table, time, yes_no};
@@ -201,7 +201,7 @@ fn show(tokens: &[TokenInfo], format: Format) -> Result<()> {
 /// Keeps a token in place of a session's, and makes its user the active one.
 async fn log_in(stdin: bool, target: &Target) -> Result<()> {
     let token = password::token(stdin)?;
-    let client = Client::at(target.address.clone(), Some(token.clone()))?;
+    let client = trust::client(target).await?.with_token(Some(token.clone()));
     login::warn_of_plain_text(&client);
     let user = match client.me().await {
         Ok(me) => me.user.username,

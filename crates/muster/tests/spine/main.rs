@@ -17,6 +17,7 @@ mod det_place;
 mod det_token;
 mod det_user;
 mod door;
+mod encryption;
 mod group;
 mod identity;
 mod kill_storm;

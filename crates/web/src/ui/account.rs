@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use domain::authz::{ChangeUser, EndSession, SeeSessions, UserChange, authorize};
 use domain::id::SessionId;
@@ -15,12 +14,11 @@ use master::session::Sessions;
 use serde::Deserialize;
 
 use crate::App;
-use crate::access::{COOKIE, SIGNED_OUT};
+use crate::cookie::{Channel, Cookie};
 use crate::extract::{Form, From, Params, id, presented};
 use crate::origin::is_unencrypted;
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::display::{ago, moment};
-use crate::ui::session::{clear, set};
 use crate::ui::shell::{Page, Shell, render};
 
 /// Most sessions that are shown.
@@ -68,17 +66,18 @@ pub(crate) struct Change {
 
 pub(crate) async fn show(
     State(app): State<App>,
+    channel: Channel,
     headers: HeaderMap,
     params: Params,
     page: Page,
 ) -> Result<Response, PageFailure> {
     let changed = params.get("changed").is_some();
-    Ok(account_page(&app, &headers, page, changed, None).await?.into_response())
+    Ok(account_page(&app, is_unencrypted(channel, &headers), page, changed, None).await?.into_response())
 }
 
 async fn account_page(
     app: &App,
-    headers: &HeaderMap,
+    unencrypted: bool,
     page: Page,
     changed: bool,
     problem: Option<&Error>,
@@ -103,7 +102,7 @@ async fn account_page(
         ask_current: !caller.is_default() && user.password != Password::Blank,
         problem: problem.map(sentence),
         changed,
-        unencrypted: is_unencrypted(headers),
+        unencrypted,
         sessions: sessions.into_iter().map(row).collect(),
     })
 }
@@ -112,6 +111,7 @@ async fn account_page(
 pub(crate) async fn change_password(
     State(app): State<App>,
     From(visitor): From,
+    channel: Channel,
     headers: HeaderMap,
     page: Page,
     Form(change): Form<Change>,
@@ -130,13 +130,15 @@ pub(crate) async fn change_password(
     };
     match changed {
         Ok(opened) => {
-            let cookies = [set(COOKIE, &opened.token, LIFETIME), clear(SIGNED_OUT)];
+            let cookies =
+                [channel.set(Cookie::Session, &opened.token, LIFETIME), channel.clear(Cookie::SignedOut)];
             Ok((AppendHeaders(cookies), Redirect::to("/account?changed=1")).into_response())
         }
         Err(error @ Error::Unauthenticated(_)) => Err(error.into()),
         Err(error) => {
             let code = status(error.code());
-            let html = account_page(&app, &headers, page, false, Some(&error)).await?;
+            let unencrypted = is_unencrypted(channel, &headers);
+            let html = account_page(&app, unencrypted, page, false, Some(&error)).await?;
             let mut response = (code, html).into_response();
             crate::respond::add_hints(&error, &mut response);
             Ok(response)
@@ -147,6 +149,7 @@ pub(crate) async fn change_password(
 /// Ends one of the viewer's sessions; ending the one of this browser is signing out.
 pub(crate) async fn end_session(
     State(app): State<App>,
+    channel: Channel,
     page: Page,
     Path(session): Path<String>,
 ) -> Result<Response, PageFailure> {
@@ -157,7 +160,6 @@ pub(crate) async fn end_session(
     let permit = authorize::<EndSession>(&page.caller.actor, found);
     let permit = permit.map_err(|refusal| Error::refused(refusal, Sessions::hidden(id)))?;
     app.master.sessions.end(permit).await?;
-    let cookie = own.then(|| clear(COOKIE).1);
-    let cookies = AppendHeaders(cookie.map(|cookie| (SET_COOKIE, cookie)));
+    let cookies = AppendHeaders(own.then(|| channel.clear(Cookie::Session)));
     Ok((cookies, Redirect::to("/account")).into_response())
 }

@@ -10,7 +10,7 @@ use master::registration::Wish;
 use serde::Deserialize;
 
 use crate::App;
-use crate::access::{COOKIE, cookie};
+use crate::cookie::{Channel, Cookie};
 use crate::extract::{Form, From, presented};
 use crate::origin::{is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
@@ -50,37 +50,43 @@ pub(crate) struct Asked {
 }
 
 /// Whether somebody is logged in here; the default user without a login is nobody yet.
-async fn is_logged_in(app: &App, headers: &HeaderMap) -> bool {
-    match cookie(headers, COOKIE) {
+async fn is_logged_in(app: &App, channel: Channel, headers: &HeaderMap) -> bool {
+    match channel.read(headers, Cookie::Session) {
         Some(token) => app.master.sessions.authenticate(&token).await.is_ok(),
         None => false,
     }
 }
 
-pub(crate) async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response, PageFailure> {
-    if is_logged_in(&app, &headers).await {
+pub(crate) async fn show(
+    State(app): State<App>,
+    channel: Channel,
+    headers: HeaderMap,
+) -> Result<Response, PageFailure> {
+    if is_logged_in(&app, channel, &headers).await {
         return Ok(Redirect::to("/").into_response());
     }
-    form(&app, &headers, &Asked::default(), None)
+    form(&app, is_unencrypted(channel, &headers), &Asked::default(), None)
 }
 
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07).
 pub(crate) async fn register(
     State(app): State<App>,
     From(visitor): From,
+    channel: Channel,
     headers: HeaderMap,
     Form(asked): Form<Asked>,
 ) -> Result<Response, PageFailure> {
     if !same_origin(&headers) {
         return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
     }
-    if is_logged_in(&app, &headers).await {
+    if is_logged_in(&app, channel, &headers).await {
         return Ok(Redirect::to("/").into_response());
     }
+    let unencrypted = is_unencrypted(channel, &headers);
     presented(Some(asked.password.clone()), None)?;
     if asked.password != asked.again {
         let problem = Error::Invalid("the two passwords differ".to_owned());
-        return form(&app, &headers, &asked, Some(problem));
+        return form(&app, unencrypted, &asked, Some(problem));
     }
     let wish = Wish {
         username: asked.username.clone(),
@@ -93,13 +99,13 @@ pub(crate) async fn register(
     match app.master.registrations.register(wish, visitor).await {
         Ok(user) if user.is_active() => Ok(Redirect::to("/users/register/complete?active=1").into_response()),
         Ok(_) => Ok(Redirect::to("/users/register/complete").into_response()),
-        Err(error) => form(&app, &headers, &asked, Some(error)),
+        Err(error) => form(&app, unencrypted, &asked, Some(error)),
     }
 }
 
 fn form(
     app: &App,
-    headers: &HeaderMap,
+    unencrypted: bool,
     asked: &Asked,
     problem: Option<Error>,
 ) -> Result<Response, PageFailure> {
@@ -108,7 +114,7 @@ fn form(
         mode: app.master.registrations.mode(),
         asked,
         problem: problem.as_ref().map(sentence),
-        unencrypted: is_unencrypted(headers),
+        unencrypted,
     })?;
     let Some(error) = problem else { return Ok(page.into_response()) };
     let mut response = (status(error.code()), page).into_response();

@@ -1,11 +1,8 @@
 //! Logging in and out in the browser (P9, P10).
 
-use std::time::Duration;
-
 use askama::Template;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use domain::session::LIFETIME;
 use master::Error;
@@ -14,7 +11,7 @@ use master::session::Origin;
 use serde::Deserialize;
 
 use crate::App;
-use crate::access::{COOKIE, SIGNED_OUT};
+use crate::cookie::{Channel, Cookie};
 use crate::extract::{Form, From, Params, presented};
 use crate::origin::{is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
@@ -52,6 +49,7 @@ pub(crate) struct Login {
 pub(crate) async fn show(
     State(app): State<App>,
     From(visitor): From,
+    channel: Channel,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, PageFailure> {
@@ -60,13 +58,16 @@ pub(crate) async fn show(
         password: String::new(),
         redirect: params.get("redirect").unwrap_or("/").to_owned(),
     };
-    Ok(login_page(&app, visitor.origin, &headers, &asked, None).await?.into_response())
+    Ok(login_page(&app, visitor.origin, is_unencrypted(channel, &headers), &asked, None)
+        .await?
+        .into_response())
 }
 
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
 pub(crate) async fn log_in(
     State(app): State<App>,
     From(visitor): From,
+    channel: Channel,
     headers: HeaderMap,
     Form(login): Form<Login>,
 ) -> Result<Response, PageFailure> {
@@ -76,12 +77,14 @@ pub(crate) async fn log_in(
     let password = presented(Some(login.password.clone()), None)?;
     match app.master.sessions.log_in(login.username.trim(), password, visitor).await {
         Ok(opened) => {
-            let cookies = [set(COOKIE, &opened.token, LIFETIME), clear(SIGNED_OUT)];
+            let cookies =
+                [channel.set(Cookie::Session, &opened.token, LIFETIME), channel.clear(Cookie::SignedOut)];
             Ok((AppendHeaders(cookies), Redirect::to(own(&login.redirect))).into_response())
         }
         Err(error) => {
             let code = status(error.code());
-            let page = login_page(&app, visitor.origin, &headers, &login, Some(error)).await?;
+            let unencrypted = is_unencrypted(channel, &headers);
+            let page = login_page(&app, visitor.origin, unencrypted, &login, Some(error)).await?;
             Ok((code, page).into_response())
         }
     }
@@ -90,7 +93,7 @@ pub(crate) async fn log_in(
 async fn login_page(
     app: &App,
     origin: Origin,
-    headers: &HeaderMap,
+    unencrypted: bool,
     asked: &Login,
     problem: Option<Error>,
 ) -> Result<impl IntoResponse + use<>, Error> {
@@ -104,16 +107,20 @@ async fn login_page(
             Error::Unauthenticated(_) => "Wrong user name or password.".to_owned(),
             other => sentence(&other),
         }),
-        unencrypted: is_unencrypted(headers),
+        unencrypted,
         default_user: default_user.map(|caller| caller.user.username.clone()),
         may_register: app.master.registrations.mode() != Mode::Closed,
     })
 }
 
 /// Ends the session here and on the server; the default user isn't let in again without being asked for.
-pub(crate) async fn log_out(State(app): State<App>, page: Page) -> Result<Response, PageFailure> {
+pub(crate) async fn log_out(
+    State(app): State<App>,
+    channel: Channel,
+    page: Page,
+) -> Result<Response, PageFailure> {
     app.master.sessions.log_out(&page.caller).await?;
-    let cookies = [clear(COOKIE), set(SIGNED_OUT, "1", LIFETIME)];
+    let cookies = [channel.clear(Cookie::Session), channel.set(Cookie::SignedOut, "1", LIFETIME)];
     Ok((AppendHeaders(cookies), Redirect::to("/login")).into_response())
 }
 
@@ -122,24 +129,9 @@ pub(crate) async fn det_login(params: Params) -> Redirect {
     Redirect::to(&login_for(params.get("redirect").unwrap_or("/")))
 }
 
-pub(crate) fn set(name: &str, value: &str, age: Duration) -> (axum::http::HeaderName, String) {
-    (SET_COOKIE, format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Max-Age={}", age.as_secs()))
-}
-
-pub(crate) fn clear(name: &str) -> (axum::http::HeaderName, String) {
-    set(name, "", Duration::ZERO)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cookies_are_for_the_server_alone() {
-        let (_, cookie) = set(COOKIE, "mst_x", LIFETIME);
-        assert_eq!(cookie, "auth=mst_x; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000");
-        assert!(clear(COOKIE).1.ends_with("Max-Age=0"));
-    }
 
     #[test]
     fn the_page_escapes_what_was_typed() {

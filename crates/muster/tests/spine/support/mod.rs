@@ -7,10 +7,12 @@ mod person;
 mod port;
 mod process;
 mod table;
+mod terminal;
 mod wait;
 
 pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
 pub(crate) use person::Person;
 pub(crate) use process::{Output, Process, run};
 pub(crate) use table::table;
+pub(crate) use terminal::Terminal;
 pub(crate) use wait::{DEADLINE, eventually, pause};

@@ -236,7 +236,14 @@ impl Muster {
     /// Starts the server and waits until it is ready.
     #[track_caller]
     pub(crate) fn begin(&mut self) {
-        let server = Process::start(&mut self.server_command(), "");
+        let mut command = self.server_command();
+        self.begin_with(&mut command);
+    }
+
+    /// The same with another command line.
+    #[track_caller]
+    pub(crate) fn begin_with(&mut self, command: &mut Command) {
+        let server = Process::start(command, "");
         self.url = match server.stdout.first_line() {
             Some(line) if line.starts_with(READY) => line[READY.len()..].to_owned(),
             said => panic!("says {said:?}, and in its log:\n{}", server.finish().err()),

@@ -159,6 +159,13 @@ impl Person {
         self.polyaxon(&format!("config set --host={host} --port={port}")).exits(0);
     }
 
+    /// The same at a terminal, which it reads passwords and answers from.
+    pub(crate) fn det_at_terminal(&self) -> Command {
+        let mut command = self.program(testkit::env::det());
+        command.env("DET_DEBUG_CONFIG_PATH", self.home.join("det")).env("DET_MASTER", &self.url);
+        command
+    }
+
     /// The command line of Determined, pointed at this master.
     pub(crate) fn det_command(&self) -> Command {
         // Without a terminal that it could ask for passwords past our standard input.

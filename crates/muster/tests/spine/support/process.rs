@@ -74,7 +74,7 @@ struct Written {
 }
 
 impl Stream {
-    fn read(mut from: impl Read + Send + 'static) -> Self {
+    pub(super) fn read(mut from: impl Read + Send + 'static) -> Self {
         let stream = Self::default();
         let written = stream.clone();
         std::thread::spawn(move || {

@@ -1,0 +1,159 @@
+//! `tls: {cert, key}`: a certificate in files, which may be replaced at any time.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::master::config::CertificateFiles;
+use domain::time::Timestamp;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier as _;
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::CertifiedKey;
+use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+
+use super::{TlsError, provider};
+
+/// Two files, and what they looked like when they were last read.
+pub(super) struct Watched {
+    files: CertificateFiles,
+    read: Stamp,
+    /// Seen at the last look. Files are read when two looks agree: who replaces two files needs a moment.
+    seen: Stamp,
+}
+
+/// Changes when a file is replaced or written, also behind a symbolic link.
+type Stamp = Option<[(u64, u64, i64, i64); 2]>;
+
+impl Watched {
+    /// Reads them for the first time.
+    pub(super) fn open(files: CertificateFiles, now: Timestamp) -> Result<(Self, CertifiedKey), TlsError> {
+        let stamp = stamp(&files);
+        let key = load(&files, now)?;
+        Ok((Self { files, read: stamp, seen: stamp }, key))
+    }
+
+    /// The new certificate, when there is one that can be used.
+    pub(super) fn look(&mut self, now: Timestamp) -> Option<CertifiedKey> {
+        let current = stamp(&self.files);
+        let settled = current == self.seen;
+        self.seen = current;
+        if !settled || current == self.read {
+            return None;
+        }
+        self.read = current;
+        match load(&self.files, now) {
+            Ok(key) => {
+                tracing::info!("new connections get the new certificate in {}", self.files.cert.display());
+                Some(key)
+            }
+            Err(error) => {
+                tracing::error!(
+                    "the certificate was replaced by one that can't be used, the old one stays: {error}"
+                );
+                None
+            }
+        }
+    }
+}
+
+fn stamp(files: &CertificateFiles) -> Stamp {
+    let of = |file: &Path| {
+        let found: Metadata = fs::metadata(file).ok()?;
+        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+    };
+    Some([of(&files.cert)?, of(&files.key)?])
+}
+
+fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsError> {
+    let (cert, key) = (files.cert.as_path(), files.key.as_path());
+    let bytes = fs::read(cert).map_err(|e| TlsError::file(cert, format!("can't be read: {e}")))?;
+    let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let chain = chain.map_err(|e| TlsError::file(cert, format!("isn't in PEM form: {e}")))?;
+    if chain.is_empty() {
+        return Err(TlsError::file(
+            cert,
+            "holds no certificate: give PEM, the master's own certificate first",
+        ));
+    }
+    let private = private_key(key)?;
+    let loaded = CertifiedKey::from_der(chain, private, &provider()).map_err(|e| match e {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::file(key, format!("is not the key of the first certificate in {}", cert.display()))
+        }
+        Error::InvalidCertificate(_) => {
+            TlsError::file(cert, format!("its first certificate can't be used: {e}"))
+        }
+        e => TlsError::file(key, format!("can't be used as a private key: {e}")),
+    })?;
+    if let Some(doubt) = doubt(&loaded.cert, now) {
+        tracing::warn!("{}: {doubt}", cert.display());
+    }
+    Ok(loaded)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let bytes = fs::read(file).map_err(|e| TlsError::file(file, format!("can't be read: {e}")))?;
+    // A group for keys, such as Debian's `ssl-cert`, may read it.
+    only_ours(file, 0o027)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| {
+        let protected = bytes.windows(9).any(|part| part == b"ENCRYPTED");
+        let reason = match e {
+            pem::Error::NoItemsFound if protected => {
+                "is protected by a passphrase, which nobody can type when the master starts: store the key without one"
+                    .to_owned()
+            }
+            pem::Error::NoItemsFound => "holds no private key in PEM form".to_owned(),
+            e => format!("isn't in PEM form: {e}"),
+        };
+        TlsError::file(file, reason)
+    })
+}
+
+/// A key that others can read is no key. `forbidden` are the bits of the mode that it must not have.
+pub(super) fn only_ours(file: &Path, forbidden: u32) -> Result<(), TlsError> {
+    let found = fs::metadata(file).map_err(|e| TlsError::file(file, e))?;
+    let mode = found.mode() & 0o7777;
+    if mode & forbidden != 0 {
+        return Err(TlsError::file(
+            file,
+            format!(
+                "others on this machine can get at this key (mode {mode:04o}): chmod 600 it, and replace it if they had"
+            ),
+        ));
+    }
+    let us = rustix::process::geteuid().as_raw();
+    if found.uid() != us && found.uid() != 0 {
+        return Err(TlsError::file(
+            file,
+            format!("belongs to uid {}, who can read and replace it: chown it", found.uid()),
+        ));
+    }
+    Ok(())
+}
+
+/// What clients will say to this chain, as far as it can be told from here: dates, and whether its parts belong together.
+fn doubt(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<String> {
+    let (leaf, others) = chain.split_first()?;
+    let mut roots = RootCertStore::empty();
+    roots.add(others.last().unwrap_or(leaf).clone()).ok()?;
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
+    let time = UnixTime::since_unix_epoch(Duration::from_micros(u64::try_from(now.0).unwrap_or(0)));
+    let any = ServerName::try_from("localhost").ok()?;
+    match verifier.verify_server_cert(leaf, others, &any, &[], time).err()? {
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            Some("the certificate has expired: clients will refuse it".to_owned())
+        }
+        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
+            Some("the certificate isn't valid yet: clients will refuse it".to_owned())
+        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) if !others.is_empty() => Some(
+            "the certificates in it don't lead from one to the next: give the whole chain, the master's own first"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
