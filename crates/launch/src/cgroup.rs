@@ -11,6 +11,7 @@ use rustix::event::{Timespec, poll};
 use rustix::fs::{Access, access, statfs};
 use serde::{Deserialize, Serialize};
 
+use crate::devices::Rule;
 use crate::spec::Limits;
 use crate::sys::bpf;
 
@@ -160,6 +161,10 @@ impl Cgroup {
         {
             return Ok(());
         }
+        self.fence_v1(&rules)
+    }
+
+    fn fence_v1(&mut self, rules: &[Rule]) -> Result<(), String> {
         if !Path::new(DEVICES).join("cgroup.procs").exists() {
             return Ok(());
         }
@@ -297,4 +302,26 @@ fn find(controller: Controller) -> Option<Place> {
 fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).open(path)?;
     file.write_all(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b06_version_1_denies_all_but_what_is_allowed() {
+        if !Path::new(DEVICES).join("cgroup.procs").exists() {
+            return;
+        }
+        let mut cgroup =
+            Cgroup { task_id: format!("fence-{}", std::process::id()), dirs: vec![], doors: vec![] };
+        let rules = crate::devices::allowed(&["/dev/tty".into()]).unwrap();
+        cgroup.fence_v1(&rules).unwrap();
+        let list = fs::read_to_string(cgroup.dirs[0].join("devices.list")).unwrap();
+        let dir = cgroup.dirs[0].clone();
+        cgroup.remove();
+        assert!(list.contains("c 1:3 rw\n") && list.contains("c 136:* rw\n"), "{list}");
+        assert!(!list.contains('a') && !list.contains('m'), "{list}");
+        assert!(!dir.exists());
+    }
 }

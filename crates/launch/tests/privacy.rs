@@ -83,6 +83,15 @@ fn a12_places_in_memory_are_limited() {
 }
 
 #[test]
+fn a12_nobody_gets_more_shared_memory_than_half_of_the_machines() {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    let spec =
+        launch::TaskSpec { shm_bytes: Some(1 << 50), ..script("df -k --output=size /dev/shm | tail -1") };
+    assert_eq!(run(&spec).stdout.trim(), (total / 2).to_string());
+}
+
+#[test]
 fn a14_the_machines_interfaces_are_not_shown() {
     for spec in [script("ls /sys/class/net; touch /sys/x"), root_script("ls /sys/class/net; touch /sys/x")] {
         let spec = launch::TaskSpec { network: launch::spec::Network::None, ..spec };

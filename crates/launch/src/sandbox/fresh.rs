@@ -144,6 +144,13 @@ fn own_cgroups(root: &mut Root<'_>, cgroups: Vec<(PathBuf, OwnedFd)>) -> Result<
     Ok(())
 }
 
+/// The kernel's own default for a tmpfs, and the most that a task gets whatever it asks for.
+fn half_of_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib << 9)
+}
+
 /// A tmpfs for the task to write to, of limited size and number of files.
 fn writable(mode: &str, bytes: u64) -> rustix::io::Result<OwnedFd> {
     let (size, files) = (bytes.to_string(), (bytes / BYTES_PER_FILE).max(64).to_string());
@@ -169,7 +176,8 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
     }
 
     root.mkdir("dev/shm", 0o755)?;
-    let shm = writable("1777", root.context.spec.shm_bytes())
+    let bytes = root.context.spec.shm_bytes();
+    let shm = writable("1777", half_of_memory().map_or(bytes, |half| bytes.min(half)))
         .explain(|| "can't make /dev/shm of the task".into())?;
     root.attach_at(shm.as_fd(), "dev/shm")?;
 
