@@ -88,7 +88,9 @@ fn a12_nobody_gets_more_shared_memory_than_half_of_the_machines() {
     let total: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
     let spec =
         launch::TaskSpec { shm_bytes: Some(1 << 50), ..script("df -k --output=size /dev/shm | tail -1") };
-    assert_eq!(run(&spec).stdout.trim(), (total / 2).to_string());
+    let size: u64 = run(&spec).stdout.trim().parse().unwrap();
+    // Whole pages.
+    assert!(size.abs_diff(total / 2) <= 64, "{size} of {total}");
 }
 
 #[test]
