@@ -209,6 +209,8 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         kill_grace_ms: 0,
         seccomp: false,
         shm_bytes: None,
+        run_bytes: None,
+        fence_devices: false,
         mode: if root {
             Mode::Root { root_range_base: agent.options.root_range_base, root_range_len: 65_536 }
         } else {
