@@ -28,6 +28,12 @@ const RULES: &[Rule] = &[
         alone: false,
         reason: "the wire is versioned by itself",
     },
+    Rule {
+        krate: "link",
+        forbidden: &["axum", "sqlx", "reqwest", "tokio-tungstenite"],
+        alone: true,
+        reason: "the channel knows neither what is said on it nor what carries it",
+    },
     Rule { krate: "store", forbidden: &["axum", "api"], alone: false, reason: "rows never leak into JSON" },
     Rule {
         krate: "master",
