@@ -3,6 +3,10 @@
 //! A record is what was read from a pipe in one go, with its time and source; records are kept byte for byte, so
 //! that our own CLI can give the output back unchanged. Lines are made of them on reading.
 
+mod lines;
+
+pub use lines::{Line, Lines, MAX_LINE};
+
 use crate::time::Timestamp;
 
 /// Length of a record's header in bytes: time in µs (u64 LE), source (u8), three zeros, payload length (u32 LE).
@@ -10,9 +14,6 @@ pub const HEADER_BYTES: usize = 16;
 
 /// Longest payload of one record, in bytes.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
-
-/// A line is cut here, in bytes; the rest becomes the next line.
-pub const MAX_LINE: usize = 64 * 1024;
 
 /// Who wrote a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +66,19 @@ pub struct Record<'a> {
     pub source: Source,
     /// The bytes.
     pub payload: &'a [u8],
+}
+
+/// What the master writes when nothing of the task's own comes any more: lines without an end are over (B13). A record
+/// of the master's without a payload; readers that don't know of it see nothing.
+#[must_use]
+pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    let (time, rest) = header.split_at_mut(8);
+    time.copy_from_slice(&at.0.to_le_bytes());
+    if let Some(source) = rest.first_mut() {
+        *source = Source::Master.as_byte();
+    }
+    header
 }
 
 /// The bytes are no record.
@@ -141,83 +155,36 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// One line of a log, without its line end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Position in the log, from 1.
-    pub number: u64,
-    /// When its last part was written.
-    pub at: Timestamp,
-    /// Who wrote it.
-    pub source: Source,
-    /// Its text; bytes that aren't UTF-8 are replaced.
-    pub text: String,
-}
-
-/// Makes lines of records. Standard output and standard error are assembled each on their own, so that a line of one
-/// is never torn by the other.
+/// Gives out the records of a piece in parts, so that whoever makes something larger of them can stop in between (A5):
+/// 64 KiB of empty lines are 26 MB of JSON.
 #[derive(Debug, Clone, Default)]
-pub struct Lines {
-    number: u64,
-    /// Unfinished line of each source, by [`Source::as_byte`], with the time of its last part.
-    open: [(Vec<u8>, Option<Timestamp>); 4],
+pub struct Pieces {
+    bytes: Vec<u8>,
+    /// Where the record that is being given out begins.
+    at: usize,
+    /// So much of its payload was given out.
+    within: usize,
 }
 
-impl Lines {
-    /// Lines given out so far.
+impl Pieces {
+    /// Of whole records.
     #[must_use]
-    pub fn count(&self) -> u64 {
-        self.number
+    pub fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes, at: 0, within: 0 }
     }
 
-    /// Adds a record and gives each line that it completes to `emit`.
-    pub fn push(&mut self, record: Record<'_>, mut emit: impl FnMut(Line)) {
-        let slot = usize::from(record.source.as_byte());
-        let Some((open, at)) = self.open.get_mut(slot) else {
-            return;
-        };
-        let mut rest = record.payload;
-        while let Some(end) = rest.iter().position(|&b| b == b'\n') {
-            let (line, tail) = rest.split_at(end);
-            rest = tail.get(1..).unwrap_or_default();
-            self.number += 1;
-            let text = if open.is_empty() {
-                text_of(line)
-            } else {
-                open.extend_from_slice(line);
-                let text = text_of(open);
-                open.clear();
-                text
-            };
-            emit(Line { number: self.number, at: record.at, source: record.source, text });
+    /// The next part, with at most `most` bytes of payload; `None` at the end.
+    pub fn next(&mut self, most: usize) -> Option<Record<'_>> {
+        let record = Record::decode(self.bytes.get(self.at..)?).ok().flatten()?;
+        let left = record.payload.get(self.within..).unwrap_or_default();
+        let part = left.get(..most.max(1)).unwrap_or(left);
+        if part.len() == left.len() {
+            (self.at, self.within) = (self.at + record.stored_len(), 0);
+        } else {
+            self.within += part.len();
         }
-        open.extend_from_slice(rest);
-        *at = (!open.is_empty()).then_some(record.at);
-        while open.len() > MAX_LINE {
-            self.number += 1;
-            let text = text_of(open.get(..MAX_LINE).unwrap_or_default());
-            open.drain(..MAX_LINE);
-            emit(Line { number: self.number, at: record.at, source: record.source, text });
-        }
+        Some(Record { payload: part, ..record })
     }
-
-    /// Gives out what has no line end, once nothing more will come.
-    pub fn finish(&mut self, mut emit: impl FnMut(Line)) {
-        for source in [Source::Stdout, Source::Stderr, Source::Agent, Source::Master] {
-            let Some((open, at)) = self.open.get_mut(usize::from(source.as_byte())) else {
-                continue;
-            };
-            if let Some(at) = at.take() {
-                self.number += 1;
-                emit(Line { number: self.number, at, source, text: text_of(open) });
-                open.clear();
-            }
-        }
-    }
-}
-
-fn text_of(line: &[u8]) -> String {
-    String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()
 }
 
 /// The `message` of a log line in the Determined API (contract "runtime", section 1.5), line end included.
@@ -259,19 +226,24 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_two_streams_do_not_tear_each_other() {
-        let mut lines = Lines::default();
+    fn a05_pieces_are_the_records_in_parts() {
+        let mut bytes = Vec::new();
+        record(Source::Stdout, b"12345").encode(&mut bytes);
+        bytes.extend_from_slice(&end_mark(Timestamp(7)));
+        record(Source::Stderr, b"6").encode(&mut bytes);
+        let mut pieces = Pieces::of(bytes);
         let mut seen = Vec::new();
-        for part in [
-            record(Source::Stdout, b"a\r\nhal"),
-            record(Source::Stderr, b"err\n"),
-            record(Source::Stdout, b"f\nrest"),
-        ] {
-            lines.push(part, |l| seen.push((l.number, l.text)));
+        while let Some(part) = pieces.next(2) {
+            seen.push((part.source, part.payload.to_vec()));
         }
-        lines.finish(|l| seen.push((l.number, l.text)));
-        let expected = [(1, "a"), (2, "err"), (3, "half"), (4, "rest")];
-        assert_eq!(seen, expected.map(|(n, t)| (n, t.to_owned())));
+        let expected = [
+            (Source::Stdout, b"12".to_vec()),
+            (Source::Stdout, b"34".to_vec()),
+            (Source::Stdout, b"5".to_vec()),
+            (Source::Master, Vec::new()),
+            (Source::Stderr, b"6".to_vec()),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]

@@ -8,15 +8,22 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::id::TaskId;
-use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Records, Source};
+use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark};
 use domain::time::Timestamp;
 use tokio::sync::watch;
 
-/// Bytes read at a time; holds several of the longest records.
+mod backward;
+mod reading;
+
+pub use backward::Backward;
+use backward::Known;
+pub use reading::Follower;
+
+/// Bytes read at a time when a log is taken up.
 const READ_BYTES: usize = 512 << 10;
 
 /// All logs.
@@ -25,6 +32,8 @@ pub struct Logs {
     root: Arc<PathBuf>,
     /// Of living tasks only.
     open: Arc<Mutex<HashMap<TaskId, Arc<TaskLog>>>>,
+    /// Where in logs reading can begin.
+    known: Known,
 }
 
 /// The log of a living task.
@@ -56,7 +65,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Logs {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root: Arc::new(root), open: Arc::default() }
+        Self { root: Arc::new(root), open: Arc::default(), known: Known::default() }
     }
 
     fn path(&self, task: TaskId) -> PathBuf {
@@ -97,7 +106,25 @@ impl Logs {
     #[must_use]
     pub fn read(&self, task: TaskId, offset: u64, follow: bool) -> Follower {
         let progress = lock(&self.open).get(&task).map(|log| log.progress.subscribe());
-        Follower { path: self.path(task), file: None, at: offset, progress, follow }
+        Follower::new(self.path(task), offset, progress, follow)
+    }
+
+    /// Reads what there is of a log backwards, block by block.
+    #[must_use]
+    pub fn read_back(&self, task: TaskId) -> Backward {
+        let progress = lock(&self.open).get(&task).map(|log| log.progress.subscribe());
+        let end = progress.map(|progress| progress.borrow().bytes);
+        Backward::new(task, self.path(task), end, self.known.clone())
+    }
+
+    /// Reads a log from about its `last` lines on (a block more, all at most), and on as [`Self::read`] does: with the
+    /// state of the lines where reading begins.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn read_last(&self, task: TaskId, last: u64, follow: bool) -> io::Result<(Follower, Lines)> {
+        let (offset, lines) = self.read_back(task).beginning_of_last(last).await?;
+        Ok((self.read(task, offset, follow), lines))
     }
 }
 
@@ -197,8 +224,16 @@ impl TaskLog {
     /// Adds a line of the master's own; not twice in a row, so that a step that is repeated after a crash isn't told
     /// twice.
     pub(crate) fn append_own(&self, at: Timestamp, text: &str) -> io::Result<()> {
+        self.append_line(at, text, Vec::new())
+    }
+
+    /// Adds the line that says how the task ended. What it printed last without a line end stands before it (B13).
+    pub(crate) fn append_end(&self, at: Timestamp, text: &str) -> io::Result<()> {
+        self.append_line(at, text, end_mark(at).to_vec())
+    }
+
+    fn append_line(&self, at: Timestamp, text: &str, mut bytes: Vec<u8>) -> io::Result<()> {
         let line = format!("{text}\n");
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + line.len());
         Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
         let mut writer = lock(&self.writer);
         if writer.last_own.as_deref() == Some(line.as_bytes()) {
@@ -224,89 +259,6 @@ impl TaskLog {
     fn tell(&self, writer: &Writer) {
         self.progress.send_modify(|progress| progress.bytes = writer.len);
     }
-}
-
-/// Reads a log piece by piece.
-#[derive(Debug)]
-pub struct Follower {
-    path: PathBuf,
-    file: Option<Arc<File>>,
-    at: u64,
-    progress: Option<watch::Receiver<Progress>>,
-    follow: bool,
-}
-
-impl Follower {
-    /// The next whole records; `None` at the end. Waits for more when following a living task.
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            let progress = self.progress.as_mut().map(|progress| *progress.borrow_and_update());
-            let end = progress.map_or(u64::MAX, |progress| progress.bytes);
-            if self.at < end {
-                let bytes = self.piece(end).await?;
-                if !bytes.is_empty() {
-                    self.at += bytes.len() as u64;
-                    return Ok(Some(bytes));
-                }
-            }
-            let living = progress.is_some_and(|progress| !progress.complete);
-            if !(self.follow && living) {
-                return Ok(None);
-            }
-            if let Some(progress) = &mut self.progress
-                && progress.changed().await.is_err()
-            {
-                // The writer is gone with its task: read to the end of the file.
-                self.progress = None;
-            }
-        }
-    }
-
-    async fn piece(&mut self, end: u64) -> io::Result<Vec<u8>> {
-        let (path, known, at) = (self.path.clone(), self.file.clone(), self.at);
-        let read = move || read_piece(&path, known, at, end);
-        let (file, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
-        self.file = file;
-        Ok(bytes)
-    }
-}
-
-fn read_piece(
-    path: &Path,
-    file: Option<Arc<File>>,
-    at: u64,
-    end: u64,
-) -> io::Result<(Option<Arc<File>>, Vec<u8>)> {
-    let file = match file {
-        Some(file) => file,
-        None => match File::open(path) {
-            Ok(file) => Arc::new(file),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((None, Vec::new())),
-            Err(e) => return Err(e),
-        },
-    };
-    if i64::try_from(at).is_err() {
-        // No file is that long, and the system call would fail.
-        return Ok((Some(file), Vec::new()));
-    }
-    let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(READ_BYTES);
-    let mut bytes = vec![0; wanted];
-    let mut filled = 0;
-    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at + filled as u64)? {
-            0 => break,
-            n => filled += n,
-        }
-    }
-    bytes.truncate(filled);
-    let mut records = Records::new(&bytes);
-    records.by_ref().for_each(drop);
-    let whole = records.consumed();
-    bytes.truncate(whole);
-    Ok((Some(file), bytes))
 }
 
 #[cfg(test)]

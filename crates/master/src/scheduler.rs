@@ -199,7 +199,9 @@ impl Scheduler {
             _ if reason.starts_with("resources failed") => format!("crashed: {reason}"),
             _ => format!("{} was terminated: {reason}", live.task.description),
         };
-        self.say(&live.log, &last);
+        if let Err(error) = live.log.append_end(parts.clock.now(), &last) {
+            tracing::warn!(%error, "the end of a task was not written to its log");
+        }
         let log = Arc::clone(&live.log);
         let synced = tokio::task::spawn_blocking(move || log.sync()).await;
         synced.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))?;

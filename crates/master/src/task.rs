@@ -8,6 +8,7 @@ use domain::authz::{Actor, ChangeTask, Permit, ReadTask, ReadTemplate, StartTask
 use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig, layered};
 use domain::id::{AllocationId, TaskId, UserId};
 use domain::identity;
+use domain::log::Lines;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ pub use store::task::Filter as TaskFilter;
 use uuid::Uuid;
 
 use crate::context::Contexts;
-use crate::log::{Follower, Logs};
+use crate::log::{Backward, Follower, Logs};
 use crate::scheduler::Scheduler;
 use crate::system::Clock;
 use crate::template::Templates;
@@ -216,6 +217,26 @@ impl Tasks {
     #[must_use]
     pub fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Follower {
         self.logs.read(permit.target().0.id, offset, follow)
+    }
+
+    /// What there is of a task's log, backwards.
+    #[must_use]
+    pub fn log_back(&self, permit: &Permit<ReadTask>) -> Backward {
+        self.logs.read_back(permit.target().0.id)
+    }
+
+    /// A task's log from about its last `last` lines on, and the state of the lines there.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub async fn log_last(
+        &self,
+        permit: &Permit<ReadTask>,
+        last: u64,
+        follow: bool,
+    ) -> Result<(Follower, Lines), Error> {
+        let read = self.logs.read_last(permit.target().0.id, last, follow).await;
+        read.map_err(Error::io("reading a task's log"))
     }
 
     /// A task's packed context directory.

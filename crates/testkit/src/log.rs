@@ -61,6 +61,20 @@ impl Stream {
         lines
     }
 
+    /// Reads on until `text` was there, and gives what was read, whatever it is.
+    pub async fn read_until(&mut self, text: &str) -> String {
+        loop {
+            let read = String::from_utf8_lossy(&self.unread).into_owned();
+            if let Some(at) = read.find(text) {
+                let end = read.get(at..).and_then(|rest| rest.find("\n\n")).map_or(read.len(), |e| at + e);
+                self.unread.drain(..end.min(self.unread.len()));
+                return read.get(..end).unwrap_or_default().to_owned();
+            }
+            assert!(!self.ended, "the answer ended without {text:?}: {read}");
+            soon(text, self.more()).await;
+        }
+    }
+
     /// What is left, to the end, as it is.
     pub async fn bytes(mut self) -> Vec<u8> {
         while !self.ended {

@@ -1,26 +1,37 @@
 //! Logs over the API: as lines for Determined's clients, byte for byte for our own.
 
-use std::collections::VecDeque;
 use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use domain::id::AllocationId;
-use domain::log::{Line, Lines, Records, Source, determined_message, level};
+use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
 use domain::task::Task;
 use domain::time::Timestamp;
 use futures_util::stream;
 use master::Error;
-use master::log::Follower;
+use master::log::{Backward, Follower};
 use master::session::Caller;
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::App;
 use crate::api::command::readable;
 use crate::extract::{Params, User};
 use crate::respond::Failure;
+
+/// Bytes of JSON that are sent at once, and held at most for one answer (A5), …
+const BATCH: usize = 64 << 10;
+
+/// … but for what so many bytes of a log become: each may be a line.
+pub(crate) const PART: usize = 1 << 10;
+
+/// A follower waits for the end of a line for so long; then it is told what is there of it (B13).
+const UNFINISHED: Duration = Duration::from_millis(500);
 
 /// Records as they are stored, from byte `offset` on; with `follow`, until the task is over. Muster's own.
 pub(crate) async fn output(
@@ -80,6 +91,10 @@ impl Wanted {
         let limit: u64 = params.parse("limit")?.unwrap_or(0);
         if follow && limit > 0 {
             return Err(Failure(Error::Invalid("limit and follow can't be used together".to_owned())));
+        }
+        if follow && params.descending() {
+            let text = "orderBy: what is followed comes oldest first; leave out orderBy, or follow";
+            return Err(Failure(Error::Invalid(text.to_owned())));
         }
         if params.flag("enableRegex")? {
             return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
@@ -180,7 +195,11 @@ impl Printer {
 /// Where a stream of lines is.
 struct Reading {
     follower: Follower,
+    follow: bool,
+    pieces: Pieces,
     lines: Lines,
+    /// When what stands in unfinished lines is given out.
+    due: Option<Instant>,
     wanted: Wanted,
     printer: Printer,
     given: u64,
@@ -196,18 +215,24 @@ pub(crate) async fn lines(
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
     let follow = params.flag("follow")?;
+    let wanted = Wanted::read(&params, follow)?;
+    let printer = Printer::new(&permit.target().0);
+    if wanted.from_end {
+        let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer);
+        let pieces = stream::try_unfold(latest, Latest::next);
+        return Ok(streamed("application/json", until_revoked(&app, &caller, pieces)));
+    }
     let reading = Reading {
         follower: app.master.tasks.log(&permit, 0, follow),
+        follow,
+        pieces: Pieces::default(),
         lines: Lines::default(),
-        wanted: Wanted::read(&params, follow)?,
-        printer: Printer::new(&permit.target().0),
+        due: None,
+        wanted,
+        printer,
         given: 0,
         done: false,
     };
-    if reading.wanted.from_end {
-        let last = last_lines(reading).await;
-        return Ok(streamed("application/json", stream::iter([last])));
-    }
     let pieces = stream::unfold(reading, async |mut reading| {
         let piece = reading.next().await.transpose()?;
         Some((piece, reading))
@@ -216,50 +241,110 @@ pub(crate) async fn lines(
 }
 
 impl Reading {
+    /// Some lines, as soon as there are any.
     async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+        let mut out = Vec::new();
         while !self.done {
-            let mut out = Vec::new();
-            let Self { lines, wanted, printer, given, done, .. } = self;
-            let mut emit = |line: Line| {
-                if !*done && wanted.takes(&line) {
-                    printer.print(&line, &mut out);
-                    *given += 1;
-                    *done = wanted.limit > 0 && *given >= wanted.limit;
-                }
+            self.print(&mut out);
+            if !out.is_empty() {
+                break;
+            }
+            let piece = match self.due_at() {
+                None => self.follower.next().await?,
+                Some(due) => match timeout_at(due, self.follower.next()).await {
+                    Ok(piece) if Instant::now() < due => piece?,
+                    late => {
+                        self.due = None;
+                        self.emit(&mut out, |lines, emit| lines.give_unfinished(emit));
+                        match late {
+                            Ok(piece) => piece?,
+                            Err(_) => continue,
+                        }
+                    }
+                },
             };
-            match self.follower.next().await? {
-                Some(bytes) => Records::new(&bytes).for_each(|record| lines.push(record, &mut emit)),
+            match piece {
+                Some(bytes) => self.pieces = Pieces::of(bytes),
                 None => {
-                    lines.finish(&mut emit);
+                    self.emit(&mut out, |lines, emit| lines.finish(emit));
                     self.done = true;
                 }
             }
-            if !out.is_empty() {
-                return Ok(Some(Bytes::from(out)));
-            }
         }
-        Ok(None)
+        Ok((!out.is_empty()).then(|| Bytes::from(out)))
+    }
+
+    /// A follower is told of a line without an end after a moment (B13).
+    fn due_at(&mut self) -> Option<Instant> {
+        if !self.follow || !self.lines.has_unfinished() {
+            self.due = None;
+            return None;
+        }
+        Some(*self.due.get_or_insert_with(|| Instant::now() + UNFINISHED))
+    }
+
+    /// What is at hand, until it is enough for one piece of the answer.
+    fn print(&mut self, out: &mut Vec<u8>) {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        while !self.done
+            && out.len() < BATCH
+            && let Some(part) = pieces.next(PART)
+        {
+            self.emit(out, |lines, emit| lines.push(part, emit));
+        }
+        self.pieces = pieces;
+    }
+
+    fn emit(&mut self, out: &mut Vec<u8>, of: impl FnOnce(&mut Lines, &mut dyn FnMut(Line))) {
+        let Self { lines, wanted, printer, given, done, .. } = self;
+        of(lines, &mut |line| {
+            if !*done && wanted.takes(&line) {
+                printer.print(&line, out);
+                *given += 1;
+                *done = wanted.limit > 0 && *given >= wanted.limit;
+            }
+        });
     }
 }
 
-/// The last lines, newest first.
-async fn last_lines(mut reading: Reading) -> std::io::Result<Bytes> {
-    let keep = usize::try_from(reading.wanted.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-    let mut last: VecDeque<Line> = VecDeque::new();
-    let Reading { lines, wanted, printer, follower, .. } = &mut reading;
-    let mut take = |line: Line| {
-        if wanted.takes(&line) {
-            if last.len() == keep {
-                last.pop_front();
-            }
-            last.push_back(line);
-        }
-    };
-    while let Some(bytes) = follower.next().await? {
-        Records::new(&bytes).for_each(|record| lines.push(record, &mut take));
+/// Lines, newest first.
+struct Latest {
+    back: Backward,
+    /// What is at hand, oldest first.
+    block: Vec<Line>,
+    wanted: Arc<Wanted>,
+    printer: Printer,
+    /// So many may still be given.
+    left: u64,
+}
+
+impl Latest {
+    fn of(back: Backward, wanted: Wanted, printer: Printer) -> Self {
+        let left = if wanted.limit == 0 { u64::MAX } else { wanted.limit };
+        Self { back, block: Vec::new(), wanted: Arc::new(wanted), printer, left }
     }
-    lines.finish(&mut take);
-    let mut out = Vec::new();
-    last.iter().rev().for_each(|line| printer.print(line, &mut out));
-    Ok(Bytes::from(out))
+
+    /// Some lines, and where the rest is.
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        let mut out = Vec::new();
+        loop {
+            while self.left > 0
+                && out.len() < BATCH
+                && let Some(line) = self.block.pop()
+            {
+                self.printer.print(&line, &mut out);
+                self.left -= 1;
+            }
+            if !out.is_empty() {
+                return Ok(Some((Bytes::from(out), self)));
+            }
+            if self.left == 0 {
+                return Ok(None);
+            }
+            let wanted = Arc::clone(&self.wanted);
+            let (back, block) = self.back.next(move |line| wanted.takes(line)).await?;
+            let Some(block) = block else { return Ok(None) };
+            (self.back, self.block) = (back, block);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! A task's output in the browser: followed live as server-sent events, or whole as plain text.
 //!
-//! Events carry HTML: `start` takes the place of all that is shown, `lines` comes below it, `end` says that nothing
-//! more will come. Their id is the number of their last line, so a browser that comes back is given what it hasn't seen.
+//! Events carry HTML: `start` takes the place of all that is shown, `lines` comes below it, `open` is what stands in
+//! lines that aren't over (a progress bar), `end` says that nothing more will come. Their id is the number of their last line, so a browser that comes back is given what it hasn't seen.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -15,21 +15,28 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::authz::{Permit, ReadTask};
 use domain::id::TaskId;
-use domain::log::{Line, Lines, Records, Source};
+use domain::log::{Line, Lines, Pieces, Records, Source};
 use domain::task::State as TaskState;
 use futures_util::stream;
+use master::Error;
 use master::log::Follower;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::App;
 use crate::api::command::readable;
-use crate::api::log::until_revoked;
+use crate::api::log::{PART, until_revoked};
 use crate::respond::PageFailure;
 use crate::ui::display::{plain, shown_line};
 use crate::ui::shell::Page;
 
-/// Most lines that a page shows; the whole text has all of them.
+/// Most lines that a page shows; the whole text has all of it.
 const KEPT: usize = 5000;
+
+/// Most bytes of text that go out at once (A5).
+const KEPT_BYTES: usize = 1 << 20;
+
+/// Bytes of the whole text that go out at once.
+const TEXT: usize = 64 << 10;
 
 /// A batch of lines is sent when no more come for so long, …
 const PAUSE: Duration = Duration::from_millis(40);
@@ -40,6 +47,9 @@ const BATCH: Duration = Duration::from_millis(200);
 /// … or for so long, when there is more than a page shows.
 const FLOOD: Duration = Duration::from_secs(2);
 
+/// A line that isn't over is shown after so long, and as it then is (B13).
+const UNFINISHED: Duration = Duration::from_millis(400);
+
 /// Lines as HTML: the whole of what is shown, or what comes below it.
 #[derive(Template)]
 #[template(path = "log/lines.html")]
@@ -48,9 +58,17 @@ struct LinesPiece<'a> {
     fresh: bool,
     earlier: u64,
     kept: usize,
+    lines: &'a VecDeque<ShownLine>,
+}
+
+/// What stands in lines that aren't over.
+#[derive(Template)]
+#[template(path = "log/open.html")]
+struct OpenPiece<'a> {
     lines: &'a [ShownLine],
 }
 
+#[derive(Debug, PartialEq, Eq)]
 struct ShownLine {
     number: u64,
     source: &'static str,
@@ -77,7 +95,8 @@ pub(crate) async fn follow(
 ) -> Result<Response, PageFailure> {
     let permit = readable(&app, &page.caller, &task).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-    let events = stream::unfold(Following::new(&app, &permit, seen), |mut following| async {
+    let following = Following::begin(&app, &permit, seen).await?;
+    let events = stream::unfold(following, |mut following| async {
         let event = following.next().await?;
         Some((Ok::<_, Infallible>(event), following))
     });
@@ -95,6 +114,10 @@ struct Following {
     seen: u64,
     /// What it shows is of another connection, or nothing.
     fresh: bool,
+    /// What it shows of lines that aren't over.
+    open: Vec<ShownLine>,
+    /// When it is shown what has become of them.
+    due: Option<Instant>,
     complete: bool,
     ended: bool,
 }
@@ -102,17 +125,20 @@ struct Following {
 /// Lines that go out together: the last ones of what came.
 #[derive(Default)]
 struct Batch {
-    lines: VecDeque<Line>,
+    lines: VecDeque<ShownLine>,
+    bytes: usize,
     dropped: bool,
 }
 
 impl Batch {
     fn add(&mut self, line: Line) {
-        if self.lines.len() == KEPT {
-            self.lines.pop_front();
+        let line = ShownLine::from(line);
+        self.bytes += line.text.len();
+        self.lines.push_back(line);
+        while self.lines.len() > KEPT || self.bytes > KEPT_BYTES {
+            self.bytes -= self.lines.pop_front().map_or(0, |line| line.text.len());
             self.dropped = true;
         }
-        self.lines.push_back(line);
     }
 
     fn is_due(&self, begun: Instant) -> bool {
@@ -122,17 +148,22 @@ impl Batch {
 }
 
 impl Following {
-    fn new(app: &App, permit: &Permit<ReadTask>, seen: Option<u64>) -> Self {
-        Self {
+    /// What a page doesn't show isn't read either.
+    async fn begin(app: &App, permit: &Permit<ReadTask>, seen: Option<u64>) -> Result<Self, Error> {
+        let (follower, lines) = app.master.tasks.log_last(permit, KEPT as u64, true).await?;
+        Ok(Self {
             app: app.clone(),
             task: permit.target().0.id,
-            follower: app.master.tasks.log(permit, 0, true),
-            lines: Lines::default(),
+            follower,
+            // Where more is missing than a page shows, it begins anew.
+            fresh: seen.is_none_or(|seen| seen < lines.count()),
+            lines,
             seen: seen.unwrap_or(0),
-            fresh: seen.is_none(),
+            open: Vec::new(),
+            due: None,
             complete: false,
             ended: false,
-        }
+        })
     }
 
     /// The next event. `None` closes the connection; without `end` before it, the browser comes back.
@@ -140,13 +171,16 @@ impl Following {
         if self.ended {
             return None;
         }
-        if !self.complete {
+        while !self.complete || !self.open.is_empty() {
             let batch = self.gather().await.inspect_err(|error| {
                 tracing::warn!(%error, task = %self.task, "a log can't be read");
             });
             let batch = batch.ok()?;
             if self.fresh || !batch.lines.is_empty() {
                 return self.event(batch);
+            }
+            if let Some(event) = self.open_event() {
+                return Some(event);
             }
         }
         // A log may be complete for the moment only: the task is not on its agent yet.
@@ -155,18 +189,22 @@ impl Following {
         (task.state == TaskState::Terminated).then(|| Event::default().event("end").data("end"))
     }
 
-    /// Lines that the browser hasn't seen, as soon as there are any.
+    /// Lines that the browser hasn't seen, as soon as there are any; none when it has to be told what has become of
+    /// those that aren't over.
     async fn gather(&mut self) -> std::io::Result<Batch> {
         let mut batch = Batch::default();
         let begun = Instant::now();
-        while !batch.is_due(begun) {
-            let piece = if batch.lines.is_empty() {
-                self.follower.next().await?
-            } else {
-                match timeout(PAUSE, self.follower.next()).await {
+        while !self.complete && !batch.is_due(begun) {
+            let patience = match (batch.lines.is_empty(), self.due_at()) {
+                (true, due) => due,
+                (false, _) => Some(Instant::now() + PAUSE),
+            };
+            let piece = match patience {
+                None => self.follower.next().await?,
+                Some(until) => match timeout_at(until, self.follower.next()).await {
                     Ok(piece) => piece?,
                     Err(_) => break,
-                }
+                },
             };
             let seen = self.seen;
             let mut add = |line: Line| {
@@ -179,19 +217,50 @@ impl Following {
                 None => {
                     self.lines.finish(&mut add);
                     self.complete = true;
-                    break;
                 }
+            }
+            if batch.lines.is_empty() && self.due.is_some_and(|due| due <= Instant::now()) {
+                break;
             }
         }
         Ok(batch)
     }
 
+    /// When the browser is to be told of lines that aren't over.
+    fn due_at(&mut self) -> Option<Instant> {
+        if self.now_open() == self.open {
+            self.due = None;
+            return None;
+        }
+        // What is over was shown among the lines just now.
+        let soon = if self.lines.has_unfinished() { UNFINISHED } else { Duration::ZERO };
+        Some(*self.due.get_or_insert_with(|| Instant::now() + soon))
+    }
+
+    fn now_open(&self) -> Vec<ShownLine> {
+        self.lines.unfinished().map(ShownLine::from).collect()
+    }
+
+    fn open_event(&mut self) -> Option<Event> {
+        self.due = None;
+        let open = self.now_open();
+        if open == self.open {
+            return None;
+        }
+        self.open = open;
+        let html = OpenPiece { lines: &self.open }.render().ok()?;
+        Some(Event::default().event("open").data(html))
+    }
+
     fn event(&mut self, batch: Batch) -> Option<Event> {
         let fresh = std::mem::take(&mut self.fresh) || batch.dropped;
+        if fresh {
+            // What is shown anew has no lines that aren't over.
+            self.open.clear();
+        }
         let earlier = batch.lines.front().map_or(0, |line| line.number - 1);
         self.seen = batch.lines.back().map_or(self.seen, |line| line.number);
-        let lines: Vec<_> = batch.lines.into_iter().map(ShownLine::from).collect();
-        let piece = LinesPiece { task: self.task, fresh, earlier, kept: KEPT, lines: &lines };
+        let piece = LinesPiece { task: self.task, fresh, earlier, kept: KEPT, lines: &batch.lines };
         let html = piece.render().ok()?;
         let name = if fresh { "start" } else { "lines" };
         Some(Event::default().event(name).id(self.seen.to_string()).data(html))
@@ -205,29 +274,45 @@ pub(crate) async fn text(
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
     let permit = readable(&app, &page.caller, &task).await?;
-    let reading = (app.master.tasks.log(&permit, 0, false), Lines::default(), false);
-    let pieces = stream::unfold(reading, |(mut follower, mut lines, mut done)| async move {
-        if done {
-            return None;
-        }
-        let mut out = String::new();
-        let print = |line: Line| print_line(&line, &mut out);
-        match follower.next().await {
-            Ok(Some(bytes)) => {
-                let mut print = print;
-                Records::new(&bytes).for_each(|record| lines.push(record, &mut print));
-            }
-            Ok(None) => {
-                lines.finish(print);
-                done = true;
-            }
-            Err(error) => return Some((Err(error), (follower, lines, true))),
-        }
-        Some((Ok(Bytes::from(out)), (follower, lines, done)))
-    });
+    let follower = app.master.tasks.log(&permit, 0, false);
+    let whole = Whole { follower, pieces: Pieces::default(), lines: Lines::default(), done: false };
+    let pieces = stream::try_unfold(whole, Whole::next);
     let headers =
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
     Ok((headers, Body::from_stream(until_revoked(&app, &page.caller, pieces))).into_response())
+}
+
+/// The whole text, piece by piece.
+struct Whole {
+    follower: Follower,
+    pieces: Pieces,
+    lines: Lines,
+    done: bool,
+}
+
+impl Whole {
+    /// Some of it, and where the rest is.
+    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+        let mut out = String::new();
+        while !self.done && out.is_empty() {
+            while out.len() < TEXT
+                && let Some(part) = self.pieces.next(PART)
+            {
+                self.lines.push(part, |line| print_line(&line, &mut out));
+            }
+            if !out.is_empty() {
+                break;
+            }
+            match self.follower.next().await? {
+                Some(bytes) => self.pieces = Pieces::of(bytes),
+                None => {
+                    self.lines.finish(|line| print_line(&line, &mut out));
+                    self.done = true;
+                }
+            }
+        }
+        Ok((!out.is_empty()).then(|| (Bytes::from(out), self)))
+    }
 }
 
 /// Lines that are not the task's own say so.
@@ -250,7 +335,7 @@ mod tests {
 
     #[test]
     fn r05_lines_are_text() {
-        let lines: Vec<_> = [
+        let lines: VecDeque<_> = [
             line(1, Source::Stdout, "<script>alert(1)</script>\u{1b}[31m"),
             line(2, Source::Stderr, "a & b"),
             line(3, Source::Master, "queued"),
@@ -271,6 +356,9 @@ mod tests {
         (1..=KEPT as u64 + 2).for_each(|number| batch.add(line(number, Source::Stdout, "x")));
         assert!(batch.dropped);
         assert_eq!(batch.lines.front().map(|line| line.number), Some(3));
+        let long = "é".repeat(100_000);
+        (1..=2000).for_each(|number| batch.add(line(number, Source::Stdout, &long)));
+        assert!(batch.bytes <= KEPT_BYTES && batch.lines.len() > 100, "a05: and not too many bytes");
     }
 
     #[test]

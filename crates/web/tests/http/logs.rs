@@ -11,6 +11,9 @@ on_sqlite!(
     output_is_byte_for_byte_and_goes_on_where_it_was_left,
     followers_see_lines_as_they_come,
     r34_odd_parameters_are_refused_or_harmless,
+    a05_a_log_of_empty_lines_costs_the_master_little,
+    b13_unfinished_lines_are_seen_soon_and_in_order,
+    b13_a_progress_bar_goes_on_in_the_page,
 );
 
 /// 2026-01-01T00:00:01.5Z.
@@ -91,6 +94,7 @@ async fn head_tail_and_filters(database: Database) {
     assert_eq!(refused("limit=1&follow=true").await, "limit and follow can't be used together");
     refused("timestampAfter=yesterday").await;
     refused("enableRegex=true").await;
+    refused("orderBy=ORDER_BY_DESC&follow=true").await;
 }
 
 async fn output_is_byte_for_byte_and_goes_on_where_it_was_left(database: Database) {
@@ -162,11 +166,110 @@ async fn r34_odd_parameters_are_refused_or_harmless(database: Database) {
     for query in ["offset=-1", "offset=x", "follow=perhaps", "offset=18446744073709551616"] {
         alice.get(&path(query)).await.refused(400);
     }
-    for query in ["offset=1", "offset=999999", "offset=9223372036854775808", "offset=18446744073709551614"] {
+    for query in [
+        "offset=1",
+        "offset=999999",
+        "offset=9223372036854775807",
+        "offset=9223372036854775808",
+        "offset=18446744073709551614",
+        "offset=18446744073709551615",
+    ] {
         for follow in ["", "&follow=true"] {
             let answer: Value =
                 json!(alice.get(&path(&format!("{query}{follow}"))).await.expect(200).body.len());
             assert_eq!(answer, 0, "{query}: no record begins there");
         }
     }
+}
+
+/// Bytes of this process's memory, now and at its peak since the last call.
+fn memory() -> (u64, u64) {
+    let status = std::fs::read_to_string("/proc/self/status").expect("readable");
+    let kib = |key: &str| {
+        let line = status.lines().find(|line| line.starts_with(key)).expect("there");
+        line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    let both = (kib("VmRSS:") << 10, kib("VmHWM:") << 10);
+    std::fs::write("/proc/self/clear_refs", "5").expect("the peak begins anew");
+    both
+}
+
+async fn a05_a_log_of_empty_lines_costs_the_master_little(database: Database) {
+    const LINES: usize = 4 << 20;
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    for _ in 0..LINES >> 16 {
+        agent.send_log(task.start.allocation, Source::Stdout, AT, &b"\n".repeat(1 << 16)).await;
+    }
+    agent.exit(task.start.allocation, 0).await;
+    for (path, lines) in [
+        (format!("/api/v1/tasks/{}/logs?orderBy=ORDER_BY_DESC", task.id()), true),
+        (format!("/api/v1/tasks/{}/logs?orderBy=ORDER_BY_DESC&searchText=nowhere", task.id()), true),
+        (format!("/api/v1/tasks/{}/logs", task.id()), true),
+        (format!("/commands/{}/log", task.id()), false),
+        (format!("/commands/{}/log.txt", task.id()), false),
+    ] {
+        let (before, _) = memory();
+        let mut stream = alice.in_browser().get(&path).stream().await;
+        let mut last = None;
+        if lines {
+            for _ in 0..20_000 {
+                let Some(line) = stream.next().await else { break };
+                last = Some(line["id"].as_str().expect("text").to_owned());
+            }
+        } else {
+            let bytes = stream.bytes().await;
+            assert!(bytes.len() > 10_000, "{path}");
+        }
+        let (_, peak) = memory();
+        assert!(peak.saturating_sub(before) < 32 << 20, "{path}: {} MiB", (peak - before) >> 20);
+        if path.ends_with("DESC") {
+            // Two of the master's own begin it, one ends it.
+            assert!(last.is_some_and(|last| last > (LINES - 20_000).to_string()), "the newest come first");
+        }
+    }
+}
+
+async fn b13_unfinished_lines_are_seen_soon_and_in_order(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    let mut follower = alice.follow(&task.id()).await;
+    follower.until("have started").await;
+    // Nothing more comes until it is seen, so seeing it is the test.
+    for (printed, seen) in
+        [("Loading... ", "Loading... "), ("\r 10%\r 20%", " 20%"), ("\r 30%", " 30%"), ("\ndone\nno", "done")]
+    {
+        agent.send_log(run, Source::Stdout, AT, printed.as_bytes()).await;
+        assert_eq!(follower.next().await.expect("a line")["log"], seen);
+    }
+    agent.exit(run, 0).await;
+    let end = "resources exited successfully with a zero exit code";
+    assert_eq!(follower.rest().await, ["no", end]);
+    let all = alice.log(&task.id()).await;
+    assert_eq!(all[all.len() - 4..], [" 30%ing... ", "done", "no", end], "as a terminal leaves it");
+}
+
+async fn b13_a_progress_bar_goes_on_in_the_page(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    let mut page = alice.in_browser().get(&format!("/commands/{}/log", task.id())).stream().await;
+    page.read_until("event: start").await;
+    for (printed, seen) in [("10%", "10%"), ("\r20%", "20%"), ("\rover\n", "event: lines")] {
+        agent.send_log(run, Source::Stdout, AT, printed.as_bytes()).await;
+        let event = page.read_until(seen).await;
+        assert!(printed.ends_with('\n') || event.contains("event: open"), "{event}");
+    }
+    // What was unfinished is taken away again.
+    let event = page.read_until("event: open").await;
+    assert!(!event.contains("20%"), "{event}");
+    agent.exit(run, 0).await;
+    page.read_until("event: end").await;
 }

@@ -1,0 +1,355 @@
+//! Reading a log backwards (A5), in bounded memory and without an index on disk.
+//!
+//! Lines can only be made forwards: their numbers are counted, and those of two streams lie between each other. So a
+//! pass over a stretch of the log notes marks, places where reading can begin with the state of the lines there. The
+//! stretch behind the last mark is then passed in the same way, until it is a block that can be held. The marks of whole
+//! logs are kept, so that a log is passed as a whole once and then only where it grew.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use domain::id::TaskId;
+use domain::log::{HEADER_BYTES, Line, Lines, MAX_PAYLOAD, Records};
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use super::reading::{opened, piece};
+
+/// Shortest stretch between two marks, in bytes.
+const SHORTEST: u64 = 16 << 10;
+
+/// A stretch that isn't divided further: it may hold a mark's distance and one record. Its lines take 4 MiB at most.
+const BLOCK: u64 = SHORTEST + (HEADER_BYTES + MAX_PAYLOAD) as u64;
+
+/// Most marks of one pass.
+const MARKS: usize = 64;
+
+/// Most bytes of unfinished lines in the marks of one pass.
+const HELD: usize = 1 << 20;
+
+/// Bytes that the marks of all logs may take together.
+const KNOWN_BYTES: u64 = 8 << 20;
+
+/// A place where reading can begin.
+#[derive(Debug, Clone)]
+struct Mark {
+    offset: u64,
+    lines: Lines,
+}
+
+/// Marks of a stretch, about evenly spread; the first is where it begins.
+#[derive(Debug, Clone)]
+struct Marks {
+    distance: u64,
+    marks: Vec<Mark>,
+    /// Up to here was passed.
+    passed: u64,
+    /// The state of the lines there.
+    lines: Lines,
+}
+
+impl Marks {
+    fn from(begin: Mark, distance: u64) -> Self {
+        let Mark { offset: passed, lines } = begin.clone();
+        Self { distance, marks: vec![begin], passed, lines }
+    }
+
+    /// Passes on to `end`.
+    fn pass(&mut self, file: &File, end: u64) -> io::Result<()> {
+        while self.passed < end {
+            let bytes = piece(file, self.passed, end)?;
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            for record in Records::new(&bytes) {
+                if self.marks.last().is_none_or(|last| self.passed >= last.offset + self.distance) {
+                    self.marks.push(Mark { offset: self.passed, lines: self.lines.clone() });
+                    self.thin_out();
+                }
+                self.lines.skip(record);
+                self.passed += record.stored_len() as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn held(&self) -> usize {
+        self.marks.iter().map(|mark| mark.lines.held()).sum()
+    }
+
+    /// Leaves out every second mark when there are too many.
+    fn thin_out(&mut self) {
+        while self.marks.len() > 2 && (self.marks.len() > MARKS || self.held() > HELD) {
+            let mut keep = false;
+            self.marks.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.distance *= 2;
+        }
+    }
+}
+
+/// The marks of whole logs, as long as there is room.
+#[derive(Debug, Clone)]
+pub(super) struct Known(Arc<Cache<TaskId, Marks, Size>>);
+
+/// Bytes that marks take.
+#[derive(Debug, Clone)]
+struct Size;
+
+impl Weighter<TaskId, Marks> for Size {
+    fn weight(&self, _: &TaskId, marks: &Marks) -> u64 {
+        (size_of::<Marks>() + marks.marks.len() * size_of::<Mark>() + marks.held()) as u64
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Arc::new(Cache::with_weighter(1000, KNOWN_BYTES, Size)))
+    }
+}
+
+/// Reads a log backwards.
+#[derive(Debug)]
+pub struct Backward {
+    task: TaskId,
+    path: PathBuf,
+    /// What is known of a living log's length.
+    end: Option<u64>,
+    known: Known,
+    begun: Option<Begun>,
+}
+
+/// What is read of.
+#[derive(Debug)]
+struct Begun {
+    file: Arc<File>,
+    /// Where stretches begin that weren't given out yet.
+    marks: Vec<Mark>,
+    /// Where the last of them ends.
+    upto: u64,
+    /// It is the log's end: unfinished lines belong to it.
+    last: bool,
+    /// Lines in all.
+    total: u64,
+}
+
+impl Backward {
+    pub(super) fn new(task: TaskId, path: PathBuf, end: Option<u64>, known: Known) -> Self {
+        Self { task, path, end, known, begun: None }
+    }
+
+    /// The lines of the last block that wasn't given out yet and that are `wanted`, oldest first; `None` when all were.
+    /// There may be none in a block.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn next(
+        mut self,
+        wanted: impl Fn(&Line) -> bool + Send + 'static,
+    ) -> io::Result<(Self, Option<Vec<Line>>)> {
+        let read = move || {
+            let lines = self.block(wanted)?;
+            Ok((self, lines))
+        };
+        tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()
+    }
+
+    /// Where the block begins in which the last `count` lines begin.
+    pub(super) async fn beginning_of_last(mut self, count: u64) -> io::Result<(u64, Lines)> {
+        let find = move || {
+            let Some(begun) = self.begin()? else { return Ok((0, Lines::default())) };
+            let before = begun.total.saturating_sub(count);
+            loop {
+                while begun.marks.len() > 1
+                    && begun.marks.last().is_some_and(|mark| mark.lines.count() > before)
+                {
+                    begun.upto = begun.marks.pop().map_or(0, |mark| mark.offset);
+                }
+                if !begun.divide()? {
+                    return Ok(begun.marks.pop().map_or_else(Default::default, |m| (m.offset, m.lines)));
+                }
+            }
+        };
+        tokio::task::spawn_blocking(find).await.map_err(io::Error::other).flatten()
+    }
+
+    /// Passes over what isn't known of the log yet.
+    fn begin(&mut self) -> io::Result<Option<&mut Begun>> {
+        if self.begun.is_none() {
+            let Some(file) = opened(&self.path)? else { return Ok(None) };
+            let end = self.end.unwrap_or(u64::MAX).min(file.metadata()?.len());
+            let fresh = || Marks::from(Mark { offset: 0, lines: Lines::default() }, BLOCK);
+            // A log that lost its end in a crash of the machine is another one.
+            let known = self.known.0.get(&self.task).filter(|marks| marks.passed <= end);
+            let mut marks = known.unwrap_or_else(fresh);
+            marks.pass(&file, end)?;
+            self.known.0.insert(self.task, marks.clone());
+            let total = marks.lines.count();
+            self.begun = Some(Begun { file, marks: marks.marks, upto: marks.passed, last: true, total });
+        }
+        Ok(self.begun.as_mut())
+    }
+
+    fn block(&mut self, wanted: impl Fn(&Line) -> bool) -> io::Result<Option<Vec<Line>>> {
+        let Some(begun) = self.begin()? else { return Ok(None) };
+        while begun.divide()? {}
+        let Some(Mark { mut offset, mut lines }) = begun.marks.pop() else { return Ok(None) };
+        let begin = offset;
+        let mut found = Vec::new();
+        let mut take = |line: Line| {
+            if wanted(&line) {
+                found.push(line);
+            }
+        };
+        while offset < begun.upto {
+            let bytes = piece(&begun.file, offset, begun.upto)?;
+            if bytes.is_empty() {
+                break;
+            }
+            Records::new(&bytes).for_each(|record| lines.push(record, &mut take));
+            offset += bytes.len() as u64;
+        }
+        if std::mem::take(&mut begun.last) {
+            lines.finish(&mut take);
+        }
+        begun.upto = begin;
+        Ok(Some(found))
+    }
+}
+
+impl Begun {
+    /// Divides the last stretch, if it is longer than a block. Tells whether it was.
+    fn divide(&mut self) -> io::Result<bool> {
+        let Some(last) = self.marks.last().filter(|last| self.upto - last.offset > BLOCK) else {
+            return Ok(false);
+        };
+        let distance = ((self.upto - last.offset) / MARKS as u64).max(SHORTEST);
+        let mut marks = Marks::from(last.clone(), distance);
+        marks.pass(&self.file, self.upto)?;
+        let divided = marks.marks.len() > 1;
+        self.marks.pop();
+        self.marks.append(&mut marks.marks);
+        Ok(divided)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::log::{Record, Source, end_mark};
+    use domain::time::Timestamp;
+
+    use super::*;
+    use crate::log::Logs;
+
+    /// A log with everything in it that makes reading backwards hard: lines over many records, of two streams, endless
+    /// ones, empty ones, one without an end.
+    fn log() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut add = |n: i64, source, payload: &[u8]| {
+            Record { at: Timestamp(n), source, payload }.encode(&mut bytes);
+        };
+        add(0, Source::Master, b"Scheduling\n");
+        add(1, Source::Stderr, b"a warning that is not over until the end");
+        for n in 2..600 {
+            match n % 6 {
+                0 => add(n, Source::Stdout, &b"\n".repeat(700)),
+                1 => add(n, Source::Stdout, "x".repeat(3000).as_bytes()),
+                2 => add(n, Source::Stdout, b"end of it\nand a"),
+                3 => add(n, Source::Stdout, format!(" number {n}\n").as_bytes()),
+                4 => add(n, Source::Agent, b"said\n"),
+                _ => add(n, Source::Stdout, &[b'y'; 20_000]),
+            }
+        }
+        add(600, Source::Stderr, b"!\n");
+        add(601, Source::Stdout, b"no end");
+        bytes.extend_from_slice(&end_mark(Timestamp(602)));
+        Record { at: Timestamp(602), source: Source::Master, payload: b"over\n" }.encode(&mut bytes);
+        Record { at: Timestamp(603), source: Source::Stderr, payload: b"late" }.encode(&mut bytes);
+        bytes
+    }
+
+    fn forwards(bytes: &[u8]) -> Vec<Line> {
+        let (mut lines, mut all) = (Lines::default(), Vec::new());
+        Records::new(bytes).for_each(|record| lines.push(record, |line| all.push(line)));
+        lines.finish(|line| all.push(line));
+        all
+    }
+
+    fn stored(bytes: &[u8]) -> (tempfile::TempDir, Logs, TaskId) {
+        let folder = tempfile::tempdir().expect("folder");
+        let logs = Logs::new(folder.path().to_owned());
+        let task = TaskId(uuid::Uuid::from_u128(7));
+        let path = logs.path(task);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+        (folder, logs, task)
+    }
+
+    async fn backwards(logs: &Logs, task: TaskId) -> Vec<Line> {
+        let (mut reading, mut all) = (logs.read_back(task), Vec::new());
+        while let (rest, Some(block)) = reading.next(|_| true).await.expect("readable") {
+            all.extend(block.into_iter().rev());
+            reading = rest;
+        }
+        all.reverse();
+        all
+    }
+
+    #[tokio::test]
+    async fn a05_backwards_gives_what_forwards_gives() {
+        let bytes = log();
+        let (_folder, logs, task) = stored(&bytes);
+        let expected = forwards(&bytes);
+        assert!(bytes.len() as u64 > 20 * BLOCK && expected.len() > 50_000, "large enough to be divided");
+        assert!(backwards(&logs, task).await == expected, "the first time");
+        assert!(backwards(&logs, task).await == expected, "with what is known");
+        assert!(backwards(&logs, TaskId(uuid::Uuid::from_u128(8))).await.is_empty(), "none is there");
+    }
+
+    #[tokio::test]
+    async fn a05_the_last_lines_are_found_without_the_others() {
+        let bytes = log();
+        let (_folder, logs, task) = stored(&bytes);
+        let expected = forwards(&bytes);
+        for last in [0, 1, 10, 5000, 1_000_000] {
+            let (mut follower, mut lines) = logs.read_last(task, last, false).await.expect("readable");
+            let first = lines.count();
+            let mut all = Vec::new();
+            let mut read = 0;
+            while let Some(piece) = follower.next().await.expect("readable") {
+                read += piece.len() as u64;
+                Records::new(&piece).for_each(|record| lines.push(record, |line| all.push(line)));
+            }
+            lines.finish(|line| all.push(line));
+            assert!(all.len() as u64 >= last.min(expected.len() as u64), "{last}");
+            assert!(all == expected[usize::try_from(first).expect("small")..], "{last}");
+            assert!(last > 10 || read <= 2 * BLOCK, "{last}: {read} bytes were read");
+        }
+    }
+
+    #[tokio::test]
+    async fn a05_what_is_known_grows_with_the_log() {
+        let bytes = log();
+        let half = Records::new(&bytes).take(300).map(|record| record.stored_len()).sum();
+        let (_folder, logs, task) = stored(&bytes[..half]);
+        assert!(backwards(&logs, task).await == forwards(&bytes[..half]));
+        std::fs::write(logs.path(task), &bytes).expect("written");
+        assert!(backwards(&logs, task).await == forwards(&bytes));
+        std::fs::write(logs.path(task), &bytes[..half]).expect("cut off");
+        assert!(backwards(&logs, task).await == forwards(&bytes[..half]), "a log may lose its end");
+    }
+
+    #[test]
+    fn a05_marks_stay_few() {
+        let (_folder, logs, task) = stored(&log());
+        let file = File::open(logs.path(task)).expect("there");
+        let mut marks = Marks::from(Mark { offset: 0, lines: Lines::default() }, 1);
+        marks.pass(&file, u64::MAX).expect("readable");
+        assert!((MARKS / 4..=MARKS).contains(&marks.marks.len()), "{}", marks.marks.len());
+        assert!(marks.held() <= HELD);
+    }
+}

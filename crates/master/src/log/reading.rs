@@ -1,0 +1,111 @@
+//! Reading a log forwards, piece by piece, to its end or for as long as its task lives.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use domain::log::Records;
+use tokio::sync::watch;
+
+use super::Progress;
+
+/// Bytes read at a time; holds the longest record. Every open stream may hold as many (A5).
+pub(super) const PIECE: usize = 128 << 10;
+
+/// Reads a log piece by piece.
+#[derive(Debug)]
+pub struct Follower {
+    path: PathBuf,
+    file: Option<Arc<File>>,
+    at: u64,
+    progress: Option<watch::Receiver<Progress>>,
+    follow: bool,
+}
+
+impl Follower {
+    pub(super) fn new(
+        path: PathBuf,
+        at: u64,
+        progress: Option<watch::Receiver<Progress>>,
+        follow: bool,
+    ) -> Self {
+        Self { path, file: None, at, progress, follow }
+    }
+
+    /// The next whole records; `None` at the end. Waits for more when following a living task. Dropping the future
+    /// loses nothing.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let progress = self.progress.as_mut().map(|progress| *progress.borrow_and_update());
+            let end = progress.map_or(u64::MAX, |progress| progress.bytes);
+            if self.at < end {
+                let bytes = self.piece(end).await?;
+                if !bytes.is_empty() {
+                    self.at += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+            }
+            let living = progress.is_some_and(|progress| !progress.complete);
+            if !(self.follow && living) {
+                return Ok(None);
+            }
+            if let Some(progress) = &mut self.progress
+                && progress.changed().await.is_err()
+            {
+                // The writer is gone with its task: read to the end of the file.
+                self.progress = None;
+            }
+        }
+    }
+
+    async fn piece(&mut self, end: u64) -> io::Result<Vec<u8>> {
+        let (path, known, at) = (self.path.clone(), self.file.clone(), self.at);
+        let read = move || {
+            let Some(file) = known.map_or_else(|| opened(&path), |file| Ok(Some(file)))? else {
+                return Ok((None, Vec::new()));
+            };
+            let bytes = piece(&file, at, end)?;
+            Ok((Some(file), bytes))
+        };
+        let (file, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()?;
+        self.file = file;
+        Ok(bytes)
+    }
+}
+
+/// A log that is there.
+pub(super) fn opened(path: &Path) -> io::Result<Option<Arc<File>>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(Arc::new(file))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// The whole records from `at` on, before `end`; empty when there is none.
+pub(super) fn piece(file: &File, at: u64, end: u64) -> io::Result<Vec<u8>> {
+    // Positions come from outside too: nothing stands behind the end, and adding to them may overflow (A14).
+    let end = end.min(file.metadata()?.len());
+    let wanted = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(PIECE);
+    let mut bytes = vec![0; wanted];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at.saturating_add(filled as u64)) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(filled);
+    let mut records = Records::new(&bytes);
+    records.by_ref().for_each(drop);
+    let whole = records.consumed();
+    bytes.truncate(whole);
+    Ok(bytes)
+}
