@@ -8,6 +8,7 @@
 mod accounts;
 mod client;
 mod commands;
+mod greed;
 mod http;
 mod lists;
 mod logins;
@@ -70,6 +71,8 @@ enum Group {
     Accounts,
     /// A flood of logins, and who reads meanwhile
     Logins,
+    /// Requests that want more than they should get
+    Greed,
 }
 
 impl Group {
@@ -83,6 +86,7 @@ impl Group {
         Self::Lists,
         Self::Accounts,
         Self::Logins,
+        Self::Greed,
     ];
 
     fn measure(self, bench: &Bench, table: &mut Table) -> Result<()> {
@@ -96,6 +100,7 @@ impl Group {
             Self::Lists => lists::measure(bench, table),
             Self::Accounts => accounts::measure(bench, table),
             Self::Logins => logins::measure(bench, table),
+            Self::Greed => greed::measure(bench, table),
         }
     }
 }

@@ -1,10 +1,13 @@
 //! Commands and tasks (contract "runtime", sections 1.1 and 2.1).
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::cluster::Container;
 use crate::page::Pagination;
@@ -42,16 +45,50 @@ pub const DIRECTORY_TYPE: i64 = 53;
 /// Deepest nesting of what is sent along, in names of a path.
 pub const MAX_CONTEXT_DEPTH: usize = 128;
 
+/// Most files in one context directory (R45).
+pub const MAX_FILES: usize = 100_000;
+
+/// Files are counted while they are read: three bytes would become a hundred (A6).
+fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ContextFile>>, D::Error> {
+    struct Files(Vec<ContextFile>);
+    impl<'de> Deserialize<'de> for Files {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_seq(Reader).map(Self)
+        }
+    }
+    struct Reader;
+    impl<'de> Visitor<'de> for Reader {
+        type Value = Vec<ContextFile>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of files")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut files = Vec::new();
+            while let Some(file) = list.next_element()? {
+                if files.len() == MAX_FILES {
+                    let text = format!("the context directory has too many files: send at most {MAX_FILES}");
+                    return Err(A::Error::custom(text));
+                }
+                files.push(file);
+            }
+            Ok(files)
+        }
+    }
+    Ok(Option::<Files>::deserialize(deserializer)?.map(|files| files.0))
+}
+
 /// Body of `POST commands`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct LaunchCommand {
-    /// The configuration, free-form here.
-    pub config: Option<Value>,
+    /// The configuration, free-form here: its size is looked at before anything is made of it.
+    #[schemars(with = "Option<Value>")]
+    pub config: Option<Box<RawValue>>,
     /// Template to lay it over.
     #[serde(alias = "template_name", skip_serializing_if = "Option::is_none")]
     pub template_name: Option<String>,
     /// The context directory.
+    #[serde(deserialize_with = "files")]
     pub files: Option<Vec<ContextFile>>,
     /// Where it belongs.
     #[serde(

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::page::Pagination;
 use crate::wire::flexible_i64;
@@ -46,7 +47,8 @@ pub struct ListTemplates {
 #[serde(rename_all = "camelCase", default)]
 pub struct NewTemplate {
     /// The configuration.
-    pub config: Value,
+    #[schemars(with = "Value")]
+    pub config: Option<Box<RawValue>>,
     /// Where it is to be; absent or 0 is the workspace that everybody shares.
     #[serde(alias = "workspace_id", deserialize_with = "flexible_i64")]
     pub workspace_id: Option<i64>,

@@ -4,6 +4,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod secrets;
+mod submitted;
+
+pub use submitted::Limits;
+
 /// Lowest and highest priority; lower runs first.
 pub const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=99;
 

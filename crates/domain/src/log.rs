@@ -81,6 +81,18 @@ pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
     header
 }
 
+/// Text of others within a line of the master's own: control characters are written out, so that a description can't
+/// forge a line of its own (A14).
+#[must_use]
+pub fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
+    let steers = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(steers) {
+        return text.into();
+    }
+    let escape = |c: char| if steers(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect::<String>().into()
+}
+
 /// The bytes are no record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a log record")]

@@ -1,8 +1,8 @@
 //! Workspaces, projects and templates: where assets belong, who is what in them (X4, X10).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use crate::config::secrets::Layer;
 use crate::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use crate::identity::IdentityParts;
 use crate::time::Timestamp;
@@ -107,7 +107,7 @@ pub struct Template {
     /// Its name, unique.
     pub name: String,
     /// The configuration: some keys of a task's.
-    pub config: Value,
+    pub config: Layer,
     /// Where it is.
     pub workspace: WorkspaceId,
     /// Who made it.

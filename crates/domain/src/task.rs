@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::TaskConfig;
 use crate::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 use crate::time::Timestamp;
@@ -115,8 +114,9 @@ pub struct Task {
     pub workspace: WorkspaceId,
     /// Its name for people.
     pub description: String,
-    /// What to run, fully merged.
-    pub config: TaskConfig,
+    /// Slots that it needs, all on one agent; 0 runs beside them. All else that its configuration says is kept apart
+    /// from it: lists needn't read what they don't show (A6).
+    pub slots: u32,
     /// The identity it runs as, settled when it was made.
     pub identity: UnixIdentity,
     /// Whether files were sent along.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use domain::config::secrets::Shown;
 use domain::identity::{IdentityParts, UnixIdentity};
 use domain::system_ids::AllowedIds;
 use serde::{Deserialize, Serialize};
@@ -11,11 +12,13 @@ use serde_json::{Value, json};
 mod bootstrap;
 mod connections;
 mod encryption;
+mod limits;
 mod smtp;
 
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
 pub use encryption::{CertificateFiles, Encryption};
+pub use limits::Limits;
 pub use smtp::{Smtp, Tls};
 
 /// The file was refused; the text names file, line and reason.
@@ -57,6 +60,8 @@ pub struct Config {
     /// Bytes that an SQLite database keeps for itself in either of its files, so that logging in and what ends go on when
     /// the disk is full (A4); at most a sixteenth of the disk. 0 keeps nothing.
     pub disk_reserve_bytes: u64,
+    /// How much one account may have, how much may be sent.
+    pub limits: Limits,
     /// Seconds after which the tasks of an agent that stays away are given up.
     pub agent_lost_after: u64,
     /// The agent that `muster up` starts.
@@ -79,6 +84,7 @@ impl Default for Config {
             task_container_defaults: json!({}),
             max_context_bytes: 96 << 20,
             disk_reserve_bytes: 16 << 20,
+            limits: Limits::default(),
             agent_lost_after: 3600,
             agent: Agent::default(),
         }
@@ -418,6 +424,7 @@ impl Config {
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
         config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
         config.connections.check().map_err(|reason| bad(format!("connections.{reason}")))?;
+        config.limits.check().map_err(|reason| bad(format!("limits.{reason}")))?;
         config.bootstrap.check().map_err(|reason| bad(format!("bootstrap.{reason}")))?;
         if let Some(smtp) = &config.smtp {
             smtp.check().map_err(|reason| bad(format!("smtp.{reason}")))?;
@@ -447,6 +454,8 @@ impl Config {
         if let Some(url) = config.pointer_mut("/db/url").filter(|url| !url.is_null()) {
             *url = json!("********");
         }
+        let defaults = Shown::to_everybody(&self.task_container_defaults).into_value();
+        config["task_container_defaults"] = defaults;
         if let Value::Object(map) = &mut config {
             map.insert("resource_manager".to_owned(), json!({"type": "agent"}));
             map.insert("feature_switches".to_owned(), json!([]));
@@ -515,10 +524,11 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let text = "db: {url: 'postgres://u@h/d'}\nbootstrap: {admin: {password: a quiet lake}}\n";
+        let text = "db: {url: 'postgres://u@h/d'}\nbootstrap: {admin: {password: a quiet lake}}\n\
+            task_container_defaults: {environment: {environment_variables: [PROXY=a pond]}}\n";
         let config = Config::parse(text, "master.yaml").expect("valid");
         let shown = config.for_display().to_string();
-        assert!(!shown.contains("u@h") && !shown.contains("quiet"), "{shown}");
+        assert!(!shown.contains("u@h") && !shown.contains("quiet") && !shown.contains("pond"), "{shown}");
         assert!(!format!("{config:?}").contains("quiet"));
     }
 }

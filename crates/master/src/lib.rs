@@ -199,7 +199,7 @@ impl Master {
         );
         let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock), Arc::clone(&config));
         let projects = project::Projects::new(store.clone(), Arc::clone(&clock));
-        let templates = template::Templates::new(store.clone(), Arc::clone(&clock));
+        let templates = template::Templates::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();
         background.spawn(live.clone().run(stop.clone()));

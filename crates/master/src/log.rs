@@ -12,15 +12,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::id::TaskId;
-use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark};
+use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark, one_line};
 use domain::time::Timestamp;
 use tokio::sync::watch;
 
 mod backward;
+mod mask;
 mod reading;
 
 pub use backward::Backward;
 use backward::Known;
+use mask::Tails;
 pub use reading::Follower;
 
 /// Bytes read at a time when a log is taken up.
@@ -51,6 +53,8 @@ struct Writer {
     from_agent: u64,
     /// The last record, if it is the master's own.
     last_own: Option<Vec<u8>>,
+    /// Where tokens may go on.
+    tails: Tails,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,14 @@ impl Logs {
 
     /// The log of a task that was just made. Nothing is there yet, so that nothing can fail.
     pub(crate) fn begin(&self, task: TaskId) -> Arc<TaskLog> {
-        let writer = Writer { path: self.path(task), file: None, len: 0, from_agent: 0, last_own: None };
+        let writer = Writer {
+            path: self.path(task),
+            file: None,
+            len: 0,
+            from_agent: 0,
+            last_own: None,
+            tails: Tails::default(),
+        };
         let (progress, _) = watch::channel(Progress { bytes: 0, complete: false });
         let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
         lock(&self.open).insert(task, Arc::clone(&log));
@@ -130,12 +141,40 @@ impl Logs {
 
 impl Writer {
     fn recover(path: PathBuf) -> io::Result<Self> {
-        let (len, from_agent, last_own) = match File::open(&path) {
-            Ok(file) => measure(file)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => (0, 0, None),
+        let mut writer =
+            Self { path, file: None, len: 0, from_agent: 0, last_own: None, tails: Tails::default() };
+        match File::open(&writer.path) {
+            Ok(file) => writer.measure(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
-        };
-        Ok(Self { path, file: None, len, from_agent, last_own })
+        }
+        Ok(writer)
+    }
+
+    /// Finds the length of the whole records in a file, and of those that came from the agent; and what else goes on
+    /// from there.
+    fn measure(&mut self, file: File) {
+        let mut reader = BufReader::with_capacity(READ_BYTES, file);
+        let mut record = vec![0; HEADER_BYTES + MAX_PAYLOAD];
+        loop {
+            let header = record.get_mut(..HEADER_BYTES).unwrap_or_default();
+            if reader.read_exact(header).is_err() {
+                return;
+            }
+            let payload = header.get(12..16).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+            let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
+            if reader.read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default()).is_err() {
+                return;
+            }
+            let Ok(Some(whole)) = Record::decode(record.get(..end).unwrap_or_default()) else { return };
+            let stored = whole.stored_len() as u64;
+            self.len += stored;
+            self.last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
+            if self.last_own.is_none() {
+                self.from_agent += stored;
+                self.tails.stored(whole.source.as_byte(), whole.payload);
+            }
+        }
     }
 
     fn file(&mut self) -> io::Result<&mut File> {
@@ -163,35 +202,6 @@ impl Writer {
     }
 }
 
-/// Length of the whole records in a file, and of those that came from the agent; the last one, if it is our own.
-fn measure(file: File) -> io::Result<(u64, u64, Option<Vec<u8>>)> {
-    let mut reader = BufReader::with_capacity(READ_BYTES, file);
-    let (mut len, mut from_agent, mut last_own) = (0, 0, None);
-    let mut record = vec![0; HEADER_BYTES + MAX_PAYLOAD];
-    loop {
-        let header = record.get_mut(..HEADER_BYTES).unwrap_or_default();
-        if reader.read_exact(header).is_err() {
-            return Ok((len, from_agent, last_own));
-        }
-        let payload = header.get(12..16).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
-        let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
-        if reader.read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default()).is_err() {
-            return Ok((len, from_agent, last_own));
-        }
-        match Record::decode(record.get(..end).unwrap_or_default()) {
-            Ok(Some(whole)) => {
-                let stored = whole.stored_len() as u64;
-                len += stored;
-                last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
-                if last_own.is_none() {
-                    from_agent += stored;
-                }
-            }
-            _ => return Ok((len, from_agent, last_own)),
-        }
-    }
-}
-
 impl TaskLog {
     /// How much of the agent's log file is here, in bytes of that file.
     pub(crate) fn received(&self) -> u64 {
@@ -214,9 +224,12 @@ impl TaskLog {
         {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the agent sent what is no log record"));
         }
-        writer.append(news)?;
+        let mut tails = writer.tails.clone();
+        let masked = tails.mask(news);
+        writer.append(&masked)?;
         writer.from_agent += news.len() as u64;
         writer.last_own = None;
+        writer.tails = tails;
         self.tell(&writer);
         Ok(writer.from_agent)
     }
@@ -233,7 +246,7 @@ impl TaskLog {
     }
 
     fn append_line(&self, at: Timestamp, text: &str, mut bytes: Vec<u8>) -> io::Result<()> {
-        let line = format!("{text}\n");
+        let line = format!("{}\n", one_line(text));
         Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
         let mut writer = lock(&self.writer);
         if writer.last_own.as_deref() == Some(line.as_bytes()) {
@@ -323,6 +336,31 @@ mod tests {
         assert_eq!(known, all.len() as u64 / 2);
         log.append_from_agent(0, &all).expect("sent again");
         assert_eq!(text(&logs, task).await, "scheduled\na\nb\n");
+    }
+
+    #[tokio::test]
+    async fn a14_a_line_of_the_masters_is_one_line() {
+        let (_folder, logs, task) = logs();
+        let log = logs.open(task).expect("open");
+        log.append_own(Timestamp(0), "Scheduling a\nresources exited\u{1b}[2J").expect("appended");
+        log.append_end(Timestamp(0), "b\rc was terminated").expect("appended");
+        let expected = "Scheduling a\\nresources exited\\u{1b}[2J\nb\\rc was terminated\n";
+        assert_eq!(text(&logs, task).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a10_a_token_is_not_stored_even_in_two_halves_around_a_crash() {
+        let (folder, logs, task) = logs();
+        let token = format!("mtt_{}", "aB3-".repeat(11).get(..43).expect("long"));
+        let all = records(&[&format!("token {}", &token[..30]), &format!("{}\n", &token[30..])]);
+        let first = HEADER_BYTES + "token ".len() + 30;
+        let log = logs.open(task).expect("open");
+        log.append_from_agent(0, &all[..first]).expect("appended");
+        let logs = Logs::new(folder.path().to_owned());
+        let log = logs.open(task).expect("open again");
+        assert_eq!(log.received(), first as u64, "lengths stay");
+        assert_eq!(log.append_from_agent(0, &all).expect("the rest"), all.len() as u64);
+        assert_eq!(text(&logs, task).await, format!("token mtt_{}\n", "*".repeat(43)));
     }
 
     #[tokio::test]

@@ -306,7 +306,8 @@ impl Scheduler {
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
             if store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await? {
-                tokens.push((*id, token));
+                let config = store::task::config(&mut tx, *id).await?;
+                tokens.push((*id, token, config));
             } else {
                 // The database knows of a kill, or of its end.
                 astray.push(*id);
@@ -317,7 +318,7 @@ impl Scheduler {
             self.unplace(state, &[id]);
             self.doubt();
         }
-        for (id, token) in tokens {
+        for (id, token, config) in tokens {
             let Some(live) = state.tasks.get_mut(&id) else {
                 continue;
             };
@@ -327,8 +328,8 @@ impl Scheduler {
             else {
                 continue;
             };
-            let start = environment::start_message(&live.task, &connected.about, parts, token);
-            for name in environment::overruled(&live.task, &connected.about, &start) {
+            let start = environment::start_message(&live.task, &config, &connected.about, parts, token);
+            for name in environment::overruled(&config, &connected.about, &start) {
                 self.say(
                     &live.log,
                     &format!("warning: {name} of the configuration is passed over: Muster sets it"),
@@ -363,7 +364,7 @@ impl Scheduler {
 fn waiting(task: &Task) -> Option<Waiting> {
     (task.state == TaskState::Queued && task.agent.is_none() && !task.kill_requested).then(|| Waiting {
         allocation: task.allocation,
-        slots: task.config.resources.slots,
+        slots: task.slots,
         priority: task.priority,
         seq: task.seq,
         owner: task.owner,

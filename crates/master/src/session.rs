@@ -262,12 +262,15 @@ impl Sessions {
         store::user::set_last_login(&mut tx, user.id, now).await?;
         let digest = secret::digest(&token);
         let session = store::session::insert(&mut tx, user.id, &digest, now, now.plus(LIFETIME)).await?;
+        let keep = inner.config.limits.sessions;
+        let ended = store::session::delete_oldest(&mut tx, user.id, keep).await?;
         if let Some(attempt) = &attempt {
             inner.throttle.succeeded(&mut tx, attempt).await?;
         }
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
         let by = By::Account { user: id, username, via, address };
         tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;
+        ended.into_iter().for_each(|session| self.revoke(Revoked::Session(session)));
         inner.initial_password.over(user.id).await;
         let user = User { last_login_at: Some(now), ..user };
         Ok(LoggedIn { token, session, user })

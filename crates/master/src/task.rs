@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use api::command::ContextFile;
 use domain::audit::{Entry, Who};
-use domain::authz::{Actor, ChangeTask, Permit, ReadTask, ReadTemplate, StartTask, TaskActor, Visible};
-use domain::config::{DEFAULT_PRIORITY, PRIORITIES, TaskConfig, layered};
+use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, UseTemplate, Visible};
+use domain::config::secrets::{Shown, masked_words};
+use domain::config::{DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, layered};
 use domain::id::{AllocationId, TaskId, UserId};
 use domain::identity;
 use domain::log::Lines;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
-use serde_json::{Value, json};
-use store::Store;
+use serde_json::json;
 pub use store::task::Filter as TaskFilter;
+use store::{Store, Tx};
 use uuid::Uuid;
 
 use crate::context::Contexts;
@@ -74,10 +75,13 @@ impl Tasks {
         &self,
         permit: Permit<StartTask>,
         owner: &User,
-        template: Option<Permit<ReadTemplate>>,
-        request: Value,
+        template: Option<Permit<UseTemplate>>,
+        request: Option<&str>,
         files: Vec<ContextFile>,
-    ) -> Result<Task, Error> {
+    ) -> Result<(Task, Shown), Error> {
+        let invalid = |e: InvalidConfig| Error::Invalid(e.to_string());
+        let limits = self.config.limits.of_configs();
+        let request = limits.read(request).map_err(invalid)?;
         let defaults = &self.config.task_container_defaults;
         let resolved = match &template {
             Some(template) => {
@@ -86,7 +90,7 @@ impl Tasks {
             }
             None => TaskConfig::resolve(defaults, request.clone()),
         };
-        let mut config = resolved.map_err(|e| Error::Invalid(e.to_string()))?;
+        let mut config = resolved.map_err(invalid)?;
         if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
             let text = "cannot set work_dir and context directory at the same time";
             return Err(Error::Invalid(text.to_owned()));
@@ -112,6 +116,8 @@ impl Tasks {
         }
         let id = TaskId(Uuid::new_v4());
         let default = self.config.default_task().map_err(|e| Error::Invalid(e.to_string()))?;
+        let stored = serde_json::to_string(&config).unwrap_or_default();
+        limits.check_merged(&stored).map_err(invalid)?;
         let has_context = !files.is_empty();
         if has_context {
             self.contexts.put(id, files, self.config.max_context_bytes).await?;
@@ -130,7 +136,7 @@ impl Tasks {
             allocation: AllocationId::first(id),
             state: State::Queued,
             priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
-            config,
+            slots,
             created_at: self.clock.now(),
             started_at: None,
             agent: None,
@@ -147,10 +153,11 @@ impl Tasks {
         let identity = identity.map_err(|e| {
             Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
         })?;
-        let task = store::task::insert(&mut tx, Task { identity, ..task }).await?;
+        self.check_number(&mut tx, owner.id).await?;
+        let task = store::task::insert(&mut tx, Task { identity, ..task }, &config).await?;
         let facts = json!({
             "description": task.description,
-            "entrypoint": task.config.entrypoint,
+            "entrypoint": masked_words(&config.entrypoint),
             "workspace": task.workspace,
             "runsAs": task.identity.to_string(),
         });
@@ -160,7 +167,39 @@ impl Tasks {
             return Err(error.into());
         }
         self.scheduler.submit(task.clone()).await;
-        Ok(task)
+        // To its owner, whoever asks.
+        let shown = Shown::own(&config);
+        Ok((task, shown))
+    }
+
+    /// One account's tasks, living and in all, have limits (A6).
+    async fn check_number(&self, tx: &mut Tx, owner: UserId) -> Result<(), Error> {
+        let (all, living) = store::task::count_of(tx, owner).await?;
+        let limits = &self.config.limits;
+        let refuse = |text: String| Err(Error::Precondition(text));
+        if living >= i64::from(limits.living_tasks) {
+            return refuse(format!(
+                "you have {living} tasks that aren't over, and {} is the limit: wait until some end, or kill some",
+                limits.living_tasks
+            ));
+        }
+        if all >= i64::from(limits.tasks) {
+            return refuse(format!(
+                "you have made {all} tasks, and {} is the limit: an administrator can raise it (limits.tasks)",
+                limits.tasks
+            ));
+        }
+        Ok(())
+    }
+
+    /// A task's configuration, for `viewer`'s eyes.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn config(&self, permit: &Permit<ReadTask>, viewer: &Actor) -> Result<Shown, Error> {
+        let task = &permit.target().0;
+        let mut conn = self.store.read().await?;
+        Ok(Shown::task(viewer, task.owner, &store::task::config(&mut conn, task.id).await?))
     }
 
     /// One task, for the policy to decide on.

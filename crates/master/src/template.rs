@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use domain::audit::{Entry, Who};
-use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible};
+use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, UseTemplate, Visible};
 use domain::config::TaskConfig;
+use domain::config::secrets::Layer;
 use domain::place::{self, Place, Template};
 use serde_json::{Value, json};
 pub use store::template::Filter as TemplateFilter;
 use store::{Store, StoreError};
 
+use crate::config::Limits;
 use crate::system::Clock;
 use crate::{Error, workspace};
 
@@ -17,6 +19,7 @@ use crate::{Error, workspace};
 #[derive(Clone)]
 pub struct Templates {
     store: Store,
+    limits: Limits,
     clock: Arc<dyn Clock>,
 }
 
@@ -52,10 +55,13 @@ fn checked_name(raw: &str) -> Result<String, Error> {
     Ok(name)
 }
 
-fn checked_config(config: Value) -> Result<Value, Error> {
-    TaskConfig::check_layer(&config)
-        .map_err(|e| Error::Invalid(e.to_string().replace("command configuration", "template")))?;
-    Ok(if config.is_null() { json!({}) } else { config })
+/// `text` is JSON as it was sent.
+fn checked_config(limits: &Limits, text: Option<&str>) -> Result<Layer, Error> {
+    let config = limits.of_configs().read(text);
+    let config = config.and_then(|config| TaskConfig::check_layer(&config).map(|()| config));
+    let config =
+        config.map_err(|e| Error::Invalid(e.to_string().replace("command configuration", "template")))?;
+    Ok(Layer::new(if config.is_null() { json!({}) } else { config }))
 }
 
 /// A template as an audit entry's target.
@@ -65,13 +71,14 @@ fn target(template: &Template) -> Who {
 
 /// The configuration may hold what isn't for everybody's eyes: its top-level keys stand for it.
 fn facts(template: &Template) -> Value {
-    let keys: Vec<&String> = template.config.as_object().into_iter().flat_map(|map| map.keys()).collect();
+    let keys: Vec<&String> =
+        template.config.unmasked().as_object().into_iter().flat_map(|map| map.keys()).collect();
     json!({ "name": template.name, "workspace": template.workspace, "sets": keys })
 }
 
 impl Templates {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Store, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self { store, limits, clock }
     }
 
     /// A template and how `viewer` stands to its workspace, for the policy to decide on.
@@ -111,18 +118,25 @@ impl Templates {
         &self,
         permit: &Permit<AddTemplate>,
         name: &str,
-        config: Value,
+        config: Option<&str>,
     ) -> Result<Template, Error> {
         let name = checked_name(name)?;
-        let config = checked_config(config)?;
+        let config = checked_config(&self.limits, config)?;
         let mut tx = self.store.write().await?;
         let workspace = workspace::open(&mut tx, permit.target().workspace).await?;
+        let owner = permit.actor().unwrap_or(workspace.owner);
+        let (has, limit) = (store::template::count_of(&mut tx, owner).await?, self.limits.templates);
+        if has >= i64::from(limit) {
+            return Err(Error::Precondition(format!(
+                "you have {has} templates, and {limit} is the limit: delete some"
+            )));
+        }
         let now = self.clock.now();
         let template = Template {
             name,
             config,
             workspace: workspace.id,
-            owner: permit.actor().unwrap_or(workspace.owner),
+            owner,
             owner_name: String::new(),
             created_at: now,
             modified_at: now,
@@ -144,10 +158,10 @@ impl Templates {
         &self,
         permit: &Permit<ChangeTemplate>,
         name: Option<&str>,
-        config: Option<Value>,
+        config: Option<&str>,
     ) -> Result<Template, Error> {
         let name = name.map(checked_name).transpose()?;
-        let config = config.map(checked_config).transpose()?;
+        let config = config.map(|text| checked_config(&self.limits, Some(text))).transpose()?;
         let old = &permit.target().0.name;
         let mut tx = self.store.write().await?;
         let before = store::template::by_name(&mut tx, old).await?.ok_or_else(|| not_found(old))?;
@@ -186,7 +200,7 @@ impl Templates {
 
     /// What a permitted template says, to be laid under a task's configuration.
     #[must_use]
-    pub fn config(permit: &Permit<ReadTemplate>) -> &Value {
-        &permit.target().0.config
+    pub fn config(permit: &Permit<UseTemplate>) -> &Value {
+        permit.target().0.config.unmasked()
     }
 }

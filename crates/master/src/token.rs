@@ -85,6 +85,13 @@ impl Tokens {
         let user = store::user::by_id(&mut tx, permit.target().id).await?;
         let user = user.filter(domain::user::User::is_active);
         let user = user.ok_or_else(|| Error::Precondition("user is not active".to_owned()))?;
+        let has = store::token::count_live(&mut tx, user.id, now).await?;
+        let limit = self.config.limits.tokens;
+        if has >= i64::from(limit) {
+            return Err(Error::Precondition(format!(
+                "the account has {has} access tokens, and {limit} is the limit: revoke some that aren't needed"
+            )));
+        }
         let token = Token {
             id: TokenId(0),
             user: user.id,

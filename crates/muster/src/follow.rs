@@ -1,5 +1,7 @@
 //! A task's output, byte for byte, to the end, across restarts of the master.
 
+use std::borrow::Cow;
+use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -10,11 +12,14 @@ use domain::log::{Lines, Records, Source};
 use crate::auth::session::Session;
 use crate::failure::Failure;
 use crate::output::{self, printable};
+use crate::terminal::Escaper;
 
 /// How long a master may be away before we give up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Waiting time between two tries: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// With times, a line that isn't over is shown after so long.
+const UNFINISHED: Duration = Duration::from_millis(500);
 /// The state after which nothing comes, as tables show it.
 pub(crate) const OVER: &str = "TERMINATED";
 
@@ -30,19 +35,70 @@ pub(crate) struct Sink {
     timestamps: Option<Lines>,
     /// What agent or master said so far of a line, one after the other.
     open: [Vec<u8>; 2],
+    /// For standard output and standard error where they are terminals that must not be steered.
+    escapers: [Option<Escaper>; 2],
+    /// The terminal stands in the middle of a line.
+    in_line: bool,
+    /// When what there is of unfinished lines is shown.
+    due: Option<Instant>,
 }
 
 impl Sink {
-    /// The task's output as it is, or as lines with their times.
-    pub(crate) fn new(timestamps: bool) -> Self {
-        Self { timestamps: timestamps.then(Lines::default), ..Self::default() }
+    /// The task's output as it is, or as lines with their times. Unless it is to be `raw`, terminals get it without what
+    /// would steer them (A14).
+    pub(crate) fn new(timestamps: bool, raw: bool) -> Self {
+        let escaper = |terminal: bool| (terminal && !raw).then(Escaper::default);
+        let escapers = [escaper(io::stdout().is_terminal()), escaper(io::stderr().is_terminal())];
+        Self { timestamps: timestamps.then(Lines::default), escapers, ..Self::default() }
+    }
+
+    /// How long a line that isn't over may still wait to be shown, where lines are (B13).
+    fn due_in(&mut self) -> Option<Duration> {
+        let waits = self.timestamps.as_ref().is_some_and(Lines::has_unfinished);
+        if !waits {
+            self.due = None;
+            return None;
+        }
+        let due = *self.due.get_or_insert_with(|| Instant::now() + UNFINISHED);
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// Shows what there is of lines that aren't over.
+    fn give_unfinished(&mut self) -> Result<()> {
+        self.due = None;
+        let mut done = Vec::new();
+        if let Some(lines) = &mut self.timestamps {
+            lines.give_unfinished(|line| done.push(line));
+        }
+        done.iter().try_for_each(|line| self.timed_line(line))
+    }
+
+    /// Writes what the task printed.
+    fn print(&mut self, source: Source, bytes: &[u8]) -> Result<()> {
+        let [stdout, stderr] = &mut self.escapers;
+        let escaper = if source == Source::Stderr { stderr } else { stdout };
+        let bytes = match escaper {
+            Some(escaper) => Cow::Owned(escaper.escape(bytes)),
+            None => Cow::Borrowed(bytes),
+        };
+        self.in_line = bytes.last().map_or(self.in_line, |byte| *byte != b'\n');
+        if source == Source::Stderr { output::error_bytes(&bytes) } else { output::bytes(&bytes) }
+    }
+
+    /// Prints a line that isn't the task's own, on a line of its own.
+    fn say(&mut self, line: &str) -> Result<()> {
+        if std::mem::take(&mut self.in_line) && io::stdout().is_terminal() && io::stderr().is_terminal() {
+            output::error_bytes(b"\n")?;
+        }
+        about(line);
+        Ok(())
     }
 
     fn write(&mut self, records: Records<'_>) -> Result<()> {
         if let Some(lines) = &mut self.timestamps {
             let mut done = Vec::new();
             records.for_each(|record| lines.push(record, |line| done.push(line)));
-            return done.iter().try_for_each(timed_line);
+            return done.iter().try_for_each(|line| self.timed_line(line));
         }
         // One write for each run of records to the same stream keeps a fast task fast.
         let mut pending: (Source, Vec<u8>) = (Source::Stdout, Vec::new());
@@ -56,56 +112,60 @@ impl Sink {
         self.flush(&pending)
     }
 
+    fn timed_line(&mut self, line: &domain::log::Line) -> Result<()> {
+        let text = format!("{} {}", line.at.rfc3339(), line.text);
+        self.line(line.source, &text)
+    }
+
+    /// A line of anybody's.
+    pub(crate) fn line(&mut self, source: Source, text: &str) -> Result<()> {
+        match source {
+            Source::Stdout | Source::Stderr => self.print(source, format!("{text}\n").as_bytes()),
+            Source::Agent | Source::Master => self.say(&printable(text)),
+        }
+    }
+
     fn flush(&mut self, (source, bytes): &(Source, Vec<u8>)) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
         let [agent, master] = &mut self.open;
         let open = match source {
-            Source::Stdout => return output::bytes(bytes),
-            Source::Stderr => return output::error_bytes(bytes),
+            Source::Stdout | Source::Stderr => return self.print(*source, bytes),
             Source::Agent => agent,
             Source::Master => master,
         };
         open.extend_from_slice(bytes);
+        let mut lines = Vec::new();
         while let Some(end) = open.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = open.drain(..=end).collect();
-            about(&String::from_utf8_lossy(&line));
+            lines.push(open.drain(..=end).collect::<Vec<u8>>());
         }
-        Ok(())
+        lines.iter().try_for_each(|line| self.say(&String::from_utf8_lossy(line)))
     }
 
-    fn finish(&mut self) -> Result<()> {
+    pub(crate) fn finish(&mut self) -> Result<()> {
         if let Some(lines) = &mut self.timestamps {
             let mut done = Vec::new();
             lines.finish(|line| done.push(line));
-            done.iter().try_for_each(timed_line)?;
+            done.iter().try_for_each(|line| self.timed_line(line))?;
         }
-        for open in &mut self.open {
-            if !open.is_empty() {
-                about(&String::from_utf8_lossy(open));
-                open.clear();
-            }
+        for open in std::mem::take(&mut self.open).iter().filter(|open| !open.is_empty()) {
+            self.say(&String::from_utf8_lossy(open))?;
         }
-        Ok(())
+        let [stdout, stderr] = &mut self.escapers;
+        let last = [stdout, stderr].map(|escaper| escaper.as_mut().map(Escaper::finish).unwrap_or_default());
+        let [stdout, stderr] = last;
+        // An empty write would be one to a pipe that has gone.
+        if !stdout.is_empty() {
+            output::bytes(&stdout)?;
+        }
+        if stderr.is_empty() { Ok(()) } else { output::error_bytes(&stderr) }
     }
 }
 
 /// A line that agent or master wrote about the task.
-pub(crate) fn about(line: &str) {
+fn about(line: &str) {
     output::note(&format!("muster: {}", line.trim_end_matches(['\r', '\n'])));
-}
-
-fn timed_line(line: &domain::log::Line) -> Result<()> {
-    let text = format!("{} {}\n", line.at.rfc3339(), line.text);
-    match line.source {
-        Source::Stdout => output::text_block(&text),
-        Source::Stderr => output::error_bytes(text.as_bytes()),
-        Source::Agent | Source::Master => {
-            about(&format!("{} {}", line.at.rfc3339(), printable(&line.text)));
-            Ok(())
-        }
-    }
 }
 
 /// Writes what there is of a task's output.
@@ -165,12 +225,22 @@ impl Follower<'_> {
     }
 
     async fn pass_on(&mut self, stream: &mut OutputStream, sink: &mut Sink) -> Result<()> {
-        while let Some(records) = stream.next().await? {
+        loop {
+            let records = match sink.due_in() {
+                None => stream.next().await?,
+                Some(due) => match tokio::time::timeout(due, stream.next()).await {
+                    Ok(records) => records?,
+                    Err(_) => {
+                        sink.give_unfinished()?;
+                        continue;
+                    }
+                },
+            };
+            let Some(records) = records else { return Ok(()) };
             sink.write(records)?;
             self.offset = stream.offset();
             self.pause = BACKOFF.0;
         }
-        Ok(())
     }
 
     /// Waits for the master to come back, if that is what `error` calls for.

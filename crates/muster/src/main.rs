@@ -11,6 +11,7 @@ mod output;
 mod role;
 mod table;
 mod target;
+mod terminal;
 mod verb;
 
 use std::process::ExitCode;

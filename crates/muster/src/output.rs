@@ -1,7 +1,8 @@
 //! The only place that writes to standard output and standard error.
 //!
 //! A reader that has gone (`muster … | head`) ends the program quietly; text that others chose is shown without its
-//! control characters. A task's own output is the exception: it goes through byte for byte.
+//! control characters. A task's own output is the exception: into a pipe or a file it goes byte for byte, and what a
+//! terminal gets of it is `terminal`'s business.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Read, Write};
@@ -16,8 +17,13 @@ pub(crate) fn line(text: &str) -> Result<()> {
     text_block(&format!("{text}\n"))
 }
 
-/// Writes text that brings its own line ends to standard output.
+/// Writes text that brings its own line ends to standard output. It may hold what others chose, as CSV, JSON and YAML do:
+/// a terminal gets it without what would steer it (A14).
 pub(crate) fn text_block(text: &str) -> Result<()> {
+    if io::stdout().is_terminal() && text.chars().any(|c| steers(c) && c != '\n') {
+        let lines: Vec<_> = text.split('\n').map(printable).collect();
+        return bytes(lines.join("\n").as_bytes());
+    }
     bytes(text.as_bytes())
 }
 
@@ -79,7 +85,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters, and those that reorder the text around them.
-fn steers(c: char) -> bool {
+pub(crate) fn steers(c: char) -> bool {
     c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 

@@ -13,7 +13,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_reserve.sql"),
     include_str!("../migrations/0005_agent_keys.sql"),
     include_str!("../migrations/0006_exit_signal.sql"),
+    include_str!("../migrations/0007_task_configs.sql"),
 ];
+
+/// The migration that moved tasks' configurations, which no SQL of both databases can read.
+const TASK_CONFIGS: i64 = 7;
 
 /// The schema that this program works with.
 #[expect(clippy::cast_possible_wrap, reason = "there are a handful")]
@@ -38,6 +42,9 @@ pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
         let mut tx = store.write().await?;
         for statement in statements(text) {
             on!(tx, |c| sqlx::query(AssertSqlSafe(statement.clone())).execute(c).await.map(drop))?;
+        }
+        if number == TASK_CONFIGS {
+            crate::task::note_slots(&mut tx).await?;
         }
         let done = "INSERT INTO schema_version (version) VALUES ($1)";
         on!(tx, |c| sqlx::query(done).bind(number).execute(c).await.map(drop))?;

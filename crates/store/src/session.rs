@@ -142,6 +142,21 @@ pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Ends the oldest sessions of an account, so that `keep` stay. Answers which.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_oldest(tx: &mut Tx, user: UserId, keep: u32) -> Result<Vec<SessionId>, StoreError> {
+    // More than a few are there only when the limit was lowered; the next log-ins end the rest.
+    let sql = "SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT 100 OFFSET $2";
+    let rows: Vec<(i64,)> =
+        on!(tx, |c| sqlx::query_as(sql).bind(user.0).bind(i64::from(keep)).fetch_all(c).await)?;
+    for (id,) in &rows {
+        delete(tx, SessionId(*id)).await?;
+    }
+    Ok(rows.into_iter().map(|(id,)| SessionId(id)).collect())
+}
+
 /// Removes sessions that ended before `now`.
 ///
 /// # Errors

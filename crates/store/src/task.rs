@@ -20,7 +20,7 @@ row!(TaskRow {
     display_name: String,
     workspace_id: i64,
     description: String,
-    config: String,
+    slots: i64,
     run_as: String,
     has_context: bool,
     priority: i64,
@@ -38,7 +38,7 @@ row!(TaskRow {
 });
 
 const SELECT: &str = "SELECT t.id, t.seq, t.kind, t.owner_id, u.username, u.display_name, t.workspace_id, t.description,
-        t.config, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
+        t.slots, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
         t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_signal, t.exit_reason
     FROM tasks t JOIN users u ON u.id = t.owner_id";
 
@@ -50,7 +50,7 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
     let exit_signal = row.exit_signal.map(i32::try_from).transpose().map_err(|_| corrupt("exit_signal"))?;
     let agent: Option<AgentId> =
         row.agent_id.as_deref().map(str::parse).transpose().map_err(|_| corrupt("agent_id"))?;
-    let config: TaskConfig = serde_json::from_str(&row.config).map_err(|_| corrupt("config"))?;
+    let slots = u32::try_from(row.slots).map_err(|_| corrupt("slots"))?;
     let identity: UnixIdentity = serde_json::from_str(&row.run_as).map_err(|_| corrupt("run_as"))?;
     let slot_ids: Vec<u32> = serde_json::from_str(&row.slot_ids).map_err(|_| corrupt("slot_ids"))?;
     let state = State::from_stored(&row.state).ok_or_else(|| corrupt("state"))?;
@@ -66,7 +66,7 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
         owner_display_name: row.display_name,
         workspace: WorkspaceId(row.workspace_id),
         description: row.description,
-        config,
+        slots,
         identity,
         has_context: row.has_context,
         allocation: AllocationId { task: id, run },
@@ -94,13 +94,13 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn insert(tx: &mut Tx, task: Task) -> Result<Task, StoreError> {
+pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task, StoreError> {
     let seq = meta::next(tx, "task").await?;
     let sql =
-        "INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, config, run_as, has_context,
+        "INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, slots, run_as, has_context,
                    priority, state, run, slot_ids, kill_requested, created_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '[]', $13, $14)";
-    let (config, identity) = (json(&task.config)?, json(&task.identity)?);
+    let (config, identity) = (json(config)?, json(&task.identity)?);
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(task.id.to_string())
@@ -109,7 +109,7 @@ pub async fn insert(tx: &mut Tx, task: Task) -> Result<Task, StoreError> {
             .bind(task.owner.0)
             .bind(task.workspace.0)
             .bind(&task.description)
-            .bind(&config)
+            .bind(i64::from(task.slots))
             .bind(&identity)
             .bind(task.has_context)
             .bind(task.priority)
@@ -121,7 +121,49 @@ pub async fn insert(tx: &mut Tx, task: Task) -> Result<Task, StoreError> {
             .await
             .map(drop)
     })?;
+    let sql = "INSERT INTO task_configs (task_id, config) VALUES ($1, $2)";
+    on!(tx, |c| sqlx::query(sql).bind(task.id.to_string()).bind(&config).execute(c).await.map(drop))?;
     Ok(Task { seq, ..task })
+}
+
+/// What a task runs, fully merged.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn config(conn: &mut Conn, id: TaskId) -> Result<TaskConfig, StoreError> {
+    let sql = "SELECT config FROM task_configs WHERE task_id = $1";
+    let (config,): (String,) = on!(conn, |c| sqlx::query_as(sql).bind(id.to_string()).fetch_one(c).await)?;
+    serde_json::from_str(&config)
+        .map_err(|_| StoreError::Corrupt(format!("task_configs, task_id {id}: config")))
+}
+
+/// Tasks of before there were slots among the columns get theirs, out of their configurations.
+pub(crate) async fn note_slots(tx: &mut Tx) -> Result<(), StoreError> {
+    let sql = "SELECT t.id, c.config FROM tasks t JOIN task_configs c ON c.task_id = t.id
+               WHERE t.slots IS NULL LIMIT 100";
+    loop {
+        let rows: Vec<(String, String)> = on!(tx, |c| sqlx::query_as(sql).fetch_all(c).await)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for (id, config) in rows {
+            let corrupt = |_| StoreError::Corrupt(format!("task_configs, task_id {id}: config"));
+            let config: TaskConfig = serde_json::from_str(&config).map_err(corrupt)?;
+            let sql = "UPDATE tasks SET slots = $2 WHERE id = $1";
+            let slots = i64::from(config.resources.slots);
+            on!(tx, |c| sqlx::query(sql).bind(&id).bind(slots).execute(c).await.map(drop))?;
+        }
+    }
+}
+
+/// How many tasks an account has, and how many of them aren't over.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn count_of(conn: &mut Conn, owner: UserId) -> Result<(i64, i64), StoreError> {
+    let sql =
+        "SELECT COUNT(*), COUNT(CASE WHEN state <> 'terminated' THEN 1 END) FROM tasks WHERE owner_id = $1";
+    Ok(on!(conn, |c| sqlx::query_as(sql).bind(owner.0).fetch_one(c).await)?)
 }
 
 /// Places a task on an agent: it is starting, and its run's token is good from now on. Tells whether it was: not when its

@@ -1,9 +1,9 @@
 //! Templates.
 
+use domain::config::secrets::Layer;
 use domain::id::{UserId, WorkspaceId};
 use domain::place::Template;
 use domain::time::Timestamp;
-use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 use crate::db::{on, row};
@@ -27,7 +27,7 @@ const SELECT: &str =
 
 fn from_row(row: TemplateRow) -> Result<Template, StoreError> {
     let corrupt = |_| StoreError::Corrupt(format!("templates, name {}: config", row.name));
-    let config: Value = serde_json::from_str(&row.config).map_err(corrupt)?;
+    let config = Layer::new(serde_json::from_str(&row.config).map_err(corrupt)?);
     Ok(Template {
         name: row.name,
         config,
@@ -49,7 +49,7 @@ pub async fn insert(tx: &mut Tx, template: &Template) -> Result<(), StoreError> 
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(&template.name)
-            .bind(template.config.to_string())
+            .bind(template.config.unmasked().to_string())
             .bind(template.workspace.0)
             .bind(template.owner.0)
             .bind(template.created_at.0)
@@ -71,7 +71,7 @@ pub async fn update(tx: &mut Tx, name: &str, template: &Template) -> Result<(), 
         sqlx::query(sql)
             .bind(name)
             .bind(&template.name)
-            .bind(template.config.to_string())
+            .bind(template.config.unmasked().to_string())
             .bind(template.modified_at.0)
             .execute(c)
             .await
@@ -140,6 +140,16 @@ pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> 
     let sql = format!("SELECT COUNT(*) FROM templates t WHERE {}", filter.conditions());
     let name = text(filter.name.as_ref());
     let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(name).fetch_one(c).await)?;
+    Ok(count)
+}
+
+/// How many templates an account has.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn count_of(conn: &mut Conn, owner: UserId) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM templates WHERE owner_id = $1";
+    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).bind(owner.0).fetch_one(c).await)?;
     Ok(count)
 }
 

@@ -38,6 +38,16 @@ impl From<TokenRow> for Token {
     }
 }
 
+/// How many tokens of an account can still be used.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn count_live(conn: &mut Conn, user: UserId, now: Timestamp) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2";
+    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).bind(user.0).bind(now.0).fetch_one(c).await)?;
+    Ok(count)
+}
+
 const SELECT: &str = "SELECT t.*, u.username FROM tokens t JOIN users u ON u.id = t.user_id";
 
 /// Makes a token; `token.id` is ignored and a fresh one given out.

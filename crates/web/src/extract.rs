@@ -21,6 +21,12 @@ use crate::respond::{Failure, PageFailure};
 /// Most rows of one answer (R47).
 pub(crate) const PAGE_CAP: i64 = 250;
 
+/// Longest query, in bytes, …
+const QUERY_LIMIT: usize = 32 << 10;
+
+/// … and most parameters in one: some are looked up, some compared with every line of a log (A6).
+const MOST_PARAMETERS: usize = 1000;
+
 /// The session or default user that the guard let in.
 #[derive(Debug)]
 pub(crate) struct User(pub(crate) Caller);
@@ -120,8 +126,17 @@ pub(crate) struct Params(Vec<(String, String)>);
 impl FromRequestParts<App> for Params {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        let invalid = |text: String| Failure(Error::Invalid(text));
+        let size = parts.uri.query().map_or(0, str::len);
+        if size > QUERY_LIMIT {
+            return Err(invalid(format!("the query has {size} bytes, and {QUERY_LIMIT} is the limit")));
+        }
         let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        query.map(|query| Self(query.0)).map_err(|e| Failure(Error::Invalid(e.to_string())))
+        let Self(query) = query.map(|query| Self(query.0)).map_err(|e| invalid(e.to_string()))?;
+        if query.len() > MOST_PARAMETERS {
+            return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
+        }
+        Ok(Self(query))
     }
 }
 

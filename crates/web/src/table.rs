@@ -9,8 +9,8 @@ use axum::routing::{MethodFilter, on};
 use crate::App;
 use crate::access::{Access, Guard, guard};
 
-/// Longest request body in bytes, unless a row says otherwise.
-const BODY_LIMIT: usize = 1 << 20;
+/// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
+const BODY_LIMIT: usize = 256 << 10;
 
 /// One route.
 #[derive(Debug, Clone)]

@@ -21,6 +21,8 @@ mod connections;
 mod contexts;
 #[path = "http/deletion.rs"]
 mod deletion;
+#[path = "http/greed.rs"]
+mod greed;
 #[path = "http/groups.rs"]
 mod groups;
 #[path = "http/lists.rs"]
@@ -47,6 +49,8 @@ mod registration;
 mod rights;
 #[path = "http/roles.rs"]
 mod roles;
+#[path = "http/secrets.rs"]
+mod secrets;
 #[path = "http/services.rs"]
 mod services;
 #[path = "http/sessions.rs"]

@@ -170,11 +170,11 @@ fn filling(commands: usize) -> String {
         {} SELECT {first_user} + i, 'bench' || CAST(i AS TEXT), '', admin, status, remote, password_kind,
             password_hash, agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at
         FROM users, n WHERE username = 'determined';
-        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, config, run_as, has_context,
+        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, slots, run_as, has_context,
             priority, state, run, agent_id, slot_ids, token_hash, kill_requested, created_at, started_at,
             ended_at, exit_code, exit_reason)
         {} SELECT '00000000-0000-4000-8000-' || SUBSTR(CAST(1000000000000 + i AS TEXT), 2), seq + i, kind,
-            {first_user} + 1 + (i - 1) % {USERS}, workspace_id, description, config, run_as, has_context, priority,
+            {first_user} + 1 + (i - 1) % {USERS}, workspace_id, description, slots, run_as, has_context, priority,
             state, run, agent_id, slot_ids, NULL, kill_requested, created_at, started_at, ended_at, exit_code,
             exit_reason
         FROM tasks, n WHERE state = 'terminated';

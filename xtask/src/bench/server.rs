@@ -78,9 +78,18 @@ impl Server {
 
     /// Its resident memory, in MiB. Master and agent are one process.
     pub(super) fn resident(&self) -> Result<f64> {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it had, in MiB.
+    pub(super) fn peak(&self) -> Result<f64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, key: &str) -> Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.context("no VmRSS")?.trim().trim_end_matches(" kB").parse()?;
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let kib: f64 = line.with_context(|| format!("no {key}"))?.trim().trim_end_matches(" kB").parse()?;
         Ok(kib / 1024.0)
     }
 

@@ -388,6 +388,44 @@ impl Act for ReadTemplate {
     }
 }
 
+/// Lay a task over a template: who sees it, unless it holds secrets; then those who may read them. What a task runs with,
+/// its owner can print.
+#[derive(Debug)]
+pub struct UseTemplate;
+
+impl Act for UseTemplate {
+    type Target = (Template, Place);
+    const READS: bool = true;
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal> {
+        ReadTemplate::check(actor, target)?;
+        let template = &target.0;
+        if template.config.has_secrets() && SeeSecrets::check(actor, &template.owner).is_err() {
+            return Err(Refusal::Forbidden(
+                "this template holds variables or other secrets that only its owner may read, so only its owner can use it",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// See what a configuration keeps secret: variables, storage keys, whatever is named like a credential. Its owner alone;
+/// administrators needn't know other people's keys for anything that they do.
+#[derive(Debug)]
+pub struct SeeSecrets;
+
+impl Act for SeeSecrets {
+    /// Whose the configuration is.
+    type Target = UserId;
+    const READS: bool = true;
+    fn check(actor: &Actor, owner: &UserId) -> Result<(), Refusal> {
+        if actor.user == *owner {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only the owner of a configuration may see its secrets"))
+        }
+    }
+}
+
 /// Put a template into a workspace: into the one that everybody shares, and where one is at least editor.
 #[derive(Debug)]
 pub struct AddTemplate;

@@ -2,18 +2,24 @@
 
 use api::agent::{Register, Start};
 use domain::agent::DeviceKind;
+use domain::config::TaskConfig;
 use domain::task::Task;
 use serde_json::json;
 
 use super::Parts;
 
 /// The message that starts `task` on the agent that `about` describes.
-pub(super) fn start_message(task: &Task, about: &Register, parts: &Parts, token: String) -> Start {
-    let config = &task.config;
+pub(super) fn start_message(
+    task: &Task,
+    config: &TaskConfig,
+    about: &Register,
+    parts: &Parts,
+    token: String,
+) -> Start {
     Start {
         allocation: task.allocation,
         entrypoint: config.entrypoint.clone(),
-        env: environment(task, about, parts, &token),
+        env: environment(task, config, about, parts, &token),
         identity: task.identity.clone(),
         work_dir: config.work_dir.clone(),
         bind_mounts: config.bind_mounts.clone(),
@@ -25,7 +31,13 @@ pub(super) fn start_message(task: &Task, about: &Register, parts: &Parts, token:
     }
 }
 
-fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec<(String, String)> {
+fn environment(
+    task: &Task,
+    config: &TaskConfig,
+    about: &Register,
+    parts: &Parts,
+    token: &str,
+) -> Vec<(String, String)> {
     let master = about.master_url.as_str();
     let address = master.split_once("://").map_or(master, |(_, rest)| rest).trim_end_matches('/');
     // A bare IPv6 address has colons of its own.
@@ -62,7 +74,7 @@ fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec
     ];
     let mut env: Vec<(String, String)> =
         fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    for (name, value) in of_configuration(task, about) {
+    for (name, value) in of_configuration(config, about) {
         // One value each (B7): the configuration's over the installation's defaults, which stand before it, and over
         // Muster's but for those that it speaks to its own clients by.
         match env.iter_mut().find(|(known, _)| known == name) {
@@ -75,10 +87,10 @@ fn environment(task: &Task, about: &Register, parts: &Parts, token: &str) -> Vec
 }
 
 /// Variables of the configuration that Muster's own take the place of, for the task's log.
-pub(super) fn overruled(task: &Task, about: &Register, start: &Start) -> Vec<String> {
+pub(super) fn overruled(config: &TaskConfig, about: &Register, start: &Start) -> Vec<String> {
     let set = |name: &str| start.env.iter().any(|(known, _)| known == name);
     let kept = |name: &str, value: &str| start.env.iter().any(|(known, own)| known == name && own == value);
-    let mut names: Vec<String> = of_configuration(task, about)
+    let mut names: Vec<String> = of_configuration(config, about)
         .filter(|(name, value)| is_musters(name) && set(name) && !kept(name, value))
         .map(|(name, _)| name.to_owned())
         .collect();
@@ -93,8 +105,11 @@ fn is_musters(name: &str) -> bool {
 }
 
 /// The variables of the configuration, for the agent's kind of slots.
-fn of_configuration<'a>(task: &'a Task, about: &Register) -> impl Iterator<Item = (&'a str, &'a str)> {
-    let variables = &task.config.environment.environment_variables;
+fn of_configuration<'a>(
+    config: &'a TaskConfig,
+    about: &Register,
+) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let variables = &config.environment.environment_variables;
     let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
     let lines = if gpu { &variables.cuda } else { &variables.cpu };
     lines.iter().map(|line| line.split_once('=').unwrap_or((line, "")))

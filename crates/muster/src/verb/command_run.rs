@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use api::command::{Command, LaunchCommand};
 use clap::Args;
 use rustix::fs::FileType;
+use serde_json::value::to_raw_value;
 
 use super::workspace;
 use crate::auth::session::Session;
@@ -87,7 +88,12 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
         }
         None => None,
     };
-    let launch = LaunchCommand { config: Some(config), files, template_name: args.template, workspace_id };
+    let launch = LaunchCommand {
+        config: Some(to_raw_value(&config)?),
+        files,
+        template_name: args.template,
+        workspace_id,
+    };
     let launched = session.call(async |client| client.launch_command(&launch, show_progress).await).await;
     let launched = launched.context("can't run the command")?;
     for warning in &launched.warnings {

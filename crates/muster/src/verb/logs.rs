@@ -4,11 +4,11 @@ use anyhow::Result;
 use api::client::Excerpt;
 use api::log::LogEntry;
 use clap::Args;
+use domain::log::Source;
 
 use super::command;
 use crate::auth::session::Session;
 use crate::follow::{self, Sink};
-use crate::output::{self, printable};
 
 /// Which part of a log, and how.
 #[derive(Debug, Args)]
@@ -27,17 +27,21 @@ pub(crate) struct LogsArgs {
     /// Put the time before each line
     #[arg(long)]
     timestamps: bool,
+    /// Let a terminal obey the control sequences that the task printed (into a pipe or a file all goes as it is)
+    #[arg(short, long)]
+    raw: bool,
 }
 
 /// Prints it.
 pub(crate) async fn logs(session: &mut Session, args: LogsArgs) -> Result<()> {
     let id = &command::find(session, &args.id).await?;
     let excerpt = args.head.map(Excerpt::Head).or(args.tail.map(Excerpt::Tail));
+    let sink = &mut Sink::new(args.timestamps, args.raw);
     if let Some(excerpt) = excerpt {
         let entries = session.call(async |client| client.log_excerpt(id, excerpt).await).await?;
-        return entries.iter().try_for_each(|entry| print(entry, args.timestamps));
+        entries.iter().try_for_each(|entry| print(sink, entry, args.timestamps))?;
+        return sink.finish();
     }
-    let sink = &mut Sink::new(args.timestamps);
     if args.follow {
         follow::follow(session, id, sink).await.map(drop)
     } else {
@@ -45,13 +49,13 @@ pub(crate) async fn logs(session: &mut Session, args: LogsArgs) -> Result<()> {
     }
 }
 
-fn print(entry: &LogEntry, timestamps: bool) -> Result<()> {
+fn print(sink: &mut Sink, entry: &LogEntry, timestamps: bool) -> Result<()> {
     let time = if timestamps { format!("{} ", entry.timestamp) } else { String::new() };
     let line = format!("{time}{}", entry.log.trim_end_matches('\n'));
-    match (entry.source.as_str(), entry.stdtype.as_str()) {
-        ("agent" | "master", _) => follow::about(&printable(&line)),
-        (_, "stderr") => output::error_bytes(format!("{line}\n").as_bytes())?,
-        _ => output::line(&line)?,
-    }
-    Ok(())
+    let source = match (entry.source.as_str(), entry.stdtype.as_str()) {
+        ("agent" | "master", _) => Source::Master,
+        (_, "stderr") => Source::Stderr,
+        _ => Source::Stdout,
+    };
+    sink.line(source, &line)
 }

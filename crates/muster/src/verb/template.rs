@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use api::template::{NewTemplate, Template};
 use clap::Subcommand;
+use serde_json::value::to_raw_value;
 
 use super::{member, workspace};
 use crate::auth::session::Session;
@@ -64,7 +65,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
                 Some(workspace) => Some(workspace::find(session, &workspace).await.with_context(problem)?.id),
                 None => None,
             };
-            let new = NewTemplate { config, workspace_id };
+            let new = NewTemplate { config: Some(to_raw_value(&config)?), workspace_id };
             let set = session.call(async |client| client.put_template(&name, &new).await).await;
             set.with_context(problem)?;
             output::note(&format!("Template {name} was set."));

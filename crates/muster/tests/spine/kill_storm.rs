@@ -136,7 +136,10 @@ async fn change_users(client: Client, ledger: Arc<Mutex<Ledger>>) {
 /// Runs commands, a few in each round: what is tried here is that they are not lost.
 async fn run_commands(client: Client, ledger: Arc<Mutex<Ledger>>) {
     let config = json!({"entrypoint": ["true"], "resources": {"slots": 0}});
-    let launch = LaunchCommand { config: Some(config), ..LaunchCommand::default() };
+    let launch = LaunchCommand {
+        config: Some(serde_json::value::to_raw_value(&config).expect("JSON")),
+        ..LaunchCommand::default()
+    };
     for _ in 0..3 {
         match client.launch_command(&launch, |_, _| ()).await {
             Ok(launched) => ledger.lock().expect("nobody panics").commands.push(launched.command.id),

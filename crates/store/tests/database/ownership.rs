@@ -1,6 +1,7 @@
 //! Workspaces, projects, templates, their members: what the database shows is what the policy allows.
 
 use domain::authz::{Act, Actor, ReadProject, ReadTask, ReadTemplate, ReadWorkspace, Via};
+use domain::config::secrets::Layer;
 use domain::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
 use domain::place::{MemberId, Note, Project, Role, Scope, Template, Workspace};
@@ -75,7 +76,7 @@ async fn add_project(store: &Store, owner: &User, place: WorkspaceId, name: &str
 async fn add_template(store: &Store, owner: &User, place: WorkspaceId, name: &str) -> Template {
     let new = Template {
         name: name.to_owned(),
-        config: json!({"resources": {"slots": 0}}),
+        config: Layer::new(json!({"resources": {"slots": 0}})),
         workspace: place,
         owner: owner.id,
         owner_name: owner.username.clone(),
@@ -466,7 +467,8 @@ async fn templates_are_kept_by_name(database: Database) {
     let mut tx = store.write().await.expect("a transaction");
     assert!(matches!(template::insert(&mut tx, &made).await, Err(StoreError::Duplicate)));
     drop(tx);
-    let changed = Template { name: "v".into(), config: json!({}), modified_at: Timestamp(9), ..made };
+    let changed =
+        Template { name: "v".into(), config: Layer::new(json!({})), modified_at: Timestamp(9), ..made };
     write(&store, async |tx| template::update(tx, "t", &changed).await.expect("changed")).await;
     let mut conn = store.read().await.expect("a connection");
     assert_eq!(template::by_name(&mut conn, "t").await.expect("read"), None);

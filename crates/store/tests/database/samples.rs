@@ -60,7 +60,6 @@ pub(crate) async fn owner(store: &Store, name: &str) -> User {
 /// A queued command of `owner`'s that isn't stored yet.
 pub(crate) fn task(owner: &User) -> Task {
     let id = TaskId(Uuid::new_v4());
-    let config = json!({"entrypoint": ["true"], "work_dir": "/tmp"});
     Task {
         id,
         kind: Kind::Command,
@@ -70,7 +69,7 @@ pub(crate) fn task(owner: &User) -> Task {
         owner_display_name: owner.display_name.clone(),
         workspace: UNCATEGORIZED,
         description: "it's \"true\" — 真".to_owned(),
-        config: TaskConfig::resolve(&json!({}), config).expect("valid"),
+        slots: 2,
         identity: UnixIdentity::root(),
         has_context: true,
         allocation: AllocationId::first(id),
@@ -85,10 +84,16 @@ pub(crate) fn task(owner: &User) -> Task {
     }
 }
 
+/// What it runs.
+pub(crate) fn config() -> TaskConfig {
+    let config = json!({"entrypoint": ["true"], "work_dir": "/tmp", "resources": {"slots": 2}});
+    TaskConfig::resolve(&json!({}), config).expect("valid")
+}
+
 /// Stores a command.
 pub(crate) async fn add_task(store: &Store, task: Task) -> Task {
     let mut tx = store.write().await.expect("a transaction");
-    let added = store::task::insert(&mut tx, task).await.expect("inserted");
+    let added = store::task::insert(&mut tx, task, &config()).await.expect("inserted");
     tx.commit_unaudited("a test").await.expect("committed");
     added
 }

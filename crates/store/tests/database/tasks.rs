@@ -17,6 +17,7 @@ on_both_databases!(
     d01_the_author_is_shown_as_he_is_called_now,
     p15_lists_go_by_owner_workspace_and_order,
     r48_tasks_are_searched_for_literally,
+    a06_lists_read_no_configurations,
 );
 
 async fn find(store: &Store, wanted: &Task) -> Task {
@@ -238,4 +239,27 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
         let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
         assert_eq!(found.len(), expected, "{prefix}");
     }
+}
+
+async fn a06_lists_read_no_configurations(database: Database) {
+    let (storage, store) = open(database).await;
+    let alice = owner(&store, "alice").await;
+    let first = add_task(&store, sample(&alice)).await;
+    let mut conn = store.read().await.expect("a connection");
+    assert_eq!(task::config(&mut conn, first.id).await.expect("read"), crate::samples::config());
+    crate::schema::execute(&storage, "UPDATE task_configs SET config = 'no JSON'").await;
+    let filter = Filter {
+        kind: Kind::Command,
+        owners: None,
+        workspace: None,
+        seen_by: None,
+        text: None,
+        id_prefix: None,
+        ascending: true,
+    };
+    assert_eq!(task::list(&mut conn, &filter, 0, 10).await.expect("listed"), [first.clone()]);
+    assert_eq!(task::alive(&mut conn).await.expect("listed"), [first.clone()]);
+    let config = task::config(&mut conn, first.id).await;
+    assert!(matches!(config, Err(StoreError::Corrupt(_))), "{config:?}");
+    assert_eq!(task::count_of(&mut conn, alice.id).await.expect("counted"), (1, 1));
 }

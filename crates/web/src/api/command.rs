@@ -6,17 +6,17 @@ use ::api::command::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ChangeTask, Permit, ReadTask, ReadTemplate, StartTask, Visible, authorize};
+use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
 use master::task::{TaskFilter, Tasks};
 use master::{Error, Master, workspace};
-use serde_json::{Value, json};
+use serde_json::value::RawValue;
 
 use crate::App;
 use crate::api::template::permitted;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{Body, Params, User, check_count, id, paged};
 use crate::respond::{Answer, Failure};
 
 /// `STATE_…` as Determined's clients read it.
@@ -64,7 +64,7 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
         runs_as: task.identity.to_string(),
         end_time: ending.map(|ending| ending.at.rfc3339()),
         priority: task.priority,
-        slots: task.config.resources.slots,
+        slots: task.slots,
     }
 }
 
@@ -94,22 +94,19 @@ pub(crate) async fn launch(
     Body(request): Body<LaunchCommand>,
 ) -> Answer<LaunchCommandResponse> {
     let template = match request.template_name.filter(|name| !name.is_empty()) {
-        Some(name) => Some(permitted::<ReadTemplate>(&app, &caller, &name).await?),
+        Some(name) => Some(permitted::<UseTemplate>(&app, &caller, &name).await?),
         None => None,
     };
     let workspace = request.workspace_id.filter(|id| *id != 0).map_or(UNCATEGORIZED, WorkspaceId);
     let place = app.master.workspaces.place(&caller.actor, workspace).await?;
     let permit = authorize::<StartTask>(&caller.actor, place);
     let permit = permit.map_err(|refusal| Error::refused(refusal, workspace::hidden(workspace)))?;
-    let config = request.config.unwrap_or_else(|| json!({}));
+    let config = request.config.as_deref().map(RawValue::get);
     let files = request.files.unwrap_or_default();
-    let task = app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
-    let config = config_of(&task)?;
-    Ok(Json(LaunchCommandResponse { command: shown(&app.master, &task), config, warnings: Vec::new() }))
-}
-
-fn config_of(task: &Task) -> Result<Value, Failure> {
-    serde_json::to_value(&task.config).map_err(|e| Failure(Error::Invalid(e.to_string())))
+    let (task, config) =
+        app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
+    let (command, config) = (shown(&app.master, &task), config.into_value());
+    Ok(Json(LaunchCommandResponse { command, config, warnings: Vec::new() }))
 }
 
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListCommands> {
@@ -139,6 +136,7 @@ pub(crate) async fn owners(
     if names.is_empty() && ids.is_empty() {
         return Ok(None);
     }
+    check_count(names.len() + ids.len())?;
     let mut owners = app.master.tasks.owners_named(&caller.actor, &names).await?;
     for text in ids {
         let bad = |_| Failure(Error::Invalid(format!("userIds: '{}' is no user id", text.escape_debug())));
@@ -153,8 +151,8 @@ pub(crate) async fn get(
     Path(task): Path<String>,
 ) -> Answer<GetCommand> {
     let permit = readable(&app, &caller, &task).await?;
-    let (task, _) = permit.target();
-    Ok(Json(GetCommand { command: shown(&app.master, task), config: config_of(task)? }))
+    let config = app.master.tasks.config(&permit, &caller.actor).await?.into_value();
+    Ok(Json(GetCommand { command: shown(&app.master, &permit.target().0), config }))
 }
 
 pub(crate) async fn kill(

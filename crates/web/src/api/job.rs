@@ -27,7 +27,7 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
 }
 
 fn job(task: &Task, ahead: usize) -> Value {
-    let slots = task.config.resources.slots;
+    let slots = task.slots;
     let (state, allocated) = match task.agent {
         Some(_) => ("STATE_SCHEDULED", slots),
         None => ("STATE_QUEUED", 0),

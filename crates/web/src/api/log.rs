@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::App;
 use crate::api::command::readable;
-use crate::extract::{Params, User};
+use crate::extract::{Params, User, check_count};
 use crate::respond::Failure;
 
 /// Bytes of JSON that are sent at once, and held at most for one answer (A5), …
@@ -100,6 +100,7 @@ impl Wanted {
             return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
         }
         let all = |key: &str| params.all(key).map(str::to_owned).collect::<Vec<_>>();
+        check_count(["sources", "stdtypes", "levels"].map(|key| params.all(key).count()).iter().sum())?;
         let time = |key: &str| match params.get(key) {
             None => Ok(None),
             Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {

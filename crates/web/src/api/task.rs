@@ -69,7 +69,7 @@ fn summary(task: &Task) -> AllocationSummary {
         name: task.description.clone(),
         registered_time: task.created_at.rfc3339(),
         resource_pool: "default".to_owned(),
-        slots_needed: i64::from(task.config.resources.slots),
+        slots_needed: i64::from(task.slots),
         resources: resources.collect(),
         scheduler_type: "priority".to_owned(),
         priority: task.priority,
@@ -88,7 +88,7 @@ pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<S
         is_ready: false,
         start_time: task.started_at.map(domain::time::Timestamp::rfc3339),
         end_time: ending.map(|ending| ending.at.rfc3339()),
-        slots: i64::from(task.config.resources.slots),
+        slots: i64::from(task.slots),
         exit_reason: ending.map(|ending| ending.reason.clone()),
         status_code: ending.and_then(|ending| ending.exit_code),
     };

@@ -4,12 +4,13 @@ use ::api::error::Code;
 use ::api::template::{ListTemplates, NewTemplate, RenameTemplate, Template, TemplateResponse};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{Act, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible, authorize};
+use domain::authz::{Act, Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible, authorize};
 use domain::id::{UNCATEGORIZED, WorkspaceId};
 use domain::place::{self, Place};
 use master::Error;
 use master::session::Caller;
 use master::template::{TemplateFilter, hidden};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -17,18 +18,23 @@ use crate::api::workspace;
 use crate::extract::{Body, Params, User, paged};
 use crate::respond::{Answer, Failure};
 
-fn shown(template: place::Template) -> Template {
+fn shown(actor: &Actor, template: place::Template) -> Template {
     Template {
+        config: template.config.shown(actor, template.owner).into_value(),
         name: template.name,
-        config: template.config,
         workspace_id: template.workspace.0,
         user_id: template.owner.0,
         username: template.owner_name,
     }
 }
 
-fn answered(template: place::Template) -> Json<TemplateResponse> {
-    Json(TemplateResponse { template: shown(template) })
+fn answered(caller: &Caller, template: place::Template) -> Json<TemplateResponse> {
+    Json(TemplateResponse { template: shown(&caller.actor, template) })
+}
+
+/// The configuration as it was sent; `null` is none.
+fn text(config: Option<&RawValue>) -> Option<&str> {
+    config.map(RawValue::get)
 }
 
 /// Asks the policy about a template.
@@ -57,7 +63,8 @@ pub(crate) async fn list(
     };
     let page = paged(params.page()?);
     let (found, pagination) = app.master.templates.list(Visible::to(&caller.actor), filter, page).await?;
-    Ok(Json(ListTemplates { templates: found.into_iter().map(shown).collect(), pagination }))
+    let templates = found.into_iter().map(|template| shown(&caller.actor, template)).collect();
+    Ok(Json(ListTemplates { templates, pagination }))
 }
 
 pub(crate) async fn get(
@@ -66,7 +73,7 @@ pub(crate) async fn get(
     Path(name): Path<String>,
 ) -> Answer<TemplateResponse> {
     let permit = permitted::<ReadTemplate>(&app, &caller, &name).await?;
-    Ok(answered(permit.into_target().0))
+    Ok(answered(&caller, permit.into_target().0))
 }
 
 pub(crate) async fn create(
@@ -77,7 +84,7 @@ pub(crate) async fn create(
 ) -> Answer<TemplateResponse> {
     let into = request.workspace_id.filter(|id| *id != 0).unwrap_or(UNCATEGORIZED.0);
     let permit = workspace::permitted::<AddTemplate>(&app, &caller, &into.to_string()).await?;
-    Ok(answered(app.master.templates.create(&permit, &name, request.config).await?))
+    Ok(answered(&caller, app.master.templates.create(&permit, &name, text(request.config.as_deref())).await?))
 }
 
 /// Makes a template, or gives one another configuration.
@@ -88,7 +95,7 @@ pub(crate) async fn put(
     Body(request): Body<NewTemplate>,
 ) -> Answer<TemplateResponse> {
     match permitted::<ReadTemplate>(&state.0, &user.0, &name).await {
-        Ok(_) => patch(state, user, Path(name), Body(request.config)).await,
+        Ok(_) => patch(state, user, Path(name), Body(request.config.unwrap_or_default())).await,
         Err(Failure(error)) if error.code() != Code::NotFound => Err(Failure(error)),
         Err(_) => create(state, user, Path(name), Body(request)).await,
     }
@@ -99,10 +106,10 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(name): Path<String>,
-    Body(config): Body<Value>,
+    Body(config): Body<Box<RawValue>>,
 ) -> Answer<TemplateResponse> {
     let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
-    Ok(answered(app.master.templates.change(&permit, None, Some(config)).await?))
+    Ok(answered(&caller, app.master.templates.change(&permit, None, Some(config.get())).await?))
 }
 
 pub(crate) async fn rename(
@@ -111,7 +118,7 @@ pub(crate) async fn rename(
     Body(request): Body<RenameTemplate>,
 ) -> Answer<TemplateResponse> {
     let permit = permitted::<ChangeTemplate>(&app, &caller, &request.old_name).await?;
-    Ok(answered(app.master.templates.change(&permit, Some(&request.new_name), None).await?))
+    Ok(answered(&caller, app.master.templates.change(&permit, Some(&request.new_name), None).await?))
 }
 
 pub(crate) async fn delete(

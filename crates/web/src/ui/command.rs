@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::authz::{ChangeTask, Visible, authorize};
+use domain::config::secrets::Shown;
 use domain::task::{Ending, Kind, State as TaskState, Task, signal_name};
 use domain::time::Timestamp;
 use master::task::TaskFilter;
@@ -115,7 +116,7 @@ impl Row {
             exit_code: task.ending.as_ref().and_then(|ending| ending.exit_code),
             started: task.started_at.map(|at| (ago(now, at), moment(at))),
             agent: task.agent.as_ref().map(ToString::to_string),
-            slots: task.config.resources.slots,
+            slots: task.slots,
         }
     }
 }
@@ -180,7 +181,9 @@ pub(crate) async fn show(
     page: Page,
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
-    let (task, _) = readable(&app, &page.caller, &task).await?.into_target();
+    let permit = readable(&app, &page.caller, &task).await?;
+    let config = app.master.tasks.config(&permit, &page.caller.actor).await?;
+    let (task, _) = permit.into_target();
     let over = task.state == TaskState::Terminated;
     let id = task.id.to_string();
     let shown = ShowPage {
@@ -194,8 +197,8 @@ pub(crate) async fn show(
         over,
         failure: failure(&task),
         facts: facts(&app.master, &task),
-        command_line: command_line(&task.config.entrypoint),
-        config: config_text(&task)?,
+        command_line: command_line(&config.entrypoint()),
+        config: config_text(&config)?,
         may_kill: !over && authorize::<ChangeTask>(&page.caller.actor, task).is_ok(),
     };
     let html = if page.fragment { render(&shown.as_facts())? } else { render(&shown)? };
@@ -232,7 +235,7 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
         time("Ended", ending.map(|ending| ending.at)),
         plain("Runs as", Some(task.identity.to_string())),
         plain("Agent", task.agent.as_ref().map(ToString::to_string)),
-        plain("Slots", Some(task.config.resources.slots.to_string())),
+        plain("Slots", Some(task.slots.to_string())),
         plain("Priority", Some(task.priority.to_string())),
         plain("Files sent along", task.has_context.then(|| "yes".to_owned())),
     ];
@@ -247,8 +250,8 @@ fn failure(task: &Task) -> Option<String> {
     Some(capitalized(reason))
 }
 
-fn config_text(task: &Task) -> Result<String, Error> {
-    let text = serde_saphyr::to_string(&task.config);
+fn config_text(config: &Shown) -> Result<String, Error> {
+    let text = serde_saphyr::to_string(config);
     text.map_err(|e| Error::Invalid(format!("the configuration can't be shown: {e}")))
 }
 

@@ -183,7 +183,7 @@ async fn r34_odd_parameters_are_refused_or_harmless(database: Database) {
 }
 
 /// Bytes of this process's memory, now and at its peak since the last call.
-fn memory() -> (u64, u64) {
+pub(crate) fn memory() -> (u64, u64) {
     let status = std::fs::read_to_string("/proc/self/status").expect("readable");
     let kib = |key: &str| {
         let line = status.lines().find(|line| line.starts_with(key)).expect("there");

@@ -1,0 +1,64 @@
+//! `limits:` in `master.yaml` (A6): what no account and no request exceeds. The defaults are far above what people need,
+//! and below what hurts others.
+
+use serde::{Deserialize, Serialize};
+
+/// How much one account may have, how much may be sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Longest configuration of a task or a template as it is sent, in bytes of JSON.
+    pub config_bytes: usize,
+    /// Longest configuration laid over template and defaults, in bytes of JSON.
+    pub merged_config_bytes: usize,
+    /// Most tasks of an account that aren't over.
+    pub living_tasks: u32,
+    /// Most tasks of an account, those included that are over.
+    pub tasks: u32,
+    /// Most templates of an account.
+    pub templates: u32,
+    /// Most login sessions of an account; one more ends the oldest.
+    pub sessions: u32,
+    /// Most access tokens of an account that can still be used.
+    pub tokens: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            config_bytes: 64 << 10,
+            merged_config_bytes: 128 << 10,
+            living_tasks: 10_000,
+            tasks: 1_000_000,
+            templates: 1_000,
+            sessions: 1_000,
+            tokens: 1_000,
+        }
+    }
+}
+
+impl Limits {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let numbers = [
+            ("living_tasks", self.living_tasks),
+            ("tasks", self.tasks),
+            ("templates", self.templates),
+            ("sessions", self.sessions),
+            ("tokens", self.tokens),
+        ];
+        if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
+            return Err(format!("{name}: give at least 1"));
+        }
+        let sizes = [("config_bytes", self.config_bytes), ("merged_config_bytes", self.merged_config_bytes)];
+        match sizes.into_iter().find(|(_, size)| !(1024..=16 << 20).contains(size)) {
+            Some((name, _)) => Err(format!("{name}: give 1024 to 16777216 bytes")),
+            None => Ok(()),
+        }
+    }
+
+    /// For configurations.
+    #[must_use]
+    pub fn of_configs(&self) -> domain::config::Limits {
+        domain::config::Limits { submitted: self.config_bytes, merged: self.merged_config_bytes }
+    }
+}
