@@ -8,6 +8,7 @@
 mod accounts;
 mod client;
 mod commands;
+mod crowd;
 mod greed;
 mod http;
 mod lists;
@@ -100,7 +101,10 @@ impl Group {
             Self::Lists => lists::measure(bench, table),
             Self::Accounts => accounts::measure(bench, table),
             Self::Logins => logins::measure(bench, table),
-            Self::Greed => greed::measure(bench, table),
+            Self::Greed => {
+                greed::measure(bench, table)?;
+                crowd::measure(bench, table)
+            }
         }
     }
 }

@@ -15,8 +15,20 @@ use nix::unistd::geteuid;
 use crate::shell::{self, Checkout};
 use crate::tools::{POLYAXON, POLYAXON_SHIM, REQUIREMENTS, SCHEMATHESIS, Tools};
 
-const SYSTEM_PACKAGES: &[&str] =
-    &["chromium", "iproute2", "postgresql", "procps", "python3-venv", "util-linux"];
+/// Of nginx, socat and OpenSSH only the programs are wanted: a test starts them on ports of its own.
+const SYSTEM_PACKAGES: &[&str] = &[
+    "chromium",
+    "curl",
+    "iproute2",
+    "nginx-light",
+    "openssh-client",
+    "openssh-server",
+    "postgresql",
+    "procps",
+    "python3-venv",
+    "socat",
+    "util-linux",
+];
 
 /// The lowest major version of Node that playwright-core runs on.
 const NODE: u32 = 20;

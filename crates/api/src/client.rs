@@ -17,6 +17,7 @@ mod user;
 mod workspace;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub use workspace::Place;
 /// What every method gives.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
 
+/// What the client calls itself.
+const AGENT: &str = concat!("muster/", env!("CARGO_PKG_VERSION"));
 /// How long to wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long an ordinary request may take. Streams and uploads have no limit of their own.
@@ -55,6 +58,8 @@ pub struct Client {
     /// Whom the token is believed to be.
     user: Option<String>,
     seen: trust::Seen,
+    /// Nothing is encrypted on a Unix socket, whatever the address says.
+    by_socket: bool,
 }
 
 impl std::fmt::Debug for Client {
@@ -89,7 +94,7 @@ impl Client {
         let unusable = |e: rustls::Error| ClientError::unusable(&address, &e);
         let (tls, seen) = trust.config(address.is_https()).map_err(unusable)?;
         let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+            .user_agent(AGENT)
             .connect_timeout(CONNECT)
             .tcp_keepalive(KEEPALIVE)
             .tcp_keepalive_interval(KEEPALIVE)
@@ -101,7 +106,25 @@ impl Client {
             builder = builder.no_proxy();
         }
         let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
-        Ok(Self { http, address, token, user: None, seen })
+        Ok(Self { http, address, token, user: None, seen, by_socket: false })
+    }
+
+    /// As [`Self::at`], by way of the master's Unix socket on this machine; the address is the name that it is known by.
+    ///
+    /// # Errors
+    /// When no client can be made.
+    pub fn at_socket(address: Address, socket: &Path, token: Option<String>) -> Result<Self> {
+        let (tls, seen) =
+            Trust::default().config(false).map_err(|error| ClientError::unusable(&address, &error))?;
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .user_agent(AGENT)
+            .connect_timeout(CONNECT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .unix_socket(socket);
+        let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
+        Ok(Self { http, address, token, user: None, seen, by_socket: true })
     }
 
     /// The same master with another token.
@@ -225,7 +248,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let mut request = self.http.request(method, format!("{}{path}", self.address));
+        let base = if self.by_socket { self.address.in_the_clear() } else { self.address.to_string() };
+        let mut request = self.http.request(method, format!("{base}{path}"));
         if let Some(user) = &self.user {
             request = request.header(EXPECTED_USER, user);
         }

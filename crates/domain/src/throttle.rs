@@ -1,4 +1,5 @@
-//! How long somebody who guesses passwords has to wait (R18). Never a lock-out: the wait ends by itself.
+//! How long somebody who guesses passwords has to wait (R18, A8). Never a lock-out: the wait ends by itself, and it is
+//! the guesser's: who has logged in from an address before waits for their own failures there alone.
 
 use std::time::Duration;
 
@@ -9,8 +10,12 @@ use crate::time::Timestamp;
 pub enum Scope {
     /// One account name from one address.
     Account,
-    /// One address, whatever the name.
+    /// One address, whatever the name. Not for accounts that have logged in from there before.
     Address,
+    /// One account name, wherever from. Not for addresses from which it has logged in before.
+    Anywhere,
+    /// One address that asks for accounts under names that are taken.
+    Registration,
 }
 
 impl Scope {
@@ -20,20 +25,25 @@ impl Scope {
         match self {
             Self::Account => "account",
             Self::Address => "address",
+            Self::Anywhere => "anywhere",
+            Self::Registration => "registration",
         }
     }
 
     /// Failures in a row that cost nothing: people mistype, and many people may share an address.
     fn free(self) -> i64 {
         match self {
-            Self::Account => 10,
-            Self::Address => 100,
+            Self::Account | Self::Registration => 10,
+            Self::Address | Self::Anywhere => 100,
         }
     }
 }
 
 /// Longest wait.
 pub const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// Addresses from which an account has logged in are forgotten when it hasn't for so long.
+pub const PLACE_FORGOTTEN_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// Failures are forgotten when there was none for so long.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -78,5 +88,14 @@ mod tests {
         assert_eq!(wait(i64::MAX, 0), Some(900));
         assert_eq!(wait(100, 900), None, "never a lock-out");
         assert_eq!(wait(100, -86_400), Some(900), "a clock that was set back");
+    }
+
+    #[test]
+    fn a08_the_bounds_of_one_side_alone_are_looser() {
+        let now = Timestamp(1_000_000_000_000);
+        for scope in [Scope::Address, Scope::Anywhere] {
+            assert_eq!(Failures { count: 99, last_at: now }.wait(scope, now), None);
+            assert!(Failures { count: 100, last_at: now }.wait(scope, now).is_some());
+        }
     }
 }

@@ -14,12 +14,14 @@ mod connections;
 mod encryption;
 mod limits;
 mod smtp;
+mod subnet;
 
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
 pub use encryption::{CertificateFiles, Encryption};
 pub use limits::Limits;
 pub use smtp::{Smtp, Tls};
+pub use subnet::{InvalidSubnet, Subnet, any_contains};
 
 /// The file was refused; the text names file, line and reason.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +138,8 @@ pub struct Security {
     /// Further `Host` names that the master is reached under (R08); loopback names, addresses and the machine's own name
     /// are always good.
     pub hosts: Vec<String>,
+    /// Proxies whose word counts for where a request comes from and whether it came encrypted, by address or network.
+    pub trusted_proxies: Vec<Subnet>,
     /// How long access tokens live.
     pub token: TokenLifespans,
     /// Roles and groups, as far as Determined's clients ask for them.

@@ -12,8 +12,10 @@ use domain::id::UserId;
 use domain::registration::{
     Invitation, OVERALL, PER_ADDRESS, Registration, State, WAITING_MAX, WINDOW, username,
 };
+use domain::throttle::Scope;
 use domain::time::Timestamp;
 use domain::user::{Status, User, display_name, email};
+use store::login_failure as failures;
 use store::{Conn, Store, Tx};
 
 pub(crate) use decide::accepted;
@@ -123,9 +125,7 @@ impl Registrations {
         }
         let (wish, password) = check(wish, visitor)?;
         // Asked twice: a password costs much to hash, so first it is seen whether it is worth it.
-        let mut conn = parts.store.read().await?;
-        self.judge(&mut conn, &wish).await.map_err(refused)?;
-        drop(conn);
+        self.look(&wish).await.map_err(refused)?;
         let password = parts.hasher.store(password, parts.entropy.as_ref()).await?;
         let mut tx = parts.store.write().await?;
         let invitation = self.judge(&mut tx, &wish).await.map_err(refused)?;
@@ -154,6 +154,25 @@ impl Registrations {
         Ok(user)
     }
 
+    /// Judges a wish for the first time. Who tries out which names are taken has to wait longer each time (A14).
+    async fn look(&self, wish: &Checked) -> Result<(), Error> {
+        let parts = &*self.parts;
+        let now = parts.clock.now();
+        let mut conn = parts.store.read().await?;
+        let failed = failures::get(&mut conn, Scope::Registration, &wish.address).await?;
+        if let Some(wait) = failed.and_then(|failed| failed.wait(Scope::Registration, now)) {
+            return Err(Error::TooMany { what: "too many registrations", seconds: wait.as_secs() + 1 });
+        }
+        let judged = self.judge(&mut conn, wish).await;
+        drop(conn);
+        if matches!(judged, Err(Error::Conflict(_))) {
+            let mut tx = parts.store.write().await?;
+            failures::add(&mut tx, Scope::Registration, &wish.address, now).await?;
+            tx.commit_unaudited("the refusal itself is noted").await?;
+        }
+        judged.map(drop)
+    }
+
     /// Whether the wish can be granted now, and the invitation that lets it in.
     async fn judge(&self, conn: &mut Conn, wish: &Checked) -> Result<Option<Invitation>, Error> {
         let now = self.parts.clock.now();
@@ -180,7 +199,9 @@ impl Registrations {
                 return Err(Error::Conflict("this name is taken: choose another".to_owned()));
             }
         }
-        if store::user::email_in_use_by_other(conn, &wish.email, UserId(0)).await? {
+        // Whether somebody has an account is told to nobody who asks without an invitation (A14): an administrator sees
+        // it when the account is to be let in.
+        if invitation.is_some() && store::user::email_in_use_by_other(conn, &wish.email, UserId(0)).await? {
             return Err(Error::Conflict("another account has this e-mail address".to_owned()));
         }
         Ok(invitation)

@@ -43,7 +43,8 @@ pub const NOT_ACTIVE: &str = "user is not active";
 /// What is said of every token that isn't good.
 pub const INVALID_CREDENTIALS: &str = "invalid credentials";
 
-/// Whether a request came from the master's own machine: peer address, `Host` and no sign of a proxy, all three (R15).
+/// Whether a request came from a person's own program on the master's machine: the kernel says so of the process at the
+/// other end, and neither `Host` nor a forwarding header speaks against it (R15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
     /// It did.
@@ -179,7 +180,7 @@ impl Sessions {
             let (user, good) = self.check(username, password).await?;
             return self.admit(user, good, visitor, None).await;
         }
-        let attempt = inner.throttle.begin(username, visitor.address).await?;
+        let attempt = inner.throttle.begin(username, visitor.address, false).await?;
         let (user, good) = self.check(username, password).await?;
         // Who waits to be let in fails like everybody else, in the same time (R17).
         if !good || user.as_ref().is_none_or(is_pending) {

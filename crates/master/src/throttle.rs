@@ -1,10 +1,13 @@
-//! Guards passwords against guessing: counts failed logins by account and by address, across restarts (R18).
+//! Guards passwords against guessing: counts failed logins by account and address together, and more loosely by each
+//! alone, across restarts (R18). Who has logged in from an address before isn't stopped by others' failures (A8).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use domain::throttle::{FORGOTTEN_AFTER, Failures, Scope};
+use domain::throttle::{FORGOTTEN_AFTER, Failures, PLACE_FORGOTTEN_AFTER, Scope};
+use domain::time::Timestamp;
 use store::login_failure as failures;
 use store::{Store, Tx};
 
@@ -23,8 +26,12 @@ pub(crate) struct Throttle {
 
 /// A login that is under way. Until it is over it counts as a failure, so that many at once count as many.
 pub(crate) struct Attempt {
-    subjects: [(Scope, String); 2],
-    /// Failures of the account before this one.
+    /// What it counts for when it fails; the account from the address comes first.
+    subjects: [(Scope, String); 3],
+    /// Digest of the account's name.
+    account: String,
+    address: String,
+    /// Failures of the account from the address before this one.
     before: i64,
     under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
 }
@@ -62,10 +69,21 @@ impl Throttle {
     }
 
     /// Before a password is looked at: refuses who has to wait, else counts the attempt.
-    pub(crate) async fn begin(&self, username: &str, address: Option<IpAddr>) -> Result<Attempt, Error> {
+    ///
+    /// `known` says that whoever asks holds a session of the account.
+    pub(crate) async fn begin(
+        &self,
+        username: &str,
+        address: Option<IpAddr>,
+        known: bool,
+    ) -> Result<Attempt, Error> {
         let address = address_key(address);
-        let account = format!("{} from {address}", secret::digest(username));
-        let subjects = [(Scope::Account, account), (Scope::Address, address)];
+        let account = secret::digest(username);
+        let subjects = [
+            (Scope::Account, format!("{account} from {address}")),
+            (Scope::Address, address.clone()),
+            (Scope::Anywhere, account.clone()),
+        ];
         let _gate = self.gate.lock().await;
         // Looked at before the database: one that fails in between is counted twice rather than not at all.
         let now_under_way = {
@@ -74,15 +92,18 @@ impl Throttle {
         };
         let now = self.clock.now();
         let mut conn = self.store.read().await?;
+        let known = known || failures::is_known_place(&mut conn, &account, &address).await?;
         let mut before = 0;
         for ((scope, subject), under_way) in subjects.iter().zip(now_under_way) {
-            let known = failures::get(&mut conn, *scope, subject).await?;
-            let known = known.unwrap_or(Failures { count: 0, last_at: now });
+            let failed = failures::get(&mut conn, *scope, subject).await?;
+            let failed = failed.unwrap_or(Failures { count: 0, last_at: now });
             if *scope == Scope::Account {
-                before = known.count;
+                before = failed.count;
+            } else if known {
+                continue;
             }
-            let last_at = if under_way > 0 { now } else { known.last_at };
-            let all = Failures { count: known.count.saturating_add(under_way), last_at };
+            let last_at = if under_way > 0 { now } else { failed.last_at };
+            let all = Failures { count: failed.count.saturating_add(under_way), last_at };
             if let Some(wait) = all.wait(*scope, now) {
                 return Err(Error::Throttled { seconds: wait.as_secs() + 1 });
             }
@@ -91,7 +112,7 @@ impl Throttle {
         for subject in &subjects {
             *under_way.entry(subject.clone()).or_default() += 1;
         }
-        Ok(Attempt { subjects, before, under_way: Arc::clone(&self.under_way) })
+        Ok(Attempt { subjects, account, address, before, under_way: Arc::clone(&self.under_way) })
     }
 
     /// The password was wrong.
@@ -105,13 +126,15 @@ impl Throttle {
         Ok(())
     }
 
-    /// The password was right: the account's row of failures is over. The address keeps what it had before.
+    /// The password was right: the account's row of failures from there is over, and from now on it is known there. The
+    /// address by itself and the account by itself keep what they had.
     pub(crate) async fn succeeded(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
-        let [(scope, account), _] = &attempt.subjects;
+        let [(scope, account), ..] = &attempt.subjects;
         // Those that came meanwhile are still under way, or wrong guesses of somebody else.
         if attempt.before > 0 {
             failures::clear(tx, *scope, account).await?;
         }
+        failures::add_place(tx, &attempt.account, &attempt.address, self.clock.now()).await?;
         Ok(())
     }
 
@@ -125,10 +148,13 @@ impl Throttle {
 
     /// Forgets what is long ago.
     pub(crate) async fn sweep(&self) -> Result<(), Error> {
-        let age = i64::try_from(FORGOTTEN_AFTER.as_micros()).unwrap_or(i64::MAX);
-        let before = domain::time::Timestamp(self.clock.now().0.saturating_sub(age));
+        let now = self.clock.now();
+        let before = |age: Duration| {
+            Timestamp(now.0.saturating_sub(i64::try_from(age.as_micros()).unwrap_or(i64::MAX)))
+        };
         let mut tx = self.store.write_urgent().await?;
-        failures::delete_old(&mut tx, before).await?;
+        failures::delete_old(&mut tx, before(FORGOTTEN_AFTER)).await?;
+        failures::delete_old_places(&mut tx, before(PLACE_FORGOTTEN_AFTER)).await?;
         tx.commit_unaudited("what is long ago is forgotten").await?;
         Ok(())
     }

@@ -13,6 +13,7 @@ mod table;
 mod target;
 mod terminal;
 mod verb;
+mod way;
 
 use std::process::ExitCode;
 

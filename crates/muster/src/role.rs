@@ -4,6 +4,7 @@ mod data_dir;
 mod down;
 mod encryption;
 mod local_agent;
+mod own_socket;
 mod process;
 mod serve;
 

@@ -8,6 +8,8 @@
 mod process;
 mod sockets;
 
+pub use sockets::Listener;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -72,6 +74,27 @@ impl Neighbours {
             let sockets = process::sockets_of(pid).map_err(|_| Doubt::Unreadable(pid))?;
             self.all_people(BTreeMap::from([(pid, sockets)]), nowhere)
         })
+    }
+
+    /// Who listens on a port of this machine's loopback.
+    ///
+    /// # Errors
+    /// When the kernel can't be asked.
+    pub fn listeners(port: u16) -> Result<Vec<Listener>, Doubt> {
+        Ok(Tables::read()?.listeners(port))
+    }
+
+    /// Whether all processes that hold a listening socket live where this process does; those of other users can't be
+    /// looked into and don't count.
+    ///
+    /// # Errors
+    /// Which doesn't.
+    pub fn is_at_home(&self, listener: &Listener) -> Result<(), Doubt> {
+        let home = Home::here()?;
+        for (pid, held) in process::holders(listener.inode)? {
+            Process { pid, held }.check_home(&home, &self.task_uids)?;
+        }
+        Ok(())
     }
 
     fn all_people(

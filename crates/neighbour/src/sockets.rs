@@ -18,11 +18,20 @@ pub(crate) struct Tcp {
     listens: bool,
 }
 
+/// A socket that listens where this machine's loopback reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The user that made it.
+    pub uid: u32,
+    pub(crate) inode: u64,
+}
+
 /// All sockets of this network namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     tcp: HashMap<u64, Tcp>,
     listening: HashSet<u16>,
+    listeners: Vec<(SocketAddr, Listener)>,
     /// Unix sockets that have a name of their own: they listen, or were accepted from one that does.
     named: HashSet<u64>,
     ephemeral: Option<RangeInclusive<u16>>,
@@ -47,8 +56,9 @@ impl Tables {
     }
 
     fn add_tcp(&mut self, table: &str) {
-        for (inode, socket) in table.lines().skip(1).filter_map(tcp_line) {
+        for (inode, uid, socket) in table.lines().skip(1).filter_map(tcp_line) {
             if socket.listens {
+                self.listeners.push((socket.local, Listener { uid, inode }));
                 self.listening.insert(socket.local.port());
             }
             // Sockets that no process holds any more have no inode.
@@ -73,6 +83,14 @@ impl Tables {
         let (peer, local) = (canonical(peer), canonical(local));
         let is_it = |socket: &Tcp| !socket.listens && socket.local == peer && socket.remote == local;
         self.tcp.iter().find(|(_, socket)| is_it(socket)).map(|(inode, _)| *inode)
+    }
+
+    /// Who listens on a port, on loopback or everywhere.
+    pub(crate) fn listeners(&self, port: u16) -> Vec<Listener> {
+        let reached = |address: &SocketAddr| {
+            address.port() == port && (address.ip().is_loopback() || address.ip().is_unspecified())
+        };
+        self.listeners.iter().filter(|(address, _)| reached(address)).map(|(_, listener)| *listener).collect()
     }
 
     pub(crate) fn tcp(&self, inode: u64) -> Option<Tcp> {
@@ -100,12 +118,13 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// `sl local_address rem_address st …:… …:… … uid timeout inode`.
-fn tcp_line(line: &str) -> Option<(u64, Tcp)> {
+fn tcp_line(line: &str) -> Option<(u64, u32, Tcp)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
     let (local, remote) = (address(fields.next()?)?, address(fields.next()?)?);
     let state = u8::from_str_radix(fields.next()?, 16).ok()?;
-    let inode = fields.nth(5)?.parse().ok()?;
-    Some((inode, Tcp { local, remote, listens: state == LISTEN }))
+    let uid = fields.nth(3)?.parse().ok()?;
+    let inode = fields.nth(1)?.parse().ok()?;
+    Some((inode, uid, Tcp { local, remote, listens: state == LISTEN }))
 }
 
 /// `0100007F:1F90`: words of four bytes, each a number as this machine writes it.

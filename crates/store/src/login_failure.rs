@@ -1,4 +1,4 @@
-//! Failed logins in a row, by account and by address (R18).
+//! Failed logins in a row, by account and by address (R18), and from where accounts have logged in (A8).
 
 use domain::throttle::{Failures, Scope};
 use domain::time::Timestamp;
@@ -7,6 +7,7 @@ use crate::db::{on, row};
 use crate::{Conn, StoreError, Tx};
 
 row!(FailureRow { failures: i64, last_at: i64 });
+row!(PlaceRow { last_at: i64 });
 
 /// The failures that are on record.
 ///
@@ -49,6 +50,38 @@ pub async fn clear(tx: &mut Tx, scope: Scope, subject: &str) -> Result<(), Store
 /// See [`StoreError`].
 pub async fn delete_old(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
     let sql = "DELETE FROM login_failures WHERE last_at < $1";
+    on!(tx, |c| sqlx::query(sql).bind(before.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Whether an account has logged in from an address.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn is_known_place(conn: &mut Conn, account: &str, address: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT last_at FROM login_places WHERE account = $1 AND address = $2";
+    let row: Option<PlaceRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(account).bind(address).fetch_optional(c).await)?;
+    Ok(row.is_some_and(|row| row.last_at > 0))
+}
+
+/// Remembers that an account has logged in from an address.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn add_place(tx: &mut Tx, account: &str, address: &str, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "INSERT INTO login_places (account, address, last_at) VALUES ($1, $2, $3)
+               ON CONFLICT (account, address) DO UPDATE SET last_at = excluded.last_at";
+    on!(tx, |c| sqlx::query(sql).bind(account).bind(address).bind(now.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Forgets all places that were last used before `before`.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_old_places(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
+    let sql = "DELETE FROM login_places WHERE last_at < $1";
     on!(tx, |c| sqlx::query(sql).bind(before.0).execute(c).await.map(drop))?;
     Ok(())
 }

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_agent_keys.sql"),
     include_str!("../migrations/0006_exit_signal.sql"),
     include_str!("../migrations/0007_task_configs.sql"),
+    include_str!("../migrations/0008_login_places.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.

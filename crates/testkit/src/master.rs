@@ -92,7 +92,7 @@ impl TestMaster {
         };
         let listener = TcpListener::bind(self.address).await.expect("the address is free");
         self.address = listener.local_addr().expect("bound");
-        let app = web::App::new(master.clone(), self.address);
+        let app = web::App::new(master.clone(), self.address).among_its_own_callers();
         let server = tokio::spawn(async move {
             web::serve(vec![web::Door::plain(listener)], app).await;
         });

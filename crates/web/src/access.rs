@@ -17,8 +17,7 @@ use master::task::TaskCaller;
 
 use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
-use crate::origin::{origin_of, same_origin};
-use crate::peer::Peer;
+use crate::origin::{Arrival, is_foreign, same_origin};
 use crate::respond::{Failure, PageFailure, Refused};
 use crate::server::Standing;
 use crate::{App, polyaxon};
@@ -92,8 +91,11 @@ fn credential(request: &Request) -> Credential {
 pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(BodyLimit(guard.limit));
     let route = format!("{} {:.200}", request.method(), request.uri().path());
-    let address = peer(&request);
+    let arrival = Arrival::of(&guard.app, &mut request);
+    let address = arrival.address();
+    request.extensions_mut().insert(arrival);
     let known = match guard.access {
+        _ if is_from_elsewhere(guard.access, &request) => Err(Error::Forbidden(ELSEWHERE.to_owned())),
         Access::Public | Access::Agent => Ok(()),
         Access::User => user(&guard.app, &mut request).await,
         Access::UserOrTask => user_or_task(&guard.app, &mut request).await,
@@ -189,8 +191,19 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
 }
 
 fn peer(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<Peer>().and_then(Peer::ip)
+    request.extensions().get::<Arrival>().and_then(Arrival::address)
 }
+
+/// Whether another site's page asks for what needs no credentials: to log its visitor in or out of things, or to open a
+/// WebSocket, for which browsers ask nobody (R09, A8, A14).
+fn is_from_elsewhere(access: Access, request: &Request) -> bool {
+    let opens = request.headers().contains_key(header::UPGRADE);
+    let changes = matches!(access, Access::Public | Access::Agent) && !looks(request.method());
+    (opens || changes) && is_foreign(request.headers())
+}
+
+/// What is said to other sites' pages.
+const ELSEWHERE: &str = "this request did not come from Muster's own pages";
 
 /// What is said to who shows no credentials.
 pub(crate) const NO_CREDENTIALS: &str = "token missing";
@@ -254,7 +267,14 @@ async fn page(app: &App, request: &mut Request) -> Result<(), Error> {
         },
         None => {
             let signed_out = channel.read(request.headers(), Cookie::SignedOut).is_some();
-            let origin = if signed_out { Origin::Remote } else { origin_of(request) };
+            let origin = if signed_out {
+                Origin::Remote
+            } else {
+                match request.extensions().get::<Arrival>() {
+                    Some(arrival) => arrival.origin(app).await,
+                    None => Origin::Remote,
+                }
+            };
             default_user(app, origin).await?.ok_or_else(log_in)?
         }
     };
@@ -280,6 +300,6 @@ fn prove_same_origin(request: &Request) -> Result<(), Error> {
     if looks(request.method()) || same_origin(request.headers()) {
         Ok(())
     } else {
-        Err(Error::Forbidden("this request did not come from Muster's own pages".to_owned()))
+        Err(Error::Forbidden(ELSEWHERE.to_owned()))
     }
 }

@@ -1,6 +1,5 @@
 //! What handlers take from a request: the caller that the guard found, bodies, typed ids.
 
-use std::convert::Infallible;
 use std::str::FromStr;
 
 use ::api::page::{PageQuery, Pagination};
@@ -9,13 +8,12 @@ use axum::http::request::Parts;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use master::Error;
 use master::password::Presented;
-use master::session::{Caller, Visitor};
+use master::session::Caller;
 use serde::de::DeserializeOwned;
 
 use crate::App;
 use crate::access::{Asker, BodyLimit};
-use crate::origin::classify;
-use crate::peer::Peer;
+use crate::origin::Arrival;
 use crate::respond::{Failure, PageFailure};
 
 /// Most rows of one answer (R47).
@@ -51,15 +49,13 @@ impl FromRequestParts<App> for Asker {
 }
 
 /// Where the request came from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct From(pub(crate) Visitor);
+#[derive(Debug)]
+pub(crate) struct From(pub(crate) Arrival);
 
 impl FromRequestParts<App> for From {
-    type Rejection = Infallible;
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<Peer>();
-        let origin = classify(peer, &parts.headers);
-        Ok(Self(Visitor { origin, address: peer.and_then(Peer::ip) }))
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
+        parts.extensions.get::<Arrival>().cloned().map(Self).ok_or_else(missing)
     }
 }
 

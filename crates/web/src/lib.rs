@@ -24,7 +24,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use ::master::Master;
 use axum::Router;
 use bytes::Bytes;
+use neighbour::Neighbours;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 pub use access::Access;
 pub use openapi::{document, undescribed};
@@ -33,6 +35,12 @@ pub use routes::rows;
 pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
 pub use table::Row;
 pub use tls::{Tls, TlsError};
+
+/// Length of the range of uids that a task's root and its like are mapped to.
+const ROOT_RANGE_LEN: u32 = 65_536;
+
+/// How many looks at the machine's processes there may be at once.
+const LOOKS: usize = 2;
 
 /// What every handler has.
 #[derive(Debug, Clone)]
@@ -47,6 +55,10 @@ pub struct App {
     pub(crate) tls: Option<Tls>,
     /// The description of the API, made when it is first asked for.
     pub(crate) description: Arc<OnceLock<Bytes>>,
+    /// Tells people's own programs on this machine from others (A3).
+    pub(crate) neighbours: Neighbours,
+    /// How many looks at the machine's processes there may be at once.
+    pub(crate) looks: Arc<Semaphore>,
     /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
     server: Arc<OnceLock<Weak<server::Server>>>,
 }
@@ -56,12 +68,15 @@ impl App {
     #[must_use]
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
+        let first = master.config.agent.root_range_base;
         Self {
             master,
             hosts,
             listen: address,
             tls: None,
             description: Arc::default(),
+            neighbours: Neighbours::new(first..first.saturating_add(ROOT_RANGE_LEN)),
+            looks: Arc::new(Semaphore::new(LOOKS)),
             server: Arc::default(),
         }
     }
@@ -82,6 +97,12 @@ impl App {
             }
             None => Door::plain(listener),
         }
+    }
+
+    /// The same for a process that sends requests to itself, as tests do.
+    #[must_use]
+    pub fn among_its_own_callers(self) -> Self {
+        Self { neighbours: self.neighbours.and_this_process(), ..self }
     }
 
     /// All routes, guarded.

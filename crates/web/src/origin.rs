@@ -5,11 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
-use master::session::Origin;
+use axum::http::{Extensions, HeaderMap, header};
+use master::config::{Subnet, any_contains};
+use master::password::Presented;
+use master::session::{Origin, Visitor};
 
+use crate::App;
 use crate::cookie::Channel;
 use crate::peer::Peer;
+use crate::server::Standing;
 
 /// Signs of a proxy: with one of them a request is nobody's neighbour.
 const FORWARDING: [&str; 7] = [
@@ -71,21 +75,144 @@ pub(crate) fn is_unencrypted(channel: Channel, headers: &HeaderMap) -> bool {
     channel == Channel::Plain && !near && text("x-forwarded-proto") != Some("https")
 }
 
-/// Whether a request came from the machine itself: peer, `Host`, and no sign of a proxy, all three (R15).
-pub(crate) fn origin_of(request: &Request) -> Origin {
-    classify(request.extensions().get(), request.headers())
+/// Where a request came from. Whether from a person's own program on this machine is asked only where it matters: the
+/// answer costs a look at all processes.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    address: Option<IpAddr>,
+    /// There when addresses and headers don't speak against it; the kernel has the last word.
+    near: Option<(Peer, Option<Standing>)>,
 }
 
-pub(crate) fn classify(peer: Option<&Peer>, headers: &HeaderMap) -> Origin {
+impl Arrival {
+    /// Of a request as it came in. What a proxy says of it counts from those in `security.trusted_proxies` alone; the
+    /// words of others are taken out of the headers after this.
+    pub(crate) fn of(app: &App, request: &mut Request) -> Self {
+        let trusted = &app.master.config.security.trusted_proxies;
+        let arrival = Self::new(trusted, request.extensions(), request.headers());
+        let peer = request.extensions().get::<Peer>().and_then(Peer::ip);
+        if !peer.is_some_and(|peer| any_contains(trusted, peer)) {
+            for name in FORWARDING {
+                request.headers_mut().remove(name);
+            }
+        }
+        arrival
+    }
+
+    /// The address for the audit log and for counting failures.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    fn new(trusted: &[Subnet], extensions: &Extensions, headers: &HeaderMap) -> Self {
+        let peer = extensions.get::<Peer>();
+        let near = peer.filter(|peer| may_be_near(peer, headers));
+        let near = near.map(|peer| (peer.clone(), extensions.get::<Standing>().cloned()));
+        Self { address: peer.and_then(|peer| client_address(trusted, peer, headers)), near }
+    }
+
+    /// Whether it came from a person's own program on this machine: the kernel says so of the process at the other end,
+    /// and `Host` and forwarding headers don't speak against it (R15, A3).
+    pub(crate) async fn origin(&self, app: &App) -> Origin {
+        let near = match &self.near {
+            None => false,
+            Some((peer, None)) => look(app, peer.clone()).await,
+            Some((peer, Some(standing))) => standing.near(look(app, peer.clone())).await,
+        };
+        if near { Origin::Local } else { Origin::Remote }
+    }
+
+    /// For who may come in without a password.
+    pub(crate) async fn asked(&self, app: &App) -> Visitor {
+        Visitor { origin: self.origin(app).await, address: self.address }
+    }
+
+    /// For a log-in: a password that isn't blank is as good from anywhere.
+    pub(crate) async fn with(&self, app: &App, password: &Presented) -> Visitor {
+        if password.is_blank() { self.asked(app).await } else { self.from_anywhere() }
+    }
+
+    /// Where it makes no difference.
+    pub(crate) fn from_anywhere(&self) -> Visitor {
+        Visitor { origin: Origin::Remote, address: self.address }
+    }
+}
+
+/// The address of who asks: the peer's, or behind a trusted proxy the last one that isn't a trusted proxy's.
+fn client_address(trusted: &[Subnet], peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
+    let mut address = peer.ip()?;
+    let mut named = forwarded_for(headers);
+    while any_contains(trusted, address) {
+        match named.pop() {
+            Some(Some(before)) => address = before,
+            // Nothing more, or a word that is no address: who said it is the last that is known.
+            Some(None) | None => break,
+        }
+    }
+    Some(address)
+}
+
+/// The addresses that proxies have noted, each the one that it was asked from; the last was noted last.
+fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let all = |name: &str| {
+        let lines = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or(""));
+        lines.flat_map(|line| line.split(',')).map(|word| word.trim().to_owned()).collect::<Vec<_>>()
+    };
+    let plain = all("x-forwarded-for");
+    if !plain.is_empty() {
+        return plain.iter().map(|word| noted_address(word)).collect();
+    }
+    let of = |element: &String| {
+        let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+        let mut who = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+        who.next().and_then(|(_, value)| noted_address(value.trim().trim_matches('"')))
+    };
+    all("forwarded").iter().map(of).collect()
+}
+
+/// `10.0.0.7`, `10.0.0.7:5000`, `2001:db8::1`, `[2001:db8::1]:5000`.
+fn noted_address(word: &str) -> Option<IpAddr> {
+    let bare = word.strip_prefix('[').and_then(|rest| rest.split_once(']')).map(|(address, _)| address);
+    let address = bare.unwrap_or(word).parse::<IpAddr>().ok();
+    let address = address.or_else(|| word.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+/// What can be seen without asking the kernel.
+fn may_be_near(peer: &Peer, headers: &HeaderMap) -> bool {
     let near = match peer {
-        Some(Peer::Tcp { address, .. }) => address.ip().to_canonical().is_loopback(),
-        Some(Peer::Unix { .. }) => true,
-        Some(Peer::Relay { .. }) | None => false,
+        Peer::Tcp { address, .. } => address.ip().to_canonical().is_loopback(),
+        Peer::Unix { .. } => true,
+        Peer::Relay { .. } => false,
     };
     let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
     let named = host.is_some_and(|host| is_loopback_name(&host_name(host)));
     let forwarded = FORWARDING.iter().any(|name| headers.contains_key(*name));
-    if near && named && !forwarded { Origin::Local } else { Origin::Remote }
+    near && named && !forwarded
+}
+
+/// Asks the kernel.
+async fn look(app: &App, peer: Peer) -> bool {
+    let neighbours = app.neighbours.clone();
+    // Few at once: it reads what every process has open, and strangers may make us ask.
+    let Ok(turn) = Arc::clone(&app.looks).acquire_owned().await else { return false };
+    let shown = peer.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        match peer {
+            Peer::Tcp { address, local, .. } => neighbours.at_tcp(address, local),
+            Peer::Unix { pid, .. } => neighbours.at_unix(pid),
+            Peer::Relay { .. } => Err(neighbour::Doubt::Elsewhere),
+        }
+    });
+    match looked.await {
+        Ok(Ok(())) => true,
+        Ok(Err(doubt)) => {
+            tracing::debug!(peer = ?shown, %doubt, "not taken for a person of this machine");
+            false
+        }
+        Err(_) => false,
+    }
 }
 
 /// Proof that a browser sent the request from one of our own pages (R07).
@@ -98,6 +225,14 @@ pub(crate) fn same_origin(headers: &HeaderMap) -> bool {
         return false;
     };
     origin.split_once("://").is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host)
+}
+
+/// Whether a browser says that another site's page has sent this. Who is no browser says nothing.
+pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
+    match headers.get("sec-fetch-site") {
+        Some(site) => site != "same-origin" && site != "none",
+        None => headers.contains_key(header::ORIGIN) && !same_origin(headers),
+    }
 }
 
 #[cfg(test)]
@@ -113,26 +248,64 @@ mod tests {
     }
 
     #[test]
-    fn r15_local_needs_peer_host_and_no_proxy() {
+    fn r15_headers_and_addresses_can_only_speak_against_it() {
         let tcp = |ip: [u8; 4]| {
             let (address, local) = (SocketAddr::from((ip, 5)), SocketAddr::from(([127, 0, 0, 1], 8080)));
             Peer::Tcp { address, local, encrypted: false }
         };
         let (here, there) = (tcp([127, 0, 0, 1]), tcp([10, 0, 0, 7]));
-        let (here, there) = (Some(&here), Some(&there));
         let task = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("an id");
         let relay = Peer::Relay { allocation: task };
-        let local = |peer, pairs: &[_]| classify(peer, &headers(pairs)) == Origin::Local;
-        assert!(!local(Some(&relay), &[("host", "localhost")]), "a task is nobody's neighbour");
+        let local = |peer: &Peer, pairs: &[_]| may_be_near(peer, &headers(pairs));
+        let (here, there) = (&here, &there);
+        assert!(!local(&relay, &[("host", "localhost")]), "a task is nobody's neighbour");
         assert!(local(here, &[("host", "127.0.0.1:8080")]));
         assert!(local(here, &[("host", "localhost")]));
         assert!(local(here, &[("host", "[::1]:8080")]));
         assert!(!local(there, &[("host", "localhost")]));
-        assert!(!local(None, &[("host", "localhost")]));
         assert!(!local(here, &[("host", "muster.example.org")]));
         assert!(!local(here, &[]));
         for sign in FORWARDING {
             assert!(!local(here, &[("host", "localhost"), (sign, "x")]), "{sign}");
+        }
+    }
+
+    #[test]
+    fn a08_only_a_trusted_proxy_says_who_asks() {
+        let trusted: Vec<Subnet> =
+            ["10.0.0.0/8", "fd00::/8"].iter().map(|text| text.parse().expect("a network")).collect();
+        let tcp = |address: &str| {
+            let address = SocketAddr::new(address.parse().expect("an address"), 5);
+            Peer::Tcp { address, local: address, encrypted: false }
+        };
+        let asks = |peer: &str, pairs: &[_]| {
+            client_address(&trusted, &tcp(peer), &headers(pairs)).expect("an address").to_string()
+        };
+        let forged = ("x-forwarded-for", "192.0.2.1, 203.0.113.9");
+        assert_eq!(asks("198.51.100.1", &[forged]), "198.51.100.1", "nobody's word");
+        assert_eq!(asks("10.0.0.1", &[forged]), "203.0.113.9", "what the proxy itself has seen");
+        assert_eq!(asks("10.0.0.1", &[("x-forwarded-for", "192.0.2.1, 10.0.0.2")]), "192.0.2.1");
+        assert_eq!(asks("10.0.0.1", &[("x-forwarded-for", "192.0.2.1, unknown")]), "10.0.0.1");
+        assert_eq!(asks("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(
+            asks("fd00::1", &[("forwarded", "for=192.0.2.1;proto=https, for=\"[2001:db8::7]:44\"")]),
+            "2001:db8::7"
+        );
+        assert_eq!(asks("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.1:99")]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a14_r09_other_sites_pages_are_told_from_programs() {
+        let foreign = |pairs: &[_]| is_foreign(&headers(pairs));
+        let host = ("host", "a.localhost:8080");
+        assert!(!foreign(&[host]), "no browser");
+        assert!(!foreign(&[host, ("origin", "http://a.localhost:8080")]));
+        assert!(!foreign(&[host, ("sec-fetch-site", "same-origin"), ("origin", "https://lab.example.org")]));
+        for origin in ["null", "http://b.localhost:8080", "http://a.localhost:8081"] {
+            assert!(foreign(&[host, ("origin", origin)]), "{origin}");
+        }
+        for site in ["cross-site", "same-site"] {
+            assert!(foreign(&[host, ("sec-fetch-site", site)]), "{site}");
         }
     }
 

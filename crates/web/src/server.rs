@@ -56,6 +56,11 @@ impl Standing {
     pub(crate) fn is_known(&self) {
         self.0.is_known();
     }
+
+    /// What `look` says of the other end, or what it said a moment ago.
+    pub(crate) async fn near(&self, look: impl Future<Output = bool>) -> bool {
+        self.0.near(look).await
+    }
 }
 
 /// A server. Cheap to clone.

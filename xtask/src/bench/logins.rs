@@ -71,7 +71,7 @@ fn visitor(n: usize) -> String {
 }
 
 /// Times of reads with a session, one after the other.
-fn reads(server: &Server, token: &str, done: &AtomicBool) -> Result<Vec<f64>> {
+pub(super) fn reads(server: &Server, token: &str, done: &AtomicBool) -> Result<Vec<f64>> {
     let mut http = Http::with_token(server.address, token)?;
     let (began, mut times) = (Instant::now(), Vec::new());
     while began.elapsed() < LOAD && !done.load(Ordering::Relaxed) {

@@ -31,6 +31,17 @@ impl Address {
         self.https
     }
 
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same as `http`, for a way that needs no encryption.
+    pub(super) fn in_the_clear(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+
     /// The master is on this machine and can't be reached from another.
     #[must_use]
     pub fn is_loopback(&self) -> bool {

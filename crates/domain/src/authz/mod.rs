@@ -79,6 +79,12 @@ pub trait Act {
     /// Whether it changes nothing, so that a token for reading is enough.
     const READS: bool = false;
 
+    /// Whether it opens a way in, or gives a power, that would still be there when the access token that did it is
+    /// revoked. No access token does that (A14): whoever finds one must not be able to stay.
+    fn lasts(_target: &Self::Target) -> bool {
+        false
+    }
+
     /// Whether `actor` may do it to `target`.
     ///
     /// # Errors
@@ -130,6 +136,9 @@ impl<A: Act> Permit<A> {
 /// What is said to a token for reading that is to change something.
 pub const READ_ONLY: &str = "this access token is for reading only";
 
+/// What is said to an access token that is to do what would outlive it.
+pub const LASTING: &str = "an access token can't do what would outlive it (accounts that can log in, administrators, passwords, tokens, invitations, Unix identities): log in";
+
 /// Asks the policy. The only way to a [`Permit`] for a person.
 ///
 /// # Errors
@@ -139,6 +148,9 @@ pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, 
     // Asked second: whether a thing is there must not depend on the token.
     if !A::READS && matches!(actor.via, Via::ReadOnlyToken(_)) {
         return Err(Refusal::Forbidden(READ_ONLY));
+    }
+    if actor.token().is_some() && A::lasts(&target) {
+        return Err(Refusal::Forbidden(LASTING));
     }
     Ok(Permit { by: By::from(actor), target, act: PhantomData })
 }

@@ -13,7 +13,7 @@ fn admin_only(actor: &Actor, text: &'static str) -> Result<(), Refusal> {
 }
 
 macro_rules! admin_acts {
-    ($($(#[$doc:meta])* $name:ident($target:ty) => $text:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($target:ty), lasts $lasts:expr => $text:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
@@ -23,27 +23,38 @@ macro_rules! admin_acts {
             fn check(actor: &Actor, _: &$target) -> Result<(), Refusal> {
                 admin_only(actor, $text)
             }
+            fn lasts(target: &$target) -> bool {
+                let lasts: fn(&$target) -> bool = $lasts;
+                lasts(target)
+            }
         }
     )*};
 }
 
+/// An account that is to be made, as far as an access token's rights go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewAccount {
+    /// Somebody can log in to it, as soon as it is there.
+    pub way_in: bool,
+}
+
 admin_acts! {
     /// Make an account (P5, P12).
-    CreateUser(()) => "only admin privileged users can create users";
+    CreateUser(NewAccount), lasts |new| new.way_in => "only admin privileged users can create users";
     /// Invite an agent to enrol.
-    InviteAgent(()) => "only admin privileged users can invite agents";
+    InviteAgent(()), lasts |()| true => "only admin privileged users can invite agents";
     /// Take an agent or a slot out of service, or back in (X8).
-    ManageAgents(()) => "user does not have permission";
+    ManageAgents(()), lasts |()| false => "user does not have permission";
     /// Let a pending account in or turn it away, and see who waits (X5).
-    DecideRegistrations(()) => "only administrators can see and decide registrations";
+    DecideRegistrations(()), lasts |()| true => "only administrators can see and decide registrations";
     /// Invite people to register.
-    InviteUser(()) => "only administrators can invite people";
+    InviteUser(()), lasts |()| true => "only administrators can invite people";
     /// Take an account away for good (X6).
-    DeleteUser(User) => "only admin privileged users can delete users";
+    DeleteUser(User), lasts |_| false => "only admin privileged users can delete users";
     /// Make, change and delete groups, and say who is in them.
-    ManageGroups(()) => "user does not have permission";
+    ManageGroups(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.
-    AssignRoles(()) => "access denied";
+    AssignRoles(()), lasts |()| false => "access denied";
 }
 
 macro_rules! admin_reads {
@@ -101,12 +112,6 @@ impl Act for ChangeUser {
 
     fn check(actor: &Actor, (user, change): &Self::Target) -> Result<(), Refusal> {
         let own = actor.user == user.id;
-        // Who holds a token alone can't stay when it is revoked.
-        if change.password && own && actor.token().is_some() {
-            return Err(Refusal::Forbidden(
-                "an access token can't change the password of its own account: log in",
-            ));
-        }
         let rules = [
             (change.admin, false, "only admin privileged users can update users"),
             (change.remote, false, "only admin privileged users can update other users"),
@@ -121,6 +126,12 @@ impl Act for ChangeUser {
             Some((_, _, text)) => Err(Refusal::Forbidden(text)),
             None => Ok(()),
         }
+    }
+
+    fn lasts((user, change): &Self::Target) -> bool {
+        let promoted = change.admin && !user.admin;
+        let let_in = change.active && !user.is_active();
+        change.password || change.identity || change.remote || promoted || let_in
     }
 }
 
@@ -158,15 +169,15 @@ pub struct CreateToken;
 impl Act for CreateToken {
     type Target = User;
     fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
-        // A token that could make tokens would outlive its own end.
-        if actor.token().is_some() && (actor.user == user.id || !actor.admin) {
-            return Err(Refusal::Forbidden("an access token can't make another one: log in"));
-        }
         if actor.admin || actor.user == user.id {
             Ok(())
         } else {
             Err(Refusal::Forbidden("only admin privileged users can create token for other users"))
         }
+    }
+
+    fn lasts(_: &User) -> bool {
+        true
     }
 }
 
@@ -298,6 +309,10 @@ impl Act for SetWorkspaceIdentity {
             return Err(Refusal::Hidden);
         }
         admin_only(actor, "only admin privileged users can set workspace agent user groups")
+    }
+
+    fn lasts(_: &Option<Place>) -> bool {
+        true
     }
 }
 

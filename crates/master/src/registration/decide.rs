@@ -99,6 +99,13 @@ pub(crate) async fn accepted(
     let Some(registration) = registration.filter(|r| r.state == State::Pending) else {
         return Ok(());
     };
+    if let Some(email) = &user.email
+        && store::user::email_in_use_by_other(tx, email, user.id).await?
+    {
+        let text =
+            format!("another account has the e-mail address {email}: reject this one, or change the other's");
+        return Err(Error::Conflict(text));
+    }
     store::registration::decide(tx, registration.id, State::Accepted, by, now).await?;
     if let Some(email) = &user.email {
         mails.put(tx, email, &Letter::accepted(mails.installation(), &user.username), now).await?;

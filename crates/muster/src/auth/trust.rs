@@ -8,13 +8,14 @@ use super::password::can_ask;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::Target;
+use crate::way;
 
 /// A client of the target's master, without a token. Over https it is settled first that the master is the right one;
 /// until then nothing but a greeting is said to it.
 pub(crate) async fn client(target: &Target) -> Result<Client> {
     let to = |trust: Trust| Client::trusting(target.address.clone(), None, trust);
     if !target.address.is_https() {
-        return Ok(to(Trust::default())?);
+        return way::client(&target.address);
     }
     if let Some(fingerprint) = target.fingerprint {
         return Ok(to(Trust::pinned(fingerprint))?);

@@ -17,7 +17,9 @@ pub(super) async fn options(served: &Served, slots: Option<u32>) -> Result<Optio
     let belongs = agent::enrolled_with(&dir) == Some(served.key());
     let invitation = if belongs { None } else { Some(served.invite_local_agent(&name).await?) };
     let options = from_config(&served.config.agent, dir)?;
-    let masked = vec![served.dir.path().to_owned()];
+    // A task that was given the machine's /run must not find the masters' sockets there.
+    let sockets = crate::way::folder().filter(|folder| folder.is_dir());
+    let masked = std::iter::once(served.dir.path().to_owned()).chain(sockets).collect();
     Ok(Options { master: served.url(), name, slots, invitation, masked, ..options })
 }
 

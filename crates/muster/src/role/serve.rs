@@ -14,10 +14,11 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use web::Tls;
+use web::{Door, Tls};
 
 use super::data_dir::{DataDir, Lock};
 use super::encryption;
+use super::own_socket::{self, OwnSocket};
 use crate::cli::MasterArgs;
 use crate::output;
 
@@ -32,6 +33,7 @@ pub(super) struct Served {
     tls: Option<Tls>,
     master: Master,
     http: Mutex<JoinHandle<()>>,
+    _own_socket: Option<OwnSocket>,
     _lock: Lock,
 }
 
@@ -69,8 +71,11 @@ impl Served {
         };
         let master = Master::start(parts).await.context("starting the master")?;
         let app = web::App::new(master.clone(), address).encrypted(tls.clone());
-        let http = Mutex::new(tokio::spawn(web::serve(vec![app.door(listener)], app)));
-        let served = Self { config, dir, address, tls, master, http, _lock: lock };
+        let (own_socket, near) = own_socket::bind(address).unzip();
+        let mut doors = vec![app.door(listener)];
+        doors.extend(near.map(Door::Unix));
+        let http = Mutex::new(tokio::spawn(web::serve(doors, app)));
+        let served = Self { config, dir, address, tls, master, http, _own_socket: own_socket, _lock: lock };
         served.warn_of_strangers().await;
         Ok(served)
     }

@@ -15,10 +15,11 @@ use crate::respond::Answer;
 
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     Body(login): Body<Login>,
 ) -> Answer<LoginResponse> {
     let password = presented(login.password, login.is_hashed)?;
+    let visitor = arrival.with(&app, &password).await;
     let username = login.username.unwrap_or_default();
     let opened = app.master.sessions.log_in(&username, password, visitor).await?;
     Ok(Json(LoginResponse {

@@ -13,10 +13,11 @@ use crate::App;
 use crate::extract::{From, User};
 use crate::respond::Answer;
 
-pub(crate) async fn info(State(app): State<App>, From(visitor): From) -> Answer<Info> {
+pub(crate) async fn info(State(app): State<App>, From(arrival): From) -> Answer<Info> {
     let cluster = &app.master.cluster;
     let default_user = cluster.default_user();
-    let caller = app.master.sessions.default_caller(default_user, visitor.origin).await?;
+    let origin = arrival.asked(&app).await.origin;
+    let caller = app.master.sessions.default_caller(default_user, origin).await?;
     Ok(Json(Info {
         version: DETERMINED_VERSION.to_owned(),
         master_id: cluster.id().to_owned(),

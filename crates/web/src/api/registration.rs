@@ -22,7 +22,7 @@ fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
 
 pub(crate) async fn register(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     Body(body): Body<wire::Register>,
 ) -> Answer<wire::Registered> {
     presented(body.password.clone(), body.is_hashed)?;
@@ -34,7 +34,7 @@ pub(crate) async fn register(
         display_name: body.display_name.unwrap_or_default(),
         invitation: body.invitation.filter(|code| !code.is_empty()),
     };
-    let user = app.master.registrations.register(wish, visitor).await?;
+    let user = app.master.registrations.register(wish, arrival.from_anywhere()).await?;
     Ok(Json(wire::Registered { user: shown(&user) }))
 }
 

@@ -100,8 +100,10 @@ pub(crate) async fn create(
     let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
     let password = presented(request.password, request.is_hashed)?;
     // Shapes are checked before rights, as Determined's clients know it.
-    app.master.accounts.prepare(new.clone(), &password)?;
-    let permit = authorize::<authz::CreateUser>(&caller.actor, ()).map_err(refused)?;
+    let prepared = app.master.accounts.prepare(new.clone(), &password)?;
+    let way_in = prepared.admin || !(prepared.remote || prepared.service);
+    let permit =
+        authorize::<authz::CreateUser>(&caller.actor, authz::NewAccount { way_in }).map_err(refused)?;
     let user = app.master.accounts.create(permit, new, password).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }

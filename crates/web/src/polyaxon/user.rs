@@ -30,7 +30,7 @@ fn unable() -> Refusal {
 /// A form, or JSON. The token is a session of thirty days, as every login gives.
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     request: Request,
 ) -> Answer<Json<Value>> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -41,6 +41,7 @@ pub(crate) async fn log_in(
         return Err(Refusal::Fields(json!({ "username": ["This field is required."] })));
     }
     let password = presented(Some(login.password), None)?;
+    let visitor = arrival.with(&app, &password).await;
     match app.master.sessions.log_in(&login.username, password, visitor).await {
         Ok(opened) => Ok(Json(json!({ "token": opened.token }))),
         Err(Error::Unauthenticated(_)) => Err(unable()),

@@ -12,6 +12,9 @@ use crate::peer::Source;
 /// Bytes of a body that count as progress: a body that trickles slower than this per time-out is over.
 const PROGRESS: u64 = 1024;
 
+/// How long it is believed who is at the other end.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -53,6 +56,8 @@ pub(super) struct Life {
     /// The time.
     now: fn() -> Instant,
     state: Mutex<State>,
+    /// Whether a person's own program was at the other end, and when that was seen.
+    near: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// Fires when the connection has to go.
     pub(super) end: CancellationToken,
 }
@@ -78,11 +83,28 @@ impl Life {
     pub(super) fn new(source: Source, now: fn() -> Instant) -> Self {
         let since = now();
         let state = State { phase: Phase::Silent, since, known: false, body: None, stalled: None };
-        Self { source, now, state: Mutex::new(state), end: CancellationToken::new() }
+        let near = tokio::sync::Mutex::default();
+        Self { source, now, state: Mutex::new(state), near, end: CancellationToken::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What `look` says of the other end, or what it said less than a second ago: a program that begins to serve others
+    /// doesn't stay a neighbour for what it opened before.
+    pub(super) async fn near(&self, look: impl Future<Output = bool>) -> bool {
+        let mut near = self.near.lock().await;
+        let now = (self.now)();
+        match *near {
+            Some((seen, verdict)) if now.saturating_duration_since(seen) < FRESH => verdict,
+            _ => {
+                let verdict = look.await;
+                // Counted from before the look.
+                *near = Some((now, verdict));
+                verdict
+            }
+        }
     }
 
     fn enter(&self, phase: Phase) {

@@ -71,7 +71,7 @@ pub(crate) async fn show(
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07).
 pub(crate) async fn register(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     channel: Channel,
     headers: HeaderMap,
     Form(asked): Form<Asked>,
@@ -96,7 +96,7 @@ pub(crate) async fn register(
         display_name: String::new(),
         invitation: Some(asked.invitation.clone()).filter(|code| !code.trim().is_empty()),
     };
-    match app.master.registrations.register(wish, visitor).await {
+    match app.master.registrations.register(wish, arrival.from_anywhere()).await {
         Ok(user) if user.is_active() => Ok(Redirect::to("/users/register/complete?active=1").into_response()),
         Ok(_) => Ok(Redirect::to("/users/register/complete").into_response()),
         Err(error) => form(&app, unencrypted, &asked, Some(error)),

@@ -7,13 +7,12 @@ use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use domain::session::LIFETIME;
 use master::Error;
 use master::config::Registration as Mode;
-use master::session::Origin;
 use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
 use crate::extract::{Form, From, Params, presented};
-use crate::origin::{is_unencrypted, same_origin};
+use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::redirect::{login_for, own};
 use crate::ui::shell::{Page, Shell, render};
@@ -48,7 +47,7 @@ pub(crate) struct Login {
 
 pub(crate) async fn show(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     channel: Channel,
     headers: HeaderMap,
     params: Params,
@@ -58,7 +57,7 @@ pub(crate) async fn show(
         password: String::new(),
         redirect: params.get("redirect").unwrap_or("/").to_owned(),
     };
-    Ok(login_page(&app, visitor.origin, is_unencrypted(channel, &headers), &asked, None)
+    Ok(login_page(&app, &arrival, is_unencrypted(channel, &headers), &asked, None)
         .await?
         .into_response())
 }
@@ -66,7 +65,7 @@ pub(crate) async fn show(
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     channel: Channel,
     headers: HeaderMap,
     Form(login): Form<Login>,
@@ -75,6 +74,7 @@ pub(crate) async fn log_in(
         return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
     }
     let password = presented(Some(login.password.clone()), None)?;
+    let visitor = arrival.with(&app, &password).await;
     match app.master.sessions.log_in(login.username.trim(), password, visitor).await {
         Ok(opened) => {
             let cookies =
@@ -84,7 +84,7 @@ pub(crate) async fn log_in(
         Err(error) => {
             let code = status(error.code());
             let unencrypted = is_unencrypted(channel, &headers);
-            let page = login_page(&app, visitor.origin, unencrypted, &login, Some(error)).await?;
+            let page = login_page(&app, &arrival, unencrypted, &login, Some(error)).await?;
             Ok((code, page).into_response())
         }
     }
@@ -92,13 +92,14 @@ pub(crate) async fn log_in(
 
 async fn login_page(
     app: &App,
-    origin: Origin,
+    arrival: &Arrival,
     unencrypted: bool,
     asked: &Login,
     problem: Option<Error>,
 ) -> Result<impl IntoResponse + use<>, Error> {
     let default_user = app.master.cluster.default_user();
-    let default_user = app.master.sessions.default_caller(default_user, origin).await?;
+    let default_user =
+        app.master.sessions.default_caller(default_user, arrival.asked(app).await.origin).await?;
     render(&LoginPage {
         shell: Shell::default(),
         username: &asked.username,

@@ -13,6 +13,8 @@ on_sqlite!(
     r08_other_names_are_not_answered,
     r15_a_peer_elsewhere_is_no_neighbour,
     r15_r36_the_switch_is_obeyed,
+    a14_r09_other_sites_pages_open_and_change_nothing,
+    a08_forwarding_headers_of_strangers_say_nothing_of_addresses,
 );
 
 async fn r08_other_names_are_not_answered(database: Database) {
@@ -137,4 +139,52 @@ async fn r14_no_header_says_who_somebody_is(database: Database) {
         let page = master.anon().get("/commands").header(name, "admin").header("via", "1.1 proxy").await;
         assert_eq!(page.status, 303, "{name}: to the login page");
     }
+}
+
+async fn a14_r09_other_sites_pages_open_and_change_nothing(database: Database) {
+    let master = TestMaster::start(database).await;
+    let foreign = [
+        ("origin", "http://evil.example.org"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ];
+    let public = |row: &web::Row| matches!(row.access, web::Access::Public | web::Access::Agent);
+    let posts: Vec<_> =
+        master.rows().into_iter().filter(|row| public(row) && row.method == testkit::Method::POST).collect();
+    assert!(posts.len() >= 4, "log-ins and registrations: {posts:?}");
+    for (name, value) in foreign {
+        for row in &posts {
+            let answer = master.anon().post(row.path).json(json!({})).header(name, value).await;
+            assert_eq!(answer.status, 403, "{} {name}: {value}", row.path);
+        }
+        let login = master.anon().post("/api/v1/auth/login").json(json!({"username": "admin"}));
+        login.clone().await.ok();
+        assert!(login.header(name, value).await.refused(403).contains("own pages"));
+        // Every row, should it ever become a WebSocket.
+        for row in master.rows().into_iter().filter(|row| row.method == testkit::Method::GET) {
+            let path = row.path.replace(['{', '}'], "");
+            let asked =
+                master.anon().get(&path).header("connection", "upgrade").header("upgrade", "websocket");
+            let asked = asked.header("sec-websocket-version", "13");
+            let asked = asked.header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==");
+            assert_eq!(asked.header(name, value).await.status, 403, "{path} {name}: {value}");
+        }
+    }
+}
+
+async fn a08_forwarding_headers_of_strangers_say_nothing_of_addresses(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    alice.patch(&alice.path()).json(json!({"password": "a quiet lake"})).await.ok();
+    let login = json!({"username": "alice", "password": "a quiet lake"});
+    for header in ["x-forwarded-for", "forwarded", "x-real-ip"] {
+        let value = if header == "forwarded" { "for=192.0.2.7" } else { "192.0.2.7" };
+        master.anon().post("/api/v1/auth/login").json(login.clone()).header(header, value).await.ok();
+    }
+    let log = master.admin().await.get("/api/v1/audit").await.ok().to_string();
+    assert!(log.contains("127.0.0.1") && !log.contains("192.0.2.7"), "{log}");
+    // Nor does a stranger's word make the way to a page encrypted.
+    let page = master.anon().get("/login").header("x-forwarded-proto", "https").header("host", "192.0.2.9");
+    assert!(page.await.text().contains("not encrypted"));
 }

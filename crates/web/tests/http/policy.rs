@@ -104,7 +104,7 @@ async fn r32_the_api_allows_what_the_policy_allows(database: Database) {
             Deed::Create => {
                 let user = json!({"user": {"username": format!("user{fresh}")}});
                 let answer = by.post("/api/v1/users").json(user).await;
-                (answer, authorize::<authz::CreateUser>(&actor, ()).is_ok())
+                (answer, authorize::<authz::CreateUser>(&actor, authz::NewAccount { way_in: true }).is_ok())
             }
             Deed::Invite => {
                 let answer = by.post("/api/v1/agents/invitations").await;

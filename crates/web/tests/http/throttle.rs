@@ -14,6 +14,8 @@ on_both_databases!(
     r18_the_wait_ends_and_a_login_clears_it,
     r18_many_guesses_at_once_count_as_many,
     r18_blank_guesses_and_other_names_do_not_count,
+    a08_failures_of_others_on_an_address_shut_nobody_out_who_was_there_before,
+    a08_failures_elsewhere_shut_nobody_out_where_they_were_before,
 );
 
 const RIGHT: &str = "a quiet lake";
@@ -89,7 +91,8 @@ async fn r18_blank_guesses_and_other_names_do_not_count(database: Database) {
     for name in 0..90 {
         assert_eq!(master.anon().log_in(&format!("name{name}"), "wrong").await.status, 401, "{name}");
     }
-    assert_eq!(guess(&master, RIGHT).await, 429, "the address has to wait");
+    assert_eq!(master.anon().log_in("newcomer", RIGHT).await.status, 429, "the address has to wait");
+    assert_eq!(guess(&master, RIGHT).await, 200, "who was here before doesn't");
 }
 
 async fn r21_a_flood_of_logins_is_turned_away_while_reads_go_on(database: Database) {
@@ -137,4 +140,57 @@ async fn r18_polyaxons_client_is_told_how_long_to_wait(database: Database) {
     let wait: u64 = here.expect(429).header("retry-after").parse().expect("seconds");
     assert!(wait > 1, "{wait}");
     assert_eq!(there.expect(429).header("retry-after"), wait.to_string());
+}
+
+/// A master behind a proxy of this machine that says who asks.
+async fn behind_a_proxy(database: Database) -> TestMaster {
+    let configure = |config: &mut master::Config| {
+        config.security.trusted_proxies = vec!["127.0.0.0/8".parse().expect("a network")];
+    };
+    TestMaster::configured(database, configure).await
+}
+
+/// A log-in by way of the proxy.
+async fn from(master: &TestMaster, address: &str, name: &str, password: &str) -> u16 {
+    let body = json!({"username": name, "password": password});
+    let login = master.anon().post("/api/v1/auth/login").json(body);
+    login.header("x-forwarded-for", address).await.status
+}
+
+async fn a08_failures_of_others_on_an_address_shut_nobody_out_who_was_there_before(database: Database) {
+    let mut master = behind_a_proxy(database).await;
+    let session = alice(&master).await;
+    let office = "192.0.2.1";
+    assert_eq!(from(&master, office, "alice", RIGHT).await, 200);
+    for number in 0..100 {
+        assert_eq!(from(&master, office, &format!("name{number}"), "wrong").await, 401);
+    }
+    assert_eq!(from(&master, office, "newcomer", "wrong").await, 429);
+    assert_eq!(from(&master, office, "alice", RIGHT).await, 200);
+    master.restart().await;
+    assert_eq!(from(&master, office, "alice", RIGHT).await, 200, "it is remembered");
+    assert_eq!(from(&master, "192.0.2.2", "newcomer", "wrong").await, 401, "another address");
+    // Who holds a session changes the password there all the same.
+    let change = [("current", RIGHT), ("new", "another quiet lake"), ("again", "another quiet lake")];
+    let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(change).finish();
+    let page = session.in_browser().post("/account/password").body(form).header("x-forwarded-for", office);
+    let page = page.header("content-type", "application/x-www-form-urlencoded");
+    page.header("sec-fetch-site", "same-origin").await.expect(303);
+}
+
+async fn a08_failures_elsewhere_shut_nobody_out_where_they_were_before(database: Database) {
+    let master = behind_a_proxy(database).await;
+    alice(&master).await;
+    assert_eq!(from(&master, "192.0.2.1", "alice", RIGHT).await, 200);
+    // Many addresses, each below its own bound.
+    for number in 0..100 {
+        assert_eq!(from(&master, &format!("198.51.100.{}", number / 5), "alice", "wrong").await, 401);
+    }
+    assert_eq!(from(&master, "203.0.113.1", "alice", RIGHT).await, 429, "from somewhere new");
+    assert_eq!(from(&master, "192.0.2.1", "alice", RIGHT).await, 200);
+    assert_eq!(from(&master, "203.0.113.1", "bob", "wrong").await, 401, "others don't wait for it");
+    master.clock.advance(LONGEST);
+    assert_eq!(from(&master, "203.0.113.1", "alice", RIGHT).await, 200, "never a lock-out");
+    // A header by itself moves nobody: the one that the proxy adds comes last.
+    assert_eq!(from(&master, "203.0.113.7, 192.0.2.1", "alice", "wrong").await, 401);
 }

@@ -68,16 +68,45 @@ fn a_token_for_reading_changes_nothing() {
 }
 
 #[test]
-fn a_token_gives_nothing_that_outlives_it() {
-    let password = UserChange { password: true, ..UserChange::default() };
+fn a14_a_token_gives_nothing_that_outlives_it() {
+    let nothing = UserChange::default();
+    let lasting = [
+        UserChange { password: true, ..nothing },
+        UserChange { admin: true, ..nothing },
+        UserChange { identity: true, ..nothing },
+        UserChange { remote: true, ..nothing },
+    ];
     for admin in [false, true] {
         let holder = Actor { via: Via::Token(TokenId(1)), ..actor(1, admin) };
         assert!(authorize::<CreateToken>(&actor(1, admin), user(1)).is_ok());
-        assert!(authorize::<CreateToken>(&holder, user(1)).is_err());
-        assert!(authorize::<ChangeUser>(&holder, (user(1), password)).is_err());
-        assert_eq!(authorize::<CreateToken>(&holder, user(2)).is_ok(), admin);
-        assert_eq!(authorize::<ChangeUser>(&holder, (user(2), password)).is_ok(), admin);
+        for whose in [1, 2] {
+            assert!(authorize::<CreateToken>(&holder, user(whose)).is_err(), "{whose}");
+            for change in lasting {
+                assert!(authorize::<ChangeUser>(&holder, (user(whose), change)).is_err(), "{change:?}");
+            }
+        }
+        let shown = UserChange { display_name: true, ..nothing };
+        assert!(authorize::<ChangeUser>(&holder, (user(1), shown)).is_ok());
+        assert!(authorize::<CreateUser>(&holder, NewAccount { way_in: true }).is_err());
+        assert_eq!(authorize::<CreateUser>(&holder, NewAccount { way_in: false }).is_ok(), admin);
+        assert_eq!(authorize::<ManageAgents>(&holder, ()).is_ok(), admin);
+        assert_eq!(authorize::<DeleteUser>(&holder, user(2)).is_ok(), admin);
+        assert!(authorize::<InviteUser>(&holder, ()).is_err());
+        assert!(authorize::<InviteAgent>(&holder, ()).is_err());
+        assert!(authorize::<DecideRegistrations>(&holder, ()).is_err());
+        assert!(authorize::<SetWorkspaceIdentity>(&holder, None).is_err());
     }
+}
+
+#[test]
+fn a14_a_token_takes_rights_away_and_gives_none_back() {
+    let holder = Actor { via: Via::Token(TokenId(1)), ..actor(9, true) };
+    let active = UserChange { active: true, ..UserChange::default() };
+    let admin = UserChange { admin: true, ..UserChange::default() };
+    let away = User { status: crate::user::Status::Deactivated, ..user(2) };
+    assert!(authorize::<ChangeUser>(&holder, (user(2), active)).is_ok(), "deactivating");
+    assert_eq!(authorize::<ChangeUser>(&holder, (away, active)).err(), Some(Refusal::Forbidden(LASTING)));
+    assert!(authorize::<ChangeUser>(&holder, (User { admin: true, ..user(2) }, admin)).is_ok(), "demoting");
 }
 
 #[test]

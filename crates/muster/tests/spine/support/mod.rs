@@ -12,6 +12,7 @@ mod wait;
 
 pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
 pub(crate) use person::Person;
+pub(crate) use port::free_port;
 pub(crate) use process::{Output, Process, run};
 pub(crate) use table::table;
 pub(crate) use terminal::Terminal;

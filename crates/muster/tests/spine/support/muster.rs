@@ -294,7 +294,11 @@ impl Muster {
     pub(crate) fn person(&self, name: &str) -> Person {
         let home = self.dir.path().join("home").join(name);
         fs::create_dir_all(&home).expect("a directory");
-        Person { home, exe: self.exe.clone(), url: self.url.clone() }
+        let uid = self.setup.uid;
+        if let Some(uid) = uid {
+            mode(&home, 0o755, uid);
+        }
+        Person { home, exe: self.exe.clone(), url: self.url.clone(), uid }
     }
 
     /// Somebody who acts as administrator: `muster` for them is `muster -u admin`.

@@ -1,6 +1,7 @@
 //! Somebody at a terminal: a home of their own, and the two command lines.
 
 use std::ffi::OsStr;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -15,6 +16,8 @@ pub(crate) struct Person {
     pub(crate) home: PathBuf,
     pub(crate) exe: PathBuf,
     pub(crate) url: String,
+    /// The user of the machine; root without.
+    pub(crate) uid: Option<u32>,
 }
 
 impl Person {
@@ -29,6 +32,9 @@ impl Person {
         let mut command = Command::new(exe);
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &self.home);
         command.env("LANG", "C.UTF-8").current_dir(&self.home);
+        if let Some(uid) = self.uid {
+            command.uid(uid).gid(uid);
+        }
         command
     }
 

@@ -27,3 +27,8 @@ impl Port {
         format!("127.0.0.1:{}", self.number)
     }
 }
+
+/// A port of 127.0.0.1 that is free now, for a program that can't be given 0.
+pub(crate) fn free_port() -> u16 {
+    Port::reserve().number
+}

@@ -1,0 +1,125 @@
+//! The way to a master: its own Unix socket when it is on this machine, else its address. A token is given to nobody but
+//! the master (A2): who took its port while it was down, a task or another user's program, gets nothing.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use api::client::{Address, Client};
+use neighbour::{Listener, Neighbours};
+use rustix::fs::{FileType, Mode, Stat, stat};
+use rustix::process::geteuid;
+
+use crate::target::process_environment;
+
+/// Where root's masters have their sockets.
+const ROOTS: &str = "/run/muster";
+
+/// Names a user whose program may hold a master's port.
+const TRUSTED: &str = "MUSTER_TRUST_UID";
+
+/// A client of a master that is named by `http`, without a token. Over `https` its certificate says who it is
+/// (`auth::trust`).
+pub(crate) fn client(address: &Address) -> Result<Client> {
+    if !address.is_loopback() {
+        return Ok(Client::at(address.clone(), None)?);
+    }
+    if let Some(socket) = socket(address.port()) {
+        return Ok(Client::at_socket(address.clone(), &socket, None)?);
+    }
+    check_port(address)?;
+    Ok(Client::at(address.clone(), None)?)
+}
+
+/// The folder for the sockets of this user's masters.
+pub(crate) fn folder() -> Option<PathBuf> {
+    if geteuid().is_root() {
+        return Some(PathBuf::from(ROOTS));
+    }
+    let below = |name: &str, rest: &str| process_environment(name).map(|dir| PathBuf::from(dir).join(rest));
+    below("XDG_RUNTIME_DIR", "muster")
+        .or_else(|| below("XDG_DATA_HOME", "muster-sockets"))
+        .or_else(|| below("HOME", ".local/share/muster-sockets"))
+}
+
+/// The socket of a master on `port` below a folder of [`folder`].
+pub(crate) fn name(port: u16) -> String {
+    format!("{port}.sock")
+}
+
+/// The socket of the master on a port of this machine: root's, or one's own. One that a dead master left is none.
+fn socket(port: u16) -> Option<PathBuf> {
+    let own = folder().filter(|folder| folder != Path::new(ROOTS));
+    let folders = [Some((PathBuf::from(ROOTS), 0)), own.map(|own| (own, geteuid().as_raw()))];
+    let sockets =
+        folders.into_iter().flatten().filter(|(folder, uid)| is_theirs(folder, *uid, FileType::Directory));
+    let mut sockets = sockets.map(|(folder, uid)| (folder.join(name(port)), uid));
+    let lives =
+        |socket: &Path, uid| is_theirs(socket, uid, FileType::Socket) && UnixStream::connect(socket).is_ok();
+    sockets.find(|(socket, uid)| lives(socket, *uid)).map(|(socket, _)| socket)
+}
+
+/// Whether something is that user's; of a folder, that nobody else can put anything there.
+fn is_theirs(path: &Path, uid: u32, kind: FileType) -> bool {
+    let closed = |stat: &Stat| !Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    let fits = |stat: &Stat| {
+        FileType::from_raw_mode(stat.st_mode) == kind && (kind != FileType::Directory || closed(stat))
+    };
+    stat(path).is_ok_and(|stat| stat.st_uid == uid && fits(&stat))
+}
+
+/// A master of another user's has no socket that we would believe: then its port must be root's, our own, or that of the
+/// user whom the environment names.
+fn check_port(address: &Address) -> Result<()> {
+    // In a task, all that listens is its agent's relay or its own.
+    if !is_first_user_namespace() {
+        return Ok(());
+    }
+    let Ok(listeners) = Neighbours::listeners(address.port()) else { return Ok(()) };
+    for listener in listeners {
+        check_listener(address, &listener)?;
+    }
+    Ok(())
+}
+
+fn check_listener(address: &Address, listener: &Listener) -> Result<()> {
+    let uid = listener.uid;
+    let own = geteuid().as_raw();
+    let trusted = process_environment(TRUSTED).and_then(|uid| uid.parse().ok());
+    if uid != 0 && uid != own && Some(uid) != trusted {
+        bail!(
+            "what listens at {address} belongs to uid {uid}, neither root nor you, and would be given your token: set {TRUSTED}={uid} if that is a master which you trust"
+        );
+    }
+    if let Err(doubt) = Neighbours::new(0..0).is_at_home(listener) {
+        bail!("what listens at {address} is no master on this machine: {doubt}");
+    }
+    Ok(())
+}
+
+/// Whether this process lives in the namespace in which all users are what they are called.
+fn is_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a02_a_socket_that_others_could_have_made_is_none() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let own = geteuid().as_raw();
+        let path = dir.path().join(name(8080));
+        let _listener = UnixListener::bind(&path).expect("bound");
+        assert!(is_theirs(&path, own, FileType::Socket) && is_theirs(dir.path(), own, FileType::Directory));
+        assert!(!is_theirs(&path, own + 1, FileType::Socket));
+        assert!(!is_theirs(&path, own, FileType::Directory));
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).expect("our own");
+        assert!(!is_theirs(dir.path(), own, FileType::Directory), "anybody could put a socket there");
+    }
+}

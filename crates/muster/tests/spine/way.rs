@@ -1,0 +1,84 @@
+//! How our own command line finds the master of its machine, and whom it never takes for it (A2).
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Muster, Process, Setup, run};
+
+fn port(muster: &Muster) -> &str {
+    muster.url.rsplit(':').next().expect("a port")
+}
+
+fn socket(muster: &Muster) -> PathBuf {
+    Path::new("/run/muster").join(format!("{}.sock", port(muster)))
+}
+
+/// Takes the port of a master that is down, and tells what it is given.
+const STRANGER: &str = r"
+import socket, sys
+listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))
+print('listening', flush=True)
+while True:
+    peer, _ = listener.accept()
+    print(peer.recv(65536).decode(), flush=True)
+    peer.close()
+";
+
+#[test]
+fn a02_who_takes_a_masters_port_is_not_given_the_token() {
+    let mut muster = Setup::default().keeps_port().up();
+    let alice = muster.user("alice");
+    alice.muster("user whoami").exits(0);
+    muster.stop();
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", STRANGER, port(&muster)]).uid(6002).gid(6002);
+    let stranger = Process::start(&mut command, "");
+    stranger.stdout.wait_for("listening");
+    alice.muster("user whoami").exits(1).says("belongs to uid 6002");
+    alice.muster("user login alice").exits(1).says("MUSTER_TRUST_UID");
+    assert!(!stranger.stdout.text().contains("HTTP"), "{}", stranger.stdout.text());
+    // Who says so gets what was asked for.
+    let mut trusting = alice.command(["user", "whoami"]);
+    assert_ne!(run(trusting.env("MUSTER_TRUST_UID", "6002"), "").code(), 0);
+    stranger.stdout.wait_for("Bearer mst_");
+    stranger.end(Signal::SIGTERM);
+    muster.begin();
+    alice.muster("user whoami").exits(0);
+}
+
+#[test]
+fn a02_the_masters_socket_is_for_people_of_the_machine() {
+    let mut muster = Setup::default().keeps_port().up();
+    let path = socket(&muster);
+    let mode = |path: &Path| std::fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(Path::new("/run/muster"))), (0o666, 0o755));
+    let info = |uid: u32, header: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "20", "-H", header, "http://localhost/info", "--unix-socket"]);
+        run(curl.arg(&path).uid(uid).gid(uid), "").ok()
+    };
+    for uid in [0, 6002] {
+        assert!(info(uid, "X-Nothing: x").contains(r#""default_user":"determined""#), "uid {uid}");
+        assert!(!info(uid, "Via: 1.1 proxy").contains(r#""default_user":"determined""#), "uid {uid}");
+    }
+    // It is no account: who shows nothing is nobody.
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "20", "http://localhost/api/v1/me", "--unix-socket"]);
+    assert!(run(curl.arg(&path), "").ok().contains("token missing"));
+    // No task finds it, under whatever name.
+    let me = muster.person("me");
+    me.script("", "test ! -e /run/muster").exits(0);
+    me.script("--volume /run:/x", &format!("test ! -e /x/muster/{}.sock", port(&muster))).exits(0);
+    muster.stop();
+    assert!(!path.exists());
+    // One that a killed master left is in nobody's way.
+    muster.begin();
+    muster.kill();
+    assert!(path.exists());
+    muster.begin();
+    me.muster("user whoami").exits(0);
+}

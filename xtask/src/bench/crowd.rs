@@ -1,0 +1,65 @@
+//! Connections that take and give nothing: a thousand silent ones, and a thousand that send a byte a second, while
+//! somebody who is logged in goes on reading (A7).
+
+use std::io::{ErrorKind, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+
+use super::Bench;
+use super::http::Http;
+use super::logins::reads;
+use super::server::Server;
+use super::stats::quantile;
+use super::table::{Table, Unit, Wanted};
+
+const CROWD: usize = 1_000;
+/// Between two bytes of a slow one.
+const BEAT: Duration = Duration::from_secs(1);
+
+pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
+    let server = Server::up(bench, "crowd", &[])?;
+    let token = Http::log_in(server.address, "admin")?.token().to_owned();
+    let mut quiet = reads(&server, &token, &AtomicBool::new(false))?;
+    let quiet = quantile(&mut quiet, 0.99);
+    table.add("99 % of reads take, when it is quiet", quiet, Unit::Milliseconds, Wanted::Nothing);
+    for (name, says) in [("1 000 silent connections", false), ("1 000 that send a byte a second", true)] {
+        let done = AtomicBool::new(false);
+        let mut crowded = thread::scope(|scope| -> Result<_> {
+            let (address, done) = (server.address, &done);
+            let crowd = scope.spawn(move || crowd(address, says, done));
+            let times = reads(&server, &token, done);
+            done.store(true, Ordering::Relaxed);
+            crowd.join().map_err(|_| anyhow!("the crowd broke down"))??;
+            times
+        })?;
+        let crowded = quantile(&mut crowded, 0.99);
+        table.add(&format!("the same among {name}"), crowded, Unit::Milliseconds, Wanted::Nothing);
+        table.add("the latter by the former", crowded / quiet, Unit::Ratio, Wanted::AtMost(2.0));
+    }
+    server.stop()
+}
+
+/// Keeps the crowd at its size: who is shown the door comes back.
+fn crowd(address: SocketAddr, says: bool, done: &AtomicBool) -> Result<()> {
+    let mut crowd = Vec::with_capacity(CROWD);
+    while !done.load(Ordering::Relaxed) {
+        crowd.retain_mut(|stream: &mut TcpStream| {
+            let closed = match stream.peek(&mut [0]) {
+                Ok(_) => true,
+                Err(error) => error.kind() != ErrorKind::WouldBlock,
+            };
+            !closed && (!says || stream.write_all(b"G").is_ok())
+        });
+        while crowd.len() < CROWD {
+            let stream = TcpStream::connect(address)?;
+            stream.set_nonblocking(true)?;
+            crowd.push(stream);
+        }
+        thread::sleep(BEAT);
+    }
+    Ok(())
+}
