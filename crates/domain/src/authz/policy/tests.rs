@@ -1,7 +1,7 @@
 //! The policy by examples; that lists and answers agree with it is tested in `store` and `web`.
 
 use super::*;
-use crate::authz::{READ_ONLY, Via, authorize};
+use crate::authz::{LASTING, READ_ONLY, Via, authorize};
 use crate::id::{TokenId, WorkspaceId};
 use crate::time::Timestamp;
 use crate::user::{Password, Status};
