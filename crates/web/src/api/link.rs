@@ -41,7 +41,7 @@ const BUFFER: usize = 64 << 10;
 /// Opens an agent's channel.
 pub(crate) async fn connect(
     State(app): State<App>,
-    From(visitor): From,
+    From(arrival): From,
     Extension(standing): Extension<Standing>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
@@ -52,9 +52,9 @@ pub(crate) async fn connect(
     }
     let upgrade = upgrade.max_message_size(CARRIED).max_frame_size(CARRIED);
     Ok(upgrade.on_upgrade(async move |socket| {
-        let from = visitor.address.map(|address| address.to_string()).unwrap_or_default();
+        let from = arrival.address().map(|address| address.to_string()).unwrap_or_default();
         match open(&app, socket).await {
-            Ok((opening, channel)) => serve(&app, opening, channel, visitor.address, &standing).await,
+            Ok((opening, channel)) => serve(&app, opening, channel, arrival.address(), &standing).await,
             Err(error) => tracing::debug!(%error, %from, "no channel came about"),
         }
     }))
