@@ -57,9 +57,7 @@ pub(crate) async fn show(
         password: String::new(),
         redirect: params.get("redirect").unwrap_or("/").to_owned(),
     };
-    Ok(login_page(&app, &arrival, is_unencrypted(channel, &headers), &asked, None)
-        .await?
-        .into_response())
+    Ok(login_page(&app, &arrival, is_unencrypted(channel, &headers), &asked, None).await?.into_response())
 }
 
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
