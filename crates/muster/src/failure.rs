@@ -16,6 +16,8 @@ const NOT_LOGGED_IN: u8 = 4;
 const FORBIDDEN: u8 = 5;
 /// Exit status when the thing isn't there.
 const NOT_FOUND: u8 = 6;
+/// Exit status after Ctrl-C at a prompt, as a shell gives it: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
 /// Exit status when there is no master, or none that can be trusted.
 const UNREACHABLE: u8 = 8;
 
@@ -37,6 +39,9 @@ pub(crate) enum Failure {
     /// Who answers can't be taken for the master.
     #[error("{0}")]
     Untrusted(String),
+    /// Ctrl-C where something was asked for.
+    #[error("interrupted")]
+    Interrupted,
     /// The master went away and didn't come back.
     #[error("{0}")]
     Lost(String),
@@ -77,6 +82,7 @@ fn status(error: &anyhow::Error) -> u8 {
         (Some(Failure::NotFound(_)), _) => NOT_FOUND,
         (Some(Failure::Lost(_) | Failure::Untrusted(_)), _)
         | (_, Some(ClientError::Unreachable { .. } | ClientError::Untrusted { .. })) => UNREACHABLE,
+        (Some(Failure::Interrupted), _) => INTERRUPTED,
         (_, Some(error)) => match error.status() {
             Some(401) => NOT_LOGGED_IN,
             Some(403) => FORBIDDEN,

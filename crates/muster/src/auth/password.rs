@@ -111,7 +111,11 @@ pub(crate) fn ask_secret(text: &str) -> Result<String> {
 }
 
 fn prompt(text: &str) -> Result<String> {
-    rpassword::prompt_password(text).context("can't ask for the password")
+    rpassword::prompt_password(text).map_err(|error| match error.kind() {
+        // The terminal itself sends no signal while it keeps what is typed to itself.
+        io::ErrorKind::Interrupted => Failure::Interrupted.into(),
+        _ => anyhow::Error::new(error).context("can't ask for the password"),
+    })
 }
 
 #[cfg(test)]
