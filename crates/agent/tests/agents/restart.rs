@@ -219,8 +219,6 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         masked: vec![],
         bind_prefixes: None,
         devices: vec![],
-        fence_devices: false,
-        run_bytes: None,
         network: launch::spec::Network::Private,
         relay_env: vec![],
     };
