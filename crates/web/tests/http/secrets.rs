@@ -79,7 +79,7 @@ async fn a10_what_was_masked_is_refused_when_it_comes_back(database: Database) {
     let id = alice.run(config()).await;
     let seen = bob.get(&format!("/api/v1/commands/{id}")).await.ok()["config"].clone();
     let text = bob.post("/api/v1/commands").json(json!({ "config": seen })).await.refused(400);
-    assert!(text.contains("--api-key") || text.contains("HF_TOKEN") || text.contains("FOO"), "{text}");
+    assert!(text.contains("entrypoint: the value was masked"), "{text}");
     let variables = json!({"entrypoint": ["true"], "environment": seen["environment"]});
     let text = bob.post("/api/v1/commands").json(json!({ "config": variables })).await.refused(400);
     assert!(text.contains("environment.environment_variables.cpu: FOO"), "{text}");
