@@ -49,7 +49,7 @@ for family, host in (socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"):
     u = socket.socket(family, socket.SOCK_DGRAM)
     if family == socket.AF_INET6:
         for s in t, u: s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    t.bind((host, port)); t.listen(100); u.bind((host, port))
+    t.bind((host, port)); t.listen(1000); u.bind((host, port))
     def accept(t=t):
         while True:
             peer, _ = t.accept()
@@ -117,7 +117,7 @@ impl World {
             format!("netns add {m}"),
             format!("netns add {w}"),
             format!("-n {m} link add wire type veth peer name wire netns {w}"),
-            format!("-n {m} link add second type dummy"),
+            format!("-n {m} link add second type veth peer name third"),
             format!("-n {m} addr add 10.99.0.1/24 dev wire"),
             format!("-n {m} addr add 10.99.0.3/24 dev wire"),
             format!("-n {m} addr add fd99::1/64 dev wire nodad"),
@@ -128,6 +128,7 @@ impl World {
             format!("-n {m} link set lo up"),
             format!("-n {w} link set lo up"),
             format!("-n {m} link set second up"),
+            format!("-n {m} link set third up"),
             format!("-n {m} link set wire up"),
             format!("-n {w} link set wire up"),
             format!("-n {m} route add default via 10.99.0.2"),
