@@ -202,3 +202,15 @@ fn d09_a_listener_in_the_clear_says_what_that_means() {
     muster.begin_with(command.args(args));
     muster.server().stderr.wait_for("passwords and tokens can be read on the network");
 }
+
+#[test]
+fn d09_agents_work_over_https_and_need_no_certificate() {
+    let muster = Setup::default().config("tls: self").up();
+    assert!(muster.url.starts_with("https://"), "{}", muster.url);
+    let (alice, known) = (muster.person("alice"), fingerprint(&muster));
+    fs::create_dir(alice.home.join("code")).expect("made");
+    fs::write(alice.home.join("code/word"), "through\n").expect("written");
+    // The agent is registered, fetches a context, and ships a log.
+    let line = format!("command run --context {} cat word", alice.home.join("code").display());
+    assert_eq!(run(&mut told(&alice, &line, &known), "").exits(0).out(), "through\n");
+}
