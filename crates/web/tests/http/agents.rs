@@ -315,7 +315,7 @@ async fn a14_a_revoked_agent_is_out_at_once_and_for_ever(database: Database) {
     let mut again = master.agent("node").await;
     master.task(&alice, &mut again).await;
     let audit = master.admin().await.get("/api/v1/audit?action=agent.revoke").await.ok();
-    assert_eq!(audit["entries"][0]["target"]["name"], "node");
+    assert_eq!(audit["entries"][0]["record"]["target"]["name"], "node");
 }
 
 async fn a14_a_key_is_replaced_by_an_invitation_that_says_so(database: Database) {
