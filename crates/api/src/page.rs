@@ -25,7 +25,7 @@ pub struct Pagination {
 pub struct PageQuery {
     /// Rows to skip; negative counts from the end.
     pub offset: i64,
-    /// Rows wanted; 0 is all that the server gives at once.
+    /// Rows wanted; 0 is all.
     pub limit: i64,
 }
 
@@ -48,7 +48,7 @@ impl PageQuery {
             offset: self.offset,
             limit: self.limit,
             start_index: start,
-            end_index: (start + wanted).min(total),
+            end_index: start + wanted.min(total - start),
             total,
         })
     }

@@ -116,6 +116,9 @@ pub struct PatchUser {
     /// New password; empty makes it blank.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// With `active: false`: end all that it has running and waiting, too. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kill_tasks: Option<bool>,
     /// `password` is the client-side transform.
     #[serde(alias = "is_hashed", skip_serializing_if = "Option::is_none")]
     pub is_hashed: Option<bool>,

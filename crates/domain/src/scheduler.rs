@@ -13,6 +13,9 @@ use crate::identity::UnixIdentity;
 /// Tasks without slots that one agent takes at a time.
 pub const AUX_PER_AGENT: usize = 100;
 
+/// Why a task waits whose owner is deactivated.
+pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
+
 /// A task that waits.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -28,6 +31,8 @@ pub struct Waiting {
     pub owner: UserId,
     /// As whom it runs.
     pub identity: UnixIdentity,
+    /// Whether its owner may start anything now (A14).
+    pub owner_active: bool,
 }
 
 /// A machine and what is taken on it.
@@ -102,6 +107,10 @@ fn decide(
     default_user: Option<UserId>,
 ) -> Decision {
     let allocation = task.allocation;
+    if !task.owner_active {
+        // It keeps its place in the queue, and nobody from theirs.
+        return Decision::Wait { allocation, reason: OWNER_DEACTIVATED.to_owned() };
+    }
     let mut refusal = None;
     let mut able: Vec<AgentId> = Vec::new();
     for machine in machines.values().filter(|m| m.open) {
@@ -164,6 +173,7 @@ mod tests {
             seq: i64::try_from(n).expect("small"),
             owner: UserId(1),
             identity: UnixIdentity::root(),
+            owner_active: true,
         }
     }
 
@@ -202,6 +212,15 @@ mod tests {
         let decisions =
             schedule(vec![waiting(1, 4, 42), waiting(2, 1, 42), waiting(3, 0, 42)], &[busy], None);
         assert_eq!(placed(&decisions), [(3, vec![])], "only the task without slots passes");
+    }
+
+    #[test]
+    fn a14_what_a_deactivated_owner_queued_waits_and_holds_nobody_up() {
+        let gone = Waiting { owner_active: false, ..waiting(1, 2, 1) };
+        let decisions = schedule(vec![gone, waiting(2, 2, 42)], &[machine("a", 2)], None);
+        assert_eq!(placed(&decisions), [(2, vec![0, 1])]);
+        let wait = |d: &&Decision| matches!(d, Decision::Wait { reason, .. } if reason == OWNER_DEACTIVATED);
+        assert_eq!(decisions.iter().filter(wait).count(), 1, "{decisions:?}");
     }
 
     #[test]

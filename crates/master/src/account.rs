@@ -5,7 +5,7 @@ mod delete;
 use std::sync::Arc;
 
 use api::user::{AgentUserGroup, NewUser, PatchUser};
-use domain::audit::Entry;
+use domain::audit::{By, Entry};
 use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
@@ -16,6 +16,7 @@ use store::{Conn, Store, StoreError};
 use crate::cluster::Cluster;
 use crate::mail::Mails;
 use crate::password::{Hasher, Presented};
+use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
 use crate::{Config, Error, audit, registration, system_ids, workspace};
@@ -37,6 +38,7 @@ pub struct Accounts {
     mails: Mails,
     cluster: Cluster,
     config: Arc<Config>,
+    scheduler: Scheduler,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -75,8 +77,9 @@ impl Accounts {
         mails: Mails,
         cluster: Cluster,
         config: Arc<Config>,
+        scheduler: Scheduler,
     ) -> Self {
-        Self { store, hasher, clock, sessions, mails, cluster, config }
+        Self { store, hasher, clock, sessions, mails, cluster, config, scheduler }
     }
 
     /// Makes an account (P12).
@@ -164,13 +167,18 @@ impl Accounts {
 
     /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25);
     /// deactivation revokes its access tokens as well, for good. They have nothing to do with the password, so that a
-    /// new one leaves them.
+    /// new one leaves them. What a deactivated account runs goes on and what it queued waits, unless all that is to be
+    /// ended, too (A14).
     ///
     /// # Errors
     /// When a part isn't allowed, or it would take the last active administrator away (R31).
     pub async fn change(&self, permit: Permit<ChangeUser>, patch: PatchUser) -> Result<User, Error> {
         let by = permit.by().clone();
         let (target, change) = permit.into_target();
+        let kill = patch.kill_tasks.unwrap_or(false);
+        if kill && patch.active != Some(false) {
+            return Err(Error::Invalid("killTasks goes with active: false alone".to_owned()));
+        }
         let password = match &patch.password {
             Some(text) => {
                 let presented = Presented::new(Some(text.clone()), patch.is_hashed.unwrap_or(false));
@@ -187,6 +195,11 @@ impl Accounts {
         let mut after = before.clone();
         apply(&mut after, patch, change, password)?;
         if after == before {
+            drop(tx);
+            // Deactivated earlier, and only now is its work to end.
+            if kill && !before.is_active() {
+                self.kill_tasks(&by, before.id).await?;
+            }
             return Ok(before);
         }
         if after.identity != before.identity {
@@ -244,7 +257,25 @@ impl Accounts {
             self.cluster.initial_password().over(after.id).await;
         }
         self.mails.wake();
+        if before.is_active() != after.is_active() {
+            self.scheduler.wake();
+        }
+        if kill {
+            self.kill_tasks(&by, after.id).await?;
+        }
         Ok(after)
+    }
+
+    /// Ends all that an account has running and waiting, as the database knows it.
+    async fn kill_tasks(&self, by: &By, owner: UserId) -> Result<(), Error> {
+        let mut conn = self.store.read().await?;
+        let living = store::task::alive(&mut conn).await?;
+        drop(conn);
+        for task in living.iter().filter(|task| task.owner == owner) {
+            let entry = Entry::done(by, "task.kill", crate::task::target(task));
+            self.scheduler.kill(task.id, &entry, "owner was deactivated").await?;
+        }
+        Ok(())
     }
 
     /// One account by id.

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::cluster::Cluster;
-use crate::scheduler::{Arrival, Scheduler};
+use crate::scheduler::{Arrival, Heard, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
 
@@ -200,8 +200,10 @@ impl Agents {
     /// As [`Self::hear`].
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
         let LogChunk { allocation, offset, records } = chunk;
-        let offset = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
-        answer(&connection.link, ToAgent::LogsReceived { allocation, offset });
+        let kept = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
+        if let Some(offset) = kept {
+            answer(&connection.link, ToAgent::LogsReceived { allocation, offset });
+        }
         Ok(())
     }
 
@@ -215,7 +217,8 @@ impl Agents {
         self.scheduler.agents().await
     }
 
-    /// Takes an agent, or one of its slots, out of service or back in.
+    /// Takes an agent, or one of its slots, out of service or back in. What runs there is ended, or runs out when `drain`
+    /// says so (B23).
     ///
     /// # Errors
     /// When there is no such agent.
@@ -239,7 +242,7 @@ impl Agents {
                 }
             }
             None => {
-                found.enabled = enabled || drain;
+                found.enabled = enabled;
                 found.draining = drain && !enabled;
             }
         }
@@ -250,6 +253,9 @@ impl Agents {
         match committed {
             Ok(()) => self.scheduler.agent_changed(found).await,
             Err(_) => self.scheduler.doubt(),
+        }
+        if committed.is_ok() && !enabled && !drain {
+            self.scheduler.end_on(agent, slot).await;
         }
         Ok(committed?)
     }
@@ -272,8 +278,9 @@ async fn heard(
         ToMaster::Started { allocation } => scheduler.started(agent, allocation.task).await,
         ToMaster::Exited { allocation, exit, log_bytes } => {
             let said = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
-                Ok(()) => ToAgent::Forget { allocation },
-                Err(offset) => ToAgent::LogsReceived { allocation, offset },
+                Heard::Forget => ToAgent::Forget { allocation },
+                Heard::SendFrom(offset) => ToAgent::LogsReceived { allocation, offset },
+                Heard::Later => return Ok(()),
             };
             answer(link, said);
             Ok(())

@@ -1,5 +1,7 @@
-//! Context directories: checked, packed once, kept as a blob until the task is over and forgotten.
+//! Context directories: checked, packed once, kept as a blob until the task is over (B12). A blob whose task isn't made
+//! after all is removed at once; what a master left behind that was killed in between goes at the next start.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -31,17 +33,37 @@ impl Contexts {
         self.root.join(id.get(..2).unwrap_or("00")).join(format!("{id}.tar.gz"))
     }
 
-    /// Packs files and keeps them; all or nothing.
+    /// Packs files and keeps them, as long as what is answered isn't dropped before [`Kept::stays`]; all or nothing.
     ///
     /// # Errors
     /// When a path or type isn't allowed, when it is too large, or when the disk refuses.
-    pub(crate) async fn put(&self, task: TaskId, files: Vec<ContextFile>, limit: u64) -> Result<(), Error> {
+    pub(crate) async fn put(&self, task: TaskId, files: Vec<ContextFile>, limit: u64) -> Result<Kept, Error> {
+        let kept = Kept(Some(self.path(task)));
         let path = self.path(task);
-        let packed = tokio::task::spawn_blocking(move || -> Result<(), Error> {
+        let packed = tokio::task::spawn_blocking(move || -> Result<Kept, Error> {
             let archive = pack(files, limit)?;
-            write_durably(&path, &archive).map_err(Error::io("keeping the context directory"))
+            write_durably(&path, &archive).map_err(Error::io("keeping the context directory"))?;
+            Ok(kept)
         });
         packed.await.map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
+    }
+
+    /// Removes that of a task that is over.
+    pub(crate) fn remove(&self, task: TaskId) {
+        drop(Kept(Some(self.path(task))));
+    }
+
+    /// Removes all but those of these tasks, and what was being written when a master was killed.
+    pub(crate) async fn keep_only(&self, tasks: BTreeSet<TaskId>) {
+        let root = self.root.clone();
+        let keep: BTreeSet<PathBuf> = tasks.into_iter().map(|task| self.path(task)).collect();
+        let swept = tokio::task::spawn_blocking(move || sweep(&root, &keep)).await;
+        match swept.map_err(std::io::Error::other).flatten() {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(removed, "context directories of tasks that are over removed"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!(%error, "old context directories could not be removed"),
+        }
     }
 
     /// The packed directory; `None` when the task has none.
@@ -57,10 +79,54 @@ impl Contexts {
     }
 }
 
+/// A packed directory whose task isn't stored yet; dropped, it is removed.
+#[derive(Debug)]
+pub(crate) struct Kept(Option<PathBuf>);
+
+impl Kept {
+    /// The task is stored.
+    pub(crate) fn stays(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        for path in self.0.iter().flat_map(|path| [path.clone(), part(path)]) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, file = %path.display(), "a context directory could not be removed");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Removes the files below `root` that aren't in `keep`; answers how many.
+fn sweep(root: &Path, keep: &BTreeSet<PathBuf>) -> std::io::Result<u64> {
+    let mut removed = 0;
+    for folder in std::fs::read_dir(root)? {
+        for file in std::fs::read_dir(folder?.path())? {
+            let file = file?.path();
+            if !keep.contains(&file) {
+                std::fs::remove_file(file)?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Where it is while it is being written.
+fn part(path: &Path) -> PathBuf {
+    path.with_extension("part")
+}
+
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(path);
     std::fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("part");
+    let temporary = part(path);
     let mut file = std::fs::File::create(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
@@ -167,6 +233,28 @@ mod tests {
         assert!(pack(deep(MAX_CONTEXT_DEPTH), 1 << 20).is_ok());
         let told = pack(deep(300), 1 << 20).expect_err("too deep").to_string();
         assert!(told.contains("nested more than 128") && told.len() < 400, "{told}");
+    }
+
+    #[tokio::test]
+    async fn b12_what_no_task_needs_is_removed() {
+        let folder = tempfile::tempdir().expect("folder");
+        let contexts = Contexts::new(folder.path().join("contexts"));
+        let [stays, fails, ends, old] = [1, 2, 3, 4].map(|n| TaskId(uuid::Uuid::from_u128(n)));
+        let files = || vec![file("x", FILE_TYPE, 0o644)];
+        contexts.put(stays, files(), 1 << 20).await.expect("packed").stays();
+        drop(contexts.put(fails, files(), 1 << 20).await.expect("packed"));
+        assert!(contexts.put(fails, vec![file("../x", FILE_TYPE, 0o644)], 1 << 20).await.is_err());
+        contexts.put(ends, files(), 1 << 20).await.expect("packed").stays();
+        contexts.remove(ends);
+        contexts.put(old, files(), 1 << 20).await.expect("packed").stays();
+        std::fs::write(part(&contexts.path(old)), "torn").expect("written");
+        for gone in [fails, ends] {
+            assert_eq!(contexts.get(gone).await.expect("read"), None);
+        }
+        contexts.keep_only([stays].into()).await;
+        let names = std::fs::read_dir(contexts.path(stays).parent().expect("a folder")).expect("read");
+        assert_eq!(names.count(), 1, "only what lives is there");
+        assert!(contexts.get(stays).await.expect("read").is_some());
     }
 
     #[test]

@@ -140,15 +140,6 @@ impl Master {
             Arc::clone(&entropy),
         );
         let mails = mail::Mails::new(store.clone(), Arc::clone(&config), Arc::clone(&clock));
-        let accounts = account::Accounts::new(
-            store.clone(),
-            hasher.clone(),
-            Arc::clone(&clock),
-            sessions.clone(),
-            mails.clone(),
-            cluster.clone(),
-            Arc::clone(&config),
-        );
         let registrations = registration::Registrations::new(registration::Parts {
             store: store.clone(),
             config: Arc::clone(&config),
@@ -177,8 +168,19 @@ impl Master {
             config: Arc::clone(&config),
             cluster: cluster.clone(),
             logs: logs.clone(),
+            contexts: contexts.clone(),
         });
         live.load().await?;
+        let accounts = account::Accounts::new(
+            store.clone(),
+            hasher.clone(),
+            Arc::clone(&clock),
+            sessions.clone(),
+            mails.clone(),
+            cluster.clone(),
+            Arc::clone(&config),
+            live.clone(),
+        );
         let tasks = task::Tasks::new(
             store.clone(),
             Arc::clone(&config),

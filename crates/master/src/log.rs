@@ -55,6 +55,8 @@ struct Writer {
     last_own: Option<Vec<u8>>,
     /// Where tokens may go on.
     tails: Tails,
+    /// The latest piece of the agent's found no space on the disk.
+    starved: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +101,7 @@ impl Logs {
             from_agent: 0,
             last_own: None,
             tails: Tails::default(),
+            starved: false,
         };
         let (progress, _) = watch::channel(Progress { bytes: 0, complete: false });
         let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
@@ -142,7 +145,7 @@ impl Logs {
 impl Writer {
     fn recover(path: PathBuf) -> io::Result<Self> {
         let mut writer =
-            Self { path, file: None, len: 0, from_agent: 0, last_own: None, tails: Tails::default() };
+            Self { path, file: None, len: 0, from_agent: 0, last_own: None, tails: Tails::default(), starved: false };
         match File::open(&writer.path) {
             Ok(file) => writer.measure(file),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -194,7 +197,10 @@ impl Writer {
         let at = self.len;
         let file = self.file()?;
         if let Err(error) = file.write_all_at(bytes, at) {
-            let _ = file.set_len(at);
+            // Only what was begun: cutting gives back what the disk had set aside.
+            if file.metadata().is_ok_and(|file| file.len() > at) {
+                let _ = file.set_len(at);
+            }
             return Err(error);
         }
         self.len += bytes.len() as u64;
@@ -206,6 +212,11 @@ impl TaskLog {
     /// How much of the agent's log file is here, in bytes of that file.
     pub(crate) fn received(&self) -> u64 {
         lock(&self.writer).from_agent
+    }
+
+    /// Whether the latest piece of the agent's found no space on the disk (A4).
+    pub(crate) fn is_starved(&self) -> bool {
+        lock(&self.writer).starved
     }
 
     /// Adds a piece of the agent's log file that begins at `offset` there; what is here already is passed over, and a
@@ -226,7 +237,9 @@ impl TaskLog {
         }
         let mut tails = writer.tails.clone();
         let masked = tails.mask(news);
-        writer.append(&masked)?;
+        let appended = writer.append(&masked);
+        writer.starved = appended.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull);
+        appended?;
         writer.from_agent += news.len() as u64;
         writer.last_own = None;
         writer.tails = tails;

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::Cluster;
+use crate::context::Contexts;
 use crate::log::{Logs, TaskLog};
 use crate::system::{Clock, Entropy};
 use crate::{Config, Error, secret};
@@ -29,7 +30,7 @@ mod environment;
 mod kill;
 mod truth;
 
-pub(crate) use agents::Arrival;
+pub(crate) use agents::{Arrival, Heard};
 pub use agents::{AgentPresence, AgentView};
 
 /// How often the loop looks around without being told to.
@@ -46,6 +47,7 @@ pub(crate) struct Parts {
     pub(crate) config: Arc<Config>,
     pub(crate) cluster: Cluster,
     pub(crate) logs: Logs,
+    pub(crate) contexts: Contexts,
 }
 
 #[derive(Clone)]
@@ -82,6 +84,16 @@ struct Live {
     log: Arc<TaskLog>,
     /// The name of who asked for its end, as far as this master knows.
     killer: Option<String>,
+    /// How its end is explained, when it is one that we brought about.
+    end_reason: Option<&'static str>,
+    /// Its agent said that it ended, and the disk had no space for the rest of its log.
+    log_is_lost: bool,
+}
+
+impl Live {
+    fn new(task: Task, log: Arc<TaskLog>) -> Self {
+        Self { task, log, killer: None, end_reason: None, log_is_lost: false }
+    }
 }
 
 /// An agent that is connected now.
@@ -134,7 +146,7 @@ impl Scheduler {
         }
         let log = self.0.parts.logs.begin(task.id);
         self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
-        state.tasks.insert(task.id, Live { task, log, killer: None });
+        state.tasks.insert(task.id, Live::new(task, log));
         self.0.wake.notify_one();
     }
 
@@ -156,6 +168,11 @@ impl Scheduler {
         }
         self.0.wake.notify_one();
         Ok(committed?)
+    }
+
+    /// Something changed that decides who may run.
+    pub(crate) fn wake(&self) {
+        self.0.wake.notify_one();
     }
 
     /// Resolves when no task lives.
@@ -216,7 +233,10 @@ impl Scheduler {
 
     /// A task whose end is in the database lives no more.
     fn forget(&self, state: &mut State, id: TaskId) {
-        state.tasks.remove(&id);
+        let ended = state.tasks.remove(&id);
+        if ended.is_some_and(|live| live.task.has_context) {
+            self.0.parts.contexts.remove(id);
+        }
         self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.0.parts.logs.close(id);
         self.0.wake.notify_one();
@@ -234,9 +254,15 @@ impl Scheduler {
         self.resolve_doubt(&mut state).await?;
         self.finish_kills(&mut state).await?;
         self.give_up_lost(&mut state).await?;
-        let queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
+        let mut queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
         if queue.is_empty() {
             return Ok(());
+        }
+        let mut conn = self.0.parts.store.read().await?;
+        let inactive = store::user::inactive_with_tasks(&mut conn).await?;
+        drop(conn);
+        for waiting in &mut queue {
+            waiting.owner_active = !inactive.contains(&waiting.owner);
         }
         let machines = machines(&state);
         let mut placed = Vec::new();
@@ -369,6 +395,7 @@ fn waiting(task: &Task) -> Option<Waiting> {
         seq: task.seq,
         owner: task.owner,
         identity: task.identity.clone(),
+        owner_active: true,
     })
 }
 

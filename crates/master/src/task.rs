@@ -7,14 +7,14 @@ use domain::audit::{Entry, Who};
 use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, UseTemplate, Visible};
 use domain::config::secrets::{Shown, masked_words};
 use domain::config::{DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, layered};
-use domain::id::{AllocationId, TaskId, UserId};
-use domain::identity;
+use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
+use domain::identity::{self, UnixIdentity};
 use domain::log::Lines;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
 use serde_json::json;
 pub use store::task::Filter as TaskFilter;
-use store::{Store, Tx};
+use store::{Conn, Store, Tx};
 use uuid::Uuid;
 
 use crate::context::Contexts;
@@ -119,9 +119,16 @@ impl Tasks {
         let stored = serde_json::to_string(&config).unwrap_or_default();
         limits.check_merged(&stored).map_err(invalid)?;
         let has_context = !files.is_empty();
-        if has_context {
-            self.contexts.put(id, files, self.config.max_context_bytes).await?;
-        }
+        let workspace = permit.target().workspace;
+        // Asked before anything is written, and again when it is stored.
+        let mut conn = self.store.read().await?;
+        self.runs_as(&mut conn, owner.id, workspace, &default).await?;
+        drop(conn);
+        let context = if has_context {
+            Some(self.contexts.put(id, files, self.config.max_context_bytes).await?)
+        } else {
+            None
+        };
         let task = Task {
             id,
             kind: Kind::Command,
@@ -129,7 +136,7 @@ impl Tasks {
             owner: owner.id,
             owner_name: owner.username.clone(),
             owner_display_name: owner.display_name.clone(),
-            workspace: permit.target().workspace,
+            workspace,
             description: config.description.clone(),
             identity: default.clone(),
             has_context,
@@ -145,14 +152,7 @@ impl Tasks {
             kill_requested: false,
         };
         let mut tx = self.store.write().await?;
-        // The account's state and identity as they are in the database now (D3, R25).
-        let current = store::user::by_id(&mut tx, owner.id).await?.filter(User::is_active);
-        let current = current.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
-        let workspace = workspace::open(&mut tx, task.workspace).await?;
-        let identity = identity::effective(current.identity.as_ref(), &workspace.identity, &default);
-        let identity = identity.map_err(|e| {
-            Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
-        })?;
+        let identity = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
         self.check_number(&mut tx, owner.id).await?;
         let task = store::task::insert(&mut tx, Task { identity, ..task }, &config).await?;
         let facts = json!({
@@ -163,8 +163,12 @@ impl Tasks {
         });
         let entry = Entry::done(permit.by(), "task.start", target(&task)).made(facts);
         if let Err(error) = tx.commit(&entry, self.clock.now()).await {
+            // If it happened all the same, the task says that its files are gone; it was answered as an error.
             self.scheduler.doubt();
             return Err(error.into());
+        }
+        if let Some(context) = context {
+            context.stays();
         }
         self.scheduler.submit(task.clone()).await;
         // To its owner, whoever asks.
@@ -202,6 +206,24 @@ impl Tasks {
         Ok(Shown::task(viewer, task.owner, &store::task::config(&mut conn, task.id).await?))
     }
 
+    /// As whom a task of that owner's runs in that workspace: account and workspace as they are in the database now (D3,
+    /// R25).
+    async fn runs_as(
+        &self,
+        conn: &mut Conn,
+        owner: UserId,
+        workspace: WorkspaceId,
+        default: &UnixIdentity,
+    ) -> Result<UnixIdentity, Error> {
+        let owner = store::user::by_id(conn, owner).await?.filter(User::is_active);
+        let owner = owner.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
+        let workspace = workspace::open(conn, workspace).await?;
+        let identity = identity::effective(owner.identity.as_ref(), &workspace.identity, default);
+        identity.map_err(|e| {
+            Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
+        })
+    }
+
     /// One task, for the policy to decide on.
     ///
     /// # Errors
@@ -230,7 +252,7 @@ impl Tasks {
     pub async fn kill(&self, permit: Permit<ChangeTask>) -> Result<Task, Error> {
         let id = permit.target().id;
         let entry = Entry::done(permit.by(), "task.kill", target(permit.target()));
-        match self.scheduler.kill(id, &entry).await? {
+        match self.scheduler.kill(id, &entry, "user requested kill").await? {
             Some(living) => Ok(living),
             None => self.find(id).await,
         }
@@ -304,6 +326,24 @@ impl Tasks {
         Ok((tasks, page))
     }
 
+    /// Some of the tasks that match: those that come after number `last`, in the order of the list.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn after(
+        &self,
+        scope: Visible<Task>,
+        filter: &TaskFilter,
+        last: Option<i64>,
+        skip: i64,
+        limit: i64,
+    ) -> Result<Vec<Task>, Error> {
+        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let filter = TaskFilter { seen_by, after: last, ..filter.clone() };
+        let mut conn = self.store.read().await?;
+        Ok(store::task::list(&mut conn, &filter, skip, limit).await?)
+    }
+
     /// The accounts with these names; unknown names are left out.
     ///
     /// # Errors
@@ -371,7 +411,7 @@ impl Tasks {
 }
 
 /// A task as an audit entry's target.
-fn target(task: &Task) -> Who {
+pub(crate) fn target(task: &Task) -> Who {
     Who::named("task", &task.id, &task.description)
 }
 

@@ -13,7 +13,7 @@ use domain::identity::IdentityParts;
 use domain::place::{self, Member, MemberId, Place, Role, Scope, Workspace};
 use serde_json::{Value, json};
 pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
-use store::{Store, StoreError, Tx};
+use store::{Conn, Store, StoreError, Tx};
 
 use crate::system::Clock;
 use crate::{Config, Error, member, system_ids};
@@ -95,8 +95,8 @@ fn facts(workspace: &Workspace) -> Value {
 }
 
 /// A workspace that is there, for a change of what is in it.
-pub(crate) async fn open(tx: &mut Tx, id: WorkspaceId) -> Result<Workspace, Error> {
-    let workspace = store::workspace::by_id(tx, id).await?.ok_or_else(|| not_found(id))?;
+pub(crate) async fn open(conn: &mut Conn, id: WorkspaceId) -> Result<Workspace, Error> {
+    let workspace = store::workspace::by_id(conn, id).await?.ok_or_else(|| not_found(id))?;
     if workspace.archived {
         let name = &workspace.name;
         return Err(Error::Precondition(format!("workspace '{name}' is archived: nothing new gets into it")));

@@ -302,6 +302,8 @@ pub struct Filter {
     pub id_prefix: Option<TaskIdPrefix>,
     /// Oldest first; else newest first.
     pub ascending: bool,
+    /// Only those behind this number in that order.
+    pub after: Option<i64>,
 }
 
 impl Filter {
@@ -326,6 +328,9 @@ impl Filter {
         }
         if let Some(prefix) = &self.id_prefix {
             sql.push_str(&format!(" AND t.id LIKE '{}%'", prefix.as_str()));
+        }
+        if let Some(last) = self.after {
+            sql.push_str(&format!(" AND t.seq {} {last}", if self.ascending { '>' } else { '<' }));
         }
         if self.text.is_some() {
             let (description, id) = (patterns, patterns + 1);

@@ -328,6 +328,14 @@ impl FakeAgent {
         self.until("the log's confirmation", |m| confirmed(m).then_some(())).await;
     }
 
+    /// Sends all of the run's log again, and waits for nothing.
+    pub async fn push_log(&mut self, allocation: AllocationId) {
+        let records = self.logs.get(&allocation).cloned().unwrap_or_default();
+        let chunk = LogChunk { allocation, offset: 0, records };
+        let sent = self.wire().0.send(Message::binary(chunk.encode())).await;
+        sent.expect("sent");
+    }
+
     /// The offset from which the master wants a held run's log.
     pub async fn wanted_from(&mut self, allocation: AllocationId) -> u64 {
         let offset = |m: &ToAgent| match m {

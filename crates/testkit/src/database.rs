@@ -19,6 +19,8 @@ pub enum Database {
 /// A database and a data directory, gone with this value.
 #[derive(Debug)]
 pub struct Storage {
+    /// First: it can be removed only when nothing is mounted there.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     postgres: Option<TestDatabase>,
 }
@@ -31,7 +33,18 @@ impl Storage {
             Database::Postgres => Some(TestDatabase::create().await),
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder, postgres }
+        Self { disk: None, folder, postgres }
+    }
+
+    /// Makes an empty one for SQLite on a disk of its own, of a size as `mount` takes it. Needs root.
+    pub fn on_small_disk(size: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let options = format!("size={size},mode=0700");
+        let mut mount = std::process::Command::new("mount");
+        let status = mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(folder.path()).status();
+        assert!(status.expect("mount starts").success(), "this test mounts a file system: run it as root");
+        let disk = Some(SmallDisk(folder.path().to_owned()));
+        Self { disk, folder, postgres: None }
     }
 
     /// Opens the database as a master does.
@@ -66,5 +79,15 @@ impl Storage {
     #[must_use]
     pub fn postgres_url(&self) -> Option<String> {
         self.postgres.as_ref().map(TestDatabase::url)
+    }
+}
+
+/// A mounted disk.
+#[derive(Debug)]
+struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }

@@ -153,7 +153,10 @@ impl Request {
             let value = value.to_str().expect("text");
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n", self.body.len()));
+        if !self.headers.contains_key("content-length") {
+            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+        }
+        head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend(self.body);
         let connected = soon("a connection", tokio::net::TcpStream::connect(address)).await;

@@ -53,13 +53,19 @@ impl TestMaster {
         // Hundreds of masters run beside each other.
         let mut config = Config { disk_reserve_bytes: 0, ..Config::default() };
         configure(&mut config);
-        let mut test = Self {
-            clock: Arc::default(),
-            config,
-            address: SocketAddr::new(ip, 0),
-            running: None,
-            storage: Storage::create(database).await,
-        };
+        Self::with(Storage::create(database).await, ip, config).await
+    }
+
+    /// Starts one whose data directory is a small disk of its own, of a size as `mount` takes it. Needs root.
+    pub async fn on_small_disk(size: &str, configure: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { disk_reserve_bytes: 0, ..Config::default() };
+        configure(&mut config);
+        Self::with(Storage::on_small_disk(size), IpAddr::V4(Ipv4Addr::LOCALHOST), config).await
+    }
+
+    async fn with(storage: Storage, ip: IpAddr, config: Config) -> Self {
+        let address = SocketAddr::new(ip, 0);
+        let mut test = Self { clock: Arc::default(), config, address, running: None, storage };
         test.boot().await;
         test
     }

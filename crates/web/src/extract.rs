@@ -171,9 +171,10 @@ impl Params {
     }
 }
 
-/// Turns the number of rows into the page that was asked for.
+/// Turns the number of rows into the page that was asked for, or the whole list: a client that names no limit doesn't come
+/// again for the rest (B10).
 pub(crate) fn paged(query: PageQuery) -> impl FnOnce(i64) -> Result<(Pagination, i64, i64), Error> {
-    paged_up_to(query, PAGE_CAP)
+    paged_up_to(query, if query.limit == 0 { i64::MAX } else { PAGE_CAP })
 }
 
 /// The same with another cap.

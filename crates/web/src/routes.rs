@@ -127,6 +127,8 @@ fn table(app: App) -> Table {
         .post("/api/v1/agents/{agent}/revoke", User, api::agent::revoke)
         .post("/api/v1/agents/{agent}/enable", User, api::agent::enable)
         .post("/api/v1/agents/{agent}/disable", User, api::agent::disable)
+        .get("/api/v1/agents/{agent}/slots", User, api::agent::slots)
+        .get("/api/v1/agents/{agent}/slots/{slot}", User, api::agent::slot)
         .post("/api/v1/agents/{agent}/slots/{slot}/enable", User, api::agent::enable_slot)
         .post("/api/v1/agents/{agent}/slots/{slot}/disable", User, api::agent::disable_slot)
         .row(post("/api/v1/users/token/", Public, LOGIN_LIMIT), polyaxon::user::log_in)

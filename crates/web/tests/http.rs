@@ -19,8 +19,12 @@ mod commands;
 mod connections;
 #[path = "http/contexts.rs"]
 mod contexts;
+#[path = "http/deactivation.rs"]
+mod deactivation;
 #[path = "http/deletion.rs"]
 mod deletion;
+#[path = "http/full_disk.rs"]
+mod full_disk;
 #[path = "http/greed.rs"]
 mod greed;
 #[path = "http/groups.rs"]

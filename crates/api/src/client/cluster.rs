@@ -48,13 +48,13 @@ impl Client {
         self.post::<_, Value>(&path, &()).await.map(drop)
     }
 
-    /// Takes an agent into service or out of it.
+    /// Takes an agent into service or out of it; with `drain`, what runs there goes on.
     ///
     /// # Errors
     /// What went wrong, on the way or there.
-    pub async fn set_agent_enabled(&self, agent: &str, enabled: bool) -> Result<()> {
+    pub async fn set_agent_enabled(&self, agent: &str, enabled: bool, drain: bool) -> Result<()> {
         let verb = if enabled { "enable" } else { "disable" };
         let path = format!("/api/v1/agents/{}/{verb}", encoded(agent));
-        self.post::<_, Value>(&path, &()).await.map(drop)
+        self.post::<_, Value>(&path, &serde_json::json!({ "drain": drain })).await.map(drop)
     }
 }

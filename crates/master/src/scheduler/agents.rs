@@ -78,6 +78,16 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TROUBLE).collect()
 }
 
+/// What an agent is told of a run that it says is over.
+pub(crate) enum Heard {
+    /// Its end is recorded.
+    Forget,
+    /// Some of its log is missing, from here on.
+    SendFrom(u64),
+    /// Nothing; it says it again in a while.
+    Later,
+}
+
 impl Scheduler {
     /// An agent's service changed.
     pub(crate) async fn agent_changed(&self, agent: store::agent::Agent) {
@@ -304,50 +314,70 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A piece of a task's log. Answers how far the master has it.
+    /// A piece of a task's log. Answers how far the master has it; nothing while the disk has no space for it: the agent
+    /// keeps it and sends it again a little later, and the connection stays for what is more important (A4).
     pub(crate) async fn logged(
         &self,
         agent: &AgentId,
         id: TaskId,
         offset: u64,
         records: Vec<u8>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Option<u64>, Error> {
         let state = self.0.state.lock().await;
         let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
         let log = live.map(|live| Arc::clone(&live.log));
         drop(state);
         // A run that is no longer known only has to come to its end.
         let Some(log) = log else {
-            return Ok(offset.saturating_add(records.len() as u64));
+            return Ok(Some(offset.saturating_add(records.len() as u64)));
         };
         let append = move || log.append_from_agent(offset, &records);
         let appended = tokio::task::spawn_blocking(append).await;
-        appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
+        match appended.map_err(std::io::Error::other).flatten() {
+            Ok(known) => Ok(Some(known)),
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                tracing::warn!(task = %id, "no space for a task's log: its agent keeps it");
+                Ok(None)
+            }
+            Err(error) => Err(Error::io("keeping a task's log")(error)),
+        }
     }
 
     /// A task is over, and its log was sent up to `log_bytes`. Answers whether the agent may forget it; else it has to
-    /// send the log from the given offset again.
+    /// send the log from the given offset again. When the disk has no space for the log, the end waits until the agent
+    /// says it again, and then counts more than the log (A4).
     pub(crate) async fn exited(
         &self,
         agent: &AgentId,
         id: TaskId,
         exit: Exit,
         log_bytes: u64,
-    ) -> Result<Result<(), u64>, Error> {
+    ) -> Result<Heard, Error> {
         let mut state = self.0.state.lock().await;
-        let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
-        let Some(live) = live else { return Ok(Ok(())) };
+        let live = state.tasks.get_mut(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
+        let Some(live) = live else { return Ok(Heard::Forget) };
         let known = live.log.received();
         if known < log_bytes {
-            return Ok(Err(known));
+            if !live.log.is_starved() {
+                return Ok(Heard::SendFrom(known));
+            }
+            if !std::mem::replace(&mut live.log_is_lost, true) {
+                return Ok(Heard::Later);
+            }
+            let lost = log_bytes - known;
+            tracing::warn!(task = %id, bytes = lost, "the end of a task's log is lost: the disk is full");
+            let text = format!("the last {lost} bytes of this log are lost: the master's disk is full");
+            self.say(&live.log, &text);
         }
-        let reason = exit.reason(live.killer.as_deref());
+        let Some(live) = state.tasks.get(&id) else { return Ok(Heard::Forget) };
+        let ours = live.end_reason.filter(|_| exit.killed);
+        let reason = ours.map_or_else(|| exit.reason(live.killer.as_deref()), str::to_owned);
         if live.task.started_at.is_none() && exit.failure.is_none() {
             let mut tx = self.0.parts.store.write_urgent().await?;
             store::task::set_running(&mut tx, id, self.0.parts.clock.now()).await?;
             tx.commit_unaudited("what a task does is in its own log").await?;
         }
         self.end_by(&mut state, id, Some(exit.code), exit.signal, &reason).await?;
-        Ok(Ok(()))
+        Ok(Heard::Forget)
     }
 }

@@ -2,47 +2,71 @@
 //! database that is away, keeps nobody from ending what runs (A4).
 
 use domain::audit::Entry;
-use domain::id::TaskId;
+use domain::id::{AgentId, TaskId};
 use domain::task::{State as TaskState, Task};
 
 use api::agent::ToAgent;
 
-use super::{KILLED_IN_QUEUE, Scheduler, State};
+use super::{KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
+
+/// How a task ended whose agent was taken out of service.
+const AGENT_DISABLED: &str = "agent disabled";
 
 /// A kill that was done and couldn't be written down yet.
 pub(super) struct Unrecorded {
     task: TaskId,
-    entry: Entry,
+    /// What the audit log says; `None` when it has an entry of what led to it.
+    entry: Option<Entry>,
 }
 
 impl Scheduler {
-    /// Ends a task; answers it as it is then, while it lives. One that is over stays as it is, and nothing happened. One
+    /// Ends a task, for the reason that its log says; answers it as it is then, while it lives. One that is over stays as it is, and nothing happened. One
     /// that lives in the database alone is taken up first: a kill acts on what is stored (B1).
     ///
     /// # Errors
     /// When the task isn't known here and the database can't be asked.
-    pub(crate) async fn kill(&self, id: TaskId, entry: &Entry) -> Result<Option<Task>, Error> {
+    pub(crate) async fn kill(&self, id: TaskId, entry: &Entry, why: &str) -> Result<Option<Task>, Error> {
         let mut state = self.0.state.lock().await;
         self.take_up_if_missing(&mut state, id).await?;
         if !state.tasks.contains_key(&id) {
             return Ok(None);
         }
-        let why = match (entry.account(), state.tasks.get_mut(&id)) {
-            (Some(name), Some(live)) => {
-                live.killer.get_or_insert_with(|| name.to_owned());
-                format!("user requested kill: {name}")
-            }
-            _ => "user requested kill".to_owned(),
-        };
+        let killer = entry.account();
+        if let (Some(name), Some(live)) = (killer, state.tasks.get_mut(&id)) {
+            live.killer.get_or_insert_with(|| name.to_owned());
+        }
+        let why = killer.map_or_else(|| why.to_owned(), |name| format!("{why}: {name}"));
         self.act_on_kill(&mut state, id, &why);
         state.unrecorded.retain(|kill| kill.task != id);
-        state.unrecorded.push(Unrecorded { task: id, entry: entry.clone() });
+        state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone()) });
         if let Err(error) = self.finish_kills(&mut state).await {
             tracing::warn!(task = %id, %error, "a task was killed; that is written down as soon as it can be");
             self.0.wake.notify_one();
         }
         Ok(state.tasks.get(&id).map(|live| live.task.clone()))
+    }
+
+    /// Ends what runs on an agent, or on one of its slots, which was taken out of service (B23).
+    pub(crate) async fn end_on(&self, agent: &AgentId, slot: Option<u32>) {
+        let mut state = self.0.state.lock().await;
+        let there = |live: &&Live| {
+            let task = &live.task;
+            task.agent.as_ref() == Some(agent) && slot.is_none_or(|slot| task.slot_ids.contains(&slot))
+        };
+        let runs = state.tasks.values().filter(there).filter(|live| !live.task.kill_requested);
+        let tasks: Vec<TaskId> = runs.map(|live| live.task.id).collect();
+        for id in tasks {
+            self.act_on_kill(&mut state, id, AGENT_DISABLED);
+            if let Some(live) = state.tasks.get_mut(&id) {
+                live.end_reason = Some(AGENT_DISABLED);
+            }
+            state.unrecorded.push(Unrecorded { task: id, entry: None });
+        }
+        if let Err(error) = self.finish_kills(&mut state).await {
+            tracing::warn!(%agent, %error, "what ran there was ended; that is written down as soon as it can be");
+            self.0.wake.notify_one();
+        }
     }
 
     /// From now on the task isn't placed any more, and its agent is told.
@@ -69,10 +93,13 @@ impl Scheduler {
         while let Some(kill) = state.unrecorded.first() {
             let mut tx = self.0.parts.store.write_urgent().await?;
             store::task::set_kill_requested(&mut tx, kill.task).await?;
-            tx.commit(&kill.entry, self.0.parts.clock.now()).await?;
+            match &kill.entry {
+                Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
+                None => tx.commit_unaudited("the agent's entry says it").await?,
+            }
             state.unrecorded.remove(0);
         }
-        let killed = |live: &&super::Live| live.task.kill_requested && live.task.state == TaskState::Queued;
+        let killed = |live: &&Live| live.task.kill_requested && live.task.state == TaskState::Queued;
         let tasks: Vec<TaskId> = state.tasks.values().filter(killed).map(|live| live.task.id).collect();
         for id in tasks {
             self.end(state, id, None, KILLED_IN_QUEUE).await?;

@@ -18,6 +18,8 @@ impl Scheduler {
         self.take_up(&mut state).await?;
         let now = Instant::now();
         state.gone = state.service.keys().map(|agent| (agent.clone(), now)).collect();
+        let with_context = state.tasks.values().filter(|live| live.task.has_context);
+        self.0.parts.contexts.keep_only(with_context.map(|live| live.task.id).collect()).await;
         if !state.tasks.is_empty() {
             tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
         }
@@ -73,7 +75,7 @@ impl Scheduler {
             return Ok(());
         }
         let log = self.0.parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-        state.tasks.insert(task.id, Live { task, log, killer: None });
+        state.tasks.insert(task.id, Live::new(task, log));
         Ok(())
     }
 

@@ -44,6 +44,9 @@ pub(crate) enum Verb {
     Disable {
         /// The agent
         name: String,
+        /// Let what runs there run out; else it is ended
+        #[arg(long)]
+        drain: bool,
     },
 }
 
@@ -54,8 +57,8 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::List { format, keys } => list(session, format, keys).await,
         Verb::Invite { name, replace } => invite(session, InviteAgent { name, replace }).await,
         Verb::Revoke { name } => revoke(session, &name).await,
-        Verb::Enable { name } => set_enabled(session, &name, true).await,
-        Verb::Disable { name } => set_enabled(session, &name, false).await,
+        Verb::Enable { name } => set_enabled(session, &name, true, false).await,
+        Verb::Disable { name, drain } => set_enabled(session, &name, false, drain).await,
     }
 }
 
@@ -150,9 +153,9 @@ async fn invite(session: &mut Session, invite: InviteAgent) -> Result<()> {
     Ok(())
 }
 
-async fn set_enabled(session: &mut Session, name: &str, enabled: bool) -> Result<()> {
+async fn set_enabled(session: &mut Session, name: &str, enabled: bool, drain: bool) -> Result<()> {
     let verb = if enabled { "enable" } else { "disable" };
-    let done = session.call(async |client| client.set_agent_enabled(name, enabled).await).await;
+    let done = session.call(async |client| client.set_agent_enabled(name, enabled, drain).await).await;
     done.with_context(|| format!("can't {verb} agent {name}"))?;
     output::note(&format!("Agent {name} is {verb}d."));
     Ok(())

@@ -66,10 +66,13 @@ pub(crate) enum Verb {
     Invite(register::InviteArgs),
     /// List the invitations to register
     Invitations(Format),
-    /// End all sessions of a user and let them in no more
+    /// End all sessions of a user and let them in no more; what they run goes on, what they queued waits
     Deactivate {
         /// The user
         name: String,
+        /// End all that they have running and queued, too
+        #[arg(long)]
+        kill: bool,
     },
     /// Change a password: your own, or as an administrator anybody's
     ChangePassword(change_password::ChangePasswordArgs),
@@ -158,8 +161,8 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
             };
             create(session, new, password_stdin).await
         }
-        Verb::Activate { name } => set_active(session, &name, true).await,
-        Verb::Deactivate { name } => set_active(session, &name, false).await,
+        Verb::Activate { name } => set_active(session, &name, true, false).await,
+        Verb::Deactivate { name, kill } => set_active(session, &name, false, kill).await,
         Verb::Reject { name } => register::reject(session, &name).await,
         Verb::Invite(args) => register::invite(session, args).await,
         Verb::Invitations(format) => register::invitations(session, format).await,
@@ -233,8 +236,8 @@ async fn create(session: &mut Session, new: NewUser, password_stdin: bool) -> Re
     Ok(())
 }
 
-async fn set_active(session: &mut Session, name: &str, active: bool) -> Result<()> {
-    let change = PatchUser { active: Some(active), ..PatchUser::default() };
+async fn set_active(session: &mut Session, name: &str, active: bool, kill: bool) -> Result<()> {
+    let change = PatchUser { active: Some(active), kill_tasks: kill.then_some(true), ..PatchUser::default() };
     let verb = if active { "activate" } else { "deactivate" };
     patch(session, name, &change, verb).await?;
     output::note(&format!("User {name} was {verb}d."));

@@ -204,6 +204,7 @@ async fn compare(store: &Store, viewer: &User, world: &World) -> (usize, usize, 
         text: None,
         id_prefix: None,
         ascending: true,
+        after: None,
     };
     let listed = store::task::list(&mut conn, &filter, 0, 100).await.expect("listed");
     let seqs: Vec<_> = listed.iter().map(|each| each.seq).collect();

@@ -166,6 +166,7 @@ async fn p15_lists_go_by_owner_workspace_and_order(database: Database) {
         text: None,
         id_prefix: None,
         ascending: true,
+        after: None,
     };
     let mut conn = store.read().await.expect("a connection");
     for (filter, expected) in [
@@ -218,6 +219,7 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
             text,
             id_prefix: None,
             ascending: true,
+            after: None,
         };
         let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
         let found: Vec<_> = found.iter().map(|task| task.description.as_str()).collect();
@@ -235,6 +237,7 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
             text: Some("by id".to_owned()),
             id_prefix,
             ascending: true,
+            after: None,
         };
         let found = task::list(&mut conn, &filter, 0, 10).await.expect("listed");
         assert_eq!(found.len(), expected, "{prefix}");

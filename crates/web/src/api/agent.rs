@@ -105,6 +105,10 @@ fn missing(agent: &str) -> String {
     format!("agent '{}' not found", agent.escape_debug())
 }
 
+fn missing_slot(slot: &str) -> String {
+    format!("slot '{}' not found", slot.escape_debug())
+}
+
 async fn one(app: &App, caller: &Caller, agent: &AgentId) -> Result<Agent, Failure> {
     let seen = seen_by(app, caller).await?;
     let all = app.master.agents.list().await;
@@ -121,6 +125,28 @@ pub(crate) async fn get(
 ) -> Answer<Value> {
     let agent: AgentId = id(&agent, || missing(&agent))?;
     Ok(Json(json!({ "agent": one(&app, &caller, &agent).await? })))
+}
+
+pub(crate) async fn slots(
+    State(app): State<App>,
+    User(caller): User,
+    Path(agent): Path<String>,
+) -> Answer<Value> {
+    let agent: AgentId = id(&agent, || missing(&agent))?;
+    let slots = one(&app, &caller, &agent).await?.slots;
+    Ok(Json(json!({ "slots": slots.values().collect::<Vec<_>>() })))
+}
+
+pub(crate) async fn slot(
+    State(app): State<App>,
+    User(caller): User,
+    Path((agent, slot)): Path<(String, String)>,
+) -> Answer<Value> {
+    let agent: AgentId = id(&agent, || missing(&agent))?;
+    let number: u32 = id(&slot, || missing_slot(&slot))?;
+    let slots = one(&app, &caller, &agent).await?.slots;
+    let found = slots.get(&number.to_string()).ok_or_else(|| Error::NotFound(missing_slot(&slot)))?;
+    Ok(Json(json!({ "slot": found })))
 }
 
 pub(crate) async fn invite(
@@ -175,7 +201,7 @@ async fn set_service(
     let permit = permit.map_err(|refusal| Error::refused(refusal, missing(agent)))?;
     let agent: AgentId = id(agent, || missing(agent))?;
     let slot: Option<u32> = match slot {
-        Some(slot) => Some(id(slot, || format!("slot '{}' not found", slot.escape_debug()))?),
+        Some(slot) => Some(id(slot, || missing_slot(slot))?),
         None => None,
     };
     app.master.agents.set_service(permit, &agent, slot, enabled, drain).await?;
@@ -211,6 +237,7 @@ pub(crate) async fn disable_slot(
     State(app): State<App>,
     user: User,
     Path((agent, slot)): Path<(String, String)>,
+    Body(service): Body<Service>,
 ) -> Answer<Value> {
-    set_service(&app, user, &agent, Some(&slot), false, false).await
+    set_service(&app, user, &agent, Some(&slot), false, service.drain.unwrap_or(false)).await
 }

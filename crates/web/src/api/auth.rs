@@ -5,6 +5,7 @@ use ::api::user::{Me, UserResponse};
 use axum::Json;
 use axum::extract::State;
 use domain::user::Password;
+use master::Error;
 use serde_json::{Value, json};
 
 use crate::App;
@@ -39,10 +40,14 @@ pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
     Json(UserResponse { user: shown_to(&caller.actor, &caller.user) })
 }
 
-pub(crate) async fn me(asker: Asker) -> Json<Me> {
+/// A task whose owner is deactivated goes on with its own data; it is nobody's stand-in any more (A14, P17).
+pub(crate) async fn me(asker: Asker) -> Answer<Me> {
     let (user, shown) = match &asker {
         Asker::User(caller) => (&*caller.user, shown_to(&caller.actor, &caller.user)),
+        Asker::Task(task) if !task.owner.is_active() => {
+            return Err(Error::Forbidden(master::session::NOT_ACTIVE.to_owned()).into());
+        }
         Asker::Task(task) => (&task.owner, shown(&task.owner)),
     };
-    Json(Me { user: shown, blank_password: user.password == Password::Blank })
+    Ok(Json(Me { user: shown, blank_password: user.password == Password::Blank }))
 }

@@ -4,9 +4,13 @@ use ::api::cluster::Container;
 use ::api::command::{
     Command, CommandResponse, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands, SetPriority,
 };
+use ::api::page::{PageQuery, Pagination};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
@@ -109,7 +113,11 @@ pub(crate) async fn launch(
     Ok(Json(LaunchCommandResponse { command, config, warnings: Vec::new() }))
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListCommands> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Result<Response, Failure> {
     let filter = TaskFilter {
         kind: Kind::Command,
         owners: owners(&app, &caller, &params).await?,
@@ -118,11 +126,51 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
         text: None,
         id_prefix: params.parse("idPrefix")?,
         ascending: !params.descending() && params.get("orderBy").is_some(),
+        after: None,
     };
-    let scope = Visible::to(&caller.actor);
-    let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(params.page()?)).await?;
+    let (scope, page) = (Visible::to(&caller.actor), params.page()?);
+    if page.limit == 0 {
+        return all(app, caller.actor, filter, page).await;
+    }
+    let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(page)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
-    Ok(Json(ListCommands { commands, pagination }))
+    Ok(Json(ListCommands { commands, pagination }).into_response())
+}
+
+/// Rows that are read at a time for a list without a limit.
+const STEP: i64 = 250;
+
+/// The whole list, which is never in memory as a whole: written as it is read, each step from where the last one ended,
+/// so that what comes and goes meanwhile moves nothing (B10).
+async fn all(app: App, actor: Actor, filter: TaskFilter, page: PageQuery) -> Result<Response, Failure> {
+    let count = |total| paged(page)(total).map(|(page, start, _)| (page, start, 0));
+    let (_, pagination) = app.master.tasks.list(Visible::to(&actor), filter.clone(), count).await?;
+    let begin = Some((Vec::from(*b"{\"commands\":["), None, pagination.start_index));
+    let steps = futures_util::stream::try_unfold(begin, move |state| {
+        let (app, actor, filter) = (app.clone(), actor.clone(), filter.clone());
+        async move {
+            let Some((mut text, last, count)) = state else { return Ok(None) };
+            let first = last.is_none();
+            let skip = if first { pagination.start_index } else { 0 };
+            let tasks = app.master.tasks.after(Visible::to(&actor), &filter, last, skip, STEP).await?;
+            for task in &tasks {
+                if !(first && text.ends_with(b"[")) {
+                    text.push(b',');
+                }
+                let row = serde_json::to_vec(&shown(&app.master, task));
+                text.extend(row.map_err(|e| Error::Invalid(e.to_string()))?);
+            }
+            let count = count + i64::try_from(tasks.len()).unwrap_or(0);
+            if let Some(task) = tasks.last() {
+                return Ok(Some((Bytes::from(text), Some((Vec::new(), Some(task.seq), count)))));
+            }
+            let end = json!(Pagination { end_index: count, total: count, ..pagination });
+            text.extend(format!("],\"pagination\":{end}}}").into_bytes());
+            Ok::<_, Error>(Some((Bytes::from(text), None)))
+        }
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((kind, axum::body::Body::from_stream(steps)).into_response())
 }
 
 /// `users` and `userIds` together; none of either is everybody.

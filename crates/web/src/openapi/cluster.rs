@@ -23,6 +23,8 @@ pub(super) fn describe(docs: &mut Docs) {
     );
     docs.post("/api/v1/agents/{agent}/enable", "Take an agent into service; for administrators");
     docs.post("/api/v1/agents/{agent}/disable", "Take an agent out of service; for administrators");
+    docs.get("/api/v1/agents/{agent}/slots", "The slots of an agent that is connected");
+    docs.get("/api/v1/agents/{agent}/slots/{slot}", "One slot");
     docs.post("/api/v1/agents/{agent}/slots/{slot}/enable", "Take a slot into service; for administrators");
     docs.post(
         "/api/v1/agents/{agent}/slots/{slot}/disable",

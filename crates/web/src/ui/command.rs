@@ -135,6 +135,7 @@ pub(crate) async fn list(
         text: Some(view.search.clone()).filter(|text| !text.is_empty()),
         id_prefix: None,
         ascending: false,
+        after: None,
     };
     let scope = Visible::to(&page.caller.actor);
     let (tasks, (total, pages)) = app.master.tasks.list(scope, filter, paged(&mut view.page)).await?;

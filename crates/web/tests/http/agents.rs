@@ -21,6 +21,7 @@ on_both_databases!(
     r28_the_masters_key_is_kept_and_its_loss_is_noticed,
     r09_no_page_opens_an_agents_channel,
     x08_agents_and_slots_are_taken_out_of_service,
+    b23_what_runs_on_what_is_disabled_is_ended_or_runs_out,
     an_agent_that_is_back_replaces_its_old_connection,
     b09_what_is_wrong_with_a_machine_is_shown,
     a14_a_revoked_agent_is_out_at_once_and_for_ever,
@@ -238,7 +239,8 @@ async fn x08_agents_and_slots_are_taken_out_of_service(database: Database) {
     agent.exit(start.allocation, 0).await;
 
     let drained = admin.post("/api/v1/agents/node/disable").json(json!({"drain": true})).await.ok();
-    assert_eq!((&drained["agent"]["draining"], &drained["agent"]["enabled"]), (&json!(true), &json!(true)));
+    assert_eq!((&drained["agent"]["draining"], &drained["agent"]["enabled"]), (&json!(true), &json!(false)));
+    assert_eq!(drained["agent"]["slots"]["0"]["draining"], true);
     let waits = admin.run_true().await;
     admin.follow(&waits).await.until("queued: no agent is connected").await;
     admin.post("/api/v1/agents/node/disable").await.ok();
@@ -426,4 +428,47 @@ async fn a02_http_is_served_for_runs_that_the_agent_holds(database: Database) {
     agent.http(allocation).await.expect("its own");
     agent.exit(allocation, 0).await;
     agent.http(allocation).await.expect_err("it is over");
+}
+
+async fn b23_what_runs_on_what_is_disabled_is_ended_or_runs_out(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let mut agent = master.agent("node").await;
+    let [first, second] = [master.task(&admin, &mut agent).await, master.task(&admin, &mut agent).await];
+    let killed = || domain::task::Exit { code: 137, killed: true, failure: None };
+    assert_eq!(second.start.slots, [1]);
+    let slot = admin.get("/api/v1/agents/node/slots/1").await.ok();
+    assert_eq!((&slot["slot"]["id"], &slot["slot"]["enabled"]), (&json!("1"), &json!(true)));
+    assert_eq!(slot["slot"]["container"]["state"], "STATE_RUNNING");
+    let slots = admin.get("/api/v1/agents/node/slots").await.ok();
+    assert_eq!(slots["slots"].as_array().map(Vec::len), Some(2));
+    for missing in ["node/slots/7", "node/slots/x", "nobody/slots/1", "nobody/slots"] {
+        admin.get(&format!("/api/v1/agents/{missing}")).await.refused(404);
+    }
+
+    // A slot, with what runs on it alone.
+    let drain = json!({"drain": true});
+    admin.post("/api/v1/agents/node/slots/1/disable").json(drain.clone()).await.ok();
+    assert_eq!(admin.command(&second.id()).await["state"], "STATE_RUNNING", "it runs out");
+    admin.post("/api/v1/agents/node/slots/1/disable").await.ok();
+    agent.expect_kill(second.start.allocation).await;
+    agent.exit_as(second.start.allocation, killed()).await;
+    let ended = admin.command(&second.id()).await;
+    assert_eq!(
+        (&ended["state"], &ended["exitStatus"]),
+        (&json!("STATE_TERMINATED"), &json!("agent disabled"))
+    );
+
+    // All of it.
+    admin.post("/api/v1/agents/node/disable").json(drain).await.ok();
+    assert_eq!(admin.command(&first.id()).await["state"], "STATE_RUNNING", "it runs out");
+    admin.post("/api/v1/agents/node/disable").await.ok();
+    agent.expect_kill(first.start.allocation).await;
+    agent.exit_as(first.start.allocation, killed()).await;
+    assert_eq!(admin.command(&first.id()).await["exitStatus"], "agent disabled");
+    let said = admin.log(&first.id()).await;
+    assert!(said.iter().any(|line| line.contains("(reason: agent disabled)")), "{said:?}");
+    let restarted = admin.run_true().await;
+    admin.post("/api/v1/agents/node/enable").await.ok();
+    assert_eq!(agent.accept_start().await.allocation.task.to_string(), restarted);
 }

@@ -12,6 +12,7 @@ on_both_databases!(
     r44_paths_stay_inside,
     r45_what_is_too_much_or_no_file_is_refused,
     a_context_and_a_work_dir_exclude_each_other,
+    b12_no_file_stays_that_no_living_task_needs,
 );
 
 fn file(path: &str, content: &[u8], mode: u32) -> Value {
@@ -107,4 +108,50 @@ async fn a_context_and_a_work_dir_exclude_each_other(database: Database) {
         json!({"config": {"entrypoint": ["true"], "work_dir": "/tmp"}, "files": [file("a", b"", 0o644)]});
     let refused = alice.post("/api/v1/commands").json(body).await.refused(400);
     assert_eq!(refused, "cannot set work_dir and context directory at the same time");
+}
+
+async fn b12_no_file_stays_that_no_living_task_needs(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let folder = master.storage().data_dir().join("contexts");
+    let kept = || -> usize {
+        let Ok(folders) = std::fs::read_dir(&folder) else { return 0 };
+        folders.map(|folder| std::fs::read_dir(folder.expect("read").path()).expect("read").count()).sum()
+    };
+    // The client is killed in the middle of its upload, or when all of it is there.
+    let files = [file("a", &vec![b'x'; 600 << 10], 0o644)];
+    let body = json!({"config": {"entrypoint": ["true"]}, "files": files}).to_string();
+    for part in [1, 1000, body.len() / 2, body.len() - 1] {
+        let length = body.len().to_string();
+        let half = alice.post("/api/v1/commands").body(&body.as_bytes()[..part]);
+        half.header("content-length", &length).cut_after(std::time::Duration::from_millis(20)).await;
+    }
+    // Whoever may not run it, writes nothing.
+    let place = alice.post("/api/v1/workspaces").json(json!({"name": "old"})).await.ok();
+    let place = place["workspace"]["id"].clone();
+    alice.post(&format!("/api/v1/workspaces/{place}/archive")).await.ok();
+    let closed = json!({"config": {"entrypoint": ["true"]}, "workspaceId": place, "files": files});
+    alice.post("/api/v1/commands").json(closed).await.refused(400);
+    assert_eq!(alice.get("/api/v1/commands").await.ok()["pagination"]["total"], 0);
+    assert_eq!(kept(), 0);
+
+    launch(&alice, &files).await.ok();
+    let start = agent.accept_start().await;
+    let waits = launch(&alice, &[file("b", b"b", 0o644)]).await.ok();
+    agent.accept_start().await;
+    launch(&alice, &[file("c", b"c", 0o644)]).await.ok();
+    assert_eq!(kept(), 3);
+    agent.exit(start.allocation, 0).await;
+    let gone = format!("/api/v1/tasks/{}/context_directory", start.allocation.task);
+    assert_eq!(alice.get(&gone).await.ok(), json!({"b64Tgz": ""}));
+    assert_eq!(kept(), 2, "over is over");
+    // What a master that was killed left behind.
+    let stray = folder.join("ff");
+    std::fs::create_dir_all(&stray).expect("made");
+    std::fs::write(stray.join("torn.part"), "x").expect("written");
+    master.restart().await;
+    assert_eq!(kept(), 2, "what lives stays");
+    let id = waits["command"]["id"].as_str().expect("an id").to_owned();
+    assert_ne!(alice.get(&format!("/api/v1/tasks/{id}/context_directory")).await.ok(), json!({"b64Tgz": ""}));
 }

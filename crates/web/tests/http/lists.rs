@@ -7,6 +7,7 @@ use testkit::{Database, Requests as _, TestMaster, on_both_databases};
 on_both_databases!(
     pages_follow_the_clients_rules,
     r47_no_answer_has_more_than_250_rows,
+    b10_a_list_without_a_limit_is_whole,
     r48_filters_take_text_as_text,
     lists_of_accounts_are_filtered_and_sorted,
     names_in_paths_are_decoded_once,
@@ -269,4 +270,50 @@ async fn the_installation_describes_itself(database: Database) {
     assert_eq!(workspaces["workspaces"][0]["username"], "admin");
     assert_eq!(admin.get("/api/v1/workspaces?nameCaseSensitive=x").await.ok()["pagination"]["total"], 0);
     assert_eq!(admin.get("/api/v1/workspaces/1").await.ok()["workspace"]["name"], "Uncategorized");
+}
+
+async fn b10_a_list_without_a_limit_is_whole(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let id = admin.run_true().await.parse().expect("an id");
+    let mut tx = master.store().write().await.expect("a transaction");
+    let task = store::task::by_id(&mut tx, id).await.expect("read").expect("there");
+    for number in 0..770_u128 {
+        let id = domain::id::TaskId(uuid::Uuid::from_u128(number));
+        let copy = domain::task::Task { id, state: domain::task::State::Terminated, ..task.clone() };
+        store::task::insert(&mut tx, copy).await.expect("inserted");
+    }
+    tx.commit_unaudited("a test").await.expect("committed");
+    for n in 0..255 {
+        admin.post(&format!("/api/v1/templates/t{n}")).json(json!({"config": {}})).await.ok();
+        admin.post("/api/v1/workspaces").json(json!({"name": format!("w{n}")})).await.ok();
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        let rows = list["commands"].as_array().expect("commands");
+        rows.iter().map(|row| row["id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let newest_first = ids(&admin.get("/api/v1/commands").await.ok());
+    let mut oldest_first = ids(&admin.get("/api/v1/commands?orderBy=ORDER_BY_ASC&limit=0").await.ok());
+    let different: std::collections::BTreeSet<_> = newest_first.iter().collect();
+    assert_eq!((newest_first.len(), different.len()), (771, 771));
+    oldest_first.reverse();
+    assert_eq!(newest_first, oldest_first);
+    let rest = admin.get("/api/v1/commands?offset=270").await.ok();
+    assert_eq!(ids(&rest), newest_first[270..]);
+    let page = &rest["pagination"];
+    assert_eq!(
+        (&page["startIndex"], &page["endIndex"], &page["total"]),
+        (&json!(270), &json!(771), &json!(771))
+    );
+    let asked = admin.get("/api/v1/commands?limit=700").await.ok();
+    assert_eq!(ids(&asked), newest_first[..250], "R47");
+    assert_eq!(
+        ids(&admin.get("/api/v1/commands?idPrefix=ffff&users=nobody").await.ok()),
+        Vec::<String>::new()
+    );
+    admin.get("/api/v1/commands?offset=772").await.refused(400);
+    let of = |list: &Value, name: &str| list[name].as_array().map(Vec::len);
+    assert_eq!(of(&admin.get("/api/v1/templates").await.ok(), "templates"), Some(255));
+    assert_eq!(of(&admin.get("/api/v1/workspaces").await.ok(), "workspaces"), Some(256));
+    assert_eq!(of(&admin.get("/api/v1/workspaces?limit=255").await.ok(), "workspaces"), Some(250));
 }

@@ -366,6 +366,8 @@ pub(crate) const SAMPLES: &[Sample] = &[
     post("/api/v1/agents/{agent}/revoke", "one that is new", "/api/v1/agents/{machine}/revoke", ""),
     post("/api/v1/agents/{agent}/enable", "", "/api/v1/agents/node/enable", ""),
     post("/api/v1/agents/{agent}/disable", "", "/api/v1/agents/node/disable", ""),
+    get("/api/v1/agents/{agent}/slots", "", "/api/v1/agents/node/slots"),
+    get("/api/v1/agents/{agent}/slots/{slot}", "", "/api/v1/agents/node/slots/0"),
     post("/api/v1/agents/{agent}/slots/{slot}/enable", "", "/api/v1/agents/node/slots/0/enable", ""),
     post("/api/v1/agents/{agent}/slots/{slot}/disable", "", "/api/v1/agents/node/slots/0/disable", ""),
     Sample {
