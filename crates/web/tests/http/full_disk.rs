@@ -35,16 +35,16 @@ impl Eater {
         let full = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut told_full = false;
+            let bytes = vec![b'x'; 1 << 20];
             while !told.load(Ordering::SeqCst) {
-                let sizes = [1 << 20, 4096, 1];
-                for size in sizes {
-                    while target.write(&vec![b'x'; size]).is_ok() {}
+                for piece in [&bytes[..], &bytes[..4096], &bytes[..1]] {
+                    while target.write(piece).is_ok() {}
                 }
                 if !told_full {
                     told_full = true;
                     full.0.send(()).expect("waited for");
                 }
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(std::time::Duration::from_millis(3));
             }
         });
         full.1.recv().expect("the disk gets full");
