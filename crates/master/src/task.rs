@@ -372,12 +372,14 @@ impl Tasks {
         Ok(living)
     }
 
-    /// Ends every task, for `muster down`. Answers how many there were.
+    /// Ends every task that lives in the database, for `muster down` (B1). Answers how many there were.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn end_all(&self) -> Result<usize, Error> {
-        let living = self.scheduler.living().await;
+        let mut conn = self.store.read().await?;
+        let living = store::task::alive(&mut conn).await?;
+        drop(conn);
         let count = living.len();
         for task in living {
             self.kill(Permit::system("`muster down` ends all tasks", task)).await?;

@@ -21,8 +21,9 @@ pub(super) struct Unrecorded {
 }
 
 impl Scheduler {
-    /// Ends a task, for the reason that its log says; answers it as it is then, while it lives. One that is over stays as it is, and nothing happened. One
-    /// that lives in the database alone is taken up first: a kill acts on what is stored (B1).
+    /// Ends a task, for the reason that its log says; answers it as it is then, while it lives. One that is over stays as
+    /// it is, and nothing happened. One that lives in the database alone is taken up first: a kill acts on what is stored
+    /// (B1).
     ///
     /// # Errors
     /// When the task isn't known here and the database can't be asked.

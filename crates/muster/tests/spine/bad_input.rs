@@ -88,12 +88,19 @@ fn l03_a_full_disk() {
     me.muster("command run echo before").exits(0);
     let filler = place.path().join("filler");
     disk.fill(&filler);
+    // What isn't urgent has half of the reserve (A4).
+    let template = muster.dir.path().join("template.yaml");
+    fs::write(&template, format!("description: {}\n", "x".repeat(30_000))).expect("written");
+    let mut number = 0;
     let full = eventually("a change is refused", || {
-        let output = admin.muster("user create alice");
+        number += 1;
+        let output = admin.muster(&format!("template set t{number} {}", template.display()));
         (output.code() != 0).then_some(output)
     });
     full.exits(1).says("full");
     assert_eq!(me.muster("user whoami").ok(), "determined", "reading goes on");
+    assert_eq!(muster.person("another").muster("user whoami").ok(), "determined", "and logging in");
+    assert!(number > 1, "the reserve lets some changes through");
     fs::remove_file(filler).expect("there");
     eventually("changes are taken again", || (admin.muster("user create bob").code() == 0).then_some(()));
     assert_eq!(me.muster("command run echo after").ok(), "after");

@@ -77,8 +77,10 @@ fn a_disabled_agent_gets_nothing_new() {
     let agent = admin.json("agent list")[0]["id"].as_str().expect("a name").to_owned();
     let running = holder(&me, "");
     me.muster(&format!("agent disable {agent}")).exits(5);
+    admin.muster(&format!("agent disable --drain {agent}")).exits(0);
+    assert_eq!(me.wait_for_state(&running, "RUNNING")["exitStatus"], "", "it may run out");
     admin.muster(&format!("agent disable {agent}")).exits(0);
-    me.muster(&format!("command kill {running}")).exits(0);
+    assert_eq!(me.wait_for_state(&running, "TERMINATED")["exitStatus"], "agent disabled", "B23");
     let id = me.detach("", "echo at last");
     let told = me.wait_for_state(&id, "QUEUED");
     assert!(told["waitingFor"].is_string(), "{told}");
