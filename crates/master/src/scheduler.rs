@@ -30,8 +30,8 @@ mod environment;
 mod kill;
 mod truth;
 
-pub(crate) use agents::{Arrival, Heard};
 pub use agents::{AgentPresence, AgentView};
+pub(crate) use agents::{Arrival, Heard};
 
 /// How often the loop looks around without being told to.
 const TICK: Duration = Duration::from_secs(5);

@@ -332,7 +332,7 @@ impl FakeAgent {
     pub async fn push_log(&mut self, allocation: AllocationId) {
         let records = self.logs.get(&allocation).cloned().unwrap_or_default();
         let chunk = LogChunk { allocation, offset: 0, records };
-        let sent = self.wire().0.send(Message::binary(chunk.encode())).await;
+        let sent = self.wire().0.sender.send(Kind::Data, &chunk.encode()).await;
         sent.expect("sent");
     }
 

@@ -435,7 +435,7 @@ async fn b23_what_runs_on_what_is_disabled_is_ended_or_runs_out(database: Databa
     let admin = master.admin().await;
     let mut agent = master.agent("node").await;
     let [first, second] = [master.task(&admin, &mut agent).await, master.task(&admin, &mut agent).await];
-    let killed = || domain::task::Exit { code: 137, killed: true, failure: None };
+    let killed = || domain::task::Exit { code: 137, killed: true, ..Default::default() };
     assert_eq!(second.start.slots, [1]);
     let slot = admin.get("/api/v1/agents/node/slots/1").await.ok();
     assert_eq!((&slot["slot"]["id"], &slot["slot"]["enabled"]), (&json!("1"), &json!(true)));

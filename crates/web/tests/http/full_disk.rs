@@ -84,7 +84,7 @@ async fn a04_a_thousand_logins_and_ends_while_the_disk_is_eaten(_: Database) {
     }
     user.post(&format!("/api/v1/commands/{}/kill", runs.id())).await.ok();
     agent.expect_kill(runs.start.allocation).await;
-    agent.exit_as(runs.start.allocation, Exit { code: 137, killed: true, failure: None }).await;
+    agent.exit_as(runs.start.allocation, Exit { code: 137, killed: true, ..Default::default() }).await;
     assert_eq!(user.command(&runs.id()).await["state"], "STATE_TERMINATED");
     assert_eq!(master.services().disagreements().await.expect("asked"), Vec::<String>::new());
 
@@ -103,7 +103,7 @@ async fn a04_a_log_without_space_keeps_no_task_from_ending(_: Database) {
     let mut agent = master.agent("node").await;
     let [lost, kept] = [master.task(&user, &mut agent).await, master.task(&user, &mut agent).await];
     master.store().keep_reserve(RESERVE).await.expect("kept");
-    let exit = || Exit { code: 0, killed: false, failure: None };
+    let exit = || Exit { code: 0, ..Default::default() };
     let eater = Eater::on(&master.storage().data_dir());
     for task in [&lost, &kept] {
         let large = vec![b'x'; 20_000];
