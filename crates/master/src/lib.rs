@@ -143,7 +143,7 @@ impl Master {
         let registrations = registration::Registrations::new(registration::Parts {
             store: store.clone(),
             config: Arc::clone(&config),
-            hasher,
+            hasher: hasher.clone(),
             audit: audit.clone(),
             sessions: sessions.clone(),
             mails: mails.clone(),
@@ -173,7 +173,7 @@ impl Master {
         live.load().await?;
         let accounts = account::Accounts::new(
             store.clone(),
-            hasher.clone(),
+            hasher,
             Arc::clone(&clock),
             sessions.clone(),
             mails.clone(),
