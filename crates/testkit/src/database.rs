@@ -20,7 +20,7 @@ pub enum Database {
 #[derive(Debug)]
 pub struct Storage {
     /// First: it can be removed only when nothing is mounted there.
-    disk: Option<SmallDisk>,
+    _disk: Option<SmallDisk>,
     folder: TempDir,
     postgres: Option<TestDatabase>,
 }
@@ -33,7 +33,7 @@ impl Storage {
             Database::Postgres => Some(TestDatabase::create().await),
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { disk: None, folder, postgres }
+        Self { _disk: None, folder, postgres }
     }
 
     /// Makes an empty one for SQLite on a disk of its own, of a size as `mount` takes it. Needs root.
@@ -43,8 +43,8 @@ impl Storage {
         let mut mount = std::process::Command::new("mount");
         let status = mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(folder.path()).status();
         assert!(status.expect("mount starts").success(), "this test mounts a file system: run it as root");
-        let disk = Some(SmallDisk(folder.path().to_owned()));
-        Self { disk, folder, postgres: None }
+        let _disk = Some(SmallDisk(folder.path().to_owned()));
+        Self { _disk, folder, postgres: None }
     }
 
     /// Opens the database as a master does.
