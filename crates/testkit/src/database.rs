@@ -43,8 +43,7 @@ impl Storage {
         let mut mount = std::process::Command::new("mount");
         let status = mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(folder.path()).status();
         assert!(status.expect("mount starts").success(), "this test mounts a file system: run it as root");
-        let _disk = Some(SmallDisk(folder.path().to_owned()));
-        Self { _disk, folder, postgres: None }
+        Self { _disk: Some(SmallDisk(folder.path().to_owned())), folder, postgres: None }
     }
 
     /// Opens the database as a master does.
