@@ -278,10 +278,12 @@ async fn b10_a_list_without_a_limit_is_whole(database: Database) {
     let id = admin.run_true().await.parse().expect("an id");
     let mut tx = master.store().write().await.expect("a transaction");
     let task = store::task::by_id(&mut tx, id).await.expect("read").expect("there");
+    let config = domain::config::TaskConfig::resolve(&json!({}), json!({"entrypoint": ["true"]}));
+    let config = config.expect("a configuration");
     for number in 0..770_u128 {
         let id = domain::id::TaskId(uuid::Uuid::from_u128(number));
         let copy = domain::task::Task { id, state: domain::task::State::Terminated, ..task.clone() };
-        store::task::insert(&mut tx, copy).await.expect("inserted");
+        store::task::insert(&mut tx, copy, &config).await.expect("inserted");
     }
     tx.commit_unaudited("a test").await.expect("committed");
     for n in 0..255 {
