@@ -144,8 +144,15 @@ impl Logs {
 
 impl Writer {
     fn recover(path: PathBuf) -> io::Result<Self> {
-        let mut writer =
-            Self { path, file: None, len: 0, from_agent: 0, last_own: None, tails: Tails::default(), starved: false };
+        let mut writer = Self {
+            path,
+            file: None,
+            len: 0,
+            from_agent: 0,
+            last_own: None,
+            tails: Tails::default(),
+            starved: false,
+        };
         match File::open(&writer.path) {
             Ok(file) => writer.measure(file),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
