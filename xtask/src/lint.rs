@@ -12,7 +12,7 @@ use crate::shell::{self, Checkout};
 
 /// C libraries that bring their own build systems, vulnerabilities and linking troubles: our TLS is rustls
 /// with ring. They creep in through default features.
-const BANNED: &[&str] = &["aws-lc-sys", "native-tls", "openssl-sys"];
+const BANNED: &[&str] = &["aws-lc-fips-sys", "aws-lc-rs", "aws-lc-sys", "native-tls", "openssl-sys"];
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Args {

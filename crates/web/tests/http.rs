@@ -23,6 +23,8 @@ mod contexts;
 mod deactivation;
 #[path = "http/deletion.rs"]
 mod deletion;
+#[path = "http/encryption.rs"]
+mod encryption;
 #[path = "http/full_disk.rs"]
 mod full_disk;
 #[path = "http/greed.rs"]

@@ -59,6 +59,19 @@ fn d09_nobody_is_trusted_unasked() {
 }
 
 #[test]
+fn d09_tasks_run_and_reach_an_encrypted_master() {
+    let muster = Setup::default().config("tls: self").up();
+    let (alice, known) = (muster.person("alice"), fingerprint(&muster));
+    // The agent proves the master by its key, and a task has its agent's way there.
+    let asks = r#"python3 -c "import os,urllib.request as u; print(u.urlopen(os.environ['DET_MASTER']+'/health').status)""#;
+    let mut run_it = told(&alice, "command run sh -c", &known);
+    assert_eq!(run(run_it.arg(asks), "").ok(), "200");
+    let mut by_file = alice.det_command();
+    by_file.env("DET_MASTER_CERT_FILE", authority(&muster)).args(["cmd", "run", "echo over https"]);
+    assert!(run(&mut by_file, "").ok().contains("over https"));
+}
+
+#[test]
 fn d09_a_person_is_asked_once_and_a_change_is_refused_aloud() {
     let mut muster = own().keeps_port().up();
     let (alice, known) = (muster.person("alice"), fingerprint(&muster));
