@@ -24,7 +24,7 @@ const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 
 /**
  * Starts Chromium with an empty profile. `options` are Playwright's for a persistent context (`viewport`,
- * `colorScheme`, `locale` …). Give it back with `close()`, in a `finally`: that removes the profile too.
+ * `colorScheme`, `locale`, more `args` …). Give it back with `close()`, in a `finally`: that removes the profile too.
  */
 export async function launch(options = {}) {
   const executablePath = process.env.MUSTER_TEST_CHROMIUM;
@@ -38,7 +38,7 @@ export async function launch(options = {}) {
       headless: true,
       ...options,
       executablePath,
-      args: FLAGS,
+      args: [...FLAGS, ...(options.args ?? [])],
     });
     return {
       context,

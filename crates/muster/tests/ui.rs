@@ -23,14 +23,18 @@ fn muster() -> Command {
 }
 
 impl Up {
-    fn start() -> Self {
+    fn start(config: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         // Tasks run as other users, and pass through it.
         fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("our own directory");
+        let file = dir.path().join("master.yaml");
+        fs::write(&file, config).expect("written");
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let mut process = muster()
             .args(["up", "--listen", "127.0.0.1:0", "--slots", "4", "--data-dir"])
             .arg(dir.path().join("data"))
+            .arg("--config")
+            .arg(file)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
@@ -60,8 +64,8 @@ impl Drop for Up {
     }
 }
 
-fn passes_in_a_browser(script: &str) {
-    let up = Up::start();
+fn passes_in_a_browser(script: &str, config: &str) {
+    let up = Up::start(config);
     let ended = Command::new("node")
         .arg(env::e2e_dir().join(script))
         .arg(&up.url)
@@ -75,10 +79,16 @@ fn passes_in_a_browser(script: &str) {
 
 #[test]
 fn x05_x11_r26_the_front_door_in_a_browser() {
-    passes_in_a_browser("door.mjs");
+    passes_in_a_browser("door.mjs", "");
 }
 
 #[test]
 fn p02_p09_p10_p16_p18_commands_in_a_browser() {
-    passes_in_a_browser("commands.mjs");
+    passes_in_a_browser("commands.mjs", "");
+}
+
+#[test]
+fn d09_a09_sessions_over_https_in_a_browser() {
+    let admin = "bootstrap: {admin: {username: admin, password: a quiet lake}}";
+    passes_in_a_browser("encryption.mjs", &format!("tls: self\nsecurity: {{hosts: [lab.test]}}\n{admin}\n"));
 }
