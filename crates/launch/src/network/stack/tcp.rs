@@ -27,8 +27,9 @@ pub(super) struct Connection {
     /// The kernel may have something to read, or room to write: until it says otherwise.
     readable: bool,
     writable: bool,
-    /// The world has said its last; the task has; the world knows that.
+    /// The world has said its last; the task is told so. The task has; the world is told so.
     world_ended: bool,
+    closed: bool,
     task_ended: bool,
     told: bool,
     /// When smoltcp wants to be asked again.
@@ -60,6 +61,7 @@ impl Connection {
             readable: true,
             writable: true,
             world_ended: false,
+            closed: false,
             task_ended: false,
             told: false,
             due: None,
@@ -111,10 +113,7 @@ impl Connection {
                 Err(e) => (0, Err(e)),
             });
             match read {
-                Ok(Ok(0)) => {
-                    socket.close();
-                    self.world_ended = true;
-                }
+                Ok(Ok(0)) => self.world_ended = true,
                 Ok(Ok(_) | Err(Errno::INTR)) => {}
                 Ok(Err(Errno::AGAIN)) => {
                     self.readable = false;
@@ -122,6 +121,13 @@ impl Connection {
                 }
                 _ => return Carried::Broken,
             }
+            carried = Carried::Something;
+        }
+        // Not before the task has all of it: a socket that both sides have closed takes no word of the task's that it
+        // has room again, and would ask once a second.
+        if self.world_ended && !self.closed && socket.send_queue() == 0 {
+            self.closed = true;
+            socket.close();
             carried = Carried::Something;
         }
         while self.writable && socket.can_recv() {
