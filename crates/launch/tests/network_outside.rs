@@ -169,7 +169,10 @@ impl World {
     /// Runs a task on the machine to its end.
     fn run(&self, spec: &TaskSpec, uid: u32) -> Outcome {
         let task = Task::create_for(spec, uid);
-        assert!(task.start_by(&["ip", "netns", "exec", &self.machine()]), "the shim isn't up");
+        // As udev makes it; `ip netns exec` has a mount namespace of its own.
+        let tun = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"";
+        let way = ["ip", "netns", "exec", &self.machine(), "sh", "-c", tun, "sh"];
+        assert!(task.start_by(&way), "the shim isn't up");
         task.wait();
         task.outcome()
     }
