@@ -295,7 +295,7 @@ fn b06_a_task_has_the_devices_that_it_was_given_and_no_others() {
         Root::Shared,
         "mount -t tmpfs -o dev none /dev; cd /dev
          mknod -m 666 null c 1 3; mknod -m 666 zero c 1 5; mknod -m 666 full c 1 7; mknod -m 666 random c 1 8
-         mknod -m 666 urandom c 1 9; mknod -m 666 tty c 5 0; mkdir nvidia-caps dri
+         mknod -m 666 urandom c 1 9; mknod -m 666 tty c 5 0; mkdir nvidia-caps dri net; mknod -m 666 net/tun c 10 200
          mknod -m 666 nvidia0 c 1 11; mknod -m 666 nvidia1 c 1 5; mknod -m 666 nvidiactl c 1 3
          mknod -m 666 nvidia-caps/nvidia-cap1 c 1 5; mknod -m 666 nvidia-caps/nvidia-cap2 c 1 11; mknod -m 666 dri/card0 c 1 11",
     );
