@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::data_dir::DataDir;
 use crate::output;
 
-/// How long the whole may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the whole may take: tasks have their time to clean up.
+const PATIENCE: Duration = Duration::from_secs(master::config::MAX_KILL_GRACE + 90);
 
 pub(super) async fn run(dir: &DataDir) -> Result<()> {
     if let Some(pid) = dir.owner()? {
@@ -40,17 +40,21 @@ async fn end_orphans(dir: &DataDir) -> Result<usize> {
     let Ok(entries) = std::fs::read_dir(&tasks) else {
         return Ok(0);
     };
-    let mut ended = 0;
+    let mut shims = Vec::new();
     for entry in entries {
         let path = entry.with_context(|| format!("{}", tasks.display()))?.path();
         let Some(shim) = Shim::open(&path).with_context(|| format!("{}", path.display()))? else {
             continue;
         };
+        // All of them first: their times to clean up don't add up.
         shim.kill().with_context(|| format!("{}", path.display()))?;
+        shims.push(shim);
+    }
+    let ended = shims.len();
+    for shim in shims {
         let exit = shim.into_pidfd();
         let wait = tokio::task::spawn_blocking(move || wait_readable(&exit));
         wait.await?.context("waiting for a task's end")?;
-        ended += 1;
     }
     Ok(ended)
 }

@@ -22,7 +22,7 @@ use super::own_socket::{self, OwnSocket};
 use crate::cli::MasterArgs;
 use crate::output;
 
-/// How long `muster down` gives tasks to end.
+/// How long `muster down` waits for tasks that have no time left to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A master that serves.
@@ -143,8 +143,14 @@ impl Served {
             return Ok(());
         }
         tracing::info!(tasks = count, "ending tasks");
-        if tokio::time::timeout(PATIENCE, self.master.tasks.all_ended()).await.is_err() {
-            tracing::warn!("some tasks did not end in {} s", PATIENCE.as_secs());
+        let grace = Duration::from_secs(self.config.agent.kill_grace);
+        for patience in [grace + PATIENCE, PATIENCE] {
+            if tokio::time::timeout(patience, self.master.tasks.all_ended()).await.is_ok() {
+                return Ok(());
+            }
+            tracing::warn!("some tasks did not end in {} s", patience.as_secs());
+            // The second time without any grace.
+            self.master.tasks.end_all().await?;
         }
         Ok(())
     }

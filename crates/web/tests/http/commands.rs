@@ -1,6 +1,7 @@
 //! The life of a command, from the queue to its exit status, and as whom it runs (D2–D4, P3, P17).
 
-use domain::task::Exit;
+use api::agent::ToAgent;
+use domain::task::{Exit, Limit};
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, on_both_databases};
 
@@ -9,6 +10,8 @@ on_both_databases!(
     exit_statuses_and_their_sentences,
     a_command_that_waits_is_killed_at_once,
     a_running_command_is_killed_by_its_agent,
+    b14_b15_who_ends_well_when_killed_was_killed_and_asking_twice_is_at_once,
+    b07_a_variable_has_one_value_and_musters_own_stay,
     priority_decides_who_is_next,
     d04_who_has_no_link_runs_as_the_default_identity,
     d03_who_has_a_link_runs_as_that,
@@ -69,13 +72,23 @@ async fn exit_statuses_and_their_sentences(database: Database) {
         (exit(3, false, None), format!("{failed}: process failed (exit code 3)")),
         (exit(126, false, None), format!("{failed}: command is not executable (exit code 126)")),
         (exit(127, false, None), format!("{failed}: command not found (exit code 127)")),
-        (exit(139, false, None), format!("{failed}: process was ended by a signal (exit code 139)")),
+        // B14: a status is no signal.
+        (exit(139, false, None), format!("{failed}: process failed (exit code 139)")),
+        (
+            Exit { signal: Some(11), ..exit(139, false, None) },
+            format!("{failed}: process was ended by SIGSEGV (11) (exit code 139)"),
+        ),
+        (
+            Exit { signal: Some(9), limit: Some(Limit::Memory), ..exit(137, false, None) },
+            format!("{failed}: out of memory: process was ended by SIGKILL (9) (exit code 137)"),
+        ),
         (exit(125, false, Some("no such mount")), format!("{failed}: no such mount (exit code 125)")),
     ] {
         let task = master.task(&alice, &mut agent).await;
         agent.exit_as(task.start.allocation, exit.clone()).await;
         let over = alice.command(&task.id()).await;
         assert_eq!((&over["exitCode"], &over["exitStatus"]), (&json!(exit.code), &json!(sentence)));
+        assert_eq!(over["exitSignal"], json!(exit.signal));
         let log = alice.log(&task.id()).await;
         assert_eq!(log.last(), Some(&format!("crashed: {sentence}")));
     }
@@ -114,6 +127,63 @@ async fn a_running_command_is_killed_by_its_agent(database: Database) {
     assert_eq!(
         (&over["command"]["state"], &over["command"]["exitCode"]),
         (&json!("STATE_TERMINATED"), &json!(137))
+    );
+}
+
+async fn b14_b15_who_ends_well_when_killed_was_killed_and_asking_twice_is_at_once(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let kill = format!("/api/v1/commands/{}/kill", task.id());
+    let asked = |message: &ToAgent| match message {
+        ToAgent::Kill { now, .. } => Some(*now),
+        _ => None,
+    };
+    for at_once in [false, true] {
+        alice.post(&kill).await.ok();
+        assert_eq!(agent.until("a kill", asked).await, at_once);
+    }
+    agent.exit_as(task.start.allocation, Exit { killed: true, ..Exit::default() }).await;
+    let over = alice.command(&task.id()).await;
+    assert_eq!(over["exitStatus"], "allocation was killed by alice");
+    assert_eq!((&over["exitCode"], &over["exitSignal"]), (&json!(0), &json!(null)));
+    let log = alice.log(&task.id()).await;
+    assert!(
+        log.last().is_some_and(|line| line.ends_with("was terminated: allocation was killed by alice")),
+        "{log:?}"
+    );
+}
+
+async fn b07_a_variable_has_one_value_and_musters_own_stay(database: Database) {
+    let master = TestMaster::configured(database, |config| {
+        config.task_container_defaults =
+            json!({"environment": {"environment_variables": ["BOTH=default", "ONE=default"]}});
+    })
+    .await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let variables = ["BOTH=mine", "DET_MASTER=http://elsewhere", "DET_MINE=kept", "PYTHONUSERBASE=/mine"];
+    let id =
+        alice.run(json!({"entrypoint": ["true"], "environment": {"environment_variables": variables}})).await;
+    let start = agent.accept_start().await;
+    let values = |name: &str| -> Vec<&str> {
+        start.env.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+    };
+    for (name, value) in
+        [("BOTH", "mine"), ("ONE", "default"), ("DET_MINE", "kept"), ("PYTHONUSERBASE", "/mine")]
+    {
+        assert_eq!(values(name), [value], "{name}");
+    }
+    assert_eq!(values("DET_MASTER").len(), 1);
+    assert_ne!(values("DET_MASTER"), ["http://elsewhere"]);
+    agent.exit(start.allocation, 0).await;
+    let log = alice.log(&id).await;
+    let warnings: Vec<_> = log.iter().filter(|line| line.contains("passed over")).collect();
+    assert_eq!(
+        warnings,
+        ["warning: DET_MASTER of the configuration is passed over: Muster sets it"],
+        "{log:?}"
     );
 }
 
