@@ -6,6 +6,8 @@ mod support;
 mod enrolment;
 #[path = "agents/flow.rs"]
 mod flow;
+#[path = "agents/full_disk.rs"]
+mod full_disk;
 #[path = "agents/restart.rs"]
 mod restart;
 #[path = "agents/stranger.rs"]

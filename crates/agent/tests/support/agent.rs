@@ -126,7 +126,7 @@ impl Drop for TestAgent {
         let tasks = std::fs::read_dir(self.options.data_dir.join("tasks"));
         for dir in tasks.into_iter().flatten().flatten() {
             if let Ok(Some(shim)) = launch::Shim::open(&dir.path()) {
-                let _ = shim.kill();
+                let _ = shim.kill_now();
                 let mut fds =
                     [rustix::event::PollFd::from_borrowed_fd(shim.pidfd(), rustix::event::PollFlags::IN)];
                 let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };

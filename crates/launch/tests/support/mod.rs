@@ -140,7 +140,7 @@ impl Drop for Task {
     /// Leaves nothing behind, not even after a failed assertion.
     fn drop(&mut self) {
         if let Ok(Some(shim)) = Shim::open(&self.task_dir) {
-            let _ = shim.kill();
+            let _ = shim.kill_now();
             let mut fds = [PollFd::from_borrowed_fd(shim.pidfd(), PollFlags::IN)];
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: 10, tv_nsec: 0 }));
         }

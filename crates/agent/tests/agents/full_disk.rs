@@ -1,0 +1,91 @@
+//! Tasks that fill the agent's disk (A4).
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use agent::{Bound, TaskLimits};
+use api::agent::ToAgent;
+use domain::task::Limit;
+
+use crate::support::{FakeMaster, TestAgent, emptied, shell, soon};
+
+/// A small file system that goes with the test.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: &Path) -> Self {
+        std::fs::create_dir(path).expect("a directory");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "none"]).arg(path).status();
+        assert!(mounted.expect("mount").success());
+        Self(path.to_owned())
+    }
+
+    async fn full(&self) {
+        let full = async {
+            while rustix::fs::statvfs(&self.0).expect("mounted").f_bavail > 100 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        soon("a full disk", full).await;
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// An agent whose directory is on a small disk; the disk goes last.
+async fn on_small_disk(master: &FakeMaster, limits: TaskLimits) -> (TestAgent, Disk) {
+    let mut agent = TestAgent::new(&master.url(), Some(master.invitation()));
+    let disk = Disk::mount(&agent.scratch().join("disk"));
+    agent.options.data_dir = disk.0.join("agent");
+    agent.options.limits = limits;
+    agent.start();
+    agent.wait_registered().await;
+    (agent, disk)
+}
+
+#[tokio::test]
+async fn a04_a_full_disk_keeps_nobody_from_starting_and_ending() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let limits = TaskLimits { scratch: Bound::Unlimited, ..TaskLimits::default() };
+    let (agent, disk) = on_small_disk(&master, limits).await;
+    let other = master.send_start(&shell("echo up; exec tail -f /dev/null"));
+    master.until("output", |seen| (!seen.log_of(other).is_empty()).then_some(())).await;
+    let filler = master.send_start(&shell("cat /dev/zero > /tmp/f; exec tail -f /dev/null"));
+    disk.full().await;
+    for _ in 0..5 {
+        let next = master.send_start(&shell("echo next; exit 3"));
+        let exit = master.exit(next).await;
+        assert_eq!((exit.code, exit.failure), (3, None));
+    }
+    for id in [other, filler] {
+        master.send(ToAgent::Kill { allocation: id, now: false });
+        let exit = master.exit(id).await;
+        assert_eq!((exit.killed, exit.signal), (true, Some(15)));
+    }
+    // It has healed.
+    emptied(&agent.options.data_dir.join("tasks")).await;
+    let next = master.send_start(&shell("head -c 40000000 /dev/zero > /tmp/f"));
+    assert_eq!(master.exit(next).await.code, 0);
+}
+
+#[tokio::test]
+async fn a04_who_fills_the_disk_without_end_is_ended() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let (_agent, _disk) = on_small_disk(&master, TaskLimits::default()).await;
+    let greedy = master.send_start(&shell("while :; do cat /dev/zero >> /var/tmp/f; done 2> /dev/null"));
+    let exit = master.exit(greedy).await;
+    assert_eq!((exit.limit, exit.killed), (Some(Limit::Scratch), false));
+    let next = master.send_start(&shell("head -c 30000000 /dev/zero > /tmp/f"));
+    assert_eq!(master.exit(next).await.code, 0);
+}
