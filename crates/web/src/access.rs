@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use api::auth::EXPECTED_USER;
 use axum::extract::{Request, State};
-use axum::http::Method;
+use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
