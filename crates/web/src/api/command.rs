@@ -16,6 +16,7 @@ use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
 use master::task::{TaskFilter, Tasks};
 use master::{Error, Master, workspace};
+use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::App;
