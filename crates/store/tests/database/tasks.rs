@@ -259,6 +259,7 @@ async fn a06_lists_read_no_configurations(database: Database) {
         text: None,
         id_prefix: None,
         ascending: true,
+        after: None,
     };
     assert_eq!(task::list(&mut conn, &filter, 0, 10).await.expect("listed"), [first.clone()]);
     assert_eq!(task::alive(&mut conn).await.expect("listed"), [first.clone()]);
