@@ -18,6 +18,7 @@ use super::table::Table;
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
+use crate::task_dir::SCRATCH_DIR;
 
 const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
@@ -103,12 +104,15 @@ impl Masks {
 
     /// Masks what the machine's own tree shows.
     pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), String> {
+        let own_var_tmp = has_own_var_tmp(root);
         for path in &self.paths {
             let Ok(below) = path.strip_prefix("/") else {
                 continue;
             };
             // What a task has afresh shows nothing of the machine at that path, whatever it is called.
-            if !FRESH.iter().any(|fresh| below.starts_with(fresh)) && shown(root, below) {
+            let afresh = FRESH.iter().any(|fresh| below.starts_with(fresh))
+                || (own_var_tmp && below.starts_with("var/tmp"));
+            if !afresh && shown(root, below) {
                 self.mask_beneath(root, root.fd(), path, below)?;
             }
         }
@@ -158,6 +162,14 @@ impl Masks {
     fn covered(&self, path: &Path) -> bool {
         self.paths.iter().any(|other| other != path && path.starts_with(other))
     }
+}
+
+/// Whether `/var/tmp` in the task is its own: it is not where the machine has none, or a link.
+fn has_own_var_tmp(root: &Root<'_>) -> bool {
+    let own = inode(&root.context.task_dir.join(SCRATCH_DIR).join("var-tmp"));
+    let shown = root.open(Path::new("var/tmp"), OFlags::PATH | OFlags::NOFOLLOW);
+    let shown = shown.ok().and_then(|fd| fstat(&fd).ok()).map(|stat| (stat.st_dev, stat.st_ino));
+    own.is_ok_and(|own| shown == Some(own))
 }
 
 /// Whether the task's root has the entry of the machine's `/` at all that a path begins with.

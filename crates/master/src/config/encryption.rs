@@ -76,9 +76,12 @@ mod tests {
         let files = CertificateFiles { cert: "/c.pem".into(), key: "/k.pem".into() };
         assert_eq!(read("tls: {cert: /c.pem, key: /k.pem}\n").unwrap(), Some(Encryption::Files(files)));
         assert_eq!(read("tls: null\n").unwrap(), None);
-        for (bad, why) in
-            [("tls: on\n", "neither 'self'"), ("tls: {cert: /c.pem}\n", "key"), ("tls: {cret: a}\n", "cret")]
-        {
+        for (bad, why) in [
+            ("tls: on\n", "expected 'self'"),
+            ("tls: own\n", "neither 'self'"),
+            ("tls: {cert: /c.pem}\n", "key"),
+            ("tls: {cret: a}\n", "cret"),
+        ] {
             let said = read(bad).expect_err("must be refused").to_string();
             assert!(said.starts_with("master.yaml: ") && said.contains(why), "{said}");
         }

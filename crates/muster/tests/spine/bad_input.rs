@@ -179,7 +179,7 @@ fn no_master() {
     output.says("can't reach a Muster master").says("muster up");
     me.muster(&format!("-m http://{nowhere} version")).exits(0);
     me.muster("-m ftp://x user whoami").exits(2);
-    me.muster("-m https://x user whoami").exits(2).says("http://");
+    me.muster(&format!("-m https://{nowhere} user whoami")).exits(8).says("can't reach");
     me.muster("nonsense").exits(2);
 }
 
