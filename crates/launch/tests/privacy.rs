@@ -10,6 +10,8 @@ use support::{RANGE, Task, TestDir, bind, mounts, root_script, run, script};
 
 #[test]
 fn every_task_has_its_own_places() {
+    // Other tests mount things of theirs meanwhile.
+    support::own_mount_namespace();
     let before = mounts();
     let names = ["tmp", "var/tmp", "dev/shm", "run/determined", "run/determined/train/model"];
     let text: String = names.iter().map(|n| format!("ls -A /{n} | grep mark; touch /{n}/mark && ")).collect();

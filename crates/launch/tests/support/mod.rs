@@ -293,9 +293,16 @@ impl Task {
     }
 }
 
-/// Lines of `/proc/self/mountinfo`, to see that nothing is left behind.
+/// Lines of this thread's mountinfo, to see that nothing is left behind.
 pub(crate) fn mounts() -> String {
-    fs::read_to_string("/proc/self/mountinfo").unwrap()
+    fs::read_to_string("/proc/thread-self/mountinfo").unwrap()
+}
+
+/// A copy of the machine's mounts for this thread and what it starts, which nobody else changes.
+pub(crate) fn own_mount_namespace() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root's right");
+    let private = nix::mount::MsFlags::MS_REC | nix::mount::MsFlags::MS_PRIVATE;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("root's right");
 }
 
 /// Waits until something is so, which nothing tells.

@@ -90,7 +90,8 @@ fn l03_a_full_disk() {
     disk.fill(&filler);
     // What isn't urgent has half of the reserve (A4).
     let template = muster.dir.path().join("template.yaml");
-    fs::write(&template, format!("description: {}\n", "x".repeat(30_000))).expect("written");
+    let variable = format!("environment: {{environment_variables: [A={}]}}\n", "x".repeat(30_000));
+    fs::write(&template, variable).expect("written");
     let mut number = 0;
     let full = eventually("a change is refused", || {
         number += 1;

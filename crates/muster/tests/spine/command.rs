@@ -56,7 +56,7 @@ fn a_command_is_ended_from_another_terminal() {
     assert_eq!(stranger.muster(&format!("command logs {id}")).ok(), "on", "reading is everybody's");
 
     alice.muster(&format!("command kill {}", &id[..8])).exits(0).says(&id);
-    running.finish().exits(137);
+    running.finish().exits(143);
     alice.muster(&format!("command kill {id}")).exits(0).says("had ended already");
     let ended = alice.wait_for_state(&id, "TERMINATED");
     assert!(ended["endTime"].is_string(), "{ended}");
@@ -181,7 +181,7 @@ fn killing_a_task_kills_all_of_it_and_nothing_else() {
     let ids = alice.muster("command list -q").ok();
     let first = ids.lines().next().expect("two of them");
     alice.muster(&format!("command kill {first}")).exits(0);
-    one.finish().exits(137);
+    one.finish().exits(143);
     let state = alice.json(&format!("command describe {}", ids.lines().last().expect("two")));
     assert_eq!(state["state"], "STATE_RUNNING", "R43: the other one goes on");
     drop(other);

@@ -64,5 +64,5 @@ fn a07_descriptors_are_raised_for_the_server_and_not_for_tasks() {
     let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a line");
     assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["4096", "4096"]);
     let alice = muster.user("alice");
-    assert_eq!(alice.muster("command run ulimit -Sn").ok(), "512");
+    assert_eq!(alice.script("", "ulimit -Sn").ok(), "512");
 }
