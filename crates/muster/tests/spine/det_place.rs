@@ -180,7 +180,9 @@ fn x10_every_verb_of_template() {
     refused(&bob, "template create other one.yaml -w lab", "workspace 'lab' not found");
     assert_eq!(rows(&alice, "template list"), ["Name|Workspace", "common|Uncategorized", "mine|lab"]);
     assert_eq!(rows(&bob, "tpl ls"), ["Name|Workspace", "common|Uncategorized"]);
-    assert!(bob.det("template list -d").ok().contains("WHO=template"));
+    // What it sets is its owner's alone to see, and so to use (A10).
+    let seen = bob.det("template list -d").ok();
+    assert!(seen.contains("WHO=********") && !seen.contains("WHO=template"), "{seen}");
     let config = "environment:\n  environment_variables:\n  - WHO=template";
     assert_eq!(alice.det("template describe mine").ok(), config);
     refused(&bob, "template describe mine", "template 'mine' not found");
@@ -189,7 +191,9 @@ fn x10_every_verb_of_template() {
         person.det_args(["cmd", "run", "--template", template, "sh", "-c", "echo it is $WHO"], "")
     };
     assert!(run(&alice, "mine").ok().contains("it is template"));
-    assert!(run(&bob, "common").ok().contains("it is template"));
+    refused(&bob, "cmd run --template common true", "only its owner can use it");
+    says(&alice, "template set plain two.yaml", "Set template plain");
+    assert!(run(&bob, "plain").ok().contains("it is "));
     run(&bob, "mine").exits(1).says("template 'mine' not found");
 
     refused(&bob, "template set-value config common two.yaml", "Forbidden(only the owner of a template");

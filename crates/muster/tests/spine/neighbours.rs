@@ -312,6 +312,8 @@ trait UidOf {
 
 impl UidOf for Command {
     fn uid_of(&mut self, uid: u32) -> &mut Self {
-        std::os::unix::process::CommandExt::uid(self, uid)
+        use std::os::unix::process::CommandExt as _;
+        // Another group is enough not to be looked into.
+        self.uid(uid).gid(uid)
     }
 }

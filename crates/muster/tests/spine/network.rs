@@ -43,7 +43,7 @@ fn a02_a_configuration_asks_for_less_never_for_more() {
     let alice = muster.linked_user("alice", 5001);
     let refused = alice.script("--config network=host", "true");
     refused.exits(125).says("network: host is more than").says("agent.network: host");
-    alice.script("--config network=bridge", "true").exits(1).says("network");
+    alice.script("--config network=bridge", "true").exits(1).says("`bridge`");
 
     let muster = Setup::default().config("agent: {network: host}").up();
     let alice = muster.linked_user("alice", 5001);
