@@ -109,11 +109,11 @@ impl SystemIds {
             .map(fields)
             .filter_map(|field| Some((field.first()?.clone(), field.get(2)?.parse().ok()?)));
         let minimum = |key: &str| {
-            let values = login_defs.lines().filter_map(|line| {
+            let mut values = login_defs.lines().filter_map(|line| {
                 let mut words = line.split_ascii_whitespace();
                 (words.next() == Some(key)).then(|| words.next()?.parse().ok()).flatten()
             });
-            values.last().unwrap_or(ORDINARY)
+            values.next_back().unwrap_or(ORDINARY)
         };
         Self {
             uid_min: minimum("UID_MIN"),

@@ -116,7 +116,7 @@ mod tests {
         fs::write(dir.join(".muster-1"), "in the way").unwrap();
         symlink(&outside, dir.join("a/link")).unwrap();
         symlink(&outside, dir.join("link")).unwrap();
-        fs::set_permissions(dir.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
         // Deeper than any process may have descriptors, or a path be long.
         std::env::set_current_dir(&dir).unwrap();
         for _ in 0..3000 {

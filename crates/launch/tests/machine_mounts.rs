@@ -42,7 +42,7 @@ fn leaves_alone(machine: &Machine, spec: &TaskSpec, what: &str) {
     let shared = task.output(launch::record::Source::Stdout);
     assert_eq!(shared, "ready 0\n", "{what}: the task has a mount in a peer group");
     assert_eq!(machine.mounts(), before, "{what}: while the task runs");
-    task.shim().unwrap().kill().unwrap();
+    task.shim().expect("a shim").kill().expect("killed");
     task.wait();
     assert_eq!(machine.mounts(), before, "{what}: after the task");
 }
@@ -162,7 +162,7 @@ fn aliases(dir: &TestDir, owner: u32) -> Machine {
         dir.dir(name, 0o777, owner);
     }
     for name in ["data/state/db", "data/state/deep/db"] {
-        chown(dir.file(name, "DATABASE", 0o666), Some(owner), Some(owner)).unwrap();
+        chown(dir.file(name, "DATABASE", 0o666), Some(owner), Some(owner)).expect("owned");
     }
     dir.file("file", "", 0o644);
     Machine::new(

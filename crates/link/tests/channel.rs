@@ -72,7 +72,7 @@ fn frame(kind: Kind, body: &[u8]) -> Frame {
 async fn frames_of_every_length_arrive_whole_and_in_order() {
     let (mut near, mut far) = channels(honest(), honest()).await;
     let lengths = [0, 1, 2, 65_517, 65_518, 65_519, 131_036, 131_037, 1 << 20];
-    let all: Vec<u8> = (0..1_u32 << 20).map(|n| (n * 7 >> 3).to_le_bytes()[0]).collect();
+    let all: Vec<u8> = (0..1_u32 << 20).map(|n| ((n * 7) >> 3).to_le_bytes()[0]).collect();
     let sent = async {
         for length in lengths {
             near.sender.send(Kind::Data, &all[..length]).await.expect("sent");

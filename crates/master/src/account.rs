@@ -69,6 +69,7 @@ fn name_taken(error: StoreError) -> Error {
 }
 
 impl Accounts {
+    #[expect(clippy::too_many_arguments, reason = "each is a field, and no two are of one type")]
     pub(crate) fn new(
         store: Store,
         hasher: Hasher,

@@ -133,6 +133,7 @@ impl Arrival {
     }
 
     /// Where it makes no difference.
+    #[expect(clippy::wrong_self_convention, reason = "it says where the visitor comes from")]
     pub(crate) fn from_anywhere(&self) -> Visitor {
         Visitor { origin: Origin::Remote, address: self.address }
     }

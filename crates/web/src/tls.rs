@@ -73,6 +73,7 @@ impl std::fmt::Debug for Tls {
 }
 
 /// Where certificates come from.
+#[expect(clippy::large_enum_variant, reason = "there is one for each listener, behind a pointer")]
 enum Source {
     Own { authority: Authority, names: Names, named: Vec<String>, renew_at: Timestamp },
     Files(Watched),

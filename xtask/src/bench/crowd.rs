@@ -37,13 +37,14 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
             times
         })?;
         let crowded = quantile(&mut crowded, 0.99);
-        table.add(&format!("the same among {name}"), crowded, Unit::Milliseconds, Wanted::Nothing);
+        table.add(format!("the same among {name}"), crowded, Unit::Milliseconds, Wanted::Nothing);
         table.add("the latter by the former", crowded / quiet, Unit::Ratio, Wanted::AtMost(2.0));
     }
     server.stop()
 }
 
 /// Keeps the crowd at its size: who is shown the door comes back.
+#[expect(clippy::disallowed_methods, reason = "a load is to have a pace")]
 fn crowd(address: SocketAddr, says: bool, done: &AtomicBool) -> Result<()> {
     let mut crowd = Vec::with_capacity(CROWD);
     while !done.load(Ordering::Relaxed) {

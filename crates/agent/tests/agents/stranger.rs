@@ -39,7 +39,7 @@ async fn a02_who_holds_the_masters_port_is_not_obeyed() {
     let meet = async move |upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             counter.send_modify(|met| *met += 1);
-            let loud = *counter.borrow() % 2 == 0;
+            let loud = counter.borrow().is_multiple_of(2);
             for line in lines {
                 let message = if loud { Message::text(line) } else { Message::binary(line) };
                 let _ = socket.send(message).await;

@@ -160,10 +160,8 @@ fn strip(value: &mut Value) {
             map.iter_mut().for_each(|(_, inside)| strip(inside));
         }
         Value::Array(list) => list.iter_mut().for_each(strip),
-        Value::String(text) => {
-            if looks_secret(text) || text.contains("://") {
-                *text = Words::default().mask(text);
-            }
+        Value::String(text) if looks_secret(text) || text.contains("://") => {
+            *text = Words::default().mask(text);
         }
         _ => {}
     }

@@ -7,9 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::net::netdevice::name_to_index;
-use rustix::net::{
-    AddressFamily, SocketAddrAny, SocketFlags, SocketType, bind, getsockname, listen, socket_with,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
 use super::descriptors::send_descriptors;
 use super::netlink::{LOOPBACK, Netlink};
@@ -84,6 +82,6 @@ fn listener(address: SocketAddrV4) -> io::Result<(OwnedFd, u16)> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     bind(&socket, &address)?;
     listen(&socket, BACKLOG)?;
-    let bound = SocketAddrV4::try_from(SocketAddrAny::from(getsockname(&socket)?))?;
+    let bound = SocketAddrV4::try_from(getsockname(&socket)?)?;
     Ok((socket, bound.port()))
 }

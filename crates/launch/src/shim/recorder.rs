@@ -101,7 +101,7 @@ pub(super) fn shown(bytes: u64) -> String {
     match UNITS.iter().find(|(shift, _)| bytes >> shift > 0) {
         Some((shift, unit)) if bytes.trailing_zeros() >= *shift => format!("{} {unit}", bytes >> shift),
         Some((shift, unit)) => {
-            let tenths = (bytes >> (shift - 10)) * 10 >> 10;
+            let tenths = ((bytes >> (shift - 10)) * 10) >> 10;
             format!("{}.{} {unit}", tenths / 10, tenths % 10)
         }
         None => format!("{bytes} bytes"),

@@ -261,8 +261,8 @@ async fn a06_lists_read_no_configurations(database: Database) {
         ascending: true,
         after: None,
     };
-    assert_eq!(task::list(&mut conn, &filter, 0, 10).await.expect("listed"), [first.clone()]);
-    assert_eq!(task::alive(&mut conn).await.expect("listed"), [first.clone()]);
+    assert_eq!(task::list(&mut conn, &filter, 0, 10).await.expect("listed"), std::slice::from_ref(&first));
+    assert_eq!(task::alive(&mut conn).await.expect("listed"), std::slice::from_ref(&first));
     let config = task::config(&mut conn, first.id).await;
     assert!(matches!(config, Err(StoreError::Corrupt(_))), "{config:?}");
     assert_eq!(task::count_of(&mut conn, alice.id).await.expect("counted"), (1, 1));
