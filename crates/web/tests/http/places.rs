@@ -96,7 +96,7 @@ async fn x04_roles_in_a_workspace_give_what_they_say(database: Database) {
             r#"{"userId": 2, "role": "viewer"}"#,
             [404, 403, 403, 200, 200, 200],
         ),
-        ("PATCH", path.clone(), r#"{"agentUserGroup": {"agentGid": 7}}"#, [404, 403, 403, 403, 403, 200]),
+        ("PATCH", path.clone(), r#"{"agentUserGroup": {"agentGid": 7007}}"#, [404, 403, 403, 403, 403, 200]),
         ("POST", format!("{path}/archive"), "", [404, 403, 403, 200, 200, 200]),
         ("POST", format!("{path}/unarchive"), "", [404, 403, 403, 200, 200, 200]),
     ] {
