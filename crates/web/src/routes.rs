@@ -68,7 +68,7 @@ fn table(app: App) -> Table {
         .patch("/api/v1/users", User, api::user::patch_many)
         .patch("/api/v1/users/assignments", User, api::group::assign)
         .get("/api/v1/users/setting", User, api::setting::list)
-        .post("/api/v1/users/setting", User, api::setting::set)
+        .row(post("/api/v1/users/setting", User, 2 << 20), api::setting::set)
         .post("/api/v1/users/setting/reset", User, api::setting::reset)
         .search("/api/v1/users/activity", User, api::setting::activity)
         .get("/api/v1/users/{user}", User, api::user::get)

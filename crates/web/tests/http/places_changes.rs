@@ -343,11 +343,10 @@ async fn a_workspaces_unix_identity_is_laid_over_its_tasks(database: Database) {
     ] {
         assert!(set(bad).await.refused(400).contains(text), "{text}");
     }
-    // Each part by itself is good, but not with alice's link: told when a task is started.
-    set(json!({"agentGid": 0})).await.ok();
-    let body = json!({"config": {"entrypoint": ["true"]}, "workspaceId": id});
-    let text = alice.post("/api/v1/commands").json(body).await.refused(400);
-    assert!(text.contains("the Unix identity of workspace 'renamed'"), "{text}");
+    assert!(
+        set(json!({"agentGid": 0})).await.refused(400).contains("a group with power over this machine"),
+        "A11"
+    );
     let cleared = set(json!({})).await.ok();
     assert_eq!(cleared["workspace"]["agentUserGroup"], Value::Null);
     assert_eq!(runs_as().await, "alice:5001:alice:5001");

@@ -38,7 +38,7 @@ fn deeds() -> impl Strategy<Value = (usize, Deed)> {
 /// A patch of these parts that leaves roles and states as they are.
 fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, UserChange) {
     let [admin, remote, active, identity, username, display_name, password, email] = parts;
-    let group = json!({"agentUid": fresh, "agentGid": 5, "agentUser": "x", "agentGroup": "x"});
+    let group = json!({"agentUid": 20_000 + fresh, "agentGid": 7005, "agentUser": "x", "agentGroup": "x"});
     let all = [
         (admin, "admin", json!(whom.admin)),
         (remote, "remote", json!(false)),
