@@ -82,7 +82,7 @@ fn a_second_up_on_the_same_directory() {
 #[test]
 fn l03_a_full_disk() {
     let place = dir_for_all();
-    let disk = Disk::mount(place.path(), "24m");
+    let disk = Disk::mount(place.path(), "160m");
     let muster = Setup::default().data_dir(place.path().join("data")).up();
     let (me, admin) = (muster.person("me"), muster.admin());
     me.muster("command run echo before").exits(0);
