@@ -54,7 +54,7 @@ fn storm(database: Database, kills: usize) {
             runtime.spawn(change_users(client.clone(), Arc::clone(&ledger))),
             runtime.spawn(run_commands(client.clone(), Arc::clone(&ledger))),
         ];
-        let moment = Duration::from_micros(rng.random_range(5_000..150_000));
+        let moment = Duration::from_micros(rng.random_range(5_000..300_000));
         pause(moment);
         muster.kill();
         runtime.block_on(async {

@@ -169,7 +169,7 @@ fn down_without_a_server_ends_what_went_on() {
     assert_eq!(muster.down().exits(0).out(), "Muster was not running\n");
     muster.begin();
     let ended = me.wait_for_state(&id, "TERMINATED");
-    assert_eq!(ended["exitCode"], 137, "{ended}");
+    assert_eq!(ended["exitCode"], 143, "{ended}");
 }
 
 #[test]

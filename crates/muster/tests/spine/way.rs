@@ -72,7 +72,7 @@ fn a02_the_masters_socket_is_for_people_of_the_machine() {
     // No task finds it, under whatever name.
     let me = muster.person("me");
     me.script("", "test ! -e /run/muster").exits(0);
-    me.script("--volume /run:/x", &format!("test ! -e /x/muster/{}.sock", port(&muster))).exits(0);
+    me.script("--volume /run:/x", "true").exits(125).says("belongs to the machine's services");
     muster.stop();
     assert!(!path.exists());
     // One that a killed master left is in nobody's way.
