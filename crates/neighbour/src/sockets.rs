@@ -9,6 +9,8 @@ use crate::{Doubt, unreadable};
 
 /// The state of a listening socket in the table.
 const LISTEN: u8 = 0x0A;
+/// The state of what is left of a connection that is over.
+const TIME_WAIT: u8 = 0x06;
 
 /// One TCP socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +122,13 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 /// `sl local_address rem_address st …:… …:… … uid timeout inode`.
 fn tcp_line(line: &str) -> Option<(u64, u32, Tcp)> {
     let mut fields = line.split_ascii_whitespace().skip(1);
-    let (local, remote) = (address(fields.next()?)?, address(fields.next()?)?);
+    let (local, remote) = (fields.next()?, fields.next()?);
     let state = u8::from_str_radix(fields.next()?, 16).ok()?;
+    // Nobody holds those, and a busy machine has thousands.
+    if state == TIME_WAIT {
+        return None;
+    }
+    let (local, remote) = (address(local)?, address(remote)?);
     let uid = fields.nth(3)?.parse().ok()?;
     let inode = fields.nth(1)?.parse().ok()?;
     Some((inode, uid, Tcp { local, remote, listens: state == LISTEN }))
