@@ -223,7 +223,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     patch("sign-on only", r#"{"remote": false}"#),
     patch(
         "Unix identity",
-        r#"{"agentUserGroup": {"agentUid": 5, "agentGid": 5, "agentUser": "x", "agentGroup": "x"}}"#,
+        r#"{"agentUserGroup": {"agentUid": 205, "agentGid": 205, "agentUser": "x", "agentGroup": "x"}}"#,
     ),
     get("/api/v1/users/{user}/by-username", "the owner", "/api/v1/users/owner/by-username"),
     post(
