@@ -15,6 +15,7 @@ pub mod log;
 pub mod page;
 pub mod project;
 pub mod registration;
+pub mod role;
 pub mod template;
 pub mod token;
 pub mod user;

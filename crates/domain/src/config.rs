@@ -1,12 +1,15 @@
 //! The configuration of a command, notebook, TensorBoard or shell (contract "runtime", section 2.2):
-//! parsing, defaults, layering. Free-form JSON comes in, a checked [`TaskConfig`] goes out.
+//! parsing and defaults. Free-form JSON comes in, a checked [`TaskConfig`] goes out. How templates and defaults are laid
+//! under it is in [`layer`].
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod layer;
 pub mod secrets;
 mod submitted;
 
+pub use layer::layered;
 pub use submitted::Limits;
 
 /// Lowest and highest priority; lower runs first.
@@ -232,18 +235,6 @@ impl TaskConfig {
         Ok(config)
     }
 
-    /// Checks what a template or the master's defaults may say: any part of a configuration, but no unknown one.
-    ///
-    /// # Errors
-    /// The first thing wrong, by its place in the configuration.
-    pub fn check_layer(layer: &Value) -> Result<(), InvalidConfig> {
-        if !layer.is_object() && !layer.is_null() {
-            return Err(InvalidConfig("it must be a map of settings".to_owned()));
-        }
-        // What a template needn't have, a task's own configuration brings.
-        Self::resolve(&serde_json::json!({"entrypoint": ["true"]}), layer.clone()).map(drop)
-    }
-
     fn check(&self) -> Result<(), InvalidConfig> {
         let refuse = |text: String| Err(InvalidConfig(text));
         if self.entrypoint.is_empty() || self.entrypoint.iter().all(String::is_empty) {
@@ -299,105 +290,30 @@ impl TaskConfig {
     }
 }
 
-/// Bytes from text such as `512`, `64M`, `4GiB`; `None` when it is no size.
+/// Bytes from text such as `512`, `64M`, `1.5g`, `4GiB`; `None` when it is no size.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match lower.get(digits.len()..)?.trim_end_matches("ib").trim_end_matches('b') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    digits.trim().parse::<u64>().ok()?.checked_mul(1_u64 << shift)
-}
-
-/// Lays `over` on `under`; what comes out can be laid under another one.
-#[must_use]
-pub fn layered(under: &Value, over: Value) -> Value {
-    let mut merged = normalised(under.clone());
-    merge(&mut merged, normalised(over), "");
-    merged
-}
-
-/// Null means unset, at every level; variables get their per-device shape so that layers can be appended.
-fn normalised(value: Value) -> Value {
-    let mut value = without_nulls(value);
-    if let Some(variables) = value.pointer_mut("/environment/environment_variables")
-        && let Ok(parsed) = serde_json::from_value::<PerDevice>(variables.clone())
-    {
-        *variables = serde_json::json!(parsed);
-    }
-    value
-}
-
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(map) => Value::Object(
-            map.into_iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k, without_nulls(v))).collect(),
-        ),
-        Value::Null => Value::Object(Map::new()),
-        other => other,
-    }
-}
-
-/// Lays `over` on `under`: objects key by key, variables appended, bind mounts by container path, the rest replaced.
-fn merge(under: &mut Value, over: Value, path: &str) {
-    match (under, over) {
-        (Value::Object(under), Value::Object(over)) => {
-            for (key, value) in over {
-                let place = format!("{path}/{key}");
-                match under.get_mut(&key) {
-                    Some(slot) => merge(slot, value, &place),
-                    None => {
-                        under.insert(key, value);
-                    }
-                }
-            }
-        }
-        (Value::Array(under), Value::Array(over)) if path == "/bind_mounts" => {
-            let target = |m: &Value| m.get("container_path").cloned();
-            under.retain(|old| !over.iter().any(|new| target(new) == target(old)));
-            under.extend(over);
-        }
-        (Value::Array(under), Value::Array(over))
-            if path.starts_with("/environment/environment_variables") =>
-        {
-            under.extend(over);
-        }
-        (under, over) => *under = over,
-    }
+    let unit = 1_u128
+        << match lower.get(digits.len()..)?.trim_end_matches("ib").trim_end_matches('b') {
+            "" => 0,
+            "k" => 10,
+            "m" => 20,
+            "g" => 30,
+            "t" => 40,
+            _ => return None,
+        };
+    let (whole, fraction) = digits.trim().split_once('.').unwrap_or((digits.trim(), "0"));
+    let part = u128::from(fraction.parse::<u32>().ok()?) * unit
+        / 10_u128.checked_pow(fraction.len().try_into().ok()?)?;
+    u64::try_from(u128::from(whole.parse::<u64>().ok()?) * unit + part).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn request_over_defaults() {
-        let defaults = json!({
-            "environment": {"environment_variables": ["A=1"]},
-            "bind_mounts": [{"host_path": "/a", "container_path": "/x"}, {"host_path": "/b", "container_path": "/y"}],
-            "work_dir": "/srv"
-        });
-        let request = json!({
-            "entrypoint": ["id"],
-            "work_dir": null,
-            "environment": {"environment_variables": {"cpu": ["B=2"]}},
-            "bind_mounts": [{"host_path": "/c", "container_path": "/x", "read_only": true}]
-        });
-        let config = TaskConfig::resolve(&defaults, request).expect("valid");
-        assert_eq!(config.environment.environment_variables.cpu, ["A=1", "B=2"]);
-        assert_eq!(config.environment.environment_variables.cuda, ["A=1"]);
-        let mounts: Vec<_> = config.bind_mounts.iter().map(|m| m.host_path.as_str()).collect();
-        assert_eq!(mounts, ["/b", "/c"]);
-        assert_eq!(config.work_dir.as_deref(), Some("/srv"));
-        assert_eq!(config.resources.slots, 1);
-    }
 
     #[test]
     fn what_is_wrong_is_named() {
@@ -418,6 +334,11 @@ mod tests {
         assert_eq!(parse_size("4G"), Some(4 << 30));
         assert_eq!(parse_size("64 MiB"), Some(64 << 20));
         assert_eq!(parse_size("12"), Some(12));
+        assert_eq!(parse_size("1.5g"), Some(3 << 29), "B21");
+        assert_eq!(parse_size("0.25 kb"), Some(256));
+        for no_size in ["1.", ".5g", "1.2.3", "-1", "1e3", "1.99999999999"] {
+            assert_eq!(parse_size(no_size), None, "{no_size}");
+        }
         assert_eq!(parse_size("G"), None);
         assert_eq!(parse_size("99999999999T"), None);
     }

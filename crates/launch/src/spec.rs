@@ -16,8 +16,11 @@ pub const RUN_BYTES: u64 = 64 << 20;
 /// many processes pass what they read through it.
 pub const SHM_BYTES: u64 = 2 << 30;
 
-/// `PATH` of a task whose environment has none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// `PATH` of a task whose environment has none. The last of it is [`NAMES_DIR`].
+pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin";
+
+/// Has the programs that a task's users expect under names that the machine may lack: `python` (B21).
+pub(crate) const NAMES_DIR: &str = "/run/bin";
 
 /// Everything the shim needs to know to run one task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -41,6 +41,14 @@ fn the_layout_is_the_contracts() {
 }
 
 #[test]
+fn b21_there_is_a_python_of_that_name() {
+    let done = run(&script(
+        "python -c 'print(6 * 7)'; readlink -f $(command -v python3) $(command -v python) | uniq | wc -l",
+    ));
+    assert_eq!(done.stdout, "42\n1\n", "{done:?}");
+}
+
+#[test]
 fn the_machine_is_read_only() {
     let text = "for d in / /usr /etc /var /var/lib /opt /home /dev /sys /proc/sys /boot /mnt; do touch $d/x 2>/dev/null && echo $d; done; true";
     assert_eq!(run(&script(text)).stdout, "");

@@ -436,7 +436,7 @@ impl Config {
         if config.db.url.as_ref().is_some_and(|url| !url.starts_with("postgres")) {
             return Err(bad("db.url: give a postgres://… address, or leave it out for SQLite".to_owned()));
         }
-        domain::config::TaskConfig::check_layer(&config.task_container_defaults)
+        domain::config::layer::check_defaults(&config.task_container_defaults)
             .map_err(|e| bad(format!("task_container_defaults: {e}")))?;
         Ok(config)
     }

@@ -85,7 +85,7 @@ impl Tasks {
         let defaults = &self.config.task_container_defaults;
         let resolved = match &template {
             Some(template) => {
-                let under = layered(defaults, Templates::config(template).clone());
+                let under = layered(defaults, Templates::for_command(template));
                 TaskConfig::resolve(&under, request.clone())
             }
             None => TaskConfig::resolve(defaults, request.clone()),

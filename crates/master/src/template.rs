@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::audit::{Entry, Who};
 use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, UseTemplate, Visible};
-use domain::config::TaskConfig;
+use domain::config::layer;
 use domain::config::secrets::Layer;
 use domain::place::{self, Place, Template};
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ fn checked_name(raw: &str) -> Result<String, Error> {
 /// `text` is JSON as it was sent.
 fn checked_config(limits: &Limits, text: Option<&str>) -> Result<Layer, Error> {
     let config = limits.of_configs().read(text);
-    let config = config.and_then(|config| TaskConfig::check_layer(&config).map(|()| config));
+    let config = config.and_then(|config| layer::check_template(&config).map(|()| config));
     let config =
         config.map_err(|e| Error::Invalid(e.to_string().replace("command configuration", "template")))?;
     Ok(Layer::new(if config.is_null() { json!({}) } else { config }))
@@ -198,9 +198,9 @@ impl Templates {
         Ok(())
     }
 
-    /// What a permitted template says, to be laid under a task's configuration.
+    /// What a permitted template says to a command, to be laid under its configuration.
     #[must_use]
-    pub fn config(permit: &Permit<UseTemplate>) -> &Value {
-        permit.target().0.config.unmasked()
+    pub fn for_command(permit: &Permit<UseTemplate>) -> Value {
+        layer::for_command(permit.target().0.config.unmasked().clone())
     }
 }

@@ -311,6 +311,20 @@ impl Workspaces {
         Ok(store::membership::list(&mut conn, Scope::Workspace(id)).await?)
     }
 
+    /// Roles in the workspaces that the caller sees into, everybody's or one member's.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn roles(
+        &self,
+        scope: Visible<Member>,
+        of: Option<MemberId>,
+    ) -> Result<Vec<(WorkspaceId, Member)>, Error> {
+        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let mut conn = self.store.read().await?;
+        Ok(store::membership::in_workspaces(&mut conn, seen_by, of).await?)
+    }
+
     /// Gives somebody a role in a workspace, or with `None` takes it away. Gives all members.
     ///
     /// # Errors

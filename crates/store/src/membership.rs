@@ -1,12 +1,20 @@
 //! Who is a member of what, and as what.
 
-use domain::id::{GroupId, UserId};
+use domain::id::{GroupId, UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role, Scope};
+use sqlx::AssertSqlSafe;
 
 use crate::db::{on, row};
+use crate::workspace::hidden_from;
 use crate::{Conn, StoreError, Tx};
 
 row!(MemberRow { member_kind: String, member_id: i64, name: Option<String>, role: String });
+row!(InWorkspaceRow { scope_id: i64, member_kind: String, member_id: i64, name: Option<String>, role: String });
+
+/// The name of a membership's account or group; of one that is gone there is none.
+const NAME: &str = "CASE m.member_kind
+    WHEN 'user' THEN (SELECT u.username FROM users u WHERE u.id = m.member_id AND u.deleted_at IS NULL)
+    ELSE (SELECT g.name FROM user_groups g WHERE g.id = m.member_id) END AS name";
 
 /// The two columns of a scope.
 fn scope_columns(scope: Scope) -> (&'static str, i64) {
@@ -40,12 +48,40 @@ fn from_row(row: MemberRow) -> Option<Member> {
 /// See [`StoreError`].
 pub async fn list(conn: &mut Conn, scope: Scope) -> Result<Vec<Member>, StoreError> {
     let (kind, id) = scope_columns(scope);
-    let sql = "SELECT m.member_kind, m.member_id, m.role, CASE m.member_kind
-            WHEN 'user' THEN (SELECT u.username FROM users u WHERE u.id = m.member_id AND u.deleted_at IS NULL)
-            ELSE (SELECT g.name FROM user_groups g WHERE g.id = m.member_id) END AS name
-        FROM memberships m WHERE m.scope = $1 AND m.scope_id = $2 ORDER BY m.member_kind DESC, name, m.member_id";
-    let rows: Vec<MemberRow> = on!(conn, |c| sqlx::query_as(sql).bind(kind).bind(id).fetch_all(c).await)?;
+    let sql = format!(
+        "SELECT m.member_kind, m.member_id, m.role, {NAME} FROM memberships m
+         WHERE m.scope = $1 AND m.scope_id = $2 ORDER BY m.member_kind DESC, name, m.member_id"
+    );
+    let rows: Vec<MemberRow> =
+        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(kind).bind(id).fetch_all(c).await)?;
     Ok(rows.into_iter().filter_map(from_row).collect())
+}
+
+/// Everybody's roles in workspaces, or one member's, by workspace: of all, or of those whose content `seen_by` may see.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn in_workspaces(
+    conn: &mut Conn,
+    seen_by: Option<UserId>,
+    of: Option<MemberId>,
+) -> Result<Vec<(WorkspaceId, Member)>, StoreError> {
+    let hidden = seen_by.map(|viewer| format!("AND m.scope_id NOT IN ({})", hidden_from(viewer)));
+    let one = of
+        .map(member_columns)
+        .map(|(kind, id)| format!("AND m.member_kind = '{kind}' AND m.member_id = {id}"));
+    let sql = format!(
+        "SELECT m.scope_id, m.member_kind, m.member_id, m.role, {NAME} FROM memberships m
+         WHERE m.scope = 'workspace' {} {} ORDER BY m.scope_id, m.member_kind DESC, m.member_id",
+        hidden.unwrap_or_default(),
+        one.unwrap_or_default()
+    );
+    let rows: Vec<InWorkspaceRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
+    let member = |row: InWorkspaceRow| {
+        let InWorkspaceRow { scope_id, member_kind, member_id, name, role } = row;
+        Some((WorkspaceId(scope_id), from_row(MemberRow { member_kind, member_id, name, role })?))
+    };
+    Ok(rows.into_iter().filter_map(member).collect())
 }
 
 /// The name of a group, when there is one.

@@ -95,7 +95,7 @@ fn table(app: App) -> Table {
         .get("/api/v1/roles/search/by-user/{user}", User, api::role::of_user)
         .get("/api/v1/roles/search/by-group/{group}", User, api::role::of_group)
         .post("/api/v1/roles/add-assignments", User, api::role::assign)
-        .post("/api/v1/roles/remove-assignments", User, api::role::assign)
+        .post("/api/v1/roles/remove-assignments", User, api::role::unassign)
         .delete("/api/v1/users/{user}", User, api::user::delete)
         .row(post("/api/v1/users/register", Public, LOGIN_LIMIT), api::registration::register)
         .get("/api/v1/registrations", User, api::registration::list)

@@ -105,6 +105,7 @@ impl World {
         self.fresh += 1;
         let mut text = text
             .replace("{owner}", &self.owner.id.to_string())
+            .replace("{member}", &self.members[1].id.to_string())
             .replace("{task}", &self.own_task.id())
             .replace("{fresh}", &format!("fresh{}", self.fresh));
         text = self.fill_places(text, &format!("place{}", self.fresh)).await;

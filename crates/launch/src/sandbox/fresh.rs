@@ -8,6 +8,7 @@ use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
 
 use super::{Context, Root, clone_host};
 use crate::identity::How;
+use crate::spec::{DEFAULT_PATH, NAMES_DIR};
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, new_fs};
 use crate::task_dir::SCRATCH_DIR;
@@ -212,5 +213,19 @@ fn run(root: &mut Root<'_>) -> Result<(), String> {
     root.mkdir("run/determined", 0o700)?;
     root.mkdir("run/lock", 0o755)?;
     let lock = root.open(Path::new("run/lock"), OFlags::RDONLY | OFlags::DIRECTORY).explain(what)?;
-    rustix::fs::fchmod(lock, rustix::fs::Mode::from_raw_mode(0o1777)).explain(what)
+    rustix::fs::fchmod(lock, rustix::fs::Mode::from_raw_mode(0o1777)).explain(what)?;
+    python(root)
+}
+
+/// Debian's Python is named `python3` alone; people's scripts, and clients of old, say `python` (B21).
+fn python(root: &Root<'_>) -> Result<(), String> {
+    let found = DEFAULT_PATH
+        .split(':')
+        .map(|dir| format!("{dir}/python3"))
+        .find(|path| root.open(Path::new(path.trim_start_matches('/')), OFlags::PATH).is_ok());
+    let Some(python3) = found else { return Ok(()) };
+    let dir = NAMES_DIR.trim_start_matches('/');
+    root.mkdir(dir, 0o755)?;
+    let at = format!("{dir}/python");
+    rustix::fs::symlinkat(python3, root.fd(), &at).explain(|| format!("can't make /{at} in the task"))
 }

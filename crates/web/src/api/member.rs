@@ -10,7 +10,7 @@ use master::member::named;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::api::{project, workspace};
+use crate::api::{project, role, workspace};
 use crate::extract::{Body, Params, User};
 use crate::respond::{Answer, Failure};
 
@@ -121,31 +121,8 @@ pub(crate) async fn by_role(
             MemberId::Group(id) => groups.push(json!({ "groupId": id, "name": member.name, "users": [] })),
         }
     }
-    let scope = permit.target().workspace;
-    let assignments = [Role::Viewer, Role::Editor, Role::Administrator].map(|role| {
-        let assigned = json!({ "role": role_json(role), "scopeWorkspaceId": scope });
-        let with = |member: &place::Member| match member.id {
-            MemberId::User(id) => (json!({ "userId": id, "roleAssignment": assigned }), true),
-            MemberId::Group(id) => (json!({ "groupId": id, "roleAssignment": assigned }), false),
-        };
-        let all = members.iter().filter(|member| member.role == role).map(with);
-        let (users, groups): (Vec<_>, Vec<_>) = all.partition(|(_, is_user)| *is_user);
-        let plain = |list: Vec<(Value, bool)>| list.into_iter().map(|(json, _)| json).collect::<Vec<_>>();
-        json!({
-            "role": role_json(role),
-            "userRoleAssignments": plain(users),
-            "groupRoleAssignments": plain(groups),
-        })
-    });
+    let place = permit.target().workspace;
+    let members: Vec<_> = members.into_iter().map(|member| (place, member)).collect();
+    let assignments = role::ROLES.map(|role| role::with_members(role, &members));
     Ok(Json(json!({ "groups": groups, "usersAssignedDirectly": users, "assignments": assignments })))
-}
-
-/// Determined's numbers of roles are its own; these are only told apart by them.
-fn role_json(role: Role) -> Value {
-    let (id, name) = match role {
-        Role::Viewer => (1, "Viewer"),
-        Role::Editor => (2, "Editor"),
-        Role::Administrator => (3, "WorkspaceAdmin"),
-    };
-    json!({ "roleId": id, "name": name })
 }

@@ -1,28 +1,84 @@
-//! Roles over the API. Muster has none of Determined's: an account is an administrator or not, and workspaces and
-//! projects have members. Lists are empty, and nothing can be assigned.
+//! Roles over the API, as Determined's clients know them: what members of workspaces are (B21). Nobody has one
+//! everywhere; an account is an administrator of the installation or not.
 
 use ::api::page::Pagination;
+use ::api::role::{AssignRoles as Request, RolesById};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{AssignRoles, Visible, authorize};
+use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
+use domain::id::WorkspaceId;
+use domain::place::{Member, MemberId, Role};
 use master::Error;
+use master::member::named;
+use master::session::Caller;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::group::group_id;
 use crate::api::user::user_id;
-use crate::extract::User;
+use crate::api::workspace;
+use crate::extract::{Body, User};
 use crate::respond::{Answer, Failure};
 
-const OFF: &str =
-    "role-based access is off: make accounts administrators, or members of workspaces and projects";
+const EVERYWHERE: &str =
+    "roles are given in workspaces: name one, or make the account an administrator of all";
 
-pub(crate) async fn search(User(_): User) -> Json<Value> {
-    Json(json!({ "roles": [], "pagination": Pagination::default() }))
+/// All roles, by number.
+pub(super) const ROLES: [Role; 3] = [Role::Viewer, Role::Editor, Role::Administrator];
+
+/// A role's number and name: Determined's numbers are its own; these are only told apart by them.
+fn number_and_name(role: Role) -> (i64, &'static str) {
+    match role {
+        Role::Viewer => (1, "Viewer"),
+        Role::Editor => (2, "Editor"),
+        Role::Administrator => (3, "WorkspaceAdmin"),
+    }
 }
 
-pub(crate) async fn by_ids(User(_): User) -> Json<Value> {
-    Json(json!({ "roles": [] }))
+pub(super) fn shown(role: Role) -> Value {
+    let (id, name) = number_and_name(role);
+    let scopes = json!({ "cluster": false, "workspace": true });
+    json!({ "roleId": id, "name": name, "permissions": [], "scopeTypeMask": scopes })
+}
+
+/// A role with those who have it.
+pub(super) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Value {
+    let of_role = members.iter().filter(|(_, member)| member.role == role);
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    for (workspace, member) in of_role {
+        let assigned = json!({ "role": shown(role), "scopeWorkspaceId": workspace, "scopeCluster": false });
+        match member.id {
+            MemberId::User(id) => users.push(json!({ "userId": id, "roleAssignment": assigned })),
+            MemberId::Group(id) => groups.push(json!({ "groupId": id, "roleAssignment": assigned })),
+        }
+    }
+    json!({ "role": shown(role), "userRoleAssignments": users, "groupRoleAssignments": groups })
+}
+
+/// The roles in workspaces that the caller sees into, of one member or of all.
+async fn roles(
+    app: &App,
+    caller: &Caller,
+    of: Option<MemberId>,
+) -> Result<Vec<(WorkspaceId, Member)>, Failure> {
+    Ok(app.master.workspaces.roles(Visible::to(&caller.actor), of).await?)
+}
+
+pub(crate) async fn search(User(_): User) -> Json<Value> {
+    let all = ROLES.len() as i64;
+    let page = Pagination { end_index: all, total: all, ..Pagination::default() };
+    Json(json!({ "roles": ROLES.map(shown), "pagination": page }))
+}
+
+pub(crate) async fn by_ids(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<RolesById>,
+) -> Answer<Value> {
+    let members = roles(&app, &caller, None).await?;
+    let asked = |role: &Role| request.role_ids.contains(&number_and_name(*role).0);
+    let roles: Vec<_> = ROLES.into_iter().filter(asked).map(|role| with_members(role, &members)).collect();
+    Ok(Json(json!({ "roles": roles })))
 }
 
 pub(crate) async fn permissions(User(_): User) -> Json<Value> {
@@ -34,8 +90,10 @@ pub(crate) async fn of_user(
     User(caller): User,
     Path(user): Path<String>,
 ) -> Answer<Value> {
-    app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    Ok(Json(json!({ "roles": [] })))
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let members = roles(&app, &caller, Some(MemberId::User(user.id))).await?;
+    let had = ROLES.into_iter().filter(|role| members.iter().any(|(_, member)| member.role == *role));
+    Ok(Json(json!({ "roles": had.map(|role| with_members(role, &members)).collect::<Vec<_>>() })))
 }
 
 pub(crate) async fn of_group(
@@ -43,12 +101,63 @@ pub(crate) async fn of_group(
     User(caller): User,
     Path(group): Path<String>,
 ) -> Answer<Value> {
-    app.master.groups.get(Visible::to(&caller.actor), group_id(&group)?).await?;
-    Ok(Json(json!({ "roles": [], "assignments": [] })))
+    let group = app.master.groups.get(Visible::to(&caller.actor), group_id(&group)?).await?;
+    let members = roles(&app, &caller, Some(MemberId::Group(group.group.id))).await?;
+    let (mut had, mut assignments) = (Vec::new(), Vec::new());
+    for role in ROLES {
+        let places: Vec<_> = members.iter().filter(|(_, m)| m.role == role).map(|(place, _)| place).collect();
+        if !places.is_empty() {
+            had.push(shown(role));
+            let id = number_and_name(role).0;
+            assignments.push(json!({ "roleId": id, "scopeWorkspaceIds": places, "scopeCluster": false }));
+        }
+    }
+    Ok(Json(json!({ "roles": had, "assignments": assignments })))
 }
 
-pub(crate) async fn assign(User(caller): User) -> Answer<Value> {
-    let permit = authorize::<AssignRoles>(&caller.actor, ());
-    permit.map_err(|refusal| Error::refused(refusal, "not found".to_owned()))?;
-    Err(Failure(Error::Invalid(OFF.to_owned())))
+pub(crate) async fn assign(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<Request>,
+) -> Answer<Value> {
+    set(&app, &caller, request, true).await
+}
+
+pub(crate) async fn unassign(
+    State(app): State<App>,
+    User(caller): User,
+    Body(request): Body<Request>,
+) -> Answer<Value> {
+    set(&app, &caller, request, false).await
+}
+
+/// Gives or takes one role in one workspace, which is what clients send at a time: more couldn't be one change.
+async fn set(app: &App, caller: &Caller, request: Request, give: bool) -> Answer<Value> {
+    let users = request.user_role_assignments.unwrap_or_default();
+    let groups = request.group_role_assignments.unwrap_or_default();
+    let wanted: Vec<_> = users.into_iter().chain(groups).collect();
+    let place = wanted.first().and_then(|assignment| assignment.role_assignment.scope_workspace_id);
+    let Some(place) = place else {
+        let permit = authorize::<AssignRoles>(&caller.actor, ());
+        permit.map_err(|refusal| Error::refused(refusal, "not found".to_owned()))?;
+        return Err(Failure(Error::Invalid(EVERYWHERE.to_owned())));
+    };
+    let permit = workspace::permitted::<ChangeWorkspace>(app, caller, &place.to_string()).await?;
+    let [assignment] = wanted.as_slice() else {
+        return Err(Failure(Error::Invalid("give one role at a time".to_owned())));
+    };
+    let member = named(assignment.user_id, assignment.group_id)?;
+    let number = assignment.role_assignment.role.role_id;
+    let role = ROLES.into_iter().find(|role| Some(number_and_name(*role).0) == number);
+    let role = role.ok_or_else(|| Error::NotFound("there is no such role: see roles/search".to_owned()))?;
+    if !give {
+        let has = roles(app, caller, Some(member)).await?;
+        let had = |(at, m): &(WorkspaceId, Member)| at.0 == place && m.role == role;
+        if !has.iter().any(had) {
+            let name = number_and_name(role).1;
+            return Err(Failure(Error::NotFound(format!("they don't have the role {name} there"))));
+        }
+    }
+    app.master.workspaces.set_member(&permit, member, give.then_some(role)).await?;
+    Ok(Json(json!({})))
 }

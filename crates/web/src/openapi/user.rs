@@ -1,6 +1,7 @@
 //! Accounts, groups of them, and what clients keep for them.
 
 use ::api::group::{CreateGroup, GroupResponse, ListGroups, SearchGroups, UpdateGroup};
+use ::api::role::{AssignRoles, RolesById};
 use ::api::user::{
     AssignGroups, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
     UserSettings,
@@ -60,15 +61,19 @@ fn groups(docs: &mut Docs) {
 }
 
 fn roles(docs: &mut Docs) {
-    docs.get("/api/v1/permissions/summary", "Empty: there are no roles of Determined's kind");
-    for path in
-        ["/api/v1/roles/search", "/api/v1/roles/search/by-assignability", "/api/v1/roles/search/by-ids"]
-    {
-        docs.post(path, "Empty: there are no roles of Determined's kind");
+    docs.get("/api/v1/permissions/summary", "Empty: there are no roles that count everywhere");
+    for path in ["/api/v1/roles/search", "/api/v1/roles/search/by-assignability"] {
+        docs.post(path, "Roles that members of workspaces have");
     }
-    docs.get("/api/v1/roles/search/by-user/{user}", "Empty: there are no roles of Determined's kind");
-    docs.get("/api/v1/roles/search/by-group/{group}", "Empty: there are no roles of Determined's kind");
-    for path in ["/api/v1/roles/add-assignments", "/api/v1/roles/remove-assignments"] {
-        docs.post(path, "Always refused: there are no roles of Determined's kind");
-    }
+    docs.post(
+        "/api/v1/roles/search/by-ids",
+        "Roles, and who has them in workspaces that the caller sees into",
+    )
+    .takes::<RolesById>();
+    docs.get("/api/v1/roles/search/by-user/{user}", "An account's roles in workspaces");
+    docs.get("/api/v1/roles/search/by-group/{group}", "A group's roles in workspaces");
+    docs.post("/api/v1/roles/add-assignments", "Give somebody a role in a workspace, one at a time")
+        .takes::<AssignRoles>();
+    docs.post("/api/v1/roles/remove-assignments", "Take somebody's role in a workspace away")
+        .takes::<AssignRoles>();
 }

@@ -5,6 +5,7 @@ use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
 on_both_databases!(
     a_template_is_laid_between_defaults_and_request,
+    b21_a_template_holds_any_part_of_any_kind_and_a_command_takes_its_own,
     templates_are_made_changed_renamed_and_deleted,
     x10_a_template_is_seen_where_its_workspace_is,
 );
@@ -46,6 +47,27 @@ async fn a_template_is_laid_between_defaults_and_request(database: Database) {
     let text = run(&alice, "nothing", json!({"entrypoint": ["true"]})).await.refused(404);
     assert_eq!(text, "template 'nothing' not found");
     run(&alice, "", json!({"entrypoint": ["true"]})).await.ok();
+}
+
+async fn b21_a_template_holds_any_part_of_any_kind_and_a_command_takes_its_own(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let whole = json!({
+        "name": "mnist",
+        "entrypoint": "python3 train.py",
+        "hyperparameters": {"lr": 0.1},
+        "resources": {"slots_per_trial": 8, "shm_size": "1.5g", "slots": 0},
+    });
+    alice.post("/api/v1/templates/t").json(json!({"config": whole})).await.ok();
+    assert_eq!(alice.get("/api/v1/templates/t").await.ok()["template"]["config"], whole, "nothing is lost");
+    let config = &run(&alice, "t", json!({"entrypoint": ["true"]})).await.ok()["config"];
+    assert_eq!((&config["entrypoint"], &config["name"]), (&json!(["true"]), &Value::Null));
+    assert_eq!(
+        (&config["resources"]["slots"], &config["resources"]["shm_size"]),
+        (&json!(0), &json!("1.5g"))
+    );
+    // A line of an experiment's is a line for the shell.
+    assert_eq!(run(&alice, "t", json!({})).await.ok()["config"]["entrypoint"], json!(["python3 train.py"]));
 }
 
 async fn templates_are_made_changed_renamed_and_deleted(database: Database) {

@@ -1,6 +1,6 @@
 //! A request for every route, about something of the owner's; what changes in several ways has several.
 //!
-//! In path and body stand for themselves: `{owner}` the owner's account, `{task}` the owner's running task, `{fresh}` a
+//! In path and body stand for themselves: `{owner}` the owner's account, `{member}` the account of the member, `{task}` the owner's running task, `{fresh}` a
 //! new name, `{newcomer}` a new account that waits, `{spare}` a new one, `{sparename}` the name of one, `{code}` a new
 //! invitation of a person, `{session}` a new session
 //! of the owner's, `{token}` a new access token of the owner's, `{group}` a new group, `{machine}` a new agent, `{asset}` the address of a style
@@ -55,6 +55,9 @@ const fn patch(what: &'static str, body: &'static str) -> Sample {
     Sample { method: "PATCH", route, what, path, body, headers: &[] }
 }
 
+/// Editor, which the member is.
+const ROLE_OF_MEMBER: &str = r#"{"userRoleAssignments": [{"userId": {member},
+    "roleAssignment": {"role": {"roleId": 2}, "scopeWorkspaceId": {workspace}}}]}"#;
 const WORKSPACE: &str = "/api/v1/workspaces/{workspace}";
 const WORKSPACE_MEMBERS: &str = "/api/v1/workspaces/{workspace}/members";
 const PROJECTS: &str = "/api/v1/workspaces/{workspace}/projects";
@@ -303,8 +306,20 @@ pub(crate) const SAMPLES: &[Sample] = &[
     post("/api/v1/roles/search/by-ids", "any", "/api/v1/roles/search/by-ids", r#"{"roleIds": [1]}"#),
     get("/api/v1/roles/search/by-user/{user}", "the owner's", "/api/v1/roles/search/by-user/{owner}"),
     get("/api/v1/roles/search/by-group/{group}", "any", "/api/v1/roles/search/by-group/{group}"),
-    post("/api/v1/roles/add-assignments", "any", "/api/v1/roles/add-assignments", "{}"),
-    post("/api/v1/roles/remove-assignments", "any", "/api/v1/roles/remove-assignments", "{}"),
+    post("/api/v1/roles/add-assignments", "everywhere", "/api/v1/roles/add-assignments", "{}"),
+    post(
+        "/api/v1/roles/add-assignments",
+        "in a private workspace",
+        "/api/v1/roles/add-assignments",
+        ROLE_OF_MEMBER,
+    ),
+    post("/api/v1/roles/remove-assignments", "everywhere", "/api/v1/roles/remove-assignments", "{}"),
+    post(
+        "/api/v1/roles/remove-assignments",
+        "in a private workspace",
+        "/api/v1/roles/remove-assignments",
+        ROLE_OF_MEMBER,
+    ),
     Sample { method: "DELETE", ..get("/api/v1/users/{user}", "one that is new", "/api/v1/users/{spare}") },
     post(
         "/api/v1/users/register",
