@@ -88,11 +88,23 @@ struct Live {
     end_reason: Option<&'static str>,
     /// Its agent said that it ended, and the disk had no space for the rest of its log.
     log_is_lost: bool,
+    /// Cancelled with its end: what is open for it alone ends then.
+    over: Over,
 }
 
 impl Live {
     fn new(task: Task, log: Arc<TaskLog>) -> Self {
-        Self { task, log, killer: None, end_reason: None, log_is_lost: false }
+        Self { task, log, killer: None, end_reason: None, log_is_lost: false, over: Over::default() }
+    }
+}
+
+/// Cancelled when it is dropped.
+#[derive(Default)]
+struct Over(CancellationToken);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

@@ -11,6 +11,7 @@ mod serve;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use agent::AgentError;
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
 use master::system::{SystemClock, SystemEntropy};
@@ -35,18 +36,23 @@ fn raise_descriptors() {
 pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
     raise_descriptors();
     process::block_on(async move {
-        let endings = process::endings()?;
+        let mut endings = process::endings()?;
         let served = Served::start(&args.master).await?;
         let stop = CancellationToken::new();
         let options = local_agent::options(&served, args.slots).await?;
         let (registered, ready) = watch::channel(false);
         let mut agent = tokio::spawn(agent::run(options, registered, stop.clone()));
+        let mut told = false;
         let ended = tokio::select! {
-            ended = until_ended(ready, &served, endings) => ended,
-            gone = &mut agent => {
-                served.stop().await;
-                let gone = gone.context("the agent broke down")?;
-                return gone.context("the local agent").map(|()| ExitCode::SUCCESS);
+            ended = until_ended(ready, &served, &mut endings, &mut told) => ended,
+            gone = &mut agent => match gone.context("the agent broke down")? {
+                Err(error @ AgentError::Stranger { .. }) => {
+                    without_agent(error, &served, &mut endings, told).await
+                }
+                gone => {
+                    served.stop().await;
+                    return gone.context("the local agent").map(|()| ExitCode::SUCCESS);
+                }
             }
         };
         let ending = ended?;
@@ -55,28 +61,47 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         }
         served.tell_what_stays().await;
         stop.cancel();
-        let _ = agent.await;
+        if !agent.is_finished() {
+            let _ = agent.await;
+        }
         served.stop().await;
         Ok(ExitCode::SUCCESS)
     })
 }
 
+/// An administrator revoked the agent: that is one machine less, and no end of the master. It says ready all the same.
+async fn without_agent(
+    error: AgentError,
+    served: &Served,
+    endings: &mut process::Endings,
+    mut told: bool,
+) -> Result<Ending> {
+    let AgentError::Stranger { agent, reason } = error else { return Err(error.into()) };
+    tracing::error!(
+        %agent, reason,
+        "this machine's own agent may not work any more; the master goes on without it. To take it in again, stop \
+         Muster, remove agent.json and link.key in {}, and start it",
+        served.dir.agent().display()
+    );
+    let (_registered, ready) = watch::channel(true);
+    until_ended(ready, served, endings, &mut told).await
+}
+
 async fn until_ended(
     mut ready: watch::Receiver<bool>,
     served: &Served,
-    mut endings: process::Endings,
+    endings: &mut process::Endings,
+    told: &mut bool,
 ) -> Result<Ending> {
-    tokio::select! {
-        ready = ready.wait_for(|ready| *ready) => {
-            if ready.is_ok() {
+    loop {
+        tokio::select! {
+            Ok(_) = ready.wait_for(|ready| *ready), if !*told => {
+                *told = true;
                 served.say_ready()?;
             }
+            ending = endings.next() => return Ok(ending),
+            failed = served.failed() => return Err(failed),
         }
-        ending = endings.next() => return Ok(ending),
-    }
-    tokio::select! {
-        ending = endings.next() => Ok(ending),
-        failed = served.failed() => Err(failed),
     }
 }
 

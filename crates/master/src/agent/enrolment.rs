@@ -14,6 +14,7 @@ use domain::time::Timestamp;
 use link::{Invitation, Public};
 use serde_json::json;
 use store::{StoreError, Tx};
+use tokio_util::sync::CancellationToken;
 
 use super::{AgentCaller, Agents};
 use crate::{Error, secret};
@@ -182,16 +183,20 @@ impl Agents {
         Ok(AgentCaller { agent, key: text(key), instance, version, skew })
     }
 
-    /// Whether the holder of a key has a run in its hands under its name.
+    /// Whether the holder of a key has a run in its hands under its name; what comes back is cancelled when that is
+    /// over, by the run's end or because the agent was revoked.
     ///
     /// # Errors
     /// When it hasn't.
-    pub async fn holds(&self, key: Public, agent: &AgentId, allocation: AllocationId) -> Result<(), Error> {
+    pub async fn holds(
+        &self,
+        key: Public,
+        agent: &AgentId,
+        allocation: AllocationId,
+    ) -> Result<CancellationToken, Error> {
         self.enrolled(key, agent).await?;
-        if self.scheduler.is_held(agent, allocation).await {
-            return Ok(());
-        }
-        Err(Error::NotFound(format!("agent {agent} doesn't hold {allocation}")))
+        let held = self.scheduler.held(agent, allocation).await;
+        held.ok_or_else(|| Error::NotFound(format!("agent {agent} doesn't hold {allocation}")))
     }
 
     async fn enrolled(&self, key: Public, agent: &AgentId) -> Result<(), Error> {

@@ -10,6 +10,7 @@ use domain::task::{Exit, State as TaskState, Task};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
@@ -230,11 +231,12 @@ impl Scheduler {
         }
     }
 
-    /// Whether a living run was given to an agent.
-    pub(crate) async fn is_held(&self, agent: &AgentId, allocation: AllocationId) -> bool {
+    /// Whether a living run was given to an agent: cancelled when it isn't any more.
+    pub(crate) async fn held(&self, agent: &AgentId, allocation: AllocationId) -> Option<CancellationToken> {
         let state = self.0.state.lock().await;
-        let live = state.tasks.get(&allocation.task).map(|live| &live.task);
-        live.is_some_and(|task| task.allocation == allocation && task.agent.as_ref() == Some(agent))
+        let live = state.tasks.get(&allocation.task)?;
+        let holds = live.task.allocation == allocation && live.task.agent.as_ref() == Some(agent);
+        holds.then(|| live.over.0.clone())
     }
 
     /// An agent came or left.

@@ -253,3 +253,25 @@ fn b05_a_copied_data_directory_is_refused_aloud() {
     second.stdout.wait_for("Agent node is connected to ");
     me.muster("command run true").exits(0);
 }
+
+#[test]
+fn a02_a_master_goes_on_when_its_own_agent_is_revoked() {
+    let mut muster = Setup::default().keeps_port().up();
+    let (me, admin) = (muster.person("me"), muster.admin());
+    let agent = admin.json("agent list")[0]["id"].as_str().expect("a name").to_owned();
+    admin.muster(&format!("agent revoke {agent}")).exits(0);
+    let told = muster.server().stderr.wait_for(", and start it");
+    assert!(told.contains("own agent may not work any more"), "{told}");
+    me.muster("user whoami").exits(0);
+    // Again at the next start, which is none the less one.
+    muster.kill();
+    muster.begin();
+    muster.server().stderr.wait_for(", and start it");
+    me.muster("user whoami").exits(0);
+    muster.kill();
+    for file in ["agent.json", "link.key"] {
+        fs::remove_file(muster.data_dir().join("agent").join(file)).expect("removed as it was said");
+    }
+    muster.begin();
+    me.muster("command run true").exits(0);
+}

@@ -127,9 +127,11 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
             Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
         },
         Opening::Http { agent, allocation } => match agents.holds(peer, &agent, allocation).await {
-            Ok(()) => {
+            Ok(over) => {
                 standing.is_known();
-                return http(app, allocation, sender, receiver).await;
+                // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
+                over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
+                return;
             }
             Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
         },

@@ -32,6 +32,7 @@ on_both_databases!(
     b20_the_skew_of_a_clock_is_shown,
     a03_http_through_an_agent_is_never_local,
     a02_http_is_served_for_runs_that_the_agent_holds,
+    a02_what_is_open_for_a_run_ends_with_it_or_with_its_agent,
 );
 
 const USED: &str = "the invitation is not valid, was used, or has expired";
@@ -428,6 +429,27 @@ async fn a02_http_is_served_for_runs_that_the_agent_holds(database: Database) {
     agent.http(allocation).await.expect("its own");
     agent.exit(allocation, 0).await;
     agent.http(allocation).await.expect_err("it is over");
+}
+
+async fn a02_what_is_open_for_a_run_ends_with_it_or_with_its_agent(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    let mut agent = master.agent("node").await;
+    let [ends, stays] = [master.task(&alice, &mut agent).await, master.task(&alice, &mut agent).await];
+    let mut open = Vec::new();
+    for task in [&ends, &stays] {
+        let mut stream = agent.http(task.start.allocation).await.expect("held");
+        // Half a request: the master waits for the rest.
+        stream.write_all(b"GET /api/v1/me HTTP/1.1\r\n").await.expect("sent");
+        open.push(stream);
+    }
+    let mut rest = Vec::new();
+    agent.exit(ends.start.allocation, 0).await;
+    soon("its end", open[0].read_to_end(&mut rest)).await.expect("closed");
+    open[1].write_all(b"Host: 127.0.0.1\r\n").await.expect("another's end is nothing to it");
+    admin.post("/api/v1/agents/node/revoke").await.ok();
+    soon("its end", open[1].read_to_end(&mut rest)).await.expect("closed");
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
 }
 
 async fn b23_what_runs_on_what_is_disabled_is_ended_or_runs_out(database: Database) {
