@@ -113,8 +113,11 @@ pub struct Agent {
     pub enabled: bool,
     /// Takes no new tasks, ends no old ones.
     pub draining: bool,
-    /// Its version.
+    /// The Determined version spoken (B21).
     pub version: String,
+    /// Its own version, while it is connected. Muster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muster_version: Option<String>,
     /// Counts; empty.
     pub slot_stats: SlotStats,
     /// Connected now. Muster's own.

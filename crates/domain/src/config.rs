@@ -229,6 +229,8 @@ impl TaskConfig {
     /// # Errors
     /// The first thing wrong, by its place in the configuration.
     pub fn resolve(defaults: &Value, request: Value) -> Result<Self, InvalidConfig> {
+        layer::refuse_lists(&request)?;
+        layer::refuse_lists(defaults)?;
         let merged = layered(defaults, request);
         let config: Self = serde_json::from_value(merged).map_err(|e| InvalidConfig(e.to_string()))?;
         config.check()?;

@@ -16,6 +16,12 @@ pub const AUX_PER_AGENT: usize = 100;
 /// Why a task waits whose owner is deactivated.
 pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
 
+/// Why a task waits whose owner may no more start tasks where it was made.
+pub const OWNER_SHUT_OUT: &str = "its owner may not start tasks in its workspace any more";
+
+/// Why a task waits whose workspace was put away.
+pub const WORKSPACE_ARCHIVED: &str = "its workspace is archived";
+
 /// A task that waits.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -31,8 +37,8 @@ pub struct Waiting {
     pub owner: UserId,
     /// As whom it runs.
     pub identity: UnixIdentity,
-    /// Whether its owner may start anything now (A14).
-    pub owner_active: bool,
+    /// Why it may not start now, whatever is free: its owner couldn't start it there either (A14, W17).
+    pub held: Option<String>,
 }
 
 /// A machine and what is taken on it.
@@ -107,9 +113,9 @@ fn decide(
     default_user: Option<UserId>,
 ) -> Decision {
     let allocation = task.allocation;
-    if !task.owner_active {
+    if let Some(reason) = task.held {
         // It keeps its place in the queue, and nobody from theirs.
-        return Decision::Wait { allocation, reason: OWNER_DEACTIVATED.to_owned() };
+        return Decision::Wait { allocation, reason };
     }
     let mut refusal = None;
     let mut able: Vec<AgentId> = Vec::new();
@@ -173,7 +179,7 @@ mod tests {
             seq: i64::try_from(n).expect("small"),
             owner: UserId(1),
             identity: UnixIdentity::root(),
-            owner_active: true,
+            held: None,
         }
     }
 
@@ -216,7 +222,7 @@ mod tests {
 
     #[test]
     fn a14_what_a_deactivated_owner_queued_waits_and_holds_nobody_up() {
-        let gone = Waiting { owner_active: false, ..waiting(1, 2, 1) };
+        let gone = Waiting { held: Some(OWNER_DEACTIVATED.to_owned()), ..waiting(1, 2, 1) };
         let decisions = schedule(vec![gone, waiting(2, 2, 42)], &[machine("a", 2)], None);
         assert_eq!(placed(&decisions), [(2, vec![0, 1])]);
         let wait = |d: &&Decision| matches!(d, Decision::Wait { reason, .. } if reason == OWNER_DEACTIVATED);

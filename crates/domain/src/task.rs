@@ -209,7 +209,8 @@ impl Exit {
             (Some(signal), _) => format!("process was ended by {}", signal_name(signal)),
             (None, 126) => "command is not executable".to_owned(),
             (None, 127) => "command not found".to_owned(),
-            (None, _) => "process failed".to_owned(),
+            // Clients look for these words (contract "rest", section 0).
+            (None, code) => format!("container failed with non-zero exit code: {code}"),
         };
         match self.limit {
             Some(limit) => format!("{}: {how}", limit.reason()),
@@ -248,7 +249,11 @@ mod tests {
     fn reasons_carry_the_words_that_clients_match() {
         let exit = |code, killed| Exit { code, killed, ..Exit::default() };
         assert_eq!(exit(0, false).reason(None), "allocation exited successfully");
-        assert!(exit(3, false).reason(None).ends_with("process failed (exit code 3)"));
+        assert!(
+            exit(3, false)
+                .reason(None)
+                .ends_with("container failed with non-zero exit code: 3 (exit code 3)")
+        );
         assert!(exit(127, false).reason(None).contains("not found (exit code 127)"));
         assert_eq!(exit(137, true).reason(None), "allocation was killed");
         assert_eq!(exit(0, true).reason(Some("alice")), "allocation was killed by alice");
@@ -260,14 +265,17 @@ mod tests {
     fn b14_a_status_is_no_signal_and_a_signal_has_a_name() {
         let reason = |code, signal, limit| Exit { code, signal, limit, ..Exit::default() }.reason(None);
         for code in [129, 137, 139, 255] {
-            let ended =
-                format!("resources failed with non-zero exit code: process failed (exit code {code})");
+            let container = format!("container failed with non-zero exit code: {code}");
+            let ended = format!("resources failed with non-zero exit code: {container} (exit code {code})");
             assert_eq!(reason(code, None, None), ended);
         }
         assert!(reason(139, Some(11), None).ends_with("process was ended by SIGSEGV (11) (exit code 139)"));
         let memory = reason(137, Some(9), Some(Limit::Memory));
         assert!(memory.contains("out of memory: process was ended by SIGKILL (9)"), "{memory}");
-        assert!(reason(1, None, Some(Limit::Memory)).contains("out of memory: process failed (exit code 1)"));
+        assert!(
+            reason(1, None, Some(Limit::Memory))
+                .contains("out of memory: container failed with non-zero exit code: 1")
+        );
         assert!(reason(137, Some(9), Some(Limit::Time)).contains("time limit"));
         assert_eq!((signal_name(15), signal_name(31)), ("SIGTERM (15)".to_owned(), "SIGSYS (31)".to_owned()));
         assert_eq!((signal_name(34), signal_name(0)), ("signal 34".to_owned(), "signal 0".to_owned()));

@@ -234,6 +234,12 @@ impl Agents {
         let found = store::agent::by_id(&mut tx, agent).await?;
         let mut found = found.ok_or_else(|| Error::NotFound(format!("agent '{agent}' not found")))?;
         let before = service_facts(&found);
+        if let Some(slot) = slot
+            && !found.disabled_slots.contains(&slot)
+            && self.scheduler.lacks_slot(agent, slot).await
+        {
+            return Err(Error::NotFound(format!("agent '{agent}' has no slot {slot}")));
+        }
         match slot {
             Some(slot) => {
                 found.disabled_slots.retain(|disabled| *disabled != slot);

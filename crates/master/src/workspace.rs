@@ -69,9 +69,28 @@ fn not_found(id: WorkspaceId) -> Error {
 
 fn taken(name: &str) -> impl FnOnce(StoreError) -> Error {
     move |error| match error {
-        StoreError::Duplicate => Error::Conflict(format!("a workspace named '{name}' already exists")),
+        StoreError::Duplicate => conflict(name),
         other => other.into(),
     }
+}
+
+fn conflict(name: &str) -> Error {
+    Error::Conflict(format!(
+        "a workspace named '{name}' already exists: avoid names equal to other workspaces (case-insensitive)"
+    ))
+}
+
+async fn is_taken(conn: &mut Conn, name: &str) -> Result<bool, Error> {
+    let filter = WorkspaceFilter { name_in_any_case: Some(name.to_owned()), ..WorkspaceFilter::default() };
+    Ok(store::workspace::count(conn, &filter).await? > 0)
+}
+
+/// Clients find a workspace by its name in any case, and want one.
+async fn refuse_twin(conn: &mut Conn, workspace: &Workspace) -> Result<(), Error> {
+    let named = Some(workspace.name.clone());
+    let filter = WorkspaceFilter { name_in_any_case: named, ..WorkspaceFilter::default() };
+    let twins = store::workspace::list(conn, &filter, 0, 2).await?;
+    if twins.iter().any(|twin| twin.id != workspace.id) { Err(conflict(&workspace.name)) } else { Ok(()) }
 }
 
 /// The shared workspace stays as it is.
@@ -193,6 +212,7 @@ impl Workspaces {
         let owner = permit.actor().ok_or_else(nobody)?;
         let now = self.clock.now();
         let workspace = Workspace { owner, created_at: now, ..workspace };
+        refuse_twin(&mut tx, &workspace).await?;
         let made = store::workspace::insert(&mut tx, &workspace).await.map_err(taken(&workspace.name))?;
         // With its owner's name.
         let made = store::workspace::by_id(&mut tx, made.id).await?.ok_or_else(|| not_found(made.id))?;
@@ -204,7 +224,7 @@ impl Workspaces {
     /// The workspace of the caller's Polyaxon projects: public, named after the account, made when it isn't there yet.
     ///
     /// # Errors
-    /// When the name is taken by another workspace.
+    /// When the database can't be reached.
     pub async fn personal(
         &self,
         permit: &Permit<CreateWorkspace>,
@@ -214,12 +234,10 @@ impl Workspaces {
         if let Some(found) = store::workspace::personal_of(&mut tx, caller.user).await? {
             return Ok(found);
         }
-        let name = caller.username.clone();
-        let filter = WorkspaceFilter { name: Some(name.clone()), ..WorkspaceFilter::default() };
-        if store::workspace::count(&mut tx, &filter).await? > 0 {
-            return Err(Error::Conflict(format!(
-                "your projects need a workspace named '{name}', and another one has that name: have it renamed"
-            )));
+        let mut name = caller.username.clone();
+        if is_taken(&mut tx, &name).await? {
+            // It is found by whose it is; the name is for people.
+            name = format!("{name} ({})", caller.user);
         }
         self.insert(tx, permit, Workspace { personal_of: Some(caller.user), ..blank(name) }).await
     }
@@ -269,6 +287,12 @@ impl Workspaces {
         edit(&mut after);
         if after == before {
             return Ok(before);
+        }
+        if before.private && !after.private {
+            Error::unless_it_may_last(permit.by())?;
+        }
+        if after.name != before.name {
+            refuse_twin(&mut tx, &after).await?;
         }
         store::workspace::update(&mut tx, &after).await.map_err(taken(&after.name))?;
         let entry = Entry::done(permit.by(), "workspace.update", target(&before));
@@ -365,8 +389,7 @@ fn blank(name: String) -> Workspace {
 pub(crate) async fn follow_rename(tx: &mut Tx, user: UserId, old: &str, new: &str) -> Result<(), Error> {
     let personal = store::workspace::personal_of(tx, user).await?;
     let Some(personal) = personal.filter(|workspace| workspace.name == old) else { return Ok(()) };
-    let taken = WorkspaceFilter { name: Some(new.to_owned()), ..WorkspaceFilter::default() };
-    if store::workspace::count(tx, &taken).await? == 0 {
+    if !is_taken(tx, new).await? {
         store::workspace::update(tx, &Workspace { name: new.to_owned(), ..personal }).await?;
     }
     Ok(())

@@ -74,6 +74,10 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
     let bytes = collected(request).await?;
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        // A list would be taken for the fields of what is meant, in their order.
+        return Err(Failure(Error::Invalid("the body is a list, and an object is expected".to_owned())));
+    }
     let value = serde_json::from_slice(bytes);
     value.map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
 }
@@ -128,12 +132,25 @@ impl FromRequestParts<App> for Params {
             return Err(invalid(format!("the query has {size} bytes, and {QUERY_LIMIT} is the limit")));
         }
         let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let Self(query) = query.map(|query| Self(query.0)).map_err(|e| invalid(e.to_string()))?;
+        let mut query = query.map_err(|e| invalid(e.to_string()))?.0;
+        query.iter_mut().for_each(|(key, _)| *key = camel_case(key));
         if query.len() > MOST_PARAMETERS {
             return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
         }
         Ok(Self(query))
     }
+}
+
+/// A key in the spelling that handlers ask for: clients send either (contract "rest", section 0).
+fn camel_case(key: &str) -> String {
+    let mut parts = key.split('_').filter(|part| !part.is_empty());
+    let mut camel = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut letters = part.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
 }
 
 impl Params {

@@ -234,3 +234,15 @@ pub(crate) async fn no_route(request: Request) -> Response {
     let message = format!("api not found: {method} {}", path.escape_debug());
     (StatusCode::NOT_FOUND, Json(serde_json::json!({ "message": message }))).into_response()
 }
+
+/// A path that is there for other methods: of Determined's API some verbs aren't there yet.
+pub(crate) async fn no_method(request: Request) -> Response {
+    let (method, path) = (request.method(), request.uri().path());
+    let message = format!("{method} {} is not supported by this master", path.escape_debug());
+    let body = if path.starts_with("/api/") && path.ends_with('/') {
+        serde_json::json!({ "detail": message })
+    } else {
+        serde_json::json!({ "error": { "code": 12, "reason": "Unimplemented", "error": message } })
+    };
+    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+}

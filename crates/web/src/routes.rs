@@ -189,6 +189,7 @@ pub(crate) fn router(app: App) -> Router {
     let (router, _) = table(app.clone()).into_parts();
     router
         .fallback(respond::no_route)
+        .method_not_allowed_fallback(respond::no_method)
         .layer(middleware::from_fn_with_state(app.clone(), respond::envelope))
         .with_state(app)
 }

@@ -100,7 +100,7 @@ impl Table {
             return self;
         };
         let guarded = Guard { app: self.app.clone(), access: row.access, limit: row.limit, reads: row.reads };
-        let method = on(filter, handler).layer(middleware::from_fn_with_state(guarded, guard));
+        let method = on(filter, handler).route_layer(middleware::from_fn_with_state(guarded, guard));
         self.router = self.router.route(row.path, method);
         self.rows.push(row);
         self

@@ -80,7 +80,9 @@ pub trait Act {
     const READS: bool = false;
 
     /// Whether it opens a way in, or gives a power, that would still be there when the access token that did it is
-    /// revoked. No access token does that (A14): whoever finds one must not be able to stay.
+    /// revoked. No access token does that (A14): whoever finds one must not be able to stay. Where it depends on what
+    /// changes, the service asks [`may_last`]. What a token may do is in the column *its access token* of
+    /// `docs/permissions.md`.
     fn lasts(_target: &Self::Target) -> bool {
         false
     }
@@ -137,7 +139,19 @@ impl<A: Act> Permit<A> {
 pub const READ_ONLY: &str = "this access token is for reading only";
 
 /// What is said to an access token that is to do what would outlive it.
-pub const LASTING: &str = "an access token can't do what would outlive it (accounts that can log in, administrators, passwords, tokens, invitations, Unix identities): log in";
+pub const LASTING: &str = "an access token can't do what would outlive it (accounts that can log in, administrators, passwords, names, mail addresses, tokens, invitations, Unix identities, roles and groups, who sees or owns something): log in";
+
+/// For acts of which only a part lasts: the service asks it in its transaction, where it sees what changes (a role that is
+/// given and none before, a place that is opened to others, what gets another owner).
+///
+/// # Errors
+/// When it is an access token that acts (W7: nothing that one makes outlives it).
+pub fn may_last(by: &By) -> Result<(), Refusal> {
+    match by {
+        By::Account { via: Via::Token(_) | Via::ReadOnlyToken(_), .. } => Err(Refusal::Forbidden(LASTING)),
+        _ => Ok(()),
+    }
+}
 
 /// Asks the policy. The only way to a [`Permit`] for a person.
 ///

@@ -38,6 +38,15 @@ pub struct NewAccount {
     pub way_in: bool,
 }
 
+/// An account that is to be taken away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// Which.
+    pub user: User,
+    /// What it owned goes to another one.
+    pub has_heir: bool,
+}
+
 admin_acts! {
     /// Make an account (P5, P12).
     CreateUser(NewAccount), lasts |new| new.way_in => "only admin privileged users can create users";
@@ -49,12 +58,12 @@ admin_acts! {
     DecideRegistrations(()), lasts |()| true => "only administrators can see and decide registrations";
     /// Invite people to register.
     InviteUser(()), lasts |()| true => "only administrators can invite people";
-    /// Take an account away for good (X6).
-    DeleteUser(User), lasts |_| false => "only admin privileged users can delete users";
-    /// Make, change and delete groups, and say who is in them.
+    /// Take an account away for good (X6). Who gets what it owned would keep that.
+    DeleteUser(Deletion), lasts |deletion| deletion.has_heir => "only admin privileged users can delete users";
+    /// Make, change and delete groups, and say who is in them. What lasts of it is asked with what changes ([`may_last`]).
     ManageGroups(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.
-    AssignRoles(()), lasts |()| false => "access denied";
+    AssignRoles(()), lasts |()| true => "access denied";
 }
 
 macro_rules! admin_reads {
@@ -131,7 +140,9 @@ impl Act for ChangeUser {
     fn lasts((user, change): &Self::Target) -> bool {
         let promoted = change.admin && !user.admin;
         let let_in = change.active && !user.is_active();
-        change.password || change.identity || change.remote || promoted || let_in
+        // By a name people give memberships, by an address they send what opens something.
+        let called = change.username || change.email;
+        change.password || change.identity || change.remote || called || promoted || let_in
     }
 }
 
@@ -485,6 +496,17 @@ impl Act for StartTask {
             return Ok(());
         }
         stands(actor, place, Role::Editor, "only editors of the workspace can start tasks in it")
+    }
+}
+
+impl StartTask {
+    /// Whether an account may start a task there now: asked for one that it queued before (W17).
+    #[must_use]
+    pub fn is_still_allowed(owner: &User, place: &Place) -> bool {
+        let (user, username, admin) = (owner.id, owner.username.clone(), owner.admin);
+        // What it was queued with plays no part.
+        let actor = Actor { user, username, admin, via: super::Via::DefaultUser, address: None };
+        owner.is_active() && Self::check(&actor, place).is_ok()
     }
 }
 

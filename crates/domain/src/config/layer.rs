@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{InvalidConfig, PerDevice, TaskConfig};
 
 /// What an experiment's configuration has at its top beside what a command's has (contract "runtime", section 2.3).
-const OF_EXPERIMENTS: [&str; 24] = [
+const OF_EXPERIMENTS: [&str; 26] = [
     "name",
     "searcher",
     "hyperparameters",
@@ -33,10 +33,12 @@ const OF_EXPERIMENTS: [&str; 24] = [
     "integrations",
     "security",
     "tensorboard_storage",
+    "data_layer",
+    "version",
 ];
 
-/// What an experiment asks for in place of `resources.slots`.
-const SLOTS_PER_TRIAL: &str = "slots_per_trial";
+/// What an experiment's `resources` have, and a command's haven't.
+const RESOURCES_OF_EXPERIMENTS: [&str; 3] = ["slots_per_trial", "native_parallel", "agent_label"];
 
 /// Checks what the master's defaults may say: any part of a command's configuration, but no unknown one.
 ///
@@ -58,13 +60,31 @@ pub fn check_template(template: &Value) -> Result<(), InvalidConfig> {
     check_defaults(&for_command(template.clone()))
 }
 
+/// Refuses lists in place of maps, wherever a configuration has a map of known keys: read by position, what is in them
+/// would pass by everything that looks for keys, the masks of secrets too (A10).
+///
+/// # Errors
+/// The first such place.
+pub fn refuse_lists(config: &Value) -> Result<(), InvalidConfig> {
+    let is_list = |path: &str| config.pointer(path).is_some_and(Value::is_array);
+    if let Some(path) = ["", "/environment", "/resources"].into_iter().find(|path| is_list(path)) {
+        let place = if path.is_empty() { "it" } else { &path[1..] };
+        return Err(InvalidConfig(format!("{place} must be a map of settings")));
+    }
+    let mounts = config.get("bind_mounts").and_then(Value::as_array);
+    if mounts.is_some_and(|mounts| mounts.iter().any(Value::is_array)) {
+        return Err(InvalidConfig("bind_mounts must be a list of maps".to_owned()));
+    }
+    Ok(())
+}
+
 /// What of a template a command, notebook, TensorBoard or shell takes: all but what experiments alone have.
 #[must_use]
 pub fn for_command(mut template: Value) -> Value {
     let Some(map) = template.as_object_mut() else { return template };
     map.retain(|key, _| !OF_EXPERIMENTS.contains(&key.as_str()));
     if let Some(resources) = map.get_mut("resources").and_then(Value::as_object_mut) {
-        resources.remove(SLOTS_PER_TRIAL);
+        resources.retain(|key, _| !RESOURCES_OF_EXPERIMENTS.contains(&key.as_str()));
     }
     // An experiment's may be one line for the shell, which is a list of one for a command.
     if let Some(line @ Value::String(_)) = map.get_mut("entrypoint") {
@@ -155,6 +175,23 @@ mod tests {
         assert_eq!(mounts, ["/b", "/c"]);
         assert_eq!(config.work_dir.as_deref(), Some("/srv"));
         assert_eq!(config.resources.slots, 1);
+    }
+
+    #[test]
+    fn a10_a_list_is_no_map() {
+        let all = [
+            json!([]),
+            json!({"environment": [null, ["PASSWORD=hunter2"]]}),
+            json!({"resources": [0]}),
+            json!({"bind_mounts": [["/a", "/b"]]}),
+        ];
+        for list in all {
+            let said = refuse_lists(&list).expect_err("refused").to_string();
+            assert!(said.contains("map"), "{said}");
+            check_template(&list).expect_err("refused");
+        }
+        let maps = json!({"environment": {"environment_variables": ["A=1"]}, "bind_mounts": [{}], "resources": null});
+        refuse_lists(&maps).expect("maps");
     }
 
     #[test]

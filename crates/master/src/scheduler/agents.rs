@@ -239,6 +239,13 @@ impl Scheduler {
         holds.then(|| live.over.0.clone())
     }
 
+    /// Whether an agent that is here has no such slot. What one has that is away isn't known.
+    pub(crate) async fn lacks_slot(&self, agent: &AgentId, slot: u32) -> bool {
+        let state = self.0.state.lock().await;
+        let there = state.connected.get(agent);
+        there.is_some_and(|there| there.about.devices.iter().all(|device| device.id != slot))
+    }
+
     /// An agent came or left.
     pub(crate) async fn agent_seen(&self, agent: &AgentId, address: Option<String>, now: Timestamp) {
         let mut state = self.0.state.lock().await;

@@ -84,7 +84,7 @@ async fn list(session: &mut Session, format: Format, with_keys: bool) -> Result<
     for agent in &agents {
         table.row([
             agent.id.clone(),
-            agent.version.clone(),
+            agent.muster_version.clone().unwrap_or_default(),
             agent.registered_time.as_deref().map(time).unwrap_or_default(),
             agent.slots.len().to_string(),
             agent.containers.len().to_string(),

@@ -133,7 +133,7 @@ fn describe_and_config_tell_all() {
         assert_eq!(told[field], value, "{field}");
     }
     let table = alice.muster(&format!("command describe {id}")).ok();
-    assert!(table.contains("| process failed") || table.contains("(exit code 4)"), "{table}");
+    assert!(table.contains("container failed") || table.contains("(exit code 4)"), "{table}");
     let config = alice.json(&format!("command config {id}"));
     assert_eq!(config["entrypoint"], json!(["sh", "-c", "exit 4"]));
     assert_eq!(config["resources"]["slots"], 2);

@@ -53,7 +53,7 @@ fn run_follows_the_log_to_its_end() {
     assert_eq!(head[0], about[0]);
 
     let failed = me.det_args(["cmd", "run", "exit 3"], "").ok();
-    let reason = "crashed: resources failed with non-zero exit code: process failed (exit code 3)";
+    let reason = "crashed: resources failed with non-zero exit code: container failed with non-zero exit code: 3 (exit code 3)";
     assert!(log(&failed, &launched(&failed)).iter().any(|line| line == reason), "{failed}");
 }
 

@@ -37,10 +37,15 @@ pub(crate) fn state_name(state: TaskState) -> &'static str {
 
 /// A task's process, while it has one.
 pub(crate) fn container(task: &Task) -> Option<Container> {
-    let running = matches!(task.state, TaskState::Starting | TaskState::Running | TaskState::Terminating);
-    running.then(|| Container {
+    let state = match task.state {
+        TaskState::Queued | TaskState::Terminated => return None,
+        TaskState::Starting => "STATE_STARTING",
+        // A container has no state between these, and clients fail at one that they don't know.
+        TaskState::Running | TaskState::Terminating => "STATE_RUNNING",
+    };
+    Some(Container {
         id: task.allocation.to_string(),
-        state: state_name(task.state).to_owned(),
+        state: state.to_owned(),
         devices: Vec::new(),
         permission_denied: false,
         parent: String::new(),

@@ -84,10 +84,23 @@ struct Wanted {
     stdtypes: Vec<String>,
     levels: Vec<String>,
     text: Option<String>,
+    /// Of another agent, allocation, container or rank, of which this task has no lines.
+    elsewhere: bool,
 }
 
+/// Levels that a line can have, as clients name them; a line without one has `LOG_LEVEL_INFO`.
+const LEVELS: [&str; 7] = [
+    "LOG_LEVEL_UNSPECIFIED",
+    "LOG_LEVEL_TRACE",
+    "LOG_LEVEL_DEBUG",
+    "LOG_LEVEL_INFO",
+    "LOG_LEVEL_WARNING",
+    "LOG_LEVEL_ERROR",
+    "LOG_LEVEL_CRITICAL",
+];
+
 impl Wanted {
-    fn read(params: &Params, follow: bool) -> Result<Self, Failure> {
+    fn read(params: &Params, follow: bool, printer: &Printer) -> Result<Self, Failure> {
         let limit: u64 = params.parse("limit")?.unwrap_or(0);
         if follow && limit > 0 {
             return Err(Failure(Error::Invalid("limit and follow can't be used together".to_owned())));
@@ -100,7 +113,23 @@ impl Wanted {
             return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
         }
         let all = |key: &str| params.all(key).map(str::to_owned).collect::<Vec<_>>();
-        check_count(["sources", "stdtypes", "levels"].map(|key| params.all(key).count()).iter().sum())?;
+        let lists =
+            ["sources", "stdtypes", "levels", "agentIds", "allocationIds", "containerIds", "rankIds"];
+        check_count(lists.map(|key| params.all(key).count()).iter().sum())?;
+        if let Some(level) = params.all("levels").find(|level| !LEVELS.contains(level)) {
+            let level = level.escape_debug();
+            let text = format!("levels: '{level}' is none of {}", LEVELS.join(", "));
+            return Err(Failure(Error::Invalid(text)));
+        }
+        let other = |key: &str, own: &str| {
+            let mut asked = params.all(key).peekable();
+            asked.peek().is_some() && !asked.any(|id| id == own)
+        };
+        // Lines of a command have no rank, which is -1.
+        let elsewhere = other("agentIds", &printer.agent)
+            || other("allocationIds", &printer.allocation)
+            || other("containerIds", &printer.allocation)
+            || other("rankIds", "-1");
         let time = |key: &str| match params.get(key) {
             None => Ok(None),
             Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
@@ -116,12 +145,14 @@ impl Wanted {
             stdtypes: all("stdtypes"),
             levels: all("levels"),
             text: params.get("searchText").map(str::to_owned),
+            elsewhere,
         })
     }
 
     fn takes(&self, line: &Line) -> bool {
         let among = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
-        self.before.is_none_or(|before| line.at <= before)
+        !self.elsewhere
+            && self.before.is_none_or(|before| line.at <= before)
             && self.after.is_none_or(|after| line.at > after)
             && among(&self.sources, line.source.origin())
             && among(&self.stdtypes, stdtype(line))
@@ -216,8 +247,8 @@ pub(crate) async fn lines(
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
     let follow = params.flag("follow")?;
-    let wanted = Wanted::read(&params, follow)?;
     let printer = Printer::new(&permit.target().0);
+    let wanted = Wanted::read(&params, follow, &printer)?;
     if wanted.from_end {
         let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer);
         let pieces = stream::try_unfold(latest, Latest::next);

@@ -1,7 +1,8 @@
 //! The policy by examples; that lists and answers agree with it is tested in `store` and `web`.
 
 use super::*;
-use crate::authz::{LASTING, READ_ONLY, Via, authorize};
+use crate::audit::By;
+use crate::authz::{LASTING, READ_ONLY, Via, authorize, may_last};
 use crate::id::{TokenId, WorkspaceId};
 use crate::time::Timestamp;
 use crate::user::{Password, Status};
@@ -75,6 +76,8 @@ fn a14_a_token_gives_nothing_that_outlives_it() {
         UserChange { admin: true, ..nothing },
         UserChange { identity: true, ..nothing },
         UserChange { remote: true, ..nothing },
+        UserChange { username: true, ..nothing },
+        UserChange { email: true, ..nothing },
     ];
     for admin in [false, true] {
         let holder = Actor { via: Via::Token(TokenId(1)), ..actor(1, admin) };
@@ -90,7 +93,11 @@ fn a14_a_token_gives_nothing_that_outlives_it() {
         assert!(authorize::<CreateUser>(&holder, NewAccount { way_in: true }).is_err());
         assert_eq!(authorize::<CreateUser>(&holder, NewAccount { way_in: false }).is_ok(), admin);
         assert_eq!(authorize::<ManageAgents>(&holder, ()).is_ok(), admin);
-        assert_eq!(authorize::<DeleteUser>(&holder, user(2)).is_ok(), admin);
+        let deletion = |has_heir| Deletion { user: user(2), has_heir };
+        assert_eq!(authorize::<DeleteUser>(&holder, deletion(false)).is_ok(), admin);
+        assert!(authorize::<DeleteUser>(&holder, deletion(true)).is_err());
+        assert!(may_last(&By::from(&holder)).is_err());
+        assert!(may_last(&By::from(&actor(1, admin))).is_ok());
         assert!(authorize::<InviteUser>(&holder, ()).is_err());
         assert!(authorize::<InviteAgent>(&holder, ()).is_err());
         assert!(authorize::<DecideRegistrations>(&holder, ()).is_err());
