@@ -3,6 +3,10 @@
 
 use crate::spec::{Identity, Mode, TaskSpec};
 
+/// Ids after the range that stand for no file's owner and no process: one for each task, to make its user namespace. As
+/// many as a machine may have processes.
+const OWNERS: u32 = 1 << 22;
+
 /// The lowest id that a range for root in tasks may begin with: below are the machine's own accounts.
 const LOWEST_RANGE: u32 = 65_536;
 
@@ -24,16 +28,29 @@ pub(crate) enum How {
     /// By `setresuid`: the ids are the machine's.
     Real,
     /// By a user namespace made last, which has no say over the mounts: root in the task is nobody (D5).
-    Mapped { base: u32, len: u32 },
+    Mapped {
+        /// First id on the machine.
+        base: u32,
+        /// How many ids the task has. The range has one more, which is the network helper's: no task can become it.
+        len: u32,
+        /// Who makes the namespace: nobody else. The kernel charges what a namespace's processes take of its limits per
+        /// user (inotify instances, namespaces) to who made it.
+        owner: u32,
+    },
     /// By a user namespace made first, with the launcher's own ids.
     Own,
 }
 
-/// Decides what the identity of a task becomes for a launcher with these ids.
+/// Decides what the identity of a task becomes for a launcher with these ids. `shim` is the id of the task's shim, which
+/// no other process of the machine has.
 ///
 /// # Errors
 /// One sentence with the remedy when the identity can't be given. No task ever runs as somebody else.
-pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Credentials, String> {
+pub(crate) fn resolve(
+    spec: &TaskSpec,
+    (own_uid, own_gid): (u32, u32),
+    shim: u32,
+) -> Result<Credentials, String> {
     let Identity { user, uid, gid, .. } = &spec.identity;
     let (uid, gid) = (*uid, *gid);
     if uid == u32::MAX || gid == u32::MAX {
@@ -46,8 +63,8 @@ pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Cre
             if own_uid != 0 {
                 return Err("the agent is configured as root but isn't: start it as root".into());
             }
-            let end = base.checked_add(len).filter(|end| *end < u32::MAX);
-            let Some(end) = end.filter(|_| base >= LOWEST_RANGE && len > 0) else {
+            let end = base.checked_add(len).and_then(|end| end.checked_add(OWNERS));
+            let Some(end) = end.filter(|end| *end < u32::MAX && base >= LOWEST_RANGE && len > 1) else {
                 return Err(format!(
                     "the range {base}+{len} for root in tasks is not a range of unprivileged ids"
                 ));
@@ -55,7 +72,8 @@ pub(crate) fn resolve(spec: &TaskSpec, own_uid: u32, own_gid: u32) -> Result<Cre
             if spec.groups.iter().any(|gid| [0, u32::MAX].contains(gid) || (base..end).contains(gid)) {
                 return Err(format!("{user} is in groups {:?}, one of which no task can be in", spec.groups));
             }
-            real_or_mapped(user, uid, gid, base..end)
+            let mapped = How::Mapped { base, len: len - 1, owner: base + len + shim % OWNERS };
+            real_or_mapped(user, uid, gid, base..end, mapped)
         }
         Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),
     }
@@ -66,16 +84,16 @@ fn real_or_mapped(
     uid: u32,
     gid: u32,
     range: std::ops::Range<u32>,
+    mapped: How,
 ) -> Result<Credentials, String> {
-    if uid == 0 {
-        let len = range.end - range.start;
+    if let (0, How::Mapped { len, .. }) = (uid, mapped) {
         if gid >= len {
             return Err(format!(
                 "group {gid} isn't among the {len} groups that root in a task has: link a user other than root"
             ));
         }
-        let how = How::Mapped { base: range.start, len };
-        return Ok(Credentials { uid, gid, host_uid: range.start, host_gid: range.start + gid, how });
+        let (host_uid, host_gid) = (range.start, range.start + gid);
+        return Ok(Credentials { uid, gid, host_uid, host_gid, how: mapped });
     }
     if gid == 0 {
         return Err(format!(
@@ -113,10 +131,29 @@ fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Cre
 mod tests {
     use super::*;
 
-    const RANGE: std::ops::Range<u32> = 1_900_000_000..1_900_065_536;
+    const RANGE: std::ops::Range<u32> = 1_900_000_000..1_904_259_840;
+    const MAPPED: How = How::Mapped { base: RANGE.start, len: 65_535, owner: 1_900_065_543 };
 
     fn root(uid: u32, gid: u32) -> Result<Credentials, String> {
-        real_or_mapped("alice", uid, gid, RANGE)
+        real_or_mapped("alice", uid, gid, RANGE, MAPPED)
+    }
+
+    #[test]
+    fn a12_each_task_has_a_maker_of_its_namespace() {
+        let spec: TaskSpec = serde_json::from_value(serde_json::json!({
+            "task_id": "t", "argv": ["true"], "env": [], "work_dir": null, "bind_mounts": [],
+            "identity": {"user": "root", "uid": 0, "group": "root", "gid": 0},
+            "limits": {"memory_bytes": null, "pids": null, "cpus": null}, "shm_bytes": null, "masked": [],
+            "mode": {"kind": "root", "root_range_base": RANGE.start, "root_range_len": 65_536},
+            "bind_prefixes": null, "devices": []
+        }))
+        .unwrap();
+        assert_eq!(resolve(&spec, (0, 0), 7).unwrap().how, MAPPED);
+        let owner = |shim| match resolve(&spec, (0, 0), shim).unwrap().how {
+            How::Mapped { owner, .. } => owner,
+            how => panic!("{how:?}"),
+        };
+        assert!(owner(8) != owner(7) && owner(OWNERS - 1) < RANGE.end);
     }
 
     #[test]
@@ -128,6 +165,8 @@ mod tests {
         assert!(root(5001, 0).unwrap_err().contains("gid 0 needs uid 0"));
         assert!(root(1_900_000_000, 5001).is_err());
         assert!(root(5001, 1_900_065_535).is_err());
+        assert!(root(1_900_070_000, 5001).is_err());
+        assert!(root(0, 65_535).is_err());
         assert!(root(0, 70_000).is_err());
     }
 
@@ -135,7 +174,7 @@ mod tests {
     fn d05_root_becomes_the_range() {
         let got = root(0, 0).unwrap();
         assert_eq!((got.uid, got.gid, got.host_uid, got.host_gid), (0, 0, RANGE.start, RANGE.start));
-        assert_eq!(got.how, How::Mapped { base: RANGE.start, len: 65_536 });
+        assert_eq!(got.how, MAPPED);
     }
 
     #[test]

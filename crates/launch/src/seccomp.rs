@@ -5,6 +5,8 @@
 //! else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
 //! remembers which calls are always allowed, so that those cost next to nothing.
 
+mod set_ids;
+
 use std::collections::BTreeMap;
 
 use nix::libc;
@@ -75,21 +77,30 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 pub(crate) struct Filters(Vec<BpfProgram>);
 
 impl Filters {
-    /// Makes them. `None` on an architecture that is not known here.
+    /// Makes them: `usual` is what no training needs, `set_ids` what would make files that give ids. `None` on an
+    /// architecture that is not known here.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn new() -> Result<Option<Self>, String> {
+    pub(crate) fn new(usual: bool, set_ids: bool) -> Result<Option<Self>, String> {
         let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
         let made = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
-            Ok(vec![
-                filter(arch, missing(), libc::ENOSYS)?,
-                filter(arch, forbidden()?, libc::EPERM)?,
-                filter(arch, sockets()?, libc::EAFNOSUPPORT)?,
-            ])
+            let mut made = vec![];
+            if usual {
+                made.push(filter(arch, missing(), libc::ENOSYS)?);
+                made.push(filter(arch, forbidden()?, libc::EPERM)?);
+                made.push(filter(arch, sockets()?, libc::EAFNOSUPPORT)?);
+            }
+            if set_ids {
+                made.push(filter(arch, set_ids::missing(), libc::ENOSYS)?);
+                made.push(filter(arch, set_ids::forbidden()?, libc::EPERM)?);
+            }
+            Ok(made)
         };
         let mut filters = made().map_err(|e| format!("can't make the task's system call filter: {e}"))?;
-        filters.extend(no_other_calls());
+        if !filters.is_empty() {
+            filters.extend(no_other_calls());
+        }
         Ok(Some(Self(filters)))
     }
 

@@ -85,7 +85,9 @@ fn r37_ids_are_exact_or_refused() {
         let file = fs::metadata(shared.join(id.to_string())).unwrap();
         assert_eq!((file.uid(), file.gid()), (id, id));
     }
-    for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5001, 0), (RANGE, 5001), (0, 65_536)] {
+    for (uid, gid) in
+        [(u32::MAX, 1), (1, u32::MAX), (5001, 0), (RANGE, 5001), (0, 65_535), (RANGE + 70_000, 5001)]
+    {
         let mut spec = script("echo ran");
         spec.identity = identity("edge", uid, "edge", gid);
         let done = run(&spec);
@@ -129,7 +131,7 @@ fn r39_root_in_the_task_has_no_new_privileges_either() {
     let done = run(&root_script(
         "grep -E '^(Uid|NoNewPrivs)' /proc/self/status | tr -s '\\t ' ' '; cat /proc/self/uid_map | tr -s ' '",
     ));
-    assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n 0 {RANGE} 65536\n"));
+    assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n 0 {RANGE} 65535\n"));
 }
 
 #[test]

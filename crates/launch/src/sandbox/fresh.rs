@@ -36,6 +36,9 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// Bytes of a tmpfs for each file that may be in it. A file without content takes memory, too.
 const BYTES_PER_FILE: u64 = 4096;
 
+/// Most pseudo-terminals of a task: all tasks of a machine share some 3000 (`kernel.pty`).
+const TERMINALS: &str = "256";
+
 /// Clones of the machine's files that the fresh parts are made of.
 pub(super) struct Fresh {
     sys: Option<OwnedFd>,
@@ -183,8 +186,9 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
     root.attach_at(shm.as_fd(), "dev/shm")?;
 
     // A terminal belongs to whoever opens it; mode 600 asks for no `tty` group, which a task may not have.
+    let terminals = [("ptmxmode", "0666"), ("mode", "0600"), ("max", TERMINALS)];
     for (kind, at, options, attrs) in [
-        ("devpts", "dev/pts", &[("ptmxmode", "0666"), ("mode", "0600")][..], NOSUID | NOEXEC),
+        ("devpts", "dev/pts", &terminals[..], NOSUID | NOEXEC),
         ("mqueue", "dev/mqueue", &[][..], NOSUID | NODEV | NOEXEC),
     ] {
         root.mkdir(at, 0o755)?;

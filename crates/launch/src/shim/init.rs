@@ -106,7 +106,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
         }
         Some(command) => {
             drop((says_unshared, mapped));
-            if let How::Mapped { base, len } = launch.credentials.how {
+            if let How::Mapped { base, len, .. } = launch.credentials.how {
                 // Nothing to read means that the process has failed, and said so itself.
                 if rustix::io::read(&unshared, &mut [0_u8; 1]) == Ok(1) {
                     map_range(command, base, len)?;

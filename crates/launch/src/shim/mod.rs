@@ -2,9 +2,12 @@
 //! then does is in `supervise`, and the processes below it are in `init` and `task`.
 
 mod control;
+mod image;
 mod init;
 mod log;
+mod lookup;
 mod output;
+mod per_user;
 mod reap;
 mod recorder;
 mod report;
@@ -38,7 +41,7 @@ pub type Unpack = fn(context: File) -> Result<(), String>;
 /// the work directory current, before the command starts.
 pub fn main(task_dir: &Path, unpack: Unpack) -> i32 {
     crate::descriptors::lower();
-    match start(task_dir, unpack) {
+    match image::seal().and_then(|()| start(task_dir, unpack)) {
         Ok(()) => 0,
         Err(e) => {
             // Nobody may be there to read it, which is no reason to panic.

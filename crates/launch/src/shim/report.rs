@@ -1,7 +1,7 @@
 //! What the task's processes tell the shim before the command runs and when it has ended: lines of JSON in a pipe
 //! that the command itself doesn't inherit.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,11 @@ pub(super) struct Reporter(OwnedFd);
 impl Reporter {
     pub(super) fn new(pipe: OwnedFd) -> Self {
         Self(pipe)
+    }
+
+    /// The pipe.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Tells the shim. Nothing can be done if it has gone: the kernel ends this process, too.

@@ -24,7 +24,7 @@ use super::report::{Report, Reporter};
 use super::scratch_watch::{ScratchWatch, processes};
 use crate::cgroup::{Cgroup, Door};
 use crate::exit::{Exit, ExitFile, Limit};
-use crate::identity::{self, Credentials};
+use crate::identity::{self, Credentials, How};
 use crate::network;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
@@ -71,7 +71,7 @@ impl Shim {
         spec.check()?;
         self.recorder.limit(spec.limits);
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let credentials = identity::resolve(&spec, own.0, own.1)?;
+        let credentials = identity::resolve(&spec, own, std::process::id())?;
         if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
             return Err(
                 "the shim of this task was killed, and with it the task; it is not started a second time"
@@ -215,7 +215,7 @@ fn start(
         task_dir,
         context,
         unpack,
-        filters: if spec.seccomp { Filters::new()? } else { None },
+        filters: Filters::new(spec.seccomp, credentials.how != How::Real)?,
         reporter: Reporter::new(tells),
         stdout,
         stderr,

@@ -1,9 +1,7 @@
 //! The command's own process between fork and exec: it becomes the user, for good (R39), and executes.
 
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{
@@ -11,9 +9,11 @@ use rustix::thread::{
 };
 
 use super::init::Launch;
+use super::lookup::{self, Command};
+use super::per_user;
 use super::report::Report;
 use crate::cgroup::Door;
-use crate::exit::{LAUNCH_FAILED, NOT_EXECUTABLE, NOT_FOUND};
+use crate::exit::LAUNCH_FAILED;
 use crate::identity::How;
 use crate::seccomp::Filters;
 use crate::spec::TaskSpec;
@@ -25,15 +25,41 @@ const OOM_SCORE: &str = "500";
 /// Becomes the command; returns only when that fails, which has then been told.
 pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> i32 {
     let report = match prepare(launch, says_unshared, mapped) {
-        Ok(()) => execute(launch.spec, launch.relay_port),
-        Err(reason) => Report::Failed(reason),
+        Ok(command) => command.execute(),
+        Err(report) => report,
     };
     let code = if let Report::NotExecuted(code, _) = report { code } else { LAUNCH_FAILED };
     launch.reporter.tell(report);
     code
 }
 
-fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
+fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<Command, Report> {
+    become_the_task(launch, says_unshared, mapped).map_err(Report::Failed)?;
+    let_go(launch);
+    lookup::enter(launch.spec.work_dir()).map_err(Report::Failed)?;
+    if let Some(context) = launch.context.take() {
+        let unpacked = (launch.unpack)(context);
+        unpacked.map_err(|e| Report::Failed(format!("can't unpack the context directory: {e}")))?;
+    }
+    let command = Command::find(launch.spec, launch.relay_port)?;
+    // Last: what the launcher itself needs is over.
+    launch.filters.as_ref().map_or(Ok(()), Filters::apply).map_err(Report::Failed)?;
+    Ok(command)
+}
+
+/// Closes all that isn't the task's, before anything that its configuration names is looked at: the launcher's
+/// descriptors lead to the machine (`lookup`).
+fn let_go(launch: &Launch<'_>) {
+    let context = launch.context.as_ref().map(AsFd::as_fd);
+    let kept: Vec<_> = [Some(launch.reporter.fd()), context].into_iter().flatten().collect();
+    // Nothing of this process is ever dropped, so nothing is closed a second time: it executes or exits.
+    process::close_all_except(&kept);
+    process::close_all_on_exec();
+    process::reset_signals();
+}
+
+/// Enters cgroups, takes on the identity and connects the output.
+fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
     rustix::process::setsid().explain(|| "can't make a session".into())?;
     let inside = |door: &Door| launch.born_inside && door.birthplace.is_some();
     for door in launch.doors.iter().filter(|door| !inside(door)) {
@@ -50,19 +76,7 @@ fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
     let stdio = || "can't connect the task's output".to_owned();
     rustix::stdio::dup2_stdin(&null).explain(stdio)?;
     rustix::stdio::dup2_stdout(&launch.stdout).explain(stdio)?;
-    rustix::stdio::dup2_stderr(&launch.stderr).explain(stdio)?;
-    process::close_all_on_exec();
-    process::reset_signals();
-
-    let work_dir = launch.spec.work_dir();
-    rustix::process::chdir(work_dir).explain(|| {
-        format!("work_dir {work_dir} can't be entered by the task; create it on the machine or bind it, or leave work_dir out")
-    })?;
-    if let Some(context) = launch.context.take() {
-        (launch.unpack)(context).map_err(|e| format!("can't unpack the context directory: {e}"))?;
-    }
-    // Last: what the launcher itself needs is over.
-    launch.filters.as_ref().map_or(Ok(()), Filters::apply)
+    rustix::stdio::dup2_stderr(&launch.stderr).explain(stdio)
 }
 
 /// Takes on the identity and gives up every way back.
@@ -75,7 +89,8 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
             set_ids(launch).explain(what)?;
             drop_capabilities().explain(what)?;
         }
-        How::Mapped { .. } => {
+        How::Mapped { owner, .. } => {
+            per_user::act_as(owner).explain(what)?;
             // Root in here has every capability over this namespace, which owns nothing: not the mounts, not the
             // network, not one file of the machine (D5).
             unshare(CloneFlags::CLONE_NEWUSER)
@@ -85,8 +100,13 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
                 return Err("the ids of root in the task could not be mapped".into());
             }
             set_ids(launch).explain(what)?;
+            per_user::limit_namespaces();
+            // Else it could raise them again.
+            per_user::drop_for_good(CapabilitySet::SYS_RESOURCE).explain(what)?;
         }
         How::Own => {
+            per_user::limit_namespaces();
+            per_user::leave_most_to_the_agent();
             // The ids are right since the namespace was made. Without capabilities the masks can't be undone.
             process::drop_bounding_set().explain(what)?;
             drop_capabilities().explain(what)?;
@@ -115,49 +135,4 @@ fn drop_capabilities() -> rustix::io::Result<()> {
     clear_ambient_capability_set()?;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
-}
-
-/// Looks the command up in the task's `PATH` and executes it; returns why that failed.
-fn execute(spec: &TaskSpec, relay_port: u16) -> Report {
-    let env = spec.full_env(relay_port);
-    let name = spec.argv.first().map_or("", String::as_str);
-    let c = |text: String| CString::new(text).ok();
-    let argv: Option<Vec<CString>> = spec.argv.iter().cloned().map(c).collect();
-    let vars: Option<Vec<CString>> = env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect();
-    let (Some(argv), Some(vars)) = (argv, vars) else {
-        return Report::Failed("the command holds a NUL byte".into());
-    };
-    let path = env.iter().rev().find(|(k, _)| k == "PATH").map_or("", |(_, v)| v.as_str());
-    let candidates: Vec<String> = if name.contains('/') {
-        vec![name.to_owned()]
-    } else {
-        // An empty entry of PATH is the current directory.
-        path.split(':')
-            .map(|dir| if dir.is_empty() { format!("./{name}") } else { format!("{dir}/{name}") })
-            .collect()
-    };
-    let mut refused = None;
-    for candidate in candidates {
-        let Some(candidate) = c(candidate) else { continue };
-        match process::exec(&candidate, &argv, &vars) {
-            Errno::ENOENT | Errno::ENOTDIR => {}
-            // Execvp goes on looking after this one, too.
-            Errno::EACCES => refused = refused.or(Some(Errno::EACCES)),
-            e => {
-                refused = Some(e);
-                break;
-            }
-        }
-    }
-    match refused {
-        Some(Errno::ENOEXEC) => Report::NotExecuted(
-            NOT_EXECUTABLE,
-            format!("{name}: not an executable; a script needs a first line such as #!/bin/sh"),
-        ),
-        Some(e) => Report::NotExecuted(NOT_EXECUTABLE, format!("{name}: can't be executed: {}", e.desc())),
-        None if name.contains('/') => {
-            Report::NotExecuted(NOT_FOUND, format!("{name}: no such file, or its interpreter is missing"))
-        }
-        None => Report::NotExecuted(NOT_FOUND, format!("{name}: command not found (PATH is {path})")),
-    }
 }
