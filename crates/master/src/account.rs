@@ -220,11 +220,17 @@ impl Accounts {
         {
             return Err(Error::Conflict("another account has this e-mail address".to_owned()));
         }
+        // Asked before of what the account was then.
+        if (after.admin && !before.admin) || (after.is_active() && !before.is_active()) {
+            Error::unless_it_may_last(&by)?;
+        }
         let counts = |user: &User| user.admin && user.is_active();
+        let now = self.clock.now();
         if counts(&before) && !counts(&after) {
             last_admin_stays(&mut tx, &before.username).await?;
+            // Else whoever was invited before would come in later.
+            store::invitation::withdraw_of(&mut tx, after.id, now).await?;
         }
-        let now = self.clock.now();
         after.modified_at = now;
         store::user::update(&mut tx, &after).await.map_err(name_taken)?;
         if after.username != before.username {

@@ -1,7 +1,8 @@
 //! Everything a service can answer with in place of a result: one closed list. `web` renders it, in one place.
 
 use api::error::Code;
-use domain::authz::Refusal;
+use domain::audit::By;
+use domain::authz::{Refusal, may_last};
 use store::StoreError;
 
 /// Why a service did not do what was asked.
@@ -79,6 +80,11 @@ impl Error {
         }
     }
 
+    /// Refuses an access token what would outlive it.
+    pub(crate) fn unless_it_may_last(by: &By) -> Result<(), Self> {
+        may_last(by).map_err(|refusal| Self::refused(refusal, String::new()))
+    }
+
     /// Its code on the wire.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -87,7 +93,9 @@ impl Error {
             Self::Unauthenticated(_) => Code::Unauthenticated,
             Self::Forbidden(_) => Code::PermissionDenied,
             Self::NotFound(_) | Self::Hidden(_) => Code::NotFound,
-            Self::Conflict(_) | Self::Store(StoreError::Duplicate) => Code::AlreadyExists,
+            Self::Conflict(_) | Self::Store(StoreError::Duplicate | StoreError::Outdated) => {
+                Code::AlreadyExists
+            }
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::OtherAccount(_) => Code::ConditionFailed,
             Self::Busy(_) | Self::Throttled { .. } | Self::TooMany { .. } => Code::ResourceExhausted,

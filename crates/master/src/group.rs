@@ -98,6 +98,9 @@ impl Groups {
         let mut tx = self.store.write().await?;
         let group = store::group::insert(&mut tx, &name, now).await.map_err(taken("creating", &name))?;
         let add: BTreeSet<UserId> = add.iter().copied().collect();
+        if !add.is_empty() {
+            Error::unless_it_may_last(permit.by())?;
+        }
         for user in &add {
             self.enter(&mut tx, group.id, *user).await?;
         }
@@ -178,6 +181,10 @@ impl Groups {
         if after == before {
             return Ok(before);
         }
+        // By its name it is given roles.
+        if before.group.name != after.group.name || !change.add.is_empty() {
+            Error::unless_it_may_last(permit.by())?;
+        }
         let entry = Entry::done(permit.by(), "group.update", target(&before.group));
         let committed = tx.commit(&entry.changed(facts(&before), facts(&after)), now).await;
         self.changed(&touched);
@@ -198,6 +205,9 @@ impl Groups {
     ) -> Result<(), Error> {
         let mut tx = self.store.write().await?;
         let mut touched = BTreeSet::new();
+        if !add.is_empty() {
+            Error::unless_it_may_last(permit.by())?;
+        }
         for group in add.iter().chain(remove) {
             store::group::by_id(&mut tx, *group).await?.ok_or_else(|| missing(*group))?;
         }

@@ -52,6 +52,9 @@ pub(crate) async fn set(
     now: Timestamp,
 ) -> Result<Vec<Member>, Error> {
     let before = role_in(&store::membership::list(&mut tx, scope).await?, member);
+    if role > before {
+        Error::unless_it_may_last(by)?;
+    }
     let name = match role {
         Some(role) => {
             let name = name_of(&mut tx, member).await?;

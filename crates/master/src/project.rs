@@ -302,6 +302,9 @@ impl Projects {
         after.notes.extend(change.new_note);
         after.tags = change.tags.unwrap_or(after.tags);
         after.private = change.private.map_or(after.private, |(_, private)| private);
+        if before.private && !after.private {
+            Error::unless_it_may_last(permit.by())?;
+        }
         let entry = Entry::done(permit.by(), "project.update", target(&before));
         self.write(tx, before, after, entry).await
     }
@@ -338,6 +341,8 @@ impl Projects {
         let mut tx = self.store.write().await?;
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let workspace = open(&mut tx, into.target().workspace).await?;
+        // Who is in the other workspace sees it from now on.
+        Error::unless_it_may_last(permit.by())?;
         let after = Project { workspace, ..before.clone() };
         let entry = Entry::done(permit.by(), "project.move", target(&before));
         self.write(tx, before, after, entry).await

@@ -27,7 +27,7 @@ on_sqlite!(
 );
 
 /// Kinds of callers, from the weakest on: what an earlier one may not do can't spoil what a later one may.
-const CALLERS: [&str; 13] = [
+const CALLERS: [&str; 14] = [
     "anonymous",
     "expired session",
     "ended session",
@@ -39,6 +39,7 @@ const CALLERS: [&str; 13] = [
     "project member",
     "workspace member",
     "owner",
+    "administrator's access token",
     "administrator",
     "default user",
 ];
@@ -58,6 +59,8 @@ struct World {
     /// Editor of `{project}` alone, and of all of `{workspace}`.
     members: [User; 2],
     admin: User,
+    /// The administrator again, by a full access token.
+    by_token: User,
     default_user: User,
     nobodies: [User; 4],
     own_task: Task,
@@ -75,6 +78,7 @@ impl World {
         let default_user = master.log_in_with("determined", "a quiet lake").await;
         let admin = master.user("boss").await;
         master.admin().await.patch(&admin.path()).json(json!({"admin": true})).await.ok();
+        let (by_token, _) = admin.by_token(json!({})).await;
         let (owner, stranger) = (master.user("owner").await, master.user("stranger").await);
         let members = [master.user("guest").await, master.user("member").await];
         let (ended, gone) = (master.log_in("stranger").await, master.user("gone").await);
@@ -92,6 +96,7 @@ impl World {
             stranger,
             members,
             admin,
+            by_token,
             default_user,
             nobodies,
             own_task,
@@ -226,7 +231,8 @@ impl World {
             7 => &self.stranger,
             8 | 9 => &self.members[caller - 8],
             10 => &self.owner,
-            11 => &self.admin,
+            11 => &self.by_token,
+            12 => &self.admin,
             _ => &self.default_user,
         };
         shown_by(request, row, &user.token).await
@@ -289,9 +295,11 @@ async fn line(row: &Row, sample: &Sample) -> String {
     }
     let open = matches!(row.access, Access::Public | Access::Agent);
     assert_eq!(verdicts[0] == "yes", open, "{place}: anonymous");
-    for stronger in [10, 11] {
+    for stronger in [10, 12] {
         assert!(verdicts[7] != "yes" || verdicts[stronger] == "yes", "{place}: a stranger may do more");
     }
+    let by_token = &verdicts[11];
+    assert!(by_token == "no" || *by_token == verdicts[12], "{place}: an access token may do more or is told more");
     format!(
         "| {} | `{}` | {} | {} | {} |\n",
         row.method,
@@ -308,6 +316,8 @@ Made by `crates/web/tests/permissions.rs` from what a real master answers; each 
 *Owner* is the account, or the owner of the task, workspace or project, that the request is about; *stranger* is any other user.
 *Project member* is an editor of the private project alone that the request is about, *workspace member* one of the private workspace
 that it is in.
+*Administrator's access token* is one for everything (one for reading alone changes nothing): where it says **no** and *administrator*
+says **yes**, what is done would outlive the token, and no access token does that.
 **yes**: it is done. **log in**: the caller isn't known. **no**: known, and refused. **not there**: for this caller it doesn't exist.
 Agents show no credential in a request; they prove their key on the connection itself.
 

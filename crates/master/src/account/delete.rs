@@ -18,7 +18,7 @@ impl Accounts {
     /// can be given to `assets_to`.
     pub async fn delete(&self, permit: Permit<DeleteUser>, assets_to: Option<UserId>) -> Result<(), Error> {
         let by = permit.by().clone();
-        let id = permit.target().id;
+        let id = permit.target().user.id;
         let mut tx = self.store.write_urgent().await?;
         let user = store::user::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
         if user.deleted_at.is_some() {
@@ -33,6 +33,7 @@ impl Accounts {
         store::belongings::remove(&mut tx, id).await?;
         store::registration::forget_email(&mut tx, id).await?;
         store::token::revoke_of_user(&mut tx, id, now).await?;
+        store::invitation::withdraw_of(&mut tx, id, now).await?;
         let gone = User {
             admin: false,
             status: Status::Deactivated,

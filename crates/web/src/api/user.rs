@@ -7,7 +7,7 @@ use ::api::user::{
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::audit::{By, Who};
-use domain::authz::{self, Actor, ChangeUser, DeleteUser, Visible, authorize};
+use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, Visible, authorize};
 use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
@@ -144,7 +144,8 @@ pub(crate) async fn delete(
     params: Params,
 ) -> Answer<Value> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let permit = authorize::<DeleteUser>(&caller.actor, user).map_err(refused)?;
+    let deletion = Deletion { user, has_heir: params.get("assetsTo").is_some() };
+    let permit = authorize::<DeleteUser>(&caller.actor, deletion).map_err(refused)?;
     app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
     Ok(Json(json!({})))
 }

@@ -4,8 +4,8 @@ use ::api::user::PatchUser;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use domain::authz::{ChangeUser, DeleteUser, authorize};
-use domain::user::User;
+use domain::authz::{ChangeUser, DecideRegistrations, DeleteUser, Deletion, authorize};
+use domain::user::{Status, User};
 use master::Error;
 use master::account::{Accounts, NOT_FOUND};
 use serde::Deserialize;
@@ -79,14 +79,21 @@ pub(crate) async fn activate(
     change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
 }
 
-/// What the account made stays, under its name.
+/// What the account made stays, under its name. One that waits to be let in is turned away: this client has no other
+/// verb for that (contract "polyaxon", section 3.3).
 pub(crate) async fn delete(
     State(app): State<App>,
     Token(caller): Token,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     let user = app.master.accounts.by_username(&caller.actor, &name).await?;
-    let permit = authorize::<DeleteUser>(&caller.actor, user);
+    if user.status == Status::Pending {
+        let permit = authorize::<DecideRegistrations>(&caller.actor, ());
+        let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+        app.master.registrations.reject(permit, &name).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let permit = authorize::<DeleteUser>(&caller.actor, Deletion { user, has_heir: false });
     let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
     app.master.accounts.delete(permit, None).await?;
     Ok(StatusCode::NO_CONTENT)

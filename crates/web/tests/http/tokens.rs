@@ -19,6 +19,7 @@ on_both_databases!(
     when_a_token_was_last_used_is_told,
     a_token_makes_no_token_and_no_password,
     a14_an_administrators_token_leaves_nobody_a_way_in,
+    a14_a_token_leaves_nobody_a_power,
     r13_a_token_in_an_address_is_no_credential,
     logging_out_leaves_a_token,
     the_audit_log_tells_of_tokens_and_holds_none,
@@ -307,6 +308,67 @@ async fn a14_an_administrators_token_leaves_nobody_a_way_in(database: Database) 
     token.patch(&alice.path()).json(json!({"active": false})).await.ok();
     admin.patch(&format!("{TOKENS}/{id}")).json(json!({"setRevoked": true})).await.ok();
     token.get("/api/v1/me").await.refused(401);
+}
+
+/// Memberships, groups, names, addresses, what somebody owned: all that an accomplice would keep.
+async fn a14_a_token_leaves_nobody_a_power(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, alice, eve) =
+        (master.admin().await, master.user("alice").await, master.user("eve").await);
+    let (token, _) = admin.by_token(json!({})).await;
+    let (own, _) = alice.by_token(json!({})).await;
+    let private = |name: &str| json!({"name": name, "private": true});
+    let made = alice.post("/api/v1/workspaces").json(private("hers")).await.ok();
+    let workspace = format!("/api/v1/workspaces/{}", made["workspace"]["id"]);
+    let made = alice.post(&format!("{workspace}/projects")).json(private("hers")).await.ok();
+    let project = format!("/api/v1/projects/{}", made["project"]["id"]);
+    let made = eve.post("/api/v1/workspaces").json(json!({"name": "trap"})).await.ok();
+    let trap = made["workspace"]["id"].clone();
+    let group = admin.post("/api/v1/groups").json(json!({"name": "lab"})).await.ok();
+    let group_id = group["group"]["groupId"].clone();
+    let group = format!("/api/v1/groups/{group_id}");
+    let role = |role: &str| json!({"userId": eve.id, "role": role});
+    let opens = |token: &User| {
+        vec![
+            token.put(&format!("{workspace}/members")).json(role("viewer")),
+            token.put(&format!("{project}/members")).json(role("administrator")),
+            token.patch(&workspace).json(json!({"private": false})),
+            token.patch(&project).json(json!({"private": false})),
+            token.patch(&alice.path()).json(json!({"username": "other"})),
+            token.patch(&alice.path()).json(json!({"email": "eve@lab.example"})),
+            token.post("/api/v1/roles/add-assignments").json(json!({"userRoleAssignments": [{
+                "userId": eve.id,
+                "roleAssignment": {"role": {"roleId": 3}, "scopeWorkspaceId": made_id(&workspace)}}]})),
+        ]
+    };
+    let mut tries = opens(&own);
+    tries.extend(opens(&token));
+    tries.extend([
+        token.post(&format!("{project}/move")).json(json!({"destinationWorkspaceId": trap})),
+        token.put(&group).json(json!({"addUsers": [eve.id]})),
+        token.put(&group).json(json!({"name": "other"})),
+        token.post("/api/v1/groups").json(json!({"name": "new", "addUsers": [eve.id]})),
+        token
+            .patch("/api/v1/users/assignments")
+            .json(json!({"userIds": [eve.id], "addGroups": [group_id]})),
+        token.delete(&format!("{}?assetsTo={}", alice.path(), eve.id)),
+    ]);
+    for attempt in tries {
+        let answer = attempt.await;
+        assert!(answer.clone().refused(403).contains("outlive it"), "{}", answer.text());
+    }
+    eve.get(&workspace).await.refused(404);
+    // Whoever logged in gives, and a token takes away.
+    alice.put(&format!("{workspace}/members")).json(role("editor")).await.ok();
+    own.put(&format!("{workspace}/members")).json(role("viewer")).await.ok();
+    own.delete(&format!("{workspace}/members?userId={}", eve.id)).await.ok();
+    admin.put(&group).json(json!({"addUsers": [eve.id]})).await.ok();
+    token.put(&group).json(json!({"removeUsers": [eve.id]})).await.ok();
+    token.delete(&alice.path()).await.ok();
+}
+
+fn made_id(path: &str) -> i64 {
+    path.rsplit('/').next().and_then(|id| id.parse().ok()).expect("an id")
 }
 
 async fn r13_a_token_in_an_address_is_no_credential(database: Database) {

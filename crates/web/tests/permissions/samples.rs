@@ -220,6 +220,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
     },
     patch("display name", r#"{"displayName": "{fresh}"}"#),
     patch("name", r#"{"username": "{fresh}"}"#),
+    patch("e-mail address", r#"{"email": "{fresh}@lab.example"}"#),
     patch("password", r#"{"password": "a quiet lake"}"#),
     patch("role", r#"{"admin": false}"#),
     patch("active or not", r#"{"active": true}"#),
@@ -285,6 +286,12 @@ pub(crate) const SAMPLES: &[Sample] = &[
         r#"{"setRevoked": true}"#,
     ),
     post("/api/v1/groups", "a new group", "/api/v1/groups", r#"{"name": "{fresh}"}"#),
+    post(
+        "/api/v1/groups",
+        "with the owner in it",
+        "/api/v1/groups",
+        r#"{"name": "{fresh}", "addUsers": [{owner}]}"#,
+    ),
     post("/api/v1/groups/search", "all", "/api/v1/groups/search", r#"{"limit": 500}"#),
     get("/api/v1/groups/{group}", "any", "/api/v1/groups/{group}"),
     method(
@@ -294,6 +301,7 @@ pub(crate) const SAMPLES: &[Sample] = &[
         "/api/v1/groups/{group}",
         r#"{"addUsers": [{owner}]}"#,
     ),
+    method("PUT", "/api/v1/groups/{group}", "name", "/api/v1/groups/{group}", r#"{"name": "{fresh}"}"#),
     method("DELETE", "/api/v1/groups/{group}", "any", "/api/v1/groups/{group}", ""),
     plain("/api/v1/permissions/summary"),
     post("/api/v1/roles/search", "all", "/api/v1/roles/search", r#"{"limit": 500}"#),
@@ -321,6 +329,10 @@ pub(crate) const SAMPLES: &[Sample] = &[
         ROLE_OF_MEMBER,
     ),
     Sample { method: "DELETE", ..get("/api/v1/users/{user}", "one that is new", "/api/v1/users/{spare}") },
+    Sample {
+        method: "DELETE",
+        ..get("/api/v1/users/{user}", "what it owns to the owner", "/api/v1/users/{spare}?assetsTo={owner}")
+    },
     post(
         "/api/v1/users/register",
         "with an invitation",
