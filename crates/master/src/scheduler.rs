@@ -11,6 +11,7 @@ use std::time::Duration;
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
 use domain::id::{AgentId, TaskId};
+use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
 use domain::time::Timestamp;
@@ -27,6 +28,7 @@ use crate::{Config, Error, secret};
 
 mod agents;
 mod environment;
+mod held;
 mod kill;
 mod truth;
 
@@ -270,12 +272,15 @@ impl Scheduler {
         if queue.is_empty() {
             return Ok(());
         }
+        let default = self.default_identity()?;
+        let mut rules = held::Rules::new(&default);
         let mut conn = self.0.parts.store.read().await?;
-        let inactive = store::user::inactive_with_tasks(&mut conn).await?;
-        drop(conn);
         for waiting in &mut queue {
-            waiting.owner_active = !inactive.contains(&waiting.owner);
+            if let Some(live) = state.tasks.get(&waiting.allocation.task) {
+                waiting.held = rules.why_held(&mut conn, &live.task).await?;
+            }
         }
+        drop(conn);
         let machines = machines(&state);
         let mut placed = Vec::new();
         let mut refused = Vec::new();
@@ -317,11 +322,13 @@ impl Scheduler {
         }
     }
 
-    /// Tells a task once why it waits, in its log.
+    /// Tells a task why it waits, in its log: once for each kind of reason.
     fn note_reasons(&self, state: &State, reasons: HashMap<TaskId, String>) {
         let mut known = self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        // What comes behind a colon are numbers, which change often.
+        let kind = |reason: &str| reason.split(':').next().map(str::to_owned);
         for (id, reason) in &reasons {
-            if !known.contains_key(id)
+            if known.get(id).and_then(|known| kind(known)) != kind(reason)
                 && let Some(live) = state.tasks.get(id)
             {
                 self.say(&live.log, &format!("queued: {reason}"));
@@ -330,17 +337,28 @@ impl Scheduler {
         *known = reasons;
     }
 
+    fn default_identity(&self) -> Result<UnixIdentity, Error> {
+        self.0.parts.config.default_task().map_err(|e| Error::Invalid(e.to_string()))
+    }
+
     /// Stores where tasks were placed, in one transaction, and tells the agents.
     async fn start(&self, state: &mut State, ids: &[TaskId]) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
         let parts = &self.0.parts;
+        let default = self.default_identity()?;
+        let mut rules = held::Rules::new(&default);
         let mut tx = parts.store.write_urgent().await?;
         let (mut tokens, mut astray) = (Vec::with_capacity(ids.len()), Vec::new());
         for id in ids {
             let Some(live) = state.tasks.get(id) else { continue };
             let Some(agent) = &live.task.agent else { continue };
+            // Since it was asked for the place, its owner may have lost the right.
+            if rules.why_held(&mut tx, &live.task).await?.is_some() {
+                astray.push(*id);
+                continue;
+            }
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
             if store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await? {
@@ -407,7 +425,7 @@ fn waiting(task: &Task) -> Option<Waiting> {
         seq: task.seq,
         owner: task.owner,
         identity: task.identity.clone(),
-        owner_active: true,
+        held: None,
     })
 }
 

@@ -345,14 +345,3 @@ pub async fn list(
     })?;
     rows.into_iter().map(from_row).collect()
 }
-
-/// The accounts that aren't active and have a living task.
-///
-/// # Errors
-/// See [`StoreError`].
-pub async fn inactive_with_tasks(conn: &mut Conn) -> Result<Vec<UserId>, StoreError> {
-    let sql = "SELECT DISTINCT u.id FROM users u JOIN tasks t ON t.owner_id = u.id
-               WHERE t.state <> 'terminated' AND u.status <> 'active'";
-    let rows: Vec<(i64,)> = on!(conn, |c| sqlx::query_as(sql).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(|(id,)| UserId(id)).collect())
-}

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 on_both_databases!(
     a14_what_runs_goes_on_with_its_own_data_and_what_waits_waits,
     a14_deactivating_can_end_all_of_an_owners_work,
+    a14_what_waits_starts_only_where_its_owner_may_still_start_it,
 );
 
 /// Waits until a command says so.
@@ -80,4 +81,52 @@ async fn a14_deactivating_can_end_all_of_an_owners_work(database: Database) {
     assert_eq!(admin.command(&waits).await["state"], "STATE_QUEUED");
     admin.patch(&bob.path()).json(json!({"active": false, "killTasks": true})).await.ok();
     assert_eq!(admin.command(&waits).await["state"], "STATE_TERMINATED");
+}
+
+/// Without the role, in an archived workspace, as somebody else: what was queued before waits, says why, and goes on when
+/// it may again.
+async fn a14_what_waits_starts_only_where_its_owner_may_still_start_it(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, alice, bob) =
+        (master.admin().await, master.user("alice").await, master.user("bob").await);
+    let made = alice.post("/api/v1/workspaces").json(json!({"name": "team", "private": true})).await.ok();
+    let id = made["workspace"]["id"].clone();
+    let team = format!("/api/v1/workspaces/{id}");
+    let identity = |uid: u32| {
+        let all = json!({"agentUid": uid, "agentGid": uid, "agentUser": "team", "agentGroup": "team"});
+        json!({ "agentUserGroup": all })
+    };
+    admin.patch(&team).json(identity(7001)).await.ok();
+    let editor = json!({"userId": bob.id, "role": "editor"});
+    alice.put(&format!("{team}/members")).json(editor.clone()).await.ok();
+    let new = json!({"config": {"entrypoint": ["true"]}, "workspaceId": id});
+    let made = bob.post("/api/v1/commands").json(new).await.ok();
+    let queued = made["command"]["id"].as_str().expect("an id").to_owned();
+    let waits = |text: &'static str| {
+        move |command: &Value| command["waitingFor"].as_str().is_some_and(|why| why.contains(text))
+    };
+
+    alice.delete(&format!("{team}/members?userId={}", bob.id)).await.ok();
+    let mut agent = master.agent("node").await;
+    let text = "its owner may not start tasks in its workspace any more";
+    until(&admin, &queued, "shut out", waits(text)).await;
+    let log = admin.get(&format!("/api/v1/tasks/{queued}/output")).await.expect(200).text();
+    let logged = bob.get(&format!("/api/v1/tasks/{queued}/logs")).await.expect(200).text();
+    assert!(logged.contains(&format!("queued: {text}")), "{log}{logged}");
+
+    alice.put(&format!("{team}/members")).json(editor).await.ok();
+    alice.post(&format!("{team}/archive")).await.ok();
+    until(&admin, &queued, "archived", waits("its workspace is archived")).await;
+    admin.patch(&team).json(identity(7002)).await.ok();
+    alice.post(&format!("{team}/unarchive")).await.ok();
+    let text = "it was made to run as team:7001:team:7001";
+    until(&admin, &queued, "another identity", waits(text)).await;
+    // Nobody is held up.
+    let other = admin.run_true().await;
+    let start = agent.accept_start().await;
+    assert_eq!(start.allocation.task.to_string(), other);
+
+    admin.patch(&team).json(identity(7001)).await.ok();
+    let start = agent.accept_start().await;
+    assert_eq!(start.allocation.task.to_string(), queued, "and it goes on");
 }
