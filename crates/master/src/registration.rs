@@ -184,7 +184,11 @@ impl Registrations {
             None => None,
             Some(digest) => {
                 let found = store::invitation::by_token_hash(conn, digest).await?;
-                let good = found.filter(|invitation| invitation.admits(&wish.email, now));
+                let mut good = found.filter(|invitation| invitation.admits(&wish.email, now));
+                let by = good.as_ref().and_then(|invitation| invitation.created_by);
+                if !store::invitation::counts(conn, by).await? {
+                    good = None;
+                }
                 let text =
                     "the invitation is not valid, was used, has expired, or is for another e-mail address";
                 Some(good.ok_or_else(|| Error::Forbidden(text.to_owned()))?)

@@ -191,6 +191,8 @@ pub struct Invitation {
     pub replaces: bool,
     /// The key that was enrolled with it: it is used up for all others.
     pub used_by_key: Option<String>,
+    /// Who invited; `None` is Muster itself.
+    pub by: Option<UserId>,
     /// When it lapses.
     pub expires_at: Timestamp,
 }
@@ -199,6 +201,7 @@ row!(InvitationRow {
     agent_id: Option<String>,
     replaces: bool,
     used_by_key: Option<String>,
+    invited_by: Option<i64>,
     expires_at: i64,
 });
 
@@ -236,7 +239,8 @@ pub async fn insert_invitation(
 /// # Errors
 /// See [`StoreError`].
 pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
-    let sql = "SELECT agent_id, replaces, used_by_key, expires_at FROM invitations WHERE token_hash = $1";
+    let sql = "SELECT agent_id, replaces, used_by_key, invited_by, expires_at FROM invitations
+               WHERE token_hash = $1";
     let row: Option<InvitationRow> =
         on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
     let Some(row) = row else { return Ok(None) };
@@ -244,7 +248,18 @@ pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invi
     let agent = agent.map_err(|e| StoreError::Corrupt(format!("invitations: {e}")))?;
     let expires_at = Timestamp(row.expires_at);
     let InvitationRow { replaces, used_by_key, .. } = row;
-    Ok(Some(Invitation { agent, replaces, used_by_key, expires_at }))
+    let by = row.invited_by.map(UserId);
+    Ok(Some(Invitation { agent, replaces, used_by_key, by, expires_at }))
+}
+
+/// Takes back what invites under a name, and wasn't used.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn withdraw_invitations(tx: &mut Tx, agent: &AgentId) -> Result<(), StoreError> {
+    let sql = "DELETE FROM invitations WHERE agent_id = $1 AND used_by_key IS NULL";
+    on!(tx, |c| sqlx::query(sql).bind(agent.as_str()).execute(c).await.map(drop))?;
+    Ok(())
 }
 
 /// Uses an invitation up.

@@ -83,6 +83,29 @@ pub async fn set_used(tx: &mut Tx, id: i64, by: UserId, now: Timestamp) -> Resul
     one_row("an invitation", affected)
 }
 
+/// Takes back what an account invited people and agents with, and nobody has used.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn withdraw_of(tx: &mut Tx, by: UserId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE user_invitations SET expires_at = $2
+               WHERE created_by = $1 AND used_at IS NULL AND expires_at > $2";
+    on!(tx, |c| sqlx::query(sql).bind(by.0).bind(now.0).execute(c).await.map(drop))?;
+    let sql = "DELETE FROM invitations WHERE invited_by = $1 AND used_by_key IS NULL";
+    on!(tx, |c| sqlx::query(sql).bind(by.0).execute(c).await.map(drop))?;
+    Ok(())
+}
+
+/// Whether who invited may still invite: an active administrator, or Muster itself.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn counts(conn: &mut Conn, by: Option<UserId>) -> Result<bool, StoreError> {
+    let Some(by) = by else { return Ok(true) };
+    let user = crate::user::by_id(conn, by).await?;
+    Ok(user.is_some_and(|user| user.admin && user.is_active()))
+}
+
 /// How many there are.
 ///
 /// # Errors

@@ -92,6 +92,9 @@ impl Agents {
         let good = found.filter(|invitation| now < invitation.expires_at);
         let good = good.filter(|invitation| invitation.agent.as_ref().is_none_or(|name| *name == agent));
         let Some(good) = good else { return Err(refused) };
+        if !store::invitation::counts(&mut tx, good.by).await? {
+            return Err(refused);
+        }
         if let Some(used) = good.used_by_key {
             // The answer to the first time may have been lost on its way.
             let enrolled = store::agent::by_id(&mut tx, &agent).await?;
@@ -103,6 +106,13 @@ impl Agents {
         }
         store::agent::use_invitation(&mut tx, &digest, &key).await?;
         let before = store::agent::by_id(&mut tx, &agent).await?;
+        // Made before the name was shut out, it meant nobody there; what named it then was taken back.
+        if before.as_ref().is_some_and(|known| known.revoked_at.is_some()) && good.agent.is_none() {
+            return Err(Error::Conflict(format!(
+                "agent {agent} was revoked: choose another name, or let it in again by an invitation of \
+                 `muster agent invite --name {agent}`"
+            )));
+        }
         self.take_in(&mut tx, &agent, &key, before.as_ref(), good.replaces).await?;
         let enrolled = store::agent::by_id(&mut tx, &agent).await?;
         let by = By::Agent { agent: agent.clone(), address };
@@ -161,6 +171,7 @@ impl Agents {
         }
         store::agent::refuse_key(&mut tx, &found.public_key, agent, now).await?;
         store::agent::revoke(&mut tx, agent, now).await?;
+        store::agent::withdraw_invitations(&mut tx, agent).await?;
         let target = Who::named("agent", agent, agent.as_str());
         let entry = Entry::done(permit.by(), "agent.revoke", target);
         let facts = |revoked| json!({ "key": fingerprint(&found), "revoked": revoked });

@@ -25,6 +25,8 @@ on_both_databases!(
     an_agent_that_is_back_replaces_its_old_connection,
     b09_what_is_wrong_with_a_machine_is_shown,
     a14_a_revoked_agent_is_out_at_once_and_for_ever,
+    a14_a_revoked_name_is_given_away_by_a_later_invitation_that_names_it_alone,
+    a14_who_was_shut_out_or_demoted_has_invited_nobody,
     a14_a_key_is_replaced_by_an_invitation_that_says_so,
     a14_administrators_see_keys_and_where_agents_are,
     b05_a_second_process_is_refused_while_the_first_lives,
@@ -319,6 +321,48 @@ async fn a14_a_revoked_agent_is_out_at_once_and_for_ever(database: Database) {
     master.task(&alice, &mut again).await;
     let audit = master.admin().await.get("/api/v1/audit?action=agent.revoke").await.ok();
     assert_eq!(audit["entries"][0]["record"]["target"]["name"], "node");
+}
+
+async fn a14_a_revoked_name_is_given_away_by_a_later_invitation_that_names_it_alone(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let _agent = master.agent("node").await;
+    let early = [master.invitation(None).await, master.invitation(Some("node")).await];
+    let replaces = json!({"name": "node", "replace": true});
+    let replaces = admin.post("/api/v1/agents/invitations").json(replaces).await.ok();
+    admin.post("/api/v1/agents/node/revoke").await.ok();
+    let replaces = replaces["token"].as_str().expect("text");
+    let enrol = async |invitation: &str| Key::generate().enrol(master.address(), invitation, "node").await;
+    for invitation in early.iter().map(String::as_str).chain([replaces]) {
+        enrol(invitation).await.expect_err("made before");
+    }
+    let unnamed = master.invitation(None).await;
+    assert!(enrol(&unnamed).await.expect_err("names nobody").contains("agent invite --name node"));
+    Key::generate().enrol(master.address(), &unnamed, "another").await.expect("not used up");
+    enrol(&master.invitation(Some("node")).await).await.expect("let in again");
+}
+
+async fn a14_who_was_shut_out_or_demoted_has_invited_nobody(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    for (number, change) in [json!({"admin": false}), json!({"active": false})].into_iter().enumerate() {
+        let boss = master.user(&format!("boss{number}")).await;
+        admin.patch(&boss.path()).json(json!({"admin": true})).await.ok();
+        let agent = boss.post("/api/v1/agents/invitations").await.ok();
+        let agent = agent["token"].as_str().expect("text");
+        let person = boss.post("/api/v1/invitations").await.ok();
+        admin.patch(&boss.path()).json(change).await.ok();
+        // Nor when they are back.
+        for back in [false, true] {
+            if back {
+                admin.patch(&boss.path()).json(json!({"admin": true, "active": true})).await.ok();
+            }
+            Key::generate().enrol(master.address(), agent, "node").await.expect_err("nobody's invitation");
+            let wish = json!({"username": "eve", "email": "eve@lab.example", "password": "a quiet lake",
+                "invitation": person["code"]});
+            master.anon().post("/api/v1/users/register").json(wish).await.refused(403);
+        }
+    }
 }
 
 async fn a14_a_key_is_replaced_by_an_invitation_that_says_so(database: Database) {
