@@ -47,6 +47,8 @@ pub struct TaskLimits {
     pub cpus: Bound<f64>,
     /// Disk space of its own directories in bytes; usually half of the disk.
     pub scratch: Bound<u64>,
+    /// Files and directories in there; usually half of those that the disk can have, where that has a number.
+    pub scratch_files: Bound<u64>,
     /// Size of its log in bytes.
     pub log: Bound<u64>,
     /// A full log ends it.
@@ -65,7 +67,7 @@ pub(crate) fn resolved(limits: &TaskLimits, data_dir: &Path) -> Limits {
     )
 }
 
-fn usual(limits: &TaskLimits, found: &CgroupSupport, meminfo: &str, disk: Option<u64>) -> Limits {
+fn usual(limits: &TaskLimits, found: &CgroupSupport, meminfo: &str, disk: Option<Disk>) -> Limits {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u32::try_from(cores).unwrap_or(u32::MAX);
     let memory = || memory_total(meminfo).map(|all| all - MEMORY_RESERVE.max(all / 20).min(all / 2));
@@ -73,7 +75,8 @@ fn usual(limits: &TaskLimits, found: &CgroupSupport, meminfo: &str, disk: Option
         memory_bytes: limits.memory.or(|| memory().filter(|_| found.memory)),
         pids: limits.pids.or(|| Some(PIDS.0.max(PIDS.1 * u64::from(cores))).filter(|_| found.pids)),
         cpus: limits.cpus.or(|| Some(f64::from(cores)).filter(|_| found.cpu)),
-        scratch_bytes: limits.scratch.or(|| disk.map(|size| size / 2)),
+        scratch_bytes: limits.scratch.or(|| disk.map(|disk| disk.bytes / 2)),
+        scratch_files: limits.scratch_files.or(|| disk.and_then(|disk| disk.files).map(|files| files / 2)),
         log_bytes: limits.log.or(|| Some(LOG)),
         log_ends_task: limits.log_ends_task,
     }
@@ -84,9 +87,20 @@ fn memory_total(meminfo: &str) -> Option<u64> {
     Some(line.trim().trim_end_matches("kB").trim_end().parse::<u64>().ok()? << 10)
 }
 
-/// Size of the disk that a directory is on, in bytes.
-fn disk(path: &Path) -> Option<u64> {
-    statvfs(path).ok().map(|fs| fs.f_blocks.saturating_mul(fs.f_frsize))
+/// The size of a disk.
+#[derive(Debug, Clone, Copy)]
+struct Disk {
+    bytes: u64,
+    /// How many files it can have, where that is settled when it is made.
+    files: Option<u64>,
+}
+
+/// The disk that a directory is on.
+fn disk(path: &Path) -> Option<Disk> {
+    statvfs(path).ok().map(|fs| Disk {
+        bytes: fs.f_blocks.saturating_mul(fs.f_frsize),
+        files: Some(fs.f_files).filter(|files| *files > 0),
+    })
 }
 
 #[cfg(test)]
@@ -98,10 +112,14 @@ mod tests {
     #[test]
     fn a12_what_isnt_set_fits_the_machine() {
         let all = CgroupSupport { memory: true, pids: true, cpu: true, kill: true };
-        let limits = usual(&TaskLimits::default(), &all, MEMINFO, Some(100));
+        let disk = Disk { bytes: 100, files: Some(80) };
+        let limits = usual(&TaskLimits::default(), &all, MEMINFO, Some(disk));
         assert_eq!(limits.memory_bytes, Some(19 << 30));
         assert!(limits.pids >= Some(4096) && limits.cpus >= Some(1.0));
         assert_eq!((limits.scratch_bytes, limits.log_bytes), (Some(50), Some(LOG)));
+        assert_eq!(limits.scratch_files, Some(40));
+        let countless = Some(Disk { files: None, ..disk });
+        assert_eq!(usual(&TaskLimits::default(), &all, MEMINFO, countless).scratch_files, None);
         let none = usual(&TaskLimits::default(), &CgroupSupport::default(), MEMINFO, None);
         assert_eq!((none.memory_bytes, none.pids, none.cpus, none.scratch_bytes), (None, None, None, None));
     }

@@ -1,5 +1,6 @@
 //! Emptying a directory that a task has filled: whatever it left there, however deep, without following a link. What is
-//! deeper than one level is moved up before it is removed, so that depth costs neither descriptors nor stack.
+//! deeper than one level is moved up before it is removed, so that depth costs neither descriptors nor stack, and names
+//! are read in batches, so that number costs no memory.
 
 use std::ffi::CString;
 use std::fs;
@@ -7,21 +8,30 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, openat, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fchmod, fchown, openat, renameat, statat, unlinkat,
+};
 use rustix::io::Errno;
 
-/// Removes everything in `dir`, which nobody else changes meanwhile; one that isn't there is empty.
+/// Names that are kept in memory at once.
+const BATCH: usize = 1024;
+/// Batches of one emptying. The deepest and fullest directories need far fewer; only somebody who goes on making more
+/// below a directory that he holds could need them all.
+const BATCHES: u32 = 100_000;
+
+/// Removes everything in `dir`; one that isn't there is empty. A process that was given a descriptor of a directory in it
+/// may hold that still: every directory is taken away from its owner before it is emptied (A4).
 ///
 /// # Errors
-/// What the file system says.
+/// What the file system says, and when somebody outside makes more all the time.
 pub(crate) fn empty(dir: &Path) -> io::Result<()> {
     let top = match open(CWD, dir) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
     let mut moved = 0_u64;
-    loop {
-        let names = names(top.as_fd())?;
+    for _ in 0..BATCHES {
+        let names = some_names(top.as_fd())?;
         if names.is_empty() {
             return Ok(());
         }
@@ -31,16 +41,42 @@ pub(crate) fn empty(dir: &Path) -> io::Result<()> {
                 continue;
             }
             let below = open_any(top.as_fd(), &name)?;
-            for inner in self::names(below.as_fd())? {
-                if !is_dir(below.as_fd(), &inner) {
-                    unlinkat(&below, &inner, AtFlags::empty())?;
-                } else if unlinkat(&below, &inner, AtFlags::REMOVEDIR).is_err() {
-                    moved = move_up(below.as_fd(), &inner, top.as_fd(), moved)?;
-                }
-            }
+            take_away(&below)?;
+            moved = empty_one(below.as_fd(), top.as_fd(), moved)?;
             unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
         }
     }
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "somebody outside goes on filling a directory of the task",
+    ))
+}
+
+/// Removes everything in a directory, or moves it up.
+fn empty_one(below: BorrowedFd<'_>, top: BorrowedFd<'_>, mut moved: u64) -> io::Result<u64> {
+    loop {
+        let names = some_names(below)?;
+        if names.is_empty() {
+            return Ok(moved);
+        }
+        for inner in names {
+            if !is_dir(below, &inner) {
+                unlinkat(below, &inner, AtFlags::empty())?;
+            } else if unlinkat(below, &inner, AtFlags::REMOVEDIR).is_err() {
+                moved = move_up(below, &inner, top, moved)?;
+            }
+        }
+    }
+}
+
+/// From here on a descriptor of it is good for nothing to others. An agent without root is who they are, too.
+fn take_away(dir: &OwnedFd) -> io::Result<()> {
+    let us = rustix::process::geteuid();
+    if us.is_root() {
+        fchown(dir, Some(us), Some(rustix::process::getegid()))?;
+        fchmod(dir, Mode::RWXU)?;
+    }
+    Ok(())
 }
 
 /// Moves a directory into `top` under a name that is free; returns the next one to try.
@@ -59,12 +95,16 @@ fn move_up(from: BorrowedFd<'_>, name: &CString, top: BorrowedFd<'_>, mut next: 
     }
 }
 
-fn names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+/// The first names of a directory.
+fn some_names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
     let mut names = vec![];
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_owned());
+        }
+        if names.len() >= BATCH {
+            break;
         }
     }
     Ok(names)
@@ -124,10 +164,49 @@ mod tests {
             std::env::set_current_dir("deep").unwrap();
         }
         std::env::set_current_dir("/").unwrap();
+        for i in 0..3 * BATCH {
+            fs::write(dir.join(format!("a/f{i}")), "").unwrap();
+        }
         empty(&dir).unwrap();
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
         assert!(outside.join("kept").exists());
         remove(&place).unwrap();
+        remove(&place).unwrap();
+        assert!(!place.exists());
+    }
+    /// F3: a descriptor that was handed on is good for nothing once its directory has been taken away.
+    #[test]
+    fn a04_who_holds_a_directory_still_makes_nothing_in_it() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let place = std::env::temp_dir().join(format!("launch-held-{}", std::process::id()));
+        let held = place.join("dir/a/b");
+        fs::create_dir_all(&held).unwrap();
+        std::os::unix::fs::chown(&held, Some(5001), Some(5001)).unwrap();
+        fs::set_permissions(&held, fs::Permissions::from_mode(0o777)).unwrap();
+        let fd = open(CWD, held.as_path()).unwrap();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let filling = std::thread::spawn(move || {
+            rustix::thread::set_thread_res_uid(None, Some(rustix::process::Uid::from_raw(5001)), None)
+                .unwrap();
+            let mut made = 0_u64;
+            loop {
+                let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+                match openat(&fd, format!("f{made}"), flags, Mode::RWXU) {
+                    Ok(_) => made += 1,
+                    Err(e) => return (e, made),
+                }
+                if made == 100 {
+                    begun.send(()).unwrap();
+                }
+            }
+        });
+        begins.recv().unwrap();
+        empty(&place.join("dir")).unwrap();
+        let (error, made) = filling.join().unwrap();
+        // Taken away, or gone.
+        assert!(matches!(error, Errno::ACCESS | Errno::NOENT) && made >= 100, "{error} {made}");
         remove(&place).unwrap();
         assert!(!place.exists());
     }

@@ -143,6 +143,9 @@ pub struct Limits {
     /// Disk space of the task's own directories in bytes; more ends the task.
     #[serde(default)]
     pub scratch_bytes: Option<u64>,
+    /// Files and directories in there; more ends the task.
+    #[serde(default)]
+    pub scratch_files: Option<u64>,
     /// Size of the log in bytes; what comes after is thrown away.
     #[serde(default)]
     pub log_bytes: Option<u64>,

@@ -140,6 +140,9 @@ pub struct Security {
     pub hosts: Vec<String>,
     /// Proxies whose word counts for where a request comes from and whether it came encrypted, by address or network.
     pub trusted_proxies: Vec<Subnet>,
+    /// Unix users whose programs on this machine may be such proxies, besides root and the master's own: every program
+    /// here can connect from an address of this machine (A8).
+    pub proxy_uids: Vec<u32>,
     /// How long access tokens live.
     pub token: TokenLifespans,
     /// Roles and groups, as far as Determined's clients ask for them.
@@ -308,6 +311,8 @@ pub struct TaskLimits {
     pub cpus: Option<Bound<f64>>,
     /// Disk space of the task's own directories; half of the disk that the agent's data directory is on.
     pub scratch: Option<String>,
+    /// Files and directories in there; half of what that disk can have.
+    pub scratch_files: Option<Bound<u64>>,
     /// Size of the log.
     pub log: Option<String>,
     /// What a full log does.

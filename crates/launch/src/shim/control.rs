@@ -12,8 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
+use super::held::{self, Held};
 use super::report::{Report, Reports};
-use super::scratch_watch::ScratchWatch;
+use super::scratch_watch::{ScratchWatch, TooMuch};
 use crate::cgroup::Cgroup;
 use crate::exit::Limit;
 use crate::network::helper::Helper;
@@ -22,6 +23,8 @@ use crate::task_dir::empty_scratch;
 
 /// Pause before a full disk is tried again.
 const DISK_PAUSE: Duration = Duration::from_millis(250);
+/// How long a task that is ending may take to be gone, before its dead are looked at.
+const DYING: Duration = Duration::from_secs(5);
 /// How long the last output of a task that has ended may wait for a full disk.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -62,6 +65,10 @@ pub(super) struct Control {
     limit: Option<Limit>,
     /// When what is left of the task is killed.
     deadline: Option<Instant>,
+    /// When its dead are looked at next; set when nothing of it can live on for long.
+    look: Option<Instant>,
+    /// Nothing of it lives, but somebody outside keeps its init from ending.
+    held: Option<Held>,
     /// Its directories are empty again.
     emptied: bool,
     /// Until when the last output may wait for the disk.
@@ -69,6 +76,8 @@ pub(super) struct Control {
     reports: Reports,
     /// The first that was told about the end.
     ended: Option<Report>,
+    /// Its init tells no more: it ends.
+    heard_all: bool,
 }
 
 impl Control {
@@ -81,10 +90,13 @@ impl Control {
             killed: false,
             limit: None,
             deadline: None,
+            look: None,
+            held: None,
             emptied: false,
             patience: None,
             reports: Reports::default(),
             ended: None,
+            heard_all: false,
         }
     }
 
@@ -115,7 +127,18 @@ impl Control {
 
     /// How long may be waited until there is something to do here.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+        let next = [self.deadline, self.look].into_iter().flatten().min();
+        next.map(|next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Whether the task is over although its init can't end, and why.
+    pub(super) fn held(&self) -> Option<&Held> {
+        self.held.as_ref()
+    }
+
+    /// What the task's processes tell, to be waited for; `None` when they tell no more.
+    pub(super) fn told(&self) -> Option<&OwnedFd> {
+        self.task.as_ref().filter(|_| !self.heard_all).map(|task| &task.told)
     }
 
     /// Does what the agent has asked for, and what time has brought.
@@ -132,6 +155,10 @@ impl Control {
         }
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             self.kill();
+        }
+        if self.look.is_some_and(|look| look <= Instant::now()) {
+            self.look = Some(Instant::now() + DYING);
+            self.held = self.task.as_ref().and_then(|task| held::by_tracer(task.init));
         }
     }
 
@@ -162,11 +189,12 @@ impl Control {
             task.cgroup.kill();
             // Once is enough.
             self.deadline = Some(Instant::now() + Duration::from_secs(3600));
+            self.look.get_or_insert_with(|| Instant::now() + DYING);
         }
     }
 
     /// Reads what the task's processes have told; the first word about the end counts.
-    fn listen(&mut self) {
+    pub(super) fn listen(&mut self) {
         let Some(task) = &self.task else { return };
         let mut buffer = [0; 4096];
         loop {
@@ -177,14 +205,19 @@ impl Control {
                     }
                 }
                 Err(Errno::INTR) => {}
-                _ => return,
+                Ok(_) => {
+                    self.heard_all = true;
+                    self.look.get_or_insert_with(|| Instant::now() + DYING);
+                    return;
+                }
+                Err(_) => return,
             }
         }
     }
 
     /// Looks whether the task has used more than its space.
-    pub(super) fn too_much_scratch(&mut self) -> Option<u64> {
-        self.task.as_ref()?.scratch.as_ref()?.used_too_much()
+    pub(super) fn too_much_scratch(&self) -> Option<TooMuch> {
+        self.task.as_ref()?.scratch.as_ref()?.too_much()
     }
 
     /// Empties the task's directories; it is over. Done before anything else that needs the disk.
@@ -237,7 +270,7 @@ impl Control {
 
     /// Whether every process of the task has ended.
     fn has_ended(&self) -> bool {
-        let Some(task) = &self.task else { return true };
+        let Some(task) = self.task.as_ref().filter(|_| self.held.is_none()) else { return true };
         let mut fds = [PollFd::new(&task.pidfd, PollFlags::IN)];
         !matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
     }

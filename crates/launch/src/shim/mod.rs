@@ -2,6 +2,7 @@
 //! then does is in `supervise`, and the processes below it are in `init` and `task`.
 
 mod control;
+mod held;
 mod image;
 mod init;
 mod log;
@@ -14,6 +15,7 @@ mod report;
 mod scratch_watch;
 mod supervise;
 mod task;
+mod usage;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

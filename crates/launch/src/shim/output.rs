@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Gid, OFlags, Uid, fchown, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
 use super::control::{Control, timespec};
 use crate::identity::Credentials;
@@ -27,6 +27,8 @@ pub(super) struct Ready {
     pub(super) ended: bool,
     /// It has used more than its disk space.
     pub(super) scratch: bool,
+    /// Its processes have told something.
+    pub(super) told: bool,
     pipes: [bool; 2],
 }
 
@@ -50,6 +52,7 @@ impl Output {
             PollFd::from_borrowed_fd(signals, PollFlags::IN),
             PollFd::from_borrowed_fd(task.pidfd.as_fd(), PollFlags::IN),
             watched(scratch.map(|scratch| scratch.over().as_fd()), signals),
+            watched(control.told().map(AsFd::as_fd), signals),
             watched(self.0[0].1.as_ref().map(AsFd::as_fd), signals),
             watched(self.0[1].1.as_ref().map(AsFd::as_fd), signals),
         ];
@@ -57,22 +60,28 @@ impl Output {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        let [_, ended, scratch, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Ready { ended, scratch, pipes: [stdout, stderr] })
+        let [_, ended, scratch, told, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready { ended, scratch, told, pipes: [stdout, stderr] })
     }
 
-    /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything. Then what the
-    /// pipes hold is all that will come, even if somebody outside was given their other end.
+    /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything: as much as a pipe
+    /// can hold. Somebody outside who was given its other end may go on writing, and that is nothing of the task's.
     pub(super) fn read(&mut self, ready: Ready, buffer: &mut [u8], mut to: impl FnMut(Source, &[u8])) {
         for ((source, pipe), is_ready) in self.0.iter_mut().zip(ready.pipes) {
-            let mut again = is_ready || ready.ended;
-            while again && let Some(fd) = pipe {
-                again = ready.ended;
+            let holds =
+                pipe.as_ref().filter(|_| ready.ended).map(|fd| fcntl_getpipe_size(fd).unwrap_or(PIPE_SIZE));
+            let mut left = holds.unwrap_or(usize::from(is_ready));
+            while left > 0
+                && let Some(fd) = pipe
+            {
                 match rustix::io::read(fd, &mut *buffer) {
                     Ok(0) => *pipe = None,
-                    Ok(n) => to(*source, &buffer[..n]),
+                    Ok(n) => {
+                        to(*source, &buffer[..n]);
+                        left = left.saturating_sub(n);
+                    }
                     Err(Errno::INTR) => {}
-                    Err(_) => again = false,
+                    Err(_) => break,
                 }
             }
         }

@@ -21,7 +21,8 @@ use super::log::Log;
 use super::output::{Output, set_nonblocking};
 use super::recorder::{Recorder, shown};
 use super::report::{Report, Reporter};
-use super::scratch_watch::{ScratchWatch, processes};
+use super::scratch_watch::{ScratchWatch, TooMuch};
+use super::usage::{DEEPEST, processes};
 use crate::cgroup::{Cgroup, Door};
 use crate::exit::{Exit, ExitFile, Limit};
 use crate::identity::{self, Credentials, How};
@@ -31,7 +32,7 @@ use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::Filters;
-use crate::spec::TaskSpec;
+use crate::spec::{Limits, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
 
@@ -89,16 +90,16 @@ impl Shim {
         }
         let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
         task.network = self.serve_network(&spec, &network, task.cgroup.doors());
-        if let Some(limit) = spec.limits.scratch_bytes {
+        if spec.limits.scratch_bytes.is_some() || spec.limits.scratch_files.is_some() {
             let (list, init) = (task.cgroup.processes(), task.init.as_raw());
             let in_task = move || processes(list.as_deref(), init);
-            match ScratchWatch::begin(task_dir.join(SCRATCH_DIR), limit, in_task) {
+            match ScratchWatch::begin(task_dir.join(SCRATCH_DIR), spec.limits, in_task) {
                 Ok(watch) => task.scratch = Some(watch),
                 Err(e) => self.note(&format!("the limit of the task's disk space is not enforced: {e}")),
             }
         }
         self.control.begin(task, Duration::from_millis(spec.kill_grace_ms));
-        self.follow(output, spec.limits.scratch_bytes);
+        self.follow(output, spec.limits);
         self.finish(&spec)
     }
 
@@ -124,13 +125,17 @@ impl Shim {
     }
 
     /// Records output until the init, and so every process of the task, has ended.
-    fn follow(&mut self, mut output: Output, scratch_limit: Option<u64>) {
+    fn follow(&mut self, mut output: Output, limits: Limits) {
         let mut buffer = vec![0; MAX_PAYLOAD as usize];
         loop {
-            let Ok(ready) = output.wait(&self.control) else { return };
+            let Ok(mut ready) = output.wait(&self.control) else { return };
+            if ready.told {
+                self.control.listen();
+            }
             self.control.obey();
+            ready.ended |= self.control.held().is_some();
             if ready.scratch {
-                self.too_much_scratch(scratch_limit);
+                self.too_much_scratch(limits);
             }
             let Self { recorder, control, .. } = self;
             output.read(ready, &mut buffer, |source, bytes| recorder.output(control, source, bytes));
@@ -140,25 +145,45 @@ impl Shim {
         }
     }
 
-    fn too_much_scratch(&mut self, limit: Option<u64>) {
-        if let (Some(used), Some(limit)) = (self.control.too_much_scratch(), limit) {
-            // First, for the line may have to wait for a disk that the task has filled.
-            self.control.end_for(Limit::Scratch);
-            let (used, limit) = (shown(used), shown(limit));
-            self.note(&format!(
-                "the task has {used} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), more \
-                 than its limit of {limit} (agent.task_limits.scratch): it is ended"
-            ));
-        }
+    fn too_much_scratch(&mut self, limits: Limits) {
+        let Some(too_much) = self.control.too_much_scratch() else { return };
+        // First, for the line may have to wait for a disk that the task has filled.
+        self.control.end_for(Limit::Scratch);
+        let most = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        let (has, limit) = match too_much {
+            TooMuch::Bytes(used) => {
+                let limit = shown(most(limits.scratch_bytes));
+                (shown(used), format!("more than its limit of {limit} (agent.task_limits.scratch)"))
+            }
+            TooMuch::Files(files) => {
+                let limit = most(limits.scratch_files);
+                let text = format!("more than its limit of {limit} (agent.task_limits.scratch_files)");
+                (format!("{files} files and directories"), text)
+            }
+            TooMuch::Depth => (
+                format!("more than {DEEPEST} directories below each other"),
+                "too many to be looked at".into(),
+            ),
+        };
+        self.note(&format!(
+            "the task has {has} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), {limit}: it \
+             is ended"
+        ));
     }
 
     /// Reaps the init and decides how the task ended.
     fn finish(&mut self, spec: &TaskSpec) -> Result<Exit, String> {
         let report = self.control.take_report();
+        let held = self.control.held().map(ToString::to_string);
         let Some(task) = self.control.task.take() else {
             return Err("the task was never started".into());
         };
-        let _ = waitpid(task.init, None);
+        match held {
+            Some(held) => {
+                self.note(&format!("the task is over, but {held}: that one has to end for it to disappear"))
+            }
+            None => drop(waitpid(task.init, None)),
+        }
         if let Some(helper) = task.network {
             helper.end();
         }

@@ -306,7 +306,7 @@ pub(crate) fn own_mount_namespace() {
 }
 
 /// Waits until something is so, which nothing tells.
-pub(crate) fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while !is_so() {
         assert!(std::time::Instant::now() < deadline, "it never came that {what}");

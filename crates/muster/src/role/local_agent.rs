@@ -46,6 +46,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             pids: number(limits.pids),
             cpus: number(limits.cpus),
             scratch: size(limits.scratch.as_deref()),
+            scratch_files: number(limits.scratch_files),
             log: size(limits.log.as_deref()),
             log_ends_task: limits.on_full_log == OnFullLog::End,
         },

@@ -1,0 +1,65 @@
+//! A task that has ended but whose init can't: somebody outside traces one of its processes (ptrace(2)) and doesn't wait
+//! for it. The kernel keeps a dead process for its tracer, and an init for its dead; but nothing of it runs, holds memory
+//! or devices, so the task is over.
+
+use std::fs;
+
+use nix::unistd::Pid;
+
+/// A dead process that is kept for its tracer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pid: String,
+    tracer: String,
+    /// Uid of the tracer.
+    user: String,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { pid, tracer, user } = self;
+        write!(
+            f,
+            "process {tracer} of uid {user} on the machine traces process {pid} of the task and keeps it"
+        )
+    }
+}
+
+/// One of the dead that keep an init from ending, when it is only those: every process below it is dead, and one of them
+/// is traced. An init that ends has become the parent of all that was left.
+pub(super) fn by_tracer(init: Pid) -> Option<Held> {
+    let mut held = None;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().filter(|name| name.bytes().all(|b| b.is_ascii_digit())) else {
+            continue;
+        };
+        let Some(status) = Status::read(pid) else { continue };
+        if status.field("PPid:") != Some(init.to_string().as_str()) {
+            continue;
+        }
+        if !matches!(status.field("State:"), Some("Z" | "X")) {
+            return None;
+        }
+        if let Some(tracer) = status.field("TracerPid:").filter(|tracer| *tracer != "0") {
+            let user = Status::read(tracer).and_then(|of| of.field("Uid:").map(str::to_owned));
+            let user = user.unwrap_or_default();
+            held = Some(Held { pid: pid.to_owned(), tracer: tracer.to_owned(), user });
+        }
+    }
+    held
+}
+
+/// `/proc/PID/status`.
+struct Status(String);
+
+impl Status {
+    fn read(pid: &str) -> Option<Self> {
+        fs::read_to_string(format!("/proc/{pid}/status")).ok().map(Self)
+    }
+
+    /// The first word of a line.
+    fn field(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()
+    }
+}

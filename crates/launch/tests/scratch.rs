@@ -1,0 +1,203 @@
+//! What a task leaves on the disk, and what that costs others (A4): files, not only bytes; what has no name; the shim's own
+//! memory; and ends that somebody outside tries to hold up.
+
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use launch::spec::Limits;
+use launch::{Limit, TaskSpec};
+use support::{Task, bind, root_script, run, script};
+
+fn python(spec: TaskSpec, text: &str) -> TaskSpec {
+    TaskSpec { argv: vec!["/usr/bin/python3".into(), "-c".into(), text.into()], ..spec }
+}
+
+fn limits(bytes: Option<u64>, files: Option<u64>) -> Limits {
+    Limits { scratch_bytes: bytes, scratch_files: files, ..Limits::default() }
+}
+
+#[test]
+fn a04_too_many_files_end_the_task() {
+    let text = "import os
+for i in range(900): os.mkdir(f'd{i}')
+print('fine', flush=True)
+for i in range(10**9): open(f'/tmp/{i}', 'w').close()";
+    let done = run(&TaskSpec { limits: limits(None, Some(1000)), ..python(script(""), text) });
+    assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Scratch), Some(9)), "{done:?}");
+    assert!(done.agent.contains("more than its limit of 1000 (agent.task_limits.scratch_files)"), "{done:?}");
+    assert_eq!(done.stdout, "fine\n");
+}
+
+#[test]
+fn a04_what_is_only_mapped_takes_space_too() {
+    let text = "import mmap, os, time
+f = os.open('/tmp/f', os.O_CREAT | os.O_RDWR)
+os.ftruncate(f, 20 << 20)
+m = mmap.mmap(f, 20 << 20)
+os.unlink('/tmp/f')
+# The mapping keeps a descriptor of its own.
+os.closerange(3, 100)
+for at in range(0, 20 << 20, 4096): m[at] = 1
+m.flush()
+print(os.listdir('/proc/self/fd'), flush=True)
+time.sleep(1000)";
+    let done = run(&TaskSpec { limits: limits(Some(8 << 20), None), ..python(script(""), text) });
+    assert_eq!(done.exit.limit, Some(Limit::Scratch), "{done:?}");
+}
+
+#[test]
+fn a04_directories_nested_deeper_than_anybody_looks_end_the_task() {
+    let text = "import os, time
+for i in range(1000): os.mkdir('d'); os.chdir('d')
+time.sleep(1000)";
+    let done = run(&TaskSpec { limits: limits(Some(1 << 30), None), ..python(script(""), text) });
+    assert_eq!(done.exit.limit, Some(Limit::Scratch), "{done:?}");
+    assert!(done.agent.contains("more than 256 directories below each other"), "{done:?}");
+}
+
+#[test]
+fn a12_directories_cost_the_shim_no_memory() {
+    let text = "import os
+for i in range(12): os.mkdir('d' * 250); os.chdir('d' * 250)
+for i in range(10000): os.mkdir(f'{i}')
+print('ready', flush=True)
+input()";
+    let mut spec = python(script(""), text);
+    spec.limits = limits(Some(1 << 40), Some(1 << 40));
+    let text = format!(
+        "mkfifo /mnt/go; exec 0<>/mnt/go; exec /usr/bin/python3 -c '{}'",
+        text.replace('\'', "'\\''")
+    );
+    let dir = support::TestDir::new();
+    let place = dir.dir("place", 0o777, 5001);
+    spec.argv = vec!["/bin/sh".into(), "-c".into(), text];
+    spec.bind_mounts = vec![bind(&place, "/mnt")];
+    let task = Task::create(&spec);
+    assert!(task.start());
+    let pid = fs::read_to_string(task.task_dir.join("shim.pid")).unwrap();
+    let pid = pid.split_whitespace().next().unwrap().to_owned();
+    let peak = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
+    };
+    task.wait_for("ready");
+    let before = peak().unwrap();
+    fs::write(place.join("go"), "\n").unwrap();
+    let mut most = before;
+    // It is emptied now.
+    support::wait_until("the shim has gone", || {
+        task.exit().is_some()
+            || peak().is_none_or(|now| {
+                most = most.max(now);
+                false
+            })
+    });
+    task.wait();
+    assert_eq!(task.exit().unwrap().code, 0);
+    // With a list of paths it was 7.5 KiB for each of them.
+    assert!(most < before + 20_000 && most < 64_000, "{before} {most}");
+}
+
+/// Traces a process and never waits for it.
+const TRACER: &str = "import ctypes, sys, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long] * 4
+print(libc.ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True)
+sys.stdin.read()
+";
+
+#[test]
+fn b15_a_task_that_somebody_outside_traces_ends_all_the_same() {
+    for killed in [true, false] {
+        let dir = support::TestDir::new();
+        let place = dir.dir("place", 0o777, 5001);
+        let text = "mkfifo /mnt/go; sleep 1000 & echo ready; read x < /mnt/go; exit 7";
+        let task = Task::create(&TaskSpec { bind_mounts: vec![bind(&place, "/mnt")], ..script(text) });
+        assert!(task.start());
+        task.wait_for("ready");
+        let name = fs::read_to_string(task.task_dir.join("shim.pid")).unwrap();
+        let shim = name.split_whitespace().next().unwrap().to_owned();
+        support::wait_until("it sleeps", || descendant(&shim, "sleep").is_some());
+        let traced = descendant(&shim, "sleep").unwrap();
+        let mut tracer = Command::new("python3")
+            .args(["-c", TRACER, &traced])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(tracer.stdout.take().unwrap()), &mut line)
+            .unwrap();
+        assert_eq!(line, "0\n");
+        if killed {
+            task.shim().unwrap().kill_now().unwrap();
+        } else {
+            fs::write(place.join("go"), "\n").unwrap();
+        }
+        task.wait();
+        let done = task.outcome();
+        drop(tracer.stdin.take());
+        tracer.wait().unwrap();
+        let expected = if killed { (137, true) } else { (7, false) };
+        assert_eq!((done.exit.code, done.exit.killed), expected, "{done:?}");
+        assert!(done.agent.contains(&format!("traces process {traced} of the task")), "{done:?}");
+    }
+}
+
+/// The process of this name below another one.
+fn descendant(of: &str, name: &str) -> Option<String> {
+    let mut parents = vec![of.to_owned()];
+    while let Some(parent) = parents.pop() {
+        let children =
+            fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|comm| comm.trim() == name) {
+                return Some(child.to_owned());
+            }
+            parents.push(child.to_owned());
+        }
+    }
+    None
+}
+
+#[test]
+fn a04_a_directory_that_was_handed_to_another_task_is_emptied() {
+    let dir = support::TestDir::new();
+    let place = dir.dir("place", 0o777, 5001);
+    let shared = |spec: TaskSpec| TaskSpec { bind_mounts: vec![bind(&place, "/mnt")], ..spec };
+    let keeps = "import array, os, socket, time
+s = socket.socket(socket.AF_UNIX); s.bind('/mnt/s'); os.chmod('/mnt/s', 0o777); s.listen()
+print('ready', flush=True)
+c, _ = s.accept()
+_, anc, _, _ = c.recvmsg(1, socket.CMSG_SPACE(4))
+fd = array.array('i', anc[0][2])[0]
+print('got', flush=True)
+i = 0
+while True:
+    try:
+        os.close(os.open(f'f{i}', os.O_CREAT | os.O_WRONLY, dir_fd=fd)); i += 1
+    except OSError as e:
+        print('stopped', e.errno, flush=True)
+        time.sleep(1000)
+";
+    let gives = "import array, os, socket
+c = socket.socket(socket.AF_UNIX); c.connect('/mnt/s')
+os.mkdir('d'); os.chmod('d', 0o777)
+c.sendmsg([b'd'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [os.open('d', os.O_RDONLY)]))])
+while len(os.listdir('d')) < 10: pass
+";
+    let other = Task::create(&shared(python(root_script(""), keeps)));
+    assert!(other.start());
+    other.wait_for("ready");
+    let task = Task::create(&shared(python(root_script(""), gives)));
+    let done = task.run();
+    assert_eq!(done.exit.code, 0, "{done:?}");
+    assert!(!done.agent.contains("can't be emptied"), "{done:?}");
+    other.wait_for("stopped");
+    assert_eq!(fs::read_dir(task.task_dir.join("scratch")).unwrap().count(), 0);
+    launch::remove_task_dir(&task.task_dir).unwrap();
+    assert!(!task.task_dir.exists());
+}
