@@ -8,6 +8,7 @@ mod cluster;
 mod command;
 mod error;
 mod group;
+mod guard;
 mod output;
 mod registration;
 mod template;
@@ -16,7 +17,7 @@ mod trust;
 mod user;
 mod workspace;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub use error::ClientError;
 pub use output::OutputStream;
 pub use trust::{BadCertificates, Refused, Shown, Trust};
 pub use workspace::Place;
+
+use guard::Guard;
 
 /// What every method gives.
 pub type Result<T, E = ClientError> = std::result::Result<T, E>;
@@ -91,6 +94,22 @@ impl Client {
     /// # Errors
     /// When there is no way to connect to anything.
     pub fn trusting(address: Address, token: Option<String>, trust: Trust) -> Result<Self> {
+        Self::made(address, token, trust, None)
+    }
+
+    /// A client without a token that asks `judge` about each connection, by its own end and the other one, before
+    /// anything is said over it; what it says against one is [`ClientError::Stranger`].
+    ///
+    /// # Errors
+    /// When there is no way to connect to anything.
+    pub fn guarded(
+        address: Address,
+        judge: impl Fn(SocketAddr, SocketAddr) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        Self::made(address, None, Trust::default(), Some(Guard::new(judge)))
+    }
+
+    fn made(address: Address, token: Option<String>, trust: Trust, guard: Option<Guard>) -> Result<Self> {
         let unusable = |e: rustls::Error| ClientError::unusable(&address, &e);
         let (tls, seen) = trust.config(address.is_https()).map_err(unusable)?;
         let mut builder = reqwest::Client::builder()
@@ -104,6 +123,9 @@ impl Client {
         if address.is_loopback() {
             // A proxy set for the outside world can't reach this machine's own loopback.
             builder = builder.no_proxy();
+        }
+        if let Some(guard) = guard {
+            builder = builder.connector_layer(guard);
         }
         let http = builder.build().map_err(|error| ClientError::unreachable(&address, &error))?;
         Ok(Self { http, address, token, user: None, seen, by_socket: false })

@@ -1,12 +1,13 @@
 //! The way to a master: its own Unix socket when it is on this machine, else its address. A token is given to nobody but
 //! the master (A2): who took its port while it was down, a task or another user's program, gets nothing.
 
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use api::client::{Address, Client};
-use neighbour::{Listener, Neighbours};
+use neighbour::{Doubt, Listener, Neighbours};
 use rustix::fs::{FileType, Mode, Stat, stat};
 use rustix::process::geteuid;
 
@@ -21,14 +22,12 @@ const TRUSTED: &str = "MUSTER_TRUST_UID";
 /// A client of a master that is named by `http`, without a token. Over `https` its certificate says who it is
 /// (`auth::trust`).
 pub(crate) fn client(address: &Address) -> Result<Client> {
-    if !address.is_loopback() {
-        return Ok(Client::at(address.clone(), None)?);
-    }
-    if let Some(socket) = socket(address.port()) {
+    if address.is_loopback()
+        && let Some(socket) = socket(address.port())
+    {
         return Ok(Client::at_socket(address.clone(), &socket, None)?);
     }
-    check_port(address)?;
-    Ok(Client::at(address.clone(), None)?)
+    Ok(Client::guarded(address.clone(), check_connection)?)
 }
 
 /// The folder for the sockets of this user's masters.
@@ -68,33 +67,39 @@ fn is_theirs(path: &Path, uid: u32, kind: FileType) -> bool {
     stat(path).is_ok_and(|stat| stat.st_uid == uid && fits(&stat))
 }
 
-/// A master of another user's has no socket that we would believe: then its port must be root's, our own, or that of the
-/// user whom the environment names.
-fn check_port(address: &Address) -> Result<()> {
-    // In a task, all that listens is its agent's relay or its own.
-    if !is_first_user_namespace() {
-        return Ok(());
-    }
-    let Ok(listeners) = Neighbours::listeners(address.port()) else { return Ok(()) };
-    for listener in listeners {
-        check_listener(address, &listener)?;
+/// Judges a connection before anything is said over it, whatever the name was that led to it (W9). Where it ends on this
+/// machine, what is there must be root's, our own, or that of the user whom the environment names.
+fn check_connection(local: SocketAddr, remote: SocketAddr) -> Result<(), String> {
+    let cannot = |doubt: Doubt| format!("who is at {remote} on this machine can't be told: {doubt}");
+    for listener in Neighbours::behind(local, remote).map_err(cannot)?.unwrap_or_default() {
+        check_listener(remote, &listener)?;
     }
     Ok(())
 }
 
-fn check_listener(address: &Address, listener: &Listener) -> Result<()> {
+fn check_listener(at: SocketAddr, listener: &Listener) -> Result<(), String> {
     let uid = listener.uid;
+    let inside = !is_first_user_namespace();
+    // What listens in a task for its agent belongs to somebody outside of the task's user namespace.
+    if inside && Some(uid) == unknown_uid() {
+        return Ok(());
+    }
     let own = geteuid().as_raw();
     let trusted = process_environment(TRUSTED).and_then(|uid| uid.parse().ok());
     if uid != 0 && uid != own && Some(uid) != trusted {
-        bail!(
-            "what listens at {address} belongs to uid {uid}, neither root nor you, and would be given your token: set {TRUSTED}={uid} if that is a master which you trust"
-        );
+        return Err(format!(
+            "what listens at {at} belongs to uid {uid}, neither root nor you, and would be given your token: set {TRUSTED}={uid} if that is a master which you trust"
+        ));
     }
-    if let Err(doubt) = Neighbours::new(0..0).is_at_home(listener) {
-        bail!("what listens at {address} is no master on this machine: {doubt}");
+    if !inside && let Err(doubt) = Neighbours::new(0..0).is_at_home(listener) {
+        return Err(format!("what listens at {at} is no master on this machine: {doubt}"));
     }
     Ok(())
+}
+
+/// What users are called that have no name in this user namespace.
+fn unknown_uid() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()
 }
 
 /// Whether this process lives in the namespace in which all users are what they are called.

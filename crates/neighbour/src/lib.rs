@@ -6,11 +6,13 @@
 //! anything but `/proc`; it knows no HTTP and no accounts.
 
 mod process;
+mod related;
+mod scan;
 mod sockets;
+mod unix;
 
 pub use sockets::Listener;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,7 +20,8 @@ use std::time::Duration;
 
 pub use process::Doubt;
 
-use process::{Home, Process};
+use process::{Home, Look, Process};
+use scan::{End, Scan};
 use sockets::Tables;
 
 /// A socket may be caught between two states: how often, and after which pause, it is looked at again.
@@ -54,12 +57,12 @@ impl Neighbours {
     /// Why that isn't certain.
     pub fn at_tcp(&self, peer: SocketAddr, local: SocketAddr) -> Result<(), Doubt> {
         self.again(|| {
-            let inode = Tables::read()?.connection(peer, local).ok_or(Doubt::NoSocket)?;
-            let holders = process::holders(inode)?;
-            if holders.is_empty() {
-                return Err(Doubt::NoHolder);
+            let look = Look::read(local)?;
+            let inode = look.tables.connection(peer, local).ok_or(Doubt::NoSocket)?;
+            match look.scan.holders(&End::Socket(inode)) {
+                [] => Err(Doubt::NoHolder),
+                holders => self.all_people(holders, &look),
             }
-            self.all_people(holders, local)
         })
     }
 
@@ -71,49 +74,68 @@ impl Neighbours {
         let pid = pid.and_then(|pid| u32::try_from(pid).ok()).ok_or(Doubt::Elsewhere)?;
         self.again(|| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let sockets = process::sockets_of(pid).map_err(|_| Doubt::Unreadable(pid))?;
-            self.all_people(BTreeMap::from([(pid, sockets)]), nowhere)
+            let look = Look::read(nowhere)?;
+            if !look.scan.knows(pid) {
+                return Err(Doubt::Unreadable(pid));
+            }
+            self.all_people(&[pid], &look)
         })
     }
 
-    /// Who listens on a port of this machine's loopback.
+    /// Who on this machine has the other end of a TCP connection of this process (W9): the socket that was accepted, or
+    /// while there is none every one that may accept it. `None` when the connection leads to another machine.
+    ///
+    /// It is asked of a connection that is there, so that nothing can change between the look and the use of it.
     ///
     /// # Errors
-    /// When the kernel can't be asked.
-    pub fn listeners(port: u16) -> Result<Vec<Listener>, Doubt> {
-        Ok(Tables::read()?.listeners(port))
+    /// When the kernel can't be asked, or the connection ends here and nobody is seen to hold it.
+    pub fn behind(local: SocketAddr, remote: SocketAddr) -> Result<Option<Vec<Listener>>, Doubt> {
+        let tables = Tables::of_tcp()?;
+        let remote_ip = remote.ip().to_canonical();
+        let found = tables.other_end(remote, local);
+        if let Some(accepted) = found.filter(|listener| listener.inode != 0) {
+            return Ok(Some(vec![accepted]));
+        }
+        // Whom one reaches from the same address is oneself; until it is accepted, the table may not have it yet.
+        let here = found.is_some() || remote_ip.is_loopback() || remote_ip == local.ip().to_canonical();
+        if !here && !sockets::is_address_of_ours(remote_ip)? {
+            return Ok(None);
+        }
+        match tables.listeners(remote) {
+            listeners if listeners.is_empty() => Err(Doubt::NoHolder),
+            listeners => Ok(Some(listeners)),
+        }
     }
 
-    /// Whether all processes that hold a listening socket live where this process does; those of other users can't be
+    /// Whether all processes that hold such a socket live where this process does; those of other users can't be
     /// looked into and don't count.
     ///
     /// # Errors
     /// Which doesn't.
     pub fn is_at_home(&self, listener: &Listener) -> Result<(), Doubt> {
         let home = Home::here()?;
-        for (pid, held) in process::holders(listener.inode)? {
-            Process { pid, held }.check_home(&home, &self.task_uids)?;
-        }
-        Ok(())
+        let scan = Scan::read()?;
+        let holders = scan.holders(&End::Socket(listener.inode)).iter();
+        holders.copied().try_for_each(|pid| Process(pid).check_home(&home, &self.task_uids))
     }
 
-    fn all_people(
-        &self,
-        holders: BTreeMap<u32, Vec<process::Held>>,
-        master: SocketAddr,
-    ) -> Result<(), Doubt> {
+    fn all_people(&self, holders: &[u32], look: &Look) -> Result<(), Doubt> {
         let home = Home::here()?;
-        for (pid, held) in holders {
-            if pid == std::process::id() {
+        for pid in holders {
+            if *pid == std::process::id() {
                 if self.ourselves {
                     continue;
                 }
                 return Err(Doubt::Ourselves);
             }
-            let process = Process { pid, held };
+            let process = Process(*pid);
             process.check_home(&home, &self.task_uids)?;
-            // Read after the descriptors: what the process has opened since then isn't asked about.
-            process.check_sockets(&Tables::read()?, master)?;
+            if process.is_browser() {
+                process.check_browser(look)?;
+            } else {
+                process.check_alone(look)?;
+                related::check(process, look)?;
+            }
         }
         Ok(())
     }

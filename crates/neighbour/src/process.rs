@@ -1,13 +1,13 @@
-//! What a process is: where it lives, and what its sockets say of it.
+//! What a process is: where it lives, which program it runs, and what it has open itself.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::PathBuf;
 
+use crate::scan::{End, Open, STDERR, Scan};
 use crate::sockets::{Tables, Tcp};
 use crate::unreadable;
 
@@ -38,6 +38,12 @@ pub enum Doubt {
     /// It is connected to others, and may carry their words.
     #[error("process {0} is connected elsewhere too")]
     Connected(u32),
+    /// A program that is made for carrying others' words.
+    #[error("process {0} is a tunnel")]
+    Tunnel(u32),
+    /// It speaks through, or was started by, one that isn't alone with the master.
+    #[error("process {0} may speak for process {1}, which serves others or is connected elsewhere")]
+    SpeaksFor(u32, u32),
     /// It holds a socket of which nothing is known.
     #[error("process {0} holds a socket that this network namespace doesn't know")]
     Unexplained(u32),
@@ -71,8 +77,28 @@ const BROWSERS: [&str; 20] = [
     "zen",
 ];
 
-/// Kinds of sockets that bring no connections from elsewhere, as the kernel names them.
-const HARMLESS: [&str; 8] = ["UNIX", "UDP", "NETLINK", "PACKET", "RAW", "PING", "ALG", "KEY"];
+/// Programs whose connections are other people's, whatever else they hold.
+const TUNNELS: [&str; 7] =
+    ["autossh", "dbclient", "dropbear", "dropbearmulti", "ssh", "sshd", "sshd-session"];
+
+/// Programs by which people come to this machine, when they are root's.
+const DOORS: [&str; 5] = ["dropbear", "dropbearmulti", "mosh-server", "sshd", "sshd-session"];
+
+/// Where the system's own services answer programs, of whom they carry nothing on.
+const SERVICES: [&str; 6] = [
+    "/run/dbus/system_bus_socket",
+    "/run/nscd/",
+    "/run/systemd/",
+    "/var/lib/sss/",
+    "/var/run/dbus/system_bus_socket",
+    "/var/run/nscd/",
+];
+
+/// Kinds of sockets that bring no words from elsewhere, as the kernel names them.
+const HARMLESS: [&str; 3] = ["NETLINK", "ALG", "KEY"];
+
+/// Kinds that do, and aren't in the tables.
+const CARRIERS: [&str; 8] = ["UDP", "UDPLITE", "RAW", "PACKET", "PING", "VSOCK", "AF_VSOCK", "SCTP"];
 
 /// The attribute of a socket that names its protocol.
 const PROTOCOL: &str = "system.sockprotoname";
@@ -96,136 +122,249 @@ impl Home {
     }
 }
 
-/// A socket that a process holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Held {
-    descriptor: PathBuf,
-    inode: u64,
+/// What is known at one moment.
+#[derive(Debug)]
+pub(crate) struct Look {
+    pub(crate) scan: Scan,
+    pub(crate) tables: Tables,
+    /// Where the master was reached.
+    pub(crate) master: SocketAddr,
 }
 
-/// The sockets of a process.
-pub(crate) fn sockets_of(pid: u32) -> io::Result<Vec<Held>> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd"))?;
-    let held = entries.flatten().filter_map(|entry| {
-        let descriptor = entry.path();
-        inode_of(&descriptor).map(|inode| Held { descriptor, inode })
-    });
-    Ok(held.collect())
-}
-
-/// `socket:[INODE]`.
-fn inode_of(descriptor: &Path) -> Option<u64> {
-    let link = fs::read_link(descriptor).ok()?;
-    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
-/// Every process that holds a socket and can be looked into, with all its sockets.
-pub(crate) fn holders(inode: u64) -> Result<BTreeMap<u32, Vec<Held>>, Doubt> {
-    let entries = fs::read_dir("/proc").map_err(|e| unreadable(&e))?;
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let holding = pids.filter_map(|pid| {
-        let held = sockets_of(pid).ok()?;
-        held.iter().any(|socket| socket.inode == inode).then_some((pid, held))
-    });
-    Ok(holding.collect())
+/// What a socket that isn't a TCP or Unix socket of the tables is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Harmless,
+    Carrier,
+    Unknown,
 }
 
 /// A process that may be a person's.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
-    pub(crate) held: Vec<Held>,
-}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Process(pub(crate) u32);
 
 impl Process {
-    fn path(&self, name: &str) -> String {
-        format!("/proc/{}/{name}", self.pid)
+    fn path(self, name: &str) -> String {
+        format!("/proc/{}/{name}", self.0)
     }
 
     /// It lives where people live: in this process's own namespaces, as no task's user, below no shim, in no task's
     /// cgroup.
-    pub(crate) fn check_home(&self, home: &Home, task_uids: &Range<u32>) -> Result<(), Doubt> {
-        let cannot = |_| Doubt::Unreadable(self.pid);
-        if namespaces(&self.pid.to_string()).map_err(cannot)? != home.0 {
-            return Err(Doubt::NotAtHome(self.pid));
+    pub(crate) fn check_home(self, home: &Home, task_uids: &Range<u32>) -> Result<(), Doubt> {
+        let cannot = |_| Doubt::Unreadable(self.0);
+        if namespaces(&self.0.to_string()).map_err(cannot)? != home.0 {
+            return Err(Doubt::NotAtHome(self.0));
         }
         let uid = fs::metadata(self.path("")).map_err(cannot)?.uid();
         let cgroups = fs::read_to_string(self.path("cgroup")).unwrap_or_default();
-        if task_uids.contains(&uid) || cgroups.contains("/muster-") || is_below_shim(self.pid) {
-            return Err(Doubt::NotAtHome(self.pid));
+        if task_uids.contains(&uid) || cgroups.contains("/muster-") || self.is_below_shim() {
+            return Err(Doubt::NotAtHome(self.0));
         }
         Ok(())
     }
 
-    /// It carries nobody else's words: it is connected to the master alone, or it is a browser that serves nobody.
-    pub(crate) fn check_sockets(&self, tables: &Tables, master: SocketAddr) -> Result<(), Doubt> {
-        let browser = self.is_browser();
-        for held in &self.held {
-            if let Some(tcp) = tables.tcp(held.inode) {
-                if tables.serves(&tcp) {
-                    return Err(Doubt::Serves(self.pid));
+    /// It has nothing open by which somebody else's words could come to the master, but for what it was given to speak
+    /// by (descriptors 0 to 2): see `related`.
+    pub(crate) fn check_alone(self, look: &Look) -> Result<(), Doubt> {
+        if self.runs(&TUNNELS) {
+            return Err(Doubt::Tunnel(self.0));
+        }
+        // What a shell or an editor forgot to close is in all that it starts: nothing of this process's own.
+        let parent = self.parent().map_or(&[][..], |parent| look.scan.open(parent.0));
+        let is_left = |open: &Open| open.number > STDERR && parent.contains(open);
+        look.scan.open(self.0).iter().try_for_each(|open| match open.end {
+            End::Socket(inode) => self.check_socket(look, open, inode, is_left(open)),
+            End::Pipe(_) if open.number > STDERR && !is_left(open) && self.shares(look, &open.end) => {
+                Err(Doubt::Connected(self.0))
+            }
+            _ => Ok(()),
+        })?;
+        self.check_named_pipes(look)
+    }
+
+    fn check_socket(self, look: &Look, open: &Open, inode: u64, left: bool) -> Result<(), Doubt> {
+        if let Some(tcp) = look.tables.tcp(inode) {
+            if look.tables.serves(&tcp) {
+                return Err(Doubt::Serves(self.0));
+            }
+            return if look.leads_to_master(&tcp) { Ok(()) } else { Err(Doubt::Connected(self.0)) };
+        }
+        if let Some(unix) = look.tables.unix(inode) {
+            if unix.name.is_some() {
+                return Err(Doubt::Serves(self.0));
+            }
+            let far = unix.peer.filter(|_| !unix.datagrams && open.number > STDERR && !left);
+            let between_us = far.is_none_or(|far| self.is_own_or_known(look, far));
+            return if between_us { Ok(()) } else { Err(Doubt::Connected(self.0)) };
+        }
+        match self.kind(open, inode) {
+            Kind::Harmless => Ok(()),
+            Kind::Carrier => Err(Doubt::Connected(self.0)),
+            Kind::Unknown => Err(Doubt::Unexplained(self.0)),
+        }
+    }
+
+    /// Whether the far end of a Unix socket is its own, the master's, or a service of the system.
+    fn is_own_or_known(self, look: &Look, far: u64) -> bool {
+        let mut holders = look.scan.holders(&End::Socket(far)).iter();
+        let near = holders.len() > 0 && holders.all(|pid| [self.0, std::process::id()].contains(pid));
+        near || look.tables.unix(far).is_some_and(|unix| unix.name.as_deref().is_some_and(is_service))
+    }
+
+    /// Whether another process has an end of that, too.
+    fn shares(self, look: &Look, end: &End) -> bool {
+        let others = [self.0, std::process::id()];
+        look.scan.holders(end).iter().any(|holder| !others.contains(holder))
+    }
+
+    /// Those are files; whether one is a pipe has to be asked.
+    fn check_named_pipes(self, look: &Look) -> Result<(), Doubt> {
+        let known = |number| look.scan.open(self.0).iter().any(|open| open.number == number);
+        let entries = fs::read_dir(self.path("fd")).map_err(|_| Doubt::Unreadable(self.0))?;
+        let others = entries.flatten().filter(|entry| {
+            let number = entry.file_name().to_str().and_then(|number| number.parse::<u32>().ok());
+            number.is_some_and(|number| number > STDERR && !known(number))
+        });
+        let is_pipe = |path: PathBuf| fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo());
+        match others.map(|entry| entry.path()).any(is_pipe) {
+            true => Err(Doubt::Connected(self.0)),
+            false => Ok(()),
+        }
+    }
+
+    /// A browser, which is connected to many: neither it nor the processes of its that are above it serve anybody.
+    pub(crate) fn check_browser(self, look: &Look) -> Result<(), Doubt> {
+        let browsers = std::iter::successors(Some(self), |process| process.parent());
+        for process in browsers.take_while(|process| process.is_browser()).take(DEPTH) {
+            if process.serves(look) {
+                return Err(Doubt::Serves(process.0));
+            }
+            // What drives a browser by a pipe may do it for others.
+            let driven = look.scan.open(process.0).iter().filter(|open| matches!(open.end, End::Pipe(_)));
+            for pid in driven.flat_map(|open| look.scan.holders(&open.end)).copied() {
+                if pid != std::process::id() && !Self(pid).is_browser() && Self(pid).serves(look) {
+                    return Err(Doubt::SpeaksFor(self.0, pid));
                 }
-                if !browser && !leads_to(&tcp, master) {
-                    return Err(Doubt::Connected(self.pid));
-                }
-            } else if tables.is_named_unix(held.inode) {
-                if !browser {
-                    return Err(Doubt::Serves(self.pid));
-                }
-            } else if !held.is_harmless() {
-                return Err(Doubt::Unexplained(self.pid));
             }
         }
-        Ok(())
+        let unexplained = |open: &Open| match open.end {
+            End::Socket(inode) => !look.tables.knows(inode) && self.kind(open, inode) == Kind::Unknown,
+            _ => false,
+        };
+        match look.scan.open(self.0).iter().any(unexplained) {
+            true => Err(Doubt::Unexplained(self.0)),
+            false => Ok(()),
+        }
     }
 
-    fn is_browser(&self) -> bool {
+    /// Whether it listens on TCP, or was connected to.
+    pub(crate) fn serves(self, look: &Look) -> bool {
+        self.tcp(look).any(|tcp| look.tables.serves(&tcp))
+    }
+
+    /// Whether it is connected by whatever internet socket to anything but the master, or serves a Unix socket's client.
+    pub(crate) fn is_connected(self, look: &Look) -> bool {
+        let strange = |open: &Open| match open.end {
+            End::Socket(inode) => match (look.tables.tcp(inode), look.tables.unix(inode)) {
+                (Some(tcp), _) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
+                (None, Some(unix)) => unix.name.is_some() && unix.peer.is_some() && !unix.datagrams,
+                (None, None) => self.kind(open, inode) == Kind::Carrier,
+            },
+            _ => false,
+        };
+        look.scan.open(self.0).iter().any(strange)
+    }
+
+    fn tcp(self, look: &Look) -> impl Iterator<Item = Tcp> {
+        look.scan.open(self.0).iter().filter_map(|open| match open.end {
+            End::Socket(inode) => look.tables.tcp(inode),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn is_browser(self) -> bool {
+        self.runs(&BROWSERS)
+    }
+
+    /// Whether it is what lets people in from elsewhere, by the file that runs, which must be root's.
+    pub(crate) fn is_door(self) -> bool {
+        self.runs(&DOORS) && fs::metadata(self.path("exe")).is_ok_and(|file| file.uid() == 0)
+    }
+
+    fn runs(self, programs: &[&str]) -> bool {
         let Ok(exe) = fs::read_link(self.path("exe")) else { return false };
-        // An update replaces the file of a browser that runs.
+        // An update replaces the file of a program that runs.
         let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        BROWSERS.contains(&name.trim_end_matches(" (deleted)"))
+        programs.contains(&name.trim_end_matches(" (deleted)"))
     }
-}
 
-impl Held {
-    /// Whether it is of a kind that brings no connections, or is closed by now.
-    fn is_harmless(&self) -> bool {
+    /// What a socket is that no table has.
+    fn kind(self, open: &Open, inode: u64) -> Kind {
+        let descriptor = self.path(&format!("fd/{}", open.number));
         let mut name = [0; 64];
-        let length = rustix::fs::getxattr(&self.descriptor, PROTOCOL, &mut name[..]).unwrap_or(0);
-        let kind = str::from_utf8(name.get(..length).unwrap_or_default()).unwrap_or_default();
-        let harmless = HARMLESS.iter().any(|known| kind.starts_with(known));
-        harmless || inode_of(&self.descriptor) != Some(self.inode)
+        let length = rustix::fs::getxattr(&descriptor, PROTOCOL, &mut name[..]).unwrap_or(0);
+        let name = str::from_utf8(name.get(..length).unwrap_or_default()).unwrap_or_default();
+        let is_one_of = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
+        let closed = || fs::read_link(&descriptor).ok() != Some(format!("socket:[{inode}]").into());
+        match () {
+            () if is_one_of(&HARMLESS) || closed() => Kind::Harmless,
+            () if is_one_of(&CARRIERS) => Kind::Carrier,
+            () => Kind::Unknown,
+        }
+    }
+
+    /// Whether one of the processes above is a task's supervisor: this program as `shim`, of whatever version.
+    fn is_below_shim(self) -> bool {
+        let is_shim = |process: Self| {
+            let line = fs::read(process.path("cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"shim".as_slice())
+        };
+        let above = self.and_above();
+        // A chain that has no end changes under our eyes.
+        above.len() >= DEPTH || above.into_iter().any(is_shim)
+    }
+
+    /// It and those above it, but for the machine's first.
+    pub(crate) fn and_above(self) -> Vec<Self> {
+        std::iter::successors(Some(self), |process| process.parent()).take(DEPTH).collect()
+    }
+
+    /// The one above, unless that is the machine's first.
+    fn parent(self) -> Option<Self> {
+        self.stat(1).filter(|parent| *parent > 1).map(Self)
+    }
+
+    /// The session that it belongs to.
+    pub(crate) fn session(self) -> Option<u32> {
+        self.stat(3)
+    }
+
+    /// A field of `/proc/PID/stat` behind the name, which may hold anything, parentheses too.
+    fn stat(self, field: usize) -> Option<u32> {
+        let stat = fs::read_to_string(self.path("stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field)?.parse().ok()
     }
 }
 
-/// Whether a connection leads to the port of the master that we are asked for, on this machine.
-fn leads_to(socket: &Tcp, master: SocketAddr) -> bool {
-    let ip = socket.remote.ip();
-    socket.remote.port() == master.port() && (ip == master.ip().to_canonical() || ip.is_loopback())
-}
+/// Chains of parents that are longer aren't looked at.
+const DEPTH: usize = 1000;
 
-/// Whether one of the processes above is a task's supervisor: this program as `shim`, of whatever version.
-fn is_below_shim(pid: u32) -> bool {
-    let mut at = pid;
-    // A chain of parents that changes under our eyes could be a ring.
-    for _ in 0..1000 {
-        if at <= 1 {
-            return false;
-        }
-        let line = fs::read(format!("/proc/{at}/cmdline")).unwrap_or_default();
-        if line.split(|byte| *byte == 0).nth(1) == Some(b"shim".as_slice()) {
-            return true;
-        }
-        match parent(at) {
-            Some(parent) => at = parent,
-            None => return false,
-        }
+impl Look {
+    /// Looks at everything, for a master that was reached at an address. The descriptors come first: what a process has
+    /// opened since then isn't asked about. Each table of TCP costs the kernel some milliseconds, so it is read once.
+    pub(crate) fn read(master: SocketAddr) -> Result<Self, Doubt> {
+        Ok(Self { scan: Scan::read()?, tables: Tables::read()?, master })
     }
-    true
+
+    /// Whether a connection leads to the port of the master that we are asked for, on this machine.
+    fn leads_to_master(&self, socket: &Tcp) -> bool {
+        let ip = socket.remote.ip();
+        let here = ip == self.master.ip().to_canonical() || ip.is_loopback();
+        here && socket.remote.port() == self.master.port()
+    }
 }
 
-/// Field 4 of `/proc/PID/stat`; the name before it may hold anything, parentheses too.
-fn parent(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+/// Whether a name of a Unix socket is one of a service of the system.
+pub(crate) fn is_service(name: &str) -> bool {
+    SERVICES.iter().any(|service| name.starts_with(service))
 }

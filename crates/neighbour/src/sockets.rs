@@ -1,10 +1,13 @@
-//! The kernel's tables of TCP and Unix sockets, as `/proc/self/net` shows them: those of this network namespace alone.
+//! The kernel's tables of sockets: TCP's as `/proc/self/net` shows them: those of this network namespace alone.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
+use nix::sys::socket::SockaddrStorage;
+
+use crate::unix::{self, Unix};
 use crate::{Doubt, unreadable};
 
 /// The state of a listening socket in the table.
@@ -20,7 +23,7 @@ pub(crate) struct Tcp {
     listens: bool,
 }
 
-/// A socket that listens where this machine's loopback reaches it.
+/// A socket of this machine that accepts connections, or is what one that was accepted became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listener {
     /// The user that made it.
@@ -34,21 +37,27 @@ pub(crate) struct Tables {
     tcp: HashMap<u64, Tcp>,
     listening: HashSet<u16>,
     listeners: Vec<(SocketAddr, Listener)>,
-    /// Unix sockets that have a name of their own: they listen, or were accepted from one that does.
-    named: HashSet<u64>,
+    /// Whose a socket is.
+    owners: HashMap<u64, u32>,
+    /// Both ends of connections that no process has accepted yet, its own first.
+    waiting: HashSet<(SocketAddr, SocketAddr)>,
+    unix: HashMap<u64, Unix>,
     ephemeral: Option<RangeInclusive<u16>>,
 }
 
 impl Tables {
+    /// What is needed to judge a process.
     pub(crate) fn read() -> Result<Self, Doubt> {
+        Ok(Self { unix: unix::read()?, ..Self::of_tcp()? })
+    }
+
+    /// What is needed to find the ends of a connection.
+    pub(crate) fn of_tcp() -> Result<Self, Doubt> {
         let mut tables = Self::default();
         let text = |name: &str| fs::read_to_string(format!("/proc/self/net/{name}"));
         tables.add_tcp(&text("tcp").map_err(|e| unreadable(&e))?);
         // A machine without IPv6 has no such table.
         tables.add_tcp(&text("tcp6").unwrap_or_default());
-        tables.add_unix(&String::from_utf8_lossy(
-            &fs::read("/proc/self/net/unix").map_err(|e| unreadable(&e))?,
-        ));
         let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         let mut ends = range.split_whitespace().map(str::parse::<u16>);
         if let (Some(Ok(first)), Some(Ok(last))) = (ends.next(), ends.next()) {
@@ -64,20 +73,13 @@ impl Tables {
                 self.listening.insert(socket.local.port());
             }
             // Sockets that no process holds any more have no inode.
-            if inode != 0 {
+            if inode == 0 {
+                self.waiting.insert((socket.local, socket.remote));
+            } else {
+                self.owners.insert(inode, uid);
                 self.tcp.insert(inode, socket);
             }
         }
-    }
-
-    fn add_unix(&mut self, table: &str) {
-        // Num RefCount Protocol Flags Type St Inode Path: the path is missing when there is none.
-        let named = table.lines().skip(1).filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace().skip(6);
-            let inode = fields.next()?.parse::<u64>().ok()?;
-            fields.next().map(|_| inode)
-        });
-        self.named.extend(named);
     }
 
     /// The socket at the other end of a connection between `peer` and our `local`.
@@ -87,10 +89,19 @@ impl Tables {
         self.tcp.iter().find(|(_, socket)| is_it(socket)).map(|(inode, _)| *inode)
     }
 
-    /// Who listens on a port, on loopback or everywhere.
-    pub(crate) fn listeners(&self, port: u16) -> Vec<Listener> {
+    /// The socket at the other end of a connection of ours, with inode 0 until a process accepts it.
+    pub(crate) fn other_end(&self, at: SocketAddr, from: SocketAddr) -> Option<Listener> {
+        let (at, from) = (canonical(at), canonical(from));
+        let accepted = self.connection(at, from);
+        let owner = accepted.and_then(|inode| Some(Listener { uid: *self.owners.get(&inode)?, inode }));
+        owner.or_else(|| self.waiting.contains(&(at, from)).then_some(Listener { uid: 0, inode: 0 }))
+    }
+
+    /// Who may accept a connection to an address.
+    pub(crate) fn listeners(&self, at: SocketAddr) -> Vec<Listener> {
+        let at = canonical(at);
         let reached = |address: &SocketAddr| {
-            address.port() == port && (address.ip().is_loopback() || address.ip().is_unspecified())
+            address.port() == at.port() && (address.ip() == at.ip() || address.ip().is_unspecified())
         };
         self.listeners.iter().filter(|(address, _)| reached(address)).map(|(_, listener)| *listener).collect()
     }
@@ -99,8 +110,13 @@ impl Tables {
         self.tcp.get(&inode).copied()
     }
 
-    pub(crate) fn is_named_unix(&self, inode: u64) -> bool {
-        self.named.contains(&inode)
+    pub(crate) fn unix(&self, inode: u64) -> Option<&Unix> {
+        self.unix.get(&inode)
+    }
+
+    /// Whether it is any of these.
+    pub(crate) fn knows(&self, inode: u64) -> bool {
+        self.tcp.contains_key(&inode) || self.unix.contains_key(&inode)
     }
 
     /// Whether a socket waits for others to connect, or may have come to be by that: the kernel doesn't say who began
@@ -113,6 +129,17 @@ impl Tables {
             || !is_ephemeral(own)
             || (is_ephemeral(other) && !self.listening.contains(&other))
     }
+}
+
+/// Whether an address is one of this machine's.
+pub(crate) fn is_address_of_ours(ip: IpAddr) -> Result<bool, Doubt> {
+    let all = nix::ifaddrs::getifaddrs().map_err(|errno| unreadable(&errno.into()))?;
+    let mut all = all.filter_map(|interface| interface.address);
+    let ip_of = |address: SockaddrStorage| {
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    };
+    Ok(ip.is_unspecified() || all.any(|address| ip_of(address) == Some(ip)))
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {

@@ -5,6 +5,7 @@ use std::error::Error as _;
 use serde::Deserialize;
 
 use super::address::{Address, InvalidAddress};
+use super::guard::Stranger;
 use super::trust::{Refused, Shown};
 
 /// Why a request had no good answer.
@@ -20,6 +21,14 @@ pub enum ClientError {
         address: Address,
         /// What it showed, and what is wrong with that.
         shown: Box<Shown>,
+    },
+    /// Another than the master is at its address on this machine: nothing was said to it.
+    #[error("nothing was sent to {address}: {reason}")]
+    Stranger {
+        /// Where the master should be.
+        address: Address,
+        /// Who is there.
+        reason: String,
     },
     /// There was no answer, or it broke off.
     #[error("can't reach a Muster master at {address}: {reason}")]
@@ -85,6 +94,9 @@ impl ClientError {
         let mut source = error.source();
         while let Some(inner) = source {
             reason = inner.to_string();
+            if inner.is::<Stranger>() {
+                return Self::Stranger { address: address.clone(), reason };
+            }
             source = inner.source();
         }
         if reason.contains("InvalidContentType") {

@@ -169,6 +169,132 @@ fn a03_socat_is_no_person() {
     socat.finish();
 }
 
+/// A master whose port is forwarded by what this starts, with the words `PORT` and `MASTER` put in: W2.
+#[track_caller]
+fn assert_forwards_nobody(muster: &Muster, how: &str, program: &[&str]) {
+    let (port, master) = (free_port(), port_of(muster));
+    let word = |word: &&str| word.replace("PORT", &port.to_string()).replace("MASTER", &master.to_string());
+    let words: Vec<String> = program.iter().map(word).collect();
+    let forwarder =
+        Process::start(Command::new(&words[0]).args(&words[1..]).current_dir(muster.dir.path()), "");
+    assert!(!is_local(&info_at(port)), "{how}");
+    forwarder.end(nix::sys::signal::Signal::SIGTERM);
+}
+
+#[test]
+fn a03_r15_a_forwarder_of_several_processes_is_no_person() {
+    let muster = Muster::up();
+    let script = |name: &str, line: &str| {
+        let path = muster.dir.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\nexec socat {line}\n")).expect("written");
+        mode(&path, 0o755, 0);
+    };
+    script("talk", "STDIO TCP:127.0.0.1:$1");
+    script("hear", "TCP-LISTEN:$1,bind=127.0.0.1,reuseaddr STDIO");
+    let forking = "TCP-LISTEN:PORT,bind=127.0.0.1,reuseaddr,fork";
+    let socat = |how: &str, options: &str| {
+        assert_forwards_nobody(&muster, how, &["socat", forking, &format!("EXEC:./talk MASTER{options}")]);
+    };
+    socat("a program for each client", "");
+    socat("by pipes", ",pipes");
+    socat("in a session of its own", ",setsid");
+    socat("at a terminal", ",pty,setsid,raw,echo=0");
+    assert_forwards_nobody(
+        &muster,
+        "two programs of one",
+        &["socat", "EXEC:./hear PORT", "EXEC:./talk MASTER"],
+    );
+    let shell = |how: &str, line: &str| assert_forwards_nobody(&muster, how, &["sh", "-c", line]);
+    shell("pipes with and without a name", "mkfifo f; ./hear PORT <f | ./talk MASTER >f");
+    shell("with one between", "mkfifo g; ./hear PORT <g | cat | ./talk MASTER >g");
+    let line = format!(
+        "socat UNIX-LISTEN:s,fork 'EXEC:./talk MASTER' & until test -e s; do :; done; exec socat {forking} UNIX-CONNECT:s"
+    );
+    shell("over a Unix socket", &line);
+    // What serves others serves them by what it starts, too.
+    let shell = format!("exec /usr/bin/python3 -c \"$1\" {}", muster.url);
+    let said = run(Command::new("sh").args(["-c", &shell, "sh", CGI]), "").ok();
+    assert!(!is_local(&said), "a service that starts curl");
+}
+
+/// A service that asks the master for its client, by curl.
+const CGI: &str = r"
+import socket, subprocess, sys
+listener = socket.create_server(('127.0.0.1', 0))
+subprocess.run(['curl', '-sS', '--max-time', '20', sys.argv[1] + '/info'], check=True)
+";
+
+/// Carries datagrams to the master and back.
+const DATAGRAMS: &str = r"
+import socket, sys
+near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+near.bind(('127.0.0.1', 0))
+stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+stranger.connect(near.getsockname())
+stranger.send(b'GET /info HTTP/1.1
+Host: localhost
+Connection: close
+
+')
+request, _ = near.recvfrom(65536)
+stranger.close()
+far = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+far.sendall(request)
+answer = b''
+while True:
+    piece = far.recv(65536)
+    if not piece:
+        break
+    answer += piece
+print(answer.partition(b'
+
+')[2].decode())
+";
+
+#[test]
+fn a03_r15_what_carries_datagrams_is_no_person() {
+    let muster = Muster::up();
+    let port = port_of(&muster).to_string();
+    let said = run(Command::new("/usr/bin/python3").args(["-c", DATAGRAMS, &port]), "").ok();
+    assert!(!is_local(&said), "{said}");
+}
+
+#[test]
+fn r15_people_use_pipes_and_terminals() {
+    let muster = Muster::up();
+    let url = info(&muster.url);
+    let ways = [
+        format!("curl -sS {url} | cat"),
+        format!("said=$(curl -sS {url}); echo \"$said\""),
+        format!("curl -sS {url} > f; cat f"),
+        format!("echo x | curl -sS {url} | cat | cat"),
+        format!("script -qec 'curl -sS {url}' /dev/null </dev/null"),
+        format!("setsid curl -sS {url}"),
+        format!("curl -sS {url} 7<&0 8>&1"),
+    ];
+    for way in ways {
+        let said = run(Command::new("bash").args(["-c", &way]).current_dir(muster.dir.path()), "").ok();
+        assert!(is_local(said.trim()), "{way}");
+    }
+}
+
+/// A browser at the page of an account, and whether that is the default user's; `options` are the browser's.
+fn is_browser_local(muster: &Muster, options: &[&str]) -> bool {
+    let mut chromium = Command::new("chromium");
+    chromium.args(["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=1"]);
+    chromium.arg(format!("--user-data-dir={}", muster.dir.path().join("chromium").display()));
+    let said = run(chromium.args(options).args(["--dump-dom", &info(&muster.url)]), "");
+    assert!(said.out().contains("master_id"), "{}", said.err());
+    said.out().contains("\"default_user\"") && !said.out().contains("\"default_user\":null")
+}
+
+#[test]
+fn a03_r15_a_browser_is_a_person_and_one_that_others_drive_is_none() {
+    let muster = Muster::up();
+    assert!(is_browser_local(&muster, &[]));
+    assert!(!is_browser_local(&muster, &["--remote-debugging-port=0"]));
+}
+
 /// A forwarder in Python. `CLOSES`: its listener is gone before it connects. `NETNS`: it listens in another network
 /// namespace, and so does its client.
 const FORWARDER: &str = r"
@@ -297,6 +423,29 @@ fn a03_a_session_over_ssh_is_a_person_and_a_tunnel_is_none() {
         assert_no_way_in(port);
         tunnel.end(nix::sys::signal::Signal::SIGTERM);
     }
+    // It isn't ssh that holds the connection to the other machine then (W2).
+    let proxy = format!("ProxyCommand=socat STDIO TCP:127.0.0.1:{}", sshd.port);
+    for kind in ["port", "socket"] {
+        let (port, socket) = (free_port(), muster.dir.path().join("tunnel"));
+        let near = if kind == "port" { format!("127.0.0.1:{port}") } else { socket.display().to_string() };
+        let mut ssh = sshd.ssh();
+        ssh.args(["-o", &proxy, "-N", "-R", &format!("{near}:{to}"), "root@127.0.0.1"]);
+        let tunnel = Process::start(&mut ssh, "");
+        if kind == "port" {
+            assert_no_way_in(port);
+        } else {
+            crate::support::eventually("ssh listens", || socket.exists().then_some(()));
+            let mut curl = curl("http://localhost/info");
+            assert!(!is_local(&run(curl.arg("--unix-socket").arg(&socket), "").ok()));
+        }
+        tunnel.end(nix::sys::signal::Signal::SIGTERM);
+    }
+    // At a terminal, and by pipes.
+    for line in [format!("{line} | cat"), format!("echo $({line})")] {
+        assert!(is_local(&run(sshd.ssh().args(["root@127.0.0.1", &line]), "").ok()), "{line}");
+    }
+    let said = run(sshd.ssh().args(["-tt", "root@127.0.0.1", &line]), "").ok();
+    assert!(is_local(said.trim()), "at a terminal");
 }
 
 #[test]

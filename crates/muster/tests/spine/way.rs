@@ -50,6 +50,57 @@ fn a02_who_takes_a_masters_port_is_not_given_the_token() {
     alice.muster("user whoami").exits(0);
 }
 
+/// As [`STRANGER`], at every address of the machine, old and new.
+fn everywhere() -> String {
+    let socket =
+        "socket.create_server(('::', int(sys.argv[1])), family=socket.AF_INET6, dualstack_ipv6=True)";
+    STRANGER.replace("socket.create_server(('127.0.0.1', int(sys.argv[1])))", socket)
+}
+
+/// An address under which other machines may know this one; the kernel says without sending anything.
+fn own_address() -> Option<String> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.77:9").ok()?;
+    let ip = socket.local_addr().ok()?.ip();
+    (!ip.is_loopback() && !ip.is_unspecified()).then(|| ip.to_string())
+}
+
+/// W9: whatever the name is by which the master is called, what counts is where the connection ends.
+#[test]
+fn a02_no_name_of_this_machine_gives_a_stranger_the_token() {
+    let mut muster = Setup::default().keeps_port().up();
+    let alice = muster.user("alice");
+    muster.stop();
+    let mut command = Command::new("/usr/bin/python3");
+    command.args(["-c", &everywhere(), port(&muster)]).uid(6002).gid(6002);
+    let stranger = Process::start(&mut command, "");
+    stranger.stdout.wait_for("listening");
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("readable").trim().to_owned();
+    let names = [
+        "127.0.0.1",
+        "127.0.1.1",
+        "0.0.0.0",
+        "[::ffff:127.0.0.1]",
+        "[::]",
+        "[::1]",
+        "localhost",
+        "2130706433",
+    ];
+    for name in names.into_iter().map(str::to_owned).chain([name]).chain(own_address()) {
+        for secret in ["MUSTER_TOKEN", "DET_PASS"] {
+            let mut ask = alice.command(["user", "whoami"]);
+            ask.env("MUSTER_MASTER", format!("http://{name}:{}", port(&muster)));
+            ask.env("DET_USER", "alice").env(secret, "mst_a-secret");
+            let said = run(&mut ask, "");
+            assert_ne!(said.code(), 0, "{name}");
+            let told = said.err().contains("belongs to uid 6002") || said.err().contains("can't reach");
+            assert!(told, "{name}: {}", said.err());
+        }
+    }
+    assert!(!stranger.stdout.text().contains("HTTP"), "{}", stranger.stdout.text());
+    stranger.end(Signal::SIGTERM);
+}
+
 #[test]
 fn a02_the_masters_socket_is_for_people_of_the_machine() {
     let mut muster = Setup::default().keeps_port().up();

@@ -1,0 +1,122 @@
+//! Who else may speak by a process: those that started it and those at the other end of what it was given to speak by.
+//!
+//! A forwarder needn't be one process: `ssh` lets a child hold its connection, `socat` starts a program for each client,
+//! `nc` is put behind a pipe. What such forwarders have in common is that one of the related processes holds the way to
+//! the stranger.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::os::unix::fs::FileTypeExt as _;
+
+use crate::process::{Doubt, Look, Process, is_service};
+use crate::scan::{End, Open, STDERR};
+
+/// How a process is related.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Relation {
+    /// It started the process, or made its terminal: a shell, tmux, an editor. Such a one may be connected, but serves
+    /// nobody.
+    Above,
+    /// It is at the other end of a pipe and hears or says what the process does: it must be as much alone.
+    Beside,
+    /// It talks with the process itself: what else it has pipes to counts, too (`socat EXEC:a EXEC:b`).
+    Next,
+}
+
+/// Whether none of those that are related to a process could be a stranger's way.
+///
+/// # Errors
+/// Which one could.
+pub(crate) fn check(process: Process, look: &Look) -> Result<(), Doubt> {
+    for (other, relation) in related(process, look) {
+        let doubtful = match relation {
+            // A browser is connected to many, and says nothing of theirs.
+            _ if other.is_browser() => other.serves(look),
+            Relation::Above => other.serves(look),
+            Relation::Beside | Relation::Next => other.is_connected(look),
+        };
+        if doubtful {
+            return Err(Doubt::SpeaksFor(process.0, other.0));
+        }
+    }
+    Ok(())
+}
+
+/// All of them. Who came by `sshd` or its like is a person, so what lets people in isn't asked what else it does; and
+/// nor is this process.
+fn related(process: Process, look: &Look) -> Vec<(Process, Relation)> {
+    let above = process.and_above();
+    let session = process.session();
+    let in_session = above.iter().skip(1).take_while(|other| other.session() == session);
+    let mut found: BTreeMap<u32, Relation> = BTreeMap::new();
+    let mut queue: VecDeque<(Process, Relation)> =
+        in_session.map(|other| (*other, Relation::Above)).collect();
+    queue.extend(ends(process, look, STDERR));
+    queue.extend(talks_with(process, look).map(|other| (other, Relation::Next)));
+    while let Some((other, relation)) = queue.pop_front() {
+        let passes = other == process
+            || other.0 == std::process::id()
+            || (above.contains(&other) && other.is_door())
+            || found.get(&other.0).is_some_and(|known| *known >= relation);
+        if passes {
+            continue;
+        }
+        found.insert(other.0, relation);
+        let until = if relation == Relation::Next { u32::MAX } else { STDERR };
+        queue.extend(ends(other, look, until));
+    }
+    found.into_iter().map(|(pid, relation)| (Process(pid), relation)).collect()
+}
+
+/// Who says what the process hears and hears what it says: who only reads its output carries nothing in.
+fn talks_with(process: Process, look: &Look) -> impl Iterator<Item = Process> {
+    let at = |number: u32| {
+        let open = look.scan.open(process.0).iter().filter(move |open| open.number == number);
+        open.flat_map(|open| ends_of(process, open, look))
+            .filter(|(_, relation)| *relation == Relation::Beside)
+    };
+    let heard: Vec<Process> = at(0).map(|(other, _)| other).collect();
+    at(1).map(|(other, _)| other).filter(move |other| heard.contains(other)).collect::<Vec<_>>().into_iter()
+}
+
+/// Who is at the other ends of a process's first descriptors.
+fn ends(process: Process, look: &Look, until: u32) -> Vec<(Process, Relation)> {
+    let open = look.scan.open(process.0).iter().filter(|open| open.number <= until);
+    open.flat_map(|open| ends_of(process, open, look)).collect()
+}
+
+fn ends_of(process: Process, open: &Open, look: &Look) -> Vec<(Process, Relation)> {
+    let beside = |end: &End| -> Vec<(Process, Relation)> {
+        let holders = look.scan.holders(end).iter().filter(|holder| **holder != process.0);
+        holders.map(|holder| (Process(*holder), Relation::Beside)).collect()
+    };
+    match &open.end {
+        End::Pipe(_) => beside(&open.end),
+        End::File(_) if is_pipe(process, open.number) => beside(&open.end),
+        End::Terminal(_) if open.number > STDERR => Vec::new(),
+        End::Terminal(number) => {
+            look.scan.makers(*number).map(|maker| (Process(maker), Relation::Above)).collect()
+        }
+        End::Socket(inode) => match far_end(*inode, open.number, look) {
+            Some(far) => beside(&End::Socket(far)),
+            None => Vec::new(),
+        },
+        End::File(_) | End::Maker => Vec::new(),
+    }
+}
+
+/// The other end of a Unix socket that isn't a service's of the system. Beyond the first descriptors pairs alone count:
+/// an editor is a client of many.
+fn far_end(inode: u64, number: u32, look: &Look) -> Option<u64> {
+    let far = look.tables.unix(inode).filter(|near| !near.datagrams)?.peer?;
+    let name = look.tables.unix(far).and_then(|unix| unix.name.as_deref());
+    let counts = match name {
+        None => true,
+        Some(name) => number <= STDERR && !is_service(name),
+    };
+    counts.then_some(far)
+}
+
+fn is_pipe(process: Process, number: u32) -> bool {
+    let meta = std::fs::metadata(format!("/proc/{}/fd/{number}", process.0));
+    meta.is_ok_and(|meta| meta.file_type().is_fifo())
+}
