@@ -23,8 +23,12 @@ pub enum By {
         username: String,
         /// What it was proved with.
         via: Via,
+        /// Whether it was an administrator's.
+        admin: bool,
         /// From where.
         address: Option<IpAddr>,
+        /// See [`Actor::as_of`].
+        as_of: u64,
     },
     /// A running task, for its owner.
     Task {
@@ -57,6 +61,14 @@ pub enum By {
 }
 
 impl By {
+    /// The account as the policy knows it, when it was one.
+    #[must_use]
+    pub fn as_actor(&self) -> Option<Actor> {
+        let Self::Account { user, username, via, admin, address, as_of } = self else { return None };
+        let (username, via) = (username.clone(), *via);
+        Some(Actor { user: *user, username, admin: *admin, via, address: *address, as_of: *as_of })
+    }
+
     /// The account, when it was one.
     #[must_use]
     pub fn user(&self) -> Option<UserId> {
@@ -114,7 +126,9 @@ impl From<&Actor> for By {
             user: actor.user,
             username: actor.username.clone(),
             via: actor.via,
+            admin: actor.admin,
             address: actor.address,
+            as_of: actor.as_of,
         }
     }
 }
@@ -198,6 +212,20 @@ impl Entry {
             By::Anonymous { address } => address.map(|address| address.to_string()).unwrap_or_default(),
             by => by.actor().key(),
         }
+    }
+
+    /// Who acted.
+    #[must_use]
+    pub fn by(&self) -> &By {
+        &self.by
+    }
+
+    /// Whether this may have changed who may see or do what. Tasks and agents come and go without that, log-ins and
+    /// templates too; whatever else there will be counts.
+    #[must_use]
+    pub fn may_change_rights(&self) -> bool {
+        let harmless = ["task.", "agent.", "template.", "audit.", "session.open"];
+        self.result == Outcome::Done && !harmless.iter().any(|start| self.action.starts_with(start))
     }
 
     /// The name of the account that acted, or that a task acted for.

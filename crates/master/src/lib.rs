@@ -5,6 +5,7 @@
 //! There is deliberately no HTTP and no SQL here: `web` calls these services, and they call `store`.
 
 pub mod account;
+mod again;
 pub mod agent;
 pub mod audit;
 pub mod bootstrap;
@@ -27,6 +28,7 @@ pub mod session;
 pub mod setting;
 pub mod system;
 mod system_ids;
+mod taken;
 pub mod task;
 pub mod template;
 mod throttle;

@@ -4,9 +4,10 @@
 
 use std::sync::Arc;
 
-use domain::audit::{Entry, Who};
+use domain::audit::{By, Entry, Who};
 use domain::authz::{
-    Actor, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible,
+    Act as _, Actor, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace,
+    Visible,
 };
 use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, Scope};
@@ -15,7 +16,7 @@ pub use store::project::{Filter as ProjectFilter, SortBy};
 use store::{Store, StoreError, Tx};
 
 use crate::system::Clock;
-use crate::{Error, member, workspace};
+use crate::{Error, again, member, taken, workspace};
 
 /// Longest text of a project, in bytes.
 const TEXT_MAX: usize = 64 << 10;
@@ -124,21 +125,6 @@ fn facts(project: &Project) -> Value {
     })
 }
 
-/// Refuses a name or key that another project has; `id` is the project's own.
-async fn refuse_taken(tx: &mut Tx, project: &Project) -> Result<(), Error> {
-    let name = &project.name;
-    let same = store::project::by_name(tx, project.workspace, name).await?;
-    if same.is_some_and(|other| other != project.id) {
-        let text = format!("a project named '{name}' already exists in this workspace");
-        return Err(Error::Conflict(text));
-    }
-    let key = &project.code;
-    if store::project::by_key(tx, key).await?.is_some_and(|other| other != project.id) {
-        return Err(Error::Conflict(format!("project key '{key}' is in use already: choose another one")));
-    }
-    Ok(())
-}
-
 async fn free_key(tx: &mut Tx, name: &str, id: ProjectId) -> Result<String, StoreError> {
     for key in place::keys_for(name, id) {
         if store::project::by_key(tx, &key).await?.is_none() {
@@ -245,7 +231,7 @@ impl Projects {
         let name = place::name("project name", &new.name).map_err(|e| invalid(&e))?;
         let key = new.key.as_deref().filter(|key| !key.is_empty()).map(place::project_key).transpose();
         let key = key.map_err(|e| invalid(&e))?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let workspace = open(&mut tx, permit.target().workspace).await?;
         let id = store::project::next_id(&mut tx).await?;
         let code = match key {
@@ -269,7 +255,7 @@ impl Projects {
             modified_at: now,
         };
         check_texts(&project)?;
-        refuse_taken(&mut tx, &project).await?;
+        let mut tx = self.with_free_names(tx, permit.by(), &project, true).await?;
         store::project::insert(&mut tx, &project).await?;
         // With its owner's name.
         let made = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
@@ -292,7 +278,7 @@ impl Projects {
         let key = change.key.as_deref().map(place::project_key).transpose().map_err(|e| invalid(&e))?;
         let id = permit.target().project;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let mut after = before.clone();
         after.name = name.unwrap_or(after.name);
@@ -306,7 +292,7 @@ impl Projects {
             Error::unless_it_may_last(permit.by())?;
         }
         let entry = Entry::done(permit.by(), "project.update", target(&before));
-        self.write(tx, before, after, entry).await
+        self.write(tx, permit.by(), before, after, entry).await
     }
 
     /// Puts a project away, or takes it out again.
@@ -320,11 +306,11 @@ impl Projects {
     ) -> Result<Project, Error> {
         let id = permit.target().project;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let after = Project { archived, ..before.clone() };
         let entry = Entry::done(permit.by(), "project.update", target(&before));
-        self.write(tx, before, after, entry).await
+        self.write(tx, permit.by(), before, after, entry).await
     }
 
     /// Moves a project to another workspace.
@@ -338,19 +324,53 @@ impl Projects {
     ) -> Result<Project, Error> {
         let id = permit.target().project;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
+        again::ask(&mut tx, into).await?;
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let workspace = open(&mut tx, into.target().workspace).await?;
         // Who is in the other workspace sees it from now on.
         Error::unless_it_may_last(permit.by())?;
         let after = Project { workspace, ..before.clone() };
         let entry = Entry::done(permit.by(), "project.move", target(&before));
-        self.write(tx, before, after, entry).await
+        self.write(tx, permit.by(), before, after, entry).await
+    }
+
+    /// A name that no other project of the workspace has, and when it is new a key that none at all has.
+    async fn with_free_names(
+        &self,
+        mut tx: Tx,
+        by: &By,
+        project: &Project,
+        new_key: bool,
+    ) -> Result<Tx, Error> {
+        let name = &project.name;
+        let same = store::project::by_name(&mut tx, project.workspace, name).await?;
+        if same.is_some_and(|other| other != project.id) {
+            let text = format!("a project named '{name}' already exists in this workspace");
+            return Err(Error::Conflict(text));
+        }
+        if !new_key {
+            return Ok(tx);
+        }
+        let (key, now) = (&project.code, self.clock.now());
+        taken::may_ask(&mut tx, by, now).await?;
+        let other = store::project::by_key(&mut tx, key).await?;
+        let Some(other) = other.filter(|other| *other != project.id) else { return Ok(tx) };
+        let text = format!("project key '{key}' is in use already: choose another one");
+        let seen = match by.as_actor() {
+            Some(actor) => {
+                let place = store::project::place(&mut tx, other, actor.user).await?;
+                place.is_some_and(|place| ReadProject::check(&actor, &place).is_ok())
+            }
+            None => true,
+        };
+        Err(if seen { Error::Conflict(text) } else { taken::unseen(&self.store, tx, by, now, text).await })
     }
 
     async fn write(
         &self,
-        mut tx: Tx,
+        tx: Tx,
+        by: &By,
         before: Project,
         mut after: Project,
         entry: Entry,
@@ -359,7 +379,7 @@ impl Projects {
             return Ok(before);
         }
         check_texts(&after)?;
-        refuse_taken(&mut tx, &after).await?;
+        let mut tx = self.with_free_names(tx, by, &after, after.code != before.code).await?;
         let now = self.clock.now();
         after.modified_at = now;
         store::project::update(&mut tx, &after).await?;
@@ -374,7 +394,7 @@ impl Projects {
     pub async fn delete(&self, permit: &Permit<ManageProject>) -> Result<(), Error> {
         let id = permit.target().project;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         store::project::delete(&mut tx, id).await?;
         let entry = Entry::done(permit.by(), "project.delete", target(&project));
@@ -403,7 +423,7 @@ impl Projects {
     ) -> Result<Vec<Member>, Error> {
         let id = permit.target().project;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let what = (permit.by(), "project.set_members", target(&project));
         member::set(tx, what, Scope::Project(id), member, role, self.clock.now()).await

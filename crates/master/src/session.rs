@@ -19,7 +19,6 @@ use domain::user::{NAME_MAX_BYTES, Status, User};
 pub use own_password::WRONG_PASSWORD;
 use quick_cache::sync::Cache;
 use store::Store;
-use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{self, Audit};
@@ -60,6 +59,8 @@ pub struct Visitor {
     pub origin: Origin,
     /// The peer's address, when it is known.
     pub address: Option<IpAddr>,
+    /// The Unix user whose program asks, when that runs on this machine and speaks for nobody else.
+    pub uid: Option<u32>,
 }
 
 /// Somebody with a good session.
@@ -71,6 +72,8 @@ pub struct Caller {
     pub user: Arc<User>,
     /// When what proved it ends; `None` for the default user.
     expires_at: Option<Timestamp>,
+    /// The generation of rights that this was looked up in, or an earlier one.
+    as_of: u64,
 }
 
 /// What ended.
@@ -110,7 +113,6 @@ struct Inner {
     cache: Cache<String, Caller>,
     /// Raised by every invalidation. A look-up that began before one doesn't fill the cache after it.
     epoch: std::sync::Mutex<u64>,
-    revoked: broadcast::Sender<Revoked>,
     /// Access tokens that were used since this was last written down.
     used: std::sync::Mutex<HashMap<TokenId, Timestamp>>,
 }
@@ -131,7 +133,6 @@ impl Sessions {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
     ) -> Self {
-        let (revoked, _) = broadcast::channel(256);
         let cache = Cache::new(CACHED);
         let epoch = std::sync::Mutex::new(0);
         let throttle = Throttle::new(store.clone(), Arc::clone(&clock));
@@ -148,7 +149,6 @@ impl Sessions {
                 entropy,
                 cache,
                 epoch,
-                revoked,
                 used,
             }),
         }
@@ -180,7 +180,7 @@ impl Sessions {
             let (user, good) = self.check(username, password).await?;
             return self.admit(user, good, visitor, None).await;
         }
-        let attempt = inner.throttle.begin(username, visitor.address, false).await?;
+        let attempt = inner.throttle.begin(username, visitor, false).await?;
         let (user, good) = self.check(username, password).await?;
         // Who waits to be let in fails like everybody else, in the same time (R17).
         if !good || user.as_ref().is_none_or(is_pending) {
@@ -269,7 +269,8 @@ impl Sessions {
             inner.throttle.succeeded(&mut tx, attempt).await?;
         }
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
-        let by = By::Account { user: id, username, via, address };
+        let (admin, as_of) = (user.admin, u64::MAX);
+        let by = By::Account { user: id, username, via, admin, address, as_of };
         tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;
         ended.into_iter().for_each(|session| self.revoke(Revoked::Session(session)));
         inner.initial_password.over(user.id).await;
@@ -375,9 +376,20 @@ fn is_pending(user: &User) -> bool {
 
 impl Caller {
     fn new(user: User, via: Via, expires_at: Option<Timestamp>) -> Self {
-        let actor =
-            Actor { user: user.id, username: user.username.clone(), admin: user.admin, via, address: None };
-        Self { actor, user: Arc::new(user), expires_at }
+        let (username, admin) = (user.username.clone(), user.admin);
+        let actor = Actor { user: user.id, username, admin, via, address: None, as_of: 0 };
+        Self { actor, user: Arc::new(user), expires_at, as_of: 0 }
+    }
+
+    /// What was looked up after this generation of rights was read.
+    fn looked_up(self, as_of: u64) -> Self {
+        Self { as_of, actor: Actor { as_of, ..self.actor }, ..self }
+    }
+
+    /// The generation of rights that this was looked up in, or an earlier one.
+    #[must_use]
+    pub fn as_of(&self) -> u64 {
+        self.as_of
     }
 
     /// The same, for a request from that peer.

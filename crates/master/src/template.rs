@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use domain::audit::{Entry, Who};
+use domain::audit::{By, Entry, Who};
 use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, UseTemplate, Visible};
 use domain::config::layer;
 use domain::config::secrets::Layer;
 use domain::place::{self, Place, Template};
 use serde_json::{Value, json};
 pub use store::template::Filter as TemplateFilter;
-use store::{Store, StoreError};
+use store::{Store, StoreError, Tx};
 
 use crate::config::Limits;
 use crate::system::Clock;
-use crate::{Error, workspace};
+use crate::{Error, again, taken, workspace};
 
 /// Templates.
 #[derive(Clone)]
@@ -39,9 +39,13 @@ fn not_found(name: &str) -> Error {
     Error::NotFound(hidden(name))
 }
 
-fn taken(name: &str) -> impl FnOnce(StoreError) -> Error {
+fn conflict(name: &str) -> String {
+    format!("a template named '{name}' already exists")
+}
+
+fn duplicate(name: &str) -> impl FnOnce(StoreError) -> Error {
     move |error| match error {
-        StoreError::Duplicate => Error::Conflict(format!("a template named '{name}' already exists")),
+        StoreError::Duplicate => Error::Conflict(conflict(name)),
         other => other.into(),
     }
 }
@@ -110,6 +114,17 @@ impl Templates {
         Ok((templates, page))
     }
 
+    /// A name that nobody's template has.
+    async fn with_free_name(&self, mut tx: Tx, by: &By, name: &str) -> Result<Tx, Error> {
+        let now = self.clock.now();
+        taken::may_ask(&mut tx, by, now).await?;
+        let Some(other) = store::template::by_name(&mut tx, name).await? else { return Ok(tx) };
+        Err(match workspace::seen(&mut tx, by, other.workspace).await? {
+            true => Error::Conflict(conflict(name)),
+            false => taken::unseen(&self.store, tx, by, now, conflict(name)).await,
+        })
+    }
+
     /// Makes a template; who makes it owns it.
     ///
     /// # Errors
@@ -122,7 +137,8 @@ impl Templates {
     ) -> Result<Template, Error> {
         let name = checked_name(name)?;
         let config = checked_config(&self.limits, config)?;
-        let mut tx = self.store.write().await?;
+        let tx = again::begin(&self.store, permit).await?;
+        let mut tx = self.with_free_name(tx, permit.by(), &name).await?;
         let workspace = workspace::open(&mut tx, permit.target().workspace).await?;
         let owner = permit.actor().unwrap_or(workspace.owner);
         let (has, limit) = (store::template::count_of(&mut tx, owner).await?, self.limits.templates);
@@ -141,7 +157,7 @@ impl Templates {
             created_at: now,
             modified_at: now,
         };
-        store::template::insert(&mut tx, &template).await.map_err(taken(&template.name))?;
+        store::template::insert(&mut tx, &template).await.map_err(duplicate(&template.name))?;
         // With its owner's name.
         let made = store::template::by_name(&mut tx, &template.name).await?;
         let made = made.ok_or_else(|| not_found(&template.name))?;
@@ -163,7 +179,7 @@ impl Templates {
         let name = name.map(checked_name).transpose()?;
         let config = config.map(|text| checked_config(&self.limits, Some(text))).transpose()?;
         let old = &permit.target().0.name;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let before = store::template::by_name(&mut tx, old).await?.ok_or_else(|| not_found(old))?;
         let now = self.clock.now();
         let after = Template {
@@ -172,7 +188,10 @@ impl Templates {
             modified_at: now,
             ..before.clone()
         };
-        store::template::update(&mut tx, old, &after).await.map_err(taken(&after.name))?;
+        if after.name != before.name {
+            tx = self.with_free_name(tx, permit.by(), &after.name).await?;
+        }
+        store::template::update(&mut tx, old, &after).await.map_err(duplicate(&after.name))?;
         let mut entry = facts(&after);
         if after.config != before.config {
             // One that sets the same keys otherwise looks like no change.
@@ -190,7 +209,7 @@ impl Templates {
     /// When the database can't be reached.
     pub async fn delete(&self, permit: &Permit<ChangeTemplate>) -> Result<(), Error> {
         let name = &permit.target().0.name;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let template = store::template::by_name(&mut tx, name).await?.ok_or_else(|| not_found(name))?;
         store::template::delete(&mut tx, name).await?;
         let entry = Entry::done(permit.by(), "template.delete", target(&template));

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use domain::audit::{Entry, Who};
+use domain::audit::{By, Entry, Who};
 use domain::authz::{
-    Actor, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers, SetWorkspaceIdentity, Visible,
+    Act as _, Actor, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers,
+    SetWorkspaceIdentity, Visible,
 };
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
@@ -16,7 +17,7 @@ pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
 use store::{Conn, Store, StoreError, Tx};
 
 use crate::system::Clock;
-use crate::{Config, Error, member, system_ids};
+use crate::{Config, Error, again, member, system_ids, taken};
 
 /// Workspaces.
 #[derive(Clone)]
@@ -67,30 +68,22 @@ fn not_found(id: WorkspaceId) -> Error {
     Error::NotFound(hidden(id))
 }
 
-fn taken(name: &str) -> impl FnOnce(StoreError) -> Error {
+fn duplicate(name: &str) -> impl FnOnce(StoreError) -> Error {
     move |error| match error {
-        StoreError::Duplicate => conflict(name),
+        StoreError::Duplicate => Error::Conflict(conflict(name)),
         other => other.into(),
     }
 }
 
-fn conflict(name: &str) -> Error {
-    Error::Conflict(format!(
+fn conflict(name: &str) -> String {
+    format!(
         "a workspace named '{name}' already exists: avoid names equal to other workspaces (case-insensitive)"
-    ))
+    )
 }
 
 async fn is_taken(conn: &mut Conn, name: &str) -> Result<bool, Error> {
     let filter = WorkspaceFilter { name_in_any_case: Some(name.to_owned()), ..WorkspaceFilter::default() };
     Ok(store::workspace::count(conn, &filter).await? > 0)
-}
-
-/// Clients find a workspace by its name in any case, and want one.
-async fn refuse_twin(conn: &mut Conn, workspace: &Workspace) -> Result<(), Error> {
-    let named = Some(workspace.name.clone());
-    let filter = WorkspaceFilter { name_in_any_case: named, ..WorkspaceFilter::default() };
-    let twins = store::workspace::list(conn, &filter, 0, 2).await?;
-    if twins.iter().any(|twin| twin.id != workspace.id) { Err(conflict(&workspace.name)) } else { Ok(()) }
 }
 
 /// The shared workspace stays as it is.
@@ -121,6 +114,16 @@ pub(crate) async fn open(conn: &mut Conn, id: WorkspaceId) -> Result<Workspace, 
         return Err(Error::Precondition(format!("workspace '{name}' is archived: nothing new gets into it")));
     }
     Ok(workspace)
+}
+
+/// Whether whoever acts may know of a workspace.
+///
+/// # Errors
+/// When the database can't be reached.
+pub(crate) async fn seen(conn: &mut Conn, by: &By, id: WorkspaceId) -> Result<bool, Error> {
+    let Some(actor) = by.as_actor() else { return Ok(true) };
+    let place = store::workspace::place(conn, id, actor.user).await?;
+    Ok(place.is_some_and(|place| ReadWorkspace::check(&actor, &place).is_ok()))
 }
 
 impl Workspaces {
@@ -202,9 +205,30 @@ impl Workspaces {
         self.insert(tx, permit, Workspace { private: new.private, identity, ..blank(name) }).await
     }
 
+    /// Clients find a workspace by its name in any case, and want one. What is called like an account is that one's.
+    async fn with_free_name(&self, mut tx: Tx, by: &By, workspace: &Workspace) -> Result<Tx, Error> {
+        let (now, name) = (self.clock.now(), &workspace.name);
+        taken::may_ask(&mut tx, by, now).await?;
+        let filter = WorkspaceFilter { name_in_any_case: Some(name.clone()), ..WorkspaceFilter::default() };
+        let twins = store::workspace::list(&mut tx, &filter, 0, 2).await?;
+        if let Some(twin) = twins.iter().find(|twin| twin.id != workspace.id) {
+            return Err(match seen(&mut tx, by, twin.id).await? {
+                true => Error::Conflict(conflict(name)),
+                false => taken::unseen(&self.store, tx, by, now, conflict(name)).await,
+            });
+        }
+        let namesake = store::user::by_username(&mut tx, name).await?;
+        if namesake.is_some_and(|user| user.id != workspace.owner) {
+            return Err(Error::Conflict(format!(
+                "'{name}' is the name of an account: its workspace may be called so"
+            )));
+        }
+        Ok(tx)
+    }
+
     async fn insert(
         &self,
-        mut tx: Tx,
+        tx: Tx,
         permit: &Permit<CreateWorkspace>,
         workspace: Workspace,
     ) -> Result<Workspace, Error> {
@@ -212,8 +236,8 @@ impl Workspaces {
         let owner = permit.actor().ok_or_else(nobody)?;
         let now = self.clock.now();
         let workspace = Workspace { owner, created_at: now, ..workspace };
-        refuse_twin(&mut tx, &workspace).await?;
-        let made = store::workspace::insert(&mut tx, &workspace).await.map_err(taken(&workspace.name))?;
+        let mut tx = self.with_free_name(tx, permit.by(), &workspace).await?;
+        let made = store::workspace::insert(&mut tx, &workspace).await.map_err(duplicate(&workspace.name))?;
         // With its owner's name.
         let made = store::workspace::by_id(&mut tx, made.id).await?.ok_or_else(|| not_found(made.id))?;
         let entry = Entry::done(permit.by(), "workspace.create", target(&made)).made(facts(&made));
@@ -281,7 +305,7 @@ impl Workspaces {
     ) -> Result<Workspace, Error> {
         let id = permit.target().workspace;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let before = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let mut after = before.clone();
         edit(&mut after);
@@ -292,9 +316,9 @@ impl Workspaces {
             Error::unless_it_may_last(permit.by())?;
         }
         if after.name != before.name {
-            refuse_twin(&mut tx, &after).await?;
+            tx = self.with_free_name(tx, permit.by(), &after).await?;
         }
-        store::workspace::update(&mut tx, &after).await.map_err(taken(&after.name))?;
+        store::workspace::update(&mut tx, &after).await.map_err(duplicate(&after.name))?;
         let entry = Entry::done(permit.by(), "workspace.update", target(&before));
         tx.commit(&entry.changed(facts(&before), facts(&after)), self.clock.now()).await?;
         Ok(after)
@@ -307,7 +331,7 @@ impl Workspaces {
     pub async fn delete(&self, permit: &Permit<ChangeWorkspace>) -> Result<(), Error> {
         let id = permit.target().workspace;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let workspace = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let living = store::workspace::living_tasks(&mut tx, id).await?;
         if living > 0 {
@@ -361,7 +385,7 @@ impl Workspaces {
     ) -> Result<Vec<Member>, Error> {
         let id = permit.target().workspace;
         refuse_shared(id)?;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let workspace = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let what = (permit.by(), "workspace.set_members", target(&workspace));
         member::set(tx, what, Scope::Workspace(id), member, role, self.clock.now()).await

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::audit::Entry;
+use domain::audit::{By, Entry};
 use domain::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -14,10 +14,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{
     Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
 };
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
-use crate::{StoreError, audit, reserve, schema};
+use crate::{StoreError, audit, reserve, schema, session};
 
 /// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
 macro_rules! on {
@@ -58,6 +58,8 @@ pub struct Store {
     writer: Arc<Mutex<()>>,
     /// Bytes of the reserve that are for what is urgent, while the disk is as good as full; else 0.
     pub(crate) spare: Arc<AtomicU64>,
+    /// The generation of rights.
+    rights: watch::Sender<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +84,7 @@ enum Inner {
 #[derive(Debug)]
 pub struct Tx {
     conn: Conn,
+    store: Store,
     _writer: OwnedMutexGuard<()>,
 }
 
@@ -122,8 +125,27 @@ impl Tx {
     /// # Errors
     /// When they are not; then none of them happened, or — when the database went away in the middle — all or none.
     pub async fn commit(mut self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        self.ask_again(entry.by()).await?;
         audit::append(&mut self, entry, now).await?;
-        self.end().await
+        let Self { conn, store, _writer } = self;
+        let ended = end(conn).await;
+        // Also when that failed: it may have happened all the same. The next change waits until it is known.
+        if entry.may_change_rights() {
+            store.raise_rights();
+        }
+        ended
+    }
+
+    /// Whoever acts was looked up before this transaction began: what was committed since counts (R25). Nobody else
+    /// commits now, so another connection sees the state that this transaction began with, and not what it changes of the
+    /// actor's own account.
+    async fn ask_again(&self, by: &By) -> Result<(), StoreError> {
+        let Some(actor) = by.as_actor() else { return Ok(()) };
+        if actor.as_of == u64::MAX || actor.as_of == *self.store.rights.borrow() {
+            return Ok(());
+        }
+        let mut conn = self.store.read().await?;
+        if session::still_holds(&mut conn, &actor).await? { Ok(()) } else { Err(StoreError::Outdated) }
     }
 
     /// Makes changes durable of which the audit log says nothing, or has been told already. `why` is for the reader of
@@ -133,17 +155,21 @@ impl Tx {
     /// As [`Tx::commit`].
     pub async fn commit_unaudited(self, why: &'static str) -> Result<(), StoreError> {
         let _ = why;
-        self.end().await
+        end(self.conn).await
     }
+}
 
-    async fn end(self) -> Result<(), StoreError> {
-        match self.conn.0 {
-            Inner::SqliteTx(tx) => tx.commit().await?,
-            Inner::PostgresTx(tx) => tx.commit().await?,
-            Inner::Sqlite(_) | Inner::Postgres(_) => {}
-        }
-        Ok(())
+async fn end(conn: Conn) -> Result<(), StoreError> {
+    match conn.0 {
+        Inner::SqliteTx(tx) => tx.commit().await?,
+        Inner::PostgresTx(tx) => tx.commit().await?,
+        Inner::Sqlite(_) | Inner::Postgres(_) => {}
     }
+    Ok(())
+}
+
+fn raise(rights: &watch::Sender<u64>) {
+    rights.send_modify(|generation| *generation += 1);
 }
 
 /// Most connections that read at the same time.
@@ -223,9 +249,22 @@ impl Store {
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
-        let store = Self { pools, writer: Arc::new(Mutex::new(())), spare: Arc::default() };
+        let writer = Arc::new(Mutex::new(()));
+        let store = Self { pools, writer, spare: Arc::default(), rights: watch::Sender::new(0) };
         schema::migrate(&store).await?;
         Ok(store)
+    }
+
+    /// The generation of rights: raised after every commit that may change who may see or do what, so that what was
+    /// allowed before is asked again (R22, R25).
+    #[must_use]
+    pub fn rights(&self) -> watch::Receiver<u64> {
+        self.rights.subscribe()
+    }
+
+    /// Raises the generation of rights: something was forgotten that was remembered beside the database.
+    pub fn raise_rights(&self) {
+        raise(&self.rights);
     }
 
     /// A connection for reading; sees what was committed before.
@@ -263,7 +302,7 @@ impl Store {
             Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres { pool, .. } => Inner::PostgresTx(pool.begin().await?),
         };
-        Ok(Tx { conn: Conn(inner), _writer: guard })
+        Ok(Tx { conn: Conn(inner), store: self.clone(), _writer: guard })
     }
 
     /// The file of an SQLite database.

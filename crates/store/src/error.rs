@@ -6,6 +6,9 @@ pub enum StoreError {
     /// A row with this key is already there.
     #[error("it already exists")]
     Duplicate,
+    /// Whoever made the change has lost rights since they were looked up; nothing was changed.
+    #[error("your rights have changed meanwhile, and nothing was done: try again")]
+    Outdated,
     /// No space left on the disk that holds the database (L03).
     #[error("the disk that holds the database is full: free some space")]
     DiskFull,

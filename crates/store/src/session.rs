@@ -1,12 +1,14 @@
 //! Login sessions. The database holds the SHA-256 of a token, never the token (R23).
 
+use domain::authz::{Actor, Via};
 use domain::id::{SessionId, UserId};
 use domain::session::Session;
 use domain::time::Timestamp;
+use domain::user::Password;
 
 use crate::db::{on, row};
 use crate::user::{self, UserRow};
-use crate::{Conn, StoreError, Tx, meta};
+use crate::{Conn, StoreError, Tx, meta, token};
 
 row!(SessionRow { session_id: i64, session_created_at: i64, expires_at: i64 });
 
@@ -80,6 +82,20 @@ pub async fn exists(conn: &mut Conn, id: SessionId) -> Result<bool, StoreError> 
     let sql = "SELECT id FROM sessions WHERE id = $1";
     let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
     Ok(row.is_some())
+}
+
+/// Whether an account is still what an actor was found to be, and what proved it is still good.
+pub(crate) async fn still_holds(conn: &mut Conn, actor: &Actor) -> Result<bool, StoreError> {
+    let user = user::by_id(conn, actor.user).await?;
+    let holds = |user: &domain::user::User| user.is_active() && (user.admin || !actor.admin);
+    let Some(user) = user.filter(holds) else { return Ok(false) };
+    Ok(match actor.via {
+        Via::Session(id) => exists(conn, id).await?,
+        Via::Token(id) | Via::ReadOnlyToken(id) => {
+            token::by_id(conn, id).await?.is_some_and(|token| token.revoked_at.is_none())
+        }
+        Via::DefaultUser => user.password == Password::Blank,
+    })
 }
 
 row!(BareRow { id: i64, user_id: i64, created_at: i64, expires_at: i64 });

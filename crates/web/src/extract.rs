@@ -76,7 +76,7 @@ pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Fai
     let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     if bytes.trim_ascii_start().starts_with(b"[") {
         // A list would be taken for the fields of what is meant, in their order.
-        return Err(Failure(Error::Invalid("the body is a list, and an object is expected".to_owned())));
+        return Err(Failure(Error::Invalid("the body is not the expected JSON: a list, where an object is expected".to_owned())));
     }
     let value = serde_json::from_slice(bytes);
     value.map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))

@@ -19,6 +19,8 @@ mod commands;
 mod connections;
 #[path = "http/contexts.rs"]
 mod contexts;
+#[path = "http/crowds.rs"]
+mod crowds;
 #[path = "http/deactivation.rs"]
 mod deactivation;
 #[path = "http/deletion.rs"]
@@ -31,14 +33,22 @@ mod full_disk;
 mod greed;
 #[path = "http/groups.rs"]
 mod groups;
+#[path = "http/held_back.rs"]
+mod held_back;
 #[path = "http/lists.rs"]
 mod lists;
 #[path = "http/login.rs"]
 mod login;
 #[path = "http/logs.rs"]
 mod logs;
+#[path = "http/losing.rs"]
+mod losing;
 #[path = "http/mail.rs"]
 mod mail;
+#[path = "http/meanwhile.rs"]
+mod meanwhile;
+#[path = "http/memory.rs"]
+mod memory;
 #[path = "http/origins.rs"]
 mod origins;
 #[path = "http/places.rs"]
@@ -47,6 +57,8 @@ mod places;
 mod places_changes;
 #[path = "http/policy.rs"]
 mod policy;
+#[path = "http/proxies.rs"]
+mod proxies;
 #[path = "http/recovery.rs"]
 mod recovery;
 #[path = "http/registration.rs"]

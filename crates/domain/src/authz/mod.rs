@@ -27,6 +27,9 @@ pub struct Actor {
     pub via: Via,
     /// The peer that the request came from, when it is known.
     pub address: Option<IpAddr>,
+    /// The generation of rights in which this was found, or an earlier one: what is committed asks again when there has
+    /// been another one since.
+    pub as_of: u64,
 }
 
 /// What somebody proved their account with.
@@ -126,6 +129,15 @@ impl<A: Act> Permit<A> {
     #[must_use]
     pub fn target(&self) -> &A::Target {
         &self.target
+    }
+
+    /// Asks the policy again, about the target as it is now: a permit that was given before the transaction began says
+    /// nothing of what was committed in between (R25).
+    ///
+    /// # Errors
+    /// The refusal to be told.
+    pub fn ask_again(&self, target: &A::Target) -> Result<(), Refusal> {
+        self.by.as_actor().map_or(Ok(()), |actor| A::check(&actor, target))
     }
 
     /// Gives the target away.

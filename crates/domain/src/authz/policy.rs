@@ -505,7 +505,7 @@ impl StartTask {
     pub fn is_still_allowed(owner: &User, place: &Place) -> bool {
         let (user, username, admin) = (owner.id, owner.username.clone(), owner.admin);
         // What it was queued with plays no part.
-        let actor = Actor { user, username, admin, via: super::Via::DefaultUser, address: None };
+        let actor = Actor { user, username, admin, via: super::Via::DefaultUser, address: None, as_of: 0 };
         owner.is_active() && Self::check(&actor, place).is_ok()
     }
 }
@@ -519,6 +519,26 @@ impl Act for ReadTask {
     const READS: bool = true;
     fn check(actor: &Actor, (task, place): &Self::Target) -> Result<(), Refusal> {
         if task.owner == actor.user || inside(actor, place) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+}
+
+/// Read the files that were sent along with a task: its owner, and who may change what is in its workspace. Whoever sees
+/// a task sees its configuration and its log; a folder holds more than its owner thinks of.
+#[derive(Debug)]
+pub struct ReadContext;
+
+impl Act for ReadContext {
+    type Target = (Task, Place);
+    const READS: bool = true;
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal> {
+        ReadTask::check(actor, target)?;
+        let (task, place) = target;
+        if task.owner == actor.user {
+            return Ok(());
+        }
+        let text =
+            "only the owner of a task and editors of its workspace can read the files that were sent with it";
+        stands(actor, place, Role::Editor, text)
     }
 }
 

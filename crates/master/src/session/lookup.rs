@@ -21,7 +21,10 @@ impl Sessions {
         let digest = secret::digest(token);
         let invalid = Error::Unauthenticated(INVALID_CREDENTIALS);
         let now = inner.clock.now();
+        // Read first: what changes from here on is asked about again by whatever goes on.
+        let as_of = *self.rights().borrow();
         if let Some(caller) = inner.cache.get(&digest) {
+            let caller = caller.looked_up(as_of);
             self.note_use(&caller, now);
             let fresh = caller.expires_at.is_some_and(|end| now < end);
             return if fresh { Ok(caller) } else { Err(invalid) };
@@ -32,7 +35,7 @@ impl Sessions {
         } else {
             self.by_session(&digest, now).await?
         };
-        let caller = caller.ok_or(invalid)?;
+        let caller = caller.ok_or(invalid)?.looked_up(as_of);
         if !caller.user.is_active() {
             return Err(Error::Forbidden("user does not have permission".to_owned()));
         }
@@ -133,9 +136,10 @@ impl Sessions {
         if self.allow_blank(origin).is_err() {
             return Ok(None);
         }
+        let as_of = *self.rights().borrow();
         let mut conn = self.inner.store.read().await?;
         let user = store::user::by_id(&mut conn, default_user).await?;
         let user = user.filter(|user| user.is_active() && user.password == Password::Blank);
-        Ok(user.map(|user| Caller::new(user, Via::DefaultUser, None)))
+        Ok(user.map(|user| Caller::new(user, Via::DefaultUser, None).looked_up(as_of)))
     }
 }

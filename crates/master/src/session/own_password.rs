@@ -94,7 +94,7 @@ impl Sessions {
             // As with a login: one guess among all passwords, the same each time, isn't counted.
             return if user.password == Password::Blank { Ok(()) } else { Err(wrong()) };
         }
-        let attempt = inner.throttle.begin(&user.username, visitor.address, true).await?;
+        let attempt = inner.throttle.begin(&user.username, visitor, true).await?;
         if inner.hasher.check(stored, current).await? {
             return inner.throttle.settle(attempt).await;
         }

@@ -105,7 +105,7 @@ async fn add_group(storage: &testkit::Storage, id: i64, members: &[UserId]) -> G
 
 fn actor(user: &User) -> Actor {
     let via = Via::DefaultUser;
-    Actor { user: user.id, username: user.username.clone(), admin: user.admin, via, address: None }
+    Actor { user: user.id, username: user.username.clone(), admin: user.admin, via, address: None, as_of: 0 }
 }
 
 /// What the policy lets `viewer` see of `workspaces`.

@@ -81,6 +81,7 @@ async fn r32_the_api_allows_what_the_policy_allows(database: Database) {
         cast[who] = master.log_in(&me.username).await;
         let by = &cast[who];
         let actor = Actor {
+            as_of: 0,
             user: me.id,
             username: me.username.clone(),
             admin: me.admin,

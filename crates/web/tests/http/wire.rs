@@ -11,6 +11,14 @@ on_sqlite!(
     bad_bodies_are_told,
     errors_have_one_shape,
     hints_come_with_refusals,
+    a_list_is_no_object_on_any_row,
+    other_methods_are_refused_aloud_with_and_without_a_body,
+    query_keys_come_in_either_spelling,
+    containers_have_states_that_clients_know,
+    logs_of_elsewhere_are_not_here,
+    x10_a_workspace_has_its_name_alone_in_any_case,
+    b21_agents_report_the_version_that_clients_know,
+    x05_polyaxons_delete_turns_a_registration_away,
 );
 
 async fn bodies_are_json_whatever_their_type(database: Database) {
@@ -137,4 +145,140 @@ async fn every_route_of_the_api_is_described(database: Database) {
     let served = master.anon().get("/api/v1/openapi.json").await.ok();
     assert_eq!(served["openapi"], "3.1.0");
     assert_eq!(served["paths"]["/api/v1/users"]["post"]["operationId"], "post_users");
+}
+
+async fn a_list_is_no_object_on_any_row(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let name = admin.get(&admin.path()).await.ok()["user"]["username"].clone();
+    admin.patch(&admin.path()).json(json!(["renamed-by-list"])).await.refused(400);
+    for path in ["/api/v1/tokens", "/api/v1/groups", "/api/v1/users", "/api/v1/workspaces"] {
+        let text = admin.post(path).json(json!([2, "48h", "x"])).await.refused(400);
+        assert!(text.contains("where an object is expected"), "{path}: {text}");
+    }
+    let by_position = json!({"config": ["d", [], [null, []], [0], ["true"]]});
+    let text = admin.post("/api/v1/commands").json(by_position).await.refused(400);
+    assert!(text.contains("must be a map"), "{text}");
+    let hidden = json!({"config": {"environment": [null, ["PASSWORD=hunter2"]]}});
+    let text = admin.post("/api/v1/templates/t").json(hidden).await.refused(400);
+    assert!(text.contains("environment must be a map"), "{text}");
+    assert_eq!(admin.get(&admin.path()).await.ok()["user"]["username"], name);
+}
+
+async fn other_methods_are_refused_aloud_with_and_without_a_body(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    for path in ["/api/v1/experiments", "/api/v1/master"] {
+        for request in [admin.post(path), admin.post(path).json(json!({"config": {}}))] {
+            let text = request.await.refused(405);
+            assert_eq!(text, format!("POST {path} is not supported by this master"));
+        }
+    }
+    let polyaxon = admin.delete("/api/v1/users/").json(json!({})).await.expect(405).json();
+    assert_eq!(polyaxon["detail"], "DELETE /api/v1/users/ is not supported by this master");
+}
+
+async fn query_keys_come_in_either_spelling(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    for name in ["Vision", "sound"] {
+        admin.post("/api/v1/workspaces").json(json!({"name": name})).await.ok();
+    }
+    for key in ["nameCaseSensitive", "name_case_sensitive"] {
+        let found = admin.get(&format!("/api/v1/workspaces?{key}=Vision")).await.ok();
+        assert_eq!(found["workspaces"].as_array().map(Vec::len), Some(1), "{key}");
+    }
+    admin.run_true().await;
+    for key in ["userIds", "user_ids"] {
+        let found = admin.get(&format!("/api/v1/commands?{key}=99")).await.ok();
+        assert_eq!(found["commands"], json!([]), "{key}");
+    }
+}
+
+async fn containers_have_states_that_clients_know(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, mut agent) = (master.admin().await, master.agent("node").await);
+    let states = async |task: &str| {
+        let agents = admin.get("/api/v1/agents").await.ok();
+        let containers = agents["agents"][0]["containers"].as_object().expect("a map").clone();
+        let all = containers.values().map(|container| container["state"].clone());
+        all.chain([admin.command(task).await["container"]["state"].clone()]).collect::<Vec<_>>()
+    };
+    let id = admin.run_true().await;
+    let start = agent.next_start().await;
+    assert_eq!(states(&id).await, ["STATE_STARTING", "STATE_STARTING"]);
+    agent.started(start.allocation).await;
+    assert_eq!(states(&id).await, ["STATE_RUNNING", "STATE_RUNNING"]);
+    admin.post(&format!("/api/v1/commands/{id}/kill")).await.ok();
+    agent.expect_kill(start.allocation).await;
+    assert_eq!(admin.command(&id).await["state"], "STATE_TERMINATING");
+    assert_eq!(states(&id).await, ["STATE_RUNNING", "STATE_RUNNING"]);
+    agent.exit(start.allocation, 0).await;
+    assert_eq!(states(&id).await, [json!(null)]);
+}
+
+async fn logs_of_elsewhere_are_not_here(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, mut agent) = (master.admin().await, master.agent("node").await);
+    let task = master.task(&admin, &mut agent).await;
+    let allocation = task.start.allocation;
+    agent.send_log(allocation, domain::log::Source::Stdout, domain::time::Timestamp(7), b"hello\n").await;
+    agent.exit(allocation, 0).await;
+    let lines = async |query: &str| {
+        let answer = admin.get(&format!("/api/v1/tasks/{}/logs?{query}", task.id())).await.expect(200);
+        answer.text().matches("hello").count() > 0
+    };
+    for here in ["agentIds=node", "allocation_ids=x&rankIds=-1", "rankIds=-1", "levels=LOG_LEVEL_INFO"] {
+        let here = here.replace("allocation_ids=x", &format!("allocation_ids={allocation}"));
+        assert!(lines(&here).await, "{here}");
+    }
+    for elsewhere in ["agentIds=other", "containerIds=zzz", "allocation_ids=zzz", "rankIds=5"] {
+        assert!(!lines(elsewhere).await, "{elsewhere}");
+    }
+    let text = admin.get(&format!("/api/v1/tasks/{}/logs?levels=ERROR", task.id())).await.refused(400);
+    assert!(text.contains("LOG_LEVEL_ERROR"), "{text}");
+}
+
+async fn x10_a_workspace_has_its_name_alone_in_any_case(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("Alice").await);
+    let made = alice.post("/api/v1/workspaces").json(json!({"name": "Vis"})).await.ok();
+    let other = bob.post("/api/v1/workspaces").json(json!({"name": "other"})).await.ok();
+    let path = |made: &serde_json::Value| format!("/api/v1/workspaces/{}", made["workspace"]["id"]);
+    let twins = [
+        bob.post("/api/v1/workspaces").json(json!({"name": "vIS"})).await,
+        bob.patch(&path(&other)).json(json!({"name": "VIS"})).await,
+    ];
+    for twin in twins {
+        let text = twin.refused(409);
+        assert!(text.contains("avoid names equal to other workspaces (case-insensitive)"), "{text}");
+    }
+    // Its own name may change its case.
+    alice.patch(&path(&made)).json(json!({"name": "VIS"})).await.ok();
+    // Polyaxon's projects of accounts whose names differ by case alone, and of one whose name somebody else took.
+    let eve = master.user("eve").await;
+    bob.post("/api/v1/workspaces").json(json!({"name": "Eve"})).await.ok();
+    for owner in [&alice, &bob, &eve] {
+        let new = json!({"name": "p", "is_public": false});
+        owner.post("/api/v1/projects/").json(new).await.expect(201);
+    }
+}
+
+async fn b21_agents_report_the_version_that_clients_know(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, _agent) = (master.admin().await, master.agent("node").await);
+    let agent = &admin.get("/api/v1/agents").await.ok()["agents"][0];
+    assert_eq!((&agent["version"], agent["musterVersion"].is_string()), (&json!("0.38.1"), true));
+    let told = admin.post("/api/v1/agents/node/slots/9/disable").await.refused(404);
+    assert_eq!(told, "agent 'node' has no slot 9");
+}
+
+async fn x05_polyaxons_delete_turns_a_registration_away(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    master.pending("zoe").await;
+    alice.delete("/api/v1/users/delete/zoe/").await.expect(403);
+    admin.delete("/api/v1/users/delete/zoe/").await.expect(204);
+    // The name is free again, as after a rejection.
+    master.register("zoe").await.ok();
 }

@@ -8,7 +8,14 @@ use crate::time::Timestamp;
 use crate::user::{Password, Status};
 
 fn actor(id: i64, admin: bool) -> Actor {
-    Actor { user: UserId(id), username: format!("u{id}"), admin, via: Via::DefaultUser, address: None }
+    Actor {
+        user: UserId(id),
+        username: format!("u{id}"),
+        admin,
+        via: Via::DefaultUser,
+        address: None,
+        as_of: 0,
+    }
 }
 
 fn user(id: i64) -> User {

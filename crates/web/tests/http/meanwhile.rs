@@ -1,0 +1,104 @@
+//! Rights that end between the question and the change (R25): a permit says what was true when it was given. The services
+//! are called directly, so that what ends in between ends exactly there.
+
+use api::user::PatchUser;
+use domain::authz::{ChangeUser, ChangeWorkspace, CreateWorkspace, Permit, authorize};
+use domain::id::{UserId, WorkspaceId};
+use domain::place::{MemberId, Role};
+use master::Error;
+use master::account::Accounts;
+use master::session::{Caller, Origin};
+use master::workspace::{NewWorkspace, WorkspaceChange};
+use serde_json::json;
+use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
+
+on_both_databases!(
+    r25_what_an_account_may_is_asked_again_at_the_commit,
+    r25_what_a_member_may_is_asked_again_in_the_change,
+);
+
+async fn caller(master: &TestMaster, user: &User) -> Caller {
+    master.services().sessions.authenticate(&user.token).await.expect("good")
+}
+
+fn outdated<T: std::fmt::Debug>(result: Result<T, Error>) {
+    let said = result.expect_err("refused").to_string();
+    assert_eq!(said, "your rights have changed meanwhile, and nothing was done: try again");
+}
+
+/// A change that any account may make.
+async fn make(master: &TestMaster, permit: &Permit<CreateWorkspace>, name: &str) -> Result<(), Error> {
+    let new = NewWorkspace { name: name.to_owned(), private: false, identity: None };
+    master.services().workspaces.create(permit, new).await.map(drop)
+}
+
+async fn r25_what_an_account_may_is_asked_again_at_the_commit(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, boss) = (master.admin().await, master.user("boss").await);
+    let services = master.services();
+    admin.patch(&boss.path()).json(json!({"admin": true})).await.ok();
+
+    // Demoted: nobody makes themselves an administrator again.
+    let as_boss = caller(&master, &boss).await;
+    let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
+    let user = services.accounts.by_id(&as_boss.actor, UserId(boss.id)).await.expect("there");
+    let change = Accounts::what_changes(&user, &patch);
+    let permit = authorize::<ChangeUser>(&as_boss.actor, (user, change)).expect("allowed");
+    admin.patch(&boss.path()).json(json!({"admin": false})).await.ok();
+    outdated(services.accounts.change(permit, patch).await);
+    assert_eq!(admin.get(&boss.path()).await.ok()["user"]["admin"], false);
+
+    let may = |caller: &Caller| authorize::<CreateWorkspace>(&caller.actor, ()).expect("allowed");
+    // Others' changes are nothing to who keeps their rights.
+    let permit = may(&caller(&master, &boss).await);
+    admin.patch(&boss.path()).json(json!({"displayName": "Boss"})).await.ok();
+    make(&master, &permit, "kept").await.expect("made");
+
+    // A session that was ended, a token that was revoked, an account that was deactivated.
+    let permit = may(&caller(&master, &boss).await);
+    boss.post("/api/v1/auth/logout").await.ok();
+    outdated(make(&master, &permit, "by an ended session").await);
+    let boss = master.log_in("boss").await;
+    let (holder, token) = boss.by_token(json!({"description": "ci", "lifespan": "48h"})).await;
+    let permit = may(&caller(&master, &holder).await);
+    admin.patch(&format!("/api/v1/tokens/{token}")).json(json!({"setRevoked": true})).await.ok();
+    outdated(make(&master, &permit, "by a revoked token").await);
+    let permit = may(&caller(&master, &boss).await);
+    admin.patch(&boss.path()).json(json!({"active": false})).await.ok();
+    outdated(make(&master, &permit, "by a deactivated account").await);
+
+    // The default user, whose password was set.
+    let default_user = master.default_user().await;
+    let local = services.sessions.default_caller(UserId(default_user.id), Origin::Local).await;
+    let permit = may(&local.expect("asked").expect("let in"));
+    default_user.patch(&default_user.path()).json(json!({"password": "a quiet lake"})).await.ok();
+    outdated(make(&master, &permit, "by the default user").await);
+
+    let all = admin.get("/api/v1/workspaces").await.ok().to_string();
+    assert!(all.contains("kept") && !all.contains("\"by a"), "{all}");
+}
+
+async fn r25_what_a_member_may_is_asked_again_in_the_change(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let made = alice.post("/api/v1/workspaces").json(json!({"name": "vision", "private": true})).await.ok();
+    let place = WorkspaceId(made["workspace"]["id"].as_i64().expect("a number"));
+    let members = format!("/api/v1/workspaces/{place}/members");
+    let role = json!({"userId": bob.id, "role": "administrator"});
+    alice.put(&members).json(role).await.ok();
+
+    let workspaces = &master.services().workspaces;
+    let as_bob = caller(&master, &bob).await;
+    let standing = workspaces.place(&as_bob.actor, place).await.expect("there");
+    let permit = authorize::<ChangeWorkspace>(&as_bob.actor, standing).expect("an administrator of it");
+    alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
+
+    let member = MemberId::User(UserId(bob.id));
+    let gone = format!("workspace '{place}' not found");
+    let said = workspaces.set_member(&permit, member, Some(Role::Administrator)).await;
+    assert_eq!(said.expect_err("refused").to_string(), gone);
+    let change = WorkspaceChange { private: Some(false), ..WorkspaceChange::default() };
+    assert_eq!(workspaces.change(&permit, change).await.expect_err("refused").to_string(), gone);
+    assert_eq!(workspaces.delete(&permit).await.expect_err("refused").to_string(), gone);
+    bob.get(&members).await.refused(404);
+}
