@@ -27,6 +27,9 @@ const STEP: Duration = Duration::from_secs(10);
 /// Longest message of the carrier: one of Noise.
 const CARRIED: usize = 65_535;
 
+/// What a carrier keeps in each direction, in bytes: a task has many of them, and they are mostly idle.
+const BUFFER: usize = 8 << 10;
+
 /// What a WebSocket runs on.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -143,20 +146,32 @@ async fn step<T>(work: impl Future<Output = T>) -> Result<T, Lost> {
     timeout(STEP, work).await.map_err(silent)
 }
 
+/// A WebSocket to the master, over https or not as its address says, or else the other way round: what goes over it is
+/// encrypted and proved by itself, so a master that has got a certificate, or has none any more, keeps its agents.
 async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
     let url = url::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
     let host = url.host_str().unwrap_or_default();
     let address = format!("{host}:{}", url.port_or_known_default().unwrap_or(80));
-    let stream = step(TcpStream::connect(address)).await?.map_err(|e| Lost::because(&e))?;
+    let (https, path) = (url.scheme() == "https", url.path().trim_end_matches('/'));
+    let target = format!("{address}{path}{CONNECT_PATH}");
+    let connect = || async { step(TcpStream::connect(&address)).await?.map_err(|e| Lost::because(&e)) };
+    match websocket(connect().await?, host, &target, https).await {
+        Ok(wire) => Ok(wire),
+        Err(why) => websocket(connect().await?, host, &target, !https).await.map_err(|_| why),
+    }
+}
+
+async fn websocket(stream: TcpStream, host: &str, target: &str, https: bool) -> Result<Wire, Lost> {
     // Lines are small and somebody waits for them.
     stream.set_nodelay(true).map_err(|e| Lost::because(&e))?;
-    let stream: Box<dyn Stream> = if url.scheme() == "https" {
+    let stream: Box<dyn Stream> = if https {
         Box::new(step(encrypted::over(stream, host)).await?.map_err(|e| Lost::because(&e))?)
     } else {
         Box::new(stream)
     };
-    let target = format!("ws{}{CONNECT_PATH}", machine.master.trim_start_matches("http"));
+    let target = format!("{}://{target}", if https { "wss" } else { "ws" });
     let config = WebSocketConfig::default().max_message_size(Some(CARRIED)).max_frame_size(Some(CARRIED));
+    let config = config.read_buffer_size(BUFFER).write_buffer_size(BUFFER);
     let opened = tokio_tungstenite::client_async_with_config(target, stream, Some(config));
     match step(opened).await? {
         Ok((socket, _)) => Ok(wire(socket)),

@@ -1,6 +1,7 @@
 //! What every part of the agent shares and nothing changes after the start: places, devices, the rights it has.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
@@ -46,6 +47,9 @@ pub(crate) struct Machine {
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
     /// The most that a task's network may be, and what it is unless the task asks for less.
     pub(crate) network: Network,
+    pub(crate) reach: Vec<IpAddr>,
+    /// What tasks of this process's own user may not write to; nothing where they are others.
+    pub(crate) guarded: Vec<PathBuf>,
     pub(crate) watch: Watch,
     /// Whose agent it is by now.
     pub(crate) enrolment: RwLock<Option<Enrolment>>,
@@ -91,6 +95,8 @@ impl Machine {
             masked,
             bind_prefixes: options.bind_prefixes.clone(),
             network: options.network,
+            reach: options.reach.clone(),
+            guarded: guarded(options, power),
             watch: Watch::new().map_err(AgentError::io("cannot watch log files"))?,
             enrolment: RwLock::default(),
             data_dir,
@@ -139,6 +145,17 @@ fn power(shared: bool) -> Power {
         return Power::Root;
     }
     Power::Unprivileged { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw(), shared }
+}
+
+/// What this process lives by, where tasks run as its own user: the folder of its program above all, from which the next
+/// start of anybody's task runs outside of every sandbox (F12).
+fn guarded(options: &Options, power: Power) -> Vec<PathBuf> {
+    if power == Power::Root {
+        return Vec::new();
+    }
+    let program = options.shim_exe.parent().map(Path::to_owned);
+    let own = program.into_iter().chain([options.data_dir.clone()]);
+    own.chain(options.masked.iter().cloned()).chain(options.guarded.iter().cloned()).collect()
 }
 
 /// Checks the address and brings it into one form.

@@ -1,6 +1,7 @@
 //! What an agent is told at start. Where the values come from (flags, files, defaults) is the binary's business.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Options {
     pub machine_groups: bool,
     /// The most that a task's network may be, and what it is unless the task asks for less.
     pub network: Network,
+    /// Addresses of the cloud's that say who the machine is, and that tasks reach all the same.
+    pub reach: Vec<IpAddr>,
     /// What one task may use.
     pub limits: TaskLimits,
     /// Size of a task's `/run` in bytes; `launch`'s default when absent.
@@ -51,6 +54,8 @@ pub struct Options {
     pub kill_grace: Duration,
     /// Whether tasks are kept from what no training needs of the kernel (A14).
     pub seccomp: bool,
+    /// What no task that is this agent's own user may write to, besides its program's folder and `data_dir`.
+    pub guarded: Vec<PathBuf>,
     /// Paths that no task sees, besides `data_dir`.
     pub masked: Vec<PathBuf>,
     /// Told to the master.

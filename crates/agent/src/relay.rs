@@ -18,8 +18,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::dial::{self, Lost};
 use crate::machine::Machine;
 
-/// Connections of one task at a time; more wait.
-const MOST: usize = 128;
+/// Connections of one task at a time; more wait (F7). Each is two of the master's, and memory in both.
+const MOST: usize = 64;
 
 /// Pause after what may pass: no descriptors, no task yet.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +42,12 @@ pub(crate) async fn serve(machine: Arc<Machine>, allocation: AllocationId, task_
     };
     let places = Arc::new(Semaphore::new(MOST));
     let mut connections = JoinSet::new();
+    let mut told = false;
     loop {
+        if places.available_permits() == 0 && !told {
+            told = true;
+            tracing::warn!(%allocation, "the task has {MOST} connections to the master; further ones wait");
+        }
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((task, _)) => {

@@ -2,6 +2,7 @@
 //! the master; what this machine can't give is refused here (R37).
 
 use api::agent::Start;
+use domain::agent::Power;
 use domain::config::{BindMount, Network};
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
@@ -25,7 +26,7 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         identity: identity::checked(machine, &start.identity)?,
         groups,
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
-        bind_mounts: start.bind_mounts.iter().map(bind_mount).collect::<Result<_, _>>()?,
+        bind_mounts: bind_mounts(machine, start)?,
         limits: machine.limits,
         shm_bytes: start.shm_bytes.or(machine.shm_bytes),
         run_bytes: machine.run_bytes,
@@ -37,6 +38,8 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         devices: machine.found.files(&start.slots),
         fence_devices: machine.found.fenced,
         network: network(machine, start.network)?,
+        reach: machine.reach.clone(),
+        guarded: machine.guarded.clone(),
         relay_env: relay_env(),
     };
     spec.check()?;
@@ -128,6 +131,21 @@ fn expand(dir: &str, start: &Start) -> String {
     dir
 }
 
+/// An agent without root that takes tasks of every account runs all of them as itself: to each account its own files would
+/// be everybody's (F12).
+fn bind_mounts(machine: &Machine, start: &Start) -> Result<Vec<spec::BindMount>, String> {
+    let shared = matches!(machine.power, Power::Unprivileged { shared: true, .. });
+    if shared && machine.bind_prefixes.is_none() && !start.bind_mounts.is_empty() {
+        return Err(format!(
+            "bind_mounts: agent {} isn't root and takes tasks of every account, so that all of them would have the files \
+             of its own user: its administrator has to name the folders that may be mounted, as in \
+             `agent.bind_prefixes: [/data]`",
+            machine.name
+        ));
+    }
+    start.bind_mounts.iter().map(bind_mount).collect()
+}
+
 fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
     let propagation = match mount.propagation.as_str() {
         "rprivate" => Propagation::Rprivate,
@@ -154,7 +172,7 @@ mod tests {
     use crate::data_dir::DataDir;
     use crate::device::Found;
     use crate::watch::Watch;
-    use domain::agent::{Device, DeviceKind, Power};
+    use domain::agent::{Device, DeviceKind};
     use domain::identity::UnixIdentity;
     use domain::system_ids::AllowedIds;
     use launch::spec::{Limits, Mode};
@@ -184,6 +202,8 @@ mod tests {
             masked: vec![],
             bind_prefixes: None,
             network: Network::Private,
+            reach: vec![],
+            guarded: vec![],
             watch: Watch::new().expect("inotify"),
         }
     }

@@ -3,6 +3,7 @@
 //! Only the description and the checks that need no machine. What the identity becomes on the machine is decided
 //! in `identity`, whether a bind mount may be in `sandbox::source`.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,10 @@ pub struct TaskSpec {
     pub masked: Vec<PathBuf>,
     /// When set, a bind mount's resolved source must lie under one of these.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// What a bind mount that the task may write to may neither contain nor lie in: what the launcher runs, where the
+    /// task is the launcher's own user.
+    #[serde(default)]
+    pub guarded: Vec<PathBuf>,
     /// Extra device nodes to show, such as `/dev/nvidia0`.
     pub devices: Vec<PathBuf>,
     /// Whether to have the cgroup deny all other devices, too. It matters where there are devices that one task may have
@@ -69,6 +74,9 @@ pub struct TaskSpec {
     /// What the task can reach.
     #[serde(default)]
     pub network: Network,
+    /// Addresses that say who the machine is, and that the task reaches all the same (see `network`).
+    #[serde(default)]
+    pub reach: Vec<IpAddr>,
     /// Variables that tell the task where its way to the master is, over those of `env`; `{port}` in a value stands
     /// for a port of 127.0.0.1.
     #[serde(default)]

@@ -12,7 +12,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use snow::StatelessTransportState as Cipher;
 
 use crate::LinkError;
-use crate::handshake::{In, Out};
+use crate::fused::{In, Out};
 
 /// What Noise adds to each message.
 const TAG: usize = 16;

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use snow::{Builder, HandshakeState};
 
+use crate::fused::{In, Out};
 use crate::{LinkError, Public, Receiver, Secret, Sender};
 
 /// What both ends must agree on.
@@ -20,10 +20,8 @@ const PROLOGUE: &[u8] = b"muster link 1";
 /// Longer than either message of the handshake.
 const LONGEST: usize = 256;
 
-pub(crate) type Out = Pin<Box<dyn Sink<Bytes, Error = io::Error> + Send>>;
-pub(crate) type In = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-
-/// A carrier of whole messages of up to 65 535 bytes. Nothing is trusted to it.
+/// A carrier of whole messages of up to 65 535 bytes. Nothing is trusted to it, and after its first failure nothing is
+/// asked of it any more.
 pub struct Wire {
     out: Out,
     incoming: In,
@@ -35,7 +33,7 @@ impl Wire {
         out: impl Sink<Bytes, Error = io::Error> + Send + 'static,
         incoming: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> Self {
-        Self { out: Box::pin(out), incoming: Box::pin(incoming) }
+        Self { out: Out::new(out), incoming: In::new(incoming) }
     }
 }
 

@@ -16,6 +16,7 @@
 //! files, sockets or timers of connecting here.
 
 mod channel;
+mod fused;
 mod handshake;
 mod invitation;
 mod key;

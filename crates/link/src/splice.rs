@@ -14,7 +14,7 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(10);
 pub const SILENCE: Duration = Duration::from_secs(40);
 
 /// Most bytes that are read from a stream at once.
-const AT_ONCE: usize = 32 << 10;
+const AT_ONCE: usize = 16 << 10;
 
 /// Which end of the stream is the last word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `master.yaml` (D10): what can be set, the defaults, and what is said when it is wrong.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use domain::config::secrets::Shown;
@@ -222,6 +222,9 @@ pub struct Agent {
     pub groups: Groups,
     /// What a task can reach at most, and unless it asks for less.
     pub network: Network,
+    /// Addresses of the cloud's that say who the machine is, and that tasks reach all the same: link-local ones and other
+    /// metadata services.
+    pub reach: Vec<IpAddr>,
     /// Limits of each task.
     pub task_limits: TaskLimits,
     /// The GPUs that it offers: numbers as `nvidia-smi` has them, or serial numbers; all by default, none if empty. Two
@@ -276,6 +279,7 @@ impl Default for Agent {
             allowed_ids: AllowedIds::default(),
             groups: Groups::default(),
             network: Network::default(),
+            reach: Vec::new(),
             task_limits: TaskLimits::default(),
             devices: None,
             run_size: None,
@@ -375,11 +379,19 @@ impl Agent {
     fn check(&self) -> Result<(), String> {
         let TaskLimits { memory, scratch, log, cpus, .. } = &self.task_limits;
         for (key, size) in [("run_size", &self.run_size), ("shm_size", &self.shm_size)] {
+            // The kernel takes 0 for no limit.
             if let Some(size) = size
-                && domain::config::parse_size(size).is_none()
+                && domain::config::parse_size(size).is_none_or(|bytes| bytes < LEAST_TMPFS)
             {
-                return Err(format!("{key}: '{size}' is not a size such as 8G"));
+                return Err(format!("{key}: '{size}' is not a size such as 8G, of 64K at least"));
             }
+        }
+        if let Some(prefix) = self.bind_prefixes.iter().flatten().find(|prefix| !prefix.is_absolute()) {
+            return Err(format!("bind_prefixes: '{}' is not an absolute path", prefix.display()));
+        }
+        if !(1_000_000..=u32::MAX - 65_537).contains(&self.root_range_base) {
+            let highest = u32::MAX - 65_537;
+            return Err(format!("root_range_base: give the first of 65536 free ids, 1000000 to {highest}"));
         }
         for (key, size) in [("memory", memory), ("scratch", scratch), ("log", log)] {
             if let Some(size) = size.as_deref().filter(|size| *size != UNLIMITED)
@@ -393,12 +405,23 @@ impl Agent {
         {
             return Err(format!("task_limits.cpus: {cpus} is not a number of processors such as 1.5"));
         }
+        if let Some(memory) = memory.as_deref().filter(|memory| *memory != UNLIMITED)
+            && domain::config::parse_size(memory).is_some_and(|bytes| bytes < LEAST_MEMORY)
+        {
+            return Err(format!("task_limits.memory: '{memory}' is too little for any program: give 16M at least"));
+        }
         if self.kill_grace > MAX_KILL_GRACE {
             return Err(format!("kill_grace: give 0 to {MAX_KILL_GRACE} seconds"));
         }
         Ok(())
     }
 }
+
+/// Least size of a task's `/run` and `/dev/shm`, in bytes.
+const LEAST_TMPFS: u64 = 64 << 10;
+
+/// Least memory of a task, in bytes.
+const LEAST_MEMORY: u64 = 16 << 20;
 
 /// Nothing but comments, which YAML reads as null.
 fn is_blank(text: &str) -> bool {
@@ -434,6 +457,12 @@ impl Config {
         config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
         config.connections.check().map_err(|reason| bad(format!("connections.{reason}")))?;
         config.limits.check().map_err(|reason| bad(format!("limits.{reason}")))?;
+        if let Some(host) = config.security.hosts.iter().find(|host| host.contains(['/', ':', '*', ' '])) {
+            return Err(bad(format!("security.hosts: '{host}' is not a plain name such as muster.lab.example")));
+        }
+        if config.max_context_bytes == 0 {
+            return Err(bad("max_context_bytes: give a number of bytes that isn't 0".to_owned()));
+        }
         config.bootstrap.check().map_err(|reason| bad(format!("bootstrap.{reason}")))?;
         if let Some(smtp) = &config.smtp {
             smtp.check().map_err(|reason| bad(format!("smtp.{reason}")))?;
@@ -496,6 +525,23 @@ mod tests {
         );
         assert!(lifespans("default_lifespan_days: 0").contains("security.token.default_lifespan_days"));
         assert!(lifespans("max_lifespan_days: 0").contains("security.token.max_lifespan_days"));
+    }
+
+    #[test]
+    fn d10_what_could_not_work_is_refused_at_the_start() {
+        for (wrong, told) in [
+            ("agent: {root_range_base: 5}", "agent.root_range_base: give the first of 65536 free ids"),
+            ("agent: {root_range_base: 4294967295}", "agent.root_range_base"),
+            ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
+            ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),
+            ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
+            ("security: {hosts: [\"https://x.y\"]}", "security.hosts: 'https://x.y' is not a plain name"),
+            ("security: {hosts: [\"*.lab\"]}", "security.hosts: '*.lab'"),
+            ("max_context_bytes: 0", "max_context_bytes"),
+        ] {
+            let refused = Config::parse(wrong, "master.yaml").expect_err(wrong).to_string();
+            assert!(refused.contains(told), "{wrong}: {refused}");
+        }
     }
 
     #[test]

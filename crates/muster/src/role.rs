@@ -39,7 +39,8 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         let mut endings = process::endings()?;
         let served = Served::start(&args.master).await?;
         let stop = CancellationToken::new();
-        let options = local_agent::options(&served, args.slots).await?;
+        let mut options = local_agent::options(&served, args.slots).await?;
+        options.guarded.extend(args.master.config.clone());
         let (registered, ready) = watch::channel(false);
         let mut agent = tokio::spawn(agent::run(options, registered, stop.clone()));
         let mut told = false;
@@ -181,6 +182,7 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
             invitation,
             name: name.clone(),
             master: master.clone(),
+            guarded: args.config.into_iter().collect(),
             ..local_agent::from_config(&config, data_dir)?
         };
         let stop = CancellationToken::new();

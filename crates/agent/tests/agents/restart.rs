@@ -221,6 +221,8 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         devices: vec![],
         network: launch::spec::Network::Private,
         relay_env: vec![],
+        reach: vec![],
+        guarded: vec![],
     };
     launch::create_task_dir(&agent.options.data_dir.join("tasks"), &id.to_string(), &spec).expect("made");
     agent.start();

@@ -59,6 +59,8 @@ impl TestAgent {
             kill_grace: std::time::Duration::from_secs(10),
             seccomp: true,
             masked: vec![],
+            reach: vec![],
+            guarded: vec![],
             version: "0.0.0-test".to_owned(),
         };
         Self { options, running: None, temp }

@@ -2,6 +2,7 @@
 //! hands the relay's listener to the agent, and carries what the task says to the world outside ([`stack`]). It is the shim's child, counts as the task's (its cgroup), and ends with
 //! the shim.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -33,6 +34,8 @@ pub(crate) struct Service<'a> {
     pub(crate) interface: Option<OwnedFd>,
     pub(crate) mode: Mode,
     pub(crate) doors: &'a [Door],
+    /// Addresses that say who the machine is, and that the task reaches all the same.
+    pub(crate) reach: &'a [IpAddr],
 }
 
 impl Helper {
@@ -81,7 +84,7 @@ fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
-        return stack::run(interface, service.doorbell, &service.relay);
+        return stack::run(interface, service.doorbell, &service.relay, service.reach);
     }
     loop {
         let mut fds = [PollFd::new(&service.doorbell, PollFlags::IN)];

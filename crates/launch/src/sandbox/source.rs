@@ -52,7 +52,28 @@ pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Sour
         paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
     };
     let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
-    context.spec.bind_mounts.iter().map(|bind| one(context, masks, prefixes.as_deref(), bind)).collect()
+    let guarded = resolve(&context.spec.guarded);
+    let one = |bind| {
+        let source = one(context, masks, prefixes.as_deref(), bind)?;
+        check_guarded(&source, &guarded)?;
+        Ok(source)
+    };
+    context.spec.bind_mounts.iter().map(one).collect()
+}
+
+/// Who could write there would be whatever the launcher starts next (F12).
+fn check_guarded(source: &Source<'_>, guarded: &[PathBuf]) -> Result<(), String> {
+    let path = &source.path;
+    let holds = |own: &&PathBuf| path.starts_with(own) || own.starts_with(path);
+    match guarded.iter().filter(|_| !source.bind.read_only).find(holds) {
+        Some(own) => Err(format!(
+            "bind mount {}: the agent, which runs as the task's own user, keeps its program, data or configuration in \
+             {}; mount it read-only, or name a folder that doesn't hold that",
+            source.bind.host_path.display(),
+            own.display()
+        )),
+        None => Ok(()),
+    }
 }
 
 fn one<'a>(
@@ -77,15 +98,17 @@ fn one<'a>(
     // The clone takes the mounts below along in any case: without them, files that they cover would show. For the
     // same reason all of them are alike.
     let tree = clone_tree(fd.as_fd(), true).explain(what)?;
-    set_attr(tree.as_fd(), true, attrs, Some(given(bind.propagation))).explain(what)?;
+    set_attr(tree.as_fd(), true, attrs, Some(given(bind))).explain(what)?;
     Ok(Source { bind, path, tree, kind })
 }
 
 /// What a task gets of the propagation that it asked for. A mount in a peer group of the machine's would make the
-/// task's mounts the machine's own, and so its owner root there (A1): nobody gets that.
-fn given(asked: Propagation) -> Propagate {
-    match asked {
+/// task's mounts the machine's own, and so its owner root there (A1): nobody gets that. And what comes later comes with the
+/// machine's own attributes, so that read-only would not be true.
+fn given(bind: &BindMount) -> Propagate {
+    match bind.propagation {
         Propagation::Rprivate | Propagation::Private => Propagate::Private,
+        _ if bind.read_only => Propagate::Private,
         Propagation::Rslave | Propagation::Slave | Propagation::Rshared | Propagation::Shared => {
             Propagate::Slave
         }
@@ -94,15 +117,23 @@ fn given(asked: Propagation) -> Propagate {
 
 /// What isn't as the configuration says.
 pub(super) fn notes(spec: &TaskSpec) -> Vec<String> {
-    let shared = |bind: &&BindMount| matches!(bind.propagation, Propagation::Rshared | Propagation::Shared);
-    let note = |bind: &BindMount| {
-        format!(
-            "bind mount {}: no mount of a task is shared with the machine; it is mounted as rslave, so that what the \
-             machine mounts below it appears in the task and nothing the other way round",
-            bind.host_path.display()
-        )
-    };
-    spec.bind_mounts.iter().filter(shared).map(note).collect()
+    spec.bind_mounts.iter().filter_map(note).collect()
+}
+
+fn note(bind: &BindMount) -> Option<String> {
+    let shown = bind.host_path.display();
+    match bind.propagation {
+        Propagation::Rprivate | Propagation::Private => None,
+        _ if bind.read_only => Some(format!(
+            "bind mount {shown}: what the machine mounts below it later would be writable; as it is read_only, it is mounted \
+             as rprivate, and none of that appears in the task"
+        )),
+        Propagation::Rslave | Propagation::Slave => None,
+        Propagation::Rshared | Propagation::Shared => Some(format!(
+            "bind mount {shown}: no mount of a task is shared with the machine; it is mounted as rslave, so that what the \
+             machine mounts below it appears in the task and nothing the other way round"
+        )),
+    }
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.
@@ -221,7 +252,11 @@ fn judge(
         return Err("it is the machine's device file system, which is never bound".into());
     }
     if masks.hides(path, fd).explain(|| "can't look at the directories above it".into())? {
-        return Err("it is one of Muster's own directories, which no task sees; use another directory".into());
+        return Err(
+            "it is one of Muster's own directories, or the machine's /run or /dev by another name, which no task sees; use \
+             another directory"
+                .into(),
+        );
     }
     if prefixes.is_some() && !listed {
         return Err("it is outside the directories that the administrator lets tasks bind".into());

@@ -114,7 +114,8 @@ impl Shim {
         }
         let mut descriptors = descriptors.into_iter();
         let (relay, interface) = (descriptors.next()?, descriptors.next());
-        let service = Service { doorbell: &self.doorbell, relay, interface, mode: spec.mode, doors };
+        let (doorbell, mode, reach) = (&self.doorbell, spec.mode, spec.reach.as_slice());
+        let service = Service { doorbell, relay, interface, mode, doors, reach };
         match Helper::start(service) {
             Ok(helper) => Some(helper),
             Err(why) => {

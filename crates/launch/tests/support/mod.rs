@@ -101,6 +101,8 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         mode: Mode::Root { root_range_base: RANGE, root_range_len: 65_536 },
         masked: vec![],
         bind_prefixes: None,
+        guarded: vec![],
+        reach: vec![],
         devices: vec![],
         fence_devices: false,
         network: launch::spec::Network::Private,

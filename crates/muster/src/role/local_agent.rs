@@ -41,6 +41,8 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         allowed_ids: config.allowed_ids.clone(),
         machine_groups: config.groups == master::config::Groups::OfMachine,
         network: config.network,
+        reach: config.reach.clone(),
+        guarded: Vec::new(),
         limits: TaskLimits {
             memory: size(limits.memory.as_deref()),
             pids: number(limits.pids),

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::mem::MaybeUninit;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant as Clock};
 
@@ -29,10 +30,14 @@ use tcp::Connection;
 
 use super::doorbell::Doorbell;
 
-/// Conversations of one task at a time.
-const MOST: usize = 4096;
-/// Silence after which a UDP conversation is over (RFC 4787, REQ-5 says two minutes at least).
-const UDP_IDLE: Duration = Duration::from_secs(150);
+/// Conversations of one task at a time, by protocol. Each takes one of the machine's source ports, of which there are
+/// some 28 000: those of UDP, which the machine's own programs need to find any name, in all; those of TCP for each
+/// address and port that they lead to. Forty tasks leave most of both.
+const MOST_UDP: usize = 256;
+const MOST_TCP: usize = 512;
+/// Silence after which a UDP conversation is over. RFC 4787 asks for two minutes of who lets others in, and nobody is let
+/// in here: who is silent for longer than this says the first word again.
+const UDP_IDLE: Duration = Duration::from_secs(60);
 /// Packets that are taken from one side before the other has its turn.
 const BURST: usize = 32;
 /// A packet can't be longer.
@@ -78,7 +83,9 @@ enum Talking {
 }
 
 /// Serves the task's interface until something breaks that can't.
-pub(super) fn run(tun: OwnedFd, doorbell: &Doorbell, relay: &OwnedFd) -> io::Result<()> {
+///
+/// `reach` are addresses that say who the machine is, and that the task may talk to all the same.
+pub(super) fn run(tun: OwnedFd, doorbell: &Doorbell, relay: &OwnedFd, reach: &[IpAddr]) -> io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64;
     epoll::add(&epoll, &tun, data(TUN), epoll::EventFlags::IN)?;
@@ -87,7 +94,7 @@ pub(super) fn run(tun: OwnedFd, doorbell: &Doorbell, relay: &OwnedFd) -> io::Res
     let mut stack = Stack {
         tun,
         epoll,
-        outside: Outside::open()?,
+        outside: Outside::open(reach)?,
         talks: HashMap::new(),
         tokens: HashMap::new(),
         next_token: DOORBELL + 1,
@@ -165,12 +172,21 @@ impl Stack {
         if flow.protocol == Protocol::Tcp && !packet.opens {
             return self.reset(&flow, bytes);
         }
-        if self.talks.len() >= MOST && !self.forget_idle(Duration::ZERO) {
+        if !self.makes_room(flow.protocol) {
             return self.refuse(&flow, bytes, Unreachable::Route);
         }
         match self.outside.connect(&flow) {
             Ok(outside) => self.begin(flow, outside, bytes, packet.payload),
             Err(why) => self.refuse(&flow, bytes, why),
+        }
+    }
+
+    /// Whether there may be one more conversation; of UDP's the one that has been silent for longest goes.
+    fn makes_room(&mut self, protocol: Protocol) -> bool {
+        let begun = self.talks.values().filter(|talk| talk.flow.protocol == protocol).count();
+        match protocol {
+            Protocol::Tcp => begun < MOST_TCP,
+            Protocol::Udp => begun < MOST_UDP || self.forget_idle(Duration::ZERO),
         }
     }
 

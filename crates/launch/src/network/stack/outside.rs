@@ -3,7 +3,7 @@
 //! go. The one thing of the machine's that tasks reach is its resolver, on a loopback address or not.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -22,11 +22,13 @@ const DNS: u16 = 53;
 #[derive(Debug)]
 pub(super) struct Outside {
     routes: Netlink,
+    /// Addresses of [`is_identity`] that the machine's administrator gives to tasks.
+    reach: Vec<IpAddr>,
 }
 
 impl Outside {
-    pub(super) fn open() -> io::Result<Self> {
-        Ok(Self { routes: Netlink::open()? })
+    pub(super) fn open(reach: &[IpAddr]) -> io::Result<Self> {
+        Ok(Self { routes: Netlink::open()?, reach: reach.to_vec() })
     }
 
     /// A socket that is being connected to the flow's other end.
@@ -50,6 +52,9 @@ impl Outside {
         if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() {
             return Err(Unreachable::Forbidden);
         }
+        if is_identity(ip) && !self.reach.contains(&ip) {
+            return Err(Unreachable::Forbidden);
+        }
         match self.routes.route(ip) {
             Ok(Route::Away) => Ok(SocketAddr::new(ip, address.port())),
             Ok(Route::Here | Route::Other) => Err(Unreachable::Forbidden),
@@ -57,6 +62,33 @@ impl Outside {
         }
     }
 }
+
+/// Where clouds answer to whoever asks from a machine as to the machine itself, and hand out its credentials (F6):
+/// whatever is on its own link, and the places that some have elsewhere.
+fn is_identity(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local() || V4_SERVICES.contains(&ip),
+        IpAddr::V6(ip) => {
+            ip.is_unicast_link_local() || V6_SERVICES.contains(&ip) || translated(ip).is_some_and(is_identity)
+        }
+    }
+}
+
+/// The address behind one that a translator at the network's edge knows (RFC 6052).
+fn translated(ip: Ipv6Addr) -> Option<IpAddr> {
+    let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = ip.segments() else { return None };
+    Some(IpAddr::V4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low))))
+}
+
+/// Alibaba's, Azure's.
+const V4_SERVICES: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+
+/// Amazon's, Google's, Scaleway's.
+const V6_SERVICES: [Ipv6Addr; 3] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),
+];
 
 fn tcp(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let socket = socket_with(family(address), SocketType::STREAM, flags(), None)?;
@@ -89,5 +121,28 @@ pub(super) fn why(error: Errno) -> Unreachable {
         Errno::CONNREFUSED | Errno::CONNRESET => Unreachable::Port,
         Errno::ACCESS | Errno::PERM => Unreachable::Forbidden,
         _ => Unreachable::Route,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a03_what_says_who_the_machine_is_is_known() {
+        let is = |ip: &str| is_identity(ip.parse().expect("an address"));
+        for ip in [
+            "169.254.169.254",
+            "169.254.0.1",
+            "fe80::1",
+            "fd00:ec2::254",
+            "100.100.100.200",
+            "64:ff9b::a9fe:a9fe",
+        ] {
+            assert!(is(ip), "{ip}");
+        }
+        for ip in ["169.253.0.1", "100.100.100.201", "fd00:ec2::1", "2001:db8::1", "64:ff9b::a00:1"] {
+            assert!(!is(ip), "{ip}");
+        }
     }
 }
