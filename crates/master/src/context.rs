@@ -66,17 +66,31 @@ impl Contexts {
         }
     }
 
-    /// The packed directory; `None` when the task has none.
+    /// The packed directory, to be read piece by piece (A5); `None` when the task has none.
     ///
     /// # Errors
     /// When it can't be read.
-    pub async fn get(&self, task: TaskId) -> Result<Option<Vec<u8>>, Error> {
-        match tokio::fs::read(self.path(task)).await {
-            Ok(archive) => Ok(Some(archive)),
+    pub async fn open(&self, task: TaskId) -> Result<Option<Packed>, Error> {
+        let opened = async {
+            let file = tokio::fs::File::open(self.path(task)).await?;
+            let len = file.metadata().await?.len();
+            Ok::<_, std::io::Error>(Packed { file, len })
+        };
+        match opened.await {
+            Ok(packed) => Ok(Some(packed)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("reading the context directory")(e)),
         }
     }
+}
+
+/// A packed directory that is open.
+#[derive(Debug)]
+pub struct Packed {
+    /// Where it is read from.
+    pub file: tokio::fs::File,
+    /// Its length in bytes; it doesn't change.
+    pub len: u64,
 }
 
 /// A packed directory whose task isn't stored yet; dropped, it is removed.
@@ -249,12 +263,12 @@ mod tests {
         contexts.put(old, files(), 1 << 20).await.expect("packed").stays();
         std::fs::write(part(&contexts.path(old)), "torn").expect("written");
         for gone in [fails, ends] {
-            assert_eq!(contexts.get(gone).await.expect("read"), None);
+            assert!(contexts.open(gone).await.expect("read").is_none());
         }
         contexts.keep_only([stays].into()).await;
         let names = std::fs::read_dir(contexts.path(stays).parent().expect("a folder")).expect("read");
         assert_eq!(names.count(), 1, "only what lives is there");
-        assert!(contexts.get(stays).await.expect("read").is_some());
+        assert!(contexts.open(stays).await.expect("read").is_some());
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use api::command::ContextFile;
 use domain::audit::{Entry, Who};
-use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, TaskActor, UseTemplate, Visible};
+use domain::authz::{
+    Actor, ChangeTask, Permit, ReadContext, ReadTask, StartTask, TaskActor, UseTemplate, Visible,
+};
 use domain::config::secrets::{Shown, masked_words};
 use domain::config::{DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, layered};
 use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
@@ -17,7 +19,7 @@ pub use store::task::Filter as TaskFilter;
 use store::{Conn, Store, Tx};
 use uuid::Uuid;
 
-use crate::context::Contexts;
+use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
 use crate::scheduler::Scheduler;
 use crate::system::Clock;
@@ -304,8 +306,8 @@ impl Tasks {
     ///
     /// # Errors
     /// When it can't be read.
-    pub async fn context(&self, permit: &Permit<ReadTask>) -> Result<Option<Vec<u8>>, Error> {
-        self.contexts.get(permit.target().0.id).await
+    pub async fn context(&self, permit: &Permit<ReadContext>) -> Result<Option<Packed>, Error> {
+        self.contexts.open(permit.target().0.id).await
     }
 
     /// A page of the tasks that match; `page` turns their number into offset and limit.

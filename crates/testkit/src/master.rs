@@ -1,9 +1,11 @@
 //! A real master in this process: real services, real routes, a real listener. Only the clock is not.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::linux::net::SocketAddrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::agent::Start;
 use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
@@ -12,7 +14,7 @@ use master::system::{Clock as _, SystemEntropy};
 use master::{Config, Master, Parts, secret};
 use serde_json::json;
 use store::Store;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use crate::agent::{FakeAgent, Key};
@@ -99,8 +101,11 @@ impl TestMaster {
         let listener = TcpListener::bind(self.address).await.expect("the address is free");
         self.address = listener.local_addr().expect("bound");
         let app = web::App::new(master.clone(), self.address).among_its_own_callers();
+        let own = std::os::unix::net::UnixListener::bind_addr(&own_address(self.address)).expect("free");
+        own.set_nonblocking(true).expect("a socket");
+        let own = UnixListener::from_std(own).expect("a socket");
         let server = tokio::spawn(async move {
-            web::serve(vec![web::Door::plain(listener)], app).await;
+            web::serve(vec![web::Door::plain(listener), web::Door::Unix(own)], app).await;
         });
         self.running = Some(Running { master, store, server });
         Ok(())
@@ -156,6 +161,14 @@ impl TestMaster {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A connection to its Unix socket.
+    pub async fn own_socket(&self) -> UnixStream {
+        let stream = std::os::unix::net::UnixStream::connect_addr(&own_address(self.address));
+        let stream = stream.expect("it listens");
+        stream.set_nonblocking(true).expect("a socket");
+        UnixStream::from_std(stream).expect("a socket")
     }
 
     /// `http://127.0.0.1:port`.
@@ -286,8 +299,20 @@ impl TestMaster {
         let start = agent.accept_start().await;
         assert_eq!(start.allocation.task.to_string(), id);
         owner.follow(&id).await.until("have started").await;
+        self.task_of(start)
+    }
+
+    /// The task that an agent was told to start.
+    #[must_use]
+    pub fn task_of(&self, start: Start) -> Task {
         Task::new(&self.anon().0, start)
     }
+}
+
+/// Where its Unix socket is: no file, so that nothing is left of it.
+fn own_address(address: SocketAddr) -> std::os::unix::net::SocketAddr {
+    let name = format!("muster-test-{address}-{}", std::process::id());
+    std::os::unix::net::SocketAddr::from_abstract_name(name).expect("short")
 }
 
 impl Drop for TestMaster {

@@ -9,17 +9,19 @@ use axum::extract::{Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use hyper::body::Body as _;
 use domain::audit::{By, Who};
 use domain::authz::{READ_ONLY, Via};
 use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
+use crate::bodies::Charge;
 use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
 use crate::origin::{Arrival, is_foreign, same_origin};
 use crate::respond::{Failure, PageFailure, Refused};
-use crate::server::Standing;
+use crate::server::{Holder, Standing};
 use crate::{App, polyaxon};
 
 /// Who gets through to a route's handler.
@@ -94,46 +96,99 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     let arrival = Arrival::of(&guard.app, &mut request);
     let address = arrival.address();
     request.extensions_mut().insert(arrival);
-    let known = match guard.access {
-        _ if is_from_elsewhere(guard.access, &request) => Err(Error::Forbidden(ELSEWHERE.to_owned())),
-        Access::Public | Access::Agent => Ok(()),
-        Access::User => user(&guard.app, &mut request).await,
-        Access::UserOrTask => user_or_task(&guard.app, &mut request).await,
-        Access::Polyaxon => polyaxon::authenticate(&guard.app, &mut request).await.map(|caller| {
-            request.extensions_mut().insert(caller.from_address(address));
-        }),
-        Access::Page => page(&guard.app, &mut request).await,
-    };
-    let allowed = known.and_then(|()| may_change(&guard, &request));
-    let public = matches!(guard.access, Access::Public | Access::Agent);
-    if let Some(standing) = request.extensions().get::<Standing>().filter(|_| allowed.is_ok() && !public) {
-        standing.is_known();
+    let allowed = admit(&guard, &mut request).await;
+    if let (Ok(()), Some(standing)) = (&allowed, request.extensions().get::<Standing>()) {
+        holder(&request).into_iter().for_each(|holder| standing.is_known(holder));
     }
-    let by = by(&request, address);
     if let Err(error) = allowed {
-        let response = match guard.access {
-            Access::Page => PageFailure::new(error, &request).respond(),
-            Access::Polyaxon => polyaxon::Refusal::from(error).into_response(),
-            _ => Failure(error).into_response(),
-        };
-        return noted(&guard, &by, &route, response);
+        return refused(&guard, error, &by(&request, address), &route, &request);
     }
     if looks(request.method()) {
+        let by = by(&request, address);
         return noted(&guard, &by, &route, next.run(request).await);
     }
-    let path = request.uri().path().to_owned();
-    match whole(request).await {
-        Ok(request) => carried_out(guard, by, route, request, next).await,
-        Err(failure) => in_dialect(guard.access, &path, failure),
+    let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
+    let charge = match charge(&guard, holder(&request), size).await {
+        Ok(charge) => charge,
+        Err(error) => return in_dialect(guard.access, request.uri().path(), Failure(error)),
+    };
+    let (path, waits) = (request.uri().path().to_owned(), !request.body().is_end_stream());
+    let mut request = match whole(request).await {
+        Ok(request) => request,
+        Err(failure) => return in_dialect(guard.access, &path, failure),
+    };
+    // Whoever sends a body decides when its last byte comes: what counts is who they are then, not when they began (W1).
+    if waits && let Err(error) = admit(&guard, &mut request).await {
+        return refused(&guard, error, &by(&request, address), &route, &request);
     }
+    let by = by(&request, address);
+    carried_out(guard, by, route, request, next, charge).await
+}
+
+/// Finds out who asks, as things are now, and whether they get as far as the handler.
+async fn admit(guard: &Guard, request: &mut Request) -> Result<(), Error> {
+    match guard.access {
+        _ if is_from_elsewhere(guard.access, request) => Err(Error::Forbidden(ELSEWHERE.to_owned())),
+        Access::Public | Access::Agent => Ok(()),
+        Access::User => user(&guard.app, request).await,
+        Access::UserOrTask => user_or_task(&guard.app, request).await,
+        Access::Polyaxon => {
+            let address = peer(request);
+            polyaxon::authenticate(&guard.app, request).await.map(|caller| {
+                request.extensions_mut().insert(caller.from_address(address));
+            })
+        }
+        Access::Page => page(&guard.app, request).await,
+    }?;
+    may_change(guard, request)
+}
+
+/// Whose the connection is from now on, as far as limits are concerned.
+fn holder(request: &Request) -> Option<Holder> {
+    match request.extensions().get::<Asker>() {
+        Some(Asker::Task(task)) => Some(Holder::Task { owner: task.owner.id, task: task.actor.task }),
+        _ => request.extensions().get::<Caller>().map(|caller| Holder::Account {
+            user: caller.actor.user,
+            admin: caller.actor.admin,
+        }),
+    }
+}
+
+/// Room for the body, before a byte of it is taken: it is held in memory as a whole (W10).
+async fn charge(guard: &Guard, holder: Option<Holder>, size: u64) -> Result<Option<Charge>, Error> {
+    // Strangers' bodies are short, and their connections are counted.
+    let Some(payer) = holder.and_then(Holder::account) else { return Ok(None) };
+    let size = size.min(u64::try_from(guard.limit).unwrap_or(u64::MAX));
+    guard.app.bodies.charge(payer, size).await.map(Some)
+}
+
+/// The answer to who doesn't get as far as the handler.
+fn refused(guard: &Guard, error: Error, by: &By, route: &str, request: &Request) -> Response {
+    let response = match guard.access {
+        Access::Page => PageFailure::new(error, request).respond(),
+        Access::Polyaxon => polyaxon::Refusal::from(error).into_response(),
+        _ => Failure(error).into_response(),
+    };
+    noted(guard, by, route, response)
 }
 
 /// What changes something happens as a whole, whether or not its client is still there for the answer (B1–B4): hyper
 /// drops the handler of a connection that is gone, also between a commit and what follows from it. The body was read
 /// before, as long as the client is needed; a change that was refused is noted without it, too.
-async fn carried_out(guard: Guard, by: By, route: String, request: Request, next: Next) -> Response {
+async fn carried_out(
+    guard: Guard,
+    by: By,
+    route: String,
+    request: Request,
+    next: Next,
+    charge: Option<Charge>,
+) -> Response {
     let unbroken = guard.app.master.unbroken.clone();
-    let handled = async move { noted(&guard, &by, &route, next.run(request).await) };
+    let handled = async move {
+        // What was sent is held until the handler is done with it.
+        let _charge = charge;
+        noted(&guard, &by, &route, next.run(request).await)
+    };
     match unbroken.run(handled).await {
         Ok(response) => response,
         Err(error) => Failure(error).into_response(),

@@ -44,8 +44,11 @@ impl Cookie {
 }
 
 impl Channel {
-    /// That of the request with these extensions.
+    /// That of the request with these extensions: what a trusted proxy says of it, else the connection's.
     pub(crate) fn of(extensions: &Extensions) -> Self {
+        if let Some(told) = extensions.get::<Self>() {
+            return *told;
+        }
         match extensions.get() {
             Some(Peer::Tcp { encrypted: true, .. }) => Self::Encrypted,
             _ => Self::Plain,

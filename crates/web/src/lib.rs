@@ -5,8 +5,10 @@
 
 mod access;
 mod api;
+mod bodies;
 mod cookie;
 mod extract;
+mod live;
 mod openapi;
 mod origin;
 pub mod peer;
@@ -16,9 +18,11 @@ mod routes;
 mod server;
 mod table;
 pub mod tls;
+mod turns;
 mod ui;
 
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
 use ::master::Master;
@@ -59,6 +63,14 @@ pub struct App {
     pub(crate) neighbours: Neighbours,
     /// How many looks at the machine's processes there may be at once.
     pub(crate) looks: Arc<Semaphore>,
+    /// It was said that a proxy isn't believed.
+    pub(crate) warned: Arc<AtomicBool>,
+    /// Turns at searching logs.
+    pub(crate) searches: turns::Turns,
+    /// How many open answers may look up their readers at once.
+    pub(crate) renewals: Arc<Semaphore>,
+    /// Room for requests' bodies.
+    pub(crate) bodies: bodies::Bodies,
     /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
     server: Arc<OnceLock<Weak<server::Server>>>,
 }
@@ -69,6 +81,7 @@ impl App {
     pub fn new(master: Master, address: SocketAddr) -> Self {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
         let first = master.config.agent.root_range_base;
+        let bodies = bodies::Bodies::new(master.config.limits.bodies_bytes);
         Self {
             master,
             hosts,
@@ -77,6 +90,10 @@ impl App {
             description: Arc::default(),
             neighbours: Neighbours::new(first..first.saturating_add(ROOT_RANGE_LEN)),
             looks: Arc::new(Semaphore::new(LOOKS)),
+            warned: Arc::default(),
+            searches: turns::Turns::new(),
+            renewals: Arc::new(Semaphore::new(LOOKS)),
+            bodies,
             server: Arc::default(),
         }
     }

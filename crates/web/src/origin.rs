@@ -3,12 +3,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use master::config::{Subnet, any_contains};
 use master::password::Presented;
 use master::session::{Origin, Visitor};
+use neighbour::Neighbours;
 
 use crate::App;
 use crate::cookie::Channel;
@@ -75,6 +77,89 @@ pub(crate) fn is_unencrypted(channel: Channel, headers: &HeaderMap) -> bool {
     channel == Channel::Plain && !near && text("x-forwarded-proto") != Some("https")
 }
 
+/// In a request whose peer is a proxy that is believed: what it says of where the request comes from counts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Proxied;
+
+/// Notes whether the peer is a proxy that is believed, and whether the request came to it by https.
+pub(crate) async fn note_proxy(app: &App, request: &mut Request) {
+    let extensions = request.extensions();
+    let (peer, standing) = (extensions.get::<Peer>().cloned(), extensions.get::<Standing>().cloned());
+    if !is_believed(app, peer, standing).await {
+        return;
+    }
+    request.extensions_mut().insert(Proxied);
+    if is_forwarded_https(request.headers()) {
+        request.extensions_mut().insert(Channel::Encrypted);
+    }
+}
+
+/// Whether a peer's word on whom it speaks for counts: its address is listed, and if that is one of this machine's, it is
+/// root's, the master's own Unix user's, or a listed one's. Any program here can connect from such an address.
+async fn is_believed(app: &App, peer: Option<Peer>, standing: Option<Standing>) -> bool {
+    let security = &app.master.config.security;
+    let listed = |peer: &Peer| peer.ip().is_some_and(|ip| any_contains(&security.trusted_proxies, ip));
+    let Some(peer) = peer.filter(listed) else { return false };
+    let uid = match &peer {
+        Peer::Tcp { address, local, .. } if !is_of_this_machine(*address, *local) => return true,
+        peer => uid_of(app, peer, standing.as_ref()).await,
+    };
+    let ours = rustix::process::geteuid().as_raw();
+    let believed = uid.is_some_and(|uid| uid == 0 || uid == ours || security.proxy_uids.contains(&uid));
+    if !believed && !app.warned.swap(true, Ordering::Relaxed) {
+        let who = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+        tracing::warn!(
+            "a program of this machine that connects from a trusted proxy's address isn't believed: it is of uid {who}; if it is your proxy, add that to security.proxy_uids"
+        );
+    }
+    believed
+}
+
+/// Whether a connection comes from an address of this machine, as far as it says that itself.
+fn is_of_this_machine(address: SocketAddr, local: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    ip.is_loopback() || ip == local.ip().to_canonical()
+}
+
+/// The Unix user at the other end, when that is on this machine.
+async fn uid_of(app: &App, peer: &Peer, standing: Option<&Standing>) -> Option<u32> {
+    match peer {
+        Peer::Tcp { address, local, .. } if is_of_this_machine(*address, *local) => match standing {
+            Some(standing) => standing.whose(whose(app, *address, *local)).await,
+            None => whose(app, *address, *local).await,
+        },
+        Peer::Unix { uid, .. } => Some(*uid),
+        Peer::Tcp { .. } | Peer::Relay { .. } => None,
+    }
+}
+
+/// The Unix user of the socket at the other end, on this machine.
+async fn whose(app: &App, address: SocketAddr, local: SocketAddr) -> Option<u32> {
+    let turn = Arc::clone(&app.looks).acquire_owned().await.ok()?;
+    let looked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Neighbours::behind(local, address)
+    });
+    let found = looked.await.ok()?.ok()??;
+    // More than one is nobody in particular.
+    let (first, rest) = found.split_first()?;
+    rest.iter().all(|other| other.uid == first.uid).then_some(first.uid)
+}
+
+/// Whether a proxy says that it was asked by https; the last word is its own.
+fn is_forwarded_https(headers: &HeaderMap) -> bool {
+    let last = |name: &str| {
+        let line = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
+        line.rsplit(',').next().map(|word| word.trim().to_ascii_lowercase())
+    };
+    if let Some(scheme) = last("x-forwarded-proto") {
+        return scheme == "https";
+    }
+    let forwarded = last("forwarded").unwrap_or_default();
+    let mut pairs = forwarded.split(';').filter_map(|pair| pair.split_once('='));
+    pairs.any(|(name, value)| name.trim() == "proto" && value.trim().trim_matches('"') == "https")
+}
+
 /// Where a request came from. Whether from a person's own program on this machine is asked only where it matters: the
 /// answer costs a look at all processes.
 #[derive(Debug, Clone)]
@@ -82,16 +167,18 @@ pub(crate) struct Arrival {
     address: Option<IpAddr>,
     /// There when addresses and headers don't speak against it; the kernel has the last word.
     near: Option<(Peer, Option<Standing>)>,
+    /// There when the peer speaks for itself.
+    itself: Option<(Peer, Option<Standing>)>,
 }
 
 impl Arrival {
-    /// Of a request as it came in. What a proxy says of it counts from those in `security.trusted_proxies` alone; the
-    /// words of others are taken out of the headers after this.
+    /// Of a request as it came in. What a proxy says of it counts from those in `security.trusted_proxies` alone
+    /// ([`note_proxy`]); the words of others are taken out of the headers after this.
     pub(crate) fn of(app: &App, request: &mut Request) -> Self {
-        let trusted = &app.master.config.security.trusted_proxies;
+        let believed = request.extensions().get::<Proxied>().is_some();
+        let trusted = if believed { app.master.config.security.trusted_proxies.as_slice() } else { &[] };
         let arrival = Self::new(trusted, request.extensions(), request.headers());
-        let peer = request.extensions().get::<Peer>().and_then(Peer::ip);
-        if !peer.is_some_and(|peer| any_contains(trusted, peer)) {
+        if !believed {
             for name in FORWARDING {
                 request.headers_mut().remove(name);
             }
@@ -107,8 +194,10 @@ impl Arrival {
     fn new(trusted: &[Subnet], extensions: &Extensions, headers: &HeaderMap) -> Self {
         let peer = extensions.get::<Peer>();
         let near = peer.filter(|peer| may_be_near(peer, headers));
-        let near = near.map(|peer| (peer.clone(), extensions.get::<Standing>().cloned()));
-        Self { address: peer.and_then(|peer| client_address(trusted, peer, headers)), near }
+        let with_standing = |peer: &Peer| (peer.clone(), extensions.get::<Standing>().cloned());
+        let itself = peer.filter(|_| trusted.is_empty()).map(with_standing);
+        let address = peer.and_then(|peer| client_address(trusted, peer, headers));
+        Self { address, near: near.map(with_standing), itself }
     }
 
     /// Whether it came from a person's own program on this machine: the kernel says so of the process at the other end,
@@ -124,18 +213,27 @@ impl Arrival {
 
     /// For who may come in without a password.
     pub(crate) async fn asked(&self, app: &App) -> Visitor {
-        Visitor { origin: self.origin(app).await, address: self.address }
+        Visitor { origin: self.origin(app).await, address: self.address, uid: None }
     }
 
     /// For a log-in: a password that isn't blank is as good from anywhere.
     pub(crate) async fn with(&self, app: &App, password: &Presented) -> Visitor {
-        if password.is_blank() { self.asked(app).await } else { self.from_anywhere() }
+        if password.is_blank() { self.asked(app).await } else { self.placed(app).await }
+    }
+
+    /// For a password that is looked at wherever it comes from: whose failures these will be (A8).
+    pub(crate) async fn placed(&self, app: &App) -> Visitor {
+        let uid = match &self.itself {
+            Some((peer, standing)) => uid_of(app, peer, standing.as_ref()).await,
+            None => None,
+        };
+        Visitor { uid, ..self.from_anywhere() }
     }
 
     /// Where it makes no difference.
     #[expect(clippy::wrong_self_convention, reason = "it says where the visitor comes from")]
     pub(crate) fn from_anywhere(&self) -> Visitor {
-        Visitor { origin: Origin::Remote, address: self.address }
+        Visitor { origin: Origin::Remote, address: self.address, uid: None }
     }
 }
 
@@ -293,6 +391,17 @@ mod tests {
             "2001:db8::7"
         );
         assert_eq!(asks("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.1:99")]), "192.0.2.1");
+    }
+
+    #[test]
+    fn a09_the_proxys_own_word_on_https_is_the_last() {
+        let https = |pairs: &[_]| is_forwarded_https(&headers(pairs));
+        assert!(https(&[("x-forwarded-proto", "https")]) && https(&[("x-forwarded-proto", "http, HTTPS")]));
+        assert!(https(&[("forwarded", "for=192.0.2.1;proto=http, for=192.0.2.7; proto=\"https\"")]));
+        for no in [("x-forwarded-proto", "https, http"), ("forwarded", "for=192.0.2.1"), ("via", "https")] {
+            assert!(!https(&[no]), "{no:?}");
+        }
+        assert!(!https(&[("x-forwarded-proto", "http"), ("forwarded", "proto=https")]));
     }
 
     #[test]

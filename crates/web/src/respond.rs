@@ -11,7 +11,7 @@ use master::Error;
 
 use crate::App;
 use crate::cookie::Channel;
-use crate::origin::is_public;
+use crate::origin::{is_public, note_proxy};
 use crate::ui::display::capitalized;
 use crate::ui::redirect::login_for;
 use crate::ui::shell::Shell;
@@ -185,7 +185,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 const HSTS: &str = "max-age=15768000";
 
 /// Runs around everything: the `Host` check (R08), and headers that keep content from being misread (R05, R10).
-pub(crate) async fn envelope(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    note_proxy(&app, &mut request).await;
     // Only a certificate that browsers know: a name that is pinned to https is out of reach without one.
     let supplied = app.tls.as_ref().is_some_and(|tls| !tls.is_own());
     let pins =

@@ -33,6 +33,7 @@ pub use door::{Accepted, Accepting, Acceptor, Door, Plain};
 pub use stream::Io;
 
 use door::Fresh;
+pub(crate) use life::Holder;
 use life::Life;
 use limits::{HEAD_MAX, Limits};
 use registry::{Place, Registry};
@@ -49,17 +50,28 @@ const BREATH: Duration = Duration::from_millis(20);
 
 /// In every request: what is known of its connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Standing(Arc<Life>);
+pub(crate) struct Standing {
+    life: Arc<Life>,
+    registry: Arc<Registry>,
+}
 
 impl Standing {
-    /// Tells that somebody with good credentials is at the other end: the connection isn't ended for strangers' ones.
-    pub(crate) fn is_known(&self) {
-        self.0.is_known();
+    /// Tells who is at the other end, by good credentials: the connection counts as theirs from now on, and isn't ended
+    /// for strangers' ones.
+    pub(crate) fn is_known(&self, holder: Holder) {
+        if self.life.is_known(holder) {
+            self.registry.settle(&self.life);
+        }
     }
 
     /// What `look` says of the other end, or what it said a moment ago.
     pub(crate) async fn near(&self, look: impl Future<Output = bool>) -> bool {
-        self.0.near(look).await
+        self.life.near(look).await
+    }
+
+    /// What `look` says of whose the other end is, asked once: a socket stays its maker's.
+    pub(crate) async fn whose(&self, look: impl Future<Output = Option<u32>>) -> Option<u32> {
+        self.life.whose(look).await
     }
 }
 
@@ -152,9 +164,9 @@ impl Server {
         });
     }
 
-    /// Speaks HTTP on a stream that didn't come through a door, with the same limits.
+    /// Speaks HTTP on a stream inside another connection, which counts in its place; the time-outs are the same.
     pub(crate) async fn attend(&self, io: Box<dyn Io>, peer: Peer) {
-        let life = Arc::new(Life::new(peer.source(), Instant::now));
+        let life = Arc::new(Life::new(peer.source(), Instant::now).inside());
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let Some(place) = self.registry.admit(number, &life) else { return };
         tokio::select! {
@@ -169,7 +181,8 @@ impl Server {
             let body_of = Arc::clone(life);
             let mut request: Request = request.map(|body| Body::new(Asked::new(body, body_of)));
             request.extensions_mut().insert(peer.clone());
-            request.extensions_mut().insert(Standing(Arc::clone(life)));
+            let registry = Arc::clone(&self.registry);
+            request.extensions_mut().insert(Standing { life: Arc::clone(life), registry });
             let (answer, life) = (self.routes.call(request), Arc::clone(life));
             async move {
                 let response = answer.await?;

@@ -21,6 +21,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use authority::Authority;
@@ -154,9 +155,27 @@ impl Tls {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => self.look(clock.now()),
+                _ = tick.tick() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = self.look_aside(clock.now()) => {}
             }
         }
+    }
+
+    /// [`Self::look`] on a thread of its own: a file system that hangs stops neither the runtime nor its end.
+    fn look_aside(&self, now: Timestamp) -> oneshot::Receiver<()> {
+        let (done, looked) = oneshot::channel();
+        let tls = self.clone();
+        let begun = std::thread::Builder::new().name("certificate".to_owned()).spawn(move || {
+            tls.look(now);
+            let _ = done.send(());
+        });
+        if let Err(error) = begun {
+            tracing::warn!(%error, "it can't be looked whether the certificate was replaced");
+        }
+        looked
     }
 
     /// Looks once whether there is something newer to show. What can't be used changes nothing, and is told of once.

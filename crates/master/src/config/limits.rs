@@ -17,10 +17,14 @@ pub struct Limits {
     pub tasks: u32,
     /// Most templates of an account.
     pub templates: u32,
+    /// Most workspaces of an account.
+    pub workspaces: u32,
     /// Most login sessions of an account; one more ends the oldest.
     pub sessions: u32,
     /// Most access tokens of an account that can still be used.
     pub tokens: u32,
+    /// Bytes of all requests' bodies that are in memory at once; one account has an eighth of it, or one body.
+    pub bodies_bytes: u64,
 }
 
 impl Default for Limits {
@@ -31,8 +35,10 @@ impl Default for Limits {
             living_tasks: 10_000,
             tasks: 1_000_000,
             templates: 1_000,
+            workspaces: 1_000,
             sessions: 1_000,
             tokens: 1_000,
+            bodies_bytes: 512 << 20,
         }
     }
 }
@@ -43,11 +49,15 @@ impl Limits {
             ("living_tasks", self.living_tasks),
             ("tasks", self.tasks),
             ("templates", self.templates),
+            ("workspaces", self.workspaces),
             ("sessions", self.sessions),
             ("tokens", self.tokens),
         ];
         if let Some((name, _)) = numbers.into_iter().find(|(_, number)| *number == 0) {
             return Err(format!("{name}: give at least 1"));
+        }
+        if self.bodies_bytes < 16 << 20 {
+            return Err("bodies_bytes: give 16777216 or more".to_owned());
         }
         let sizes = [("config_bytes", self.config_bytes), ("merged_config_bytes", self.merged_config_bytes)];
         match sizes.into_iter().find(|(_, size)| !(1024..=16 << 20).contains(size)) {

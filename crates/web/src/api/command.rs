@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use domain::authz::{Actor, ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
+use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
@@ -22,6 +22,7 @@ use serde_json::value::RawValue;
 use crate::App;
 use crate::api::template::permitted;
 use crate::extract::{Body, Params, User, check_count, id, paged};
+use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
 
 /// `STATE_…` as Determined's clients read it.
@@ -136,7 +137,7 @@ pub(crate) async fn list(
     };
     let (scope, page) = (Visible::to(&caller.actor), params.page()?);
     if page.limit == 0 {
-        return all(app, caller.actor, filter, page).await;
+        return all(app, caller, filter, page).await;
     }
     let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(page)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
@@ -148,7 +149,8 @@ const STEP: i64 = 250;
 
 /// The whole list, which is never in memory as a whole: written as it is read, each step from where the last one ended,
 /// so that what comes and goes meanwhile moves nothing (B10).
-async fn all(app: App, actor: Actor, filter: TaskFilter, page: PageQuery) -> Result<Response, Failure> {
+async fn all(app: App, caller: Caller, filter: TaskFilter, page: PageQuery) -> Result<Response, Failure> {
+    let (shown_by, actor) = (app.clone(), caller.actor.clone());
     let count = |total| paged(page)(total).map(|(page, start, _)| (page, start, 0));
     let (_, pagination) = app.master.tasks.list(Visible::to(&actor), filter.clone(), count).await?;
     let begin = Some((Vec::from(*b"{\"commands\":["), None, pagination.start_index));
@@ -175,6 +177,16 @@ async fn all(app: App, actor: Actor, filter: TaskFilter, page: PageQuery) -> Res
             Ok::<_, Error>(Some((Bytes::from(text), None)))
         }
     });
+    // What is in it follows from what its reader was at the beginning.
+    let admin = caller.actor.admin;
+    fn lost() -> Error {
+        Error::Forbidden("the reader's role has changed".to_owned())
+    }
+    let still = move |caller: Caller| {
+        let same = caller.actor.admin == admin;
+        async move { if same { Ok(()) } else { Err(lost()) } }
+    };
+    let steps = while_allowed(&shown_by, &caller, still, Some(Err(lost())), steps);
     let kind = [(header::CONTENT_TYPE, "application/json")];
     Ok((kind, axum::body::Body::from_stream(steps)).into_response())
 }

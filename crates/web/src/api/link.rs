@@ -13,7 +13,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use bytes::Bytes;
-use domain::id::AllocationId;
+use domain::id::{AgentId, AllocationId};
 use futures_util::{SinkExt as _, StreamExt as _, future, stream};
 use link::{Channel, Ends, Frame, Kind, LinkError, Receiver, SILENCE, Sender, Wire};
 use master::Error;
@@ -21,13 +21,14 @@ use master::agent::Connection;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::agent::agent_name;
 use crate::App;
 use crate::extract::From;
 use crate::peer::Peer;
 use crate::respond::{Failure, message};
-use crate::server::Standing;
+use crate::server::{Holder, Standing};
 
 /// How long an agent may take for each step until it is known.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -120,15 +121,15 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
         }
         Opening::Control(control) => match register(app, peer, control, &mut receiver, address).await {
             Ok(Some((connection, orders))) => {
-                standing.is_known();
+                standing.is_known(Holder::Agent);
                 work(app, connection, orders, &mut sender, &mut receiver).await;
             }
             Ok(None) => {}
             Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
         },
-        Opening::Http { agent, allocation } => match agents.holds(peer, &agent, allocation).await {
-            Ok(over) => {
-                standing.is_known();
+        Opening::Http { agent, allocation } => match held(app, peer, &agent, allocation).await {
+            Ok((over, holder)) => {
+                standing.is_known(holder);
                 // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
                 over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
                 return;
@@ -137,6 +138,18 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
         },
     }
     let _ = timeout(PATIENCE, sender.close()).await;
+}
+
+/// When a run of an agent's is over, and whose its connections are.
+async fn held(
+    app: &App,
+    key: link::Public,
+    agent: &AgentId,
+    allocation: AllocationId,
+) -> Result<(CancellationToken, Holder), Error> {
+    let over = app.master.agents.holds(key, agent, allocation).await?;
+    let task = app.master.tasks.find(allocation.task).await?;
+    Ok((over, Holder::Task { owner: task.owner, task: task.id }))
 }
 
 /// Serves HTTP for a task, by way of its agent. Who asks is whoever shows credentials: the way proves nothing but the

@@ -1,6 +1,7 @@
 //! Logs over the API: as lines for Determined's clients, byte for byte for our own.
 
-use std::io::Write as _;
+use std::collections::BTreeSet;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use domain::id::AllocationId;
+use domain::id::{AllocationId, UserId};
 use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
 use domain::task::Task;
 use domain::time::Timestamp;
@@ -22,7 +23,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::App;
 use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
+use crate::live::while_allowed;
 use crate::respond::Failure;
+use crate::turns::Turns;
 
 /// Bytes of JSON that are sent at once, and held at most for one answer (A5), …
 const BATCH: usize = 64 << 10;
@@ -47,29 +50,31 @@ pub(crate) async fn output(
         let piece = follower.next().await.transpose()?;
         Some((piece.map(Bytes::from), follower))
     });
-    Ok(streamed("application/octet-stream", until_revoked(&app, &caller, pieces)))
+    Ok(streamed("application/octet-stream", while_readable(&app, &caller, task, pieces)))
 }
 
-/// Ends an open answer when the caller's session ends (P6, R22) or the master stops.
-pub(crate) fn until_revoked<S: stream::Stream + Send>(
+/// A task's log to who may read it, for as long as that is so (P6, R22).
+pub(crate) fn while_readable<S>(
     app: &App,
     caller: &Caller,
+    task: String,
     stream: S,
-) -> impl stream::Stream<Item = S::Item> + Send + use<S> {
-    use futures_util::StreamExt as _;
-    let revoked = app.master.sessions.revocation(caller);
-    let stopping = app.master.stopping().cancelled_owned();
-    stream.take_until(async move {
-        tokio::select! {
-            () = revoked => {}
-            () = stopping => {}
-        }
-    })
+) -> impl stream::Stream<Item = S::Item> + Send + use<S>
+where
+    S: stream::Stream + Send,
+    S::Item: Send,
+{
+    let asked = app.clone();
+    let still = move |caller: Caller| {
+        let (app, task) = (asked.clone(), task.clone());
+        async move { readable(&app, &caller, &task).await.map(drop).map_err(|failure| failure.0) }
+    };
+    while_allowed(app, caller, still, None, stream)
 }
 
 fn streamed(
     content_type: &'static str,
-    pieces: impl stream::Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    pieces: impl stream::Stream<Item = io::Result<Bytes>> + Send + 'static,
 ) -> Response {
     ([(header::CONTENT_TYPE, content_type)], Body::from_stream(pieces)).into_response()
 }
@@ -112,7 +117,11 @@ impl Wanted {
         if params.flag("enableRegex")? {
             return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
         }
-        let all = |key: &str| params.all(key).map(str::to_owned).collect::<Vec<_>>();
+        // Each once: they are compared with every line.
+        let all = |key: &str| {
+            let once: BTreeSet<&str> = params.all(key).collect();
+            once.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
         let lists =
             ["sources", "stdtypes", "levels", "agentIds", "allocationIds", "containerIds", "rankIds"];
         check_count(lists.map(|key| params.all(key).count()).iter().sum())?;
@@ -149,14 +158,28 @@ impl Wanted {
         })
     }
 
+    /// Whether it may look at much and give little.
+    fn leaves_out(&self) -> bool {
+        let lists = [&self.sources, &self.stdtypes, &self.levels];
+        self.elsewhere
+            || self.before.is_some()
+            || self.after.is_some()
+            || self.text.is_some()
+            || lists.iter().any(|list| !list.is_empty())
+    }
+
     fn takes(&self, line: &Line) -> bool {
         let among = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
+        let has_level = || {
+            let own = level(line);
+            self.levels.iter().any(|one| one.strip_prefix("LOG_LEVEL_") == Some(own))
+        };
         !self.elsewhere
             && self.before.is_none_or(|before| line.at <= before)
             && self.after.is_none_or(|after| line.at > after)
             && among(&self.sources, line.source.origin())
             && among(&self.stdtypes, stdtype(line))
-            && (self.levels.is_empty() || among(&self.levels, &format!("LOG_LEVEL_{}", level(line))))
+            && (self.levels.is_empty() || has_level())
             && self.text.as_ref().is_none_or(|text| line.text.contains(text.as_str()))
     }
 }
@@ -228,14 +251,11 @@ impl Printer {
 struct Reading {
     follower: Follower,
     follow: bool,
-    pieces: Pieces,
-    lines: Lines,
     /// When what stands in unfinished lines is given out.
     due: Option<Instant>,
-    wanted: Wanted,
-    printer: Printer,
-    given: u64,
-    done: bool,
+    making: Making,
+    /// Who searches: what may look at much and find little is done in turns.
+    search: Option<(Turns, UserId)>,
 }
 
 /// Lines as newline-delimited JSON.
@@ -249,35 +269,36 @@ pub(crate) async fn lines(
     let follow = params.flag("follow")?;
     let printer = Printer::new(&permit.target().0);
     let wanted = Wanted::read(&params, follow, &printer)?;
+    let turns = (app.searches.clone(), caller.actor.user);
     if wanted.from_end {
-        let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer);
+        let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer, turns);
         let pieces = stream::try_unfold(latest, Latest::next);
-        return Ok(streamed("application/json", until_revoked(&app, &caller, pieces)));
+        return Ok(streamed("application/json", while_readable(&app, &caller, task, pieces)));
     }
     let reading = Reading {
         follower: app.master.tasks.log(&permit, 0, follow),
         follow,
-        pieces: Pieces::default(),
-        lines: Lines::default(),
         due: None,
-        wanted,
-        printer,
-        given: 0,
-        done: false,
+        search: wanted.leaves_out().then_some(turns),
+        making: Making {
+            pieces: Pieces::default(),
+            lines: Lines::default(),
+            wanted,
+            printer,
+            given: 0,
+            done: false,
+        },
     };
-    let pieces = stream::unfold(reading, async |mut reading| {
-        let piece = reading.next().await.transpose()?;
-        Some((piece, reading))
-    });
-    Ok(streamed("application/json", until_revoked(&app, &caller, pieces)))
+    let pieces = stream::try_unfold(reading, Reading::next);
+    Ok(streamed("application/json", while_readable(&app, &caller, task, pieces)))
 }
 
 impl Reading {
-    /// Some lines, as soon as there are any.
-    async fn next(&mut self) -> std::io::Result<Option<Bytes>> {
+    /// Some lines, as soon as there are any, and where the rest is.
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         let mut out = Vec::new();
-        while !self.done {
-            self.print(&mut out);
+        while !self.making.done {
+            (self.making, out) = self.making.printed(out, self.search.as_ref()).await?;
             if !out.is_empty() {
                 break;
             }
@@ -287,7 +308,7 @@ impl Reading {
                     Ok(piece) if Instant::now() < due => piece?,
                     late => {
                         self.due = None;
-                        self.emit(&mut out, |lines, emit| lines.give_unfinished(emit));
+                        self.making.emit(&mut out, |lines, emit| lines.give_unfinished(emit));
                         match late {
                             Ok(piece) => piece?,
                             Err(_) => continue,
@@ -296,26 +317,58 @@ impl Reading {
                 },
             };
             match piece {
-                Some(bytes) => self.pieces = Pieces::of(bytes),
+                Some(bytes) => self.making.pieces = Pieces::of(bytes),
                 None => {
-                    self.emit(&mut out, |lines, emit| lines.finish(emit));
-                    self.done = true;
+                    self.making.emit(&mut out, |lines, emit| lines.finish(emit));
+                    self.making.done = true;
                 }
             }
         }
-        Ok((!out.is_empty()).then(|| Bytes::from(out)))
+        Ok((!out.is_empty()).then(|| (Bytes::from(out), self)))
     }
 
     /// A follower is told of a line without an end after a moment (B13).
     fn due_at(&mut self) -> Option<Instant> {
-        if !self.follow || !self.lines.has_unfinished() {
+        if !self.follow || !self.making.lines.has_unfinished() {
             self.due = None;
             return None;
         }
         Some(*self.due.get_or_insert_with(|| Instant::now() + UNFINISHED))
     }
+}
 
-    /// What is at hand, until it is enough for one piece of the answer.
+/// Makes lines of what was read, and prints those that are wanted.
+struct Making {
+    pieces: Pieces,
+    lines: Lines,
+    wanted: Wanted,
+    printer: Printer,
+    given: u64,
+    done: bool,
+}
+
+impl Making {
+    /// What is at hand, until it is enough for one piece of the answer; a search does that in a turn of its own.
+    async fn printed(
+        mut self,
+        mut out: Vec<u8>,
+        search: Option<&(Turns, UserId)>,
+    ) -> io::Result<(Self, Vec<u8>)> {
+        match search {
+            Some((turns, user)) => {
+                let work = move || {
+                    self.print(&mut out);
+                    (self, out)
+                };
+                turns.work(*user, work).await
+            }
+            _ => {
+                self.print(&mut out);
+                Ok((self, out))
+            }
+        }
+    }
+
     fn print(&mut self, out: &mut Vec<u8>) {
         let mut pieces = std::mem::take(&mut self.pieces);
         while !self.done
@@ -348,16 +401,18 @@ struct Latest {
     printer: Printer,
     /// So many may still be given.
     left: u64,
+    /// Reading backwards passes over the whole log at first.
+    turns: (Turns, UserId),
 }
 
 impl Latest {
-    fn of(back: Backward, wanted: Wanted, printer: Printer) -> Self {
+    fn of(back: Backward, wanted: Wanted, printer: Printer, turns: (Turns, UserId)) -> Self {
         let left = if wanted.limit == 0 { u64::MAX } else { wanted.limit };
-        Self { back, block: Vec::new(), wanted: Arc::new(wanted), printer, left }
+        Self { back, block: Vec::new(), wanted: Arc::new(wanted), printer, left, turns }
     }
 
     /// Some lines, and where the rest is.
-    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         let mut out = Vec::new();
         loop {
             while self.left > 0
@@ -374,7 +429,13 @@ impl Latest {
                 return Ok(None);
             }
             let wanted = Arc::clone(&self.wanted);
-            let (back, block) = self.back.next(move |line| wanted.takes(line)).await?;
+            let turn = self.turns.0.take(self.turns.1).await?;
+            let wanted = move |line: &Line| {
+                // Held for as long as it is read, also when nobody waits for it any more.
+                let _ = &turn;
+                wanted.takes(line)
+            };
+            let (back, block) = self.back.next(wanted).await?;
             let Some(block) = block else { return Ok(None) };
             (self.back, self.block) = (back, block);
         }

@@ -1,28 +1,37 @@
 //! Tasks of any kind over the API, and what a running task fetches for itself.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use ::api::command::{
-    Allocation, AllocationSummary, ContextDirectory, GetTask, ListTasks, ResourcesSummary, Task as Shown,
+    Allocation, AllocationSummary, GetTask, ListTasks, ResourcesSummary, Task as Shown,
 };
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::authz::{Permit, ReadTask, Visible};
+use domain::authz::{Permit, ReadContext, ReadTask, Visible, authorize};
 use domain::id::TaskId;
 use domain::place::Place;
 use domain::task::Task;
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt as _, stream};
 use master::Error;
+use master::session::Caller;
 use master::task::Tasks;
 use serde_json::json;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio_util::io::ReaderStream;
 
 use crate::App;
 use crate::access::Asker;
 use crate::api::command::{readable, state_name};
 use crate::extract::{User, id};
+use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
 
 /// A person reads what the policy allows; a task only itself.
@@ -102,17 +111,96 @@ pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<S
     Ok(Json(GetTask { task }))
 }
 
-/// The packed context directory: as base64 in JSON, or as it is for `Accept: application/gzip`.
+/// The packed context directory: as base64 in JSON, or as it is for `Accept: application/gzip`. Either is read as it is
+/// sent (A5).
 pub(crate) async fn context(
     State(app): State<App>,
     asker: Asker,
     Path(task): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let permit = readable_by(&app, &asker, &task).await?;
-    let archive = app.master.tasks.context(&permit).await?.unwrap_or_default();
-    if headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/gzip") {
-        return Ok(([(header::CONTENT_TYPE, "application/gzip")], archive).into_response());
+    let target = readable_by(&app, &asker, &task).await?.into_target();
+    let permit = match &asker {
+        Asker::User(caller) => may_read_context(caller, target)?,
+        Asker::Task(_) => Permit::system("a running task reads its own files", target),
+    };
+    let packed = app.master.tasks.context(&permit).await?;
+    let raw = headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/gzip");
+    let kind = if raw { "application/gzip" } else { "application/json" };
+    let (len, pieces) = match (packed, raw) {
+        (None, true) => (0, stream::empty().boxed()),
+        (None, false) => {
+            let none = Bytes::from_static(b"{\"b64Tgz\":\"\"}");
+            (none.len() as u64, stream::iter([Ok(none)]).boxed())
+        }
+        (Some(packed), true) => (packed.len, ReaderStream::with_capacity(packed.file, PIECE).boxed()),
+        (Some(packed), false) => {
+            let encoding = Encoding { file: packed.file, begun: false, done: false };
+            let len = packed.len.div_ceil(3) * 4 + (BEGIN.len() + END.len()) as u64;
+            (len, stream::try_unfold(encoding, Encoding::next).boxed())
+        }
+    };
+    let body = match asker {
+        Asker::User(caller) => Body::from_stream(while_its(&app, &caller, task, pieces)),
+        Asker::Task(_) => Body::from_stream(pieces),
+    };
+    Ok(([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, len.to_string())], body)
+        .into_response())
+}
+
+fn may_read_context(caller: &Caller, target: (Task, Place)) -> Result<Permit<ReadContext>, Failure> {
+    let hidden = Tasks::hidden(target.0.id);
+    authorize(&caller.actor, target).map_err(|refusal| Failure(Error::refused(refusal, hidden)))
+}
+
+/// The pieces, for as long as the caller may read them.
+fn while_its(
+    app: &App,
+    caller: &Caller,
+    task: String,
+    pieces: BoxStream<'static, io::Result<Bytes>>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let asked = app.clone();
+    let still = move |caller: Caller| {
+        let (app, task) = (asked.clone(), task.clone());
+        async move {
+            let target = readable(&app, &caller, &task).await.map_err(|failure| failure.0)?.into_target();
+            may_read_context(&caller, target).map(drop).map_err(|failure| failure.0)
+        }
+    };
+    while_allowed(app, caller, still, None, pieces)
+}
+
+/// What stands around the base64.
+const BEGIN: &str = "{\"b64Tgz\":\"";
+const END: &str = "\"}";
+
+/// Bytes of an archive that are held at once: whole groups of base64.
+const PIECE: usize = 48 << 10;
+
+/// An archive that is being written as JSON.
+struct Encoding {
+    file: File,
+    begun: bool,
+    done: bool,
+}
+
+impl Encoding {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        if self.done {
+            return Ok(None);
+        }
+        let mut bytes = Vec::with_capacity(PIECE);
+        (&mut self.file).take(PIECE as u64).read_to_end(&mut bytes).await?;
+        let mut text = String::new();
+        if !std::mem::replace(&mut self.begun, true) {
+            text.push_str(BEGIN);
+        }
+        STANDARD.encode_string(&bytes, &mut text);
+        self.done = bytes.len() < PIECE;
+        if self.done {
+            text.push_str(END);
+        }
+        Ok(Some((text.into(), self)))
     }
-    Ok(Json(ContextDirectory { b64_tgz: STANDARD.encode(archive) }).into_response())
 }

@@ -4,13 +4,24 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::id::{TaskId, UserId};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
 use crate::peer::Source;
 
-/// Bytes of a body that count as progress: a body that trickles slower than this per time-out is over.
-const PROGRESS: u64 = 1024;
+/// Bytes of a body that have to come within each time-out.
+const PROGRESS: u64 = 1 << 10;
+
+/// Slowest body on the whole, in bytes a second, after a first time-out …
+const SLOWEST: u64 = 1 << 10;
+
+/// … for so much of it, …
+const SHORT: u64 = 256 << 10;
+
+/// … and of all that is longer, so that nothing is held open for hours (W1).
+const STEADY: u64 = 64 << 10;
 
 /// How long it is believed who is at the other end.
 const FRESH: Duration = Duration::from_secs(1);
@@ -30,61 +41,110 @@ enum Phase {
     Upgraded,
 }
 
-/// A stretch of time in which something has to happen.
+/// A body that is being read.
 #[derive(Debug, Clone, Copy)]
-struct Window {
-    since: Instant,
+struct Coming {
+    begun: Instant,
     bytes: u64,
+    /// The stretch of time in which something has to come, and what came in it.
+    since: Instant,
+    lately: u64,
+}
+
+impl Coming {
+    fn is_late(&self, now: Instant, limit: Duration) -> bool {
+        let stalled = now.saturating_duration_since(self.since) >= limit;
+        let steady = self.bytes.saturating_sub(SHORT) / STEADY;
+        let allowed = limit + Duration::from_secs(self.bytes.min(SHORT) / SLOWEST + steady);
+        stalled || now.saturating_duration_since(self.begun) >= allowed
+    }
 }
 
 #[derive(Debug)]
 struct State {
     phase: Phase,
     since: Instant,
-    /// A request on it showed good credentials.
-    known: bool,
-    /// The handler waits for the request's body.
-    body: Option<Window>,
+    /// Whose it is, by the last request that showed good credentials.
+    holder: Option<Holder>,
+    /// The request's body.
+    body: Option<Coming>,
     /// The peer takes nothing of what we write.
     stalled: Option<Instant>,
+}
+
+/// Whose a connection is, as far as limits are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Somebody who is logged in.
+    Account {
+        /// The account.
+        user: UserId,
+        /// An administrator's.
+        admin: bool,
+    },
+    /// A task with its own token, or by its agent's relay: its owner's, but nobody who is logged in (F7).
+    Task {
+        /// Its owner.
+        owner: UserId,
+        /// The task.
+        task: TaskId,
+    },
+    /// An agent's own channel.
+    Agent,
+}
+
+impl Holder {
+    /// The account that it counts for.
+    pub(crate) fn account(self) -> Option<UserId> {
+        match self {
+            Self::Account { user, .. } | Self::Task { owner: user, .. } => Some(user),
+            Self::Agent => None,
+        }
+    }
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) source: Source,
+    /// It is inside another one, which counts.
+    pub(super) inner: bool,
     /// The time.
     now: fn() -> Instant,
     state: Mutex<State>,
     /// Whether a person's own program was at the other end, and when that was seen.
     near: tokio::sync::Mutex<Option<(Instant, bool)>>,
+    /// The Unix user whose the other end is, once that was asked.
+    whose: OnceCell<Option<u32>>,
     /// Fires when the connection has to go.
     pub(super) end: CancellationToken,
 }
 
-/// How dear a connection is: the first ones go first when there are too many.
+/// What a connection is doing, in the order in which connections go when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Worth {
-    /// A stranger's, and not a byte has come.
+    /// Not a byte has come.
     Silent,
-    /// A stranger's whose request isn't whole.
+    /// A request isn't whole.
     Unfinished,
-    /// A stranger's between two requests.
+    /// Between two requests.
     Idle,
-    /// A stranger's whose request is being answered.
+    /// A request is being answered.
     Answering,
-    /// Somebody's who is logged in, between two requests.
-    KnownIdle,
-    /// Somebody's who is logged in and waits for an answer: never ended for others.
-    KnownBusy,
 }
 
 impl Life {
     pub(super) fn new(source: Source, now: fn() -> Instant) -> Self {
         let since = now();
-        let state = State { phase: Phase::Silent, since, known: false, body: None, stalled: None };
+        let state = State { phase: Phase::Silent, since, holder: None, body: None, stalled: None };
         let near = tokio::sync::Mutex::default();
-        Self { source, now, state: Mutex::new(state), near, end: CancellationToken::new() }
+        let (whose, end) = (OnceCell::new(), CancellationToken::new());
+        Self { source, inner: false, now, state: Mutex::new(state), near, whose, end }
+    }
+
+    /// The same, inside another connection, which counts in its place.
+    pub(super) fn inside(self) -> Self {
+        Self { inner: true, ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,6 +165,11 @@ impl Life {
                 verdict
             }
         }
+    }
+
+    /// What `look` says of whose the other end is, asked once.
+    pub(super) async fn whose(&self, look: impl Future<Output = Option<u32>>) -> Option<u32> {
+        *self.whose.get_or_init(|| look).await
     }
 
     fn enter(&self, phase: Phase) {
@@ -135,17 +200,19 @@ impl Life {
 
     /// The handler waits for more of the body.
     pub(super) fn wants_body(&self) {
-        self.state().body.get_or_insert_with(|| Window { since: (self.now)(), bytes: 0 });
+        self.got_body(0);
     }
 
     /// A piece of the body came.
     pub(super) fn got_body(&self, bytes: u64) {
+        let now = (self.now)();
+        let fresh = || Coming { begun: now, bytes: 0, since: now, lately: 0 };
         let mut state = self.state();
-        if let Some(window) = &mut state.body {
-            window.bytes += bytes;
-            if window.bytes >= PROGRESS {
-                state.body = None;
-            }
+        let body = state.body.get_or_insert_with(fresh);
+        body.bytes = body.bytes.saturating_add(bytes);
+        body.lately = body.lately.saturating_add(bytes);
+        if body.lately >= PROGRESS {
+            (body.since, body.lately) = (now, 0);
         }
     }
 
@@ -159,13 +226,9 @@ impl Life {
         self.enter(if upgraded { Phase::Upgraded } else { Phase::Idle });
     }
 
-    /// A request on it showed good credentials, or an agent proved itself.
-    pub(super) fn is_known(&self) {
-        self.state().known = true;
-    }
-
-    pub(super) fn known(&self) -> bool {
-        self.state().known
+    /// A request on it showed good credentials, or an agent proved itself. Tells whether that is news.
+    pub(super) fn is_known(&self, holder: Holder) -> bool {
+        self.state().holder.replace(holder) != Some(holder)
     }
 
     pub(super) fn is_upgraded(&self) -> bool {
@@ -187,23 +250,21 @@ impl Life {
             Phase::Idle => over(state.since, limits.idle),
             Phase::Answering | Phase::Upgraded => false,
         };
-        let body = state.body.is_some_and(|window| over(window.since, limits.body));
+        let body = state.body.is_some_and(|body| body.is_late(now, limits.body));
         let stalled = state.stalled.is_some_and(|since| over(since, limits.stalled));
         phase || body || stalled
     }
 
-    /// How dear it is, and since when: among equals the oldest goes first.
-    pub(super) fn worth(&self) -> (Worth, Instant) {
+    /// Whose it is, what it is doing, and since when.
+    pub(super) fn seen(&self) -> (Option<Holder>, Worth, Instant) {
         let state = self.state();
-        let worth = match (state.known, state.phase) {
-            (false, Phase::Silent) => Worth::Silent,
-            (false, Phase::Heading) => Worth::Unfinished,
-            (false, Phase::Answering) if state.body.is_some() => Worth::Unfinished,
-            (false, Phase::Idle) => Worth::Idle,
-            (false, Phase::Answering | Phase::Upgraded) => Worth::Answering,
-            (true, Phase::Silent | Phase::Idle) => Worth::KnownIdle,
-            (true, _) => Worth::KnownBusy,
+        let worth = match (state.holder, state.phase) {
+            (None, Phase::Silent) => Worth::Silent,
+            (None, Phase::Heading) => Worth::Unfinished,
+            (None, Phase::Answering) if state.body.is_some() => Worth::Unfinished,
+            (Some(_), Phase::Silent | Phase::Heading) | (_, Phase::Idle) => Worth::Idle,
+            (_, Phase::Answering | Phase::Upgraded) => Worth::Answering,
         };
-        (worth, state.since)
+        (state.holder, worth, state.since)
     }
 }

@@ -16,13 +16,19 @@ const STALLED: Duration = Duration::from_secs(60);
 pub(super) struct Limits {
     /// Connections in all.
     pub(super) total: usize,
-    /// Of these, how many strangers may hold; the rest is kept for people who are logged in.
+    /// Of these, how many strangers and tasks may hold; the rest is kept for people who are logged in.
     pub(super) strangers: usize,
+    /// How many people may hold who are no administrators; the rest is kept for those, and for agents.
+    pub(super) ordinary: usize,
     /// How many strangers on one address may hold.
     pub(super) per_address: usize,
+    /// How many one account may hold, its tasks included.
+    pub(super) per_account: usize,
+    /// How many one task may hold.
+    pub(super) per_task: usize,
     /// For a handshake and the head of a request.
     pub(super) head: Duration,
-    /// For each kilobyte of a body.
+    /// For each kilobyte of a body, and until a body has to come at its least rate.
     pub(super) body: Duration,
     /// Between two requests.
     pub(super) idle: Duration,
@@ -42,10 +48,15 @@ impl Limits {
         let total = usize::try_from(config.max).unwrap_or(usize::MAX).min(possible);
         let strangers = total - total / 4;
         let per_address = usize::try_from(config.max_per_address).unwrap_or(usize::MAX);
+        // Nobody has more than a quarter of all.
+        let per_account = usize::try_from(config.max_per_account).unwrap_or(usize::MAX).min(total / 4).max(2);
         Self {
             total,
             strangers,
+            ordinary: total - total / 8,
             per_address: per_address.min(strangers),
+            per_account,
+            per_task: (per_account / 2).max(1),
             head: Duration::from_secs(config.head_timeout),
             body: Duration::from_secs(config.body_timeout),
             idle: Duration::from_secs(config.idle_timeout),
@@ -63,6 +74,7 @@ mod tests {
         let config = Connections::default();
         let few = Limits::within(&config, 256);
         assert!(few.total <= 256 * 2 / 3 && few.strangers < few.total && few.per_address <= few.strangers);
+        assert!(few.strangers < few.ordinary && few.ordinary < few.total && few.per_account <= few.total / 4);
         let many = Limits::within(&config, 1 << 20);
         assert_eq!(u64::try_from(many.total).expect("small"), u64::from(config.max));
     }

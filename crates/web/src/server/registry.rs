@@ -1,10 +1,21 @@
 //! All connections of a server: who is let in, who has to go for them, who is too slow.
+//!
+//! Strangers and tasks have three quarters of all places, people who are logged in may have seven eighths: what is left
+//! is for administrators and agents (W4, F7). When there are too many, strangers go that do nothing; then whoever holds
+//! most has to give way, also in the middle of an answer: a stream of a log can be asked for again.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::life::{Life, Worth};
+use domain::id::UserId;
+
+use super::life::{Holder, Life, Worth};
 use super::limits::Limits;
+use crate::peer::Source;
+
+/// Places beyond all others, for this machine's own socket.
+const OWN: usize = 16;
 
 /// The connections that are open.
 #[derive(Debug)]
@@ -26,6 +37,38 @@ impl Drop for Place {
     }
 }
 
+/// A connection as it is at one moment.
+#[derive(Clone, Copy)]
+struct Seen<'a> {
+    life: &'a Arc<Life>,
+    holder: Option<Holder>,
+    worth: Worth,
+    since: Instant,
+}
+
+impl Seen<'_> {
+    fn is_strangers(&self) -> bool {
+        self.holder.is_none()
+    }
+
+    fn is_tasks(&self) -> bool {
+        matches!(self.holder, Some(Holder::Task { .. }))
+    }
+
+    /// Somebody's who is logged in and no administrator.
+    fn is_ordinary(&self) -> bool {
+        matches!(self.holder, Some(Holder::Account { admin: false, .. }))
+    }
+
+    fn account(&self) -> Option<UserId> {
+        self.holder.and_then(Holder::account)
+    }
+
+    fn end(&self) {
+        self.life.end.cancel();
+    }
+}
+
 impl Registry {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         Arc::new(Self { limits, open: Mutex::default() })
@@ -35,36 +78,80 @@ impl Registry {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection. When there are too many, the least dear of those that are open has to go; `None`
-    /// when all of them are dearer than a newcomer.
+    /// A place for a new connection. When there are too many, another one has to go; `None` when all of them are dearer
+    /// than a newcomer.
     pub(super) fn admit(self: &Arc<Self>, number: u64, life: &Arc<Life>) -> Option<Place> {
         let mut open = self.open();
-        let living = || open.values().filter(|other| !other.end.is_cancelled());
-        let strangers = || living().filter(|other| !other.known());
-        let neighbours = || strangers().filter(|other| other.source == life.source);
-        let leaves = if neighbours().count() >= self.limits.per_address {
-            Some(least_dear(neighbours(), Worth::Answering)?)
-        } else if strangers().count() >= self.limits.strangers {
-            Some(least_dear(strangers(), Worth::Answering)?)
-        } else if living().count() >= self.limits.total {
-            Some(least_dear(living(), Worth::KnownIdle)?)
-        } else {
-            None
-        };
-        if let Some(leaves) = leaves {
-            leaves.end.cancel();
+        if !life.inner {
+            let all = living(&open);
+            let strangers = || all.iter().filter(|seen| seen.is_strangers());
+            let others = || all.iter().filter(|seen| seen.is_strangers() || seen.is_tasks());
+            let neighbours = || strangers().filter(|seen| seen.life.source == life.source);
+            let leaves = if neighbours().count() >= self.limits.per_address {
+                Some(idlest(neighbours(), Worth::Answering)?)
+            } else if others().count() >= self.limits.strangers {
+                let tasks = || others().filter(|seen| seen.is_tasks());
+                let found = idlest(strangers(), Worth::Idle).or_else(|| of_the_greediest(tasks()));
+                Some(found.or_else(|| idlest(others(), Worth::Answering))?)
+            } else if all.len() >= self.limits.total {
+                let found = for_a_newcomer(&all);
+                if found.is_none() && !self.has_a_place_of_its_own(life, &all) {
+                    return None;
+                }
+                found
+            } else {
+                None
+            };
+            if let Some(leaves) = leaves {
+                leaves.end();
+            }
         }
         open.insert(number, Arc::clone(life));
         Some(Place { registry: Arc::clone(self), number })
     }
 
-    /// Ends the least dear connection, when descriptors have run out all the same.
+    /// The command line on this machine always gets in.
+    fn has_a_place_of_its_own(&self, life: &Arc<Life>, all: &[Seen<'_>]) -> bool {
+        matches!(life.source, Source::Uid(_)) && all.len() < self.limits.total + OWN
+    }
+
+    /// A connection became somebody's: who has too many by now gives one up.
+    pub(super) fn settle(&self, life: &Arc<Life>) {
+        let (Some(holder), _, _) = life.seen() else { return };
+        if life.inner {
+            return;
+        }
+        let open = self.open();
+        let all = living(&open);
+        let others = || all.iter().filter(|seen| !Arc::ptr_eq(seen.life, life));
+        if let Holder::Task { task, .. } = holder {
+            let own = |seen: &&Seen<'_>| matches!(seen.holder, Some(Holder::Task { task: t, .. }) if t == task);
+            if others().filter(own).count() >= self.limits.per_task {
+                idlest(others().filter(own), Worth::Answering).iter().for_each(|seen| seen.end());
+                return;
+            }
+        }
+        if let Some(account) = holder.account() {
+            let own = || others().filter(|seen| seen.account() == Some(account));
+            if own().count() >= self.limits.per_account {
+                // A person doesn't lose what is open to a task.
+                let tasks = of_the_greediest(own().filter(|seen| seen.is_tasks()));
+                let leaves = tasks.or_else(|| idlest(own(), Worth::Answering));
+                leaves.iter().for_each(|seen| seen.end());
+                return;
+            }
+        }
+        let ordinary = || others().filter(|seen| seen.is_ordinary());
+        if matches!(holder, Holder::Account { admin: false, .. }) && ordinary().count() >= self.limits.ordinary {
+            let leaves = of_the_greediest(ordinary()).or_else(|| idlest(ordinary(), Worth::Answering));
+            leaves.iter().for_each(|seen| seen.end());
+        }
+    }
+
+    /// Ends a connection, when descriptors have run out all the same.
     pub(super) fn shed(&self) {
         let open = self.open();
-        let living = open.values().filter(|other| !other.end.is_cancelled());
-        if let Some(life) = least_dear(living, Worth::KnownIdle) {
-            life.end.cancel();
-        }
+        for_a_newcomer(&living(&open)).iter().for_each(Seen::end);
     }
 
     /// Ends what is too slow.
@@ -75,20 +162,50 @@ impl Registry {
     }
 }
 
-/// The one to go first, among those that may go at all.
-fn least_dear<'a>(lives: impl Iterator<Item = &'a Arc<Life>>, dearest: Worth) -> Option<&'a Arc<Life>> {
-    let ranked = lives.map(|life| (life.worth(), life)).filter(|((worth, _), _)| *worth <= dearest);
-    ranked.min_by_key(|(worth, _)| *worth).map(|(_, life)| life)
+/// The connections that count and haven't been told to go.
+fn living(open: &HashMap<u64, Arc<Life>>) -> Vec<Seen<'_>> {
+    let living = open.values().filter(|life| !life.inner && !life.end.is_cancelled());
+    let seen = living.map(|life| {
+        let (holder, worth, since) = life.seen();
+        Seen { life, holder, worth, since }
+    });
+    seen.collect()
+}
+
+/// Who goes when every place is taken.
+fn for_a_newcomer<'a>(all: &[Seen<'a>]) -> Option<Seen<'a>> {
+    let strangers = || all.iter().filter(|seen| seen.is_strangers());
+    let many = || all.iter().filter(|seen| seen.is_ordinary() || seen.is_tasks());
+    let found = idlest(strangers(), Worth::Idle).or_else(|| of_the_greediest(many()));
+    found.or_else(|| idlest(strangers(), Worth::Answering)).or_else(|| idlest(all.iter(), Worth::Idle))
+}
+
+/// The one that does least, among equals the oldest; nobody who does more than `most`.
+fn idlest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>>, most: Worth) -> Option<Seen<'a>> {
+    // An agent's own channel never goes.
+    let may = seen.filter(|seen| seen.worth <= most && seen.holder != Some(Holder::Agent));
+    may.min_by_key(|seen| (seen.worth, seen.since)).copied()
+}
+
+/// Of the account that holds most, if that is more than one, the one that does least; tasks' first.
+fn of_the_greediest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>> + Clone) -> Option<Seen<'a>> {
+    let mut held: HashMap<UserId, usize> = HashMap::new();
+    seen.clone().filter_map(Seen::account).for_each(|account| *held.entry(account).or_default() += 1);
+    let (account, _) = held.into_iter().filter(|(_, count)| *count > 1).max_by_key(|(_, count)| *count)?;
+    let own = || seen.clone().filter(|seen| seen.account() == Some(account));
+    let tasks = idlest(own().filter(|seen| seen.is_tasks()), Worth::Answering);
+    tasks.or_else(|| idlest(own(), Worth::Answering))
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
     use std::sync::LazyLock;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
+
+    use domain::id::TaskId;
 
     use super::*;
-    use crate::peer::Source;
 
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -110,7 +227,10 @@ mod tests {
         Limits {
             total: 6,
             strangers: 4,
+            ordinary: 5,
             per_address: 2,
+            per_account: 3,
+            per_task: 2,
             head: second * 10,
             body: second * 30,
             idle: second * 60,
@@ -135,6 +255,28 @@ mod tests {
             self.places.push((Arc::clone(&life), Some(place)));
             Some(life)
         }
+
+        /// One that is somebody's and waits for an answer.
+        fn at_work(&mut self, address: u8, holder: Holder) -> Option<Arc<Life>> {
+            advance(1);
+            let life = self.come(address)?;
+            life.asked();
+            life.is_known(holder);
+            self.registry.settle(&life);
+            Some(life)
+        }
+
+        fn living(&self) -> usize {
+            self.places.iter().filter(|(life, _)| !life.end.is_cancelled()).count()
+        }
+    }
+
+    fn account(user: i64) -> Holder {
+        Holder::Account { user: UserId(user), admin: false }
+    }
+
+    fn task(owner: i64, task: u128) -> Holder {
+        Holder::Task { owner: UserId(owner), task: TaskId(uuid::Uuid::from_u128(task)) }
     }
 
     #[test]
@@ -157,24 +299,25 @@ mod tests {
         let mut guests = Guests::new();
         let known = guests.come(1).expect("room");
         known.asked();
-        known.is_known();
+        known.is_known(account(1));
         for address in 2..60 {
             guests.come(address).expect("a stranger goes for a stranger");
         }
         assert!(!known.end.is_cancelled());
-        let living = guests.places.iter().filter(|(life, _)| !life.end.is_cancelled()).count();
-        assert_eq!(living, 5, "four strangers and one who is known");
+        assert_eq!(guests.living(), 5, "four strangers and one who is known");
     }
 
     #[test]
     fn a07_nobody_at_work_goes_for_a_newcomer() {
         let mut guests = Guests::new();
         for address in 1..=6 {
-            let life = guests.come(address).expect("room");
-            life.asked();
-            life.is_known();
+            let admin = address == 6;
+            let holder = Holder::Account { user: UserId(i64::from(address)), admin };
+            guests.at_work(address, holder).expect("room");
         }
-        assert!(guests.come(7).is_none());
+        assert!(guests.come(7).is_none(), "each has one");
+        let own = Arc::new(Life::new(Source::Uid(0), now));
+        guests.registry.admit(100, &own).expect("the machine's own socket");
         guests.places[0].1 = None;
         guests.come(7).expect("a place was given back");
     }
@@ -199,12 +342,66 @@ mod tests {
         assert!(!late(&body));
         advance(1);
         assert!(late(&body), "a byte a second is no progress");
-        body.got_body(24);
+        body.got_body(1024);
         assert!(!late(&body), "a kilobyte is");
         body.answered(false);
+        body.body_over();
         advance(59);
         assert!(!late(&body));
         advance(1);
         assert!(late(&body), "idle");
+    }
+
+    #[test]
+    fn a07_no_body_is_held_back_for_hours() {
+        let mut guests = Guests::new();
+        let late = |life: &Life| life.is_late(&limits());
+        let body = guests.come(1).expect("room");
+        body.asked();
+        body.wants_body();
+        let mut seconds = 0;
+        while !late(&body) && seconds < 10_000 {
+            advance(29);
+            seconds += 29;
+            body.got_body(1024);
+        }
+        assert!(seconds < 60, "less than a kilobyte a second: {seconds} s");
+        body.body_over();
+        // However much came at once, what is left of it can't take for ever.
+        body.got_body(138 << 20);
+        advance(30 + 256 + 138 * 16);
+        assert!(late(&body));
+    }
+
+    #[test]
+    fn a07_nobody_takes_the_places_of_everybody() {
+        let mut guests = Guests::new();
+        let boss = guests.at_work(1, Holder::Account { user: UserId(1), admin: true }).expect("room");
+        let agent = guests.at_work(2, Holder::Agent).expect("room");
+        for address in 3..60 {
+            guests.at_work(address, account(2)).expect("the oldest of the same account goes");
+            assert!(guests.living() <= 2 + 3, "{address}");
+        }
+        for address in 60..120 {
+            let life = guests.at_work(address, account(i64::from(address % 2) + 3));
+            let life = life.expect("who holds most gives way");
+            assert!(!life.end.is_cancelled(), "and not who comes");
+        }
+        assert!(!boss.end.is_cancelled() && !agent.end.is_cancelled());
+    }
+
+    #[test]
+    fn f07_a_task_is_nobody_who_is_logged_in() {
+        let mut guests = Guests::new();
+        let person = guests.at_work(1, account(1)).expect("room");
+        for address in 2..60 {
+            guests.at_work(address, task(1, u128::from(address % 5))).expect("room");
+            assert!(guests.living() <= 3, "its owner's number counts");
+        }
+        for address in 60..120 {
+            guests.at_work(address, task(i64::from(address % 7), u128::from(address))).expect("room");
+            assert!(guests.living() <= 5, "tasks and strangers leave room");
+        }
+        assert!(!person.end.is_cancelled());
     }
 }

@@ -1,13 +1,15 @@
 //! `tls: {cert, key}`: a certificate in files, which may be replaced at any time.
 
-use std::fs::{self, Metadata};
-use std::os::unix::fs::MetadataExt as _;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::master::config::CertificateFiles;
 use domain::time::Timestamp;
+use rustix::fs::OFlags;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::pem::{self, PemObject as _};
@@ -25,8 +27,11 @@ pub(super) struct Watched {
     seen: Stamp,
 }
 
-/// Changes when a file is replaced or written, also behind a symbolic link.
-type Stamp = Option<[(u64, u64, i64, i64); 2]>;
+/// Changes when a file is replaced or written, or given other rights, also behind a symbolic link.
+type Stamp = Option<[(u64, u64, [i64; 4]); 2]>;
+
+/// Longest file that is read, in bytes; a long chain has some ten thousand.
+const LONGEST: u64 = 1 << 20;
 
 impl Watched {
     /// Reads them for the first time.
@@ -63,14 +68,16 @@ impl Watched {
 fn stamp(files: &CertificateFiles) -> Stamp {
     let of = |file: &Path| {
         let found: Metadata = fs::metadata(file).ok()?;
-        Some((found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+        // Rights and owner show in the time of the last change of the file's own data.
+        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        Some((found.ino(), found.size(), times))
     };
     Some([of(&files.cert)?, of(&files.key)?])
 }
 
 fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsError> {
     let (cert, key) = (files.cert.as_path(), files.key.as_path());
-    let bytes = fs::read(cert).map_err(|e| TlsError::file(cert, format!("can't be read: {e}")))?;
+    let bytes = read(cert)?;
     let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let chain = chain.map_err(|e| TlsError::file(cert, format!("isn't in PEM form: {e}")))?;
     if chain.is_empty() {
@@ -95,8 +102,25 @@ fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsErr
     Ok(loaded)
 }
 
+/// A regular file of a bounded length. Nothing is waited for: opening a FIFO would be for ever.
+fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |e: io::Error| TlsError::file(file, format!("can't be read: {e}"));
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = File::options().read(true).custom_flags(nonblocking).open(file).map_err(unreadable)?;
+    let found = opened.metadata().map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(TlsError::file(file, "is no file"));
+    }
+    let mut bytes = Vec::new();
+    opened.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(TlsError::file(file, format!("is longer than {LONGEST} bytes: that is no certificate or key")));
+    }
+    Ok(bytes)
+}
+
 fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let bytes = fs::read(file).map_err(|e| TlsError::file(file, format!("can't be read: {e}")))?;
+    let bytes = read(file)?;
     // A group for keys, such as Debian's `ssl-cert`, may read it.
     only_ours(file, 0o027)?;
     PrivateKeyDer::from_pem_slice(&bytes).map_err(|e| {

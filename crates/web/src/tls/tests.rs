@@ -167,6 +167,41 @@ fn d09_a_broken_new_file_keeps_the_old_certificate() {
 }
 
 #[test]
+fn d09_what_is_no_file_is_not_waited_for() {
+    let files = Supplied::new();
+    let tls = files.open().unwrap();
+    let first = leaf(&tls);
+    fs::remove_file(files.path("cert.pem")).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, files.path("cert.pem"), rustix::fs::Mode::RUSR).unwrap();
+    tls.look(NOW);
+    tls.look(NOW);
+    assert_eq!(leaf(&tls), first);
+    assert!(files.refused().contains("cert.pem: is no file"), "{}", files.refused());
+    files.write("cert.pem", &"x".repeat(2 << 20));
+    assert!(files.refused().contains("cert.pem: is longer than 1048576 bytes"), "{}", files.refused());
+    files.renew();
+    tls.look(NOW);
+    tls.look(NOW);
+    assert_ne!(leaf(&tls), first);
+}
+
+#[test]
+fn d09_a_key_that_was_given_other_rights_is_looked_at_again() {
+    let files = Supplied::new();
+    let tls = files.open().unwrap();
+    let first = leaf(&tls);
+    files.renew();
+    fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o644)).unwrap();
+    tls.look(NOW);
+    tls.look(NOW);
+    assert_eq!(leaf(&tls), first, "others can read the key");
+    fs::set_permissions(files.path("key.pem"), Permissions::from_mode(0o600)).unwrap();
+    tls.look(NOW);
+    tls.look(NOW);
+    assert_ne!(leaf(&tls), first);
+}
+
+#[test]
 fn d09_errors_name_file_and_reason() {
     let files = Supplied::new();
     let keep = fs::read_to_string(files.path("key.pem")).unwrap();

@@ -24,7 +24,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::App;
 use crate::api::command::readable;
-use crate::api::log::{PART, until_revoked};
+use crate::api::log::{PART, while_readable};
 use crate::respond::PageFailure;
 use crate::ui::display::{plain, shown_line};
 use crate::ui::shell::Page;
@@ -95,12 +95,15 @@ pub(crate) async fn follow(
 ) -> Result<Response, PageFailure> {
     let permit = readable(&app, &page.caller, &task).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
+    // Finding the last lines may mean to pass over all of them.
+    let turn = app.searches.take(page.caller.actor.user).await.map_err(Error::io("reading a task's log"))?;
     let following = Following::begin(&app, &permit, seen).await?;
+    drop(turn);
     let events = stream::unfold(following, |mut following| async {
         let event = following.next().await?;
         Some((Ok::<_, Infallible>(event), following))
     });
-    let events = until_revoked(&app, &page.caller, events);
+    let events = while_readable(&app, &page.caller, task, events);
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -279,7 +282,7 @@ pub(crate) async fn text(
     let pieces = stream::try_unfold(whole, Whole::next);
     let headers =
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
-    Ok((headers, Body::from_stream(until_revoked(&app, &page.caller, pieces))).into_response())
+    Ok((headers, Body::from_stream(while_readable(&app, &page.caller, task, pieces))).into_response())
 }
 
 /// The whole text, piece by piece.

@@ -51,8 +51,11 @@ async fn a_context_comes_back_in_both_forms(database: Database) {
     let with = agent.accept_start().await;
     assert!(with.has_context);
     let path = format!("/api/v1/tasks/{}/context_directory", with.allocation.task);
-    let packed = bob.get(&path).header("accept", "application/gzip").await.expect(200);
+    let packed = alice.get(&path).header("accept", "application/gzip").await.expect(200);
     assert_eq!(packed.header("content-type"), "application/gzip");
+    assert_eq!(packed.header("content-length"), packed.body.len().to_string());
+    assert!(bob.get(&path).await.refused(403).contains("only the owner of a task and editors"));
+    master.admin().await.get(&path).await.ok();
     let expected = [("train", 0o755, ""), ("train/run.py", 0o755, "print(1)\n"), ("setuid", 0o644, "")];
     let told: Vec<_> = unpacked(&packed.body);
     let told: Vec<_> =

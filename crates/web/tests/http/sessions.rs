@@ -7,7 +7,7 @@ use domain::log::Source;
 use domain::session::LIFETIME;
 use domain::time::Timestamp;
 use serde_json::json;
-use testkit::{Database, Requests as _, TestMaster, User, on_both_databases, soon};
+use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
 on_both_databases!(
     r24_thirty_days_from_login_to_the_second,
@@ -134,7 +134,8 @@ async fn r22_a_session_that_ended_before_the_stream_began_is_noticed(database: D
     let sessions = &master.services().sessions;
     let caller = sessions.authenticate(&alice.token).await.expect("let in");
     alice.post("/api/v1/auth/logout").await.ok();
-    soon("the end of a session that is over", sessions.revocation(&caller)).await;
+    assert!(sessions.renewed(&caller).await.is_err(), "it isn't good any more");
+    assert_ne!(caller.as_of(), *sessions.rights().borrow(), "so it is asked about at once");
 }
 
 async fn r27_what_is_no_good_token_is_refused(database: Database) {

@@ -1,0 +1,100 @@
+//! Turns at work that keeps a processor busy (R47, W18): it is done off the threads that answer everybody, few pieces at
+//! a time in all and fewer for each account, one after the other as they were asked for.
+
+use std::collections::HashMap;
+use std::io;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::available_parallelism;
+
+use domain::id::UserId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Most at a time, on a machine with many processors; half of them on a smaller one.
+const MOST: usize = 4;
+
+/// Most for one account, where there are as many.
+const EACH: usize = 2;
+
+/// Turns. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Turns {
+    all: Arc<Semaphore>,
+    each: usize,
+    by: Arc<Mutex<HashMap<UserId, Arc<Semaphore>>>>,
+}
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _own: OwnedSemaphorePermit,
+    _any: OwnedSemaphorePermit,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        let processors = available_parallelism().map_or(2, NonZero::get);
+        Self::of(processors.div_ceil(2).clamp(2, MOST))
+    }
+
+    fn of(all: usize) -> Self {
+        // Nobody has all of them.
+        let each = EACH.min(all - 1).max(1);
+        Self { all: Arc::new(Semaphore::new(all)), each, by: Arc::default() }
+    }
+
+    /// Waits for a turn.
+    ///
+    /// # Errors
+    /// Never: turns aren't closed.
+    pub(crate) async fn take(&self, user: UserId) -> io::Result<Turn> {
+        let own = {
+            let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of those who have no turn and wait for none, nothing is kept.
+            by.retain(|_, own| Arc::strong_count(own) > 1);
+            Arc::clone(by.entry(user).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+        };
+        let own = own.acquire_owned().await.map_err(io::Error::other)?;
+        let any = Arc::clone(&self.all).acquire_owned().await.map_err(io::Error::other)?;
+        Ok(Turn { _own: own, _any: any })
+    }
+
+    /// Does a piece of work in a turn of its own. Who stops waiting for a turn gives it up.
+    ///
+    /// # Errors
+    /// When the work panics.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        user: UserId,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self.take(user).await?;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(io::Error::other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn r47_nobody_has_all_turns() {
+        let turns = Turns::of(2);
+        let [alice, bob] = [UserId(1), UserId(2)];
+        let first = turns.take(alice).await.expect("a turn");
+        let second = turns.take(alice);
+        tokio::pin!(second);
+        let polled = futures_util::poll!(second.as_mut());
+        assert!(polled.is_pending(), "one at a time where there are two");
+        let other = turns.take(bob).await.expect("room for others");
+        drop((first, other));
+        second.await.expect("then it is hers");
+        assert_eq!(turns.work(bob, || 7).await.expect("done"), 7);
+        drop(turns.take(bob).await);
+        assert_eq!(turns.by.lock().expect("whole").len(), 1, "nothing is kept of who waits for nothing");
+    }
+}

@@ -1,0 +1,79 @@
+//! What requests hold of the master's memory (W10, W16): a budget for what is sent, pieces of what is given.
+
+use std::fs;
+
+use serde_json::json;
+use testkit::{Database, Requests as _, TestMaster, User, on_sqlite, soon};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::logs::memory;
+
+on_sqlite!(
+    a06_launches_that_are_held_back_leave_room_for_others,
+    a05_a_context_directory_is_not_held_for_each_reader,
+);
+
+/// A request whose body is announced and doesn't come.
+async fn announced(master: &TestMaster, who: &User, size: u64) -> TcpStream {
+    let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
+    let head = format!(
+        "POST /api/v1/commands HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Length: {size}\r\nExpect: 100-continue\r\n\r\n",
+        who.token
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    stream
+}
+
+/// The beginning of the answer.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut beginning = [0; 4096];
+    let read = soon("an answer", stream.read(&mut beginning)).await.expect("an answer");
+    String::from_utf8_lossy(&beginning[..read]).to_ascii_lowercase()
+}
+
+async fn a06_launches_that_are_held_back_leave_room_for_others(database: Database) {
+    let configure = |config: &mut master::Config| config.limits.bodies_bytes = 256 << 20;
+    let master = TestMaster::configured(database, configure).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let mut held = announced(&master, &alice, 100 << 20).await;
+    assert!(answer(&mut held).await.starts_with("http/1.1 100 "));
+    // One whole launch is an account's share: nothing else of hers is read before it is over.
+    let mut second = announced(&master, &alice, 100 << 20).await;
+    let refused = answer(&mut second).await;
+    assert!(refused.starts_with("http/1.1 429 ") && refused.contains("retry-after: "), "{refused}");
+    bob.run_true().await;
+    drop(held);
+    alice.run_true().await;
+    let mut third = announced(&master, &alice, 100 << 20).await;
+    assert!(answer(&mut third).await.starts_with("http/1.1 100 "), "room again");
+}
+
+async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database) {
+    const SIZE: usize = 48 << 20;
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let files = json!([{"path": "a", "type": 48, "content": "", "mode": 0o644}]);
+    let body = json!({"config": {"entrypoint": ["true"]}, "files": files});
+    let made = alice.post("/api/v1/commands").json(body).await.ok();
+    let id = made["command"]["id"].as_str().expect("an id");
+    let packed = master.storage().data_dir().join("contexts").join(&id[..2]).join(format!("{id}.tar.gz"));
+    fs::write(packed, vec![b'x'; SIZE]).expect("as large as they may be");
+    let path = format!("/api/v1/tasks/{id}/context_directory");
+    let before = memory().0;
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", alice.token);
+        stream.write_all(head.as_bytes()).await.expect("written");
+        assert!(answer(&mut stream).await.starts_with("http/1.1 200 "));
+        readers.push(stream);
+    }
+    let (_, peak) = memory();
+    assert!(peak.saturating_sub(before) < 32 << 20, "{} MiB for 8 readers", (peak - before) >> 20);
+    drop(readers);
+    let whole = alice.get(&path).await.expect(200);
+    assert_eq!(whole.body.len(), SIZE.div_ceil(3) * 4 + 14);
+    assert!(whole.body.starts_with(b"{\"b64Tgz\":\"eHh4") && whole.body.ends_with(b"eHh4\"}"));
+}
