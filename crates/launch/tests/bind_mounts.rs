@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 
 use launch::TaskSpec;
+use launch::spec::BindMount;
 use support::{Outcome, TestDir, bind, mode, own_script, root_script, run, script};
 
 fn run_with(spec: TaskSpec, binds: Vec<launch::spec::BindMount>) -> Outcome {
@@ -149,6 +150,25 @@ fn r38_prefixes_narrow_and_open() {
     assert!(prefixed(&dir.0.join("allowed/link")).contains("administrator"));
     assert!(prefixed(&dir.0.join("allowed/../outside")).contains("administrator"));
     assert!(prefixed(Path::new("/proc/sys")).contains("never bound"));
+}
+
+#[test]
+fn r38_nobody_writes_to_what_the_launcher_lives_by() {
+    let dir = TestDir::new();
+    let program = dir.dir("home/bin", 0o755, 5001);
+    let own = dir.dir("home/bin/own", 0o755, 5001);
+    let data = dir.dir("home/data", 0o755, 5001);
+    symlink(&program, data.join("link")).unwrap();
+    let guarded = |path: &Path, read_only: bool| {
+        let spec = TaskSpec { guarded: vec![program.clone(), dir.0.join("gone")], ..script("echo ran") };
+        let mount = BindMount { read_only, ..bind(path, "/x") };
+        run_with(spec, vec![mount]).exit.failure.unwrap_or_default()
+    };
+    for path in [program.clone(), own, dir.0.join("home"), data.join("link")] {
+        assert!(guarded(&path, false).contains("mount it read-only"), "{}", path.display());
+        assert_eq!(guarded(&path, true), "", "{}", path.display());
+    }
+    assert_eq!(guarded(&data, false), "");
 }
 
 #[test]

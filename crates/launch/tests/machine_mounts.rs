@@ -154,6 +154,66 @@ fn a01_a_slave_receives_and_shared_is_a_slave_and_says_so() {
     }
 }
 
+#[test]
+fn a01_what_is_read_only_receives_nothing_that_is_not() {
+    for propagation in PROPAGATIONS {
+        let dir = TestDir::new();
+        let source = dir.dir("source", 0o755, 0);
+        dir.dir("source/late", 0o755, 0);
+        let machine = Machine::new(Root::Shared, &format!("mkfifo -m 666 {}/go", source.display()));
+        let task = Task::create(&TaskSpec {
+            bind_mounts: vec![read_only(with(propagation, bind(&source, "/x")))],
+            ..script(
+                "echo ready; read go < /x/go; grep -c ' /x/late ' /proc/self/mountinfo; touch /x/late/f && echo wrote",
+            )
+        });
+        assert!(task.start_on(&machine));
+        task.wait_for("ready");
+        machine.sh(&format!("mount -t tmpfs -o mode=777 none {0}/late; echo go > {0}/go", source.display()));
+        task.wait();
+        let done = task.outcome();
+        assert_eq!(done.stdout, "ready\n0\n", "{propagation:?}: {done:?}");
+        let private = matches!(propagation, Propagation::Rprivate | Propagation::Private);
+        assert_eq!(done.agent.contains("it is mounted as rprivate"), !private, "{propagation:?}: {done:?}");
+    }
+}
+
+#[test]
+fn a13_what_a_task_has_afresh_is_hidden_under_other_names() {
+    let dir = TestDir::new();
+    let machine = Machine::new(
+        Root::Shared,
+        &format!(
+            "cd {}; mkdir chroot chroot/run chroot/dev part disk; chmod -R 755 .
+             mount -t tmpfs none /run; echo s > /run/secret; mkdir -p /run/user/7 /run/media /run/whole; mount -t tmpfs none /run/user/7
+             echo s > /run/user/7/secret; mount -t tmpfs none /mnt; echo d > /mnt/data
+             mount --bind disk /run/media; echo d > disk/data; mount --bind / /run/whole
+             mount --rbind /run chroot/run; mount --rbind /dev chroot/dev; mount --bind /run/user/7 part
+             echo s > /dev/shm/secret; cp -a /dev/null chroot/dev/other 2>/dev/null; true",
+            dir.0.display()
+        ),
+    );
+    let outer = dir.0.display();
+    for name in ["chroot/run", "chroot/run/user/7", "chroot/dev", "chroot/dev/shm", "part"] {
+        let spec = TaskSpec { bind_mounts: vec![bind(&dir.0.join(name), "/x")], ..script("ls /x") };
+        let done = Task::create(&spec).run_on(&machine);
+        assert!(
+            done.exit
+                .failure
+                .as_ref()
+                .is_some_and(|f| f.contains("no task sees") || f.contains("never bound")),
+            "{name}: {done:?}"
+        );
+    }
+    // From outside a file system that is on the disk everything is as it was.
+    let text = "ls -A /x/chroot/run /x/chroot/dev /x/part; cat /x/disk/data; ls /usr > /dev/null && echo end";
+    let spec = TaskSpec { bind_mounts: vec![bind(&dir.0, "/x")], ..script(text) };
+    let done = Task::create(&spec).run_on(&machine);
+    let expected = "/x/chroot/dev:\n\n/x/chroot/run:\n\n/x/part:\nd\nend\n";
+    assert_eq!(done.stdout, expected, "{outer}: {done:?}");
+    machine.sh("rm -f /dev/shm/secret /dev/other");
+}
+
 /// Makes `data/state/db` below a directory, with aliases of the kinds that a machine may have.
 fn aliases(dir: &TestDir, owner: u32) -> Machine {
     for name in

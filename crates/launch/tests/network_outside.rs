@@ -310,3 +310,57 @@ s = socket.create_connection(("10.99.0.2", 7001), 20); print(s.makefile().read()
 "#;
     assert_eq!(world.ask(script, 0, program), "ConnectionResetError 104\nreset\n");
 }
+
+/// F5: what one task has open of UDP is few of the machine's ports, whatever it does.
+#[test]
+fn a05_a_task_takes_few_of_the_machines_ports() {
+    let mut world = World::new("nameserver 10.99.0.2\n");
+    let hear = r#"
+import socket
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); u.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+u.bind(("0.0.0.0", 7002)); print("ready", flush=True)
+while True:
+    data, who = u.recvfrom(100); u.sendto(b"%d" % who[1], who)
+"#;
+    world.python(&world.world(), hear, "");
+    let program = r#"
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+talks = []
+for n in range(700):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20); s.connect(("10.99.0.2", 7002))
+    s.send(b"x"); talks.append((s, s.recv(100)))
+def keeps(talk):
+    talk[0].send(b"x"); return talk[0].recv(100) == talk[1]
+# Which of the machine's ports it is, the world tells: those that were silent for longest have another by now.
+print(all(keeps(talk) for talk in talks[-200:]), any(keeps(talk) for talk in talks[:100]))
+many, refused = [], 0
+for n in range(700):
+    try: many.append(socket.create_connection(("10.99.0.2", 7000), 20))
+    except OSError as e: refused += 1
+print(len(many), refused > 0)
+for s in many: s.close()
+"#;
+    let said = world.ask(script, 0, program);
+    assert_eq!(said, "True False\n512 True\n");
+}
+
+/// F6: what tells the machine who it is, by its own link or elsewhere, is for those that the administrator lists.
+#[test]
+fn a03_what_says_who_the_machine_is_isnt_a_tasks() {
+    let world = World::new("nameserver 10.99.0.2\n");
+    let places = ["169.254.169.254", "100.100.100.200", "fd00:ec2::254"];
+    let (m, w) = (world.machine(), world.world());
+    for place in places {
+        let bits = if place.contains(':') { 128 } else { 32 };
+        for line in [format!("-n {w} addr add {place}/{bits} dev lo"), format!("-n {m} route get {place}")] {
+            assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
+        }
+    }
+    let program = format!("print(*[(attempt(echo, h), attempt(udp, h)) for h in {places:?}], sep='\\n')");
+    let said = world.ask(script, 0, &program);
+    assert!(!said.contains("ok") && said.lines().count() == places.len(), "{said}");
+    let reach = places.map(|place| place.parse().unwrap()).to_vec();
+    let listed = |text: &str| TaskSpec { reach: reach.clone(), ..script(text) };
+    assert_eq!(world.ask(listed, 0, &program), "('ok', 'ok')\n".repeat(3));
+}

@@ -93,6 +93,16 @@ fn a12_places_in_memory_are_limited() {
 }
 
 #[test]
+fn a12_a_size_of_nothing_is_no_size_without_limit() {
+    let mut spec = script(
+        "head -c 1M /dev/zero > /dev/shm/x; stat -c %s /dev/shm/x; df --output=size /dev/shm | tail -1",
+    );
+    spec.shm_bytes = Some(0);
+    let done = run(&spec);
+    assert_eq!(done.stdout.split_whitespace().collect::<Vec<_>>(), ["65536", "64"], "{done:?}");
+}
+
+#[test]
 fn a12_nobody_gets_more_shared_memory_than_half_of_the_machines() {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
     let total: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
@@ -248,4 +258,14 @@ fn the_machines_accounts_keep_their_names() {
         done.stdout, "root\nalice:x:5001:5001::/run/determined/workdir:/bin/bash\nlab:x:5001:\nroot\n",
         "{done:?}"
     );
+}
+
+/// F18: to a tmpfs, a size of nothing is no limit.
+#[test]
+fn a12_no_shared_memory_is_hardly_any() {
+    let text = "head -c 10000000 /dev/zero > /dev/shm/x; head -c 10000000 /dev/zero > /run/lock/x; du -bc /dev/shm/x /run/lock/x | tail -1";
+    let spec = launch::TaskSpec { shm_bytes: Some(0), run_bytes: Some(1), ..root_script(text) };
+    let done = run(&spec);
+    let size: u64 = done.stdout.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    assert!(size <= 2 << 16, "{done:?}");
 }

@@ -11,7 +11,6 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::disk::place_context;
-use crate::data_dir::DataDir;
 use crate::machine::Machine;
 
 /// Longest wait for a shim to come up; it makes a few files and forks.
@@ -24,11 +23,14 @@ const MAX_WORDS: u64 = 4096;
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn make_dir(data_dir: &DataDir, id: AllocationId, spec: &TaskSpec) -> Result<PathBuf, String> {
-    let cannot = |e: std::io::Error| format!("the task's directory couldn't be made on the agent: {e}");
-    let dir = launch::create_task_dir(&data_dir.tasks(), &id.to_string(), spec).map_err(cannot)?;
-    place_context(data_dir, id).map_err(cannot)?;
-    Ok(dir)
+pub(crate) fn make_dir(machine: &Machine, id: AllocationId, spec: &TaskSpec) -> Result<PathBuf, String> {
+    let data_dir = &machine.data_dir;
+    let made = machine.reserve.spend(|| {
+        let dir = launch::create_task_dir(&data_dir.tasks(), &id.to_string(), spec)?;
+        place_context(data_dir, id)?;
+        Ok(dir)
+    });
+    made.map_err(|e| format!("the task's directory couldn't be made on the agent: {e}"))
 }
 
 /// Starts the run's shim and waits until it is up. Harmless when one is there already: the shim looks.

@@ -35,7 +35,11 @@ const SCRATCH: [(&str, &str); 4] = [
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Bytes of a tmpfs for each file that may be in it. A file without content takes memory, too.
 const BYTES_PER_FILE: u64 = 4096;
+/// Least size of a tmpfs, in bytes.
+const LEAST_TMPFS: u64 = 64 << 10;
 
+/// Smallest size of a tmpfs, in bytes: one of the kernel's pages, on most machines.
+const PAGE: u64 = 4096;
 /// Most pseudo-terminals of a task: all tasks of a machine share some 3000 (`kernel.pty`).
 const TERMINALS: &str = "256";
 
@@ -157,6 +161,10 @@ fn half_of_memory() -> Option<u64> {
 
 /// A tmpfs for the task to write to, of limited size and number of files.
 fn writable(mode: &str, bytes: u64) -> rustix::io::Result<OwnedFd> {
+    // To a tmpfs, none at all is no limit.
+    let bytes = bytes.max(PAGE);
+    // The kernel takes 0 for no limit (A12).
+    let bytes = bytes.max(LEAST_TMPFS);
     let (size, files) = (bytes.to_string(), (bytes / BYTES_PER_FILE).max(64).to_string());
     let options = [("mode", mode), ("size", size.as_str()), ("nr_inodes", files.as_str())];
     new_fs("tmpfs", &options, NOSUID | NODEV)

@@ -24,7 +24,10 @@ const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
 /// File systems that would show a task the machine's processes or kernel wherever they are mounted, such as in a
 /// chroot.
-const SYSTEM_FILE_SYSTEMS: [&str; 13] = [
+const SYSTEM_FILE_SYSTEMS: [&str; 16] = [
+    "devtmpfs",
+    "devpts",
+    "mqueue",
     "proc",
     "sysfs",
     "cgroup",
@@ -41,6 +44,9 @@ const SYSTEM_FILE_SYSTEMS: [&str; 13] = [
 ];
 /// Where they belong. Nothing there is ever bound, and a task has all of it afresh.
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// What else a task has afresh, and what would show it the machine's under another name: sockets of services, and shared
+/// memory of others.
+const AFRESH: [&str; 2] = ["/run", "/dev"];
 
 /// Paths that no task may see, resolved, under every name that the mount table gives them (A13).
 pub(super) struct Masks {
@@ -67,6 +73,7 @@ impl Masks {
         let stray = table.points_of(&SYSTEM_FILE_SYSTEMS);
         let stray = stray.filter(|point| !SYSTEM.iter().any(|system| point.starts_with(system)));
         paths.extend(stray.map(Path::to_owned));
+        paths.extend(AFRESH.iter().flat_map(|path| table.other_directories(Path::new(path))));
         paths.sort();
         paths.dedup();
         Ok(Self { paths, inodes })

@@ -1,6 +1,7 @@
 //! The mount table, and every name that it gives a file (A13): a directory of a file system can be reached wherever
 //! that file system, or a part of it that has the directory, is mounted.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
@@ -8,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
+
+/// Kinds of file systems that hold nothing of anybody's disk.
+const IN_MEMORY: [&str; 6] = ["tmpfs", "ramfs", "devtmpfs", "devpts", "hugetlbfs", "mqueue"];
 
 /// One mount (proc_pid_mountinfo(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,21 @@ impl Table {
         let alike = self.0.iter().filter(|mount| mount.device == device);
         let aliases = alike.filter_map(|mount| mount.shows(&inside).filter(|alias| mount.reaches(alias)));
         aliases.filter(|alias| alias.as_path() != path).collect()
+    }
+
+    /// The directories outside `path` at which the file systems in memory can be seen that are mounted there and below. What
+    /// is a part of the disk, or a disk that is mounted there, is nothing of the system's.
+    pub(super) fn other_directories(&self, path: &Path) -> Vec<PathBuf> {
+        let disk = self.0.iter().rev().find(|mount| mount.point == Path::new("/")).map(|mount| &mount.device);
+        let in_memory = |mount: &&Mount| {
+            mount.point.starts_with(path)
+                && IN_MEMORY.contains(&mount.kind.as_str())
+                && Some(&mount.device) != disk
+        };
+        let points: BTreeSet<&Path> =
+            self.0.iter().filter(in_memory).map(|mount| mount.point.as_path()).collect();
+        let aliases = points.into_iter().flat_map(|point| self.aliases(point));
+        aliases.filter(|alias| !alias.starts_with(path) && is_directory(alias)).collect()
     }
 
     /// Mount points of these kinds of file systems, unless something else covers them.
@@ -91,6 +110,10 @@ impl Mount {
             Err(_) => self.root.starts_with(inside).then(|| self.point.clone()),
         }
     }
+}
+
+fn is_directory(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
 }
 
 /// `join` with an empty path adds a slash, which then looks like a directory.
