@@ -12,7 +12,7 @@ use domain::user::{Password, Status, User};
 use store::meta;
 use uuid::Uuid;
 
-use crate::config::{Bootstrap, FirstPassword};
+use crate::config::{BlankPasswords, Bootstrap, FirstPassword};
 use crate::password::{Hasher, Presented};
 use crate::system::Entropy;
 use crate::{Config, Error};
@@ -88,7 +88,17 @@ pub(crate) async fn found(
     let id = Uuid::hyphenated(id).to_string();
     meta::set(tx, "cluster_id", &id).await?;
     let Bootstrap { admin: first, default_user } = &config.bootstrap;
-    let password = first_password(&first.password, data_dir, hasher, entropy).await?;
+    // Where blank ones are good nowhere, nobody could ever come in.
+    let locked_out =
+        config.security.blank_passwords == BlankPasswords::Deny && first.password == FirstPassword::Blank;
+    let wanted = if locked_out { &FirstPassword::Random } else { &first.password };
+    let password = first_password(wanted, data_dir, hasher, entropy).await?;
+    if *default_user == first.username {
+        tracing::warn!(
+            "bootstrap.default_user is the administrator: everybody on this machine is one until {default_user} has a \
+             password"
+        );
+    }
     let admin = User { admin: true, email: first.email.clone(), ..account(&first.username, password, now) };
     let admin = store::user::insert(tx, &admin, now).await?;
     let default = if *default_user == first.username {

@@ -237,6 +237,13 @@ impl Workspaces {
         let now = self.clock.now();
         let workspace = Workspace { owner, created_at: now, ..workspace };
         let mut tx = self.with_free_name(tx, permit.by(), &workspace).await?;
+        let theirs = WorkspaceFilter { owners: Some(vec![owner]), ..WorkspaceFilter::default() };
+        let (has, limit) = (store::workspace::count(&mut tx, &theirs).await?, self.config.limits.workspaces);
+        if has >= i64::from(limit) {
+            return Err(Error::Precondition(format!(
+                "you have {has} workspaces, and {limit} is the limit: delete some"
+            )));
+        }
         let made = store::workspace::insert(&mut tx, &workspace).await.map_err(duplicate(&workspace.name))?;
         // With its owner's name.
         let made = store::workspace::by_id(&mut tx, made.id).await?.ok_or_else(|| not_found(made.id))?;

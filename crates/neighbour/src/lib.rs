@@ -66,19 +66,21 @@ impl Neighbours {
         })
     }
 
-    /// Whether the process that opened the other end of a Unix socket is a person's own program.
+    /// Whether a person's own program is at the other end of a Unix connection of this process, `socket` being the inode
+    /// of our end: all processes that hold the other one have to be. Who opened it says nothing: a process hands sockets
+    /// on, and another one gets its number.
     ///
     /// # Errors
     /// Why that isn't certain.
-    pub fn at_unix(&self, pid: Option<i32>) -> Result<(), Doubt> {
-        let pid = pid.and_then(|pid| u32::try_from(pid).ok()).ok_or(Doubt::Elsewhere)?;
+    pub fn at_unix(&self, socket: u64) -> Result<(), Doubt> {
         self.again(|| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
             let look = Look::read(nowhere)?;
-            if !look.scan.knows(pid) {
-                return Err(Doubt::Unreadable(pid));
+            let other = look.tables.unix(socket).and_then(|ours| ours.peer).ok_or(Doubt::NoSocket)?;
+            match look.scan.holders(&End::Socket(other)) {
+                [] => Err(Doubt::NoHolder),
+                holders => self.all_people(holders, &look),
             }
-            self.all_people(&[pid], &look)
         })
     }
 

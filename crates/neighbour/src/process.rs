@@ -169,12 +169,11 @@ impl Process {
         if self.runs(&TUNNELS) {
             return Err(Doubt::Tunnel(self.0));
         }
-        // What a shell or an editor forgot to close is in all that it starts: nothing of this process's own.
-        let parent = self.parent().map_or(&[][..], |parent| look.scan.open(parent.0));
-        let is_left = |open: &Open| open.number > STDERR && parent.contains(open);
         look.scan.open(self.0).iter().try_for_each(|open| match open.end {
-            End::Socket(inode) => self.check_socket(look, open, inode, is_left(open)),
-            End::Pipe(_) if open.number > STDERR && !is_left(open) && self.shares(look, &open.end) => {
+            End::Socket(inode) => self.check_socket(look, open, inode),
+            End::Pipe(_)
+                if open.number > STDERR && !self.is_left(look, open) && self.shares(look, &open.end) =>
+            {
                 Err(Doubt::Connected(self.0))
             }
             _ => Ok(()),
@@ -182,7 +181,7 @@ impl Process {
         self.check_named_pipes(look)
     }
 
-    fn check_socket(self, look: &Look, open: &Open, inode: u64, left: bool) -> Result<(), Doubt> {
+    fn check_socket(self, look: &Look, open: &Open, inode: u64) -> Result<(), Doubt> {
         if let Some(tcp) = look.tables.tcp(inode) {
             if look.tables.serves(&tcp) {
                 return Err(Doubt::Serves(self.0));
@@ -193,7 +192,8 @@ impl Process {
             if unix.name.is_some() {
                 return Err(Doubt::Serves(self.0));
             }
-            let far = unix.peer.filter(|_| !unix.datagrams && open.number > STDERR && !left);
+            let far =
+                unix.peer.filter(|_| !unix.datagrams && open.number > STDERR && !self.is_left(look, open));
             let between_us = far.is_none_or(|far| self.is_own_or_known(look, far));
             return if between_us { Ok(()) } else { Err(Doubt::Connected(self.0)) };
         }
@@ -209,6 +209,19 @@ impl Process {
         let mut holders = look.scan.holders(&End::Socket(far)).iter();
         let near = holders.len() > 0 && holders.all(|pid| [self.0, std::process::id()].contains(pid));
         near || look.tables.unix(far).is_some_and(|unix| unix.name.as_deref().is_some_and(is_service))
+    }
+
+    /// What a shell or an editor forgot to close is in all that it starts, and nothing of the process's own.
+    pub(crate) fn is_left(self, look: &Look, open: &Open) -> bool {
+        let parent = self.parent().filter(|_| open.number > STDERR);
+        parent.is_some_and(|parent| look.scan.open(parent.0).contains(open))
+    }
+
+    /// Whether it can read a descriptor of its own, and whether it can write.
+    pub(crate) fn directions(self, number: u32) -> (bool, bool) {
+        let link = fs::symlink_metadata(self.path(&format!("fd/{number}")));
+        let mode = link.map_or(0, |link| link.mode());
+        (mode & 0o400 != 0, mode & 0o200 != 0)
     }
 
     /// Whether another process has an end of that, too.
@@ -240,7 +253,8 @@ impl Process {
                 return Err(Doubt::Serves(process.0));
             }
             // What drives a browser by a pipe may do it for others.
-            let driven = look.scan.open(process.0).iter().filter(|open| matches!(open.end, End::Pipe(_)));
+            let open = look.scan.open(process.0).iter().filter(|open| matches!(open.end, End::Pipe(_)));
+            let driven = open.filter(|open| !process.is_left(look, open));
             for pid in driven.flat_map(|open| look.scan.holders(&open.end)).copied() {
                 if pid != std::process::id() && !Self(pid).is_browser() && Self(pid).serves(look) {
                     return Err(Doubt::SpeaksFor(self.0, pid));

@@ -81,26 +81,43 @@ fn talks_with(process: Process, look: &Look) -> impl Iterator<Item = Process> {
 /// Who is at the other ends of a process's first descriptors.
 fn ends(process: Process, look: &Look, until: u32) -> Vec<(Process, Relation)> {
     let open = look.scan.open(process.0).iter().filter(|open| open.number <= until);
+    let open = open.filter(|open| !process.is_left(look, open));
     open.flat_map(|open| ends_of(process, open, look)).collect()
 }
 
 fn ends_of(process: Process, open: &Open, look: &Look) -> Vec<(Process, Relation)> {
-    let beside = |end: &End| -> Vec<(Process, Relation)> {
-        let holders = look.scan.holders(end).iter().filter(|holder| **holder != process.0);
-        holders.map(|holder| (Process(*holder), Relation::Beside)).collect()
+    let beside = |end: &End, fits: &dyn Fn(Process) -> bool| -> Vec<(Process, Relation)> {
+        let others = look.scan.holders(end).iter().filter(|holder| **holder != process.0);
+        others
+            .map(|other| Process(*other))
+            .filter(|other| fits(*other))
+            .map(|other| (other, Relation::Beside))
+            .collect()
+    };
+    let is_pipe = |open: &Open| match &open.end {
+        End::Pipe(_) => true,
+        End::File(_) => is_named_pipe(process, open.number),
+        _ => false,
     };
     match &open.end {
-        End::Pipe(_) => beside(&open.end),
-        End::File(_) if is_pipe(process, open.number) => beside(&open.end),
+        end if is_pipe(open) => {
+            let (reads, writes) = process.directions(open.number);
+            // Who has the same end hears nothing of it: all that a shell starts write to one place.
+            beside(end, &|other| {
+                let ends = look.scan.open(other.0).iter().filter(|theirs| theirs.end == *end);
+                let mut ends = ends.map(|theirs| other.directions(theirs.number));
+                ends.any(|(hears, says)| (reads && says) || (writes && hears))
+            })
+        }
         End::Terminal(_) if open.number > STDERR => Vec::new(),
         End::Terminal(number) => {
             look.scan.makers(*number).map(|maker| (Process(maker), Relation::Above)).collect()
         }
         End::Socket(inode) => match far_end(*inode, open.number, look) {
-            Some(far) => beside(&End::Socket(far)),
+            Some(far) => beside(&End::Socket(far), &|_| true),
             None => Vec::new(),
         },
-        End::File(_) | End::Maker => Vec::new(),
+        End::Pipe(_) | End::File(_) | End::Maker => Vec::new(),
     }
 }
 
@@ -116,7 +133,7 @@ fn far_end(inode: u64, number: u32, look: &Look) -> Option<u64> {
     counts.then_some(far)
 }
 
-fn is_pipe(process: Process, number: u32) -> bool {
+fn is_named_pipe(process: Process, number: u32) -> bool {
     let meta = std::fs::metadata(format!("/proc/{}/fd/{number}", process.0));
     meta.is_ok_and(|meta| meta.file_type().is_fifo())
 }

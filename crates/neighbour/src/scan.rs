@@ -66,11 +66,6 @@ impl Scan {
         self.open.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a process could be looked into.
-    pub(crate) fn knows(&self, pid: u32) -> bool {
-        self.open.contains_key(&pid)
-    }
-
     /// The processes that hold something.
     pub(crate) fn holders(&self, end: &End) -> &[u32] {
         self.holders.get(end).map_or(&[], Vec::as_slice)

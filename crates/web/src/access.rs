@@ -9,9 +9,9 @@ use axum::extract::{Request, State};
 use axum::http::{Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use hyper::body::Body as _;
 use domain::audit::{By, Who};
 use domain::authz::{READ_ONLY, Via};
+use hyper::body::Body as _;
 use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
@@ -147,10 +147,10 @@ async fn admit(guard: &Guard, request: &mut Request) -> Result<(), Error> {
 fn holder(request: &Request) -> Option<Holder> {
     match request.extensions().get::<Asker>() {
         Some(Asker::Task(task)) => Some(Holder::Task { owner: task.owner.id, task: task.actor.task }),
-        _ => request.extensions().get::<Caller>().map(|caller| Holder::Account {
-            user: caller.actor.user,
-            admin: caller.actor.admin,
-        }),
+        _ => request
+            .extensions()
+            .get::<Caller>()
+            .map(|caller| Holder::Account { user: caller.actor.user, admin: caller.actor.admin }),
     }
 }
 

@@ -5,7 +5,9 @@ use std::str::FromStr;
 use ::api::page::{PageQuery, Pagination};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use master::Error;
 use master::password::Presented;
 use master::session::Caller;
@@ -63,36 +65,62 @@ impl FromRequestParts<App> for From {
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Body<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
         Ok(Self(json(request).await?))
     }
 }
 
+/// Longest JSON that is parsed on the threads that answer everybody, in bytes.
+const AT_ONCE: usize = 256 << 10;
+
 /// Reads JSON; nothing is `{}`.
-pub(crate) async fn json<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
+pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, Failure> {
     let bytes = collected(request).await?;
-    let bytes: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        // A list would be taken for the fields of what is meant, in their order.
-        return Err(Failure(Error::Invalid("the body is not the expected JSON: a list, where an object is expected".to_owned())));
+    if bytes.len() <= AT_ONCE {
+        return parsed(&bytes);
     }
-    let value = serde_json::from_slice(bytes);
-    value.map_err(|e| Failure(Error::Invalid(format!("the body is not the expected JSON: {e}"))))
+    let elsewhere = tokio::task::spawn_blocking(move || parsed(&bytes)).await;
+    elsewhere.map_err(|e| Error::io("reading a request")(std::io::Error::other(e)))?
 }
 
-/// All of a body, up to the row's limit.
-async fn collected(request: Request) -> Result<bytes::Bytes, Failure> {
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let unexpected = |why: &str| Failure(Error::Invalid(format!("the body is not the expected JSON: {why}")));
+    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        // A list would be taken for the fields of what is meant, in their order.
+        return Err(unexpected("a list, where an object is expected"));
+    }
+    serde_json::from_slice(bytes).map_err(|e| unexpected(&e.to_string()))
+}
+
+/// All of a body, up to the row's limit, in one piece of memory that is as large as it says: many small ones would be
+/// held twice for a moment, and leave holes.
+async fn collected(request: Request) -> Result<Bytes, Failure> {
     let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
-    let collected = Limited::new(request.into_body(), limit).collect().await.map_err(|error| {
-        Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
-            Error::TooLarge(format!("the request is larger than {limit} bytes"))
-        } else {
-            Error::Invalid("the request broke off".to_owned())
-        })
-    })?;
-    Ok(collected.to_bytes())
+    let body = request.into_body();
+    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
+    let mut body = Limited::new(body, limit);
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
+                Error::TooLarge(format!("the request is larger than {limit} bytes"))
+            } else {
+                Error::Invalid("the request broke off".to_owned())
+            })
+        })?;
+        let Ok(piece) = frame.into_data() else { continue };
+        if all.is_empty() && body.is_end_stream() {
+            return Ok(piece);
+        }
+        if all.is_empty() {
+            all.reserve(announced.unwrap_or(0).min(limit));
+        }
+        all.extend_from_slice(&piece);
+    }
+    Ok(all.freeze())
 }
 
 /// The request with all of its body in memory, up to the row's limit: it needs its connection no more.

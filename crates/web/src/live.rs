@@ -112,7 +112,9 @@ where
         };
         match allowed {
             Ok(()) => true,
-            Err(error) => matches!(error.code(), Code::Internal | Code::Unavailable | Code::ResourceExhausted),
+            Err(error) => {
+                matches!(error.code(), Code::Internal | Code::Unavailable | Code::ResourceExhausted)
+            }
         }
     }
 }

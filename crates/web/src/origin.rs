@@ -300,7 +300,7 @@ async fn look(app: &App, peer: Peer) -> bool {
         let _turn = turn;
         match peer {
             Peer::Tcp { address, local, .. } => neighbours.at_tcp(address, local),
-            Peer::Unix { pid, .. } => neighbours.at_unix(pid),
+            Peer::Unix { socket, .. } => neighbours.at_unix(socket),
             Peer::Relay { .. } => Err(neighbour::Doubt::Elsewhere),
         }
     });

@@ -17,11 +17,11 @@ pub enum Peer {
         /// The bytes are encrypted between the peer and this process.
         encrypted: bool,
     },
-    /// A Unix socket of this machine; the kernel says who opened the other end (`SO_PEERCRED`).
+    /// A Unix socket of this machine.
     Unix {
-        /// The process as this process numbers it; `None` when it is in a pid namespace that isn't below ours.
-        pid: Option<i32>,
-        /// Its user.
+        /// The inode of our end: it names the connection to the kernel.
+        socket: u64,
+        /// The user who opened the other end (`SO_PEERCRED`).
         uid: u32,
     },
     /// A task's process, by way of its agent's encrypted link. It proves nothing about the sender but the task.

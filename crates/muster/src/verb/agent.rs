@@ -144,12 +144,18 @@ async fn invite(session: &mut Session, invite: InviteAgent) -> Result<()> {
     let made = made.context("can't invite an agent")?;
     output::line(&made.token)?;
     let address = session.client().address();
+    let name = invite.name.as_ref().map(|name| format!(" --name {name}")).unwrap_or_default();
     output::note(&format!(
         "Good once, until {}, at the master with the key {}. On the agent's machine, with the invitation in FILE:\n  \
-         muster agent --master {address} --invitation-file FILE",
+         muster agent --master {address}{name} --invitation-file FILE",
         time(&made.expires_at),
         made.fingerprint
     ));
+    if address.is_loopback() {
+        output::note(
+            "On another machine put an address in place of that one under which it reaches this master.",
+        );
+    }
     Ok(())
 }
 

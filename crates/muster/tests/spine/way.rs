@@ -133,3 +133,39 @@ fn a02_the_masters_socket_is_for_people_of_the_machine() {
     muster.begin();
     me.muster("user whoami").exits(0);
 }
+
+/// Opens the master's socket and hands it to a process of another network, which a task's is too; stays alive. The other
+/// one logs in as whose password is blank.
+const HANDED_ON: &str = r#"
+import ctypes, os, socket, sys
+way = socket.socket(socket.AF_UNIX); way.connect(sys.argv[1])
+if os.fork():
+    way.close(); _, status = os.wait(); sys.exit(os.waitstatus_to_exitcode(status))
+assert ctypes.CDLL(None, use_errno=True).unshare(0x40000000) == 0
+body = b'{"username": "admin", "password": ""}'
+head = 'POST /api/v1/auth/login HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n'
+way.sendall((head % len(body)).encode() + body)
+print(way.recv(65536).decode().split('\r\n')[0])
+"#;
+
+#[test]
+fn a03_who_opened_the_socket_says_nothing_of_who_has_it() {
+    let muster = Muster::up();
+    let mut python = Command::new("python3");
+    let said = run(python.args(["-c", HANDED_ON]).arg(socket(&muster)), "").ok();
+    assert!(said.starts_with("HTTP/1.1 403"), "{said}");
+    // Who keeps it is let in.
+    let mut curl = Command::new("curl");
+    curl.args([
+        "-sS",
+        "--max-time",
+        "20",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "http://localhost/api/v1/auth/login",
+    ]);
+    curl.args(["-d", r#"{"username": "admin", "password": ""}"#, "--unix-socket"]);
+    assert_eq!(run(curl.arg(socket(&muster)), "").ok(), "200");
+}

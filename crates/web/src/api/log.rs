@@ -122,8 +122,7 @@ impl Wanted {
             let once: BTreeSet<&str> = params.all(key).collect();
             once.into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
-        let lists =
-            ["sources", "stdtypes", "levels", "agentIds", "allocationIds", "containerIds", "rankIds"];
+        let lists = ["sources", "stdtypes", "levels", "agentIds", "allocationIds", "containerIds", "rankIds"];
         check_count(lists.map(|key| params.all(key).count()).iter().sum())?;
         if let Some(level) = params.all("levels").find(|level| !LEVELS.contains(level)) {
             let level = level.escape_debug();

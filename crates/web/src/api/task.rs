@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use ::api::command::{
-    Allocation, AllocationSummary, GetTask, ListTasks, ResourcesSummary, Task as Shown,
-};
+use ::api::command::{Allocation, AllocationSummary, GetTask, ListTasks, ResourcesSummary, Task as Shown};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};

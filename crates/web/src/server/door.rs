@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::fstat;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
@@ -97,9 +98,8 @@ impl Door {
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
-                let of = stream.peer_cred()?;
-                // A pid of 0 is how the kernel names a process that this pid namespace can't see.
-                let peer = Peer::Unix { pid: of.pid().filter(|pid| *pid > 0), uid: of.uid() };
+                let uid = stream.peer_cred()?.uid();
+                let peer = Peer::Unix { socket: fstat(&stream)?.st_ino, uid };
                 let accepted = Accepted { io: Box::new(stream), encrypted: false };
                 Ok(Fresh { peer, accepting: Box::pin(async move { Ok(Some(accepted)) }) })
             }

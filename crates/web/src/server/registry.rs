@@ -125,7 +125,8 @@ impl Registry {
         let all = living(&open);
         let others = || all.iter().filter(|seen| !Arc::ptr_eq(seen.life, life));
         if let Holder::Task { task, .. } = holder {
-            let own = |seen: &&Seen<'_>| matches!(seen.holder, Some(Holder::Task { task: t, .. }) if t == task);
+            let own =
+                |seen: &&Seen<'_>| matches!(seen.holder, Some(Holder::Task { task: t, .. }) if t == task);
             if others().filter(own).count() >= self.limits.per_task {
                 idlest(others().filter(own), Worth::Answering).iter().for_each(|seen| seen.end());
                 return;
@@ -142,7 +143,9 @@ impl Registry {
             }
         }
         let ordinary = || others().filter(|seen| seen.is_ordinary());
-        if matches!(holder, Holder::Account { admin: false, .. }) && ordinary().count() >= self.limits.ordinary {
+        if matches!(holder, Holder::Account { admin: false, .. })
+            && ordinary().count() >= self.limits.ordinary
+        {
             let leaves = of_the_greediest(ordinary()).or_else(|| idlest(ordinary(), Worth::Answering));
             leaves.iter().for_each(|seen| seen.end());
         }

@@ -114,7 +114,10 @@ fn read(file: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     opened.take(LONGEST + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(TlsError::file(file, format!("is longer than {LONGEST} bytes: that is no certificate or key")));
+        return Err(TlsError::file(
+            file,
+            format!("is longer than {LONGEST} bytes: that is no certificate or key"),
+        ));
     }
     Ok(bytes)
 }

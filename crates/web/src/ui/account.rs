@@ -121,7 +121,7 @@ pub(crate) async fn change_password(
     let wanted = UserChange { password: true, ..UserChange::default() };
     let permit = authorize::<ChangeUser>(&page.caller.actor, ((*page.caller.user).clone(), wanted));
     let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
-    let visitor = arrival.from_anywhere();
+    let visitor = arrival.placed(&app).await;
     let end_others = change.end_others.is_some();
     let changed = if change.new == change.again {
         let sessions = &app.master.sessions;

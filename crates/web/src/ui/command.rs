@@ -249,7 +249,10 @@ fn failure(task: &Task) -> Option<String> {
     let reason = &ending.reason;
     let reason = reason.strip_prefix("resources failed with non-zero exit code: ").unwrap_or(reason);
     match reason.strip_prefix("container failed with non-zero exit code: ") {
-        Some(code) => Some(format!("Process failed ({})", code.split_once(" (").map_or(code, |(_, code)| code.trim_end_matches(')')))),
+        Some(code) => Some(format!(
+            "Process failed ({})",
+            code.split_once(" (").map_or(code, |(_, code)| code.trim_end_matches(')'))
+        )),
         None => Some(capitalized(reason)),
     }
 }

@@ -37,7 +37,7 @@ on_both_databases!(
     a02_what_is_open_for_a_run_ends_with_it_or_with_its_agent,
 );
 
-const USED: &str = "the invitation is not valid, was used, or has expired";
+const USED: &str = "the invitation is not valid, was used, has expired, or is for another name (see --name)";
 const REFUSED: &str = "this agent is not enrolled here, or its key is another one";
 
 async fn r28_an_invitation_is_good_once_for_its_name_and_an_hour(database: Database) {

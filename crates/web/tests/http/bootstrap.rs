@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use master::config::FirstPassword;
+use master::config::{BlankPasswords, FirstPassword};
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, on_both_databases};
 
 on_both_databases!(
     x02_the_first_administrator_is_configured_once,
     x03_a_null_password_makes_a_random_one_that_is_read_once,
+    x03_where_blank_passwords_are_denied_one_is_made_up,
     x03_the_file_goes_when_the_password_is_replaced,
     x03_what_a_crash_left_is_tidied,
     p04_the_page_names_the_first_administrator,
@@ -66,6 +67,14 @@ async fn x03_a_null_password_makes_a_random_one_that_is_read_once(database: Data
     master.restart().await;
     assert!(!file.exists());
     master.log_in_with("root", &password).await;
+}
+
+async fn x03_where_blank_passwords_are_denied_one_is_made_up(database: Database) {
+    let deny = |config: &mut master::Config| config.security.blank_passwords = BlankPasswords::Deny;
+    let master = TestMaster::configured(database, deny).await;
+    let password = std::fs::read_to_string(master.storage().data_dir().join(FILE)).expect("made up");
+    assert_eq!(master.anon().log_in("admin", "").await.status, 403);
+    master.log_in_with("admin", password.trim()).await;
 }
 
 async fn x03_the_file_goes_when_the_password_is_replaced(database: Database) {

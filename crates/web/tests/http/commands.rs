@@ -69,11 +69,17 @@ async fn exit_statuses_and_their_sentences(database: Database) {
         ..Exit::default()
     };
     for (exit, sentence) in [
-        (exit(3, false, None), format!("{failed}: container failed with non-zero exit code: 3 (exit code 3)")),
+        (
+            exit(3, false, None),
+            format!("{failed}: container failed with non-zero exit code: 3 (exit code 3)"),
+        ),
         (exit(126, false, None), format!("{failed}: command is not executable (exit code 126)")),
         (exit(127, false, None), format!("{failed}: command not found (exit code 127)")),
         // B14: a status is no signal.
-        (exit(139, false, None), format!("{failed}: container failed with non-zero exit code: 139 (exit code 139)")),
+        (
+            exit(139, false, None),
+            format!("{failed}: container failed with non-zero exit code: 139 (exit code 139)"),
+        ),
         (
             Exit { signal: Some(11), ..exit(139, false, None) },
             format!("{failed}: process was ended by SIGSEGV (11) (exit code 139)"),

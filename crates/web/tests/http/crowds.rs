@@ -18,7 +18,11 @@ async fn small(database: Database) -> TestMaster {
 }
 
 /// Sends a request, and waits for the beginning of its answer.
-async fn asking<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, path: &str, credential: &str) -> io::Result<()> {
+async fn asking<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut S,
+    path: &str,
+    credential: &str,
+) -> io::Result<()> {
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{credential}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = [0; 15];

@@ -87,8 +87,7 @@ async fn a14_deactivating_can_end_all_of_an_owners_work(database: Database) {
 /// it may again.
 async fn a14_what_waits_starts_only_where_its_owner_may_still_start_it(database: Database) {
     let master = TestMaster::start(database).await;
-    let (admin, alice, bob) =
-        (master.admin().await, master.user("alice").await, master.user("bob").await);
+    let (admin, alice, bob) = (master.admin().await, master.user("alice").await, master.user("bob").await);
     let made = alice.post("/api/v1/workspaces").json(json!({"name": "team", "private": true})).await.ok();
     let id = made["workspace"]["id"].clone();
     let team = format!("/api/v1/workspaces/{id}");

@@ -11,7 +11,7 @@ on_sqlite!(
 );
 on_both_databases!(
     a06_tasks_of_an_account_have_a_limit,
-    a06_templates_and_tokens_of_an_account_have_a_limit,
+    a06_templates_workspaces_and_tokens_of_an_account_have_a_limit,
     a06_the_oldest_session_ends_when_there_are_too_many,
 );
 
@@ -111,10 +111,17 @@ async fn a06_tasks_of_an_account_have_a_limit(database: Database) {
     assert!(text.contains("made 3 tasks, and 3 is the limit") && text.contains("limits.tasks"), "{text}");
 }
 
-async fn a06_templates_and_tokens_of_an_account_have_a_limit(database: Database) {
-    let limits = |config: &mut master::Config| (config.limits.templates, config.limits.tokens) = (1, 1);
+async fn a06_templates_workspaces_and_tokens_of_an_account_have_a_limit(database: Database) {
+    let limits = |config: &mut master::Config| {
+        let limits = &mut config.limits;
+        (limits.templates, limits.workspaces, limits.tokens) = (1, 1, 1);
+    };
     let master = TestMaster::configured(database, limits).await;
     let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    alice.post("/api/v1/workspaces").json(json!({"name": "a"})).await.ok();
+    let text = alice.post("/api/v1/workspaces").json(json!({"name": "b"})).await.refused(400);
+    assert!(text.contains("1 workspaces, and 1 is the limit"), "{text}");
+    bob.post("/api/v1/workspaces").json(json!({"name": "b"})).await.ok();
     let template = json!({"config": {}});
     alice.post("/api/v1/templates/a").json(template.clone()).await.ok();
     let text = alice.post("/api/v1/templates/b").json(template.clone()).await.refused(400);

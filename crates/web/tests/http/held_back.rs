@@ -2,9 +2,10 @@
 //! taken away meanwhile is gone.
 
 use serde_json::{Value, json};
-use testkit::{Database, Requests as _, TestMaster, User, on_both_databases, soon};
+use testkit::{Database, Requests as _, TestMaster, User, on_both_databases, on_sqlite, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use web::Access;
 
 on_both_databases!(
     r25_a_demoted_administrators_body_comes_too_late,
@@ -14,6 +15,7 @@ on_both_databases!(
     p02_the_default_users_body_comes_too_late_for_a_blank_password,
     a_body_that_comes_later_is_as_good_as_any,
 );
+on_sqlite!(r25_no_route_takes_a_late_body_from_who_was_shut_out);
 
 /// A request that was let in and whose body is still to come.
 struct Held {
@@ -60,7 +62,8 @@ async fn r25_a_demoted_administrators_body_comes_too_late(database: Database) {
     let master = TestMaster::start(database).await;
     let boss = master.user("boss").await;
     set(&master, &boss, json!({"admin": true})).await;
-    let again = held(&master, &bearer(&boss), &format!("PATCH {}", boss.path()), json!({"admin": true})).await;
+    let again =
+        held(&master, &bearer(&boss), &format!("PATCH {}", boss.path()), json!({"admin": true})).await;
     let new = json!({"user": {"username": "mallory", "admin": true, "active": true}});
     let other = held(&master, &bearer(&boss), "POST /api/v1/users", new).await;
     set(&master, &boss, json!({"admin": false})).await;
@@ -129,4 +132,34 @@ async fn a_body_that_comes_later_is_as_good_as_any(database: Database) {
     let bob = master.user("bob").await;
     set(&master, &bob, json!({"active": false})).await;
     assert_eq!(made.finish().await, 200);
+}
+
+async fn r25_no_route_takes_a_late_body_from_who_was_shut_out(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, boss) = (master.admin().await, master.user("boss").await);
+    let set = async |change: Value| admin.patch(&boss.path()).json(change).await.ok();
+    set(json!({"admin": true})).await;
+    let mut tried = 0;
+    for row in master.rows() {
+        if row.method == "GET" || matches!(row.access, Access::Public | Access::Agent) {
+            continue;
+        }
+        let session = master.log_in("boss").await;
+        let credential = match row.access {
+            Access::Page => format!("Cookie: auth={}\r\nSec-Fetch-Site: same-origin", session.token),
+            Access::Polyaxon => format!("Authorization: Token {}", session.token),
+            _ => bearer(&session),
+        };
+        // Whatever is named in the path: nobody gets as far as that.
+        let parts = row.path.split('/').map(|part| if part.starts_with('{') { "1" } else { part });
+        let path = parts.collect::<Vec<_>>().join("/");
+        let late = held(&master, &credential, &format!("{} {path}", row.method), json!({})).await;
+        set(json!({"active": false})).await;
+        let status = late.finish().await;
+        let expected = if row.access == Access::Page { 303 } else { 401 };
+        assert_eq!(status, expected, "{} {}", row.method, row.path);
+        set(json!({"active": true})).await;
+        tried += 1;
+    }
+    assert!(tried > 50, "{tried}");
 }

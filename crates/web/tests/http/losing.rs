@@ -7,7 +7,9 @@ use domain::log::Source;
 use domain::time::Timestamp;
 use serde_json::json;
 use testkit::log::Stream;
-use testkit::{Database, FakeAgent, Requests as _, Task, TestMaster, User, on_both_databases, on_sqlite, soon};
+use testkit::{
+    Database, FakeAgent, Requests as _, Task, TestMaster, User, on_both_databases, on_sqlite, soon,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 

@@ -64,8 +64,10 @@ async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database)
     let mut readers = Vec::new();
     for _ in 0..8 {
         let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
-        let head =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", alice.token);
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n",
+            alice.token
+        );
         stream.write_all(head.as_bytes()).await.expect("written");
         assert!(answer(&mut stream).await.starts_with("http/1.1 200 "));
         readers.push(stream);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use domain::throttle::LONGEST;
+use domain::throttle::{LONGEST, LONGEST_WHERE_KNOWN};
 use futures_util::future::join_all;
+use master::password::Presented;
+use master::session::{Origin, Visitor};
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
@@ -15,6 +17,8 @@ on_both_databases!(
     r18_many_guesses_at_once_count_as_many,
     r18_blank_guesses_and_other_names_do_not_count,
     a08_failures_of_others_on_an_address_shut_nobody_out_who_was_there_before,
+    a08_who_guesses_at_a_persons_own_address_slows_them_for_seconds_alone,
+    a08_another_user_of_the_machine_shuts_nobody_out,
     a08_failures_elsewhere_shut_nobody_out_where_they_were_before,
 );
 
@@ -26,12 +30,13 @@ async fn alice(master: &TestMaster) -> User {
     master.log_in_with("alice", RIGHT).await
 }
 
+/// From somewhere where nobody was before: the master is [`behind_a_proxy`].
 async fn guess(master: &TestMaster, password: &str) -> u16 {
-    master.anon().log_in("alice", password).await.status
+    from(master, "198.51.100.1", "alice", password).await
 }
 
 async fn r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password(database: Database) {
-    let mut master = TestMaster::start(database).await;
+    let mut master = behind_a_proxy(database).await;
     let session = alice(&master).await;
     for number in 0..100 {
         assert_eq!(guess(&master, "wrong").await, 401, "guess {number}");
@@ -41,7 +46,9 @@ async fn r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password(
     assert_eq!(guess(&master, "wrong").await, 401);
     assert_eq!(guess(&master, RIGHT).await, 429);
     master.restart().await;
-    let refused = master.anon().log_in("alice", RIGHT).await;
+    let login =
+        master.anon().post("/api/v1/auth/login").json(json!({"username": "alice", "password": RIGHT}));
+    let refused = login.header("x-forwarded-for", "198.51.100.1").await;
     assert_eq!((refused.status, refused.header("retry-after")), (429, "901"));
     assert!(refused.refused(429).contains("too many failed logins: try again in 901 s"));
     session.get("/api/v1/me").await.ok();
@@ -50,7 +57,7 @@ async fn r18_the_101st_failure_in_a_row_is_refused_even_with_the_right_password(
 }
 
 async fn r18_the_wait_ends_and_a_login_clears_it(database: Database) {
-    let master = TestMaster::start(database).await;
+    let master = behind_a_proxy(database).await;
     alice(&master).await;
     for _ in 0..10 {
         assert_eq!(guess(&master, "wrong").await, 401);
@@ -65,11 +72,11 @@ async fn r18_the_wait_ends_and_a_login_clears_it(database: Database) {
 }
 
 async fn r18_many_guesses_at_once_count_as_many(database: Database) {
-    let master = TestMaster::start(database).await;
+    let master = behind_a_proxy(database).await;
     alice(&master).await;
     let answers = join_all((0..30).map(|number| {
-        let anon = master.anon();
-        async move { anon.log_in("alice", &format!("wrong {number}")).await.status }
+        let master = &master;
+        async move { guess(master, &format!("wrong {number}")).await }
     }));
     let answers = answers.await;
     let looked_at = answers.iter().filter(|status| **status == 401).count();
@@ -77,21 +84,22 @@ async fn r18_many_guesses_at_once_count_as_many(database: Database) {
 }
 
 async fn r18_blank_guesses_and_other_names_do_not_count(database: Database) {
-    let master = TestMaster::start(database).await;
+    let master = behind_a_proxy(database).await;
     alice(&master).await;
     for _ in 0..20 {
         assert_eq!(guess(&master, "").await, 401);
     }
+    let here = "198.51.100.1";
     for _ in 0..10 {
-        assert_eq!(master.anon().log_in("nobody", "wrong").await.status, 401);
+        assert_eq!(from(&master, here, "nobody", "wrong").await, 401);
     }
-    assert_eq!(master.anon().log_in("nobody", "wrong").await.status, 429, "unknown names look alike");
+    assert_eq!(from(&master, here, "nobody", "wrong").await, 429, "unknown names look alike");
     assert_eq!(guess(&master, RIGHT).await, 200);
     // One address may try many names, up to a hundred failures.
     for name in 0..90 {
-        assert_eq!(master.anon().log_in(&format!("name{name}"), "wrong").await.status, 401, "{name}");
+        assert_eq!(from(&master, here, &format!("name{name}"), "wrong").await, 401, "{name}");
     }
-    assert_eq!(master.anon().log_in("newcomer", RIGHT).await.status, 429, "the address has to wait");
+    assert_eq!(from(&master, here, "newcomer", RIGHT).await, 429, "the address has to wait");
     assert_eq!(guess(&master, RIGHT).await, 200, "who was here before doesn't");
 }
 
@@ -128,15 +136,18 @@ async fn r21_a_flood_of_logins_is_turned_away_while_reads_go_on(database: Databa
 }
 
 async fn r18_polyaxons_client_is_told_how_long_to_wait(database: Database) {
-    let master = TestMaster::start(database).await;
+    let master = behind_a_proxy(database).await;
     alice(&master).await;
     for _ in 0..13 {
         let _ = guess(&master, "wrong").await;
         master.clock.advance(Duration::from_secs(1));
     }
     let login = json!({"username": "alice", "password": RIGHT}).to_string();
-    let there = master.anon().post("/api/v1/users/token/").header("content-type", "application/json");
-    let (here, there) = (master.anon().log_in("alice", RIGHT).await, there.body(login).await);
+    let post = |path: &str| {
+        let request = master.anon().post(path).header("content-type", "application/json").body(login.clone());
+        request.header("x-forwarded-for", "198.51.100.1")
+    };
+    let (here, there) = (post("/api/v1/auth/login").await, post("/api/v1/users/token/").await);
     let wait: u64 = here.expect(429).header("retry-after").parse().expect("seconds");
     assert!(wait > 1, "{wait}");
     assert_eq!(there.expect(429).header("retry-after"), wait.to_string());
@@ -193,4 +204,38 @@ async fn a08_failures_elsewhere_shut_nobody_out_where_they_were_before(database:
     assert_eq!(from(&master, "203.0.113.1", "alice", RIGHT).await, 200, "never a lock-out");
     // A header by itself moves nobody: the one that the proxy adds comes last.
     assert_eq!(from(&master, "203.0.113.7, 192.0.2.1", "alice", "wrong").await, 401);
+}
+
+async fn a08_who_guesses_at_a_persons_own_address_slows_them_for_seconds_alone(database: Database) {
+    let master = behind_a_proxy(database).await;
+    alice(&master).await;
+    let office = "192.0.2.1";
+    assert_eq!(from(&master, office, "alice", RIGHT).await, 200);
+    for _ in 0..60 {
+        let answer = from(&master, office, "alice", "wrong").await;
+        assert!(matches!(answer, 401 | 429), "{answer}");
+        master.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(from(&master, office, "alice", "wrong").await, 429, "guessing is slow there");
+    master.clock.advance(LONGEST_WHERE_KNOWN);
+    assert_eq!(from(&master, office, "alice", RIGHT).await, 200);
+}
+
+/// As long as the guesses come from another Unix user's programs, whatever address of the machine they use.
+async fn a08_another_user_of_the_machine_shuts_nobody_out(database: Database) {
+    let master = TestMaster::start(database).await;
+    alice(&master).await;
+    let log_in = async |password: &str, uid: Option<u32>| {
+        let visitor = Visitor { origin: Origin::Remote, address: Some([127, 0, 0, 1].into()), uid };
+        let password = Presented::new(Some(password.to_owned()), false);
+        master.services().sessions.log_in("alice", password, visitor).await.is_ok()
+    };
+    assert!(log_in(RIGHT, Some(1000)).await);
+    for _ in 0..40 {
+        assert!(!log_in("wrong", Some(1001)).await);
+    }
+    assert!(!log_in(RIGHT, Some(1001)).await, "the guesser waits");
+    assert!(log_in(RIGHT, Some(1000)).await, "and nobody else");
+    // The server says who it is.
+    assert_eq!(master.anon().log_in("alice", RIGHT).await.status, 200);
 }

@@ -71,7 +71,7 @@ fn apart(times: &[Vec<Duration>; 4], part: usize) -> f64 {
 }
 
 async fn refusal(master: &TestMaster, (name, password): (&str, &str), address: IpAddr) -> Duration {
-    let visitor = Visitor { origin: Origin::Remote, address: Some(address) };
+    let visitor = Visitor { origin: Origin::Remote, address: Some(address), uid: None };
     let presented = Presented::new(Some(password.to_owned()), false);
     let begun = Instant::now();
     let refused = master.services().sessions.log_in(name, presented, visitor).await;

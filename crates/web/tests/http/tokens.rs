@@ -313,8 +313,7 @@ async fn a14_an_administrators_token_leaves_nobody_a_way_in(database: Database) 
 /// Memberships, groups, names, addresses, what somebody owned: all that an accomplice would keep.
 async fn a14_a_token_leaves_nobody_a_power(database: Database) {
     let master = TestMaster::start(database).await;
-    let (admin, alice, eve) =
-        (master.admin().await, master.user("alice").await, master.user("eve").await);
+    let (admin, alice, eve) = (master.admin().await, master.user("alice").await, master.user("eve").await);
     let (token, _) = admin.by_token(json!({})).await;
     let (own, _) = alice.by_token(json!({})).await;
     let private = |name: &str| json!({"name": name, "private": true});
@@ -348,9 +347,7 @@ async fn a14_a_token_leaves_nobody_a_power(database: Database) {
         token.put(&group).json(json!({"addUsers": [eve.id]})),
         token.put(&group).json(json!({"name": "other"})),
         token.post("/api/v1/groups").json(json!({"name": "new", "addUsers": [eve.id]})),
-        token
-            .patch("/api/v1/users/assignments")
-            .json(json!({"userIds": [eve.id], "addGroups": [group_id]})),
+        token.patch("/api/v1/users/assignments").json(json!({"userIds": [eve.id], "addGroups": [group_id]})),
         token.delete(&format!("{}?assetsTo={}", alice.path(), eve.id)),
     ]);
     for attempt in tries {
