@@ -2,11 +2,14 @@
 //! may see secrets is said in the policy (`authz::SeeSecrets`).
 //!
 //! Variables are masked all, whatever their names: `FOO=hunter2` is a secret too. Of the rest, what is named like a
-//! credential is left out, so that a client finds nothing there and falls back to the master. In command lines the values
-//! of options and variables that are named like one are masked. Credentials of an image registry are shown to nobody.
+//! credential is left out, so that a client finds nothing there and falls back to the master. Of command lines and other
+//! free texts only that is shown which can't be a secret (`words`). Credentials of an image registry are shown to nobody.
+
+mod words;
 
 use serde::Serialize;
 use serde_json::Value;
+use words::{Eyes, Words};
 
 use crate::authz::{Act as _, Actor, SeeSecrets};
 use crate::config::TaskConfig;
@@ -25,27 +28,28 @@ impl Shown {
     #[must_use]
     pub fn task(actor: &Actor, owner: UserId, config: &TaskConfig) -> Self {
         let value = serde_json::to_value(config).unwrap_or_default();
-        Self::of(value, SeeSecrets::check(actor, &owner).is_ok())
+        Self::of(value, eyes(actor, owner))
     }
 
     /// The configuration of a task that was just made, for the one who made it.
     #[must_use]
     pub fn own(config: &TaskConfig) -> Self {
-        Self::of(serde_json::to_value(config).unwrap_or_default(), true)
+        Self::of(serde_json::to_value(config).unwrap_or_default(), None)
     }
 
     /// A part of a configuration that is nobody's own: the installation's defaults.
     #[must_use]
     pub fn to_everybody(layer: &Value) -> Self {
-        Self::of(layer.clone(), false)
+        Self::of(layer.clone(), Some(Eyes::Others))
     }
 
-    fn of(mut value: Value, own: bool) -> Self {
+    /// `None` are its owner's eyes.
+    fn of(mut value: Value, eyes: Option<Eyes>) -> Self {
         if let Some(environment) = value.get_mut("environment").and_then(Value::as_object_mut) {
             environment.remove("registry_auth");
         }
-        if !own {
-            mask(&mut value);
+        if let Some(eyes) = eyes {
+            mask(&mut value, eyes);
         }
         Self(value)
     }
@@ -90,43 +94,66 @@ impl Layer {
     /// For `actor`'s eyes.
     #[must_use]
     pub fn shown(&self, actor: &Actor, owner: UserId) -> Shown {
-        Shown::of(self.0.clone(), SeeSecrets::check(actor, &owner).is_ok())
+        Shown::of(self.0.clone(), eyes(actor, owner))
     }
 
-    /// Whether there is anything in it that others don't see.
+    /// Whether there is anything in it that looks like a secret. Of what others don't see some needn't be one: who may
+    /// use a template would lose more by that than its owner gains.
     #[must_use]
     pub fn has_secrets(&self) -> bool {
-        Shown::of(self.0.clone(), false).0 != self.0
+        Shown::of(self.0.clone(), Some(Eyes::Suspicion)).0 != self.0
     }
 }
 
 /// The words of a command line, for everybody's eyes.
 #[must_use]
 pub fn masked_words(words: &[String]) -> Vec<String> {
-    let mut state = Words::default();
+    let mut state = Words::new(Eyes::Others);
     words.iter().map(|word| state.mask(word)).collect()
 }
 
+/// Whose eyes these are, for what belongs to `owner`.
+fn eyes(actor: &Actor, owner: UserId) -> Option<Eyes> {
+    SeeSecrets::check(actor, &owner).is_err().then_some(Eyes::Others)
+}
+
+/// What is there to be read, or has a form of its own: names of things, paths of mounts, sizes, images.
+const PUBLIC: [&str; 9] = [
+    "name",
+    "description",
+    "labels",
+    "workspace",
+    "project",
+    "bind_mounts",
+    "resources",
+    "work_dir",
+    "network",
+];
+const PUBLIC_OF_ENVIRONMENT: [&str; 5] =
+    ["image", "ports", "proxy_ports", "add_capabilities", "drop_capabilities"];
+
 /// Masks and leaves out what others don't see.
-fn mask(value: &mut Value) {
-    for key in ["entrypoint", "tensorboard_args"] {
-        match value.get_mut(key) {
-            Some(Value::String(line)) => *line = Words::default().mask(line),
-            Some(Value::Array(words)) => {
-                let mut state = Words::default();
-                for word in words {
-                    if let Value::String(text) = word {
-                        *text = state.mask(text);
-                    }
-                }
-            }
-            _ => {}
+fn mask(value: &mut Value, eyes: Eyes) {
+    let Value::Object(map) = value else { return strip(value, eyes) };
+    map.retain(|key, _| !names_secret(key));
+    for (key, inside) in map.iter_mut() {
+        match (key.as_str(), inside) {
+            ("environment", Value::Object(environment)) => mask_environment(environment, eyes),
+            (key, inside) if PUBLIC.contains(&key) => strip(inside, Eyes::Readers),
+            (_, inside) => strip(inside, eyes),
         }
     }
-    if let Some(variables) = value.pointer_mut("/environment/environment_variables") {
-        mask_variables(variables);
+}
+
+fn mask_environment(environment: &mut serde_json::Map<String, Value>, eyes: Eyes) {
+    environment.retain(|key, _| !names_secret(key));
+    for (key, inside) in environment.iter_mut() {
+        match key.as_str() {
+            "environment_variables" => mask_variables(inside),
+            key if PUBLIC_OF_ENVIRONMENT.contains(&key) => strip(inside, Eyes::Readers),
+            _ => strip(inside, eyes),
+        }
     }
-    strip(value);
 }
 
 /// A list of `NAME=value`, or such lists by kind of device, or a map of names.
@@ -152,17 +179,24 @@ fn mask_variables(variables: &mut Value) {
     }
 }
 
-/// Leaves out everything that is named like a credential, and masks what looks like one by itself.
-fn strip(value: &mut Value) {
+/// Leaves out everything that is named like a credential, and masks what looks like one by itself. The texts of a list
+/// are the words of one line.
+fn strip(value: &mut Value, eyes: Eyes) {
     match value {
         Value::Object(map) => {
             map.retain(|key, _| !names_secret(key));
-            map.iter_mut().for_each(|(_, inside)| strip(inside));
+            map.iter_mut().for_each(|(_, inside)| strip(inside, eyes));
         }
-        Value::Array(list) => list.iter_mut().for_each(strip),
-        Value::String(text) if looks_secret(text) || text.contains("://") => {
-            *text = Words::default().mask(text);
+        Value::Array(list) => {
+            let mut line = Words::new(eyes);
+            for inside in list {
+                match inside {
+                    Value::String(text) => *text = line.mask(text),
+                    inside => strip(inside, eyes),
+                }
+            }
         }
+        Value::String(text) => *text = Words::new(eyes).mask(text),
         _ => {}
     }
 }
@@ -194,7 +228,11 @@ pub fn names_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('-', "_");
     // What language models count and cut text into.
     let name = name.replace("tokeniz", "").replace("tokens", "");
-    NAMES.iter().any(|part| name.contains(part)) || name == "auth" || name.ends_with("_auth") || name == "pwd"
+    NAMES.iter().any(|part| name.contains(part))
+        || name == "auth"
+        || name.ends_with("_auth")
+        || name == "pwd"
+        || name.split('_').any(|part| ["pw", "pass", "otp", "dsn", "cookie"].contains(&part))
 }
 
 /// Beginnings of tokens that say what they are: our own and those of well-known services.
@@ -227,88 +265,6 @@ fn looks_secret(text: &str) -> bool {
     TOKENS.iter().any(|prefix| token(prefix).is_some())
 }
 
-/// Goes through the words of a command line; options reach into the next word, quotes over several.
-#[derive(Default)]
-struct Words {
-    /// The next word is a secret.
-    next: bool,
-    /// Inside a secret that ends with this quote.
-    quote: Option<char>,
-}
-
-impl Words {
-    /// One argument, or a whole line for a shell.
-    fn mask(&mut self, text: &str) -> String {
-        let mut out = String::with_capacity(text.len());
-        for part in text.split_inclusive(char::is_whitespace) {
-            let word = part.trim_end_matches(char::is_whitespace);
-            let space = part.get(word.len()..).unwrap_or_default();
-            if !word.is_empty() {
-                out.push_str(&self.word(word));
-            }
-            out.push_str(space);
-        }
-        // An argument ends what a quote in it began.
-        self.quote = None;
-        out
-    }
-
-    fn word(&mut self, word: &str) -> String {
-        if let Some(quote) = self.quote {
-            if word.ends_with(quote) {
-                self.quote = None;
-            }
-            return String::new();
-        }
-        let bare = word.trim_start_matches(['"', '\'']);
-        if std::mem::take(&mut self.next) && !bare.starts_with('-') {
-            // `Authorization: Bearer …`
-            self.next = bare.eq_ignore_ascii_case("bearer") || bare.eq_ignore_ascii_case("basic");
-            return if self.next { word.to_owned() } else { self.hide(word) };
-        }
-        if let Some((name, value)) = word.split_once(['=', ':'])
-            && names_secret(name)
-            && !value.is_empty()
-        {
-            let head = word.get(..=name.len()).unwrap_or_default();
-            return format!("{head}{}", self.hide(value));
-        }
-        let name = bare.trim_end_matches(':');
-        let option = bare.starts_with('-') || bare.ends_with(':');
-        self.next = (option && names_secret(name)) || bare.eq_ignore_ascii_case("bearer");
-        if looks_secret(bare.trim_start_matches(|c: char| !c.is_ascii_alphanumeric())) {
-            return MASK.to_owned();
-        }
-        match word.split_once('=') {
-            Some((name, value)) if looks_secret(value.trim_start_matches(['"', '\''])) => {
-                format!("{name}={MASK}")
-            }
-            _ => without_userinfo(word),
-        }
-    }
-
-    fn hide(&mut self, value: &str) -> String {
-        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''));
-        self.quote = quote.filter(|quote| value.len() == 1 || !value.ends_with(*quote));
-        MASK.to_owned()
-    }
-}
-
-/// `https://name:password@host` without the password.
-fn without_userinfo(word: &str) -> String {
-    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    match authority.rsplit_once('@') {
-        Some((user, _)) => {
-            let name = user.split_once(':').map_or("", |(name, _)| name);
-            let behind = rest.get(user.len()..).unwrap_or_default();
-            let name = if name.is_empty() { String::new() } else { format!("{name}:") };
-            format!("{scheme}://{name}{MASK}{behind}")
-        }
-        None => word.to_owned(),
-    }
-}
-
 /// Where a value stands that was masked, if there is one.
 pub(super) fn masked_key(value: &Value) -> Option<String> {
     let below = |key: &str, inside: &Value| {
@@ -331,72 +287,4 @@ pub(super) fn masked_key(value: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn others(value: Value) -> Value {
-        Shown::of(value, false).into_value()
-    }
-
-    #[test]
-    fn a10_variables_are_masked_and_storage_keys_left_out() {
-        let config = json!({
-            "environment": {
-                "environment_variables": {"cpu": ["FOO=hunter2", "BARE"], "cuda": ["A=b=c"]},
-                "registry_auth": {"username": "u", "password": "p"},
-                "pod_spec": {"spec": {"imagePullSecrets": [1], "x": "mst_0123456789abcdefghij"}},
-            },
-            "pbs": {"access_key": "a", "nested": [{"secret_key": "b", "bucket": "c"}], "url": "s3://u:p@h/x"},
-        });
-        let expected = json!({
-            "environment": {
-                "environment_variables": {"cpu": ["FOO=********", "BARE"], "cuda": ["A=********"]},
-                "pod_spec": {"spec": {"x": "********"}},
-            },
-            "pbs": {"nested": [{"bucket": "c"}], "url": "s3://u:********@h/x"},
-        });
-        assert_eq!(others(config.clone()), expected);
-        let own = Shown::of(config, true).into_value();
-        assert_eq!(own["pbs"]["access_key"], "a");
-        assert_eq!(own["environment"]["registry_auth"], Value::Null, "sent back to nobody");
-        assert_eq!(
-            others(json!({"environment": {"environment_variables": ["A=1"]}}))["environment"]["environment_variables"]
-                [0],
-            "A=********"
-        );
-    }
-
-    #[test]
-    fn a10_command_lines_lose_what_is_named_like_a_credential() {
-        for (words, shown) in [
-            (vec!["train", "--token", "abc", "--lr", "1"], "train --token ******** --lr 1"),
-            (vec!["train", "--api-key=abc"], "train --api-key=********"),
-            (
-                vec!["HF_TOKEN=abc python x.py --max-tokens 5 --tokenizer t"],
-                "HF_TOKEN=******** python x.py --max-tokens 5 --tokenizer t",
-            ),
-            (vec!["PASSWORD='a b c' run"], "PASSWORD=********   run"),
-            (vec!["curl -H 'Authorization: Bearer abc' u"], "curl -H 'Authorization: Bearer ******** u"),
-            (vec!["git clone https://me:pw@h/r.git"], "git clone https://me:********@h/r.git"),
-            (vec!["echo", "ghp_0123456789abcdefghij"], "echo ********"),
-            (vec!["echo", "author", "sk-learn"], "echo author sk-learn"),
-        ] {
-            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-            assert_eq!(masked_words(&words).join(" "), shown);
-        }
-    }
-
-    #[test]
-    fn a10_what_is_masked_is_found_when_it_comes_back() {
-        for (value, key) in [
-            (json!({"a": {"b": ["x", "********"]}}), Some("a.b")),
-            (json!({"v": ["N=1", "KEY=********"]}), Some("v: KEY")),
-            (json!({"entrypoint": ["run --token=********"]}), Some("entrypoint: --token")),
-            (json!({"a": "stars: *****", "n": 1}), None),
-        ] {
-            assert_eq!(masked_key(&value).as_deref(), key);
-        }
-    }
-}
+mod tests;
