@@ -1,6 +1,7 @@
 //! Groups of accounts: a name for several people, who are members of workspaces and projects together.
 
 use crate::id::GroupId;
+use crate::text::is_in_no_name;
 
 /// Longest name, in characters.
 const NAME_MAX: usize = 80;
@@ -43,7 +44,7 @@ pub fn name(raw: &str) -> Result<String, InvalidName> {
     if name.chars().count() > NAME_MAX {
         return Err(InvalidName::TooLong);
     }
-    if name.contains(|c: char| c.is_control() || c == '|') {
+    if name.contains(|c: char| is_in_no_name(c) || c == '|') {
         return Err(InvalidName::BadCharacter);
     }
     if name.contains("DeterminedPersonalGroup") {
@@ -62,7 +63,7 @@ mod tests {
         assert_eq!(name(&"ü".repeat(80)).map(|name| name.len()), Ok(160));
         assert_eq!(name(&"x".repeat(81)), Err(InvalidName::TooLong));
         assert_eq!(name(" "), Err(InvalidName::Empty));
-        for bad in ["a|b", "a\nb", "a\0b", "a\u{1b}b"] {
+        for bad in ["a|b", "a\nb", "a\0b", "a\u{1b}b", "a\u{200b}b"] {
             assert_eq!(name(bad), Err(InvalidName::BadCharacter), "{bad:?}");
         }
         assert_eq!(name("7DeterminedPersonalGroup"), Err(InvalidName::Personal));

@@ -19,6 +19,7 @@ pub mod session;
 pub mod setting;
 pub mod system_ids;
 pub mod task;
+pub mod text;
 pub mod throttle;
 pub mod time;
 pub mod token;

@@ -85,7 +85,7 @@ pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
 /// forge a line of its own (A14).
 #[must_use]
 pub fn one_line(text: &str) -> std::borrow::Cow<'_, str> {
-    let steers = |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    use crate::text::steers;
     if !text.contains(steers) {
         return text.into();
     }

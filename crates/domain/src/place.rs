@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::secrets::Layer;
 use crate::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use crate::identity::IdentityParts;
+use crate::text::is_in_no_name;
 use crate::time::Timestamp;
 
 /// What a member may do in a workspace or project; each may what the ones before it may.
@@ -212,16 +213,10 @@ const KEY_MAX: usize = 5;
 /// When it is none.
 pub fn name(what: &'static str, raw: &str) -> Result<String, InvalidName> {
     let name = raw.trim();
-    if name.is_empty() || name.chars().count() > NAME_MAX || !name.chars().all(is_printable) {
+    if name.is_empty() || name.chars().count() > NAME_MAX || name.contains(is_in_no_name) {
         return Err(InvalidName::Name { what });
     }
     Ok(name.to_owned())
-}
-
-/// No control characters, no line breaks, and nothing that turns the direction of what follows.
-fn is_printable(c: char) -> bool {
-    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    !c.is_control() && !turns
 }
 
 /// Checks a project's key; small letters become capitals.
@@ -266,7 +261,7 @@ mod tests {
     fn names_are_trimmed_and_checked() {
         assert_eq!(name("workspace name", "  Vision — 視覚 "), Ok("Vision — 視覚".to_owned()));
         assert!(name("workspace name", &"é".repeat(80)).is_ok());
-        for bad in ["", "  ", "a\nb", "a\0b", "a\u{202e}b", "\u{1b}[2J", &"é".repeat(81)] {
+        for bad in ["", "  ", "a\nb", "a\0b", "a\u{202e}b", "a\u{200b}b", "\u{1b}[2J", &"é".repeat(81)] {
             assert!(name("workspace name", bad).is_err(), "{bad:?}");
         }
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::UserId;
 use crate::identity::UnixIdentity;
+use crate::text::{is_in_no_name, mixes_scripts};
 use crate::time::Timestamp;
 
 /// Longest user or display name, in bytes (R19).
@@ -110,8 +111,11 @@ pub enum InvalidName {
     #[error("Display name and username cannot contain non-ASCII characters.")]
     NonAscii,
     /// Characters that show nothing of their own.
-    #[error("Display name cannot contain control characters.")]
+    #[error("Display name cannot contain control characters or invisible ones.")]
     Steers,
+    /// Looks like what it isn't.
+    #[error("Display name cannot mix letters of different scripts in a word.")]
+    MixesScripts,
     /// Too short.
     #[error("Display name or username value has minimum length.")]
     TooShort,
@@ -150,12 +154,10 @@ pub fn display_name(raw: &str) -> Result<String, InvalidName> {
     if name.len() > NAME_MAX_BYTES {
         return Err(InvalidName::TooLong);
     }
-    // What steers a terminal or turns the text around it is in no name.
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if name.contains(steers) { Err(InvalidName::Steers) } else { Ok(name.to_owned()) }
+    if name.contains(is_in_no_name) {
+        return Err(InvalidName::Steers);
+    }
+    if mixes_scripts(name) { Err(InvalidName::MixesScripts) } else { Ok(name.to_owned()) }
 }
 
 /// Checks that `new` isn't a name kept for somebody else.
@@ -187,7 +189,7 @@ pub struct InvalidEmail;
 pub fn email(raw: &str) -> Result<String, InvalidEmail> {
     let email = raw.trim();
     let plain =
-        email.len() <= EMAIL_MAX_BYTES && !email.contains(|c: char| c.is_whitespace() || c.is_control());
+        email.len() <= EMAIL_MAX_BYTES && !email.contains(|c: char| c.is_whitespace() || is_in_no_name(c));
     let parts: Vec<&str> = email.split('@').collect();
     match parts.as_slice() {
         [local, domain] if plain && !local.is_empty() && !domain.is_empty() => Ok(email.to_owned()),
@@ -227,7 +229,7 @@ mod tests {
         for any in ["Zoë Müller", "李小龍", "Алиса", "أليس"] {
             assert_eq!(display_name(any), Ok(any.to_owned()), "b20: any script");
         }
-        for steering in ["a\nb", "a\u{1b}[2J", "a\u{0}", "a\u{202e}b"] {
+        for steering in ["a\nb", "a\u{1b}[2J", "a\u{0}", "a\u{202e}b", "ad\u{ad}min", "a\u{e0041}"] {
             assert_eq!(display_name(steering), Err(InvalidName::Steers), "{steering:?}");
         }
     }

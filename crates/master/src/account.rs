@@ -19,7 +19,7 @@ use crate::password::{Hasher, Presented};
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
-use crate::{Config, Error, audit, registration, system_ids, workspace};
+use crate::{Config, Error, audit, registration, system_ids, taken, workspace};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -215,10 +215,13 @@ impl Accounts {
                 "can not change display name to {name} found a similar username or display name"
             )));
         }
-        if let Some(email) = after.email.as_ref().filter(|_| change.email)
-            && store::user::email_in_use_by_other(&mut tx, email, after.id).await?
-        {
-            return Err(Error::Conflict("another account has this e-mail address".to_owned()));
+        if let Some(email) = after.email.as_ref().filter(|_| change.email) {
+            let now = self.clock.now();
+            taken::may_ask(&mut tx, &by, now).await?;
+            if store::user::email_in_use_by_other(&mut tx, email, after.id).await? {
+                let text = "another account has this e-mail address".to_owned();
+                return Err(taken::unseen(&self.store, tx, &by, now, text).await);
+            }
         }
         // Asked before of what the account was then.
         if (after.admin && !before.admin) || (after.is_active() && !before.is_active()) {

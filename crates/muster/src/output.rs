@@ -84,10 +84,7 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escape).collect())
 }
 
-/// Control characters, and those that reorder the text around them.
-pub(crate) fn steers(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
+pub(crate) use domain::text::steers;
 
 fn write(to: &mut impl Write, bytes: &[u8]) -> Result<()> {
     match to.write_all(bytes).and_then(|()| to.flush()) {
@@ -106,6 +103,10 @@ mod tests {
         assert_eq!(printable("plain ü"), "plain ü");
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(printable("abc\u{202e}cba"), "abc\\u{202e}cba");
+        assert_eq!(
+            printable("ad\u{200b}m\u{ad}in\u{feff}\u{e0041}"),
+            "ad\\u{200b}m\\u{ad}in\\u{feff}\\u{e0041}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use domain::id::UserId;
 use domain::identity::UnixIdentity;
+use domain::text::look;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use sqlx::AssertSqlSafe;
@@ -187,16 +188,16 @@ pub async fn by_username_even_deleted(conn: &mut Conn, username: &str) -> Result
     row.map(from_row).transpose()
 }
 
-/// Whether another account than `id` has this user or display name, whatever the case of its letters.
+/// Whether another account than `id` has this name or display name, or one that looks like it; also one that was deleted
+/// (R35).
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
-    let sql = "SELECT id FROM users
-               WHERE id <> $1 AND (lower(username) = lower($2) OR lower(display_name) = lower($2)) LIMIT 1";
-    let row: Option<(i64,)> =
-        on!(conn, |c| sqlx::query_as(sql).bind(id.0).bind(name).fetch_optional(c).await)?;
-    Ok(row.is_some())
+    let sql = "SELECT username, display_name FROM users WHERE id <> $1";
+    let rows: Vec<(String, String)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
+    let wanted = look(name);
+    Ok(rows.iter().flat_map(|(name, shown)| [name, shown]).any(|other| look(other) == wanted))
 }
 
 /// Whether another account than `id` has this e-mail address, whatever the case of its letters.
