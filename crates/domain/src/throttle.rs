@@ -1,5 +1,7 @@
 //! How long somebody who guesses passwords has to wait (R18, A8). Never a lock-out: the wait ends by itself, and it is
-//! the guesser's: who has logged in from an address before waits for their own failures there alone.
+//! the guesser's: who has logged in from a place before waits for failures under their own name there alone, and then for
+//! [`LONGEST_WHERE_KNOWN`] at most, because it may be somebody else who guesses there (W12). A place is an address; of
+//! this machine's own, it is the Unix user whose program asks.
 
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ pub enum Scope {
     Anywhere,
     /// One address that asks for accounts under names that are taken.
     Registration,
+    /// One account that gives things names that are taken by what it doesn't see.
+    Names,
 }
 
 impl Scope {
@@ -27,13 +31,14 @@ impl Scope {
             Self::Address => "address",
             Self::Anywhere => "anywhere",
             Self::Registration => "registration",
+            Self::Names => "names",
         }
     }
 
     /// Failures in a row that cost nothing: people mistype, and many people may share an address.
     fn free(self) -> i64 {
         match self {
-            Self::Account | Self::Registration => 10,
+            Self::Account | Self::Registration | Self::Names => 10,
             Self::Address | Self::Anywhere => 100,
         }
     }
@@ -41,6 +46,10 @@ impl Scope {
 
 /// Longest wait.
 pub const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// Longest wait of an account where it has logged in before: others may be behind the same address. Enough to make
+/// guessing hopeless, and nothing that keeps anybody out.
+pub const LONGEST_WHERE_KNOWN: Duration = Duration::from_secs(5);
 
 /// Addresses from which an account has logged in are forgotten when it hasn't for so long.
 pub const PLACE_FORGOTTEN_AFTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
@@ -62,8 +71,18 @@ impl Failures {
     /// make it longer than the whole wait (L04).
     #[must_use]
     pub fn wait(self, scope: Scope, now: Timestamp) -> Option<Duration> {
+        self.wait_at_most(LONGEST, scope, now)
+    }
+
+    /// The same for an account at a place from which it has logged in before.
+    #[must_use]
+    pub fn wait_where_known(self, now: Timestamp) -> Option<Duration> {
+        self.wait_at_most(LONGEST_WHERE_KNOWN, Scope::Account, now)
+    }
+
+    fn wait_at_most(self, longest: Duration, scope: Scope, now: Timestamp) -> Option<Duration> {
         let over = self.count.checked_sub(scope.free()).filter(|over| *over >= 0)?;
-        let whole = Duration::from_secs(1 << over.min(10)).min(LONGEST);
+        let whole = Duration::from_secs(1 << over.min(10)).min(longest);
         whole.checked_sub(now.since(self.last_at)).filter(|left| !left.is_zero())
     }
 }
@@ -88,6 +107,15 @@ mod tests {
         assert_eq!(wait(i64::MAX, 0), Some(900));
         assert_eq!(wait(100, 900), None, "never a lock-out");
         assert_eq!(wait(100, -86_400), Some(900), "a clock that was set back");
+    }
+
+    #[test]
+    fn a08_where_an_account_was_before_it_waits_for_seconds() {
+        let now = Timestamp(1_000_000_000_000);
+        let failures = |count, ago: i64| Failures { count, last_at: Timestamp(now.0 - ago * 1_000_000) };
+        assert_eq!(failures(9, 0).wait_where_known(now), None);
+        assert_eq!(failures(1_000_000, 0).wait_where_known(now), Some(LONGEST_WHERE_KNOWN));
+        assert_eq!(failures(1_000_000, 5).wait_where_known(now), None);
     }
 
     #[test]

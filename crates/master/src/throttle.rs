@@ -11,6 +11,7 @@ use domain::time::Timestamp;
 use store::login_failure as failures;
 use store::{Store, Tx};
 
+use crate::session::Visitor;
 use crate::system::Clock;
 use crate::{Error, secret};
 
@@ -63,6 +64,15 @@ pub(crate) fn address_key(address: Option<IpAddr>) -> String {
     }
 }
 
+/// What failures are counted by and log-ins remembered: the address, and for programs of this machine their Unix user,
+/// who is somebody else than the other users of the machine, whichever of its addresses is used (W12).
+fn place_key(visitor: Visitor) -> String {
+    match visitor.uid {
+        Some(uid) => format!("uid {uid} of this machine"),
+        None => address_key(visitor.address),
+    }
+}
+
 impl Throttle {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, gate: Arc::default(), under_way: Arc::default() }
@@ -74,10 +84,10 @@ impl Throttle {
     pub(crate) async fn begin(
         &self,
         username: &str,
-        address: Option<IpAddr>,
+        visitor: Visitor,
         known: bool,
     ) -> Result<Attempt, Error> {
-        let address = address_key(address);
+        let address = place_key(visitor);
         let account = secret::digest(username);
         let subjects = [
             (Scope::Account, format!("{account} from {address}")),
@@ -92,7 +102,8 @@ impl Throttle {
         };
         let now = self.clock.now();
         let mut conn = self.store.read().await?;
-        let known = known || failures::is_known_place(&mut conn, &account, &address).await?;
+        let was_here = failures::is_known_place(&mut conn, &account, &address).await?;
+        let known = known || was_here;
         let mut before = 0;
         for ((scope, subject), under_way) in subjects.iter().zip(now_under_way) {
             let failed = failures::get(&mut conn, *scope, subject).await?;
@@ -104,7 +115,11 @@ impl Throttle {
             }
             let last_at = if under_way > 0 { now } else { failed.last_at };
             let all = Failures { count: failed.count.saturating_add(under_way), last_at };
-            if let Some(wait) = all.wait(*scope, now) {
+            let wait = match scope {
+                Scope::Account if was_here => all.wait_where_known(now),
+                scope => all.wait(*scope, now),
+            };
+            if let Some(wait) = wait {
                 return Err(Error::Throttled { seconds: wait.as_secs() + 1 });
             }
         }
