@@ -30,6 +30,36 @@ for i in range(10**9): open(f'/tmp/{i}', 'w').close()";
     assert_eq!(done.stdout, "fine\n");
 }
 
+/// F13: who takes all the files that a disk can have is ended, and then others start and end as before.
+#[test]
+fn a04_a_disk_has_files_for_others() {
+    let place = support::TestDir::new();
+    let path = place.dir("disk", 0o755, 0);
+    let options = ["-t", "tmpfs", "-o", "size=256m,nr_inodes=4000", "none"];
+    assert!(Command::new("mount").args(options).arg(&path).status().unwrap().success());
+    let disk = support::Disk(path);
+    let on = |spec: &TaskSpec| Task {
+        dir: support::TestDir::new(),
+        task_dir: launch::create_task_dir(&disk.0, &spec.task_id, spec).unwrap(),
+        uid: 0,
+    };
+    let other = on(&script("echo ready; exec sleep 1000"));
+    assert!(other.start());
+    other.wait_for("ready");
+    let text = "n = 0
+while True:
+    try: open(f'/tmp/{n}', 'w').close(); n += 1
+    except OSError: pass";
+    let greedy = on(&TaskSpec { limits: limits(None, Some(2000)), ..python(script(""), text) });
+    assert!(greedy.start());
+    greedy.wait();
+    assert_eq!(greedy.exit().unwrap().limit, Some(Limit::Scratch));
+    other.shim().unwrap().kill().unwrap();
+    other.wait();
+    assert!(other.exit().unwrap().killed);
+    assert_eq!(on(&script("echo fine")).run().stdout, "fine\n");
+}
+
 #[test]
 fn a04_what_is_only_mapped_takes_space_too() {
     let text = "import mmap, os, time
