@@ -88,6 +88,24 @@ fn a01_no_link_of_the_users_own_leads_to_the_machine() {
 }
 
 #[test]
+fn a01_no_bind_mount_comes_from_or_goes_to_the_machine() {
+    let dir = TestDir::new();
+    let mine = dir.dir("mine", 0o777, 5001);
+    let mut sources: Vec<_> = magic().into_iter().filter(|link| !link.starts_with("/dev")).collect();
+    symlink("/proc/self/fd/12", mine.join("l")).unwrap();
+    symlink("/proc/self/root", mine.join("r")).unwrap();
+    sources.extend(["l", "r", "r/tmp", "l/.."].map(|name| mine.join(name).display().to_string()));
+    for source in sources {
+        let binds = vec![bind(source.as_ref(), "/mnt/x")];
+        refused(&TaskSpec { bind_mounts: binds, ..script("ls -a /mnt/x") }, 0, &[125]);
+    }
+    for target in ["/proc/self/fd/12/x", "/dev/fd/12", "/mnt/l/x", "/mnt/r/x", "/mnt/r"] {
+        let binds = vec![bind(&mine, "/mnt"), bind(&mine, target)];
+        refused(&TaskSpec { bind_mounts: binds, ..script("ls -a /") }, 0, &[125]);
+    }
+}
+
+#[test]
 fn a01_nothing_of_the_launcher_is_open_when_the_interpreter_is_looked_up() {
     let dir = TestDir::new();
     let mine = dir.dir("mine", 0o777, 5001);

@@ -135,13 +135,14 @@ input()";
 const TRACER: &str = "import ctypes, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long] * 4
-print(libc.ptrace(0x4206, int(sys.argv[1]), 0, 0), flush=True)
+print(libc.ptrace(0x4206, int(sys.argv[1]), 0, int(sys.argv[2])), flush=True)
 sys.stdin.read()
 ";
 
 #[test]
 fn b15_a_task_that_somebody_outside_traces_ends_all_the_same() {
-    for killed in [true, false] {
+    // The last one stops it on its way out, which not even SIGKILL ends.
+    for (killed, options) in [(true, "0"), (false, "0"), (true, "64")] {
         let dir = support::TestDir::new();
         let place = dir.dir("place", 0o777, 5001);
         let text = "mkfifo /mnt/go; sleep 1000 & echo ready; read x < /mnt/go; exit 7";
@@ -153,7 +154,7 @@ fn b15_a_task_that_somebody_outside_traces_ends_all_the_same() {
         support::wait_until("it sleeps", || descendant(&shim, "sleep").is_some());
         let traced = descendant(&shim, "sleep").unwrap();
         let mut tracer = Command::new("python3")
-            .args(["-c", TRACER, &traced])
+            .args(["-c", TRACER, &traced, options])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,12 +1,13 @@
 //! A task that has ended but whose init can't: somebody outside traces one of its processes (ptrace(2)) and doesn't wait
-//! for it. The kernel keeps a dead process for its tracer, and an init for its dead; but nothing of it runs, holds memory
-//! or devices, so the task is over.
+//! for it. The kernel keeps a dead process for its tracer, and an init for its dead; but nothing of it will ever run again,
+//! so the task is over. One that its tracer stops on its way out (`PTRACE_O_TRACEEXIT`) keeps what it had until then; only
+//! its tracer can help that.
 
 use std::fs;
 
 use nix::unistd::Pid;
 
-/// A dead process that is kept for its tracer.
+/// A dead or dying process that its tracer keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
     pid: String,
@@ -25,8 +26,9 @@ impl std::fmt::Display for Held {
     }
 }
 
-/// One of the dead that keep an init from ending, when it is only those: every process below it is dead, and one of them
-/// is traced. An init that ends has become the parent of all that was left.
+/// One of the dead that keep an init from ending, when it is only those: every process below it is dead, or killed and
+/// stopped by a tracer, and one of them is traced. An init that ends has become the parent of all that was left, and has
+/// killed it: no other stop of a tracer's holds against that.
 pub(super) fn by_tracer(init: Pid) -> Option<Held> {
     let mut held = None;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -38,7 +40,7 @@ pub(super) fn by_tracer(init: Pid) -> Option<Held> {
         if status.field("PPid:") != Some(init.to_string().as_str()) {
             continue;
         }
-        if !matches!(status.field("State:"), Some("Z" | "X")) {
+        if !matches!(status.field("State:"), Some("Z" | "X" | "t")) {
             return None;
         }
         if let Some(tracer) = status.field("TracerPid:").filter(|tracer| *tracer != "0") {
