@@ -1,7 +1,7 @@
 //! The launcher's own program, as its processes hold it: `/proc/self/exe`. A task's process is one of them until it
 //! executes, and a script's first line can name that link. Without more it would lead to the machine's file on the
-//! machine's mount, which belongs to the task's own user where the agent isn't root; so a shim first executes itself again
-//! from a read-only mount of that one file.
+//! machine's mount, which belongs to the task's own user where the agent isn't root or was built by him; so a shim whose
+//! program isn't root's first executes itself again from a read-only mount of that one file.
 
 use std::ffi::CString;
 use std::io;
@@ -27,7 +27,10 @@ const AGAIN: &str = "MUSTER_SHIM_SEALED";
 /// What the kernel says.
 pub(super) fn seal() -> io::Result<()> {
     let program = openat(CWD, "/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    if fstatvfs(&program)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+    let stat = fstat(&program)?;
+    // No task is the machine's root.
+    let is_roots = stat.st_uid == 0 && stat.st_mode & 0o022 == 0;
+    if is_roots || fstatvfs(&program)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
         // Its name was lost on the way with some kernels.
         if let Some(name) = own_name() {
             let _ = rustix::thread::set_name(&name);
