@@ -292,6 +292,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn r38_an_agent_without_root_that_is_everybodys_has_no_files_for_everybody() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let shared = |shared| Power::Unprivileged { uid: 5001, gid: 5001, shared };
+        let mut machine = machine(temp.path(), shared(true)).await;
+        let mount = BindMount {
+            host_path: "/data".into(),
+            container_path: "/data".into(),
+            read_only: true,
+            propagation: "rprivate".into(),
+        };
+        let start = Start { bind_mounts: vec![mount], ..start() };
+        let refused = task_spec(&machine, &start, vec![]).expect_err("its own files");
+        assert!(refused.contains("agent.bind_prefixes"), "{refused}");
+        assert!(task_spec(&machine, &Start { bind_mounts: vec![], ..start.clone() }, vec![]).is_ok());
+        machine.bind_prefixes = Some(vec!["/data".into()]);
+        assert!(task_spec(&machine, &start, vec![]).is_ok());
+        machine.bind_prefixes = None;
+        machine.power = shared(false);
+        assert!(task_spec(&machine, &start, vec![]).is_ok());
+    }
+
+    #[tokio::test]
     async fn r37_a11_identities_are_exact_or_refused() {
         let temp = tempfile::tempdir().expect("temp dir");
         let own = Power::Unprivileged { uid: 1000, gid: 1000, shared: true };

@@ -4,10 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures_util::{sink, stream};
+use futures_util::{SinkExt as _, sink, stream};
 use link::{Channel, Ends, Frame, Kind, LinkError, Secret, Wire, accept, initiate, splice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// What the stranger does with a message: passes on these instead.
 type Meddling = Box<dyn FnMut(usize, Bytes) -> Vec<Bytes> + Send>;
@@ -290,5 +291,61 @@ async fn a_stream_that_nobody_reads_is_not_kept() {
     {
         written += took.expect("open");
         assert!(written < 4 << 20, "somebody keeps it all");
+    }
+}
+
+/// A carrier that panics when anything is asked of it after its first failure, as many sinks do; `gone` breaks it.
+fn fragile(wire: (mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>), gone: &CancellationToken) -> Wire {
+    let (out, incoming) = wire;
+    let (broken, gone) = (gone.clone(), gone.clone());
+    let out = sink::unfold((out, broken), |(out, broken), message: Bytes| async move {
+        if broken.is_cancelled() || out.send(message).await.is_err() {
+            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
+        }
+        Ok((out, broken))
+    });
+    let incoming = stream::unfold(incoming, move |mut incoming| {
+        let gone = gone.clone();
+        async move { Some((Ok(gone.run_until_cancelled(incoming.recv()).await??), incoming)) }
+    });
+    Wire::new(out.sink_map_err(io::Error::other), incoming)
+}
+
+/// F8: whatever breaks a carrier, what comes after is an error and no panic.
+#[tokio::test]
+async fn r45_a_broken_carrier_is_closed_without_a_panic() {
+    let (agent, master) = (key(), key());
+    let (up, up_end) = direction(honest());
+    let (down, down_end) = direction(honest());
+    let gone = CancellationToken::new();
+    let (near, far) = (wire(up, down_end), fragile((down, up_end), &gone));
+    let (near, far) = tokio::join!(initiate(near, &agent, master.public()), accept(far, &master));
+    let (mut near, far) = (near.expect("a channel"), far.expect("a channel"));
+    near.sender.send(Kind::Data, b"word").await.expect("sent");
+    let (mut own, stream) = tokio::io::duplex(64);
+    let splicing = tokio::spawn(splice(stream, far.sender, far.receiver, Ends::Here));
+    let mut word = [0; 4];
+    own.read_exact(&mut word).await.expect("carried");
+    gone.cancel();
+    // It is closed by the splice, after this has failed or the way in has ended.
+    let _ = own.write_all(b"answer").await;
+    assert!(splicing.await.expect("no panic").is_err());
+}
+
+#[tokio::test]
+async fn r45_nothing_is_asked_of_a_carrier_that_has_failed() {
+    let (agent, master) = (key(), key());
+    let (up, up_end) = direction(honest());
+    let (down, down_end) = direction(honest());
+    let gone = CancellationToken::new();
+    let (near, far) = (wire(up, down_end), fragile((down, up_end), &gone));
+    let (near, far) = tokio::join!(initiate(near, &agent, master.public()), accept(far, &master));
+    let (_near, mut far) = (near.expect("a channel"), far.expect("a channel"));
+    gone.cancel();
+    for _ in 0..3 {
+        assert!(far.sender.send(Kind::Data, b"word").await.is_err());
+        assert!(far.sender.alive().await.is_err());
+        assert!(far.sender.close().await.is_err());
+        assert!(matches!(far.receiver.next().await, Ok(None)));
     }
 }

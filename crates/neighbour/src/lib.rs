@@ -5,6 +5,8 @@
 //! can't be told for certain is a [`Doubt`], and who has a doubt treats the peer as remote. Nothing here waits for
 //! anything but `/proc`; it knows no HTTP and no accounts.
 
+mod doubt;
+mod kind;
 mod process;
 mod related;
 mod scan;
@@ -18,7 +20,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
-pub use process::Doubt;
+pub use doubt::Doubt;
 
 use process::{Home, Look, Process};
 use scan::{End, Scan};

@@ -7,50 +7,11 @@ use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
+use crate::doubt::Doubt;
+use crate::kind::Kind;
 use crate::scan::{End, Open, STDERR, Scan};
 use crate::sockets::{Tables, Tcp};
 use crate::unreadable;
-
-/// Why a peer isn't taken for a person's own program.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Doubt {
-    /// It came from another network namespace, or is over.
-    #[error("no such connection begins in this network namespace")]
-    NoSocket,
-    /// Processes of others can't be looked into without root.
-    #[error("no process that can be looked into holds the other end")]
-    NoHolder,
-    /// A process in a pid namespace that isn't below ours.
-    #[error("its process can't be seen from here")]
-    Elsewhere,
-    /// The master's own process.
-    #[error("the other end is in this process")]
-    Ourselves,
-    /// What it is can't be told.
-    #[error("process {0} can't be looked into")]
-    Unreadable(u32),
-    /// A task's process, or one in a container.
-    #[error("process {0} lives in namespaces of its own or belongs to a task")]
-    NotAtHome(u32),
-    /// It listens, or was connected to.
-    #[error("process {0} serves others")]
-    Serves(u32),
-    /// It is connected to others, and may carry their words.
-    #[error("process {0} is connected elsewhere too")]
-    Connected(u32),
-    /// A program that is made for carrying others' words.
-    #[error("process {0} is a tunnel")]
-    Tunnel(u32),
-    /// It speaks through, or was started by, one that isn't alone with the master.
-    #[error("process {0} may speak for process {1}, which serves others or is connected elsewhere")]
-    SpeaksFor(u32, u32),
-    /// It holds a socket of which nothing is known.
-    #[error("process {0} holds a socket that this network namespace doesn't know")]
-    Unexplained(u32),
-    /// `/proc` isn't there.
-    #[error("the kernel can't be asked: {0}")]
-    Kernel(String),
-}
 
 /// Programs that are connected to many places and carry nothing from there to here, by the file that runs. Of others
 /// the kernel can't tell a tunnel (`ssh -R`) from a download.
@@ -94,15 +55,6 @@ const SERVICES: [&str; 6] = [
     "/var/run/nscd/",
 ];
 
-/// Kinds of sockets that bring no words from elsewhere, as the kernel names them.
-const HARMLESS: [&str; 3] = ["NETLINK", "ALG", "KEY"];
-
-/// Kinds that do, and aren't in the tables.
-const CARRIERS: [&str; 8] = ["UDP", "UDPLITE", "RAW", "PACKET", "PING", "VSOCK", "AF_VSOCK", "SCTP"];
-
-/// The attribute of a socket that names its protocol.
-const PROTOCOL: &str = "system.sockprotoname";
-
 /// The namespaces in which people live.
 #[derive(Debug)]
 pub(crate) struct Home([PathBuf; 3]);
@@ -129,14 +81,6 @@ pub(crate) struct Look {
     pub(crate) tables: Tables,
     /// Where the master was reached.
     pub(crate) master: SocketAddr,
-}
-
-/// What a socket that isn't a TCP or Unix socket of the tables is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Harmless,
-    Carrier,
-    Unknown,
 }
 
 /// A process that may be a person's.
@@ -200,6 +144,7 @@ impl Process {
         match self.kind(open, inode) {
             Kind::Harmless => Ok(()),
             Kind::Carrier => Err(Doubt::Connected(self.0)),
+            Kind::Server => Err(Doubt::Serves(self.0)),
             Kind::Unknown => Err(Doubt::Unexplained(self.0)),
         }
     }
@@ -271,9 +216,15 @@ impl Process {
         }
     }
 
-    /// Whether it listens on TCP, or was connected to.
+    /// Whether it listens on TCP or its like, or was connected to.
     pub(crate) fn serves(self, look: &Look) -> bool {
-        self.tcp(look).any(|tcp| look.tables.serves(&tcp))
+        look.scan.open(self.0).iter().any(|open| match open.end {
+            End::Socket(inode) => match look.tables.tcp(inode) {
+                Some(tcp) => look.tables.serves(&tcp),
+                None => !look.tables.knows(inode) && self.kind(open, inode) == Kind::Server,
+            },
+            _ => false,
+        })
     }
 
     /// Whether it is connected by whatever internet socket to anything but the master, or serves a Unix socket's client.
@@ -282,18 +233,11 @@ impl Process {
             End::Socket(inode) => match (look.tables.tcp(inode), look.tables.unix(inode)) {
                 (Some(tcp), _) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
                 (None, Some(unix)) => unix.name.is_some() && unix.peer.is_some() && !unix.datagrams,
-                (None, None) => self.kind(open, inode) == Kind::Carrier,
+                (None, None) => matches!(self.kind(open, inode), Kind::Carrier | Kind::Server),
             },
             _ => false,
         };
         look.scan.open(self.0).iter().any(strange)
-    }
-
-    fn tcp(self, look: &Look) -> impl Iterator<Item = Tcp> {
-        look.scan.open(self.0).iter().filter_map(|open| match open.end {
-            End::Socket(inode) => look.tables.tcp(inode),
-            _ => None,
-        })
     }
 
     pub(crate) fn is_browser(self) -> bool {
@@ -314,17 +258,7 @@ impl Process {
 
     /// What a socket is that no table has.
     fn kind(self, open: &Open, inode: u64) -> Kind {
-        let descriptor = self.path(&format!("fd/{}", open.number));
-        let mut name = [0; 64];
-        let length = rustix::fs::getxattr(&descriptor, PROTOCOL, &mut name[..]).unwrap_or(0);
-        let name = str::from_utf8(name.get(..length).unwrap_or_default()).unwrap_or_default();
-        let is_one_of = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
-        let closed = || fs::read_link(&descriptor).ok() != Some(format!("socket:[{inode}]").into());
-        match () {
-            () if is_one_of(&HARMLESS) || closed() => Kind::Harmless,
-            () if is_one_of(&CARRIERS) => Kind::Carrier,
-            () => Kind::Unknown,
-        }
+        Kind::of(&self.path(&format!("fd/{}", open.number)), inode)
     }
 
     /// Whether one of the processes above is a task's supervisor: this program as `shim`, of whatever version.

@@ -7,7 +7,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::FileTypeExt as _;
 
-use crate::process::{Doubt, Look, Process, is_service};
+use crate::doubt::Doubt;
+use crate::process::{Look, Process, is_service};
 use crate::scan::{End, Open, STDERR};
 
 /// How a process is related.

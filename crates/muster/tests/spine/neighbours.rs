@@ -2,6 +2,7 @@
 //! password is good for people's own programs; a task, a proxy and a tunnel are none.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -175,10 +176,12 @@ fn assert_forwards_nobody(muster: &Muster, how: &str, program: &[&str]) {
     let (port, master) = (free_port(), port_of(muster));
     let word = |word: &&str| word.replace("PORT", &port.to_string()).replace("MASTER", &master.to_string());
     let words: Vec<String> = program.iter().map(word).collect();
+    let mut command = Command::new(&words[0]);
     let forwarder =
-        Process::start(Command::new(&words[0]).args(&words[1..]).current_dir(muster.dir.path()), "");
+        Process::start(command.args(&words[1..]).current_dir(muster.dir.path()).process_group(0), "");
     assert!(!is_local(&info_at(port)), "{how}");
-    forwarder.end(nix::sys::signal::Signal::SIGTERM);
+    nix::sys::signal::killpg(forwarder.pid(), nix::sys::signal::Signal::SIGTERM).expect("its own group");
+    forwarder.finish();
 }
 
 #[test]
@@ -231,11 +234,7 @@ near = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 near.bind(('127.0.0.1', 0))
 stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 stranger.connect(near.getsockname())
-stranger.send(b'GET /info HTTP/1.1
-Host: localhost
-Connection: close
-
-')
+stranger.send(b'GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
 request, _ = near.recvfrom(65536)
 stranger.close()
 far = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
@@ -246,9 +245,7 @@ while True:
     if not piece:
         break
     answer += piece
-print(answer.partition(b'
-
-')[2].decode())
+print(answer.partition(b'\r\n\r\n')[2].decode())
 ";
 
 #[test]
@@ -461,7 +458,6 @@ trait UidOf {
 
 impl UidOf for Command {
     fn uid_of(&mut self, uid: u32) -> &mut Self {
-        use std::os::unix::process::CommandExt as _;
         // Another group is enough not to be looked into.
         self.uid(uid).gid(uid)
     }
