@@ -76,6 +76,6 @@ async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database)
     assert!(peak.saturating_sub(before) < 32 << 20, "{} MiB for 8 readers", (peak - before) >> 20);
     drop(readers);
     let whole = alice.get(&path).await.expect(200);
-    assert_eq!(whole.body.len(), SIZE.div_ceil(3) * 4 + 14);
+    assert_eq!(whole.body.len(), SIZE.div_ceil(3) * 4 + 13);
     assert!(whole.body.starts_with(b"{\"b64Tgz\":\"eHh4") && whole.body.ends_with(b"eHh4\"}"));
 }
