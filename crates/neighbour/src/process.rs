@@ -115,11 +115,7 @@ impl Process {
         }
         look.scan.open(self.0).iter().try_for_each(|open| match open.end {
             End::Socket(inode) => self.check_socket(look, open, inode),
-            End::Pipe(_)
-                if open.number > STDERR && !self.is_left(look, open) && self.shares(look, &open.end) =>
-            {
-                Err(Doubt::Connected(self.0))
-            }
+            End::Pipe(_) if self.is_apart(look, open) => Err(Doubt::Connected(self.0)),
             _ => Ok(()),
         })?;
         self.check_named_pipes(look)
@@ -167,6 +163,12 @@ impl Process {
         let link = fs::symlink_metadata(self.path(&format!("fd/{number}")));
         let mode = link.map_or(0, |link| link.mode());
         (mode & 0o400 != 0, mode & 0o200 != 0)
+    }
+
+    /// Whether a pipe leads to another process, and isn't one that it was given to speak by.
+    fn is_apart(self, look: &Look, open: &Open) -> bool {
+        let given = look.scan.open(self.0).iter().any(|own| own.number <= STDERR && own.end == open.end);
+        !given && !self.is_left(look, open) && self.shares(look, &open.end)
     }
 
     /// Whether another process has an end of that, too.
