@@ -275,3 +275,24 @@ fn a02_a_master_goes_on_when_its_own_agent_is_revoked() {
     muster.begin();
     me.muster("command run true").exits(0);
 }
+
+#[test]
+fn d09_agents_stay_when_their_master_begins_or_ends_to_speak_https() {
+    let (mut muster, _agent) = apart();
+    let me = muster.person("me");
+    let connected = || (me.json("agent list")[0]["connected"] == json!(true)).then_some(());
+    let id = me.detach("", "while [ ! -e /var/tmp/go ]; do sleep 0.1; done");
+    me.wait_for_state(&id, "RUNNING");
+    let file = muster.dir.path().join("master.yaml");
+    let plain = fs::read_to_string(&file).expect("there");
+    for config in [format!("{plain}tls: self\n"), plain.clone()] {
+        muster.kill();
+        fs::write(&file, config).expect("written");
+        muster.begin();
+        eventually("the agent is back", connected);
+        me.muster("command run true").exits(0);
+    }
+    assert_eq!(me.json(&format!("command describe {id}"))["state"], "STATE_RUNNING");
+    me.muster(&format!("command kill {id}")).exits(0);
+    me.wait_for_state(&id, "TERMINATED");
+}
