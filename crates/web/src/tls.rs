@@ -142,6 +142,19 @@ impl Tls {
         Fingerprint::of(shown.cert.last().map_or(&[][..], |certificate| certificate.as_ref()))
     }
 
+    /// The fingerprint of the listener's own certificate, which `det` shows. Another one with each renewal.
+    #[must_use]
+    pub fn own_fingerprint(&self) -> Fingerprint {
+        let shown = self.shown.get();
+        Fingerprint::of(shown.cert.first().map_or(&[][..], |certificate| certificate.as_ref()))
+    }
+
+    /// Says what clients will be shown from now on, for people to compare.
+    fn tell_renewed(&self) {
+        let (authority, own) = (self.fingerprint(), self.own_fingerprint());
+        tracing::info!(%authority, %own, "the listener has a new certificate");
+    }
+
     /// Whether the installation vouches for itself, so that people have to compare the fingerprint.
     #[must_use]
     pub fn is_own(&self) -> bool {
@@ -185,6 +198,7 @@ impl Tls {
             Source::Files(watched) => {
                 if let Some(key) = watched.look(now) {
                     self.shown.set(key);
+                    self.tell_renewed();
                 }
             }
             Source::Own { authority, names, named, renew_at } => {
@@ -196,7 +210,7 @@ impl Tls {
                     Ok((key, next)) => {
                         self.shown.set(key);
                         (*named, *renew_at) = (current, next);
-                        tracing::info!("the certificate of the listener was renewed");
+                        self.tell_renewed();
                     }
                     Err(error) => {
                         tracing::error!("the certificate of the listener stays as it is: {error}");

@@ -61,7 +61,7 @@ async fn first_contact(target: &Target, masters: &KnownMasters, shown: &Shown) -
     }
     output::note(&found);
     output::note(
-        "The master prints it when it starts, and `muster master certificate` does on that machine.",
+        "The master prints it when it starts: ask somebody who can read its log, not the network.",
     );
     if !output::confirm("Is it the same, and shall it be trusted from now on? [y/N] ")? {
         bail!(Failure::Untrusted(format!("the master at {address} is not trusted; nothing was sent to it")));

@@ -44,6 +44,10 @@ fn names(hosts: &[String], address: SocketAddr) -> Vec<String> {
 /// What people compare at first contact.
 pub(super) fn tell(tls: &Tls) {
     output::note(&format!("The fingerprint of its certificate's authority is {}", tls.fingerprint()));
+    output::note(&format!(
+        "That of the certificate itself, which det shows and which changes with each renewal, is {}",
+        tls.own_fingerprint()
+    ));
 }
 
 /// Says what a listener without encryption means where others reach it.
