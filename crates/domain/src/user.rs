@@ -111,7 +111,7 @@ pub enum InvalidName {
     #[error("Display name and username cannot contain non-ASCII characters.")]
     NonAscii,
     /// Characters that show nothing of their own.
-    #[error("Display name cannot contain control characters or invisible ones.")]
+    #[error("Display name cannot contain control characters.")]
     Steers,
     /// Looks like what it isn't.
     #[error("Display name cannot mix letters of different scripts in a word.")]

@@ -49,6 +49,8 @@ mod mail;
 mod meanwhile;
 #[path = "http/memory.rs"]
 mod memory;
+#[path = "http/names.rs"]
+mod names;
 #[path = "http/origins.rs"]
 mod origins;
 #[path = "http/places.rs"]

@@ -299,7 +299,10 @@ async fn line(row: &Row, sample: &Sample) -> String {
         assert!(verdicts[7] != "yes" || verdicts[stronger] == "yes", "{place}: a stranger may do more");
     }
     let by_token = &verdicts[11];
-    assert!(by_token == "no" || *by_token == verdicts[12], "{place}: an access token may do more or is told more");
+    assert!(
+        by_token == "no" || *by_token == verdicts[12],
+        "{place}: an access token may do more or is told more"
+    );
     format!(
         "| {} | `{}` | {} | {} | {} |\n",
         row.method,

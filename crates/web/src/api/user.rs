@@ -94,13 +94,14 @@ pub(crate) async fn create(
     User(caller): User,
     Body(request): Body<CreateUser>,
 ) -> Answer<UserResponse> {
+    let permitted =
+        |way_in| authorize::<authz::CreateUser>(&caller.actor, authz::NewAccount { way_in }).map_err(refused);
+    // Who may make no account at all is told just that (W5).
+    permitted(false)?;
     let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
     let password = presented(request.password, request.is_hashed)?;
-    // Shapes are checked before rights, as Determined's clients know it.
     let prepared = app.master.accounts.prepare(new.clone(), &password)?;
-    let way_in = prepared.admin || !(prepared.remote || prepared.service);
-    let permit =
-        authorize::<authz::CreateUser>(&caller.actor, authz::NewAccount { way_in }).map_err(refused)?;
+    let permit = permitted(prepared.admin || !(prepared.remote || prepared.service))?;
     let user = app.master.accounts.create(permit, new, password).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }
@@ -129,10 +130,10 @@ pub(crate) async fn patch(
     Path(user): Path<String>,
     Body(patch): Body<PatchUser>,
 ) -> Answer<UserResponse> {
-    presented(patch.password.clone(), patch.is_hashed)?;
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
     let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
+    presented(patch.password.clone(), patch.is_hashed)?;
     let user = app.master.accounts.change(permit, patch).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }

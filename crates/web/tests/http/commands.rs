@@ -244,11 +244,17 @@ async fn d03_who_has_a_link_runs_as_that(database: Database) {
         assert_eq!(task.start.identity.to_string(), format!("alice:{uid}:lab:206"));
         agent.exit(task.start.allocation, 0).await;
     }
-    // Settled when it is made: what is queued keeps the identity that it was asked for with.
+    // Settled when it is made: what is queued runs with the identity that it was asked for with, or waits (A14).
     agent.disconnect();
     let id = alice.run_true().await;
     admin.patch(&alice.path()).json(link(207)).await.ok();
     agent.reconnect().await;
+    let later = alice.run_true().await;
+    let start = agent.accept_start().await;
+    assert_eq!((start.allocation.task.to_string(), start.identity.uid), (later, 207));
+    let reason = admin.command(&id).await["waitingFor"].to_string();
+    assert!(reason.contains("it was made to run as alice:4294967294:lab:206"), "{reason}");
+    admin.patch(&alice.path()).json(link(4_294_967_294)).await.ok();
     let start = agent.accept_start().await;
     assert_eq!((start.allocation.task.to_string(), start.identity.uid), (id, 4_294_967_294));
 }

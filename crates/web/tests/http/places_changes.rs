@@ -42,7 +42,7 @@ async fn names_are_checked_and_unique(database: Database) {
         (&json!("alice"), &json!(alice.id))
     );
     let twice = bob.post("/api/v1/workspaces").json(json!({"name": "Vision — 視覚"})).await;
-    assert_eq!(twice.refused(409), "a workspace named 'Vision — 視覚' already exists");
+    assert!(twice.refused(409).starts_with("a workspace named 'Vision — 視覚' already exists"));
     for bad in ["", "   ", "a\nb", "a\u{0}b", "a\u{202e}b", &"x".repeat(81)] {
         let text = alice.post("/api/v1/workspaces").json(json!({"name": bad})).await.refused(400);
         assert_eq!(text, "workspace name must have 1 to 80 printable characters", "{bad:?}");
@@ -450,8 +450,9 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     admin.patch(&bob.path()).json(json!({"username": "bert"})).await.ok();
     assert_eq!(admin.get(&path).await.ok()["workspace"]["name"], "robert", "the name is taken");
 
-    let carl = master.user("carl").await;
+    // Later it can't be called so any more by anybody else.
     workspace(&admin, json!({"name": "carl"})).await;
+    let carl = master.user("carl").await;
     let caller = services.sessions.authenticate(&carl.token).await.expect("good");
     let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
     let made = services.workspaces.personal(&permit, &caller.actor).await.expect("made all the same");

@@ -1,0 +1,109 @@
+//! Names and addresses: what a taken one tells (A14), and which look like somebody else's.
+
+use domain::throttle::LONGEST;
+use serde_json::json;
+use testkit::http::Request;
+use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
+
+on_both_databases!(
+    a14_who_tries_out_what_is_taken_has_to_wait,
+    a14_what_one_sees_may_be_found_taken_as_often_as_one_likes,
+    a14_a_workspace_is_called_like_its_own_account_alone,
+    a14_no_name_looks_like_another_accounts,
+);
+
+/// Things of the victim's that nobody else sees.
+async fn hidden(victim: &User) -> i64 {
+    let private = json!({"name": "secret plan", "private": true});
+    let made = victim.post("/api/v1/workspaces").json(private).await.ok();
+    let id = made["workspace"]["id"].as_i64().expect("an id");
+    let project = json!({"name": "p", "key": "PLAN", "private": true});
+    victim.post(&format!("/api/v1/workspaces/{id}/projects")).json(project).await.ok();
+    victim.post("/api/v1/templates/planned").json(json!({"config": {}, "workspaceId": id})).await.ok();
+    victim.patch(&victim.path()).json(json!({"email": "victim@lab.example"})).await.ok();
+    id
+}
+
+async fn a14_who_tries_out_what_is_taken_has_to_wait(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, victim) = (master.admin().await, master.user("victim").await);
+    hidden(&victim).await;
+    let other = master.user("other").await;
+    let eves = [master.user("eve0").await, master.user("eve1").await, master.user("eve2").await];
+    let [mine, ..] = [other.post("/api/v1/workspaces").json(json!({"name": "mine"})).await.ok()];
+    let mine = &mine["workspace"]["id"];
+    let kinds: [&dyn Fn(&User) -> Request; 3] = [
+        &|eve| eve.post("/api/v1/workspaces").json(json!({"name": "Secret Plan"})),
+        &|eve| eve.post("/api/v1/templates/planned").json(json!({"config": {}})),
+        &|eve| eve.patch(&eve.path()).json(json!({"email": "victim@lab.example"})),
+    ];
+    for (eve, ask) in eves.iter().zip(kinds) {
+        for number in 0..10 {
+            assert_eq!(ask(eve).await.status, 409, "{number}");
+        }
+        assert_eq!(ask(eve).await.status, 429);
+        // Neither are others told anything: it isn't looked at.
+        assert_eq!(eve.post("/api/v1/workspaces").json(json!({"name": "free"})).await.status, 429);
+        master.clock.advance(LONGEST);
+        assert_eq!(ask(eve).await.status, 409, "never a lock-out");
+    }
+    let projects = format!("/api/v1/workspaces/{mine}/projects");
+    for number in 0..12 {
+        let new = json!({"name": format!("p{number}"), "key": "PLAN"});
+        let expected = if number < 10 { 409 } else { 429 };
+        assert_eq!(other.post(&projects).json(new).await.status, expected, "{number}");
+    }
+    for _ in 0..12 {
+        let new = json!({"name": "secret plan"});
+        assert_eq!(admin.post("/api/v1/workspaces").json(new).await.status, 409, "who sees all");
+    }
+}
+
+async fn a14_what_one_sees_may_be_found_taken_as_often_as_one_likes(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    hidden(&alice).await;
+    for _ in 0..15 {
+        alice.post("/api/v1/workspaces").json(json!({"name": "secret plan"})).await.refused(409);
+        alice.post("/api/v1/templates/planned").json(json!({"config": {}})).await.refused(409);
+    }
+    alice.post("/api/v1/workspaces").json(json!({"name": "another"})).await.ok();
+}
+
+async fn a14_a_workspace_is_called_like_its_own_account_alone(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, eve) = (master.user("alice").await, master.user("eve").await);
+    eve.post("/api/v1/workspaces").json(json!({"name": "alice"})).await.refused(409);
+    let made = eve.post("/api/v1/workspaces").json(json!({"name": "eve's"})).await.ok();
+    let path = format!("/api/v1/workspaces/{}", made["workspace"]["id"]);
+    eve.patch(&path).json(json!({"name": "alice"})).await.refused(409);
+    alice.post("/api/v1/workspaces").json(json!({"name": "alice"})).await.ok();
+}
+
+async fn a14_no_name_looks_like_another_accounts(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, eve) = (master.user("alice").await, master.user("eve").await);
+    alice.patch(&alice.path()).json(json!({"displayName": "Алиса"})).await.ok();
+    for bad in [
+        "\u{430}dmin",
+        "al\u{456}ce",
+        "\u{1d41a}lice",
+        "Алиcа",
+        "АЛИСА",
+        "ali\u{200b}ce",
+        "ad\u{ad}min",
+        "x\u{e0041}",
+        "x\u{feff}y",
+        "x\u{202e}y",
+    ] {
+        let answer = eve.patch(&eve.path()).json(json!({"displayName": bad})).await;
+        assert_eq!(answer.status, 400, "{bad:?}");
+    }
+    for good in ["Ева", "Eve Ева", "李小龍", "Zoë"] {
+        eve.patch(&eve.path()).json(json!({"displayName": good})).await.ok();
+    }
+    for name in ["a\u{200b}b", "a\u{e0041}"] {
+        eve.post("/api/v1/workspaces").json(json!({"name": name})).await.refused(400);
+        master.admin().await.post("/api/v1/groups").json(json!({"name": name})).await.refused(400);
+    }
+}
