@@ -306,11 +306,14 @@ impl Look {
         Ok(Self { scan: Scan::read()?, tables: Tables::read()?, master })
     }
 
-    /// Whether a connection leads to the port of the master that we are asked for, on this machine.
+    /// Whether a connection leads to the port of the master that we are asked for, on this machine, or to another socket
+    /// of this process.
     fn leads_to_master(&self, socket: &Tcp) -> bool {
         let ip = socket.remote.ip();
         let here = ip == self.master.ip().to_canonical() || ip.is_loopback();
-        here && socket.remote.port() == self.master.port()
+        let is_ours = |far| self.scan.holders(&End::Socket(far)).contains(&std::process::id());
+        (here && socket.remote.port() == self.master.port())
+            || self.tables.connection(socket.remote, socket.local).is_some_and(is_ours)
     }
 }
 

@@ -37,7 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CARRIED: usize = 65_535;
 
 /// Bytes between HTTP and the channel, in each direction.
-const BUFFER: usize = 64 << 10;
+const BUFFER: usize = 16 << 10;
+
+/// What a carrier keeps in each direction, in bytes: most of them are a task's, and idle (F7).
+const KEPT: usize = 8 << 10;
 
 /// Opens an agent's channel.
 pub(crate) async fn connect(
@@ -52,6 +55,7 @@ pub(crate) async fn connect(
         return Err(Failure(Error::Forbidden("this is for agents, and no page may use it".to_owned())));
     }
     let upgrade = upgrade.max_message_size(CARRIED).max_frame_size(CARRIED);
+    let upgrade = upgrade.read_buffer_size(KEPT).write_buffer_size(KEPT);
     Ok(upgrade.on_upgrade(async move |socket| {
         let from = arrival.address().map(|address| address.to_string()).unwrap_or_default();
         match open(&app, socket).await {
