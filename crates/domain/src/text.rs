@@ -41,7 +41,8 @@ mod tests {
 
     #[test]
     fn a14_what_is_not_seen_is_in_no_name() {
-        for c in ['\u{200b}', '\u{ad}', '\u{feff}', '\u{e0041}', '\u{202e}', '\u{2066}', '\u{1b}', '\u{200d}'] {
+        for c in ['\u{200b}', '\u{ad}', '\u{feff}', '\u{e0041}', '\u{202e}', '\u{2066}', '\u{1b}', '\u{200d}']
+        {
             assert!(is_in_no_name(c), "{c:?}");
         }
         for c in ['a', 'ü', ' ', '視', 'أ', '\u{1f600}', '\u{fe0f}'] {
@@ -56,7 +57,8 @@ mod tests {
             assert!(mixes_scripts(other) && !mixes_scripts(one), "{other}");
         }
         assert_ne!(look("alice"), look("alicia"));
-        for one in ["Zoë Müller", "李小龍", "Алиса", "أليس", "李 Bruce Lee", "田中ひろし", "Anna Алиса", "x1"] {
+        for one in ["Zoë Müller", "李小龍", "Алиса", "أليس", "李 Bruce Lee", "田中ひろし", "Anna Алиса", "x1"]
+        {
             assert!(!mixes_scripts(one), "{one}");
         }
     }

@@ -84,7 +84,9 @@ impl Agents {
         agent: AgentId,
         address: Option<IpAddr>,
     ) -> Result<String, Error> {
-        let refused = Error::Unauthenticated("the invitation is not valid, was used, has expired, or is for another name (see --name)");
+        let refused = Error::Unauthenticated(
+            "the invitation is not valid, was used, has expired, or is for another name (see --name)",
+        );
         let digest = secret::digest(invitation);
         let mut tx = self.store.write().await?;
         let now = self.clock.now();

@@ -310,5 +310,5 @@ fn speakable(word: &str) -> bool {
     let vowel = |byte: &u8| b"aeiouyAEIOUY".contains(byte);
     let bytes = word.as_bytes();
     let run = bytes.split(vowel).map(<[u8]>::len).max().unwrap_or(0);
-    bytes.len() <= 18 && bytes.iter().any(|byte| vowel(byte)) && run <= 5
+    bytes.len() <= 18 && bytes.iter().any(vowel) && run <= 5
 }
