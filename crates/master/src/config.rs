@@ -408,7 +408,9 @@ impl Agent {
         if let Some(memory) = memory.as_deref().filter(|memory| *memory != UNLIMITED)
             && domain::config::parse_size(memory).is_some_and(|bytes| bytes < LEAST_MEMORY)
         {
-            return Err(format!("task_limits.memory: '{memory}' is too little for any program: give 16M at least"));
+            return Err(format!(
+                "task_limits.memory: '{memory}' is too little for any program: give 16M at least"
+            ));
         }
         if self.kill_grace > MAX_KILL_GRACE {
             return Err(format!("kill_grace: give 0 to {MAX_KILL_GRACE} seconds"));
@@ -458,7 +460,9 @@ impl Config {
         config.connections.check().map_err(|reason| bad(format!("connections.{reason}")))?;
         config.limits.check().map_err(|reason| bad(format!("limits.{reason}")))?;
         if let Some(host) = config.security.hosts.iter().find(|host| host.contains(['/', ':', '*', ' '])) {
-            return Err(bad(format!("security.hosts: '{host}' is not a plain name such as muster.lab.example")));
+            return Err(bad(format!(
+                "security.hosts: '{host}' is not a plain name such as muster.lab.example"
+            )));
         }
         if config.max_context_bytes == 0 {
             return Err(bad("max_context_bytes: give a number of bytes that isn't 0".to_owned()));

@@ -24,7 +24,9 @@ pub(super) struct Stranger(pub(super) String);
 pub(super) struct Guard(Arc<Judge>);
 
 impl Guard {
-    pub(super) fn new(judge: impl Fn(SocketAddr, SocketAddr) -> Result<(), String> + Send + Sync + 'static) -> Self {
+    pub(super) fn new(
+        judge: impl Fn(SocketAddr, SocketAddr) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(judge))
     }
 

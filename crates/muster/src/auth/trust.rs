@@ -60,9 +60,7 @@ async fn first_contact(target: &Target, masters: &KnownMasters, shown: &Shown) -
         )));
     }
     output::note(&found);
-    output::note(
-        "The master prints it when it starts: ask somebody who can read its log, not the network.",
-    );
+    output::note("The master prints it when it starts: ask somebody who can read its log, not the network.");
     if !output::confirm("Is it the same, and shall it be trusted from now on? [y/N] ")? {
         bail!(Failure::Untrusted(format!("the master at {address} is not trusted; nothing was sent to it")));
     }
