@@ -66,7 +66,7 @@ impl From<sqlx::Error> for StoreError {
                 }
                 // SQLite: I/O error (10 and its kinds), can't open (14).
                 Some(code) if db.kind() == sqlx::error::ErrorKind::Other && is_sqlite_io(code) => {
-                    Self::Unavailable(db.message().to_owned())
+                    Self::Unavailable(format!("{}: is the disk full, or read-only?", db.message()))
                 }
                 _ => Self::Other(error),
             },

@@ -90,9 +90,11 @@ async fn r28_an_invitation_is_used_once(database: Database) {
         agent: Some(node),
         replaces: false,
         used_by_key: Some("key".to_owned()),
+        by,
         expires_at: end,
     };
-    let fresh = Invitation { agent: None, replaces: false, used_by_key: None, expires_at: Timestamp(6) };
+    let fresh =
+        Invitation { agent: None, replaces: false, used_by_key: None, by: None, expires_at: Timestamp(6) };
     let mut conn = store.read().await.expect("a connection");
     for (hash, expected) in [("named", Some(used)), ("open", Some(fresh)), ("unknown", None)] {
         let found = agent::invitation(&mut conn, hash).await.expect("read");

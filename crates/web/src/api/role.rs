@@ -65,7 +65,7 @@ async fn roles(
 }
 
 pub(crate) async fn search(User(_): User) -> Json<Value> {
-    let all = ROLES.len() as i64;
+    let all = i64::try_from(ROLES.len()).unwrap_or(i64::MAX);
     let page = Pagination { end_index: all, total: all, ..Pagination::default() };
     Json(json!({ "roles": ROLES.map(shown), "pagination": page }))
 }
