@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use futures_util::{StreamExt as _, stream};
+use master::config::BlankPasswords;
 use serde_json::json;
 use testkit::agent::Key;
 use testkit::http::Request;
@@ -70,7 +71,9 @@ struct World {
 
 impl World {
     async fn make() -> Self {
-        let master = TestMaster::start(Database::Sqlite).await;
+        // Everybody logs in from here: whether that is so needn't be asked of the kernel each time.
+        let allow = |config: &mut master::Config| config.security.blank_passwords = BlankPasswords::Allow;
+        let master = TestMaster::configured(Database::Sqlite, allow).await;
         // Else anonymous would be let in to the pages as the default user.
         let default_user = master.default_user().await;
         let password = json!({"password": "a quiet lake"});

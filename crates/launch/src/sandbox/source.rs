@@ -64,7 +64,8 @@ pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Sour
 /// Who could write there would be whatever the launcher starts next (F12).
 fn check_guarded(source: &Source<'_>, guarded: &[PathBuf]) -> Result<(), String> {
     let path = &source.path;
-    let holds = |own: &&PathBuf| path.starts_with(own) || own.starts_with(path);
+    // A folder beside the program can't change it; below data there is nothing that a task may see (`mask`).
+    let holds = |own: &&PathBuf| own.starts_with(path);
     match guarded.iter().filter(|_| !source.bind.read_only).find(holds) {
         Some(own) => Err(format!(
             "bind mount {}: the agent, which runs as the task's own user, keeps its program, data or configuration in \

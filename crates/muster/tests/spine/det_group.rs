@@ -80,23 +80,38 @@ fn every_verb_of_user_group() {
 }
 
 #[test]
-fn there_are_no_roles_to_see_or_assign() {
+fn b21_roles_of_workspaces_are_seen_given_and_taken() {
     let muster = with_groups();
     let admin = administrator(&muster);
     let alice = created(&muster, &admin, "alice");
+    created(&muster, &admin, "bob");
     det(&admin, "-u admin user-group create lab");
     for (line, said) in [
         ("my-permissions", "no permissions assigned"),
-        ("list-roles", "no roles found"),
-        ("list-roles --exclude-global-roles", "no roles found"),
-        ("list-users-roles alice", "user has no role assignments"),
+        ("list-users-roles bob", "user has no role assignments"),
         ("list-groups-roles lab", "group has no role assignments"),
     ] {
         assert_eq!(det(&alice, &format!("rbac {line}")), said);
     }
-    for line in ["describe-role Viewer", "assign-role Viewer -u alice", "unassign-role Viewer -g lab"] {
-        refused(&alice, &format!("rbac {line}"), "could not find role name Viewer");
+    for line in ["list-roles", "list-roles --exclude-global-roles"] {
+        let said = det(&alice, &format!("rbac {line}"));
+        for name in ["role 'Viewer'", "role 'Editor'", "role 'WorkspaceAdmin'"] {
+            assert!(said.contains(name), "{said}");
+        }
     }
+    det(&alice, "workspace create vision");
+    let place = "--workspace-name vision";
+    let said = det(&alice, &format!("rbac assign-role WorkspaceAdmin --username-to-assign bob {place}"));
+    assert!(said.contains("assigned role 'WorkspaceAdmin' with ID 3 to user 'bob'"), "{said}");
+    det(&alice, &format!("rbac assign-role Viewer --group-name-to-assign lab {place}"));
+    assert!(det(&alice, "rbac list-users-roles bob").contains("WorkspaceAdmin"));
+    assert!(det(&alice, "rbac list-groups-roles lab").contains("role 'Viewer' with ID 1 assigned"));
+    let described = det(&alice, "rbac describe-role WorkspaceAdmin");
+    assert!(described.contains("bob") && described.contains("vision"), "{described}");
+    det(&alice, &format!("rbac unassign-role WorkspaceAdmin --username-to-assign bob {place}"));
+    assert_eq!(det(&alice, "rbac list-users-roles bob"), "user has no role assignments");
+    refused(&alice, "rbac assign-role Viewer --username-to-assign bob", "access denied");
+    refused(&alice, "rbac assign-role Cook --username-to-assign bob", "could not find role name Cook");
 }
 
 #[test]

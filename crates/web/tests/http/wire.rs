@@ -1,7 +1,7 @@
 //! How clients write JSON, and what is taken of it: no content type, no body, both spellings, nulls, numbers as text.
 
 use serde_json::json;
-use testkit::{Database, Requests as _, TestMaster, on_sqlite};
+use testkit::{Database, Requests as _, TestMaster, on_sqlite, soon};
 
 on_sqlite!(
     every_route_of_the_api_is_described,
@@ -208,6 +208,7 @@ async fn containers_have_states_that_clients_know(database: Database) {
     let start = agent.next_start().await;
     assert_eq!(states(&id).await, ["STATE_STARTING", "STATE_STARTING"]);
     agent.started(start.allocation).await;
+    soon("it runs", async { while admin.command(&id).await["state"] != "STATE_RUNNING" {} }).await;
     assert_eq!(states(&id).await, ["STATE_RUNNING", "STATE_RUNNING"]);
     admin.post(&format!("/api/v1/commands/{id}/kill")).await.ok();
     agent.expect_kill(start.allocation).await;
