@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::Bench;
 use super::commands::{finish, launch};
 use super::http::Http;
-use super::server::Server;
+use super::server::{ANYBODY, Server};
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
 use crate::shell;
@@ -70,7 +70,7 @@ pub(super) fn with_database<T>(
             if !config.exists() {
                 let create = format!("CREATE DATABASE \"{name}\"");
                 shell::output(cluster.psql("postgres").args(["--command", &create]))?;
-                fs::write(&config, format!("db:\n  url: {}/{name}\n", cluster.url()))?;
+                fs::write(&config, format!("db:\n  url: {}/{name}\n{ANYBODY}", cluster.url()))?;
             }
             start(&["--config", config.to_str().context("a folder's name is no text")?])
         }
