@@ -1,14 +1,14 @@
 //! `master.yaml` (D10): what can be set, the defaults, and what is said when it is wrong.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use domain::config::secrets::Shown;
 use domain::identity::{IdentityParts, UnixIdentity};
-use domain::system_ids::AllowedIds;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod agent;
 mod bootstrap;
 mod connections;
 mod encryption;
@@ -16,6 +16,10 @@ mod limits;
 mod smtp;
 mod subnet;
 
+pub use agent::{
+    Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskLimits, UNLIMITED,
+    Unlimited,
+};
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
 pub use encryption::{CertificateFiles, Encryption};
@@ -205,225 +209,6 @@ impl Default for DefaultTask {
         Self { user: "root".to_owned(), uid: 0, group: "root".to_owned(), gid: 0 }
     }
 }
-
-/// The agent that `muster up` starts; the same keys stand at the top of an `agent.yaml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Agent {
-    /// Without root: takes root-identity tasks of every account.
-    pub shared: bool,
-    /// First of the uids that stand for a task's root and its like.
-    pub root_range_base: u32,
-    /// The only places that bind mounts may come from; none is everywhere.
-    pub bind_prefixes: Option<Vec<PathBuf>>,
-    /// Ids of the system that tasks may have all the same (A11).
-    pub allowed_ids: AllowedIds,
-    /// Which groups a task is in besides the one that its account is linked to (B8).
-    pub groups: Groups,
-    /// What a task can reach at most, and unless it asks for less.
-    pub network: Network,
-    /// Addresses of the cloud's that say who the machine is, and that tasks reach all the same: link-local ones and other
-    /// metadata services.
-    pub reach: Vec<IpAddr>,
-    /// Limits of each task.
-    pub task_limits: TaskLimits,
-    /// The GPUs that it offers: numbers as `nvidia-smi` has them, or serial numbers; all by default, none if empty. Two
-    /// agents on a machine share its GPUs by it (B19).
-    pub devices: Option<Vec<DeviceName>>,
-    /// Size of each task's `/run`, such as `64M`.
-    pub run_size: Option<String>,
-    /// Size of each task's `/dev/shm` when it asks for none, such as `2G`.
-    pub shm_size: Option<String>,
-    /// Seconds between SIGTERM and SIGKILL when a task is to end (B15).
-    pub kill_grace: u64,
-    /// Whether tasks are kept from what no training needs of the kernel (A14).
-    pub seccomp: Seccomp,
-}
-
-/// What an administrator calls a GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum DeviceName {
-    /// Its number.
-    Number(u32),
-    /// Its serial number, or the beginning of that; a number with quotes is one, too.
-    Serial(String),
-}
-
-impl std::fmt::Display for DeviceName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Serial(serial) => serial.fmt(f),
-        }
-    }
-}
-
-/// Which groups a task is in besides the one that its account is linked to (B8).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Groups {
-    /// Those that the agent's machine gives its user, when name and uid are that user's there; none of the system's.
-    #[default]
-    OfMachine,
-    /// None.
-    LinkedOnly,
-}
-
-impl Default for Agent {
-    fn default() -> Self {
-        Self {
-            shared: false,
-            root_range_base: 1_900_000_000,
-            bind_prefixes: None,
-            allowed_ids: AllowedIds::default(),
-            groups: Groups::default(),
-            network: Network::default(),
-            reach: Vec::new(),
-            task_limits: TaskLimits::default(),
-            devices: None,
-            run_size: None,
-            shm_size: None,
-            kill_grace: 10,
-            seccomp: Seccomp::default(),
-        }
-    }
-}
-
-pub use domain::config::Network;
-
-/// Whether tasks are kept from what no training needs of the kernel (A14).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Seccomp {
-    /// They are.
-    #[default]
-    Default,
-    /// They are not.
-    Off,
-}
-
-/// Limits of each task on an agent (A4, A12). What isn't set has a limit that fits the machine; `none` is none.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TaskLimits {
-    /// Memory such as `8G`; all but a reserve of the machine's.
-    pub memory: Option<String>,
-    /// Processes and threads.
-    pub pids: Option<Bound<u64>>,
-    /// Processors, parts allowed; all of them.
-    pub cpus: Option<Bound<f64>>,
-    /// Disk space of the task's own directories; half of the disk that the agent's data directory is on.
-    pub scratch: Option<String>,
-    /// Files and directories in there; half of what that disk can have.
-    pub scratch_files: Option<Bound<u64>>,
-    /// Size of the log.
-    pub log: Option<String>,
-    /// What a full log does.
-    pub on_full_log: OnFullLog,
-}
-
-/// A limit in numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Bound<T> {
-    /// This much.
-    At(T),
-    /// None at all.
-    Unlimited(Unlimited),
-}
-
-/// The word for no limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unlimited {
-    /// `none`
-    None,
-}
-
-/// What happens when a task's log is full.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnFullLog {
-    /// The task goes on, and what it writes is thrown away.
-    #[default]
-    Drop,
-    /// The task is ended.
-    End,
-}
-
-/// The word for no limit, where sizes stand.
-pub const UNLIMITED: &str = "none";
-
-/// Longest time between SIGTERM and SIGKILL, in seconds; who ends everything waits for it.
-pub const MAX_KILL_GRACE: u64 = 600;
-
-impl Agent {
-    /// Reads an `agent.yaml`.
-    ///
-    /// # Errors
-    /// The file, the line and the reason.
-    pub fn read(file: &Path) -> Result<Self, BadConfig> {
-        let name = file.display().to_string();
-        let bad = |reason: String| BadConfig { file: name.clone(), reason };
-        let text = std::fs::read_to_string(file).map_err(|e| bad(format!("can't be read: {e}")))?;
-        let agent: Self = if is_blank(&text) {
-            Self::default()
-        } else {
-            serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?
-        };
-        agent.check().map_err(bad)?;
-        Ok(agent)
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let TaskLimits { memory, scratch, log, cpus, .. } = &self.task_limits;
-        for (key, size) in [("run_size", &self.run_size), ("shm_size", &self.shm_size)] {
-            // The kernel takes 0 for no limit.
-            if let Some(size) = size
-                && domain::config::parse_size(size).is_none_or(|bytes| bytes < LEAST_TMPFS)
-            {
-                return Err(format!("{key}: '{size}' is not a size such as 8G, of 64K at least"));
-            }
-        }
-        if let Some(prefix) = self.bind_prefixes.iter().flatten().find(|prefix| !prefix.is_absolute()) {
-            return Err(format!("bind_prefixes: '{}' is not an absolute path", prefix.display()));
-        }
-        if !(1_000_000..=u32::MAX - 65_537).contains(&self.root_range_base) {
-            let highest = u32::MAX - 65_537;
-            return Err(format!("root_range_base: give the first of 65536 free ids, 1000000 to {highest}"));
-        }
-        for (key, size) in [("memory", memory), ("scratch", scratch), ("log", log)] {
-            if let Some(size) = size.as_deref().filter(|size| *size != UNLIMITED)
-                && domain::config::parse_size(size).is_none()
-            {
-                return Err(format!("task_limits.{key}: '{size}' is not a size such as 8G, and not none"));
-            }
-        }
-        if let Some(Bound::At(cpus)) = cpus
-            && !(cpus.is_finite() && *cpus > 0.0)
-        {
-            return Err(format!("task_limits.cpus: {cpus} is not a number of processors such as 1.5"));
-        }
-        if let Some(memory) = memory.as_deref().filter(|memory| *memory != UNLIMITED)
-            && domain::config::parse_size(memory).is_some_and(|bytes| bytes < LEAST_MEMORY)
-        {
-            return Err(format!(
-                "task_limits.memory: '{memory}' is too little for any program: give 16M at least"
-            ));
-        }
-        if self.kill_grace > MAX_KILL_GRACE {
-            return Err(format!("kill_grace: give 0 to {MAX_KILL_GRACE} seconds"));
-        }
-        Ok(())
-    }
-}
-
-/// Least size of a task's `/run` and `/dev/shm`, in bytes.
-const LEAST_TMPFS: u64 = 64 << 10;
-
-/// Least memory of a task, in bytes.
-const LEAST_MEMORY: u64 = 16 << 20;
 
 /// Nothing but comments, which YAML reads as null.
 fn is_blank(text: &str) -> bool {

@@ -84,8 +84,7 @@ fn x05_x11_r26_the_front_door_in_a_browser() {
 
 #[test]
 fn p02_p09_p10_p16_p18_commands_in_a_browser() {
-    // The script itself, which drives a browser, is no person's program to the master (A3); the browser would be.
-    passes_in_a_browser("commands.mjs", "security: {blank_passwords: allow}\n");
+    passes_in_a_browser("commands.mjs", "");
 }
 
 #[test]

@@ -240,10 +240,9 @@ pub(crate) async fn no_route(request: Request) -> Response {
 pub(crate) async fn no_method(request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
     let message = format!("{method} {} is not supported by this master", path.escape_debug());
-    let body = if path.starts_with("/api/") && path.ends_with('/') {
-        serde_json::json!({ "detail": message })
-    } else {
-        serde_json::json!({ "error": { "code": 12, "reason": "Unimplemented", "error": message } })
-    };
-    (StatusCode::METHOD_NOT_ALLOWED, Json(body)).into_response()
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    if path.starts_with("/api/") && path.ends_with('/') {
+        return (status, Json(serde_json::json!({ "detail": message }))).into_response();
+    }
+    (status, Json(ErrorBody::new(Code::Unimplemented, message))).into_response()
 }
