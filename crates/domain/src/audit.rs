@@ -12,6 +12,9 @@ use crate::authz::{Actor, Via};
 use crate::id::{AgentId, TaskId, UserId};
 use crate::time::Timestamp;
 
+/// In place of a generation of rights ([`Actor::as_of`]): what comes of them later is nothing to what was done.
+pub const AS_IT_WAS: u64 = u64::MAX;
+
 /// Who really acted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By {
@@ -197,6 +200,15 @@ impl Entry {
     pub fn done(by: &By, action: &'static str, target: Who) -> Self {
         let (before, after) = (Value::Null, Value::Null);
         Self { by: by.clone(), action, target, before, after, result: Outcome::Done, reason: String::new() }
+    }
+
+    /// Of what has happened whatever becomes of who did it: it is written down, and they aren't asked again.
+    #[must_use]
+    pub fn after_the_fact(mut self) -> Self {
+        if let By::Account { as_of, .. } = &mut self.by {
+            *as_of = AS_IT_WAS;
+        }
+        self
     }
 
     /// Something that was not allowed, and what was said.

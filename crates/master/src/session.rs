@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::audit::{By, Entry, Who};
+use domain::audit::{AS_IT_WAS, By, Entry, Who};
 use domain::authz::{Actor, EndSession, Permit, SeeSessions, Via};
 use domain::id::{SessionId, TokenId, UserId};
 use domain::session::{LIFETIME, Session};
@@ -269,7 +269,7 @@ impl Sessions {
             inner.throttle.succeeded(&mut tx, attempt).await?;
         }
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
-        let (admin, as_of) = (user.admin, u64::MAX);
+        let (admin, as_of) = (user.admin, AS_IT_WAS);
         let by = By::Account { user: id, username, via, admin, address, as_of };
         tx.commit(&Entry::done(&by, "session.open", audit::account(&user)), now).await?;
         ended.into_iter().for_each(|session| self.revoke(Revoked::Session(session)));

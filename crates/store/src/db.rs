@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use domain::audit::{By, Entry};
+use domain::audit::{AS_IT_WAS, By, Entry};
 use domain::time::Timestamp;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -141,7 +141,7 @@ impl Tx {
     /// actor's own account.
     async fn ask_again(&self, by: &By) -> Result<(), StoreError> {
         let Some(actor) = by.as_actor() else { return Ok(()) };
-        if actor.as_of == u64::MAX || actor.as_of == *self.store.rights.borrow() {
+        if actor.as_of == AS_IT_WAS || actor.as_of == *self.store.rights.borrow() {
             return Ok(());
         }
         let mut conn = self.store.read().await?;

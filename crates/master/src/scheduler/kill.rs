@@ -40,7 +40,7 @@ impl Scheduler {
         let why = killer.map_or_else(|| why.to_owned(), |name| format!("{why}: {name}"));
         self.act_on_kill(&mut state, id, &why);
         state.unrecorded.retain(|kill| kill.task != id);
-        state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone()) });
+        state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone().after_the_fact()) });
         if let Err(error) = self.finish_kills(&mut state).await {
             tracing::warn!(task = %id, %error, "a task was killed; that is written down as soon as it can be");
             self.0.wake.notify_one();

@@ -2,7 +2,7 @@
 //! are called directly, so that what ends in between ends exactly there.
 
 use api::user::PatchUser;
-use domain::authz::{ChangeUser, ChangeWorkspace, CreateWorkspace, Permit, authorize};
+use domain::authz::{ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, Permit, authorize};
 use domain::id::{UserId, WorkspaceId};
 use domain::place::{MemberId, Role};
 use master::Error;
@@ -15,6 +15,7 @@ use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 on_both_databases!(
     r25_what_an_account_may_is_asked_again_at_the_commit,
     r25_what_a_member_may_is_asked_again_in_the_change,
+    a04_a_kill_is_written_down_whatever_became_of_its_killer,
 );
 
 async fn caller(master: &TestMaster, user: &User) -> Caller {
@@ -76,6 +77,25 @@ async fn r25_what_an_account_may_is_asked_again_at_the_commit(database: Database
 
     let all = admin.get("/api/v1/workspaces").await.ok().to_string();
     assert!(all.contains("kept") && !all.contains("\"by a"), "{all}");
+}
+
+async fn a04_a_kill_is_written_down_whatever_became_of_its_killer(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, boss) = (master.admin().await, master.user("boss").await);
+    admin.patch(&boss.path()).json(json!({"admin": true})).await.ok();
+    let mut agent = master.agent("node").await;
+    let [first, second] = [master.task(&admin, &mut agent).await, master.task(&admin, &mut agent).await];
+    let as_boss = caller(&master, &boss).await;
+    let tasks = &master.services().tasks;
+    let found = tasks.find(first.start.allocation.task).await.expect("there");
+    let permit = authorize::<ChangeTask>(&as_boss.actor, found).expect("allowed");
+    admin.patch(&boss.path()).json(json!({"active": false})).await.ok();
+    // It is acted on before anything is written, so it has happened; and it holds up nobody's after it.
+    tasks.kill(permit).await.expect("killed");
+    agent.expect_kill(first.start.allocation).await;
+    admin.post(&format!("/api/v1/commands/{}/kill", second.id())).await.ok();
+    agent.expect_kill(second.start.allocation).await;
+    assert_eq!(master.services().disagreements().await.expect("asked"), Vec::<String>::new());
 }
 
 async fn r25_what_a_member_may_is_asked_again_in_the_change(database: Database) {
