@@ -48,7 +48,13 @@ async fn a_log_that_was_tampered_with_is_found_out(database: Database) {
             "UPDATE audit SET seq = 2 WHERE seq = 1000",
             "is missing",
         ),
-        ("UPDATE audit SET hash = replace(hash, '0', '1') WHERE seq = 1", "SELECT 1", "entry 1 was changed"),
+        (
+            // Another digit, whatever the digest begins with (B22).
+            "UPDATE audit SET hash = CASE substr(hash, 1, 1) WHEN '0' THEN '1' ELSE '0' END || substr(hash, 2)
+             WHERE seq = 1",
+            "SELECT 1",
+            "entry 1 was changed",
+        ),
     ] {
         execute(&master, harm).await;
         let found = broken().await.unwrap_or_default();
