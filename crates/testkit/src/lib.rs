@@ -27,7 +27,7 @@ pub use role::{Anon, Task, User};
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Longest run of one test.
-const TEST_DEADLINE: Duration = Duration::from_secs(1500);
+const TEST_DEADLINE: Duration = Duration::from_secs(840);
 
 /// Waits for an event and panics if it doesn't come.
 pub async fn soon<T>(what: &str, event: impl Future<Output = T>) -> T {

@@ -20,8 +20,8 @@ on_sqlite!(
 
 const RESERVE: u64 = 16 << 20;
 
-/// Log-ins and ends; a thousand take minutes in a debug build.
-const ROUNDS: u64 = 300;
+/// Log-ins and ends.
+const ROUNDS: u64 = 1_000;
 
 /// Eats a disk until it is dropped.
 struct Eater {
