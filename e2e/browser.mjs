@@ -25,6 +25,7 @@ const RULES = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 /**
  * Starts Chromium with an empty profile. `options` are Playwright's for a persistent context (`viewport`,
  * `colorScheme`, `locale`, more `args` …). Give it back with `close()`, in a `finally`: that removes the profile too.
+ * `tell()` says on standard error what happened last.
  */
 export async function launch(options = {}) {
   const executablePath = process.env.MUSTER_TEST_CHROMIUM;
@@ -40,9 +41,24 @@ export async function launch(options = {}) {
       executablePath,
       args: [...FLAGS, ...(options.args ?? [])],
     });
+    const answers = [];
+    const note = (request, outcome) => {
+      answers.push(`${request.method()} ${request.url()}: ${outcome}`);
+      answers.splice(0, answers.length - 30);
+    };
+    context.on('response', (response) => note(response.request(), response.status()));
+    context.on('requestfailed', (request) => note(request, request.failure()?.errorText));
     return {
       context,
       newPage: () => context.newPage(),
+      // For whoever reads why a test failed: the last answers, and what the pages show.
+      tell: async () => {
+        console.error(answers.join('\n'));
+        for (const page of context.pages()) {
+          const text = await page.locator('body').innerText({ timeout: 2000 }).catch((error) => error.message);
+          console.error(`--- ${page.url()}\n${text.slice(0, 4000)}`);
+        }
+      },
       close: () => context.close().finally(removeProfile),
     };
   } catch (error) {

@@ -240,7 +240,7 @@ async function deactivatedIsOut(page, admin, alice) {
   await row(page, 'silent').getByRole('cell', { name: 'alice' }).waitFor(); // P18
 }
 
-const { context, newPage, close } = await launch({ viewport: { width: 1280, height: 900 } });
+const { context, newPage, tell, close } = await launch({ viewport: { width: 1280, height: 900 } });
 try {
   context.setDefaultTimeout(20_000);
   const faults = watch(context);
@@ -257,6 +257,9 @@ try {
   await withoutScripts();
   assert.deepEqual(faults, []);
   await deactivatedIsOut(page, admin, alice);
+} catch (error) {
+  await tell();
+  throw error;
 } finally {
   await close();
 }

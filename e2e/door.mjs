@@ -135,6 +135,9 @@ try {
   await plain.goto(`${url}/account`);
   await fields(plain, PASSWORD, OTHER, OTHER);
   await plain.getByText('Your password was changed.').waitFor();
+} catch (error) {
+  for (const { tell } of [here, there, bare]) await tell();
+  throw error;
 } finally {
   await Promise.all([here, there, bare].map(({ close }) => close()));
 }

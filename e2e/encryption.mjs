@@ -43,6 +43,9 @@ try {
   await browser.context.clearCookies({ name: '__Host-auth' });
   await page.goto(`${url}/commands`);
   assert.ok(page.url().startsWith(`${url}/login`), page.url());
+} catch (error) {
+  await browser.tell();
+  throw error;
 } finally {
   await browser.close();
   other.close();
