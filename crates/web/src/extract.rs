@@ -1,9 +1,10 @@
-//! What handlers take from a request: the caller that the guard found, bodies, typed ids.
+//! What handlers take from a request: the caller that the guard found, parameters, typed ids. Bodies are in `late`.
 
 use std::str::FromStr;
 
 use ::api::page::{PageQuery, Pagination};
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::Uri;
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -11,12 +12,11 @@ use hyper::body::Body as _;
 use master::Error;
 use master::password::Presented;
 use master::session::Caller;
-use serde::de::DeserializeOwned;
 
 use crate::App;
 use crate::access::{Asker, BodyLimit};
 use crate::origin::Arrival;
-use crate::respond::{Failure, PageFailure};
+use crate::respond::Failure;
 
 /// Most rows of one answer (R47).
 pub(crate) const PAGE_CAP: i64 = 250;
@@ -61,43 +61,9 @@ impl FromRequestParts<App> for From {
     }
 }
 
-/// A JSON body, whatever its content type says; an empty one is `{}` (contract "runtime", section 0).
-#[derive(Debug)]
-pub(crate) struct Body<T>(pub(crate) T);
-
-impl<T: DeserializeOwned + Send + 'static> FromRequest<App> for Body<T> {
-    type Rejection = Failure;
-    async fn from_request(request: Request, _: &App) -> Result<Self, Failure> {
-        Ok(Self(json(request).await?))
-    }
-}
-
-/// Longest JSON that is parsed on the threads that answer everybody, in bytes.
-const AT_ONCE: usize = 256 << 10;
-
-/// Reads JSON; nothing is `{}`.
-pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(request: Request) -> Result<T, Failure> {
-    let bytes = collected(request).await?;
-    if bytes.len() <= AT_ONCE {
-        return parsed(&bytes);
-    }
-    let elsewhere = tokio::task::spawn_blocking(move || parsed(&bytes)).await;
-    elsewhere.map_err(|e| Error::io("reading a request")(std::io::Error::other(e)))?
-}
-
-fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    let unexpected = |why: &str| Failure(Error::Invalid(format!("the body is not the expected JSON: {why}")));
-    let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        // A list would be taken for the fields of what is meant, in their order.
-        return Err(unexpected("a list, where an object is expected"));
-    }
-    serde_json::from_slice(bytes).map_err(|e| unexpected(&e.to_string()))
-}
-
 /// All of a body, up to the row's limit, in one piece of memory that is as large as it says: many small ones would be
 /// held twice for a moment, and leave holes.
-async fn collected(request: Request) -> Result<Bytes, Failure> {
+pub(crate) async fn collected(request: Request) -> Result<Bytes, Failure> {
     let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
     let body = request.into_body();
     let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
@@ -130,42 +96,14 @@ pub(crate) async fn whole(request: Request) -> Result<Request, Failure> {
     Ok(Request::from_parts(parts, bytes.into()))
 }
 
-/// A form of a page; its content type must say so.
-#[derive(Debug)]
-pub(crate) struct Form<T>(pub(crate) T);
-
-impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
-    type Rejection = PageFailure;
-    async fn from_request(request: Request, app: &App) -> Result<Self, PageFailure> {
-        Ok(Self(form(request, app).await?))
-    }
-}
-
-/// Reads a form.
-pub(crate) async fn form<T: DeserializeOwned>(request: Request, app: &App) -> Result<T, Failure> {
-    let form = axum::Form::<T>::from_request(whole(request).await?, app).await;
-    form.map(|form| form.0).map_err(|e| Failure(Error::Invalid(e.body_text())))
-}
-
-/// Query parameters; keys may repeat.
+/// Query parameters; keys may repeat. Where a permission is asked for, [`crate::late::Query`] comes before them.
 #[derive(Debug)]
 pub(crate) struct Params(Vec<(String, String)>);
 
 impl FromRequestParts<App> for Params {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        let invalid = |text: String| Failure(Error::Invalid(text));
-        let size = parts.uri.query().map_or(0, str::len);
-        if size > QUERY_LIMIT {
-            return Err(invalid(format!("the query has {size} bytes, and {QUERY_LIMIT} is the limit")));
-        }
-        let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let mut query = query.map_err(|e| invalid(e.to_string()))?.0;
-        query.iter_mut().for_each(|(key, _)| *key = camel_case(key));
-        if query.len() > MOST_PARAMETERS {
-            return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
-        }
-        Ok(Self(query))
+        Self::of(&parts.uri)
     }
 }
 
@@ -182,6 +120,22 @@ fn camel_case(key: &str) -> String {
 }
 
 impl Params {
+    /// Those of an address.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Failure> {
+        let invalid = |text: String| Failure(Error::Invalid(text));
+        let size = uri.query().map_or(0, str::len);
+        if size > QUERY_LIMIT {
+            return Err(invalid(format!("the query has {size} bytes, and {QUERY_LIMIT} is the limit")));
+        }
+        let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri);
+        let mut query = query.map_err(|e| invalid(e.to_string()))?.0;
+        query.iter_mut().for_each(|(key, _)| *key = camel_case(key));
+        if query.len() > MOST_PARAMETERS {
+            return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
+        }
+        Ok(Self(query))
+    }
+
     /// The first value of a key; empty counts as unset.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.all(key).next()

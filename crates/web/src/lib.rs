@@ -8,6 +8,7 @@ mod api;
 mod bodies;
 mod cookie;
 mod extract;
+mod late;
 mod live;
 mod openapi;
 mod origin;

@@ -4,18 +4,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use futures_util::{StreamExt as _, stream};
 use master::config::BlankPasswords;
 use serde_json::json;
 use testkit::agent::Key;
 use testkit::http::Request;
-use testkit::{Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
+use testkit::{Anon, Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
 
 #[path = "permissions/cut.rs"]
 mod cut;
+#[path = "permissions/late.rs"]
+mod late;
 #[path = "permissions/samples.rs"]
 mod samples;
 
@@ -210,26 +212,24 @@ impl World {
     /// A sample's request, from nobody yet; on pages from one of our own.
     async fn request(&mut self, row: &Row, sample: &Sample) -> Request {
         let (path, body) = (self.fill(sample.path).await, self.fill(sample.body).await);
-        let mut request = self.master.anon().request(row.method.clone(), &path).body(body);
-        for (name, value) in sample.headers {
-            request = request.header(name, value);
-        }
-        if row.access == Access::Page {
-            request = request.header("sec-fetch-site", "same-origin");
-        }
-        request
+        request_to(&self.master.anon(), row, sample, &path, &body)
     }
 
     /// The request of a caller.
     async fn ask(&mut self, caller: usize, row: &Row, sample: &Sample) -> Response {
         let request = self.request(row, sample).await;
+        self.shown(caller, row, request).await
+    }
+
+    /// A request with the credential of a caller.
+    fn shown(&self, caller: usize, row: &Row, request: Request) -> Request {
         let user = match caller {
-            0 => return request.await,
+            0 => return request,
             1..=4 => &self.nobodies[caller - 1],
             5 | 6 => {
                 let task = if caller == 5 { &self.other_task } else { &self.own_task };
                 let bearer = format!("Bearer {}", task.start.token);
-                return request.header("grpc-metadata-x-allocation-token", &bearer).await;
+                return request.header("grpc-metadata-x-allocation-token", &bearer);
             }
             7 => &self.stranger,
             8 | 9 => &self.members[caller - 8],
@@ -238,8 +238,20 @@ impl World {
             12 => &self.admin,
             _ => &self.default_user,
         };
-        shown_by(request, row, &user.token).await
+        shown_by(request, row, &user.token)
     }
+}
+
+/// The request of a sample with path and body as they are.
+fn request_to(anon: &Anon, row: &Row, sample: &Sample, path: &str, body: &str) -> Request {
+    let mut request = anon.request(row.method.clone(), path).body(body);
+    for (name, value) in sample.headers {
+        request = request.header(name, value);
+    }
+    if row.access == Access::Page {
+        request = request.header("sec-fetch-site", "same-origin");
+    }
+    request
 }
 
 /// Adds a credential, as the clients of that route do.
@@ -281,6 +293,11 @@ fn access(row: &Row) -> &'static str {
         Access::Page => "web page",
         Access::Polyaxon => "users, by Polyaxon's client",
     }
+}
+
+/// The reviewed table.
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/permissions.md")
 }
 
 async fn line(row: &Row, sample: &Sample) -> String {
@@ -342,7 +359,7 @@ async fn r30_the_table_of_permissions_is_what_the_server_does(_: Database) {
     // Each line has a master of its own; while one waits, another works.
     let lines = stream::iter(tried).map(|(row, sample)| line(row, sample)).buffered(LINES);
     table.push_str(&lines.collect::<String>().await);
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/permissions.md");
+    let file = golden();
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
         std::fs::write(&file, &table).expect("written");

@@ -146,6 +146,21 @@ impl Act for ChangeUser {
     }
 }
 
+/// Change anything at all of an account; what exactly is [`ChangeUser`]'s.
+#[derive(Debug)]
+pub struct EditUser;
+
+impl Act for EditUser {
+    type Target = User;
+    fn check(actor: &Actor, user: &User) -> Result<(), Refusal> {
+        if actor.admin || actor.user == user.id {
+            Ok(())
+        } else {
+            Err(Refusal::Forbidden("only admin privileged users can update other users"))
+        }
+    }
+}
+
 /// See an account's sessions: one's own, and administrators everybody's.
 #[derive(Debug)]
 pub struct SeeSessions;

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::command::container;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{Params, User, id, paged};
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 /// Living tasks that the caller sees.
@@ -153,10 +154,11 @@ pub(crate) async fn slot(
 pub(crate) async fn invite(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<InviteAgent>,
+    request: Body<InviteAgent>,
 ) -> Answer<Invitation> {
     let permit = authorize::<authz::InviteAgent>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let request = request.after(&permit).await?;
     let name = request.name.map(|name| agent_name(&name)).transpose()?;
     let (invitation, expires_at) = app.master.agents.invite(permit, name, request.replace).await?;
     Ok(Json(Invitation {
@@ -190,13 +192,13 @@ pub(crate) struct Service {
     drain: Option<bool>,
 }
 
+/// Out of service, in the way that was sent, or with nothing back in.
 async fn set_service(
     app: &App,
     User(caller): User,
     agent: &str,
     slot: Option<&str>,
-    enabled: bool,
-    drain: bool,
+    out: Option<Body<Service>>,
 ) -> Answer<Value> {
     let permit = authorize::<ManageAgents>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, missing(agent)))?;
@@ -204,6 +206,10 @@ async fn set_service(
     let slot: Option<u32> = match slot {
         Some(slot) => Some(id(slot, || missing_slot(slot))?),
         None => None,
+    };
+    let (enabled, drain) = match out {
+        None => (true, false),
+        Some(body) => (false, body.after(&permit).await?.drain.unwrap_or(false)),
     };
     app.master.agents.set_service(permit, &agent, slot, enabled, drain).await?;
     let agent = one(app, &caller, &agent).await?;
@@ -214,16 +220,16 @@ async fn set_service(
 }
 
 pub(crate) async fn enable(State(app): State<App>, user: User, Path(agent): Path<String>) -> Answer<Value> {
-    set_service(&app, user, &agent, None, true, false).await
+    set_service(&app, user, &agent, None, None).await
 }
 
 pub(crate) async fn disable(
     State(app): State<App>,
     user: User,
     Path(agent): Path<String>,
-    Body(service): Body<Service>,
+    service: Body<Service>,
 ) -> Answer<Value> {
-    set_service(&app, user, &agent, None, false, service.drain.unwrap_or(false)).await
+    set_service(&app, user, &agent, None, Some(service)).await
 }
 
 pub(crate) async fn enable_slot(
@@ -231,14 +237,14 @@ pub(crate) async fn enable_slot(
     user: User,
     Path((agent, slot)): Path<(String, String)>,
 ) -> Answer<Value> {
-    set_service(&app, user, &agent, Some(&slot), true, false).await
+    set_service(&app, user, &agent, Some(&slot), None).await
 }
 
 pub(crate) async fn disable_slot(
     State(app): State<App>,
     user: User,
     Path((agent, slot)): Path<(String, String)>,
-    Body(service): Body<Service>,
+    service: Body<Service>,
 ) -> Answer<Value> {
-    set_service(&app, user, &agent, Some(&slot), false, service.drain.unwrap_or(false)).await
+    set_service(&app, user, &agent, Some(&slot), Some(service)).await
 }

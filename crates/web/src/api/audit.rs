@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 
 use crate::App;
 use crate::extract::{PAGE_CAP, Params, User};
+use crate::late::Query;
 use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
 
@@ -55,8 +56,9 @@ fn shown(line: Line) -> Result<AuditEntry, Error> {
     Ok(AuditEntry { hash: line.hash, record })
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAudit> {
+pub(crate) async fn list(State(app): State<App>, User(caller): User, query: Query) -> Answer<ListAudit> {
     let permit = permit(&caller)?;
+    let params = query.after(&permit).await?;
     let filter = filter(&app, &caller, &params).await?;
     let limit = params.parse("limit")?.unwrap_or(100).clamp(1, PAGE_CAP);
     let before = params.parse("before")?.unwrap_or(i64::MAX);
@@ -77,9 +79,10 @@ pub(crate) async fn verify(State(app): State<App>, User(caller): User) -> Answer
 pub(crate) async fn export(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    query: Query,
 ) -> Result<Response, Failure> {
     let permit = permit(&caller)?;
+    let params = query.after(&permit).await?;
     let filter = filter(&app, &caller, &params).await?;
     let start = Export { master: app.master.clone(), permit, filter, after: 0 };
     let pieces = stream::try_unfold(start, Export::piece);

@@ -11,14 +11,16 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::access::Asker;
 use crate::api::user::{shown, shown_to};
-use crate::extract::{Body, From, User, presented};
+use crate::extract::{From, User, presented};
+use crate::late::Body;
 use crate::respond::Answer;
 
 pub(crate) async fn log_in(
     State(app): State<App>,
     From(arrival): From,
-    Body(login): Body<Login>,
+    login: Body<Login>,
 ) -> Answer<LoginResponse> {
+    let login = login.unasked("anybody may try to log in").await?;
     let password = presented(login.password, login.is_hashed)?;
     let visitor = arrival.with(&app, &password).await;
     let username = login.username.unwrap_or_default();

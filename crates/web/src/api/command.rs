@@ -21,7 +21,8 @@ use serde_json::value::RawValue;
 
 use crate::App;
 use crate::api::template::permitted;
-use crate::extract::{Body, Params, User, check_count, id, paged};
+use crate::extract::{Params, User, check_count, id, paged};
+use crate::late::Body;
 use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
 
@@ -102,8 +103,9 @@ pub(crate) async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<P
 pub(crate) async fn launch(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<LaunchCommand>,
+    request: Body<LaunchCommand>,
 ) -> Answer<LaunchCommandResponse> {
+    let request = request.unasked("where it is to run, and after which template, is in it").await?;
     let template = match request.template_name.filter(|name| !name.is_empty()) {
         Some(name) => Some(permitted::<UseTemplate>(&app, &caller, &name).await?),
         None => None,
@@ -235,9 +237,10 @@ pub(crate) async fn set_priority(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
-    Body(request): Body<SetPriority>,
+    request: Body<SetPriority>,
 ) -> Answer<CommandResponse> {
     let permit = changeable(&app, &caller, &task).await?;
+    let request = request.after(&permit).await?;
     let priority = request.priority.ok_or_else(|| Error::Invalid("priority: give a number".to_owned()))?;
     let task = app.master.tasks.set_priority(permit, priority).await?;
     Ok(Json(CommandResponse { command: shown(&app.master, &task) }))

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::user;
-use crate::extract::{Body, User, check_count, id};
+use crate::extract::{User, check_count, id};
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 /// Most groups of one answer.
@@ -54,8 +55,9 @@ fn groups(ids: Vec<i64>) -> Result<Vec<GroupId>, Failure> {
 pub(crate) async fn search(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<SearchGroups>,
+    request: Body<SearchGroups>,
 ) -> Answer<ListGroups> {
+    let request = request.unasked("everybody sees groups").await?;
     let (limit, offset) = (request.limit.unwrap_or(0), request.offset.unwrap_or(0));
     if !(1..=LIMIT).contains(&limit) {
         let text = format!("Bad request: limit is required and must be <= {LIMIT}");
@@ -82,9 +84,10 @@ pub(crate) async fn search(
 pub(crate) async fn create(
     State(app): State<App>,
     caller: User,
-    Body(request): Body<CreateGroup>,
+    request: Body<CreateGroup>,
 ) -> Answer<GroupResponse> {
     let permit = manage(&caller)?;
+    let request = request.after(&permit).await?;
     let add = users(request.add_users)?;
     let name = request.name.unwrap_or_default();
     Ok(shown(&app.master.groups.create(permit, &name, &add).await?))
@@ -103,9 +106,10 @@ pub(crate) async fn update(
     State(app): State<App>,
     caller: User,
     Path(group): Path<String>,
-    Body(request): Body<UpdateGroup>,
+    request: Body<UpdateGroup>,
 ) -> Answer<GroupResponse> {
     let (permit, id) = (manage(&caller)?, group_id(&group)?);
+    let request = request.after(&permit).await?;
     let (add, remove) = (users(request.add_users)?, users(request.remove_users)?);
     let change = GroupChange { name: request.name, add, remove };
     Ok(shown(&app.master.groups.change(permit, id, change).await?))
@@ -121,9 +125,10 @@ pub(crate) async fn delete(State(app): State<App>, caller: User, Path(group): Pa
 pub(crate) async fn assign(
     State(app): State<App>,
     caller: User,
-    Body(request): Body<AssignGroups>,
+    request: Body<AssignGroups>,
 ) -> Answer<Value> {
     let permit = manage(&caller)?;
+    let request = request.after(&permit).await?;
     check_count(request.user_ids.len() * (request.add_groups.len() + request.remove_groups.len()))?;
     let (add, remove) = (groups(request.add_groups)?, groups(request.remove_groups)?);
     app.master.groups.assign(permit, &users(request.user_ids)?, &add, &remove).await?;

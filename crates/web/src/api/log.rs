@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::App;
 use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
+use crate::late::Query;
 use crate::live::while_allowed;
 use crate::respond::Failure;
 use crate::turns::Turns;
@@ -41,9 +42,10 @@ pub(crate) async fn output(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
+    let params = query.after(&permit).await?;
     let follower =
         app.master.tasks.log(&permit, params.parse("offset")?.unwrap_or(0), params.flag("follow")?);
     let pieces = stream::unfold(follower, async |mut follower| {
@@ -262,9 +264,10 @@ pub(crate) async fn lines(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
+    let params = query.after(&permit).await?;
     let follow = params.flag("follow")?;
     let printer = Printer::new(&permit.target().0);
     let wanted = Wanted::read(&params, follow, &printer)?;

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::{project, role, workspace};
-use crate::extract::{Body, Params, User};
+use crate::extract::{Params, User};
+use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
 
 fn shown(members: Vec<place::Member>) -> Json<ListMembers> {
@@ -50,10 +51,10 @@ pub(crate) async fn set_in_workspace(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    Body(request): Body<SetMember>,
+    request: Body<SetMember>,
 ) -> Answer<ListMembers> {
     let permit = workspace::permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
-    let (member, role) = wanted(request)?;
+    let (member, role) = wanted(request.after(&permit).await?)?;
     Ok(shown(app.master.workspaces.set_member(&permit, member, Some(role)).await?))
 }
 
@@ -61,10 +62,10 @@ pub(crate) async fn remove_from_workspace(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<ListMembers> {
     let permit = workspace::permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
-    let member = unwanted(&params)?;
+    let member = unwanted(&query.after(&permit).await?)?;
     Ok(shown(app.master.workspaces.set_member(&permit, member, None).await?))
 }
 
@@ -81,10 +82,10 @@ pub(crate) async fn set_in_project(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    Body(request): Body<SetMember>,
+    request: Body<SetMember>,
 ) -> Answer<ListMembers> {
     let permit = project::permitted::<ManageProject>(&app, &caller, &project).await?;
-    let (member, role) = wanted(request)?;
+    let (member, role) = wanted(request.after(&permit).await?)?;
     Ok(shown(app.master.projects.set_member(&permit, member, Some(role)).await?))
 }
 
@@ -92,10 +93,10 @@ pub(crate) async fn remove_from_project(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<ListMembers> {
     let permit = project::permitted::<ManageProject>(&app, &caller, &project).await?;
-    let member = unwanted(&params)?;
+    let member = unwanted(&query.after(&permit).await?)?;
     Ok(shown(app.master.projects.set_member(&permit, member, None).await?))
 }
 
@@ -104,9 +105,10 @@ pub(crate) async fn by_role(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<Value> {
     let permit = workspace::permitted::<SeeMembers>(&app, &caller, &workspace).await?;
+    let params = query.after(&permit).await?;
     let mut members = app.master.workspaces.members(&permit).await?;
     if let Some(part) = params.get("name") {
         members.retain(|member| member.name.contains(part));

@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::api::command::owners;
 use crate::api::workspace;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{User, id, paged};
+use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
 
 fn note(note: place::Note) -> Note {
@@ -66,9 +67,10 @@ pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<ListProjects> {
     let permit = workspace::permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let params = query.after(&permit).await?;
     let filter = ProjectFilter {
         name: params.get("name").map(str::to_owned),
         archived: params.parse("archived")?,
@@ -91,9 +93,10 @@ pub(crate) async fn create(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    Body(request): Body<EditProject>,
+    request: Body<EditProject>,
 ) -> Answer<ProjectResponse> {
     let permit = workspace::permitted::<AddToWorkspace>(&app, &caller, &workspace).await?;
+    let request = request.after(&permit).await?;
     let new = NewProject {
         name: request.name.unwrap_or_default(),
         key: request.key,
@@ -132,9 +135,10 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    Body(request): Body<EditProject>,
+    request: Body<EditProject>,
 ) -> Answer<ProjectResponse> {
     let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let request = request.after(&permit).await?;
     let private = match request.private {
         Some(private) => Some((permitted::<ManageProject>(&app, &caller, &project).await?, private)),
         None => None,
@@ -188,19 +192,18 @@ pub(crate) async fn move_to(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    Body(request): Body<MoveProject>,
+    request: Body<MoveProject>,
 ) -> Answer<Value> {
     let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
-    let into = request.destination_workspace_id;
+    let into = request.after(&permit).await?.destination_workspace_id;
     let into = into.ok_or_else(|| Error::Invalid("destinationWorkspaceId: give a workspace".to_owned()))?;
     let into = workspace::permitted::<AddToWorkspace>(&app, &caller, &into.to_string()).await?;
     app.master.projects.move_to(&permit, &into).await?;
     Ok(Json(json!({})))
 }
 
-async fn write_notes(app: &App, caller: &Caller, project: &str, change: ProjectChange) -> Answer<Notes> {
-    let permit = permitted::<ChangeProject>(app, caller, project).await?;
-    let project = app.master.projects.change(&permit, change).await?;
+async fn write_notes(app: &App, permit: &Permit<ChangeProject>, change: ProjectChange) -> Answer<Notes> {
+    let project = app.master.projects.change(permit, change).await?;
     Ok(Json(Notes { notes: project.notes.into_iter().map(note).collect() }))
 }
 
@@ -208,19 +211,22 @@ pub(crate) async fn add_note(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    Body(new): Body<Note>,
+    new: Body<Note>,
 ) -> Answer<Notes> {
+    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let new = new.after(&permit).await?;
     let change = ProjectChange { new_note: Some(stored(new)), ..ProjectChange::default() };
-    write_notes(&app, &caller, &project, change).await
+    write_notes(&app, &permit, change).await
 }
 
 pub(crate) async fn put_notes(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    Body(request): Body<Notes>,
+    request: Body<Notes>,
 ) -> Answer<Notes> {
-    let notes = request.notes.into_iter().map(stored).collect();
+    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let notes = request.after(&permit).await?.notes.into_iter().map(stored).collect();
     let change = ProjectChange { notes: Some(notes), ..ProjectChange::default() };
-    write_notes(&app, &caller, &project, change).await
+    write_notes(&app, &permit, change).await
 }

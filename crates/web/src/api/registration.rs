@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::user::shown;
-use crate::extract::{Body, From, Params, User, paged, presented};
+use crate::extract::{From, User, paged, presented};
+use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
 
 fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
@@ -23,8 +24,9 @@ fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
 pub(crate) async fn register(
     State(app): State<App>,
     From(arrival): From,
-    Body(body): Body<wire::Register>,
+    body: Body<wire::Register>,
 ) -> Answer<wire::Registered> {
+    let body = body.unasked("anybody may ask to be let in").await?;
     presented(body.password.clone(), body.is_hashed)?;
     let wish = Wish {
         username: body.username.unwrap_or_default(),
@@ -41,9 +43,10 @@ pub(crate) async fn register(
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    query: Query,
 ) -> Answer<wire::ListRegistrations> {
     let permit = asked::<SeeRegistrations>(&caller)?;
+    let params = query.after(&permit).await?;
     let unknown =
         |text: &str| Error::Invalid(format!("state: '{}' can't be understood", text.escape_debug()));
     let state =
@@ -91,9 +94,10 @@ pub(crate) async fn reject(
 pub(crate) async fn invite(
     State(app): State<App>,
     User(caller): User,
-    Body(body): Body<wire::Invite>,
+    body: Body<wire::Invite>,
 ) -> Answer<wire::Invited> {
     let permit = asked::<InviteUser>(&caller)?;
+    let body = body.after(&permit).await?;
     let (code, made) = app.master.registrations.invite(permit, body.email.as_deref(), body.days).await?;
     Ok(Json(wire::Invited { code, invitation: invitation(made) }))
 }
@@ -101,9 +105,10 @@ pub(crate) async fn invite(
 pub(crate) async fn invitations(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    query: Query,
 ) -> Answer<wire::ListInvitations> {
     let permit = asked::<SeeRegistrations>(&caller)?;
+    let params = query.after(&permit).await?;
     let (invitations, pagination) =
         app.master.registrations.invitations(&permit, paged(params.page()?)).await?;
     let invitations = invitations.into_iter().map(invitation).collect();

@@ -17,7 +17,8 @@ use crate::App;
 use crate::api::group::group_id;
 use crate::api::user::user_id;
 use crate::api::workspace;
-use crate::extract::{Body, User};
+use crate::extract::User;
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 const EVERYWHERE: &str =
@@ -73,8 +74,9 @@ pub(crate) async fn search(User(_): User) -> Json<Value> {
 pub(crate) async fn by_ids(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<RolesById>,
+    request: Body<RolesById>,
 ) -> Answer<Value> {
+    let request = request.unasked("everybody sees roles where they see members").await?;
     let members = roles(&app, &caller, None).await?;
     let asked = |role: &Role| request.role_ids.contains(&number_and_name(*role).0);
     let roles: Vec<_> = ROLES.into_iter().filter(asked).map(|role| with_members(role, &members)).collect();
@@ -118,7 +120,7 @@ pub(crate) async fn of_group(
 pub(crate) async fn assign(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<Request>,
+    request: Body<Request>,
 ) -> Answer<Value> {
     set(&app, &caller, request, true).await
 }
@@ -126,13 +128,14 @@ pub(crate) async fn assign(
 pub(crate) async fn unassign(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<Request>,
+    request: Body<Request>,
 ) -> Answer<Value> {
     set(&app, &caller, request, false).await
 }
 
 /// Gives or takes one role in one workspace, which is what clients send at a time: more couldn't be one change.
-async fn set(app: &App, caller: &Caller, request: Request, give: bool) -> Answer<Value> {
+async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> Answer<Value> {
+    let request = request.unasked("the workspace is in it: its administrators may do this there").await?;
     let users = request.user_role_assignments.unwrap_or_default();
     let groups = request.group_role_assignments.unwrap_or_default();
     let wanted: Vec<_> = users.into_iter().chain(groups).collect();

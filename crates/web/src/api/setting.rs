@@ -10,7 +10,8 @@ use master::account::NOT_FOUND;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::extract::{Body, User};
+use crate::extract::User;
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 fn own<A: Act<Target = UserId>>(User(caller): &User) -> Result<Permit<A>, Failure> {
@@ -28,18 +29,15 @@ pub(crate) async fn list(State(app): State<App>, caller: User) -> Answer<UserSet
     Ok(Json(UserSettings { settings: settings.into_iter().map(shown).collect() }))
 }
 
-pub(crate) async fn set(
-    State(app): State<App>,
-    caller: User,
-    Body(request): Body<UserSettings>,
-) -> Answer<Value> {
+pub(crate) async fn set(State(app): State<App>, caller: User, request: Body<UserSettings>) -> Answer<Value> {
+    let permit = own::<ChangeSettings>(&caller)?;
     let taken = |setting: Setting| domain::setting::Setting {
         path: setting.storage_path,
         key: setting.key,
         value: setting.value,
     };
-    let changes = request.settings.into_iter().map(taken).collect();
-    app.master.settings.set(own::<ChangeSettings>(&caller)?, changes).await?;
+    let changes = request.after(&permit).await?.settings.into_iter().map(taken).collect();
+    app.master.settings.set(permit, changes).await?;
     Ok(Json(json!({})))
 }
 

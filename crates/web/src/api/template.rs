@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::workspace;
-use crate::extract::{Body, Params, User, paged};
+use crate::extract::{Params, User, paged};
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 fn shown(actor: &Actor, template: place::Template) -> Template {
@@ -80,8 +81,9 @@ pub(crate) async fn create(
     State(app): State<App>,
     User(caller): User,
     Path(name): Path<String>,
-    Body(request): Body<NewTemplate>,
+    request: Body<NewTemplate>,
 ) -> Answer<TemplateResponse> {
+    let request = request.unasked("the workspace that it is to be in is in it").await?;
     let into = request.workspace_id.filter(|id| *id != 0).unwrap_or(UNCATEGORIZED.0);
     let permit = workspace::permitted::<AddTemplate>(&app, &caller, &into.to_string()).await?;
     Ok(answered(&caller, app.master.templates.create(&permit, &name, text(request.config.as_deref())).await?))
@@ -92,13 +94,26 @@ pub(crate) async fn put(
     state: State<App>,
     user: User,
     Path(name): Path<String>,
-    Body(request): Body<NewTemplate>,
+    request: Body<NewTemplate>,
 ) -> Answer<TemplateResponse> {
     match permitted::<ReadTemplate>(&state.0, &user.0, &name).await {
-        Ok(_) => patch(state, user, Path(name), Body(request.config.unwrap_or_default())).await,
+        Ok(_) => {
+            let permit = permitted::<ChangeTemplate>(&state.0, &user.0, &name).await?;
+            let config = request.after(&permit).await?.config.unwrap_or_default();
+            change(&state.0, &user.0, &permit, &config).await
+        }
         Err(Failure(error)) if error.code() != Code::NotFound => Err(Failure(error)),
-        Err(_) => create(state, user, Path(name), Body(request)).await,
+        Err(_) => create(state, user, Path(name), request).await,
     }
+}
+
+async fn change(
+    app: &App,
+    caller: &Caller,
+    permit: &Permit<ChangeTemplate>,
+    config: &RawValue,
+) -> Answer<TemplateResponse> {
+    Ok(answered(caller, app.master.templates.change(permit, None, Some(config.get())).await?))
 }
 
 /// The body is the bare configuration.
@@ -106,17 +121,19 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(name): Path<String>,
-    Body(config): Body<Box<RawValue>>,
+    config: Body<Box<RawValue>>,
 ) -> Answer<TemplateResponse> {
     let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
-    Ok(answered(&caller, app.master.templates.change(&permit, None, Some(config.get())).await?))
+    let config = config.after(&permit).await?;
+    change(&app, &caller, &permit, &config).await
 }
 
 pub(crate) async fn rename(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<RenameTemplate>,
+    request: Body<RenameTemplate>,
 ) -> Answer<TemplateResponse> {
+    let request = request.unasked("which template it is about is in it").await?;
     let permit = permitted::<ChangeTemplate>(&app, &caller, &request.old_name).await?;
     Ok(answered(&caller, app.master.templates.change(&permit, Some(&request.new_name), None).await?))
 }

@@ -14,7 +14,8 @@ use master::account::NOT_FOUND;
 use master::token::{NewToken, SortBy, TokenFilter, not_found};
 
 use crate::App;
-use crate::extract::{Body, Params, User, check_count, id, paged};
+use crate::extract::{Params, User, check_count, id, paged};
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
 fn shown(token: Token) -> TokenInfo {
@@ -41,8 +42,14 @@ fn scope(text: Option<&str>) -> Result<Scope, Failure> {
 pub(crate) async fn create(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<CreateToken>,
+    request: Body<CreateToken>,
 ) -> Answer<CreatedToken> {
+    let permitted = |user| {
+        let permit = authorize::<authz::CreateToken>(&caller.actor, user);
+        permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))
+    };
+    // For oneself, if not for whom it says.
+    let request = request.after(&permitted((*caller.user).clone())?).await?;
     let new = NewToken {
         lifespan: request.lifespan,
         description: request.description.unwrap_or_default(),
@@ -50,9 +57,7 @@ pub(crate) async fn create(
     };
     let user = UserId(request.user_id.unwrap_or(caller.actor.user.0));
     let user = app.master.accounts.by_id(&caller.actor, user).await?;
-    let permit = authorize::<authz::CreateToken>(&caller.actor, user);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
-    let issued = app.master.tokens.create(permit, new).await?;
+    let issued = app.master.tokens.create(permitted(user)?, new).await?;
     let (token, token_id) = (issued.secret, issued.token.id.0);
     Ok(Json(CreatedToken { token, token_id, token_info: shown(issued.token) }))
 }
@@ -95,12 +100,13 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(token): Path<String>,
-    Body(change): Body<PatchToken>,
+    change: Body<PatchToken>,
 ) -> Answer<PatchedToken> {
     let id: TokenId = id(&token, || not_found(&token))?;
     let found = app.master.tokens.find(id).await?;
     let permit = authorize::<ChangeToken>(&caller.actor, found);
     let permit = permit.map_err(|refusal| Error::refused(refusal, not_found(&token)))?;
+    let change = change.after(&permit).await?;
     let revoke = change.set_revoked.unwrap_or(false);
     let changed = app.master.tokens.change(permit, change.description, revoke).await?;
     Ok(Json(PatchedToken { token_info: shown(changed) }))

@@ -7,14 +7,18 @@ use ::api::user::{
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::audit::{By, Who};
-use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, Visible, authorize};
+use domain::authz::{
+    self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, UserChange, Visible, authorize,
+};
 use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
+use master::session::Caller;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::extract::{Body, PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
+use crate::extract::{PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
+use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
 
 /// An account as it goes over the wire.
@@ -92,12 +96,12 @@ fn sort_by(text: &str) -> SortBy {
 pub(crate) async fn create(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<CreateUser>,
+    request: Body<CreateUser>,
 ) -> Answer<UserResponse> {
     let permitted =
         |way_in| authorize::<authz::CreateUser>(&caller.actor, authz::NewAccount { way_in }).map_err(refused);
-    // Who may make no account at all is told just that (W5).
-    permitted(false)?;
+    // Any account at all, if not that one.
+    let request = request.after(&permitted(false)?).await?;
     let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
     let password = presented(request.password, request.is_hashed)?;
     let prepared = app.master.accounts.prepare(new.clone(), &password)?;
@@ -128,25 +132,53 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(user): Path<String>,
-    Body(patch): Body<PatchUser>,
+    patch: Body<PatchUser>,
 ) -> Answer<UserResponse> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let patch = sent(&caller, &user, patch).await?;
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &change(&app, &caller, user, patch).await?) }))
+}
+
+/// What is to change of an account.
+async fn sent(
+    caller: &Caller,
+    user: &domain::user::User,
+    body: Body<PatchUser>,
+) -> Result<PatchUser, Failure> {
+    match authorize::<EditUser>(&caller.actor, user.clone()) {
+        Ok(permit) => body.after(&permit).await,
+        Err(refusal) => {
+            let read = body.unasked("the refusal names what they wanted to change").await;
+            read.map_err(|_| refused(refusal))
+        }
+    }
+}
+
+async fn change(
+    app: &App,
+    caller: &Caller,
+    user: domain::user::User,
+    patch: PatchUser,
+) -> Result<domain::user::User, Failure> {
     let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
     presented(patch.password.clone(), patch.is_hashed)?;
-    let user = app.master.accounts.change(permit, patch).await?;
-    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+    Ok(app.master.accounts.change(permit, patch).await?)
 }
 
 pub(crate) async fn delete(
     State(app): State<App>,
     User(caller): User,
     Path(user): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<Value> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let deletion = Deletion { user, has_heir: params.get("assetsTo").is_some() };
-    let permit = authorize::<DeleteUser>(&caller.actor, deletion).map_err(refused)?;
+    let permitted = |deletion: Deletion| authorize::<DeleteUser>(&caller.actor, deletion).map_err(refused);
+    // If not with that heir.
+    let permit = permitted(Deletion { user, has_heir: false })?;
+    let params = query.after(&permit).await?;
+    let has_heir = params.get("assetsTo").is_some();
+    let permit = permitted(Deletion { has_heir, ..permit.into_target() })?;
     app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
     Ok(Json(json!({})))
 }
@@ -156,18 +188,23 @@ pub(crate) async fn delete(
 pub(crate) async fn patch_many(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<PatchUsers>,
+    request: Body<PatchUsers>,
 ) -> Answer<PatchUsersResponse> {
+    let request =
+        request.unasked("the accounts are in it: of each is said whether it may be changed").await?;
     if request.activate.is_none() {
         return Err(Failure(Error::Invalid("missing argument: activate".to_owned())));
     }
     check_count(request.user_ids.len())?;
-    let change = PatchUser { active: request.activate, ..PatchUser::default() };
+    let patch = PatchUser { active: request.activate, ..PatchUser::default() };
     let by = By::from(&caller.actor);
     let mut results = Vec::new();
     for id in request.user_ids {
-        let (state, caller) = (State(app.clone()), User(caller.clone()));
-        let done = patch(state, caller, Path(id.to_string()), Body(change.clone())).await;
+        let found = app.master.accounts.by_id(&caller.actor, UserId(id)).await;
+        let done = match found {
+            Ok(user) => change(&app, &caller, user, patch.clone()).await,
+            Err(error) => Err(Failure(error)),
+        };
         let error = match done {
             Ok(_) => String::new(),
             // A fault of ours is no matter of one account.
@@ -184,11 +221,17 @@ pub(crate) async fn patch_many(
 
 /// The body is a bare JSON string, the password in plain text.
 pub(crate) async fn set_password(
-    state: State<App>,
-    caller: User,
-    user: Path<String>,
-    Body(password): Body<String>,
+    State(app): State<App>,
+    User(caller): User,
+    Path(user): Path<String>,
+    password: Body<String>,
 ) -> Answer<UserResponse> {
-    let change = PatchUser { password: Some(password), is_hashed: Some(false), ..PatchUser::default() };
-    patch(state, caller, user, Body(change)).await
+    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let wanted = UserChange { password: true, ..UserChange::default() };
+    let permit = authorize::<ChangeUser>(&caller.actor, (user, wanted)).map_err(refused)?;
+    let password = Some(password.after(&permit).await?);
+    presented(password.clone(), Some(false))?;
+    let patch = PatchUser { password, is_hashed: Some(false), ..PatchUser::default() };
+    let user = app.master.accounts.change(permit, patch).await?;
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }

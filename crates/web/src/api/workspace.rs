@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::command::owners;
-use crate::extract::{Body, Params, User, id, paged};
+use crate::extract::{Params, User, id, paged};
+use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
 
 /// A workspace as it goes over the wire.
@@ -142,11 +143,12 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(app): State<App>,
     User(caller): User,
-    Body(request): Body<EditWorkspace>,
+    request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
-    refuse_more(&request.more)?;
     let permit = authorize::<CreateWorkspace>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let request = request.after(&permit).await?;
+    refuse_more(&request.more)?;
     let new = NewWorkspace {
         name: request.name.unwrap_or_default(),
         private: request.private.unwrap_or(false),
@@ -170,9 +172,10 @@ pub(crate) async fn patch(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    Body(request): Body<EditWorkspace>,
+    request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
     let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let request = request.after(&permit).await?;
     refuse_more(&request.more)?;
     let change = WorkspaceChange {
         name: request.name,
@@ -221,9 +224,10 @@ pub(crate) async fn pools(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    params: Params,
+    query: Query,
 ) -> Answer<AvailablePools> {
     let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let params = query.after(&permit).await?;
     app.master.workspaces.get(&permit).await?;
     let (pagination, _, count): (Pagination, _, _) = paged(params.page()?)(1)?;
     let pools = std::iter::once("default".to_owned()).take(usize::try_from(count).unwrap_or(0));

@@ -2,7 +2,7 @@
 //! workspace.
 
 use axum::Json;
-use axum::extract::{OriginalUri, Path, Request, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
 use domain::authz::{
     Act, AddToWorkspace, ChangeProject, CreateWorkspace, ManageProject, Permit, ReadProject, Visible,
@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use super::{Answer, Refusal, Token, list as page};
 use crate::App;
-use crate::extract::{self, Params};
+use crate::extract::Params;
+use crate::late::{Body, Query};
 
 /// Rows of a page; the client counts on it.
 const ROWS: i64 = 20;
@@ -31,7 +32,7 @@ const README: &str = "README";
 /// What is honoured of a project that is sent; the client sends much more, as null.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Sent {
+pub(crate) struct Sent {
     name: Option<String>,
     description: Option<String>,
     tags: Option<Vec<String>>,
@@ -113,15 +114,15 @@ fn detail(app: &App, user: &str, project: &Project, bookmarked: bool) -> Value {
 pub(crate) async fn create(
     State(app): State<App>,
     Token(caller): Token,
-    request: Request,
+    sent: Body<Sent>,
 ) -> Answer<(StatusCode, Json<Value>)> {
-    let sent: Sent = extract::json(request).await?;
+    let permit = authorize::<CreateWorkspace>(&caller.actor, ());
+    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
+    let sent = sent.after(&permit).await?;
     let Some(name) = sent.name.filter(|name| !name.is_empty()) else {
         return Err(Refusal::Fields(json!({ "name": ["This field is required."] })));
     };
     slug(&name)?;
-    let permit = authorize::<CreateWorkspace>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
     let workspace = app.master.workspaces.personal(&permit, &caller.actor).await?;
     let place = app.master.workspaces.place(&caller.actor, workspace.id).await?;
     let permit = authorize::<AddToWorkspace>(&caller.actor, place);
@@ -167,11 +168,12 @@ pub(crate) async fn bookmarks(
     Token(caller): Token,
     Path((user, kind)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
-    params: Params,
+    query: Query,
 ) -> Answer<Json<Value>> {
     if user != caller.actor.username {
         return Err(gone().into());
     }
+    let params = query.unasked("whose they are was just looked at: one's own, which needs no permit").await?;
     match kind.as_str() {
         "projects" => {}
         "groups" | "experiments" | "jobs" | "builds" => return Ok(page(0, 0, ROWS, uri.path(), Vec::new())),
@@ -222,12 +224,12 @@ pub(crate) async fn update(
     State(app): State<App>,
     Token(caller): Token,
     Path(path): Path<(String, String)>,
-    request: Request,
+    sent: Body<Sent>,
 ) -> Answer<Json<Value>> {
-    let sent: Sent = extract::json(request).await?;
     let read = permitted::<ReadProject>(&app, &caller, &path).await?;
     let place = read.target().clone();
     let permit = again::<ChangeProject>(&caller, place.clone())?;
+    let sent = sent.after(&permit).await?;
     if let Some(name) = &sent.name {
         slug(name)?;
     }

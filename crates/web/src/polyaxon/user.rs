@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Refusal, Token};
 use crate::App;
-use crate::extract::{self, From, presented};
+use crate::extract::{From, presented};
+use crate::late::{Body, Form};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -35,8 +36,9 @@ pub(crate) async fn log_in(
 ) -> Answer<Json<Value>> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
+    let why = "anybody may try to log in";
     let login: Login =
-        if is_json { extract::json(request).await? } else { extract::form(request, &app).await? };
+        if is_json { Body::of(request).unasked(why).await? } else { Form::of(request).unasked(why).await? };
     if login.username.is_empty() {
         return Err(Refusal::Fields(json!({ "username": ["This field is required."] })));
     }

@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{Form, From, Params, id, presented};
+use crate::extract::{From, Params, id, presented};
+use crate::late::Form;
 use crate::origin::is_unencrypted;
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::display::{ago, moment};
@@ -114,13 +115,14 @@ pub(crate) async fn change_password(
     channel: Channel,
     headers: HeaderMap,
     page: Page,
-    Form(change): Form<Change>,
+    change: Form<Change>,
 ) -> Result<Response, PageFailure> {
-    let current = presented(Some(change.current), None)?;
-    presented(Some(change.new.clone()), None)?;
     let wanted = UserChange { password: true, ..UserChange::default() };
     let permit = authorize::<ChangeUser>(&page.caller.actor, ((*page.caller.user).clone(), wanted));
     let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let change = change.after(&permit).await?;
+    let current = presented(Some(change.current), None)?;
+    presented(Some(change.new.clone()), None)?;
     let visitor = arrival.placed(&app).await;
     let end_others = change.end_others.is_some();
     let changed = if change.new == change.again {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{Form, From, presented};
+use crate::extract::{From, presented};
+use crate::late::Form;
 use crate::origin::{is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::shell::{Shell, render};
@@ -74,7 +75,7 @@ pub(crate) async fn register(
     From(arrival): From,
     channel: Channel,
     headers: HeaderMap,
-    Form(asked): Form<Asked>,
+    asked: Form<Asked>,
 ) -> Result<Response, PageFailure> {
     if !same_origin(&headers) {
         return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
@@ -82,6 +83,7 @@ pub(crate) async fn register(
     if is_logged_in(&app, channel, &headers).await {
         return Ok(Redirect::to("/").into_response());
     }
+    let asked = asked.unasked("anybody may ask to be let in").await?;
     let unencrypted = is_unencrypted(channel, &headers);
     presented(Some(asked.password.clone()), None)?;
     if asked.password != asked.again {

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{Form, From, Params, presented};
+use crate::extract::{From, Params, presented};
+use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::redirect::{login_for, own};
@@ -66,11 +67,12 @@ pub(crate) async fn log_in(
     From(arrival): From,
     channel: Channel,
     headers: HeaderMap,
-    Form(login): Form<Login>,
+    login: Form<Login>,
 ) -> Result<Response, PageFailure> {
     if !same_origin(&headers) {
         return Err(Error::Forbidden("this form was not sent from Muster's own pages".to_owned()).into());
     }
+    let login = login.unasked("anybody may try to log in").await?;
     let password = presented(Some(login.password.clone()), None)?;
     let visitor = arrival.with(&app, &password).await;
     match app.master.sessions.log_in(login.username.trim(), password, visitor).await {
