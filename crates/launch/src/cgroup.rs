@@ -105,8 +105,8 @@ pub(crate) struct Cgroup {
 /// The way into a cgroup.
 #[derive(Debug)]
 pub(crate) struct Door {
-    /// A process that writes `0` here moves into the cgroup. Whoever opened it must have the right to.
-    pub(crate) procs: OwnedFd,
+    /// A process with one thread that writes `0` here moves into the cgroup. Whoever opened it must have the right to.
+    pub(crate) entry: OwnedFd,
     /// The cgroup's directory, when a process can be made in it (v2).
     pub(crate) birthplace: Option<OwnedFd>,
 }
@@ -188,9 +188,12 @@ impl Cgroup {
         }
         // The task sees its own: programs look for their limits there.
         fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
-        let procs = OpenOptions::new().write(true).open(dir.join("cgroup.procs"))?.into();
+        // To move a whole process the kernel waits until every processor has taken note, some 10 ms; a thread that moves
+        // itself doesn't wait.
+        let file = if v2 { "cgroup.procs" } else { "tasks" };
+        let entry = OpenOptions::new().write(true).open(dir.join(file))?.into();
         let birthplace = v2.then(|| File::open(dir)).transpose()?.map(OwnedFd::from);
-        self.doors.push(Door { procs, birthplace });
+        self.doors.push(Door { entry, birthplace });
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl Helper {
 /// The helper's whole life; returns only when it can't go on.
 fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<()> {
     for door in service.doors.iter().filter(|door| !(born_inside && door.birthplace.is_some())) {
-        rustix::io::write(&door.procs, b"0")?;
+        rustix::io::write(&door.entry, b"0")?;
     }
     let interface = service.interface.as_ref().map(AsFd::as_fd);
     let kept = [Some(service.doorbell.as_fd()), Some(service.relay.as_fd()), interface];

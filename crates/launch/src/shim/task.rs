@@ -64,7 +64,7 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
     let inside = |door: &Door| launch.born_inside && door.birthplace.is_some();
     for door in launch.doors.iter().filter(|door| !inside(door)) {
         // The doors were opened by the launcher, and that is whose right to move a process counts.
-        rustix::io::write(&door.procs, b"0").explain(|| "can't enter the task's cgroup".into())?;
+        rustix::io::write(&door.entry, b"0").explain(|| "can't enter the task's cgroup".into())?;
     }
     // When the whole machine is out of memory, tasks go before what looks after them. Best effort.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);

@@ -7,8 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 
 use nix::libc;
 
-/// Makes the interface in this process's network namespace; it lives as long as the descriptor. Needs
-/// `CAP_NET_ADMIN` there.
+/// Makes the interface in this process's network namespace; it lives as long as that does. Needs `CAP_NET_ADMIN` there.
 pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     let file =
         OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
@@ -26,5 +25,9 @@ pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, request.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
+    // Else whoever closes the descriptor last waits some 20 ms until all the machine's processors know that the interface
+    // has gone; the kernel takes down namespaces by itself, many at once. Best effort.
+    // SAFETY: this call takes a number.
+    let _ = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETPERSIST, 1) };
     Ok(file.into())
 }
