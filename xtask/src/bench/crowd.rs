@@ -19,6 +19,8 @@ use super::table::{Table, Unit, Wanted};
 const CROWD: usize = 1_000;
 /// Between two bytes of a slow one.
 const BEAT: Duration = Duration::from_secs(1);
+/// Strangers don't all speak at the same moment: so many parts of the crowd take turns within a beat.
+const PARTS: usize = 50;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let server = Server::up(bench, "crowd", &[])?;
@@ -46,21 +48,25 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 /// Keeps the crowd at its size: who is shown the door comes back.
 #[expect(clippy::disallowed_methods, reason = "a load is to have a pace")]
 fn crowd(address: SocketAddr, says: bool, done: &AtomicBool) -> Result<()> {
-    let mut crowd = Vec::with_capacity(CROWD);
-    while !done.load(Ordering::Relaxed) {
-        crowd.retain_mut(|stream: &mut TcpStream| {
+    let mut parts: Vec<Vec<TcpStream>> = (0..PARTS).map(|_| Vec::with_capacity(CROWD / PARTS)).collect();
+    for turn in (0..PARTS).cycle() {
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
+        let Some(part) = parts.get_mut(turn) else { continue };
+        part.retain_mut(|stream| {
             let closed = match stream.peek(&mut [0]) {
                 Ok(_) => true,
                 Err(error) => error.kind() != ErrorKind::WouldBlock,
             };
             !closed && (!says || stream.write_all(b"G").is_ok())
         });
-        while crowd.len() < CROWD {
+        while part.len() < CROWD / PARTS {
             let stream = TcpStream::connect(address)?;
             stream.set_nonblocking(true)?;
-            crowd.push(stream);
+            part.push(stream);
         }
-        thread::sleep(BEAT);
+        thread::sleep(BEAT / u32::try_from(PARTS)?);
     }
     Ok(())
 }
