@@ -24,7 +24,7 @@ pub use doubt::Doubt;
 
 use process::{Home, Look, Process};
 use scan::{End, Scan};
-use sockets::Tables;
+use sockets::TcpTable;
 
 /// A socket may be caught between two states: how often, and after which pause, it is looked at again.
 const TRIES: u32 = 3;
@@ -94,7 +94,7 @@ impl Neighbours {
     /// # Errors
     /// When the kernel can't be asked, or the connection ends here and nobody is seen to hold it.
     pub fn behind(local: SocketAddr, remote: SocketAddr) -> Result<Option<Vec<Listener>>, Doubt> {
-        let tables = Tables::of_tcp()?;
+        let tables = TcpTable::read()?;
         let remote_ip = remote.ip().to_canonical();
         let found = tables.other_end(remote, local);
         if let Some(accepted) = found.filter(|listener| listener.inode != 0) {
@@ -141,7 +141,7 @@ impl Neighbours {
                 related::check(process, look)?;
             }
         }
-        Ok(())
+        look.tables.check_whole()
     }
 
     #[expect(clippy::disallowed_methods, reason = "the kernel's tables tell nobody when they change")]

@@ -301,7 +301,7 @@ const DEPTH: usize = 1000;
 
 impl Look {
     /// Looks at everything, for a master that was reached at an address. The descriptors come first: what a process has
-    /// opened since then isn't asked about. Each table of TCP costs the kernel some milliseconds, so it is read once.
+    /// opened since then isn't asked about.
     pub(crate) fn read(master: SocketAddr) -> Result<Self, Doubt> {
         Ok(Self { scan: Scan::read()?, tables: Tables::read()?, master })
     }

@@ -1,5 +1,6 @@
 //! The kernel's tables of sockets: TCP's as `/proc/self/net` shows them: those of this network namespace alone.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -32,52 +33,99 @@ pub struct Listener {
 }
 
 /// All sockets of this network namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tables {
-    tcp: HashMap<u64, Tcp>,
-    listening: HashSet<u16>,
-    listeners: Vec<(SocketAddr, Listener)>,
-    /// Whose a socket is.
-    owners: HashMap<u64, u32>,
-    /// Both ends of connections that no process has accepted yet, its own first.
-    waiting: HashSet<(SocketAddr, SocketAddr)>,
     unix: HashMap<u64, Unix>,
-    ephemeral: Option<RangeInclusive<u16>>,
+    /// Read when somebody is found to hold what may be one: walking through it costs the kernel some milliseconds, and
+    /// with thousands of connections far more.
+    tcp: OnceCell<Result<TcpTable, Doubt>>,
 }
 
 impl Tables {
     /// What is needed to judge a process.
     pub(crate) fn read() -> Result<Self, Doubt> {
-        Ok(Self { unix: unix::read()?, ..Self::of_tcp()? })
+        Ok(Self { unix: unix::read()?, tcp: OnceCell::new() })
     }
 
-    /// What is needed to find the ends of a connection.
-    pub(crate) fn of_tcp() -> Result<Self, Doubt> {
-        let mut tables = Self::default();
+    /// Whether all that was looked for could be read: without a table nothing is found there.
+    pub(crate) fn check_whole(&self) -> Result<(), Doubt> {
+        match self.tcp.get() {
+            Some(Err(doubt)) => Err(doubt.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    fn tcp_table(&self) -> Option<&TcpTable> {
+        self.tcp.get_or_init(TcpTable::read).as_ref().ok()
+    }
+
+    pub(crate) fn unix(&self, inode: u64) -> Option<&Unix> {
+        self.unix.get(&inode)
+    }
+
+    pub(crate) fn tcp(&self, inode: u64) -> Option<Tcp> {
+        if self.unix.contains_key(&inode) {
+            return None;
+        }
+        self.tcp_table()?.sockets.get(&inode).copied()
+    }
+
+    /// Whether it is any of these.
+    pub(crate) fn knows(&self, inode: u64) -> bool {
+        self.unix.contains_key(&inode) || self.tcp(inode).is_some()
+    }
+
+    /// As [`TcpTable::connection`].
+    pub(crate) fn connection(&self, peer: SocketAddr, local: SocketAddr) -> Option<u64> {
+        self.tcp_table()?.connection(peer, local)
+    }
+
+    /// As [`TcpTable::serves`].
+    pub(crate) fn serves(&self, socket: &Tcp) -> bool {
+        self.tcp_table().is_none_or(|table| table.serves(socket))
+    }
+}
+
+/// The TCP sockets of this network namespace.
+#[derive(Debug, Default)]
+pub(crate) struct TcpTable {
+    sockets: HashMap<u64, Tcp>,
+    listening: HashSet<SocketAddr>,
+    listeners: Vec<(SocketAddr, Listener)>,
+    /// Whose a socket is.
+    owners: HashMap<u64, u32>,
+    /// Both ends of connections that no process has accepted yet, its own first.
+    waiting: HashSet<(SocketAddr, SocketAddr)>,
+    ephemeral: Option<RangeInclusive<u16>>,
+}
+
+impl TcpTable {
+    pub(crate) fn read() -> Result<Self, Doubt> {
+        let mut table = Self::default();
         let text = |name: &str| fs::read_to_string(format!("/proc/self/net/{name}"));
-        tables.add_tcp(&text("tcp").map_err(|e| unreadable(&e))?);
+        table.add(&text("tcp").map_err(|e| unreadable(&e))?);
         // A machine without IPv6 has no such table.
-        tables.add_tcp(&text("tcp6").unwrap_or_default());
+        table.add(&text("tcp6").unwrap_or_default());
         let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         let mut ends = range.split_whitespace().map(str::parse::<u16>);
         if let (Some(Ok(first)), Some(Ok(last))) = (ends.next(), ends.next()) {
-            tables.ephemeral = Some(first..=last);
+            table.ephemeral = Some(first..=last);
         }
-        Ok(tables)
+        Ok(table)
     }
 
-    fn add_tcp(&mut self, table: &str) {
+    fn add(&mut self, table: &str) {
         for (inode, uid, socket) in table.lines().skip(1).filter_map(tcp_line) {
             if socket.listens {
                 self.listeners.push((socket.local, Listener { uid, inode }));
-                self.listening.insert(socket.local.port());
+                self.listening.insert(socket.local);
             }
             // Sockets that no process holds any more have no inode.
             if inode == 0 {
                 self.waiting.insert((socket.local, socket.remote));
             } else {
                 self.owners.insert(inode, uid);
-                self.tcp.insert(inode, socket);
+                self.sockets.insert(inode, socket);
             }
         }
     }
@@ -86,7 +134,7 @@ impl Tables {
     pub(crate) fn connection(&self, peer: SocketAddr, local: SocketAddr) -> Option<u64> {
         let (peer, local) = (canonical(peer), canonical(local));
         let is_it = |socket: &Tcp| !socket.listens && socket.local == peer && socket.remote == local;
-        self.tcp.iter().find(|(_, socket)| is_it(socket)).map(|(inode, _)| *inode)
+        self.sockets.iter().find(|(_, socket)| is_it(socket)).map(|(inode, _)| *inode)
     }
 
     /// The socket at the other end of a connection of ours, with inode 0 until a process accepts it.
@@ -106,28 +154,22 @@ impl Tables {
         self.listeners.iter().filter(|(address, _)| reached(address)).map(|(_, listener)| *listener).collect()
     }
 
-    pub(crate) fn tcp(&self, inode: u64) -> Option<Tcp> {
-        self.tcp.get(&inode).copied()
-    }
-
-    pub(crate) fn unix(&self, inode: u64) -> Option<&Unix> {
-        self.unix.get(&inode)
-    }
-
-    /// Whether it is any of these.
-    pub(crate) fn knows(&self, inode: u64) -> bool {
-        self.tcp.contains_key(&inode) || self.unix.contains_key(&inode)
-    }
-
     /// Whether a socket waits for others to connect, or may have come to be by that: the kernel doesn't say who began
     /// a connection, so its ports have to.
     pub(crate) fn serves(&self, socket: &Tcp) -> bool {
-        let is_ephemeral = |port: u16| self.ephemeral.as_ref().is_some_and(|range| range.contains(&port));
-        let (own, other) = (socket.local.port(), socket.remote.port());
+        let is_ephemeral =
+            |at: SocketAddr| self.ephemeral.as_ref().is_some_and(|range| range.contains(&at.port()));
         socket.listens
-            || self.listening.contains(&own)
-            || !is_ephemeral(own)
-            || (is_ephemeral(other) && !self.listening.contains(&other))
+            || self.is_listened_at(socket.local)
+            || !is_ephemeral(socket.local)
+            || (is_ephemeral(socket.remote) && !self.is_listened_at(socket.remote))
+    }
+
+    /// Whether a connection to that address is accepted here. A port alone says nothing: others listen at it elsewhere.
+    fn is_listened_at(&self, at: SocketAddr) -> bool {
+        let every = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        let mut ips = [at.ip()].into_iter().chain(every);
+        ips.any(|ip: IpAddr| self.listening.contains(&SocketAddr::new(ip, at.port())))
     }
 }
 
@@ -195,6 +237,7 @@ mod tests {
             let (_accepted, peer) = listener.accept().expect("accepted");
             let tables = Tables::read().expect("readable");
             let inode = tables.connection(peer, here).expect("it is there");
+            tables.check_whole().expect("read");
             let socket = tables.tcp(inode).expect("it is there");
             assert_eq!((socket.local, socket.remote), (client.local_addr().expect("bound"), here));
             assert!(!tables.serves(&socket), "it is the one that began");
@@ -206,7 +249,7 @@ mod tests {
 
     #[test]
     fn a03_both_ends_ephemeral_and_nobody_listens_is_in_doubt() {
-        let mut tables = Tables { ephemeral: Some(32768..=60999), ..Tables::default() };
+        let mut tables = TcpTable { ephemeral: Some(32768..=60999), ..TcpTable::default() };
         let socket = |local: u16, remote: u16| Tcp {
             local: SocketAddr::from(([127, 0, 0, 1], local)),
             remote: SocketAddr::from(([127, 0, 0, 1], remote)),
@@ -215,7 +258,10 @@ mod tests {
         assert!(tables.serves(&socket(40_000, 50_000)), "its listener may be closed by now");
         assert!(tables.serves(&socket(80, 50_000)) && tables.serves(&socket(80, 81)));
         assert!(!tables.serves(&socket(40_000, 443)));
-        tables.listening.insert(50_000);
+        tables.listening.insert(SocketAddr::from(([127, 0, 0, 9], 50_000)));
+        assert!(tables.serves(&socket(40_000, 50_000)), "that is another's port");
+        assert!(!tables.serves(&socket(50_000, 443)), "that is another's port");
+        tables.listening.insert(SocketAddr::from(([0, 0, 0, 0], 50_000)));
         assert!(!tables.serves(&socket(40_000, 50_000)) && tables.serves(&socket(50_000, 40_000)));
     }
 }
