@@ -11,6 +11,7 @@ pub(crate) mod job;
 pub(crate) mod link;
 pub(crate) mod log;
 pub(crate) mod member;
+pub(crate) mod permission;
 pub(crate) mod project;
 pub(crate) mod registration;
 pub(crate) mod role;

@@ -88,7 +88,7 @@ fn table(app: App) -> Table {
         .get("/api/v1/groups/{group}", User, api::group::get)
         .put("/api/v1/groups/{group}", User, api::group::update)
         .delete("/api/v1/groups/{group}", User, api::group::delete)
-        .get("/api/v1/permissions/summary", User, api::role::permissions)
+        .get("/api/v1/permissions/summary", User, api::permission::summary)
         .search("/api/v1/roles/search", User, api::role::search)
         .search("/api/v1/roles/search/by-assignability", User, api::role::search)
         .search("/api/v1/roles/search/by-ids", User, api::role::by_ids)

@@ -86,8 +86,12 @@ fn b21_roles_of_workspaces_are_seen_given_and_taken() {
     let alice = created(&muster, &admin, "alice");
     created(&muster, &admin, "bob");
     det(&admin, "-u admin user-group create lab");
+    let mine = det(&alice, "rbac my-permissions");
+    assert!(mine.starts_with("global permissions assigned") && mine.contains("CREATE_WORKSPACE"), "{mine}");
+    assert!(mine.contains("over workspace 'Uncategorized'") && mine.contains("CREATE_NSC"), "{mine}");
+    assert!(!mine.contains("UPDATE_WORKSPACE") && !mine.contains("ADMINISTRATE_USER"), "{mine}");
+    assert!(det(&admin, "-u admin rbac my-permissions").contains("ADMINISTRATE_USER"));
     for (line, said) in [
-        ("my-permissions", "no permissions assigned"),
         ("list-users-roles bob", "user has no role assignments"),
         ("list-groups-roles lab", "group has no role assignments"),
     ] {
@@ -110,6 +114,12 @@ fn b21_roles_of_workspaces_are_seen_given_and_taken() {
     assert!(described.contains("bob") && described.contains("vision"), "{described}");
     det(&alice, &format!("rbac unassign-role WorkspaceAdmin --username-to-assign bob {place}"));
     assert_eq!(det(&alice, "rbac list-users-roles bob"), "user has no role assignments");
+    // What somebody has through a group is theirs as well.
+    det(&admin, "-u admin user-group add-user lab bob");
+    let of_bob = table(&det(&alice, "rbac list-users-roles bob"));
+    assert!(of_bob.len() == 2 && of_bob[1].starts_with("Viewer|1|False|lab|1|False|vision|"), "{of_bob:?}");
+    let mine = det(&alice, "rbac my-permissions");
+    assert!(mine.contains("over workspace 'vision'") && mine.contains("UPDATE_WORKSPACE"), "{mine}");
     refused(&alice, "rbac assign-role Viewer --username-to-assign bob", "access denied");
     refused(&alice, "rbac assign-role Cook --username-to-assign bob", "could not find role name Cook");
 }

@@ -6,15 +6,17 @@ use ::api::role::{AssignRoles as Request, RolesById};
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
-use domain::id::WorkspaceId;
+use domain::id::{UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role};
 use master::Error;
+use master::group::GroupFilter;
 use master::member::named;
 use master::session::Caller;
 use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::group::group_id;
+use crate::api::permission;
 use crate::api::user::user_id;
 use crate::api::workspace;
 use crate::extract::User;
@@ -36,10 +38,15 @@ fn number_and_name(role: Role) -> (i64, &'static str) {
     }
 }
 
+/// A role's number.
+pub(super) fn number(role: Role) -> i64 {
+    number_and_name(role).0
+}
+
 pub(super) fn shown(role: Role) -> Value {
     let (id, name) = number_and_name(role);
     let scopes = json!({ "cluster": false, "workspace": true });
-    json!({ "roleId": id, "name": name, "permissions": [], "scopeTypeMask": scopes })
+    json!({ "roleId": id, "name": name, "permissions": permission::of_role(role), "scopeTypeMask": scopes })
 }
 
 /// A role with those who have it.
@@ -65,6 +72,23 @@ async fn roles(
     Ok(app.master.workspaces.roles(Visible::to(&caller.actor), of).await?)
 }
 
+/// A person's roles in workspaces that the caller sees into: given to themselves, or to a group that they are in.
+pub(super) async fn of_person(
+    app: &App,
+    caller: &Caller,
+    person: UserId,
+) -> Result<Vec<(WorkspaceId, Member)>, Failure> {
+    let filter = GroupFilter { member: Some(person), ..GroupFilter::default() };
+    let all = |total: i64| Ok(((), 0, total));
+    let (groups, ()) = app.master.groups.list(Visible::to(&caller.actor), &filter, all).await?;
+    let mut members = roles(app, caller, None).await?;
+    members.retain(|(_, member)| match member.id {
+        MemberId::User(id) => id == person,
+        MemberId::Group(id) => groups.iter().any(|(group, _)| group.id == id),
+    });
+    Ok(members)
+}
+
 pub(crate) async fn search(User(_): User) -> Json<Value> {
     let all = i64::try_from(ROLES.len()).unwrap_or(i64::MAX);
     let page = Pagination { end_index: all, total: all, ..Pagination::default() };
@@ -78,13 +102,9 @@ pub(crate) async fn by_ids(
 ) -> Answer<Value> {
     let request = request.unasked("everybody sees roles where they see members").await?;
     let members = roles(&app, &caller, None).await?;
-    let asked = |role: &Role| request.role_ids.contains(&number_and_name(*role).0);
+    let asked = |role: &Role| request.role_ids.contains(&number(*role));
     let roles: Vec<_> = ROLES.into_iter().filter(asked).map(|role| with_members(role, &members)).collect();
     Ok(Json(json!({ "roles": roles })))
-}
-
-pub(crate) async fn permissions(User(_): User) -> Json<Value> {
-    Json(json!({ "roles": [], "assignments": [] }))
 }
 
 pub(crate) async fn of_user(
@@ -93,7 +113,7 @@ pub(crate) async fn of_user(
     Path(user): Path<String>,
 ) -> Answer<Value> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let members = roles(&app, &caller, Some(MemberId::User(user.id))).await?;
+    let members = of_person(&app, &caller, user.id).await?;
     let had = ROLES.into_iter().filter(|role| members.iter().any(|(_, member)| member.role == *role));
     Ok(Json(json!({ "roles": had.map(|role| with_members(role, &members)).collect::<Vec<_>>() })))
 }
@@ -110,8 +130,8 @@ pub(crate) async fn of_group(
         let places: Vec<_> = members.iter().filter(|(_, m)| m.role == role).map(|(place, _)| place).collect();
         if !places.is_empty() {
             had.push(shown(role));
-            let id = number_and_name(role).0;
-            assignments.push(json!({ "roleId": id, "scopeWorkspaceIds": places, "scopeCluster": false }));
+            assignments
+                .push(json!({ "roleId": number(role), "scopeWorkspaceIds": places, "scopeCluster": false }));
         }
     }
     Ok(Json(json!({ "roles": had, "assignments": assignments })))
@@ -150,8 +170,8 @@ async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> 
         return Err(Failure(Error::Invalid("give one role at a time".to_owned())));
     };
     let member = named(assignment.user_id, assignment.group_id)?;
-    let number = assignment.role_assignment.role.role_id;
-    let role = ROLES.into_iter().find(|role| Some(number_and_name(*role).0) == number);
+    let wanted = assignment.role_assignment.role.role_id;
+    let role = ROLES.into_iter().find(|role| Some(number(*role)) == wanted);
     let role = role.ok_or_else(|| Error::NotFound("there is no such role: see roles/search".to_owned()))?;
     if !give {
         let has = roles(app, caller, Some(member)).await?;

@@ -61,7 +61,10 @@ fn groups(docs: &mut Docs) {
 }
 
 fn roles(docs: &mut Docs) {
-    docs.get("/api/v1/permissions/summary", "Empty: there are no roles that count everywhere");
+    docs.get(
+        "/api/v1/permissions/summary",
+        "What the caller may do, by role and workspace, in the words of Determined's permissions",
+    );
     for path in ["/api/v1/roles/search", "/api/v1/roles/search/by-assignability"] {
         docs.post(path, "Roles that members of workspaces have");
     }
@@ -70,7 +73,10 @@ fn roles(docs: &mut Docs) {
         "Roles, and who has them in workspaces that the caller sees into",
     )
     .takes::<RolesById>();
-    docs.get("/api/v1/roles/search/by-user/{user}", "An account's roles in workspaces");
+    docs.get(
+        "/api/v1/roles/search/by-user/{user}",
+        "An account's roles in workspaces, its own and those of its groups",
+    );
     docs.get("/api/v1/roles/search/by-group/{group}", "A group's roles in workspaces");
     docs.post("/api/v1/roles/add-assignments", "Give somebody a role in a workspace, one at a time")
         .takes::<AssignRoles>();
