@@ -8,6 +8,7 @@ use std::time::Duration;
 use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
+use launch::spec::Seccomp;
 use link::Invitation;
 
 use crate::limits::TaskLimits;
@@ -36,6 +37,8 @@ pub struct Options {
     pub root_range_base: u32,
     /// When set, bind mounts must lie under one of these.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Directories below which a task that asks for it sees what the machine mounts there later (A1).
+    pub late_mounts: Vec<PathBuf>,
     /// Ids of the system that tasks may have all the same (A11).
     pub allowed_ids: AllowedIds,
     /// Whether tasks are in the groups that the machine gives their user (B8).
@@ -52,8 +55,8 @@ pub struct Options {
     pub shm_bytes: Option<u64>,
     /// Between SIGTERM and SIGKILL when a task is to end (B15).
     pub kill_grace: Duration,
-    /// Whether tasks are kept from what no training needs of the kernel (A14).
-    pub seccomp: bool,
+    /// What tasks may ask of the kernel (A14).
+    pub seccomp: Seccomp,
     /// What no task that is this agent's own user may write to, besides its program's folder and `data_dir`.
     pub guarded: Vec<PathBuf>,
     /// Paths that no task sees, besides `data_dir`.

@@ -46,9 +46,9 @@ pub struct TaskSpec {
     /// Milliseconds between SIGTERM and SIGKILL when the task is to end (B15).
     #[serde(default)]
     pub kill_grace_ms: u64,
-    /// Whether the task is kept from what no training needs of the kernel (A14).
+    /// What the task may ask of the kernel (A14).
     #[serde(default)]
-    pub seccomp: bool,
+    pub seccomp: Seccomp,
     /// Size of `/dev/shm` in bytes; [`SHM_BYTES`] or half of the memory limit, whichever is less, when absent.
     pub shm_bytes: Option<u64>,
     /// Size of `/run` in bytes, [`RUN_BYTES`] when absent.
@@ -61,6 +61,10 @@ pub struct TaskSpec {
     pub masked: Vec<PathBuf>,
     /// When set, a bind mount's resolved source must lie under one of these.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Directories of the machine's below which the task sees what is mounted there later, if it asks for that: nobody
+    /// judges such a mount, so elsewhere none arrives (A1).
+    #[serde(default)]
+    pub late_mounts: Vec<PathBuf>,
     /// What a bind mount that the task may write to may neither contain nor lie in: what the launcher runs, where the
     /// task is the launcher's own user.
     #[serde(default)]
@@ -81,6 +85,20 @@ pub struct TaskSpec {
     /// for a port of 127.0.0.1.
     #[serde(default)]
     pub relay_env: Vec<(String, String)>,
+}
+
+/// What a task may ask of the kernel (A14), from least to most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// Nothing that no training needs, and no namespaces of its own.
+    #[default]
+    Default,
+    /// Nothing that no training needs; namespaces, for containers inside the task. They are bounded by their number only:
+    /// what is in them may be everybody's (tables of neighbours, pseudo-terminals).
+    Namespaces,
+    /// Anything.
+    Off,
 }
 
 /// The network of a task (A2, A3), from least to most.
@@ -119,8 +137,8 @@ pub struct BindMount {
     /// Whether the task may only read.
     #[serde(default)]
     pub read_only: bool,
-    /// How mounts made below the source later are propagated: to the task, never from it. What is asked as shared is
-    /// given as slave (A1).
+    /// How mounts made below the source later are propagated: to the task, never from it, and only below a directory
+    /// that [`TaskSpec::late_mounts`] lists. What is asked as shared is given as slave (A1).
     #[serde(default)]
     pub propagation: Propagation,
 }

@@ -132,14 +132,18 @@ fn a01_the_machines_passwd_is_not_replaced() {
 }
 
 #[test]
-fn a01_a_slave_receives_and_shared_is_a_slave_and_says_so() {
-    for propagation in PROPAGATIONS {
+fn a01_a_slave_receives_where_that_is_listed_and_elsewhere_says_that_it_does_not() {
+    for (propagation, listed) in PROPAGATIONS.into_iter().flat_map(|p| [(p, true), (p, false)]) {
         let dir = TestDir::new();
         let source = dir.dir("source", 0o755, 0);
         dir.dir("source/late", 0o755, 0);
         let machine = Machine::new(Root::Shared, &format!("mkfifo -m 666 {}/go", source.display()));
+        // What is listed may be above, and nothing beside it counts.
+        let late_mounts =
+            if listed { vec![dir.0.clone()] } else { vec![dir.0.join("sour"), dir.0.join("source/late")] };
         let task = Task::create(&TaskSpec {
             bind_mounts: vec![with(propagation, bind(&source, "/x"))],
+            late_mounts,
             ..script("echo ready; read go < /x/go; grep -c ' /x/late ' /proc/self/mountinfo")
         });
         assert!(task.start_on(&machine));
@@ -149,8 +153,43 @@ fn a01_a_slave_receives_and_shared_is_a_slave_and_says_so() {
         let done = task.outcome();
         let private = matches!(propagation, Propagation::Rprivate | Propagation::Private);
         let shared = matches!(propagation, Propagation::Rshared | Propagation::Shared);
-        assert_eq!(done.stdout, if private { "ready\n0\n" } else { "ready\n1\n" }, "{propagation:?}");
-        assert_eq!(done.agent.contains("it is mounted as rslave"), shared, "{propagation:?}: {done:?}");
+        let what = format!("{propagation:?}, {listed}: {done:?}");
+        assert_eq!(done.stdout, if private || !listed { "ready\n0\n" } else { "ready\n1\n" }, "{what}");
+        assert_eq!(done.agent.contains("it is mounted as rslave"), shared && listed, "{what}");
+        assert_eq!(done.agent.contains("`agent.late_mounts`"), !private && !listed, "{what}");
+    }
+}
+
+/// G8: somebody makes a chroot with a `/proc` below a directory that a task has mounted.
+#[test]
+fn a01_a_proc_that_is_mounted_later_is_seen_by_no_task() {
+    for (root, propagation) in PROPAGATIONS.into_iter().flat_map(|p| [(Root::Shared, p), (Root::Slave, p)]) {
+        let dir = TestDir::new();
+        for name in ["source", "source/chroot", "source/chroot/proc", "source/chroot/dev"] {
+            dir.dir(name, 0o755, 5001);
+        }
+        let source = dir.0.join("source");
+        let machine = Machine::new(root, &format!("mkfifo -m 666 {}/go", source.display()));
+        let text = "echo ready; read go < /x/go; ls -A /x/chroot/proc /x/chroot/dev /y/proc | tr '\\n' ' '
+            grep -c -e /x/ -e /y/ /proc/self/mountinfo";
+        let task = Task::create(&TaskSpec {
+            bind_mounts: vec![
+                with(propagation, bind(&source, "/x")),
+                with(propagation, bind(&source.join("chroot"), "/y")),
+            ],
+            late_mounts: vec!["/net".into(), dir.0.join("homes")],
+            ..script(text)
+        });
+        assert!(task.start_on(&machine));
+        task.wait_for("ready");
+        machine.sh(&format!(
+            "cd {0}; mount -t proc proc chroot/proc; mount --rbind /dev chroot/dev; echo go > go",
+            source.display()
+        ));
+        task.wait();
+        let done = task.outcome();
+        let empty = "ready\n/x/chroot/dev:  /x/chroot/proc:  /y/proc: 0\n";
+        assert_eq!(done.stdout, empty, "{root:?}, {propagation:?}: {done:?}");
     }
 }
 

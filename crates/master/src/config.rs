@@ -324,6 +324,7 @@ mod tests {
             ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),
             ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
+            ("agent: {late_mounts: [net]}", "agent.late_mounts: 'net' is not an absolute path"),
             ("security: {hosts: [\"https://x.y\"]}", "security.hosts: 'https://x.y' is not a plain name"),
             ("security: {hosts: [\"*.lab\"]}", "security.hosts: '*.lab'"),
             ("max_context_bytes: 0", "max_context_bytes"),

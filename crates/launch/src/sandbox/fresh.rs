@@ -65,8 +65,8 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             Err(e) => return Err(format!("can't show /sys to the task: {e}")),
         };
     let mut cgroups = vec![];
-    for dir in crate::cgroup::dirs(&context.spec.task_id) {
-        let Some(Ok(below)) = dir.parent().map(|parent| parent.strip_prefix(CGROUPS)) else { continue };
+    for (root, dir) in crate::cgroup::dirs(&context.spec.task_id) {
+        let Ok(below) = root.strip_prefix(CGROUPS) else { continue };
         // What can't be shown isn't.
         if let Ok(tree) = clone_host(&dir, false, RDONLY | NOSUID | NODEV | NOEXEC) {
             cgroups.push((below.to_owned(), tree));

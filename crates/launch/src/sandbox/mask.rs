@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
-use super::Root;
 use super::machine::FRESH;
 use super::table::Table;
+use super::{Context, Root};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
@@ -53,6 +53,8 @@ pub(super) struct Masks {
     paths: Vec<PathBuf>,
     /// The same, those that exist, by device and inode: a second name for a directory doesn't help.
     inodes: Vec<(u64, u64)>,
+    /// The mount table that they follow from.
+    table: Table,
 }
 
 impl Masks {
@@ -76,7 +78,14 @@ impl Masks {
         paths.extend(AFRESH.iter().flat_map(|path| table.other_directories(Path::new(path))));
         paths.sort();
         paths.dedup();
-        Ok(Self { paths, inodes })
+        Ok(Self { paths, inodes, table })
+    }
+
+    /// The masks as they have to be now that nothing arrives any more: what the machine has mounted since they were gathered
+    /// may be in what was cloned meanwhile.
+    pub(super) fn renewed(self, context: Context<'_>) -> Result<Self, String> {
+        let now = Table::read().explain(|| "can't read the mount table".into())?;
+        if now == self.table { Ok(self) } else { Self::gather(context.spec, context.task_dir) }
     }
 
     /// Whether an open file lies in something masked: by its path, or by what any directory above it is.

@@ -6,13 +6,15 @@
 //! 1. *Gather*: everything that comes from the machine is opened and cloned, each path looked up once, while the
 //!    machine's tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
 //! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
-//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]).
+//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]). What the
+//!    machine mounts from then on isn't masked, and reaches a task only where its administrator says so ([`late`]).
 //! 4. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
 //!
 //! Identity and capabilities are not here (`shim::task`): all of this happens as the launcher's user.
 
 mod etc;
 mod fresh;
+mod late;
 mod machine;
 mod mask;
 mod scratch;
@@ -93,6 +95,7 @@ pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
     // they are.
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .explain(|| "can't make the task's mounts private".into())?;
+    let masks = masks.renewed(context)?;
 
     let mut root = Root::make(context)?;
     machine::build(&mut root, trees)?;
@@ -198,7 +201,7 @@ impl<'a> Root<'a> {
 
 /// What of the configuration is done otherwise than it says, one sentence each for the task's log.
 pub(crate) fn notes(spec: &TaskSpec) -> Vec<String> {
-    source::notes(spec)
+    late::notes(spec)
 }
 
 /// Clones what is at a path of the machine, privately, with `attrs` on it and everything below.

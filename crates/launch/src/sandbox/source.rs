@@ -11,12 +11,13 @@ use rustix::io::Errno;
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::Context;
+use super::late::given;
 use super::mask::Masks;
 use super::target::Kind;
 use crate::identity::{Credentials, How};
-use crate::spec::{BindMount, Propagation, TaskSpec};
+use crate::spec::BindMount;
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, clone_tree, open_host, path_of, set_attr};
+use crate::sys::mount::{NODEV, NOSUID, RDONLY, clone_tree, open_host, path_of, set_attr};
 
 /// File systems that are never bound: they speak for the kernel, not for files.
 const KERNEL_FILE_SYSTEMS: [u64; 14] = [
@@ -53,9 +54,16 @@ pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Sour
     };
     let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
     let guarded = resolve(&context.spec.guarded);
+    let late = resolve(&context.spec.late_mounts);
     let one = |bind| {
         let source = one(context, masks, prefixes.as_deref(), bind)?;
         check_guarded(&source, &guarded)?;
+        let given = given(bind, &context.spec.late_mounts, &late, &source.path)?;
+        let attrs = NOSUID | NODEV | if bind.read_only { RDONLY } else { 0 };
+        // The clone takes the mounts below along in any case: without them, files that they cover would show. For the
+        // same reason all of them are alike.
+        set_attr(source.tree.as_fd(), true, attrs, Some(given))
+            .explain(|| format!("bind mount {}", bind.host_path.display()))?;
         Ok(source)
     };
     context.spec.bind_mounts.iter().map(one).collect()
@@ -95,46 +103,8 @@ fn one<'a>(
             format!("bind mount {shown} (which is {}): {why}", path.display())
         }
     })?;
-    let attrs = NOSUID | NODEV | if bind.read_only { RDONLY } else { 0 };
-    // The clone takes the mounts below along in any case: without them, files that they cover would show. For the
-    // same reason all of them are alike.
     let tree = clone_tree(fd.as_fd(), true).explain(what)?;
-    set_attr(tree.as_fd(), true, attrs, Some(given(bind))).explain(what)?;
     Ok(Source { bind, path, tree, kind })
-}
-
-/// What a task gets of the propagation that it asked for. A mount in a peer group of the machine's would make the
-/// task's mounts the machine's own, and so its owner root there (A1): nobody gets that. And what comes later comes with the
-/// machine's own attributes, so that read-only would not be true.
-fn given(bind: &BindMount) -> Propagate {
-    match bind.propagation {
-        Propagation::Rprivate | Propagation::Private => Propagate::Private,
-        _ if bind.read_only => Propagate::Private,
-        Propagation::Rslave | Propagation::Slave | Propagation::Rshared | Propagation::Shared => {
-            Propagate::Slave
-        }
-    }
-}
-
-/// What isn't as the configuration says.
-pub(super) fn notes(spec: &TaskSpec) -> Vec<String> {
-    spec.bind_mounts.iter().filter_map(note).collect()
-}
-
-fn note(bind: &BindMount) -> Option<String> {
-    let shown = bind.host_path.display();
-    match bind.propagation {
-        Propagation::Rprivate | Propagation::Private => None,
-        _ if bind.read_only => Some(format!(
-            "bind mount {shown}: what the machine mounts below it later would be writable; as it is read_only, it is mounted \
-             as rprivate, and none of that appears in the task"
-        )),
-        Propagation::Rslave | Propagation::Slave => None,
-        Propagation::Rshared | Propagation::Shared => Some(format!(
-            "bind mount {shown}: no mount of a task is shared with the machine; it is mounted as rslave, so that what the \
-             machine mounts below it appears in the task and nothing the other way round"
-        )),
-    }
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.

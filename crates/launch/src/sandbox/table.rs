@@ -28,7 +28,7 @@ struct Mount {
 }
 
 /// The mounts that this process can reach.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Table(Vec<Mount>);
 
 impl Table {

@@ -20,6 +20,9 @@ pub struct Agent {
     pub root_range_base: u32,
     /// The only places that bind mounts may come from; none is everywhere.
     pub bind_prefixes: Option<Vec<PathBuf>>,
+    /// Directories such as `/net` or `/home`: a bind mount from there that asks for `rslave` sees what the machine mounts
+    /// there later, which is judged by nobody (A1).
+    pub late_mounts: Vec<PathBuf>,
     /// Ids of the system that tasks may have all the same (A11).
     pub allowed_ids: AllowedIds,
     /// Which groups a task is in besides the one that its account is linked to (B8).
@@ -40,7 +43,7 @@ pub struct Agent {
     pub shm_size: Option<String>,
     /// Seconds between SIGTERM and SIGKILL when a task is to end (B15).
     pub kill_grace: u64,
-    /// Whether tasks are kept from what no training needs of the kernel (A14).
+    /// What tasks may ask of the kernel (A14).
     pub seccomp: Seccomp,
 }
 
@@ -80,6 +83,7 @@ impl Default for Agent {
             shared: false,
             root_range_base: 1_900_000_000,
             bind_prefixes: None,
+            late_mounts: Vec::new(),
             allowed_ids: AllowedIds::default(),
             groups: Groups::default(),
             network: Network::default(),
@@ -94,14 +98,16 @@ impl Default for Agent {
     }
 }
 
-/// Whether tasks are kept from what no training needs of the kernel (A14).
+/// What tasks may ask of the kernel (A14), from least to most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Seccomp {
-    /// They are.
+    /// Nothing that no training needs, and no namespaces of their own.
     #[default]
     Default,
-    /// They are not.
+    /// Nothing that no training needs; namespaces, for containers inside tasks.
+    Namespaces,
+    /// Anything.
     Off,
 }
 
@@ -190,6 +196,9 @@ impl Agent {
         }
         if let Some(prefix) = self.bind_prefixes.iter().flatten().find(|prefix| !prefix.is_absolute()) {
             return Err(format!("bind_prefixes: '{}' is not an absolute path", prefix.display()));
+        }
+        if let Some(directory) = self.late_mounts.iter().find(|directory| !directory.is_absolute()) {
+            return Err(format!("late_mounts: '{}' is not an absolute path", directory.display()));
         }
         if !(1_000_000..=u32::MAX - 65_537).contains(&self.root_range_base) {
             let highest = u32::MAX - 65_537;

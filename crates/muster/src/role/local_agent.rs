@@ -38,6 +38,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         shared: config.shared,
         root_range_base: config.root_range_base,
         bind_prefixes: config.bind_prefixes.clone(),
+        late_mounts: config.late_mounts.clone(),
         allowed_ids: config.allowed_ids.clone(),
         machine_groups: config.groups == master::config::Groups::OfMachine,
         network: config.network,
@@ -55,7 +56,11 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
         shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),
         kill_grace: std::time::Duration::from_secs(config.kill_grace),
-        seccomp: config.seccomp == Seccomp::Default,
+        seccomp: match config.seccomp {
+            Seccomp::Default => launch::spec::Seccomp::Default,
+            Seccomp::Namespaces => launch::spec::Seccomp::Namespaces,
+            Seccomp::Off => launch::spec::Seccomp::Off,
+        },
         masked: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
