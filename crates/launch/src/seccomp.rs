@@ -1,10 +1,14 @@
 //! What a task may not ask of the kernel (A14): what no training needs, and what faults of the kernel are reached by.
 //! Everything else is allowed: a list of what is allowed would break what somebody needs tomorrow.
 //!
+//! Namespaces of its own are among it, unless the administrator wants containers inside tasks: whoever makes one is root
+//! there, and what root may make is counted for nobody (G3, G4): pseudo-terminals, neighbours of a network, mounts.
+//!
 //! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT for kinds of sockets,
 //! else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
 //! remembers which calls are always allowed, so that those cost next to nothing.
 
+mod namespaces;
 mod set_ids;
 
 use std::collections::BTreeMap;
@@ -14,6 +18,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
     TargetArch, apply_filter,
 };
+
+use crate::spec::Seccomp;
 
 /// As if the kernel had no such thing.
 const MISSING: &[libc::c_long] = &[
@@ -77,19 +83,23 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 pub(crate) struct Filters(Vec<BpfProgram>);
 
 impl Filters {
-    /// Makes them: `usual` is what no training needs, `set_ids` what would make files that give ids. `None` on an
-    /// architecture that is not known here.
+    /// Makes them: `usual` is what the administrator lets tasks have, `set_ids` refuses what would make files that give
+    /// ids. `None` on an architecture that is not known here.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn new(usual: bool, set_ids: bool) -> Result<Option<Self>, String> {
+    pub(crate) fn new(usual: Seccomp, set_ids: bool) -> Result<Option<Self>, String> {
         let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
         let made = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
             let mut made = vec![];
-            if usual {
+            if usual != Seccomp::Off {
                 made.push(filter(arch, missing(), libc::ENOSYS)?);
                 made.push(filter(arch, forbidden()?, libc::EPERM)?);
                 made.push(filter(arch, sockets()?, libc::EAFNOSUPPORT)?);
+            }
+            if usual == Seccomp::Default {
+                made.push(filter(arch, namespaces::missing(), libc::ENOSYS)?);
+                made.push(filter(arch, namespaces::forbidden()?, libc::EPERM)?);
             }
             if set_ids {
                 made.push(filter(arch, set_ids::missing(), libc::ENOSYS)?);
@@ -148,6 +158,11 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
 /// The low half of an argument: the kernel looks at no more of these.
 fn argument(index: u8, is: SeccompCmpOp, value: u32) -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(index, SeccompCmpArgLen::Dword, is, u64::from(value))
+}
+
+/// An argument has this bit.
+fn has(index: u8, bit: u32) -> Result<SeccompCondition, seccompiler::BackendError> {
+    argument(index, SeccompCmpOp::MaskedEq(bit.into()), bit)
 }
 
 /// An argument is none of these.

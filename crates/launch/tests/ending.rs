@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use launch::spec::Limits;
+use launch::spec::{Limits, Seccomp};
 use launch::{Exit, Limit, TaskSpec, create_task_dir};
 use support::{Disk, Task, TestDir, run, script};
 
@@ -230,7 +230,7 @@ print(os.popen('echo sub').read().strip(), len(socket.if_nameindex()) > 0)
         seccomp,
         ..script("")
     };
-    let done = run(&argv(true));
+    let done = run(&argv(Seccomp::Default));
     assert_eq!(
         done.stdout,
         "io_uring_setup=ENOSYS keyctl=ENOSYS add_key=ENOSYS bpf=EPERM perf_event_open=EPERM userfaultfd=ENOSYS \
@@ -239,7 +239,7 @@ print(os.popen('echo sub').read().strip(), len(socket.if_nameindex()) > 0)
          unix fine inet fine inet6 fine\nsub True\n",
         "{done:?}"
     );
-    let done = run(&argv(false));
+    let done = run(&argv(Seccomp::Off));
     assert!(done.stdout.contains("keyctl=fine") || !done.stdout.contains("keyctl=ENOSYS"), "{done:?}");
     assert!(run(&support::root_script("grep Seccomp: /proc/self/status")).stdout.contains('2'));
 }

@@ -5,6 +5,8 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use launch::TaskSpec;
+use launch::spec::Seccomp;
 use support::{RANGE, Task, TestDir, bind, identity, root_script, run, script};
 
 #[test]
@@ -145,8 +147,10 @@ fn r39_setuid_programs_do_not_give_root_back() {
          unshare -Ur sh -c 'umount /proc; umount /tmp; mount -o remount,rw /usr' && echo UNDONE; true",
     );
     spec.bind_mounts = vec![bind(&shared, "/mnt")];
-    let done = run(&spec);
-    assert_eq!((done.exit.code, done.stdout.as_str()), (0, "5001\n"), "{done:?}");
+    for seccomp in [Seccomp::Default, Seccomp::Namespaces] {
+        let done = run(&TaskSpec { seccomp, ..spec.clone() });
+        assert_eq!((done.exit.code, done.stdout.as_str()), (0, "5001\n"), "{done:?}");
+    }
 }
 
 #[test]

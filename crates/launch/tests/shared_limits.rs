@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use launch::TaskSpec;
+use launch::spec::Seccomp;
 use support::{RANGE, Task, TestDir, bind, own_script, root_script, run, script};
 
 fn python(spec: TaskSpec, text: &str) -> TaskSpec {
@@ -44,7 +45,7 @@ fn d05_nobody_becomes_what_root_in_a_task_is() {
     let refused = "chmod EPERM EPERM EPERM EPERM\nopen EPERM EPERM EPERM ENOSYS\ntmp EPERM EPERM EPERM EPERM\n\
                    others ENOSYS ENOSYS ENOSYS\n";
     for (kind, uid, owner) in [(root_script as fn(&str) -> TaskSpec, 0, RANGE), (own_script, 5001, 5001)] {
-        for seccomp in [false, true] {
+        for seccomp in [Seccomp::Off, Seccomp::Namespaces, Seccomp::Default] {
             let dir = TestDir::new();
             let shared = dir.dir("shared", 0o1777, 0);
             let mut spec = python(TaskSpec { seccomp, ..kind("") }, SET_IDS);
@@ -52,7 +53,7 @@ fn d05_nobody_becomes_what_root_in_a_task_is() {
             spec.env = vec![("PLACE".into(), "/mnt/x".into())];
             let done = Task::create_for(&spec, uid).run();
             let expected = format!("{}plain fine fine fine fine\n", refused.repeat(3));
-            assert_eq!(done.stdout, expected, "{uid} {seccomp}: {done:?}");
+            assert_eq!(done.stdout, expected, "{uid} {seccomp:?}: {done:?}");
             for file in fs::read_dir(&shared).unwrap() {
                 let file = file.unwrap().metadata().unwrap();
                 assert_eq!((file.mode() & 0o6000, file.uid()), (0, owner));
@@ -76,7 +77,8 @@ fn d05_nobody_becomes_what_root_in_a_task_is_by_32_bit_calls() {
     if !cfg!(target_arch = "x86_64") || !built.is_ok_and(|status| status.success()) {
         return;
     }
-    let mut spec = TaskSpec { seccomp: false, ..root_script("touch f; /mnt/program; echo $?; stat -c %a f") };
+    let mut spec =
+        TaskSpec { seccomp: Seccomp::Off, ..root_script("touch f; /mnt/program; echo $?; stat -c %a f") };
     spec.bind_mounts = vec![bind(&dir.0, "/mnt")];
     assert_eq!(run(&spec).stdout, "159\n644\n");
 }
@@ -144,7 +146,9 @@ print('inotify', libc.inotify_init() >= 0, 'queue', queue >= 0, 'timer', rt.time
 
 #[test]
 fn a07_a_task_uses_up_its_own_of_what_the_kernel_counts_by_user() {
-    let greedy = Task::create(&python(root_script(""), GREEDY));
+    // Where it may make namespaces; what it has by itself is the same.
+    let root = || TaskSpec { seccomp: Seccomp::Namespaces, ..root_script("") };
+    let greedy = Task::create(&python(root(), GREEDY));
     assert!(greedy.start());
     greedy.wait_for("taken");
     let said = greedy.output(launch::record::Source::Stdout);
@@ -162,9 +166,9 @@ fn a07_a_task_uses_up_its_own_of_what_the_kernel_counts_by_user() {
     let ours: Vec<_> = (0..8).map(|_| rustix::fs::inotify::init(flags).expect("root's own")).collect();
     drop(ours);
     let modest = "inotify True queue True timer True ipc True\n";
-    let root = Command::new("python3").args(["-c", MODEST]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&root.stdout), modest, "{root:?} {said}");
-    let done = run(&python(root_script(""), MODEST));
+    let outside = Command::new("python3").args(["-c", MODEST]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&outside.stdout), modest, "{outside:?} {said}");
+    let done = run(&python(root(), MODEST));
     assert_eq!(done.stdout, modest, "{done:?} {said}");
     let done = run(&python(script(""), "import ctypes; print(ctypes.CDLL(None).inotify_init() >= 0)"));
     assert_eq!(done.stdout, "True\n", "{done:?}");

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 
 use launch::TaskSpec;
+use launch::spec::Seccomp;
 use support::{Outcome, Task, bind, identity, own_script};
 
 /// The agent's user, who has no account on the machine.
@@ -53,11 +54,12 @@ fn r37_nobody_else_is_possible() {
 
 #[test]
 fn r39_no_capability_is_left() {
-    let done = run(&own_script(
+    let spec = own_script(
         "grep -E '^(Cap|NoNewPrivs)' /proc/self/status | tr -s '\\t ' ' '
          umount /tmp && echo UMOUNTED; mount -t tmpfs none /tmp && echo MOUNTED; touch /x && echo ROOT
          unshare -Ur true && unshare -Urm sh -c 'umount /proc || umount -l /tmp' && echo UNDONE; true",
-    ));
+    );
+    let done = run(&TaskSpec { seccomp: Seccomp::Namespaces, ..spec });
     let none = "0000000000000000";
     assert_eq!(
         done.stdout,
@@ -81,7 +83,9 @@ fn r38_masks_hold_against_the_same_user() {
     fs::write(state.join("db"), "DATABASE").unwrap();
     chown(state.join("db"), Some(USER), Some(USER)).unwrap();
     chown(&task.dir.0, Some(USER), Some(USER)).unwrap();
-    let spec = TaskSpec { masked: vec![state.clone()], bind_mounts: vec![bind(&task.dir.0, "/x")], ..spec };
+    let seccomp = Seccomp::Namespaces;
+    let bind_mounts = vec![bind(&task.dir.0, "/x")];
+    let spec = TaskSpec { masked: vec![state.clone()], bind_mounts, seccomp, ..spec };
     fs::write(task.task_dir.join("spec.json"), serde_json::to_vec(&spec).unwrap()).unwrap();
     let done = task.run();
     assert_eq!(done.exit.code, 0, "{done:?}");

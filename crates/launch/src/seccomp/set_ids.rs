@@ -5,9 +5,9 @@
 //! agent's `seccomp` setting says, this is on.
 
 use nix::libc;
-use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use seccompiler::{BackendError, SeccompRule};
 
-use super::Rules;
+use super::{Rules, has};
 
 /// The bits of a mode that give ids.
 const BITS: [u32; 2] = [libc::S_ISUID, libc::S_ISGID];
@@ -56,10 +56,4 @@ pub(super) fn forbidden() -> Result<Rules, BackendError> {
 /// What there seems to be none of.
 pub(super) fn missing() -> Rules {
     UNSEEN.iter().map(|call| (*call, vec![])).collect()
-}
-
-/// An argument has this bit. The kernel looks at the low half alone.
-fn has(index: u8, bit: u32) -> Result<SeccompCondition, BackendError> {
-    let bit = u64::from(bit);
-    SeccompCondition::new(index, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bit), bit)
 }
