@@ -168,13 +168,19 @@ impl World {
 
     /// Runs a task on the machine to its end.
     fn run(&self, spec: &TaskSpec, uid: u32) -> Outcome {
+        let task = self.start(spec, uid);
+        task.wait();
+        task.outcome()
+    }
+
+    /// Starts a task on the machine.
+    fn start(&self, spec: &TaskSpec, uid: u32) -> Task {
         let task = Task::create_for(spec, uid);
         // As udev makes it; `ip netns exec` has a mount namespace of its own.
         let tun = "mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun c 10 200 && exec \"$@\"";
         let way = ["ip", "netns", "exec", &self.machine(), "sh", "-c", tun, "sh"];
         assert!(task.start_by(&way), "the shim isn't up");
-        task.wait();
-        task.outcome()
+        task
     }
 
     /// Runs a program in Python as a task, and returns what it prints.
@@ -343,6 +349,57 @@ for s in many: s.close()
 "#;
     let said = world.ask(script, 0, program);
     assert_eq!(said, "True False\n512 True\n");
+}
+
+/// G5: connections that have ended keep their ports for a minute. A task that makes many of those waits, and the machine
+/// has ports of its own to the same place.
+#[test]
+fn a05_a_task_that_ends_many_connections_leaves_the_machine_its_ports() {
+    let mut world = World::new("nameserver 10.99.0.2\n");
+    // Says which port of the machine's it is, and lets the other side end first.
+    let tell = r#"
+import socket, threading
+l = socket.create_server(("0.0.0.0", 7003), backlog=1000); print("ready", flush=True)
+def tell(peer, who):
+    with peer: peer.sendall(b"%d\n" % who[1]); peer.recv(1)
+while True: threading.Thread(target=tell, args=l.accept(), daemon=True).start()
+"#;
+    world.python(&world.world(), tell, "");
+    let m = world.machine();
+    let machine = |program: &[&str]| {
+        let output = Command::new("ip").args(["netns", "exec", &m]).args(program).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ports = |range: &str| {
+        machine(&["sh", "-c", &format!("echo {range} > /proc/sys/net/ipv4/ip_local_port_range")])
+    };
+    ports("40000 41023");
+    let program = r#"
+def once(patience):
+    with socket.create_connection(("10.99.0.2", 7003), patience) as s:
+        port = int(s.makefile().readline()); s.shutdown(socket.SHUT_WR); s.recv(1); return port
+took = []
+try:
+    while len(took) < 1100: took.append(once(2))
+except OSError as e: print(type(e).__name__)
+def can():
+    with socket.socket() as s: s.setsockopt(socket.IPPROTO_IP, 51, 0); return "ok"
+print(len(took), min(took) >= 40256 or attempt(can) != "ok")
+print("waits", flush=True)
+print(once(60) > 0)
+"#;
+    let argv = ["/usr/bin/python3", "-c", &format!("{ASK}{program}")].map(str::to_owned).to_vec();
+    let task = world.start(&TaskSpec { argv, ..script("") }, 0);
+    task.wait_for("waits");
+    let many =
+        "import socket\nprint(len([socket.create_connection(('10.99.0.2', 7003), 20) for n in range(200)]))";
+    assert_eq!(machine(&["/usr/bin/python3", "-c", many]), "200\n");
+    // Later, not never: the machine has more ports now.
+    ports("32768 60999");
+    task.wait();
+    let done = task.outcome();
+    assert_eq!(done.stdout, "TimeoutError\n512 True\nwaits\nTrue\n", "{done:?}");
 }
 
 /// F6: what tells the machine who it is, by its own link or elsewhere, is for those that the administrator lists.

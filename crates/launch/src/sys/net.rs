@@ -1,8 +1,9 @@
-//! A network interface whose packets a process reads and writes (the kernel's Documentation/networking/tuntap).
+//! A network interface whose packets a process reads and writes (the kernel's Documentation/networking/tuntap), and the
+//! ports of a socket.
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::libc;
@@ -30,4 +31,25 @@ pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     // SAFETY: this call takes a number.
     let _ = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETPERSIST, 1) };
     Ok(file.into())
+}
+
+/// `IP_LOCAL_PORT_RANGE` of ip(7), which libc doesn't name.
+const LOCAL_PORT_RANGE: libc::c_int = 51;
+
+/// Has a socket that isn't bound yet take none of the machine's own ports below `first` (Linux 6.3 and later).
+pub(crate) fn take_ports_from(socket: BorrowedFd<'_>, first: u16) -> io::Result<()> {
+    // The last one is in the upper half; 0 is the machine's.
+    let range = u32::from(first);
+    let length = libc::socklen_t::try_from(size_of::<u32>()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel reads one number of the length passed, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            LOCAL_PORT_RANGE,
+            (&raw const range).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -8,6 +8,7 @@
 mod device;
 mod outside;
 mod packet;
+mod ports;
 mod tcp;
 
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use smoltcp::time::Instant;
 use device::Link;
 use outside::Outside;
 use packet::{Flow, Protocol, Unreachable};
+use ports::{Machine, Pace};
 use tcp::Connection;
 
 use super::doorbell::Doorbell;
@@ -33,6 +35,7 @@ use super::doorbell::Doorbell;
 /// Conversations of one task at a time, by protocol. Each takes one of the machine's source ports, of which there are
 /// some 28 000: those of UDP, which the machine's own programs need to find any name, in all; those of TCP for each
 /// address and port that they lead to. Forty tasks leave most of both.
+/// What connections leave behind when they have ended is in [`ports`]; of UDP's nothing stays.
 const MOST_UDP: usize = 256;
 const MOST_TCP: usize = 512;
 /// Silence after which a UDP conversation is over. RFC 4787 asks for two minutes of who lets others in, and nobody is let
@@ -51,6 +54,9 @@ struct Stack {
     tun: OwnedFd,
     epoll: OwnedFd,
     outside: Outside,
+    /// What the machine tells of its ports, if it does.
+    machine: Option<Machine>,
+    pace: Pace,
     talks: HashMap<u64, Talk>,
     tokens: HashMap<Flow, u64>,
     next_token: u64,
@@ -91,10 +97,14 @@ pub(super) fn run(tun: OwnedFd, doorbell: &Doorbell, relay: &OwnedFd, reach: &[I
     epoll::add(&epoll, &tun, data(TUN), epoll::EventFlags::IN)?;
     epoll::add(&epoll, doorbell, data(DOORBELL), epoll::EventFlags::IN)?;
     let now = Clock::now();
+    let machine = Machine::open().ok();
+    let ports = machine.as_ref().and_then(Machine::look);
     let mut stack = Stack {
         tun,
         epoll,
-        outside: Outside::open(reach)?,
+        outside: Outside::open(reach, ports)?,
+        machine,
+        pace: Pace::default(),
         talks: HashMap::new(),
         tokens: HashMap::new(),
         next_token: DOORBELL + 1,
@@ -175,8 +185,19 @@ impl Stack {
         if !self.makes_room(flow.protocol) {
             return self.refuse(&flow, bytes, Unreachable::Route);
         }
+        let now = Clock::now();
+        let is_tcp = flow.protocol == Protocol::Tcp;
+        if is_tcp && !self.pace.permits(now, || self.machine.as_ref()?.look()) {
+            // The task's kernel asks again, for two minutes.
+            return;
+        }
         match self.outside.connect(&flow) {
-            Ok(outside) => self.begin(flow, outside, bytes, packet.payload),
+            Ok(outside) => {
+                if is_tcp {
+                    self.pace.note(now);
+                }
+                self.begin(flow, outside, bytes, packet.payload);
+            }
             Err(why) => self.refuse(&flow, bytes, why),
         }
     }

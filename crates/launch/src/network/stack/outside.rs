@@ -4,16 +4,18 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_nodelay};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use super::packet::{Flow, Protocol, Unreachable};
+use super::ports::Ports;
 use crate::network::FORWARDERS;
 use crate::network::netlink::{Netlink, Route};
 use crate::network::resolver;
+use crate::sys::net::take_ports_from;
 
 /// Port of the resolver.
 const DNS: u16 = 53;
@@ -24,21 +26,35 @@ pub(super) struct Outside {
     routes: Netlink,
     /// Addresses of [`is_identity`] that the machine's administrator gives to tasks.
     reach: Vec<IpAddr>,
+    /// The first port of the machine's that conversations may take.
+    first_port: Option<u16>,
 }
 
 impl Outside {
-    pub(super) fn open(reach: &[IpAddr]) -> io::Result<Self> {
-        Ok(Self { routes: Netlink::open()?, reach: reach.to_vec() })
+    pub(super) fn open(reach: &[IpAddr], ports: Option<Ports>) -> io::Result<Self> {
+        let first_port = ports.map(Ports::first_of_tasks);
+        Ok(Self { routes: Netlink::open()?, reach: reach.to_vec(), first_port })
     }
 
     /// A socket that is being connected to the flow's other end.
     pub(super) fn connect(&self, flow: &Flow) -> Result<OwnedFd, Unreachable> {
         let address = self.permitted(flow.outside)?;
-        match flow.protocol {
+        let socket = match flow.protocol {
             Protocol::Tcp => tcp(address),
-            Protocol::Udp => udp(address),
+            Protocol::Udp => socket_with(family(address), SocketType::DGRAM, flags(), None),
+        };
+        socket.and_then(|socket| self.connected(socket, address)).map_err(why)
+    }
+
+    fn connected(&self, socket: OwnedFd, address: SocketAddr) -> rustix::io::Result<OwnedFd> {
+        if let Some(first) = self.first_port {
+            // Best effort: Linux has it since 6.3.
+            let _ = take_ports_from(socket.as_fd(), first);
         }
-        .map_err(why)
+        match connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+            Err(e) => Err(e),
+        }
     }
 
     /// The address that stands behind the one that the task uses.
@@ -95,15 +111,6 @@ fn tcp(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     set_tcp_nodelay(&socket, true)?;
     // Nobody else asks whether the other end is still there.
     set_socket_keepalive(&socket, true)?;
-    match connect(&socket, &address) {
-        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
-        Err(e) => Err(e),
-    }
-}
-
-fn udp(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let socket = socket_with(family(address), SocketType::DGRAM, flags(), None)?;
-    connect(&socket, &address)?;
     Ok(socket)
 }
 
