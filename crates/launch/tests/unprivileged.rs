@@ -3,10 +3,14 @@
 mod support;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use launch::TaskSpec;
 use launch::spec::Seccomp;
+use launch::{Shim, TaskSpec};
 use support::{Outcome, Task, bind, identity, own_script};
 
 /// The agent's user, who has no account on the machine.
@@ -134,4 +138,51 @@ fn directories_that_their_user_cannot_enter_are_removed() {
         launch::remove_task_dir(&path).map(|()| path.exists())
     });
     assert!(!gone.join().unwrap().unwrap());
+}
+
+/// G10: an agent's user may have many descriptors on their way over sockets, and then no others, until they arrive.
+#[test]
+fn a07_too_many_descriptors_on_their_way_hold_up_a_start_and_no_more() {
+    // A user of this test's own, for the kernel counts by user.
+    let uid = 5079;
+    let hog = r#"
+import array, errno, resource, socket, sys, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (3000, 3000))
+fds, pairs = array.array("i", [0] * 250), []
+try:
+    while True:
+        pairs.append(socket.socketpair()); pairs[-1][0].setblocking(False)
+        try:
+            while True: pairs[-1][0].sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        except BlockingIOError: pass
+except OSError as e: print(errno.errorcode[e.errno], flush=True)
+if sys.argv[1:]: time.sleep(2)
+else: sys.stdin.read()
+"#;
+    let begin = |argument: &[&str]| {
+        let mut command = Command::new("/usr/bin/python3");
+        command.args(["-c", hog]).args(argument).uid(uid).gid(uid);
+        let mut hog = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(hog.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ETOOMANYREFS\n");
+        hog
+    };
+    let task = Task::create_for(&own_script("echo ready; exec sleep 1000"), uid);
+    let mut first = begin(&["for a moment"]);
+    assert!(task.start_by(&["sh", "-c", "ulimit -n 1024; exec \"$@\"", "sh"]), "the shim isn't up");
+    task.wait_for("ready");
+    first.wait().unwrap();
+
+    // Meanwhile an agent that asks for the way to the master is told to ask again.
+    let mut second = begin(&[]);
+    assert!(Shim::relay_listener(&task.task_dir).is_err());
+    drop(second.stdin.take());
+    second.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !Shim::relay_listener(&task.task_dir).is_ok_and(|listener| listener.is_some()) {
+        assert!(Instant::now() < deadline, "no listener");
+    }
+    task.shim().unwrap().kill().unwrap();
+    task.wait();
 }

@@ -4,7 +4,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -14,6 +17,10 @@ use rustix::net::{
 const MOST: usize = 2;
 /// Most bytes of the words that go with them.
 const WORDS: usize = 1024;
+
+/// Longest wait until the kernel takes descriptors, and the pause between two tries.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The shim's end and the init's.
 pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -32,6 +39,20 @@ pub(crate) fn send_descriptors(socket: BorrowedFd<'_>, fds: &[&OwnedFd], words: 
     let bytes = [IoSlice::new(b"d"), IoSlice::new(words.as_bytes())];
     sendmsg(socket, &bytes, &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
+}
+
+/// The same, again and again while the kernel says that too many are on their way. It counts them for each user, who may be
+/// an agent without root and with it all of its tasks: what one of those does then costs others time, and no start (G10).
+pub(crate) fn send_patiently(socket: BorrowedFd<'_>, fds: &[&OwnedFd], words: &str) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match send_descriptors(socket, fds, words) {
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::TOOMANYREFS) && begun.elapsed() < PATIENCE => {
+                sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Waits for the descriptors and the words of one message; none when the other end has gone without one.

@@ -41,7 +41,8 @@ impl Doorbell {
     /// Hands `listener` to everybody who has rung.
     pub(super) fn answer(&self, listener: &OwnedFd) {
         while let Ok(caller) = accept_with(&self.0, SocketFlags::CLOEXEC) {
-            // Who rings and goes away misses it.
+            // Who rings and goes away misses it. Whom the kernel lets nothing be handed to (too many descriptors on their way)
+            // sees that it gets nothing, and rings again: this process has packets to carry.
             let _ = send_descriptors(caller.as_fd(), &[listener], "");
         }
     }
@@ -63,7 +64,10 @@ pub(crate) fn ring(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
         Err(e) => Err(e.into()),
     };
     match received {
-        Ok((fds, _)) => Ok(fds.into_iter().next()),
+        Ok((fds, _)) => match fds.into_iter().next() {
+            Some(listener) => Ok(Some(listener)),
+            None => Err(io::Error::other("the task's shim couldn't hand over the listener; ask it again")),
+        },
         Err(e) => match Errno::from_io_error(&e) {
             // No shim made one, or its task has ended.
             Some(Errno::NOENT | Errno::CONNREFUSED | Errno::CONNRESET) => Ok(None),

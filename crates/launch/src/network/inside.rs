@@ -9,7 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with};
 
-use super::descriptors::send_descriptors;
+use super::descriptors::send_patiently;
 use super::netlink::{LOOPBACK, Netlink};
 use super::{MTU, OWN, RELAY};
 use crate::spec::Network;
@@ -50,7 +50,7 @@ pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Resu
     let what = || "can't make the way to the master".to_owned();
     let (relay, port) = listener(address).explain(what)?;
     let descriptors: Vec<&OwnedFd> = [Some(&relay), interface.as_ref()].into_iter().flatten().collect();
-    send_descriptors(shim, &descriptors, &words).explain(what)?;
+    send_patiently(shim, &descriptors, &words).explain(what)?;
     Ok(port)
 }
 

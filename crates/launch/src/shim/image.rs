@@ -14,7 +14,7 @@ use nix::sched::CloneFlags;
 use nix::sys::wait::waitpid;
 use rustix::fs::{CWD, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, openat, readlinkat};
 
-use crate::network::descriptors::{channel, receive_descriptors, send_descriptors};
+use crate::network::descriptors::{channel, receive_descriptors, send_patiently};
 use crate::sys::mount::{NODEV, NOSUID, RDONLY, clone_tree, open_host, set_attr};
 use crate::sys::process;
 
@@ -72,7 +72,7 @@ fn clone_elsewhere() -> io::Result<OwnedFd> {
     let (ours, theirs) = channel()?;
     let child = process::spawn_in(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS, || {
         let cloned = own_file().and_then(|file| clone(&file));
-        let sent = cloned.and_then(|tree| send_descriptors(theirs.as_fd(), &[&tree], ""));
+        let sent = cloned.and_then(|tree| send_patiently(theirs.as_fd(), &[&tree], ""));
         i32::from(sent.is_err())
     });
     let refused = |e: io::Error| {
