@@ -232,3 +232,84 @@ while len(os.listdir('d')) < 10: pass
     launch::remove_task_dir(&task.task_dir).unwrap();
     assert!(!task.task_dir.exists());
 }
+
+/// G2: makes a file of 20 MB in `hide`, which takes its name away before it is written, and stays.
+const HIDES: &str = "import ctypes, mmap, os, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def make(path=b'/tmp/h'):
+    file = os.open(path, os.O_CREAT | os.O_RDWR)
+    os.unlink(path)
+    return file
+def fill(file):
+    for _ in range(20): os.write(file, bytes(1 << 20))
+    os.fsync(file)
+    print('full', flush=True)
+    time.sleep(1000)
+";
+
+/// What only a thread has; what a process has whose first thread is over; what comes after a name that is no text; what is
+/// beside a table that many processes share.
+const HIDDEN: [&str; 4] = [
+    "def hide():
+    assert libc.unshare(0x400) == 0
+    fill(make())
+threading.Thread(target=hide).start()
+time.sleep(1000)",
+    "threading.Thread(target=lambda: fill(make())).start()
+libc.pthread_exit(None)",
+    "def map(file, size, at):
+    libc.mmap.argtypes, libc.mmap.restype = [ctypes.c_void_p] + [ctypes.c_int] * 4 + [ctypes.c_long], ctypes.c_void_p
+    os.ftruncate(file, size)
+    assert libc.mmap(at, size, 3, 0x100001, file, 0) == at
+    os.close(file)
+map(os.open(b'/tmp/\\xff', os.O_CREAT | os.O_RDWR), 4096, 0x20000000)
+map(make(b'/tmp/\\xfe'), 20 << 20, 0x30000000)
+ctypes.memset(0x30000000, 1, 20 << 20)
+print('full', flush=True)
+time.sleep(1000)",
+    "ends = os.pipe()
+for _ in range(10000): os.dup(ends[0])
+for _ in range(150):
+    if libc.syscall(CLONE, 0x400 | 17, 0, 0, 0, 0) == 0:
+        while True: libc.pause()
+fill(make())",
+];
+
+#[test]
+fn a04_what_no_process_shows_takes_space_too() {
+    let clone = if cfg!(target_arch = "x86_64") { 56 } else { 220 };
+    let text = |hides: &str| format!("{HIDES}CLONE = {clone}\n{hides}");
+    for hides in HIDDEN {
+        let done = run(&TaskSpec { limits: limits(Some(8 << 20), None), ..python(script(""), &text(hides)) });
+        assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Scratch), Some(9)), "{hides} {done:?}");
+        assert!(done.agent.contains("more than its limit of 8 MiB"), "{hides} {done:?}");
+    }
+    // Also where nothing but the user of the agent looks on; what is only mapped isn't seen there.
+    for hides in &HIDDEN[..2] {
+        let spec =
+            TaskSpec { limits: limits(Some(8 << 20), None), ..python(support::own_script(""), &text(hides)) };
+        let done = Task::create_for(&spec, 5001).run();
+        assert_eq!(done.exit.limit, Some(Limit::Scratch), "{hides} {done:?}");
+    }
+}
+
+/// G2b: tables of open files that nobody could look through in time.
+#[test]
+fn a04_more_open_files_than_can_be_looked_at_end_the_task() {
+    let text = "import os, resource, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+each = min(most, 20000)
+resource.setrlimit(resource.RLIMIT_NOFILE, (each, most))
+ends = os.pipe()
+for _ in range(each - 10): os.dup(ends[0])
+for _ in range(1000000 // (each - 10) + 1):
+    if os.fork() == 0: time.sleep(1000)
+print('open', flush=True)
+# Now is the time to look.
+with open('/tmp/f', 'wb') as f: f.write(bytes(40 << 20)); f.flush(); os.fsync(f)
+time.sleep(1000)";
+    let done = run(&TaskSpec { limits: limits(Some(20 << 20), None), ..python(script(""), text) });
+    assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Scratch), Some(9)), "{done:?}");
+    assert!(done.agent.contains("more open files, mappings and threads than can be looked at"), "{done:?}");
+    assert_eq!(done.stdout, "open\n");
+}

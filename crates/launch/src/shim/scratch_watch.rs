@@ -19,8 +19,10 @@ use crate::sys::mount::open_host;
 const TICK: Duration = Duration::from_millis(200);
 /// What changes without the disk getting fuller is found by then.
 const AT_LEAST: Duration = Duration::from_secs(10);
-/// Counting takes at most this part of the time.
+/// Counting takes at most this part of the time, …
 const PART: u32 = 20;
+/// … unless that would be longer than this.
+const LONGEST: Duration = Duration::from_secs(60);
 /// The counting thread needs little.
 const STACK: usize = 256 << 10;
 
@@ -33,6 +35,8 @@ pub(super) enum TooMuch {
     Files(u64),
     /// Directories that are nested so deeply that nobody looks.
     Depth,
+    /// Open files, threads and mappings, more than anybody looks at.
+    Held,
 }
 
 /// The thread; it ends with this.
@@ -89,7 +93,7 @@ fn watch(scratch: &Path, most: Usage, ends: &OwnedFd, in_task: impl Fn() -> Vec<
     let mut room = Usage::default();
     let mut free = left(&root);
     let mut counted = Instant::now();
-    let mut pause = Duration::ZERO;
+    let mut took = Duration::ZERO;
     loop {
         let mut fds = [PollFd::new(ends, PollFlags::IN)];
         if poll(&mut fds, Timespec::try_from(TICK).ok().as_ref()) != Ok(0) {
@@ -97,14 +101,19 @@ fn watch(scratch: &Path, most: Usage, ends: &OwnedFd, in_task: impl Fn() -> Vec<
         }
         let since = counted.elapsed();
         let now = left(&root);
-        let has_room = free.bytes.saturating_sub(now.bytes) < room.bytes
-            && free.files.saturating_sub(now.files) < room.files;
-        if since < pause || (has_room && since < AT_LEAST) {
+        let lost = Usage {
+            bytes: free.bytes.saturating_sub(now.bytes),
+            files: free.files.saturating_sub(now.files),
+        };
+        if since < wait(lost, room, most, took) {
             continue;
         }
         free = now;
         counted = Instant::now();
-        let Some(used) = count(&root, &in_task()) else { return Some(TooMuch::Depth) };
+        let used = match count(&root, &in_task()) {
+            Ok(used) => used,
+            Err(too_much) => return Some(too_much),
+        };
         if used.bytes > most.bytes {
             return Some(TooMuch::Bytes(used.bytes));
         }
@@ -113,8 +122,19 @@ fn watch(scratch: &Path, most: Usage, ends: &OwnedFd, in_task: impl Fn() -> Vec<
         }
         room.bytes = (most.bytes - used.bytes) / 2 + 1;
         room.files = (most.files - used.files) / 2 + 1;
-        pause = counted.elapsed() * PART;
+        took = counted.elapsed();
     }
+}
+
+/// How long to wait after a count that took so long, when the disk has lost this since.
+fn wait(lost: Usage, room: Usage, most: Usage, took: Duration) -> Duration {
+    if lost.bytes > most.bytes || lost.files > most.files {
+        // All of it may be the task's, that much is too much. If it is others', counting has half of the time.
+        return took;
+    }
+    let pause = (took * PART).min(LONGEST);
+    let has_room = lost.bytes < room.bytes && lost.files < room.files;
+    if has_room { pause.max(AT_LEAST) } else { pause }
 }
 
 /// What the disk has left.
@@ -124,4 +144,24 @@ fn left(root: &OwnedFd) -> Usage {
         bytes: fs.f_bfree.saturating_mul(fs.f_frsize),
         files: fs.f_ffree,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// G2b: what makes a count slow buys no time for what the limit is against.
+    #[test]
+    fn a04_the_next_count_is_never_far_away() {
+        let bytes = |bytes| Usage { bytes, files: 0 };
+        let (room, most) = (Usage { bytes: 51, files: 51 }, Usage { bytes: 100, files: 100 });
+        let seconds = Duration::from_secs;
+        // Counts that are quick are made as soon as something may have changed.
+        assert_eq!(wait(bytes(51), room, most, Duration::from_millis(2)), Duration::from_millis(40));
+        assert_eq!(wait(bytes(50), room, most, Duration::from_millis(2)), AT_LEAST);
+        assert_eq!(wait(bytes(51), room, most, seconds(9)), LONGEST);
+        assert_eq!(wait(bytes(0), room, most, seconds(9)), LONGEST);
+        assert_eq!(wait(bytes(101), room, most, seconds(2)), seconds(2));
+        assert_eq!(wait(Usage { bytes: 0, files: 101 }, room, most, seconds(2)), seconds(2));
+    }
 }

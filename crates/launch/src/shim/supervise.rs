@@ -165,6 +165,12 @@ impl Shim {
                 format!("more than {DEEPEST} directories below each other"),
                 "too many to be looked at".into(),
             ),
+            TooMuch::Held => {
+                let what = "more open files, mappings and threads than can be looked at";
+                return self.note(&format!(
+                    "the task has {what}, so nobody knows what it holds of the disk: it is ended"
+                ));
+            }
         };
         self.note(&format!(
             "the task has {has} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), {limit}: it \

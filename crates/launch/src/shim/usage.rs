@@ -2,21 +2,22 @@
 //! the shim's memory is nobody's but the machine's.
 //!
 //! What has no name any more counts, too, while a process of the task has it open or mapped. What can't be seen is a file
-//! without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is only mapped.
+//! without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is only mapped;
+//! where a task may make namespaces, also one that is only mounted.
+
+mod unnamed;
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
 
+use super::scratch_watch::TooMuch;
+
 /// Directories below each other. Nobody needs more but who wants to hide.
 pub(super) const DEEPEST: usize = 256;
-/// Files without a name that are known apart; more are counted as often as they are found.
-const APART: usize = 1 << 16;
 /// A file that has several names has a part of this in each.
 const WHOLE: u64 = 1 << 20;
 
@@ -30,8 +31,11 @@ pub(super) struct Usage {
 }
 
 /// Counts all that is below `root`, and what the processes (directories of `/proc`) hold of its file system without a
-/// name; `None` when directories are nested too deeply.
-pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Option<Usage> {
+/// name.
+///
+/// # Errors
+/// That there is more than anybody looks at.
+pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Result<Usage, TooMuch> {
     let mut sum = Sum::default();
     let mut open: Vec<Dir> = directory(root, c".").into_iter().collect();
     while let Some(dir) = open.last_mut() {
@@ -55,12 +59,15 @@ pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Option<Usage> {
         sum.add(bytes, 1);
         let below = directory(fd, name);
         if below.is_some() && open.len() >= DEEPEST {
-            return None;
+            return Err(TooMuch::Depth);
         }
         open.extend(below);
     }
-    sum.unnamed(root, processes);
-    Some(Usage { bytes: sum.bytes, files: sum.parts / WHOLE })
+    if let Ok(stat) = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) {
+        let device = (stat.stx_dev_major, stat.stx_dev_minor);
+        unnamed::find(device, processes, &mut |bytes| sum.add(bytes, 1)).map_err(|_| TooMuch::Held)?;
+    }
+    Ok(Usage { bytes: sum.bytes, files: sum.parts / WHOLE })
 }
 
 fn directory(dir: impl std::os::fd::AsFd, name: &std::ffi::CStr) -> Option<Dir> {
@@ -72,8 +79,6 @@ fn directory(dir: impl std::os::fd::AsFd, name: &std::ffi::CStr) -> Option<Dir> 
 struct Sum {
     bytes: u64,
     parts: u64,
-    /// Files without a name that have been counted.
-    counted: HashSet<u64>,
 }
 
 impl Sum {
@@ -82,41 +87,6 @@ impl Sum {
         self.bytes = self.bytes.saturating_add(bytes / names);
         self.parts = self.parts.saturating_add(WHOLE / names);
     }
-
-    fn unnamed(&mut self, root: &OwnedFd, processes: &[PathBuf]) {
-        let Ok(device) = rustix::fs::fstat(root).map(|stat| stat.st_dev) else { return };
-        for process in processes {
-            for file in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
-                self.one_unnamed(device, &file.path());
-            }
-            for mapped in mapped(process) {
-                self.one_unnamed(device, &mapped);
-            }
-        }
-    }
-
-    fn one_unnamed(&mut self, device: u64, link: &Path) {
-        let Ok(file) = fs::metadata(link) else { return };
-        if !file.is_file() || file.nlink() > 0 || file.dev() != device || self.counted.contains(&file.ino()) {
-            return;
-        }
-        if self.counted.len() < APART {
-            self.counted.insert(file.ino());
-        }
-        self.add(file.blocks() * 512, 1);
-    }
-}
-
-/// Links to the files without a name that a process has mapped.
-fn mapped(process: &Path) -> impl Iterator<Item = PathBuf> + '_ {
-    let maps = File::open(process.join("maps")).map(BufReader::new);
-    let lines = maps.into_iter().flat_map(|maps| maps.lines().map_while(Result::ok));
-    lines.filter(|line| line.ends_with(" (deleted)")).filter_map(|line| {
-        // There the addresses have zeroes in front, and in the links' names they haven't.
-        let (from, to) = line.split_whitespace().next()?.split_once('-')?;
-        let number = |text| u64::from_str_radix(text, 16).ok();
-        Some(process.join("map_files").join(format!("{:x}-{:x}", number(from)?, number(to)?)))
-    })
 }
 
 /// The processes of the task, as directories of `/proc`: those of its cgroup, else those of its pid namespace.
@@ -124,10 +94,16 @@ pub(super) fn processes(cgroup: Option<&Path>, init: i32) -> Vec<PathBuf> {
     if let Some(list) = cgroup.and_then(|file| fs::read_to_string(file).ok()) {
         return list.lines().map(|pid| Path::new("/proc").join(pid)).collect();
     }
+    let of = |pid: &str| Path::new("/proc").join(pid);
     let namespace = |process: &Path| fs::read_link(process.join("ns/pid")).ok();
-    let Some(ours) = namespace(&Path::new("/proc").join(init.to_string())) else { return vec![] };
+    let init = init.to_string();
+    // The init itself shows nothing to its own user, where the shim is no more than that.
+    let children =
+        fs::read_to_string(of(&init).join("task").join(&init).join("children")).unwrap_or_default();
+    let ours: HashSet<PathBuf> =
+        children.split_whitespace().chain([&*init]).filter_map(|pid| namespace(&of(pid))).collect();
     let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
-    all.filter(|process| namespace(process).is_some_and(|theirs| theirs == ours)).collect()
+    all.filter(|process| namespace(process).is_some_and(|theirs| ours.contains(&theirs))).collect()
 }
 
 #[cfg(test)]
@@ -142,7 +118,7 @@ mod tests {
         let before = count(&root, &[]).unwrap();
         assert_eq!(before.files, 2);
         fs::write(dir.join("a/f"), vec![1; 1 << 20]).unwrap();
-        File::open(dir.join("a/f")).unwrap().sync_all().unwrap();
+        fs::File::open(dir.join("a/f")).unwrap().sync_all().unwrap();
         for i in 0..7 {
             fs::hard_link(dir.join("a/f"), dir.join(format!("a/b/{i}"))).unwrap();
         }
@@ -151,7 +127,7 @@ mod tests {
         let bytes = after.bytes - before.bytes;
         assert!(((1 << 20) - 4096..(1 << 20) + 65_536).contains(&bytes), "{bytes}");
         // Held open without a name, by one process or two.
-        let held = File::create_new(dir.join("g")).unwrap();
+        let held = fs::File::create_new(dir.join("g")).unwrap();
         held.set_len(1).unwrap();
         fs::remove_file(dir.join("g")).unwrap();
         let own = PathBuf::from("/proc/self");
@@ -162,7 +138,7 @@ mod tests {
             fs::create_dir(&deep).unwrap();
             deep.push("d");
         }
-        assert_eq!(count(&root, &[]), None);
+        assert_eq!(count(&root, &[]), Err(TooMuch::Depth));
         crate::empty::remove(&dir).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Making processes and taking rights away from them. Every caller is single-threaded: `shim::main` is called
 //! before anything else in its process, and `probe` runs nothing but system calls in its child.
 
+use std::cmp::Ordering;
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -159,5 +160,33 @@ pub(crate) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> nix::Er
     match nix::unistd::execve(path, argv, env) {
         Ok(never) => match never {},
         Err(e) => e,
+    }
+}
+
+/// What threads may share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shared {
+    /// Memory, with what is mapped there.
+    Memory,
+    /// The table of open files.
+    Descriptors,
+}
+
+/// Compares what two threads have: equal if they share it, else in an order of the kernel's. In any process.
+///
+/// # Errors
+/// That of kcmp(2): one has ended, is out of reach, or the kernel can't tell.
+pub(crate) fn share(one: i32, other: i32, what: Shared) -> io::Result<Ordering> {
+    let kind: libc::c_long = match what {
+        Shared::Memory => 1,
+        Shared::Descriptors => 2,
+    };
+    // SAFETY: the call takes numbers and touches no memory; with these kinds the last two aren't looked at.
+    match unsafe { libc::syscall(libc::SYS_kcmp, one, other, kind, 0_usize, 0_usize) } {
+        0 => Ok(Ordering::Equal),
+        1 => Ok(Ordering::Less),
+        2 => Ok(Ordering::Greater),
+        -1 => Err(io::Error::last_os_error()),
+        _ => Err(io::ErrorKind::Unsupported.into()),
     }
 }
