@@ -4,9 +4,9 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -20,7 +20,7 @@ const WORDS: usize = 1024;
 
 /// Longest wait until the kernel takes descriptors, and the pause between two tries.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
 /// The shim's end and the init's.
 pub(crate) fn channel() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -48,7 +48,8 @@ pub(crate) fn send_patiently(socket: BorrowedFd<'_>, fds: &[&OwnedFd], words: &s
     loop {
         match send_descriptors(socket, fds, words) {
             Err(e) if Errno::from_io_error(&e) == Some(Errno::TOOMANYREFS) && begun.elapsed() < PATIENCE => {
-                sleep(PAUSE);
+                // Ends early when the other end has gone, which the next try then says.
+                let _ = poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::empty())], Some(&PAUSE));
             }
             done => return done,
         }
