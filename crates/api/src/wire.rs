@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number, as a number or as text")]
 enum Flexible {
     Number(i64),
     Text(String),

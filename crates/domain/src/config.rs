@@ -232,7 +232,11 @@ impl TaskConfig {
         layer::refuse_lists(&request)?;
         layer::refuse_lists(defaults)?;
         let merged = layered(defaults, request);
-        let config: Self = serde_json::from_value(merged).map_err(|e| InvalidConfig(e.to_string()))?;
+        let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
+            let (place, why) = (error.path().to_string(), error.into_inner());
+            // At the top there is nothing to name.
+            InvalidConfig(if place == "." { why.to_string() } else { format!("{place}: {why}") })
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -325,6 +329,17 @@ mod tests {
         assert!(wrong(json!({})).contains("entrypoint"));
         assert!(wrong(json!({"entrypoint": ["x"], "enviroment": {}})).contains("enviroment"));
         assert!(wrong(json!({"entrypoint": ["x"], "resources": {"slots": -1}})).contains("-1"));
+        for (request, key) in [
+            (json!({"resources": {"slots": "1"}}), "resources.slots: "),
+            (json!({"environment": {"add_capabilities": [5]}}), "environment.add_capabilities[0]: "),
+            (
+                json!({"bind_mounts": [{"host_path": "/a", "container_path": 5}]}),
+                "bind_mounts[0].container_path: ",
+            ),
+        ] {
+            let text = wrong(request);
+            assert!(text.contains(key), "F12: {text}");
+        }
         assert!(wrong(json!({"entrypoint": ["x"], "resources": {"shm_size": "much"}})).contains("shm_size"));
         let relative =
             json!({"entrypoint": ["x"], "bind_mounts": [{"host_path": "a", "container_path": "/b"}]});

@@ -124,7 +124,14 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
         // A list would be taken for the fields of what is meant, in their order.
         return Err(unexpected("a list, where an object is expected"));
     }
-    serde_json::from_slice(bytes).map_err(|e| unexpected(&e.to_string()))
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let (place, why) = (error.path().to_string(), error.into_inner());
+        // At the top, and where it is no JSON at all, there is nothing to name.
+        unexpected(&if place == "." { why.to_string() } else { format!("{place}: {why}") })
+    })?;
+    json.end().map_err(|error| unexpected(&error.to_string()))?;
+    Ok(read)
 }
 
 impl<T: DeserializeOwned> Unread for Fields<T> {

@@ -109,6 +109,17 @@ async fn bad_bodies_are_told(database: Database) {
         let text = admin.post("/api/v1/users").body(body).await.refused(400);
         assert!(text.starts_with("the body is not the expected JSON: "), "{body:?}: {text}");
     }
+    for (body, key) in [
+        (json!({"user": {"username": 7}}), "user.username: invalid type"),
+        (
+            json!({"user": {"agentUserGroup": {"agentUid": 5001.5}}}),
+            "agentUserGroup.agentUid: expected a whole number",
+        ),
+        (json!({"user": {"username": "x"}, "isHashed": "yes"}), "isHashed: invalid type"),
+    ] {
+        let text = admin.post("/api/v1/users").json(body).await.refused(400);
+        assert!(text.contains(key), "F12: {text}");
+    }
     let not_utf8 = admin.post("/api/v1/users").body(b"{\"user\": {\"username\": \"\xff\"}}".to_vec()).await;
     not_utf8.refused(400);
     let deep = "[".repeat(100_000);
