@@ -6,12 +6,14 @@
 //! pays for, so how much is looked at is bounded here.
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
+use rustix::path::Arg;
 
 use crate::sys::process::{Shared, share};
 
@@ -35,7 +37,10 @@ pub(super) fn find(
     processes: &[PathBuf],
     add: &mut impl FnMut(u64),
 ) -> Result<(), TooMany> {
-    let mut search = Search { device, found: HashSet::new(), links: LINKS, lines: LINES, add };
+    search(Search { device, found: HashSet::new(), links: LINKS, lines: LINES, add }, processes)
+}
+
+fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Result<(), TooMany> {
     let mut tables = Known::new(Shared::Descriptors);
     let mut memories = Known::new(Shared::Memory);
     for process in processes {
@@ -65,14 +70,25 @@ struct Search<'a, F> {
 impl<F: FnMut(u64)> Search<'_, F> {
     /// What a thread has open.
     fn open(&mut self, thread: i32) -> Result<(), TooMany> {
-        for link in entries(&of(thread).join("fd")) {
+        let Ok(table) = openat(CWD, of(thread).join("fd"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        else {
+            return Ok(());
+        };
+        let Ok(links) = Dir::read_from(&table) else { return Ok(()) };
+        let mut text = Vec::new();
+        for link in links.map_while(Result::ok) {
+            let link = link.file_name();
+            if matches!(link.to_bytes(), b"." | b"..") {
+                continue;
+            }
             pay(&mut self.links)?;
             // The text costs no file system a question: one of the task's own need not answer.
-            let deleted = |name: PathBuf| name.as_os_str().as_bytes().ends_with(b" (deleted)");
+            let read = readlinkat(&table, link, text).map(CString::into_bytes);
             // A name that is too long can't be read.
-            if fs::read_link(&link).map_or(true, deleted) {
-                self.one(&link);
+            if read.as_ref().map_or(true, |text| text.ends_with(b" (deleted)")) {
+                self.one(&table, link);
             }
+            text = read.unwrap_or_default();
         }
         Ok(())
     }
@@ -97,15 +113,15 @@ impl<F: FnMut(u64)> Search<'_, F> {
                 && let Some(name) = link_name(&piece)
             {
                 pay(&mut self.links)?;
-                self.one(&of(thread).join("map_files").join(name));
+                self.one(CWD, of(thread).join("map_files").join(name));
             }
             begins = whole;
         }
     }
 
-    fn one(&mut self, link: &Path) {
+    fn one(&mut self, dir: impl AsFd, link: impl Arg) {
         // What is known of it: nobody who serves a file system is asked, or waited for.
-        let Ok(file) = statx(CWD, link, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
+        let Ok(file) = statx(dir, link, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
         let is_file = FileType::from_raw_mode(file.stx_mode.into()) == FileType::RegularFile;
         let device = (file.stx_dev_major, file.stx_dev_minor);
         if !is_file || file.stx_nlink > 0 || device != self.device || self.found.contains(&file.stx_ino) {
@@ -174,6 +190,53 @@ impl Known {
                     return true;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// G2b: what is looked at is bounded, and what is shared costs once.
+    #[test]
+    fn a12_a_bounded_number_of_descriptors_is_looked_at() {
+        let (ends, _kept) = rustix::pipe::pipe().unwrap();
+        let many: Vec<_> = (0..200).map(|_| ends.try_clone().unwrap()).collect();
+        let own = PathBuf::from("/proc/self");
+        let processes = vec![own.clone(); 50];
+        let mut add = |_| ();
+        let mut with = |links, lines| {
+            let device = (0, 0);
+            search(Search { device, found: HashSet::new(), links, lines, add: &mut add }, &processes)
+        };
+        assert_eq!(with(150, LINES), Err(TooMany));
+        assert_eq!(with(5000, 10), Err(TooMany));
+        assert_eq!(with(5000, LINES), Ok(()));
+        drop(many);
+    }
+
+    #[test]
+    fn a12_threads_that_share_are_known() {
+        let mut known = Known::new(Shared::Descriptors);
+        let thread = |link: &str| -> i32 {
+            let path = fs::read_link(link).unwrap();
+            path.file_name().unwrap().to_str().unwrap().parse().unwrap()
+        };
+        let (first, this) = (thread("/proc/self"), thread("/proc/thread-self"));
+        assert!(known.is_new(first));
+        assert!(!known.is_new(first) && !known.is_new(this));
+        let mut others: Vec<_> =
+            (0..5).map(|_| std::process::Command::new("sleep").arg("1000").spawn().unwrap()).collect();
+        for other in &mut others {
+            let pid = i32::try_from(other.id()).unwrap();
+            assert!(known.is_new(pid) && !known.is_new(pid) && !known.is_new(this));
+        }
+        // Those that have ended are in nobody's way.
+        for other in &mut others {
+            other.kill().unwrap();
+            other.wait().unwrap();
+            assert!(!known.is_new(this));
         }
     }
 }
