@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::authz::{Actor, Via};
 use crate::id::{AgentId, TaskId, UserId};
+use crate::throttle::address_key;
 use crate::time::Timestamp;
 
 /// In place of a generation of rights ([`Actor::as_of`]): what comes of them later is nothing to what was done.
@@ -217,13 +218,29 @@ impl Entry {
         Self { result: Outcome::Refused, reason, ..Self::done(by, action, target) }
     }
 
-    /// Whose refusals are counted together: an account's, else an address's.
+    /// Whose refusals are counted together: an account's, else those of an address or network; this machine has many
+    /// addresses.
     #[must_use]
     pub fn whose(&self) -> String {
         match &self.by {
-            By::Anonymous { address } => address.map(|address| address.to_string()).unwrap_or_default(),
+            By::Anonymous { address: Some(address) } if address.to_canonical().is_loopback() => {
+                "this machine".to_owned()
+            }
+            By::Anonymous { address } => address_key(*address),
             by => by.actor().key(),
         }
+    }
+
+    /// Whether nobody knows who it was: there may be any number of those.
+    #[must_use]
+    pub fn is_strangers(&self) -> bool {
+        matches!(self.by, By::Anonymous { .. })
+    }
+
+    /// What was tried.
+    #[must_use]
+    pub fn action(&self) -> &str {
+        self.action
     }
 
     /// Who acted.

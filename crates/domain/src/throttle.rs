@@ -3,9 +3,23 @@
 //! [`LONGEST_WHERE_KNOWN`] at most, because it may be somebody else who guesses there (W12). A place is an address; of
 //! this machine's own, it is the Unix user whose program asks.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::time::Timestamp;
+
+/// What an address is counted by: IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one.
+#[must_use]
+pub fn address_key(address: Option<IpAddr>) -> String {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        None => "unknown".to_owned(),
+    }
+}
 
 /// What failures are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

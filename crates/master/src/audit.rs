@@ -21,6 +21,11 @@ use crate::system::Clock;
 const WAITING: usize = 4096;
 /// Refusals of one account or address that are written out each minute; more are only counted.
 const PER_MINUTE: u64 = 60;
+/// Refusals of all who aren't known that are written out each minute, however many addresses they have: the log can't be
+/// shortened (X4).
+const OF_STRANGERS: u64 = 120;
+/// A request that was stopped before its handler. Of those with credentials that are nobody's there is only a number.
+pub const STOPPED: &str = "request.refuse";
 /// Entries that are read at once to verify them.
 const BATCH: i64 = 1000;
 
@@ -105,15 +110,13 @@ impl Audit {
     /// Writes refusals until the master stops; those that are waiting then are written too.
     pub(crate) async fn keep(self, mut receiver: mpsc::Receiver<Entry>, stop: CancellationToken) {
         let mut minute = tokio::time::interval(Duration::from_secs(60));
-        let mut counts: HashMap<String, u64> = HashMap::new();
+        let mut counts = Counts::default();
         let mut batch = Vec::new();
         loop {
             let mut over = false;
             tokio::select! {
                 _ = receiver.recv_many(&mut batch, 256) => {}
-                _ = minute.tick() => {
-                    batch.extend(counts.drain().filter_map(|(who, count)| omitted(&who, count)));
-                }
+                _ = minute.tick() => batch.extend(counts.over()),
                 () = stop.cancelled() => {
                     receiver.close();
                     while let Ok(entry) = receiver.try_recv() {
@@ -122,11 +125,10 @@ impl Audit {
                     over = true;
                 }
             }
-            batch.retain(|entry| {
-                let count = counts.entry(entry.whose()).or_default();
-                *count += 1;
-                *count <= PER_MINUTE
-            });
+            batch.retain(|entry| counts.take(entry));
+            if over {
+                batch.extend(counts.over());
+            }
             if let Err(error) = self.write(&batch).await {
                 tracing::error!(%error, refusals = batch.len(), "the audit log could not be written");
             }
@@ -150,11 +152,52 @@ impl Audit {
     }
 }
 
-fn omitted(who: &str, count: u64) -> Option<Entry> {
-    let more = count.checked_sub(PER_MINUTE).filter(|more| *more > 0)?;
+/// What was refused within a minute.
+#[derive(Default)]
+struct Counts {
+    by: HashMap<String, u64>,
+    /// Of strangers: what was written, and what wasn't.
+    written: u64,
+    omitted: u64,
+}
+
+impl Counts {
+    /// Whether an entry is written out. Of strangers, nothing else is kept than is written, so that they can't make this
+    /// grow either.
+    fn take(&mut self, entry: &Entry) -> bool {
+        if matches!(entry.by(), By::System { .. }) {
+            return true;
+        }
+        if !entry.is_strangers() {
+            let count = self.by.entry(entry.whose()).or_default();
+            *count += 1;
+            return *count <= PER_MINUTE;
+        }
+        if entry.action() != STOPPED && self.written < OF_STRANGERS {
+            let count = self.by.entry(entry.whose()).or_default();
+            if *count < PER_MINUTE {
+                *count += 1;
+                self.written += 1;
+                return true;
+            }
+        }
+        self.omitted += 1;
+        false
+    }
+
+    /// The minute is over: what wasn't written.
+    fn over(&mut self) -> Vec<Entry> {
+        let all = std::mem::take(self);
+        let more = |(who, count): (String, u64)| (who, count.saturating_sub(PER_MINUTE));
+        let strangers = std::iter::once(("anonymous".to_owned(), all.omitted));
+        let omitted = all.by.into_iter().map(more).chain(strangers).filter(|(_, count)| *count > 0);
+        omitted.map(|(who, count)| omitted_entry(&who, count)).collect()
+    }
+}
+
+fn omitted_entry(who: &str, count: u64) -> Entry {
     let by = By::System { reason: "too many refusals in a minute to write them all" };
-    let entry = Entry::done(&by, "audit.omit", Who::named("refusals", &who, ""));
-    Some(entry.made(json!({ "count": more })))
+    Entry::done(&by, "audit.omit", Who::named("refusals", &who, "")).made(json!({ "count": count }))
 }
 
 /// An account as an entry's target.
@@ -180,4 +223,45 @@ pub(crate) fn account_facts(user: &User) -> Value {
             Password::Impossible => "none",
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn stranger(address: [u16; 8], action: &'static str) -> Entry {
+        let by = By::Anonymous { address: Some(IpAddr::from(address)) };
+        Entry::refused(&by, action, Who::named("user", &"", ""), "wrong password".to_owned())
+    }
+
+    #[test]
+    fn r47_strangers_cannot_make_the_log_grow() {
+        let mut counts = Counts::default();
+        let taken = |counts: &mut Counts, address, action| counts.take(&stranger(address, action));
+        let one = (0..100).filter(|n| taken(&mut counts, [1, 2, 3, 4, *n, 0, 0, 1], "session.open")).count();
+        assert_eq!(one, 60, "a network is one");
+        let all =
+            (0..1000).filter(|n| taken(&mut counts, [1, 2, 3, 5 + n, 0, 0, 0, 1], "session.open")).count();
+        assert_eq!(all, 60, "and there is a sum");
+        assert!(!taken(&mut counts, [9; 8], STOPPED), "these are only counted");
+        assert!(counts.by.len() <= 61);
+        let known = By::Task {
+            task: domain::id::TaskId(uuid::Uuid::nil()),
+            owner: domain::id::UserId(1),
+            username: "alice".to_owned(),
+            address: None,
+        };
+        let known = Entry::refused(&known, STOPPED, Who::named("route", &"", ""), String::new());
+        assert_eq!((0..70).filter(|_| counts.take(&known)).count(), 60, "who is known has their own number");
+        let mut omitted: Vec<_> = counts.over().iter().map(|entry| format!("{entry:?}")).collect();
+        omitted.sort_unstable();
+        assert_eq!(omitted.len(), 2, "{omitted:?}");
+        assert!(
+            omitted.iter().any(|entry| entry.contains("anonymous") && entry.contains("981")),
+            "{omitted:?}"
+        );
+        assert!(counts.over().is_empty());
+    }
 }

@@ -12,7 +12,7 @@ use domain::id::UserId;
 use domain::registration::{
     Invitation, OVERALL, PER_ADDRESS, Registration, State, WAITING_MAX, WINDOW, username,
 };
-use domain::throttle::Scope;
+use domain::throttle::{Scope, address_key};
 use domain::time::Timestamp;
 use domain::user::{Status, User, display_name, email};
 use store::login_failure as failures;
@@ -26,7 +26,6 @@ use crate::mail::{Letter, Mails};
 use crate::password::{Hasher, Presented};
 use crate::session::{Sessions, Visitor};
 use crate::system::{Clock, Entropy};
-use crate::throttle::address_key;
 use crate::{Error, secret};
 
 /// Hexadecimal digits of a password's client-side transform.

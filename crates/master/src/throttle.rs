@@ -2,11 +2,10 @@
 //! alone, across restarts (R18). Who has logged in from an address before isn't stopped by others' failures (A8).
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::throttle::{FORGOTTEN_AFTER, Failures, PLACE_FORGOTTEN_AFTER, Scope};
+use domain::throttle::{FORGOTTEN_AFTER, Failures, PLACE_FORGOTTEN_AFTER, Scope, address_key};
 use domain::time::Timestamp;
 use store::login_failure as failures;
 use store::{Store, Tx};
@@ -49,18 +48,6 @@ impl Drop for Attempt {
                 under_way.remove(subject);
             }
         }
-    }
-}
-
-/// IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one.
-pub(crate) fn address_key(address: Option<IpAddr>) -> String {
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        None => "unknown".to_owned(),
     }
 }
 
