@@ -3,6 +3,7 @@
 //! What a caller may do to a certain thing is decided by the policy (`domain::authz`), which handlers ask.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::auth::EXPECTED_USER;
 use axum::extract::{Request, State};
@@ -16,7 +17,7 @@ use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
-use crate::bodies::Charge;
+use crate::bodies::{Came, Charge, Payer};
 use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
 use crate::origin::{Arrival, is_foreign, same_origin};
@@ -108,12 +109,17 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         return noted(&guard, &by, &route, next.run(request).await);
     }
     let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
-    let charge = match charge(&guard, holder(&request), size).await {
+    let standing = request.extensions().get().cloned();
+    let charge = match charge(&guard, holder(&request), standing, size).await {
         Ok(charge) => charge,
         Err(error) => return in_dialect(guard.access, request.uri().path(), Failure(error)),
     };
     let (path, waits) = (request.uri().path().to_owned(), !request.body().is_end_stream());
-    let mut request = match whole(request).await {
+    let read = match &charge {
+        Some(charge) => charge.while_read(whole(request)).await.unwrap_or_else(|error| Err(Failure(error))),
+        None => whole(request).await,
+    };
+    let mut request = match read {
         Ok(request) => request,
         Err(failure) => return in_dialect(guard.access, &path, failure),
     };
@@ -155,11 +161,20 @@ fn holder(request: &Request) -> Option<Holder> {
 }
 
 /// Room for the body, before a byte of it is taken: it is held in memory as a whole (W10).
-async fn charge(guard: &Guard, holder: Option<Holder>, size: u64) -> Result<Option<Charge>, Error> {
+async fn charge(
+    guard: &Guard,
+    holder: Option<Holder>,
+    standing: Option<Standing>,
+    size: u64,
+) -> Result<Option<Charge>, Error> {
     // Strangers' bodies are short, and their connections are counted.
-    let Some(payer) = holder.and_then(Holder::account) else { return Ok(None) };
+    let Some(payer) = holder.and_then(Payer::of) else { return Ok(None) };
+    let came: Came = Arc::new(move || standing.as_ref().map_or(0, Standing::came));
     let size = size.min(u64::try_from(guard.limit).unwrap_or(u64::MAX));
-    guard.app.bodies.charge(payer, size).await.map(Some)
+    if size == 0 {
+        return Ok(None);
+    }
+    guard.app.bodies.charge(payer, size, came).await.map(Some)
 }
 
 /// The answer to who doesn't get as far as the handler.
@@ -217,7 +232,7 @@ fn noted(guard: &Guard, by: &By, route: &str, response: Response) -> Response {
     let public = matches!(guard.access, Access::Public | Access::Agent);
     if let Some(Refused(reason)) = response.extensions().get().filter(|_| !public) {
         let route = Who::named("route", &route, "");
-        guard.app.master.audit.refused(by, "request.refuse", route, reason.clone());
+        guard.app.master.audit.refused(by, master::audit::STOPPED, route, reason.clone());
     }
     response
 }

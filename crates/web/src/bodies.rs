@@ -1,6 +1,11 @@
 //! How much of requests' bodies is in memory at once (W10): a body is read as a whole before its handler runs, so its
 //! size is paid for before a byte of it is taken, and given back when the handler is done with it.
+//!
+//! Who pays decides when the last byte comes, so room that is taken is no right to keep it (X3): small bodies have a purse
+//! of their own, and where there is no room, what is still being read gives way, first what doesn't move, then whoever
+//! holds most.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,6 +14,9 @@ use domain::id::UserId;
 use master::Error;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::server::{Holder, STEADY};
 
 /// How long somebody waits for room before being told to come again.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -16,92 +24,281 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// When to come again, in seconds.
 const AGAIN: u64 = 10;
 
-/// One account's share of all, unless it is one body and nothing else.
+/// Longest body that is paid from the purse of the small ones, in bytes: whatever isn't a launch with files.
+const SMALL: u64 = 1 << 20;
+
+/// Most bytes of small bodies, …
+const SMALL_MOST: u64 = 64 << 20;
+
+/// … and of all the room there is, this part at most; so much of either purse is kept for administrators, and so much is
+/// one account's share.
+const PART: u64 = 4;
+const RESERVE: u64 = 8;
 const SHARE: u64 = 8;
+
+/// How long a large body has to move before others may take its room: uploads that go on are soon over.
+const MEANWHILE: Duration = Duration::from_secs(1);
 
 /// Room for bodies. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Bodies(Arc<Inner>);
+pub(crate) struct Bodies {
+    small: Purse,
+    large: Purse,
+}
+
+impl Bodies {
+    /// Room for `total` bytes.
+    pub(crate) fn new(total: u64) -> Self {
+        let small = (total / PART).min(SMALL_MOST);
+        Self { small: Purse::new(small, Duration::ZERO), large: Purse::new(total - small, MEANWHILE) }
+    }
+
+    /// Takes room for `size` bytes; waits a little for it. `came` tells how many of them have come.
+    ///
+    /// # Errors
+    /// When there is none, to be tried again.
+    pub(crate) async fn charge(&self, payer: Payer, size: u64, came: Came) -> Result<Charge, Error> {
+        let purse = if size <= SMALL { &self.small } else { &self.large };
+        purse.charge(payer, size, came).await
+    }
+}
+
+/// Tells how much of a body has come, in bytes.
+pub(crate) type Came = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// Who sends a body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Payer {
+    account: UserId,
+    rank: Rank,
+}
+
+/// In a crowd, a higher one goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Task,
+    Person,
+    Administrator,
+}
+
+impl Payer {
+    /// Whoever a connection is known to be of; agents' and strangers' bodies are short.
+    pub(crate) fn of(holder: Holder) -> Option<Self> {
+        let rank = match holder {
+            Holder::Task { .. } => Rank::Task,
+            Holder::Account { admin: false, .. } => Rank::Person,
+            Holder::Account { admin: true, .. } => Rank::Administrator,
+            Holder::Agent => return None,
+        };
+        Some(Self { account: holder.account()?, rank })
+    }
+}
+
+/// Room that several share.
+#[derive(Debug, Clone)]
+struct Purse(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     total: u64,
+    meanwhile: Duration,
     taken: Mutex<Taken>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: u64,
-    by: HashMap<UserId, u64>,
+    next: u64,
+    pieces: HashMap<u64, Piece>,
+}
+
+/// Room that one request has.
+struct Piece {
+    payer: Payer,
+    size: u64,
+    came: Came,
+    /// How much had come when that was last looked at and was enough.
+    moved: (Instant, u64),
+    /// Fires when it has to give way; `None` once the body is whole: its handler is soon done.
+    gives_way: Option<CancellationToken>,
+}
+
+impl std::fmt::Debug for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Piece").field("payer", &self.payer).field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Piece {
+    /// Whether next to nothing came lately.
+    fn is_stuck(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.moved.0);
+        if passed < MEANWHILE {
+            return false;
+        }
+        let came = (self.came)();
+        let enough = came.saturating_sub(self.moved.1) >= STEADY.saturating_mul(passed.as_secs());
+        if enough {
+            self.moved = (now, came);
+        }
+        !enough
+    }
 }
 
 /// Room that is taken, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
-    bodies: Bodies,
-    payer: UserId,
-    size: u64,
+    purse: Purse,
+    number: u64,
+    gives_way: CancellationToken,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mut taken = self.bodies.taken();
-        taken.all = taken.all.saturating_sub(self.size);
-        let left = taken.by.get(&self.payer).map_or(0, |held| held.saturating_sub(self.size));
-        if left == 0 {
-            taken.by.remove(&self.payer);
-        } else {
-            taken.by.insert(self.payer, left);
-        }
-        drop(taken);
-        self.bodies.0.freed.notify_waiters();
+        self.purse.taken().pieces.remove(&self.number);
+        self.purse.0.freed.notify_waiters();
     }
 }
 
-impl Bodies {
-    /// Room for `total` bytes.
-    pub(crate) fn new(total: u64) -> Self {
-        Self(Arc::new(Inner { total, taken: Mutex::default(), freed: Notify::new() }))
+impl Charge {
+    /// Reads what was paid for, unless it has to give way to others meanwhile.
+    ///
+    /// # Errors
+    /// Then, to be tried again.
+    pub(crate) async fn while_read<T>(&self, read: impl Future<Output = T>) -> Result<T, Error> {
+        let read = tokio::select! {
+            biased;
+            () = self.gives_way.cancelled() => return Err(too_much()),
+            read = read => read,
+        };
+        match self.purse.taken().pieces.get_mut(&self.number) {
+            Some(piece) => piece.gives_way = None,
+            // Its room is somebody else's since a moment ago.
+            None => return Err(too_much()),
+        }
+        Ok(read)
+    }
+}
+
+fn too_much() -> Error {
+    Error::TooMany { what: "too much is being sent at the moment", seconds: AGAIN }
+}
+
+impl Purse {
+    fn new(total: u64, meanwhile: Duration) -> Self {
+        Self(Arc::new(Inner { total, meanwhile, taken: Mutex::default(), freed: Notify::new() }))
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.0.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes room for `size` bytes; waits a little for it.
-    ///
-    /// # Errors
-    /// When there is none, to be tried again.
-    pub(crate) async fn charge(&self, payer: UserId, size: u64) -> Result<Charge, Error> {
-        let until = Instant::now() + PATIENCE;
+    async fn charge(&self, payer: Payer, size: u64, came: Came) -> Result<Charge, Error> {
+        let begun = Instant::now();
+        let until = begun + PATIENCE;
         loop {
             // Registered before it is looked, so that nothing is missed in between.
             let mut freed = std::pin::pin!(self.0.freed.notified());
             freed.as_mut().enable();
-            if let Some(charge) = self.try_charge(payer, size) {
+            let now = Instant::now();
+            let insists = now.saturating_duration_since(begun) >= self.0.meanwhile;
+            if let Some(charge) = self.try_charge(payer, size, &came, now, insists) {
                 return Ok(charge);
             }
-            if timeout_at(until, freed).await.is_err() {
-                let what = "too much is being sent at the moment";
-                return Err(Error::TooMany { what, seconds: AGAIN });
+            if now >= until {
+                return Err(too_much());
             }
+            // Who doesn't move is only seen by looking again.
+            let _ = timeout_at(until.min(now + MEANWHILE / 2), freed).await;
         }
     }
 
-    fn try_charge(&self, payer: UserId, size: u64) -> Option<Charge> {
-        // What is larger than all is alone.
-        let size = size.min(self.0.total);
+    /// Takes room now, also from others; what they held is free as soon as they hear of it. `insists` says that others
+    /// had time enough.
+    fn try_charge(
+        &self,
+        payer: Payer,
+        size: u64,
+        came: &Came,
+        now: Instant,
+        insists: bool,
+    ) -> Option<Charge> {
+        let all = self.0.total;
+        let room = if payer.rank == Rank::Administrator { all } else { all - all / RESERVE };
+        // What is larger than all has all, as long as nobody else needs it.
+        let size = size.min(room);
         let mut taken = self.taken();
-        let own = taken.by.get(&payer).copied().unwrap_or(0);
-        let share = self.0.total / SHARE;
-        if (own > 0 && own.saturating_add(size) > share) || taken.all.saturating_add(size) > self.0.total {
-            return None;
+        let leaving = taken.who_leaves(payer, size, room, (all / SHARE).max(SMALL), now, insists)?;
+        for number in leaving {
+            let left = taken.pieces.remove(&number);
+            left.and_then(|piece| piece.gives_way).iter().for_each(CancellationToken::cancel);
         }
-        taken.all += size;
-        *taken.by.entry(payer).or_default() += size;
+        let gives_way = CancellationToken::new();
+        let number = taken.next;
+        taken.next += 1;
+        let (came, gives) = (Arc::clone(came), Some(gives_way.clone()));
+        taken.pieces.insert(number, Piece { payer, size, came, moved: (now, 0), gives_way: gives });
         drop(taken);
-        Some(Charge { bodies: self.clone(), payer, size })
+        Some(Charge { purse: self.clone(), number, gives_way })
+    }
+}
+
+impl Taken {
+    /// Who has to go for `size` more bytes; `None` when there is no room even so.
+    fn who_leaves(
+        &mut self,
+        payer: Payer,
+        size: u64,
+        room: u64,
+        share: u64,
+        now: Instant,
+        insists: bool,
+    ) -> Option<Vec<u64>> {
+        let mut held: HashMap<UserId, u64> = HashMap::new();
+        self.pieces.values().for_each(|piece| *held.entry(piece.payer.account).or_default() += piece.size);
+        let of = |account: UserId| held.get(&account).copied().unwrap_or(0);
+        let (all, own) = (held.values().sum::<u64>(), of(payer.account));
+        let mut leaving = Vec::new();
+        let mut freed = 0;
+        if own > 0 && own.saturating_add(size) > share {
+            // Nobody has more than their share but by one body and nothing else; tasks make room for their owner.
+            let tasks = self
+                .giving_way()
+                .filter(|(_, piece)| piece.payer.account == payer.account && piece.payer.rank < payer.rank);
+            for (number, piece) in tasks {
+                leaving.push(*number);
+                freed += piece.size;
+            }
+            let rest = own - freed;
+            if rest > 0 && rest.saturating_add(size) > share {
+                return None;
+            }
+        }
+        let lacking = |freed: u64| (all - freed).saturating_add(size) > room;
+        if lacking(freed) {
+            let mine = own.saturating_add(size);
+            let mut others = Vec::new();
+            for (number, piece) in self.giving_way().filter(|(number, _)| !leaving.contains(number)) {
+                let stuck = piece.is_stuck(now);
+                let holds = of(piece.payer.account);
+                if stuck || insists && (piece.payer.rank < payer.rank || holds > mine) {
+                    others.push((Reverse(stuck), piece.payer.rank, Reverse(holds), *number, piece.size));
+                }
+            }
+            others.sort_unstable();
+            for (_, _, _, number, gives) in others {
+                if !lacking(freed) {
+                    break;
+                }
+                leaving.push(number);
+                freed += gives;
+            }
+        }
+        (!lacking(freed)).then_some(leaving)
+    }
+
+    fn giving_way(&mut self) -> impl Iterator<Item = (&u64, &mut Piece)> {
+        self.pieces.iter_mut().filter(|(_, piece)| piece.gives_way.is_some())
     }
 }
 
@@ -109,28 +306,96 @@ impl Bodies {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a06_bodies_share_the_memory() {
-        let bodies = Bodies::new(800);
-        let [alice, bob] = [UserId(1), UserId(2)];
-        let whole = bodies.try_charge(alice, 500).expect("one, however large");
-        assert!(bodies.try_charge(alice, 1).is_none(), "and nothing beside it");
-        assert!(bodies.try_charge(bob, 301).is_none(), "not more than there is");
-        let small: Vec<_> = (0..10).map(|_| bodies.try_charge(bob, 10).expect("an eighth")).collect();
-        assert!(bodies.try_charge(bob, 1).is_none());
-        drop(whole);
-        drop(small);
-        let all = bodies.try_charge(bob, u64::MAX).expect("what is too large is alone");
-        assert!(bodies.try_charge(alice, 1).is_none());
+    const MIB: u64 = 1 << 20;
+
+    fn person(account: i64) -> Payer {
+        Payer { account: UserId(account), rank: Rank::Person }
+    }
+
+    fn administrator() -> Payer {
+        Payer { account: UserId(1000), rank: Rank::Administrator }
+    }
+
+    fn came(bytes: u64) -> Came {
+        Arc::new(move || bytes)
+    }
+
+    /// Nobody has had time to be called stuck.
+    fn at_once(purse: &Purse, payer: Payer, size: u64, insists: bool) -> Option<Charge> {
+        purse.try_charge(payer, size, &came(0), Instant::now(), insists)
+    }
+
+    #[tokio::test]
+    async fn a06_bodies_share_the_memory() {
+        let purse = Purse::new(80 * MIB, MEANWHILE);
+        let [alice, bob] = [person(1), person(2)];
+        let whole = at_once(&purse, alice, 50 * MIB, false).expect("one, however large");
+        assert!(at_once(&purse, alice, MIB, true).is_none(), "and nothing beside it");
+        assert!(at_once(&purse, bob, 21 * MIB, false).is_none(), "a part is kept for administrators");
+        drop(at_once(&purse, administrator(), 30 * MIB, false).expect("for them"));
+        let small: Vec<_> = (0..10).map(|_| at_once(&purse, bob, MIB, false).expect("an eighth")).collect();
+        assert!(at_once(&purse, bob, 1, true).is_none());
+        drop((whole, small));
+        let all = at_once(&purse, bob, u64::MAX, false).expect("what is too large is alone");
+        assert!(at_once(&purse, alice, 1, false).is_none());
         drop(all);
-        assert_eq!(bodies.taken().by.len(), 0);
+        assert!(purse.taken().pieces.is_empty());
     }
 
     #[tokio::test]
     async fn a06_who_finds_no_room_waits_for_it() {
-        let bodies = Bodies::new(100);
-        let held = bodies.charge(UserId(1), 100).await.expect("room");
-        let (got, ()) = tokio::join!(bodies.charge(UserId(2), 1), async { drop(held) });
+        let purse = Purse::new(16 * MIB, MEANWHILE);
+        let held = purse.charge(person(1), 14 * MIB, came(0)).await.expect("room");
+        let (got, ()) = tokio::join!(purse.charge(person(2), 1, came(0)), async { drop(held) });
         got.expect("room again");
+    }
+
+    #[tokio::test]
+    async fn a07_who_holds_most_gives_way() {
+        let purse = Purse::new(80 * MIB, MEANWHILE);
+        let mut crowd: Vec<_> =
+            (0..7).map(|n| at_once(&purse, person(n), 10 * MIB, false).expect("room")).collect();
+        assert!(at_once(&purse, person(8), 10 * MIB, true).is_none(), "not for an equal");
+        let less = at_once(&purse, person(8), MIB, true).expect("for who holds less");
+        let gone: Vec<_> = crowd.iter().map(|held| held.gives_way.is_cancelled()).collect();
+        assert_eq!(gone.iter().filter(|gone| **gone).count(), 1);
+        // What is whole is only waited for.
+        for held in &crowd {
+            let _ = held.while_read(async {}).await;
+        }
+        less.while_read(async {}).await.expect("read");
+        crowd.push(less);
+        let _rest = at_once(&purse, administrator(), 10 * MIB, true).expect("what is kept");
+        assert!(at_once(&purse, administrator(), 80 * MIB, true).is_none());
+    }
+
+    #[tokio::test]
+    async fn a07_who_does_not_move_gives_way_to_an_equal() {
+        let purse = Purse::new(80 * MIB, MEANWHILE);
+        let moves: Vec<_> = [0, 0, MIB]
+            .into_iter()
+            .enumerate()
+            .map(|(n, bytes)| {
+                let payer = person(i64::try_from(n).expect("few"));
+                let size = if n < 2 { 25 * MIB } else { 20 * MIB };
+                purse.try_charge(payer, size, &came(bytes), Instant::now(), false).expect("room")
+            })
+            .collect();
+        let later = Instant::now() + MEANWHILE * 2;
+        purse.try_charge(person(8), 50 * MIB, &came(0), later, false).expect("both who are stuck");
+        let gone: Vec<_> = moves.iter().map(|held| held.gives_way.is_cancelled()).collect();
+        assert_eq!(gone, [true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn f07_tasks_make_room_for_people() {
+        let purse = Purse::new(80 * MIB, MEANWHILE);
+        let task = |owner| Payer { account: UserId(owner), rank: Rank::Task };
+        let own = at_once(&purse, task(1), 10 * MIB, false).expect("room");
+        at_once(&purse, person(1), 5 * MIB, false).expect("its owner's share isn't the task's");
+        assert!(own.gives_way.is_cancelled());
+        let all = at_once(&purse, task(2), u64::MAX, false).expect("room");
+        at_once(&purse, person(3), 70 * MIB, true).expect("also as much");
+        assert!(all.gives_way.is_cancelled());
     }
 }

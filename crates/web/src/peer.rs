@@ -73,6 +73,24 @@ pub(crate) enum Source {
     Relay(AllocationId),
 }
 
+impl Source {
+    /// What it is counted with, from the widest to itself, where it has to be found out who holds most: whoever has one
+    /// address of a network often has many. All loopback addresses are this machine.
+    pub(crate) fn wider(self) -> [Self; 4] {
+        match self {
+            Self::V4([127, ..]) => [Self::V4([127, 0, 0, 0]); 4],
+            Self::V4([a, b, c, _]) => {
+                let network = Self::V4([a, b, c, 0]);
+                [network, network, network, self]
+            }
+            Self::V6([a, b, c, d]) => {
+                [Self::V6([a, b, 0, 0]), Self::V6([a, b, c, 0]), Self::V6([a, b, c, d & 0xff00]), self]
+            }
+            Self::Uid(_) | Self::Relay(_) => [self; 4],
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

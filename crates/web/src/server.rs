@@ -33,8 +33,8 @@ pub use door::{Accepted, Accepting, Acceptor, Door, Plain};
 pub use stream::Io;
 
 use door::Fresh;
-pub(crate) use life::Holder;
 use life::Life;
+pub(crate) use life::{Holder, STEADY};
 use limits::{HEAD_MAX, Limits};
 use registry::{Place, Registry};
 use stream::{Answered, Asked, Watched};
@@ -62,6 +62,11 @@ impl Standing {
         if self.life.is_known(holder) {
             self.registry.settle(&self.life);
         }
+    }
+
+    /// How many bytes of its request's body have come.
+    pub(crate) fn came(&self) -> u64 {
+        self.life.came()
     }
 
     /// What `look` says of the other end, or what it said a moment ago.

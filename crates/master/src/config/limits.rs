@@ -23,7 +23,9 @@ pub struct Limits {
     pub sessions: u32,
     /// Most access tokens of an account that can still be used.
     pub tokens: u32,
-    /// Bytes of all requests' bodies that are in memory at once; one account has an eighth of it, or one body.
+    /// Bytes of all requests' bodies that are in memory at once. A quarter, but 64 MiB at most, is for those up to 1 MiB.
+    /// Of either part, an eighth is kept for administrators, and one account has an eighth, or one body as long as others
+    /// don't need that room; who sends next to nothing makes room for who waits.
     pub bodies_bytes: u64,
 }
 

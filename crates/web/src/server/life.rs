@@ -21,7 +21,11 @@ const SLOWEST: u64 = 1 << 10;
 const SHORT: u64 = 256 << 10;
 
 /// … and of all that is longer, so that nothing is held open for hours (W1).
-const STEADY: u64 = 64 << 10;
+pub(crate) const STEADY: u64 = 64 << 10;
+
+/// How long a newcomer has for what an honest one does at once, before being worth less than who has asked for something
+/// and does nothing; and how long an answer that isn't taken is worth anything (X2).
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How long it is believed who is at the other end.
 const FRESH: Duration = Duration::from_secs(1);
@@ -66,6 +70,8 @@ struct State {
     since: Instant,
     /// Whose it is, by the last request that showed good credentials.
     holder: Option<Holder>,
+    /// A request's head was whole once.
+    asked: bool,
     /// The request's body.
     body: Option<Coming>,
     /// The peer takes nothing of what we write.
@@ -109,6 +115,7 @@ pub(super) struct Life {
     pub(super) source: Source,
     /// It is inside another one, which counts.
     pub(super) inner: bool,
+    begun: Instant,
     /// The time.
     now: fn() -> Instant,
     state: Mutex<State>,
@@ -129,6 +136,8 @@ pub(super) enum Worth {
     Unfinished,
     /// Between two requests.
     Idle,
+    /// It has just come, and its first request isn't whole.
+    New,
     /// A request is being answered.
     Answering,
 }
@@ -136,10 +145,11 @@ pub(super) enum Worth {
 impl Life {
     pub(super) fn new(source: Source, now: fn() -> Instant) -> Self {
         let since = now();
-        let state = State { phase: Phase::Silent, since, holder: None, body: None, stalled: None };
+        let state =
+            State { phase: Phase::Silent, since, holder: None, asked: false, body: None, stalled: None };
         let near = tokio::sync::Mutex::default();
         let (whose, end) = (OnceCell::new(), CancellationToken::new());
-        Self { source, inner: false, now, state: Mutex::new(state), near, whose, end }
+        Self { source, inner: false, begun: since, now, state: Mutex::new(state), near, whose, end }
     }
 
     /// The same, inside another connection, which counts in its place.
@@ -196,6 +206,7 @@ impl Life {
     /// The head of a request is whole.
     pub(super) fn asked(&self) {
         self.enter(Phase::Answering);
+        self.state().asked = true;
     }
 
     /// The handler waits for more of the body.
@@ -214,6 +225,11 @@ impl Life {
         if body.lately >= PROGRESS {
             (body.since, body.lately) = (now, 0);
         }
+    }
+
+    /// How many bytes of a body that is being read have come.
+    pub(super) fn came(&self) -> u64 {
+        self.state().body.map_or(0, |body| body.bytes)
     }
 
     /// The body is whole, or nobody wants it any more.
@@ -257,11 +273,17 @@ impl Life {
 
     /// Whose it is, what it is doing, and since when.
     pub(super) fn seen(&self) -> (Option<Holder>, Worth, Instant) {
+        let now = (self.now)();
         let state = self.state();
+        let lately = |since: Instant| now.saturating_duration_since(since) < GRACE;
         let worth = match (state.holder, state.phase) {
+            (None, Phase::Silent | Phase::Heading) if !state.asked && lately(self.begun) => Worth::New,
             (None, Phase::Silent) => Worth::Silent,
             (None, Phase::Heading) => Worth::Unfinished,
             (None, Phase::Answering) if state.body.is_some() => Worth::Unfinished,
+            (None, Phase::Answering) if state.stalled.is_some_and(|since| !lately(since)) => {
+                Worth::Unfinished
+            }
             (Some(_), Phase::Silent | Phase::Heading) | (_, Phase::Idle) => Worth::Idle,
             (_, Phase::Answering | Phase::Upgraded) => Worth::Answering,
         };

@@ -18,6 +18,10 @@ pub(super) struct Limits {
     pub(super) total: usize,
     /// Of these, how many strangers and tasks may hold; the rest is kept for people who are logged in.
     pub(super) strangers: usize,
+    /// How many strangers and tasks may hold for as long as newcomers haven't said what they want.
+    pub(super) newcomers: usize,
+    /// Of how many connections a source has few: they may be among these newcomers.
+    pub(super) few: usize,
     /// How many people may hold who are no administrators; the rest is kept for those, and for agents.
     pub(super) ordinary: usize,
     /// How many strangers on one address may hold.
@@ -53,6 +57,8 @@ impl Limits {
         Self {
             total,
             strangers,
+            newcomers: strangers + total / 16,
+            few: (total / 64).max(4),
             ordinary: total - total / 8,
             per_address: per_address.min(strangers),
             per_account,
@@ -74,6 +80,7 @@ mod tests {
         let config = Connections::default();
         let few = Limits::within(&config, 256);
         assert!(few.total <= 256 * 2 / 3 && few.strangers < few.total && few.per_address <= few.strangers);
+        assert!(few.strangers < few.newcomers && few.newcomers < few.ordinary);
         assert!(few.strangers < few.ordinary && few.ordinary < few.total && few.per_account <= few.total / 4);
         let many = Limits::within(&config, 1 << 20);
         assert_eq!(u64::try_from(many.total).expect("small"), u64::from(config.max));

@@ -1,8 +1,9 @@
 //! All connections of a server: who is let in, who has to go for them, who is too slow.
 //!
 //! Strangers and tasks have three quarters of all places, people who are logged in may have seven eighths: what is left
-//! is for administrators and agents (W4, F7). When there are too many, strangers go that do nothing; then whoever holds
-//! most has to give way, also in the middle of an answer: a stream of a log can be asked for again.
+//! is for administrators and agents (W4, F7). When there are too many, strangers go that do nothing, first of the network
+//! that has most; then whoever holds most has to give way, also in the middle of an answer: a stream of a log can be asked
+//! for again. Nobody is judged by what a newcomer can't have done yet (X2).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,9 +91,7 @@ impl Registry {
             let leaves = if neighbours().count() >= self.limits.per_address {
                 Some(idlest(neighbours(), Worth::Answering)?)
             } else if others().count() >= self.limits.strangers {
-                let tasks = || others().filter(|seen| seen.is_tasks());
-                let found = idlest(strangers(), Worth::Idle).or_else(|| of_the_greediest(tasks()));
-                Some(found.or_else(|| idlest(others(), Worth::Answering))?)
+                self.for_a_stranger(life, &all)?
             } else if all.len() >= self.limits.total {
                 let found = for_a_newcomer(&all);
                 if found.is_none() && !self.has_a_place_of_its_own(life, &all) {
@@ -108,6 +107,30 @@ impl Registry {
         }
         open.insert(number, Arc::clone(life));
         Some(Place { registry: Arc::clone(self), number })
+    }
+
+    /// Who goes when strangers and tasks have all their places: `None` when there is nobody. Who comes from where few come
+    /// from finds room all the same, until it is known what they want.
+    fn for_a_stranger<'a>(&self, life: &Life, all: &[Seen<'a>]) -> Option<Option<Seen<'a>>> {
+        let strangers = || all.iter().filter(|seen| seen.is_strangers());
+        let tasks = || all.iter().filter(|seen| seen.is_tasks());
+        let count = strangers().count() + tasks().count();
+        let found = of_the_largest(strangers(), Worth::New);
+        if found.is_none_or(|found| found.worth == Worth::New) {
+            let [_, network, ..] = life.source.wider();
+            let near = strangers().filter(|seen| seen.life.source.wider()[1] == network).count();
+            if near < self.limits.few && count < self.limits.newcomers {
+                return Some(None);
+            }
+        }
+        if let Some(found) = found.filter(|_| count > self.limits.strangers) {
+            // Of those who were let in beyond the number, somebody goes as well.
+            let rest = strangers().filter(|seen| !Arc::ptr_eq(seen.life, found.life));
+            of_the_largest(rest, Worth::New).iter().for_each(Seen::end);
+        }
+        let found = found.or_else(|| of_the_greediest(tasks()));
+        let found = found.or_else(|| of_the_largest(strangers(), Worth::Answering));
+        found.or_else(|| idlest(tasks(), Worth::Answering)).map(Some)
     }
 
     /// The command line on this machine always gets in.
@@ -179,8 +202,10 @@ fn living(open: &HashMap<u64, Arc<Life>>) -> Vec<Seen<'_>> {
 fn for_a_newcomer<'a>(all: &[Seen<'a>]) -> Option<Seen<'a>> {
     let strangers = || all.iter().filter(|seen| seen.is_strangers());
     let many = || all.iter().filter(|seen| seen.is_ordinary() || seen.is_tasks());
-    let found = idlest(strangers(), Worth::Idle).or_else(|| of_the_greediest(many()));
-    found.or_else(|| idlest(strangers(), Worth::Answering)).or_else(|| idlest(all.iter(), Worth::Idle))
+    let found = of_the_largest(strangers(), Worth::Idle).or_else(|| of_the_greediest(many()));
+    found
+        .or_else(|| of_the_largest(strangers(), Worth::Answering))
+        .or_else(|| idlest(all.iter(), Worth::Idle))
 }
 
 /// The one that does least, among equals the oldest; nobody who does more than `most`.
@@ -188,6 +213,24 @@ fn idlest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>>, most: Worth) -> 
     // An agent's own channel never goes.
     let may = seen.filter(|seen| seen.worth <= most && seen.holder != Some(Holder::Agent));
     may.min_by_key(|seen| (seen.worth, seen.since)).copied()
+}
+
+/// Of the network that holds most, in that of the part that holds most and so on, the one that does least; nobody who does
+/// more than `most`. Who has many addresses gains nothing by that.
+fn of_the_largest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>>, most: Worth) -> Option<Seen<'a>> {
+    let mut left: Vec<_> =
+        seen.filter(|seen| seen.worth <= most).map(|seen| (seen, seen.life.source.wider())).collect();
+    for width in 0..4 {
+        let first = left.first()?.1[width];
+        if left.iter().all(|(_, wider)| wider[width] == first) {
+            continue;
+        }
+        let mut counts: HashMap<Source, usize> = HashMap::new();
+        left.iter().for_each(|(_, wider)| *counts.entry(wider[width]).or_default() += 1);
+        let largest = counts.values().copied().max()?;
+        left.retain(|(_, wider)| counts.get(&wider[width]) == Some(&largest));
+    }
+    idlest(left.into_iter().map(|(seen, _)| seen), most)
 }
 
 /// Of the account that holds most, if that is more than one, the one that does least; tasks' first.
@@ -230,6 +273,8 @@ mod tests {
         Limits {
             total: 6,
             strangers: 4,
+            newcomers: 4,
+            few: 2,
             ordinary: 5,
             per_address: 2,
             per_account: 3,
@@ -248,11 +293,19 @@ mod tests {
 
     impl Guests {
         fn new() -> Self {
-            Self { registry: Registry::new(limits()), places: Vec::new() }
+            Self::within(limits())
+        }
+
+        fn within(limits: Limits) -> Self {
+            Self { registry: Registry::new(limits), places: Vec::new() }
         }
 
         fn come(&mut self, address: u8) -> Option<Arc<Life>> {
-            let life = Arc::new(Life::new(Source::V4([10, 0, 0, address]), now));
+            self.come_from(Source::V4([10, 0, 0, address]))
+        }
+
+        fn come_from(&mut self, source: Source) -> Option<Arc<Life>> {
+            let life = Arc::new(Life::new(source, now));
             let number = u64::try_from(self.places.len()).expect("few");
             let place = self.registry.admit(number, &life)?;
             self.places.push((Arc::clone(&life), Some(place)));
@@ -289,12 +342,69 @@ mod tests {
         first.heard();
         advance(1);
         let silent = guests.come(1).expect("room");
-        advance(1);
+        advance(2);
         let third = guests.come(1).expect("somebody goes");
         assert!(silent.end.is_cancelled() && !first.end.is_cancelled() && !third.end.is_cancelled());
         // Another address isn't touched by that.
         guests.come(2).expect("room");
         assert!(!first.end.is_cancelled() && !third.end.is_cancelled());
+    }
+
+    /// A stranger who has asked for something, and keeps the connection.
+    fn idle(life: &Life) {
+        life.heard();
+        life.asked();
+        life.answered(false);
+    }
+
+    #[test]
+    fn a07_a_newcomer_is_dearer_than_who_does_nothing() {
+        let mut guests = Guests::within(Limits { per_address: 100, ..limits() });
+        for address in 1..=4 {
+            idle(&guests.come_from(Source::V4([127, 0, 0, address])).expect("room"));
+        }
+        let newcomer = guests.come_from(Source::V4([127, 0, 0, 1])).expect("somebody goes");
+        // Others come and ask at once, from as many addresses as it takes.
+        for address in 5..60 {
+            idle(&guests.come_from(Source::V4([127, 0, 0, address])).expect("one of them goes"));
+        }
+        assert!(!newcomer.end.is_cancelled());
+        newcomer.heard();
+        advance(2);
+        idle(&guests.come_from(Source::V4([127, 0, 0, 60])).expect("room"));
+        assert!(newcomer.end.is_cancelled(), "it had its time");
+        assert_eq!(guests.living(), 4);
+    }
+
+    #[test]
+    fn a07_the_network_that_holds_most_pays() {
+        let mut guests = Guests::within(Limits { total: 20, strangers: 10, newcomers: 12, ..limits() });
+        let far = guests.come_from(Source::V6([1, 2, 3, 4])).expect("room");
+        idle(&far);
+        let other = guests.come(1).expect("room");
+        idle(&other);
+        advance(1);
+        for n in 0..300 {
+            idle(&guests.come_from(Source::V6([1, 2, 7, n])).expect("one of them goes"));
+        }
+        assert!(!far.end.is_cancelled() && !other.end.is_cancelled(), "oldest, but alone");
+        assert_eq!(guests.living(), 10);
+        // Nobody who comes has said anything yet: those from elsewhere find room, and more of the many don't.
+        for n in 0..300 {
+            guests.come_from(Source::V6([1, 2, 7, 300 + n])).expect("one of them goes");
+        }
+        let quiet = guests.come(2).expect("room");
+        for n in 0..300 {
+            guests.come_from(Source::V6([1, 2, 7, 600 + n])).expect("one of them goes");
+        }
+        assert!(!quiet.end.is_cancelled() && guests.living() <= 12, "{}", guests.living());
+        idle(&quiet);
+        advance(2);
+        for n in 0..30 {
+            idle(&guests.come_from(Source::V6([1, 2, 7, 900 + n])).expect("one of them goes"));
+        }
+        assert_eq!(guests.living(), 10, "what is kept was lent");
+        assert!(![far, other, quiet].iter().any(|life| life.end.is_cancelled()), "the many paid");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Connections that are silent, slow or too many (A7): they end, and who is logged in doesn't feel them.
 
+use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::log::Source;
 use master::system::Clock as _;
 use testkit::{Database, Requests as _, TestMaster, on_sqlite, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::MissedTickBehavior;
 
 on_sqlite!(
@@ -16,6 +17,7 @@ on_sqlite!(
     a07_a_long_header_is_refused,
     a07_one_address_full_of_silence_keeps_nobody_out,
     a07_strangers_leave_room_for_people_who_are_logged_in,
+    a07_a_newcomer_has_time_to_say_what_they_want,
 );
 
 const HEAD: &str = "GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\n";
@@ -150,4 +152,44 @@ async fn a07_strangers_leave_room_for_people_who_are_logged_in(database: Databas
     let mut more = vec![0; 64];
     assert!(soon("an answer", known.read(&mut more)).await.expect("an answer") > 0);
     assert_eq!(rest(&mut crowd[0]).await, "");
+}
+
+/// A stranger's connection from another address of this machine, on which one request was answered.
+async fn idle_from(master: &TestMaster, address: [u8; 4]) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind((address, 0).into()).expect("an address of this machine");
+    let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.expect("written");
+    let mut answer = [0; 15];
+    soon("an answer", stream.read_exact(&mut answer)).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    stream
+}
+
+async fn a07_a_newcomer_has_time_to_say_what_they_want(database: Database) {
+    let configure = |config: &mut master::Config| {
+        config.connections.max = 64;
+        config.connections.max_per_address = 8;
+    };
+    let master = TestMaster::configured(database, configure).await;
+    let alice = master.user("alice").await;
+    let request = format!("{HEAD}Authorization: Bearer {}\r\nConnection: close\r\n\r\n", alice.token);
+    let mut crowd = VecDeque::new();
+    for round in 0..5_u8 {
+        // As many as there are places, from many addresses …
+        for address in 1..=60 {
+            crowd.push_back(idle_from(&master, [127, 3, round, address]).await);
+        }
+        let mut newcomer = connect(&master).await;
+        // … and one after the other is replaced while the newcomer's words are on their way.
+        let (begun, mut address) = (Instant::now(), 61_u8);
+        while begun.elapsed() < Duration::from_millis(100) {
+            crowd.push_back(idle_from(&master, [127, 3, round, address]).await);
+            crowd.pop_front();
+            address = address.wrapping_add(1).max(1);
+        }
+        newcomer.write_all(request.as_bytes()).await.expect("written");
+        let answer = rest(&mut newcomer).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{round}: {answer:?}");
+    }
 }

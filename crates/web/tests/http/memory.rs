@@ -1,6 +1,7 @@
 //! What requests hold of the master's memory (W10, W16): a budget for what is sent, pieces of what is given.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_sqlite, soon};
@@ -11,6 +12,8 @@ use crate::logs::memory;
 
 on_sqlite!(
     a06_launches_that_are_held_back_leave_room_for_others,
+    a07_held_bodies_keep_nobody_from_a_change,
+    a07_held_bodies_keep_nobody_from_a_change_where_there_is_little_room,
     a05_a_context_directory_is_not_held_for_each_reader,
 );
 
@@ -47,6 +50,73 @@ async fn a06_launches_that_are_held_back_leave_room_for_others(database: Databas
     alice.run_true().await;
     let mut third = announced(&master, &alice, 100 << 20).await;
     assert!(answer(&mut third).await.starts_with("http/1.1 100 "), "room again");
+}
+
+/// Launches of accounts `0..crowd` that take all the room there is, small ones and large ones, and never come.
+async fn all_held(master: &TestMaster, crowd: &[User], each: usize, size: u64) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for who in crowd {
+        for _ in 0..each {
+            let mut stream = announced(master, who, size).await;
+            assert!(answer(&mut stream).await.starts_with("http/1.1 100 "));
+            held.push(stream);
+        }
+        // Some of these wait for room.
+        held.push(announced(master, who, 100 << 20).await);
+        held.push(chunked(master, who).await);
+    }
+    held
+}
+
+/// A launch that doesn't say how long it is.
+async fn chunked(master: &TestMaster, who: &User) -> TcpStream {
+    let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
+    let head = format!(
+        "POST /api/v1/commands HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        who.token
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    stream
+}
+
+/// An administrator's change of a holder, and another account's, are answered before anybody's patience is over.
+async fn changes_go_on(master: &TestMaster, crowd: &[User], bob: &User) {
+    let admin = master.admin().await;
+    let changes = async {
+        admin.patch(&crowd[0].path()).json(json!({"active": false})).await.ok();
+        bob.patch(&bob.path()).json(json!({"displayName": "Bob"})).await.ok();
+        bob.run_true().await;
+        admin.run_true().await;
+    };
+    tokio::time::timeout(Duration::from_secs(4), changes).await.expect("at once");
+    // Files go on, too.
+    let mut upload = announced(master, &admin, 5 << 20).await;
+    assert!(answer(&mut upload).await.starts_with("http/1.1 100 "));
+}
+
+async fn a07_held_bodies_keep_nobody_from_a_change(database: Database) {
+    let master = TestMaster::start(database).await;
+    let mut crowd = Vec::new();
+    for n in 0..7 {
+        crowd.push(master.user(&format!("holder{n}")).await);
+    }
+    let bob = master.user("bob").await;
+    let held = all_held(&master, &crowd, 8, 1 << 20).await;
+    changes_go_on(&master, &crowd, &bob).await;
+    drop(held);
+}
+
+async fn a07_held_bodies_keep_nobody_from_a_change_where_there_is_little_room(database: Database) {
+    let configure = |config: &mut master::Config| config.limits.bodies_bytes = 16 << 20;
+    let master = TestMaster::configured(database, configure).await;
+    let mut crowd = Vec::new();
+    for n in 0..7 {
+        crowd.push(master.user(&format!("holder{n}")).await);
+    }
+    let bob = master.user("bob").await;
+    let held = all_held(&master, &crowd, 1, 512 << 10).await;
+    changes_go_on(&master, &crowd, &bob).await;
+    drop(held);
 }
 
 async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database) {
