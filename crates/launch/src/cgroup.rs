@@ -1,5 +1,8 @@
-//! The cgroup of one task, `muster-<task id>`, in whatever the machine has: v1 controllers, v2, or both. Limits
+//! The cgroup of one task, `muster/muster-<task id>`, in whatever the machine has: v1 controllers, v2, or both. Limits
 //! that can't be set are told, not fatal: a task without them still runs as the right user in its sandbox.
+//!
+//! All tasks of a machine share the cgroup above theirs, whose limits keep something for the machine's own people (A12):
+//! many tasks together stay below it, and so does what an ended task's memory was handed on to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,6 +21,14 @@ use crate::sys::bpf;
 const V1_ROOT: &str = "/sys/fs/cgroup";
 const V2_ROOTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 const V2_MAGIC: u64 = 0x6367_7270;
+/// The cgroup of all tasks.
+const ALL_TASKS: &str = "muster";
+/// Of the machine's memory and of its process numbers tasks leave a part, …
+const RESERVED_PART: u64 = 20;
+/// … and at least so many bytes …
+const RESERVED_BYTES: u64 = 512 << 20;
+/// … and processes.
+const RESERVED_PIDS: u64 = 2000;
 /// Where version 1 has its device controller.
 const DEVICES: &str = "/sys/fs/cgroup/devices";
 /// Period of the processor quota in microseconds, the kernel's own default.
@@ -127,7 +138,7 @@ impl Cgroup {
         }
         if let Some(root) = v2_root() {
             // Not for a limit but for `cgroup.kill`; pid namespaces do without it.
-            let _ = this.enter(&root.join(name(task_id)), true);
+            let _ = this.enter(&below(&root, task_id), true);
         }
         (this, notes)
     }
@@ -135,7 +146,8 @@ impl Cgroup {
     fn limit(&mut self, controller: Controller, limits: &Limits) -> Result<(), String> {
         let place = find(controller)
             .ok_or_else(|| "this machine gives the agent no such cgroup controller".to_owned())?;
-        let dir = place.root.join(name(&self.task_id));
+        let dir = below(&place.root, &self.task_id);
+        set_up_all_tasks(&place, controller).map_err(|e| format!("the cgroup of all tasks: {e}"))?;
         self.enter(&dir, place.v2).map_err(|e| format!("{}: {e}", dir.display()))?;
         for (file, value, optional) in controller.settings(limits, place.v2) {
             match write_setting(&dir.join(file), &value) {
@@ -155,7 +167,7 @@ impl Cgroup {
     pub(crate) fn fence(&mut self, devices: &[PathBuf]) -> Result<(), String> {
         let rules = crate::devices::allowed(devices)?;
         // Version 2 first: there is nothing to move into.
-        let v2 = v2_root().map(|root| root.join(name(&self.task_id))).filter(|dir| self.dirs.contains(dir));
+        let v2 = v2_root().map(|root| below(&root, &self.task_id)).filter(|dir| self.dirs.contains(dir));
         if let Some(dir) = v2
             && File::open(dir).and_then(|dir| bpf::allow_devices(dir.as_fd(), &rules)).is_ok()
         {
@@ -168,7 +180,7 @@ impl Cgroup {
         if !Path::new(DEVICES).join("cgroup.procs").exists() {
             return Ok(());
         }
-        let dir = Path::new(DEVICES).join(name(&self.task_id));
+        let dir = below(Path::new(DEVICES), &self.task_id);
         self.enter(&dir, false).map_err(|e| format!("{}: {e}", dir.display()))?;
         let write = |file: &str, value: &str| {
             write_setting(&dir.join(file), value).map_err(|e| format!("{}: {e}", dir.join(file).display()))
@@ -182,6 +194,7 @@ impl Cgroup {
         if self.dirs.iter().any(|d| d == dir) {
             return Ok(());
         }
+        make_shared(dir.parent().unwrap_or(dir))?;
         match fs::create_dir(dir) {
             Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
             _ => self.dirs.push(dir.to_owned()),
@@ -231,22 +244,81 @@ impl Cgroup {
     }
 }
 
-/// Where a task's cgroups may be.
-fn places(task_id: &str) -> impl Iterator<Item = PathBuf> {
+/// Where a task's cgroups may be: where the controller is, and the task's below it.
+fn places(task_id: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
     let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
-    v1.chain([PathBuf::from(DEVICES)])
-        .chain(V2_ROOTS.iter().map(PathBuf::from))
-        .map(move |root| root.join(name(task_id)))
+    v1.chain([PathBuf::from(DEVICES)]).chain(V2_ROOTS.iter().map(PathBuf::from)).map(move |root| {
+        let dir = below(&root, task_id);
+        (root, dir)
+    })
 }
 
-/// The cgroups of a task that there are.
-pub(crate) fn dirs(task_id: &str) -> impl Iterator<Item = PathBuf> {
-    places(task_id).filter(|dir| dir.is_dir())
+/// The cgroups of a task that there are, each with the place of its controller.
+pub(crate) fn dirs(task_id: &str) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+    places(task_id).filter(|(_, dir)| dir.is_dir())
+}
+
+fn below(root: &Path, task_id: &str) -> PathBuf {
+    root.join(ALL_TASKS).join(format!("muster-{task_id}"))
+}
+
+/// Makes a cgroup that others may make, too.
+fn make_shared(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the cgroup of all tasks what it is for a controller. It stays: what an ended task's memory was handed on to
+/// counts there.
+fn set_up_all_tasks(place: &Place, controller: Controller) -> io::Result<()> {
+    let dir = place.root.join(ALL_TASKS);
+    make_shared(&dir)?;
+    let (file, limit) = match (controller, place.v2) {
+        (Controller::Memory, true) => ("memory.max", without_reserve(machines_memory()?, RESERVED_BYTES)),
+        (Controller::Memory, false) => {
+            // Else the limit is only about what is in the cgroup itself; newer kernels know nothing else.
+            let _ = write_setting(&dir.join("memory.use_hierarchy"), "1");
+            ("memory.limit_in_bytes", without_reserve(machines_memory()?, RESERVED_BYTES))
+        }
+        (Controller::Pids, _) => ("pids.max", without_reserve(machines_processes()?, RESERVED_PIDS)),
+        (Controller::Cpu, _) => ("", 0),
+    };
+    if !file.is_empty() {
+        write_setting(&dir.join(file), &limit.to_string())?;
+    }
+    if place.v2 {
+        write_setting(&dir.join("cgroup.subtree_control"), &format!("+{}", controller.name()))?;
+    }
+    Ok(())
+}
+
+/// What of a machine's whole is the tasks'.
+fn without_reserve(whole: u64, least: u64) -> u64 {
+    whole.saturating_sub((whole / RESERVED_PART).max(least)).max(whole / 2)
+}
+
+/// In bytes.
+fn machines_memory() -> io::Result<u64> {
+    let info = fs::read_to_string("/proc/meminfo")?;
+    let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("/proc/meminfo doesn't tell the memory"))
+}
+
+/// How many processes and threads there may be.
+fn machines_processes() -> io::Result<u64> {
+    let read = |name: &str| -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/sys/kernel/{name}"))?;
+        text.trim().parse().map_err(io::Error::other)
+    };
+    Ok(read("pid_max")?.min(read("threads-max")?))
 }
 
 /// Removes the cgroups of a task, wherever they are. Best effort: an empty cgroup harms nobody.
 pub(crate) fn remove(task_id: &str) {
-    for dir in places(task_id) {
+    for (_, dir) in places(task_id) {
         // A process that is just ending keeps its cgroup busy for a moment.
         for _ in 0..50 {
             match fs::remove_dir(&dir) {
@@ -269,10 +341,6 @@ pub(crate) fn support() -> CgroupSupport {
         // The root cgroup has no `cgroup.kill` to look for; its children have one since Linux 5.14.
         kill: v2_root().is_some_and(|root| access(&root, Access::WRITE_OK).is_ok()),
     }
-}
-
-fn name(task_id: &str) -> String {
-    format!("muster-{task_id}")
 }
 
 fn v2_root() -> Option<PathBuf> {
@@ -326,5 +394,13 @@ mod tests {
         assert!(list.contains("c 1:3 rw\n") && list.contains("c 136:* rw\n"), "{list}");
         assert!(!list.contains('a') && !list.contains('m'), "{list}");
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn a12_tasks_leave_a_part_of_the_machine() {
+        assert_eq!(without_reserve(64 << 30, RESERVED_BYTES), (64 << 30) - (64 << 30) / 20);
+        assert_eq!(without_reserve(4 << 30, RESERVED_BYTES), (4 << 30) - (512 << 20));
+        assert_eq!(without_reserve(512 << 20, RESERVED_BYTES), 256 << 20, "a small machine is shared");
+        assert_eq!(without_reserve(32_768, RESERVED_PIDS), 30_768);
     }
 }

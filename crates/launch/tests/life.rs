@@ -260,7 +260,7 @@ fn limits_are_enforced_and_running_out_of_memory_is_told() {
     assert_eq!(done.agent, "the task ran out of memory (limit 32 MiB)\n", "{done:?}");
     assert_ne!(done.exit.code, 0);
     for controller in ["memory", "pids", "cpu", "unified", ""] {
-        let path = format!("/sys/fs/cgroup/{controller}/muster-{}", spec.task_id);
+        let path = format!("/sys/fs/cgroup/{controller}/muster/muster-{}", spec.task_id);
         assert!(!std::path::Path::new(&path).exists(), "{path} was left behind");
     }
 }
@@ -272,7 +272,7 @@ fn the_command_is_in_the_cgroup_that_is_killed_as_a_whole() {
     }
     let spec = script("cat /proc/self/cgroup");
     let done = run(&spec);
-    let line = format!("0::/muster-{}\n", spec.task_id);
+    let line = format!("0::/muster/muster-{}\n", spec.task_id);
     assert!(done.stdout.contains(&line), "{done:?}");
 }
 

@@ -33,7 +33,7 @@ fn cgroups(dir: &Path) -> Vec<PathBuf> {
     let logs = list(&dir.join("data/logs")).flat_map(|shelf| list(&shelf).collect::<Vec<_>>());
     let ids: Vec<_> = logs.filter_map(|log| Some(log.file_stem()?.to_str()?.to_owned())).collect();
     let controllers = list(Path::new("/sys/fs/cgroup"));
-    let made = controllers.flat_map(|controller| list(&controller).collect::<Vec<_>>());
+    let made = controllers.flat_map(|controller| list(&controller.join("muster")).collect::<Vec<_>>());
     let ours = |cgroup: &PathBuf| {
         let name = cgroup.file_name().unwrap_or_default().to_string_lossy();
         name.strip_prefix("muster-").is_some_and(|name| ids.iter().any(|id| name.starts_with(id.as_str())))
