@@ -237,7 +237,7 @@ impl Accounts {
         after.modified_at = now;
         store::user::update(&mut tx, &after).await.map_err(name_taken)?;
         if after.username != before.username {
-            workspace::follow_rename(&mut tx, after.id, &before.username, &after.username).await?;
+            workspace::follow_rename(&mut tx, &by, &after, &before.username, now).await?;
         }
         let deactivates = before.is_active() && !after.is_active();
         if deactivates {

@@ -279,6 +279,9 @@ impl Projects {
         let id = permit.target().project;
         refuse_shared(id)?;
         let mut tx = again::begin(&self.store, permit).await?;
+        if let Some((more, _)) = &change.private {
+            again::ask(&mut tx, more).await?;
+        }
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let mut after = before.clone();
         after.name = name.unwrap_or(after.name);
@@ -441,7 +444,7 @@ impl Projects {
         bookmarked: bool,
     ) -> Result<(), Error> {
         let id = permit.target().project;
-        let mut tx = self.store.write().await?;
+        let mut tx = again::begin(&self.store, permit).await?;
         let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let (news, action) = if bookmarked {
             (store::project::bookmark(&mut tx, caller.user, id).await?, "project.bookmark")

@@ -41,10 +41,23 @@ pub(crate) async fn unseen(store: &Store, tx: Tx, by: &By, now: Timestamp, text:
     }
 }
 
+/// Counts it where it isn't refused: the change goes on with another name, which says as much.
+///
+/// # Errors
+/// When the database can't be reached.
+pub(crate) async fn told(tx: &mut Tx, by: &By, now: Timestamp) -> Result<(), Error> {
+    if let Some(subject) = subject(by) {
+        failures::add(tx, Scope::Names, &subject, now).await?;
+    }
+    Ok(())
+}
+
 async fn count(store: &Store, by: &By, now: Timestamp) -> Result<(), Error> {
-    let Some(subject) = subject(by) else { return Ok(()) };
+    if subject(by).is_none() {
+        return Ok(());
+    }
     let mut tx = store.write().await?;
-    failures::add(&mut tx, Scope::Names, &subject, now).await?;
+    told(&mut tx, by, now).await?;
     tx.commit_unaudited("the refusal itself is noted").await?;
     Ok(())
 }

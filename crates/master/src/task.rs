@@ -24,7 +24,7 @@ use crate::log::{Backward, Follower, Logs};
 use crate::scheduler::Scheduler;
 use crate::system::Clock;
 use crate::template::Templates;
-use crate::{Config, Error, secret, workspace};
+use crate::{Config, Error, again, secret, workspace};
 
 /// Tasks.
 #[derive(Clone)]
@@ -153,7 +153,11 @@ impl Tasks {
             ending: None,
             kill_requested: false,
         };
-        let mut tx = self.store.write().await?;
+        // Files may have taken seconds to pack.
+        let mut tx = again::begin(&self.store, &permit).await?;
+        if let Some(template) = &template {
+            again::ask(&mut tx, template).await?;
+        }
         let identity = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
         self.check_number(&mut tx, owner.id).await?;
         let task = store::task::insert(&mut tx, Task { identity, ..task }, &config).await?;

@@ -12,6 +12,8 @@ use domain::authz::{
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
 use domain::place::{self, Member, MemberId, Place, Role, Scope, Workspace};
+use domain::time::Timestamp;
+use domain::user::User;
 use serde_json::{Value, json};
 pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
 use store::{Conn, Store, StoreError, Tx};
@@ -265,8 +267,10 @@ impl Workspaces {
         if let Some(found) = store::workspace::personal_of(&mut tx, caller.user).await? {
             return Ok(found);
         }
-        let mut name = caller.username.clone();
+        let (mut name, now) = (caller.username.clone(), self.clock.now());
+        taken::may_ask(&mut tx, permit.by(), now).await?;
         if is_taken(&mut tx, &name).await? {
+            taken::told(&mut tx, permit.by(), now).await?;
             // It is found by whose it is; the name is for people.
             name = format!("{name} ({})", caller.user);
         }
@@ -409,19 +413,29 @@ fn blank(name: String) -> Workspace {
         archived: false,
         identity: IdentityParts::default(),
         personal_of: None,
-        created_at: domain::time::Timestamp(0),
+        created_at: Timestamp(0),
     }
 }
 
-/// Lets a personal workspace follow its account to a new name, when that is free.
+/// Lets a personal workspace follow its account from the name `old`, when the new one is free. Whether it is may be seen
+/// by that, so it isn't told often (X8).
 ///
 /// # Errors
-/// When the database can't be reached.
-pub(crate) async fn follow_rename(tx: &mut Tx, user: UserId, old: &str, new: &str) -> Result<(), Error> {
+/// When `by` has to wait, or the database can't be reached.
+pub(crate) async fn follow_rename(
+    tx: &mut Tx,
+    by: &By,
+    account: &User,
+    old: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let (user, new) = (account.id, account.username.as_str());
     let personal = store::workspace::personal_of(tx, user).await?;
     let Some(personal) = personal.filter(|workspace| workspace.name == old) else { return Ok(()) };
-    if !is_taken(tx, new).await? {
-        store::workspace::update(tx, &Workspace { name: new.to_owned(), ..personal }).await?;
+    taken::may_ask(tx, by, now).await?;
+    if is_taken(tx, new).await? {
+        return taken::told(tx, by, now).await;
     }
+    store::workspace::update(tx, &Workspace { name: new.to_owned(), ..personal }).await?;
     Ok(())
 }

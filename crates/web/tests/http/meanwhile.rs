@@ -2,11 +2,15 @@
 //! are called directly, so that what ends in between ends exactly there.
 
 use api::user::PatchUser;
-use domain::authz::{ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, Permit, authorize};
-use domain::id::{UserId, WorkspaceId};
+use domain::authz::{
+    ChangeProject, ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, ManageProject, Permit,
+    ReadProject, StartTask, authorize,
+};
+use domain::id::{ProjectId, UserId, WorkspaceId};
 use domain::place::{MemberId, Role};
 use master::Error;
 use master::account::Accounts;
+use master::project::ProjectChange;
 use master::session::{Caller, Origin};
 use master::workspace::{NewWorkspace, WorkspaceChange};
 use serde_json::json;
@@ -15,6 +19,7 @@ use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 on_both_databases!(
     r25_what_an_account_may_is_asked_again_at_the_commit,
     r25_what_a_member_may_is_asked_again_in_the_change,
+    r25_a_launch_and_a_projects_changes_are_asked_again,
     a04_a_kill_is_written_down_whatever_became_of_its_killer,
 );
 
@@ -121,4 +126,40 @@ async fn r25_what_a_member_may_is_asked_again_in_the_change(database: Database) 
     assert_eq!(workspaces.change(&permit, change).await.expect_err("refused").to_string(), gone);
     assert_eq!(workspaces.delete(&permit).await.expect_err("refused").to_string(), gone);
     bob.get(&members).await.refused(404);
+}
+
+async fn r25_a_launch_and_a_projects_changes_are_asked_again(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let made = alice.post("/api/v1/workspaces").json(json!({"name": "vision", "private": true})).await.ok();
+    let place = WorkspaceId(made["workspace"]["id"].as_i64().expect("a number"));
+    let projects = format!("/api/v1/workspaces/{place}/projects");
+    let made = alice.post(&projects).json(json!({"name": "eyes"})).await.ok();
+    let project = ProjectId(made["project"]["id"].as_i64().expect("a number"));
+    let members = format!("/api/v1/workspaces/{place}/members");
+    let role = |role: &str| json!({"userId": bob.id, "role": role});
+    alice.put(&members).json(role("administrator")).await.ok();
+
+    let services = master.services();
+    let as_bob = caller(&master, &bob).await;
+    let standing = services.workspaces.place(&as_bob.actor, place).await.expect("there");
+    let start = authorize::<StartTask>(&as_bob.actor, standing).expect("a member");
+    let standing = services.projects.place(&as_bob.actor, project).await.expect("there");
+    let read = authorize::<ReadProject>(&as_bob.actor, standing.clone()).expect("a member");
+    let write = authorize::<ChangeProject>(&as_bob.actor, standing.clone()).expect("a member");
+    let manage = authorize::<ManageProject>(&as_bob.actor, standing).expect("an administrator of it");
+
+    // Who may change less than before, changes nothing of that.
+    alice.put(&members).json(role("editor")).await.ok();
+    let change = ProjectChange { private: Some((manage, true)), ..ProjectChange::default() };
+    services.projects.change(&write, change).await.expect_err("for administrators");
+    let text = ProjectChange { description: Some("new".to_owned()), ..ProjectChange::default() };
+    assert!(!services.projects.change(&write, text).await.expect("still theirs").private);
+
+    alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
+    let config = r#"{"entrypoint": ["true"], "resources": {"slots": 0}}"#;
+    let launched = services.tasks.start_command(start, &as_bob.user, None, Some(config), Vec::new()).await;
+    assert_eq!(launched.expect_err("refused").to_string(), format!("workspace '{place}' not found"));
+    let noted = services.projects.set_bookmark(&read, &as_bob.actor, true).await;
+    assert_eq!(noted.expect_err("refused").to_string(), format!("project '{project}' not found"));
 }

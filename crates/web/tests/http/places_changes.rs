@@ -19,6 +19,7 @@ on_both_databases!(
     what_a_workspace_cannot_have_is_refused,
     every_change_of_a_place_is_in_the_audit_log,
     a_personal_workspace_follows_its_accounts_name,
+    a14_renaming_oneself_finds_few_names_of_workspaces,
 );
 
 async fn workspace(user: &User, body: Value) -> i64 {
@@ -457,4 +458,30 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
     let made = services.workspaces.personal(&permit, &caller.actor).await.expect("made all the same");
     assert_eq!((made.name, made.owner_name.as_str()), (format!("carl ({})", carl.id), "carl"));
+}
+
+async fn a14_renaming_oneself_finds_few_names_of_workspaces(database: Database) {
+    use domain::authz::{CreateWorkspace, authorize};
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let services = master.services();
+    let caller = services.sessions.authenticate(&bob.token).await.expect("good");
+    let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
+    services.workspaces.personal(&permit, &caller.actor).await.expect("made");
+    workspace(&alice, json!({"name": "secretplan", "private": true})).await;
+    let mut found = 0;
+    let refused = loop {
+        let renamed = bob.patch(&bob.path()).json(json!({"username": "secretplan"})).await;
+        if renamed.status == 429 {
+            break renamed;
+        }
+        renamed.ok();
+        found += 1;
+        assert!(found < 20, "it gets slower");
+        bob.patch(&bob.path()).json(json!({"username": "bob"})).await.ok();
+    };
+    assert!(found >= 10, "nobody is stopped by a few: {found}");
+    assert!(!refused.header("retry-after").is_empty());
+    // Whose name no workspace follows isn't told anything, and so may go on.
+    alice.patch(&alice.path()).json(json!({"username": "alicia"})).await.ok();
 }
