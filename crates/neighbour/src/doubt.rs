@@ -36,6 +36,9 @@ pub enum Doubt {
     /// It holds a socket of which nothing is known.
     #[error("process {0} holds a socket that this network namespace doesn't know")]
     Unexplained(u32),
+    /// Its user's processes, or root's, have more open than is looked at.
+    #[error("the processes of uid {0} have too much open to be looked at")]
+    TooMuch(u32),
     /// `/proc` isn't there.
     #[error("the kernel can't be asked: {0}")]
     Kernel(String),

@@ -6,6 +6,7 @@
 //! anything but `/proc`; it knows no HTTP and no accounts.
 
 mod doubt;
+mod exact;
 mod kind;
 mod process;
 mod related;
@@ -23,7 +24,7 @@ use std::time::Duration;
 pub use doubt::Doubt;
 
 use process::{Home, Look, Process};
-use scan::{End, Scan};
+use scan::{End, Scan, Where};
 use sockets::TcpTable;
 
 /// A socket may be caught between two states: how often, and after which pause, it is looked at again.
@@ -59,9 +60,10 @@ impl Neighbours {
     /// Why that isn't certain.
     pub fn at_tcp(&self, peer: SocketAddr, local: SocketAddr) -> Result<(), Doubt> {
         self.again(|| {
-            let look = Look::read(local)?;
-            let inode = look.tables.connection(peer, local).ok_or(Doubt::NoSocket)?;
-            match look.scan.holders(&End::Socket(inode)) {
+            let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
+            let socket = exact::find(peer, local).map_err(|e| unreadable(&e))?.ok_or(Doubt::NoSocket)?;
+            let look = Look::read(local, Some(socket.inode))?;
+            match look.scan.holders(&End::Socket(socket.inode)) {
                 [] => Err(Doubt::NoHolder),
                 holders => self.all_people(holders, &look),
             }
@@ -77,7 +79,7 @@ impl Neighbours {
     pub fn at_unix(&self, socket: u64) -> Result<(), Doubt> {
         self.again(|| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let look = Look::read(nowhere)?;
+            let look = Look::read(nowhere, None)?;
             let other = look.tables.unix(socket).and_then(|ours| ours.peer).ok_or(Doubt::NoSocket)?;
             match look.scan.holders(&End::Socket(other)) {
                 [] => Err(Doubt::NoHolder),
@@ -94,6 +96,11 @@ impl Neighbours {
     /// # Errors
     /// When the kernel can't be asked, or the connection ends here and nobody is seen to hold it.
     pub fn behind(local: SocketAddr, remote: SocketAddr) -> Result<Option<Vec<Listener>>, Doubt> {
+        let (local, remote) = (sockets::canonical(local), sockets::canonical(remote));
+        // Most are found so; it costs next to nothing.
+        if let Some(socket) = exact::find(remote, local).map_err(|e| unreadable(&e))? {
+            return Ok(Some(vec![socket]));
+        }
         let tables = TcpTable::read()?;
         let remote_ip = remote.ip().to_canonical();
         let found = tables.other_end(remote, local);
@@ -118,7 +125,10 @@ impl Neighbours {
     /// Which doesn't.
     pub fn is_at_home(&self, listener: &Listener) -> Result<(), Doubt> {
         let home = Home::here()?;
-        let scan = Scan::read()?;
+        let scan = Scan::read(Where::Everywhere)?;
+        if scan.is_too_much(listener.uid) {
+            return Err(Doubt::TooMuch(listener.uid));
+        }
         let holders = scan.holders(&End::Socket(listener.inode)).iter();
         holders.copied().try_for_each(|pid| Process(pid).check_home(&home, &self.task_uids))
     }
@@ -134,6 +144,7 @@ impl Neighbours {
             }
             let process = Process(*pid);
             process.check_home(&home, &self.task_uids)?;
+            process.check_seen(look)?;
             if process.is_browser() {
                 process.check_browser(look)?;
             } else {

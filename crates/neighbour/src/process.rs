@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::doubt::Doubt;
 use crate::kind::Kind;
-use crate::scan::{End, Open, STDERR, Scan};
+use crate::scan::{self, End, Open, STDERR, Scan, Where};
 use crate::sockets::{Tables, Tcp};
 use crate::unreadable;
 
@@ -81,6 +81,8 @@ pub(crate) struct Look {
     pub(crate) tables: Tables,
     /// Where the master was reached.
     pub(crate) master: SocketAddr,
+    /// The TCP socket at the other end, if that is what was asked about.
+    pub(crate) judged: Option<u64>,
 }
 
 /// A process that may be a person's.
@@ -107,6 +109,15 @@ impl Process {
         Ok(())
     }
 
+    /// All that may be related to it was looked at.
+    pub(crate) fn check_seen(self, look: &Look) -> Result<(), Doubt> {
+        let uid = scan::owner(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
+        match [uid, 0].into_iter().find(|uid| look.scan.is_too_much(*uid)) {
+            Some(uid) => Err(Doubt::TooMuch(uid)),
+            None => Ok(()),
+        }
+    }
+
     /// It has nothing open by which somebody else's words could come to the master, but for what it was given to speak
     /// by (descriptors 0 to 2): see `related`.
     pub(crate) fn check_alone(self, look: &Look) -> Result<(), Doubt> {
@@ -115,6 +126,7 @@ impl Process {
         }
         look.scan.open(self.0).iter().try_for_each(|open| match open.end {
             End::Socket(inode) => self.check_socket(look, open, inode),
+            End::Interface | End::Strange => Err(Doubt::Connected(self.0)),
             End::Pipe(_) if self.is_apart(look, open) => Err(Doubt::Connected(self.0)),
             _ => Ok(()),
         })?;
@@ -122,6 +134,9 @@ impl Process {
     }
 
     fn check_socket(self, look: &Look, open: &Open, inode: u64) -> Result<(), Doubt> {
+        if look.judged == Some(inode) {
+            return Ok(());
+        }
         if let Some(tcp) = look.tables.tcp(inode) {
             if look.tables.serves(&tcp) {
                 return Err(Doubt::Serves(self.0));
@@ -132,8 +147,7 @@ impl Process {
             if unix.name.is_some() {
                 return Err(Doubt::Serves(self.0));
             }
-            let far =
-                unix.peer.filter(|_| !unix.datagrams && open.number > STDERR && !self.is_left(look, open));
+            let far = unix.peer.filter(|_| open.number > STDERR && !self.is_left(look, open));
             let between_us = far.is_none_or(|far| self.is_own_or_known(look, far));
             return if between_us { Ok(()) } else { Err(Doubt::Connected(self.0)) };
         }
@@ -229,17 +243,30 @@ impl Process {
         })
     }
 
-    /// Whether it is connected by whatever internet socket to anything but the master, or serves a Unix socket's client.
-    pub(crate) fn is_connected(self, look: &Look) -> bool {
+    /// Whether it is connected by whatever internet socket to anything but the master, or serves others by one.
+    pub(crate) fn is_abroad(self, look: &Look) -> bool {
         let strange = |open: &Open| match open.end {
-            End::Socket(inode) => match (look.tables.tcp(inode), look.tables.unix(inode)) {
-                (Some(tcp), _) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
-                (None, Some(unix)) => unix.name.is_some() && unix.peer.is_some() && !unix.datagrams,
-                (None, None) => matches!(self.kind(open, inode), Kind::Carrier | Kind::Server),
+            End::Socket(inode) => match look.tables.tcp(inode) {
+                Some(tcp) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
+                None if look.tables.knows(inode) => false,
+                None => matches!(self.kind(open, inode), Kind::Carrier | Kind::Server),
             },
+            End::Interface => true,
             _ => false,
         };
         look.scan.open(self.0).iter().any(strange)
+    }
+
+    /// The same, or whether it serves a Unix socket's client.
+    pub(crate) fn is_connected(self, look: &Look) -> bool {
+        let serves_client = |open: &Open| match open.end {
+            End::Socket(inode) => look
+                .tables
+                .unix(inode)
+                .is_some_and(|unix| unix.name.is_some() && unix.peer.is_some() && !unix.datagrams),
+            _ => false,
+        };
+        self.is_abroad(look) || look.scan.open(self.0).iter().any(serves_client)
     }
 
     pub(crate) fn is_browser(self) -> bool {
@@ -280,13 +307,20 @@ impl Process {
     }
 
     /// The one above, unless that is the machine's first.
-    fn parent(self) -> Option<Self> {
+    pub(crate) fn parent(self) -> Option<Self> {
         self.stat(1).filter(|parent| *parent > 1).map(Self)
     }
 
     /// The session that it belongs to.
     pub(crate) fn session(self) -> Option<u32> {
         self.stat(3)
+    }
+
+    /// The number of the pseudo-terminal that its session is at: a device with one of the majors 136 to 143.
+    pub(crate) fn terminal(self) -> Option<u32> {
+        let device = self.stat(4)?;
+        let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
+        major.checked_sub(136).filter(|bank| *bank < 8).map(|bank| (bank << 8) + minor)
     }
 
     /// A field of `/proc/PID/stat` behind the name, which may hold anything, parentheses too.
@@ -302,8 +336,8 @@ const DEPTH: usize = 1000;
 impl Look {
     /// Looks at everything, for a master that was reached at an address. The descriptors come first: what a process has
     /// opened since then isn't asked about.
-    pub(crate) fn read(master: SocketAddr) -> Result<Self, Doubt> {
-        Ok(Self { scan: Scan::read()?, tables: Tables::read()?, master })
+    pub(crate) fn read(master: SocketAddr, judged: Option<u64>) -> Result<Self, Doubt> {
+        Ok(Self { scan: Scan::read(Where::Home)?, tables: Tables::read()?, master, judged })
     }
 
     /// Whether a connection leads to the port of the master that we are asked for, on this machine, or to another socket

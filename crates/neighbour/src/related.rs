@@ -1,4 +1,5 @@
-//! Who else may speak by a process: those that started it and those at the other end of what it was given to speak by.
+//! Who else may speak by a process: those that started it, those at the other end of what it was given to speak by, and
+//! those of its family that have what it has.
 //!
 //! A forwarder needn't be one process: `ssh` lets a child hold its connection, `socat` starts a program for each client,
 //! `nc` is put behind a pipe. What such forwarders have in common is that one of the related processes holds the way to
@@ -14,8 +15,10 @@ use crate::scan::{End, Open, STDERR};
 /// How a process is related.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Relation {
-    /// It started the process, or made its terminal: a shell, tmux, an editor. Such a one may be connected, but serves
-    /// nobody.
+    /// It started the process's session: whatever else it does, it serves nobody.
+    Before,
+    /// It started the process, or made its terminal: a shell, tmux, an editor. No words of others come to it by the
+    /// network.
     Above,
     /// It is at the other end of a pipe and hears or says what the process does: it must be as much alone.
     Beside,
@@ -32,7 +35,8 @@ pub(crate) fn check(process: Process, look: &Look) -> Result<(), Doubt> {
         let doubtful = match relation {
             // A browser is connected to many, and says nothing of theirs.
             _ if other.is_browser() => other.serves(look),
-            Relation::Above => other.serves(look),
+            Relation::Before => other.serves(look),
+            Relation::Above => other.is_abroad(look),
             Relation::Beside | Relation::Next => other.is_connected(look),
         };
         if doubtful {
@@ -46,12 +50,11 @@ pub(crate) fn check(process: Process, look: &Look) -> Result<(), Doubt> {
 /// nor is this process.
 fn related(process: Process, look: &Look) -> Vec<(Process, Relation)> {
     let above = process.and_above();
-    let session = process.session();
-    let in_session = above.iter().skip(1).take_while(|other| other.session() == session);
     let mut found: BTreeMap<u32, Relation> = BTreeMap::new();
-    let mut queue: VecDeque<(Process, Relation)> =
-        in_session.map(|other| (*other, Relation::Above)).collect();
+    let mut queue: VecDeque<(Process, Relation)> = who_started(&above, look).into_iter().collect();
     queue.extend(ends(process, look, STDERR));
+    queue.extend(family(process, look).into_iter().map(|other| (other, Relation::Beside)));
+    queue.extend(at_own_terminals(process, look).into_iter().map(|other| (other, Relation::Beside)));
     queue.extend(talks_with(process, look).map(|other| (other, Relation::Next)));
     while let Some((other, relation)) = queue.pop_front() {
         let passes = other == process
@@ -66,6 +69,49 @@ fn related(process: Process, look: &Look) -> Vec<(Process, Relation)> {
         queue.extend(ends(other, look, until));
     }
     found.into_iter().map(|(pid, relation)| (Process(pid), relation)).collect()
+}
+
+/// Who started it, and who made the terminal that it was started at, or who started its session where there is none.
+fn who_started(above: &[Process], look: &Look) -> Vec<(Process, Relation)> {
+    let mut found = Vec::new();
+    for (lower, upper) in above.iter().zip(above.iter().skip(1)) {
+        if upper.session() == lower.session() {
+            found.push((*upper, Relation::Above));
+            continue;
+        }
+        match lower.terminal() {
+            Some(terminal) => {
+                found.extend(look.scan.makers(terminal).map(|maker| (Process(maker), Relation::Above)));
+            }
+            None => found.push((*upper, Relation::Before)),
+        }
+        break;
+    }
+    found
+}
+
+/// Who started it and who else was started by that one, if they have a pipe or socket that it was left with: nobody has
+/// closed what he doesn't need. Of what is left open in everything that a desktop or `make` starts, the rest say nothing.
+fn family(process: Process, look: &Look) -> Vec<Process> {
+    let Some(parent) = process.parent() else { return Vec::new() };
+    let left = look.scan.open(process.0).iter().filter(|open| process.is_left(look, open));
+    let both = left.flat_map(|open| {
+        let far = match open.end {
+            End::Socket(inode) => look.tables.unix(inode).and_then(|unix| unix.peer).map(End::Socket),
+            _ => None,
+        };
+        let carries = matches!(open.end, End::Pipe(_) | End::Socket(_));
+        [carries.then(|| open.end.clone()), far].into_iter().flatten()
+    });
+    let holders = both.flat_map(|end| look.scan.holders(&end)).copied().map(Process);
+    holders.filter(|other| *other == parent || other.parent() == Some(parent)).collect()
+}
+
+/// Who is at a terminal that the process itself has made.
+fn at_own_terminals(process: Process, look: &Look) -> Vec<Process> {
+    let made = look.scan.open(process.0).iter().filter(|open| open.end == End::Maker);
+    let numbers = made.filter_map(|open| look.scan.made_by(process.0, open.number));
+    numbers.flat_map(|number| look.scan.holders(&End::Terminal(number))).copied().map(Process).collect()
 }
 
 /// Who says what the process hears and hears what it says: who only reads its output carries nothing in.
@@ -118,14 +164,14 @@ fn ends_of(process: Process, open: &Open, look: &Look) -> Vec<(Process, Relation
             Some(far) => beside(&End::Socket(far), &|_| true),
             None => Vec::new(),
         },
-        End::Pipe(_) | End::File(_) | End::Maker => Vec::new(),
+        End::Pipe(_) | End::File(_) | End::Maker | End::Interface | End::Strange => Vec::new(),
     }
 }
 
 /// The other end of a Unix socket that isn't a service's of the system. Beyond the first descriptors pairs alone count:
 /// an editor is a client of many.
 fn far_end(inode: u64, number: u32, look: &Look) -> Option<u64> {
-    let far = look.tables.unix(inode).filter(|near| !near.datagrams)?.peer?;
+    let far = look.tables.unix(inode)?.peer?;
     let name = look.tables.unix(far).and_then(|unix| unix.name.as_deref());
     let counts = match name {
         None => true,

@@ -184,7 +184,7 @@ pub(crate) fn is_address_of_ours(ip: IpAddr) -> Result<bool, Doubt> {
     Ok(ip.is_unspecified() || all.any(|address| ip_of(address) == Some(ip)))
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 

@@ -62,8 +62,10 @@ pub struct App {
     pub(crate) description: Arc<OnceLock<Bytes>>,
     /// Tells people's own programs on this machine from others (A3).
     pub(crate) neighbours: Neighbours,
-    /// How many looks at the machine's processes there may be at once.
-    pub(crate) looks: Arc<Semaphore>,
+    /// Turns of Unix users at looking at the machine's processes.
+    pub(crate) looks: turns::Turns<Option<u32>>,
+    /// How many questions of whose a connection is there may be at once.
+    pub(crate) owners: Arc<Semaphore>,
     /// It was said that a proxy isn't believed.
     pub(crate) warned: Arc<AtomicBool>,
     /// Turns at searching logs.
@@ -90,7 +92,8 @@ impl App {
             tls: None,
             description: Arc::default(),
             neighbours: Neighbours::new(first..first.saturating_add(ROOT_RANGE_LEN)),
-            looks: Arc::new(Semaphore::new(LOOKS)),
+            looks: turns::Turns::of(LOOKS),
+            owners: Arc::new(Semaphore::new(LOOKS)),
             warned: Arc::default(),
             searches: turns::Turns::new(),
             renewals: Arc::new(Semaphore::new(LOOKS)),

@@ -135,7 +135,7 @@ async fn uid_of(app: &App, peer: &Peer, standing: Option<&Standing>) -> Option<u
 
 /// The Unix user of the socket at the other end, on this machine.
 async fn whose(app: &App, address: SocketAddr, local: SocketAddr) -> Option<u32> {
-    let turn = Arc::clone(&app.looks).acquire_owned().await.ok()?;
+    let turn = Arc::clone(&app.owners).acquire_owned().await.ok()?;
     let looked = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         Neighbours::behind(local, address)
@@ -205,8 +205,8 @@ impl Arrival {
     pub(crate) async fn origin(&self, app: &App) -> Origin {
         let near = match &self.near {
             None => false,
-            Some((peer, None)) => look(app, peer.clone()).await,
-            Some((peer, Some(standing))) => standing.near(look(app, peer.clone())).await,
+            Some((peer, None)) => look(app, peer.clone(), None).await,
+            Some((peer, Some(standing))) => standing.near(look(app, peer.clone(), Some(standing))).await,
         };
         if near { Origin::Local } else { Origin::Remote }
     }
@@ -290,19 +290,15 @@ fn may_be_near(peer: &Peer, headers: &HeaderMap) -> bool {
     near && named && !forwarded
 }
 
-/// Asks the kernel.
-async fn look(app: &App, peer: Peer) -> bool {
+/// Asks the kernel. Few at once, and fewer for each Unix user: it reads what every process has open, and anybody may make
+/// us ask.
+async fn look(app: &App, peer: Peer, standing: Option<&Standing>) -> bool {
     let neighbours = app.neighbours.clone();
-    // Few at once: it reads what every process has open, and strangers may make us ask.
-    let Ok(turn) = Arc::clone(&app.looks).acquire_owned().await else { return false };
-    let shown = peer.clone();
-    let looked = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        match peer {
-            Peer::Tcp { address, local, .. } => neighbours.at_tcp(address, local),
-            Peer::Unix { socket, .. } => neighbours.at_unix(socket),
-            Peer::Relay { .. } => Err(neighbour::Doubt::Elsewhere),
-        }
+    let (shown, uid) = (peer.clone(), uid_of(app, &peer, standing).await);
+    let looked = app.looks.work(uid, move || match peer {
+        Peer::Tcp { address, local, .. } => neighbours.at_tcp(address, local),
+        Peer::Unix { socket, .. } => neighbours.at_unix(socket),
+        Peer::Relay { .. } => Err(neighbour::Doubt::Elsewhere),
     });
     match looked.await {
         Ok(Ok(())) => true,

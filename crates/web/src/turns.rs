@@ -1,7 +1,8 @@
 //! Turns at work that keeps a processor busy (R47, W18): it is done off the threads that answer everybody, few pieces at
-//! a time in all and fewer for each account, one after the other as they were asked for.
+//! a time in all and fewer for each account or Unix user, one after the other as they were asked for.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,15 +14,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Most at a time, on a machine with many processors; half of them on a smaller one.
 const MOST: usize = 4;
 
-/// Most for one account, where there are as many.
+/// Most for one, where there are as many.
 const EACH: usize = 2;
 
-/// Turns. Cheap to clone.
+/// Turns of accounts, or of whom `K` tells apart. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Turns {
+pub(crate) struct Turns<K = UserId> {
     all: Arc<Semaphore>,
     each: usize,
-    by: Arc<Mutex<HashMap<UserId, Arc<Semaphore>>>>,
+    by: Arc<Mutex<HashMap<K, Arc<Semaphore>>>>,
 }
 
 /// A turn, until it is dropped.
@@ -31,13 +32,14 @@ pub(crate) struct Turn {
     _any: OwnedSemaphorePermit,
 }
 
-impl Turns {
+impl<K: Eq + Hash> Turns<K> {
     pub(crate) fn new() -> Self {
         let processors = available_parallelism().map_or(2, NonZero::get);
         Self::of(processors.div_ceil(2).clamp(2, MOST))
     }
 
-    fn of(all: usize) -> Self {
+    /// So many in all.
+    pub(crate) fn of(all: usize) -> Self {
         // Nobody has all of them.
         let each = EACH.min(all - 1).max(1);
         Self { all: Arc::new(Semaphore::new(all)), each, by: Arc::default() }
@@ -47,12 +49,12 @@ impl Turns {
     ///
     /// # Errors
     /// Never: turns aren't closed.
-    pub(crate) async fn take(&self, user: UserId) -> io::Result<Turn> {
+    pub(crate) async fn take(&self, whose: K) -> io::Result<Turn> {
         let own = {
             let mut by = self.by.lock().unwrap_or_else(PoisonError::into_inner);
             // Of those who have no turn and wait for none, nothing is kept.
             by.retain(|_, own| Arc::strong_count(own) > 1);
-            Arc::clone(by.entry(user).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+            Arc::clone(by.entry(whose).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
         };
         let own = own.acquire_owned().await.map_err(io::Error::other)?;
         let any = Arc::clone(&self.all).acquire_owned().await.map_err(io::Error::other)?;
@@ -65,10 +67,10 @@ impl Turns {
     /// When the work panics.
     pub(crate) async fn work<T: Send + 'static>(
         &self,
-        user: UserId,
+        whose: K,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let turn = self.take(user).await?;
+        let turn = self.take(whose).await?;
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()

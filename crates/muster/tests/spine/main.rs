@@ -18,6 +18,7 @@ mod det_token;
 mod det_user;
 mod door;
 mod encryption;
+mod forwarders;
 mod group;
 mod identity;
 mod kill_storm;

@@ -45,8 +45,11 @@ const IN_PLACES: [(&str, InPlace); 15] = [
     ("DELETE_TEMPLATES", may::<ChangeWorkspace>),
 ];
 
+/// Whether an account holds something.
+type Holds = fn(&Actor) -> bool;
+
 /// What there is to do besides.
-const EVERYWHERE: [(&str, fn(&Actor) -> bool); 7] = [
+const EVERYWHERE: [(&str, Holds); 7] = [
     ("ADMINISTRATE_USER", |actor| may_to::<authz::CreateUser>(actor, &NewAccount { way_in: true })),
     ("UPDATE_GROUP", |actor| may_to::<ManageGroups>(actor, &())),
     ("UPDATE_AGENTS", |actor| may_to::<ManageAgents>(actor, &())),
