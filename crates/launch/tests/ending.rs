@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use launch::spec::{Limits, Seccomp};
 use launch::{Exit, Limit, TaskSpec, create_task_dir};
+use support::machine::{Machine, Root};
 use support::{Disk, Task, TestDir, run, script};
 
 /// With time to clean up.
@@ -258,4 +259,36 @@ fn b08_a_task_enters_what_its_groups_may_enter() {
     for bad in [0, u32::MAX, support::RANGE] {
         assert_eq!(run(&TaskSpec { groups: vec![bad], ..inside.clone() }).exit.code, 125, "{bad}");
     }
+}
+
+/// A killed process that waits for somebody's file system has what it has; who looks learns what it waits for (G7).
+#[test]
+fn b15_what_keeps_a_killed_task_is_told() {
+    let dir = TestDir::new();
+    let remote = dir.dir("remote", 0o700, 5001);
+    let machine = Machine::new(Root::Private, "true");
+    support::fuse::mount(&machine, &remote, 5001);
+    let mut spec = script("echo ready; cat /x/silent");
+    spec.bind_mounts = vec![support::bind(&remote, "/x")];
+    let task = Task::create(&spec);
+    assert!(task.start_on(&machine));
+    task.wait_for("ready");
+    let waiting = || {
+        let lists = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        lists
+            .filter(|path| fs::read(path.join("cmdline")).is_ok_and(|line| line == b"cat\0/x/silent\0"))
+            .any(|path| fs::read_to_string(path.join("wchan")).is_ok_and(|at| at.contains("request_wait")))
+    };
+    support::wait_until("it waits for the file system", waiting);
+    task.shim().unwrap().kill_now().unwrap();
+    support::wait_until("that is told", || {
+        task.output(launch::record::Source::Agent).contains("waits in the kernel (request_wait_answer)")
+    });
+    assert!(task.exit().is_none());
+    // As an administrator would.
+    let unmounted = machine.enter().args(["umount", "-f"]).arg(&remote).status().unwrap();
+    task.wait();
+    let done = task.outcome();
+    assert!(done.exit.killed, "{unmounted}: {done:?}");
+    assert_eq!(done.agent.matches("waits in the kernel").count(), 1, "{done:?}");
 }

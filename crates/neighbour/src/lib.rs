@@ -27,9 +27,8 @@ use process::{Home, Look, Process};
 use scan::{End, Scan, Where};
 use sockets::TcpTable;
 
-/// A socket may be caught between two states: how often, and after which pause, it is looked at again.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(5);
+/// A socket may be caught between two states, longer on a machine that is busy: after which pauses it is looked at again.
+const PAUSES: [u64; 6] = [5, 10, 20, 40, 80, 160];
 
 /// Tells people's programs from others. Cheap to make and to clone.
 #[derive(Debug, Clone)]
@@ -158,10 +157,10 @@ impl Neighbours {
     #[expect(clippy::disallowed_methods, reason = "the kernel's tables tell nobody when they change")]
     fn again(&self, judge: impl Fn() -> Result<(), Doubt>) -> Result<(), Doubt> {
         let mut verdict = judge();
-        for _ in 1..TRIES {
+        for pause in PAUSES {
             match verdict {
                 Err(Doubt::Unexplained(_) | Doubt::NoHolder) => {
-                    std::thread::sleep(PAUSE);
+                    std::thread::sleep(Duration::from_millis(pause));
                     verdict = judge();
                 }
                 other => return other,

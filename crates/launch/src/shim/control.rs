@@ -69,6 +69,9 @@ pub(super) struct Control {
     look: Option<Instant>,
     /// Nothing of it lives, but somebody outside keeps its init from ending.
     held: Option<Held>,
+    /// What waits in the kernel although it is killed, and hasn't been said; and whether it is known.
+    stuck: Option<String>,
+    stuck_known: bool,
     /// Its directories are empty again.
     emptied: bool,
     /// Until when the last output may wait for the disk.
@@ -92,6 +95,8 @@ impl Control {
             deadline: None,
             look: None,
             held: None,
+            stuck: None,
+            stuck_known: false,
             emptied: false,
             patience: None,
             reports: Reports::default(),
@@ -136,6 +141,11 @@ impl Control {
         self.held.as_ref()
     }
 
+    /// What keeps a killed task from ending, to be said once.
+    pub(super) fn take_stuck(&mut self) -> Option<String> {
+        self.stuck.take()
+    }
+
     /// What the task's processes tell, to be waited for; `None` when they tell no more.
     pub(super) fn told(&self) -> Option<&OwnedFd> {
         self.task.as_ref().filter(|_| !self.heard_all).map(|task| &task.told)
@@ -159,6 +169,10 @@ impl Control {
         if self.look.is_some_and(|look| look <= Instant::now()) {
             self.look = Some(Instant::now() + DYING);
             self.held = self.task.as_ref().and_then(|task| held::by_tracer(task.init));
+            if self.held.is_none() && !self.stuck_known {
+                self.stuck = self.task.as_ref().and_then(|task| held::in_kernel(task.init));
+                self.stuck_known = self.stuck.is_some();
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal as NixSignal;
 use nix::unistd::Pid;
 
 /// A dead or dying process that its tracer keeps.
@@ -52,12 +53,41 @@ pub(super) fn by_tracer(init: Pid) -> Option<Held> {
     held
 }
 
+/// A killed process of the task that still waits in the kernel, in words: nothing of it will run again, but what it has,
+/// memory of a GPU among it, it has until the file system or device answers that it waits for.
+pub(super) fn in_kernel(init: Pid) -> Option<String> {
+    let entries = fs::read_dir("/proc").ok()?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    let stuck = pids.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).find(|pid| {
+        let status = Status::read(pid);
+        status.is_some_and(|status| {
+            let is_below = status.field("PPid:") == Some(init.to_string().as_str());
+            is_below && status.field("State:") == Some("D") && status.is_killed()
+        })
+    })?;
+    let at = fs::read_to_string(format!("/proc/{stuck}/wchan")).unwrap_or_default();
+    Some(format!(
+        "killed, but process {stuck} on the machine waits in the kernel ({at}) for a file system or a device that doesn't \
+         answer: the task is over, and its slots are free, when that answers or is taken away (a FUSE mount: when its \
+         server ends)"
+    ))
+}
+
 /// `/proc/PID/status`.
 struct Status(String);
 
 impl Status {
     fn read(pid: &str) -> Option<Self> {
         fs::read_to_string(format!("/proc/{pid}/status")).ok().map(Self)
+    }
+
+    /// Whether SIGKILL is pending, for the thread or for the process.
+    fn is_killed(&self) -> bool {
+        let killed = |name| {
+            let signals = self.field(name).and_then(|signals| u64::from_str_radix(signals, 16).ok());
+            signals.is_some_and(|signals| signals & (1 << (NixSignal::SIGKILL as u32 - 1)) != 0)
+        };
+        killed("SigPnd:") || killed("ShdPnd:")
     }
 
     /// The first word of a line.

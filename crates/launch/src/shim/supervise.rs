@@ -134,6 +134,9 @@ impl Shim {
                 self.control.listen();
             }
             self.control.obey();
+            if let Some(text) = self.control.take_stuck() {
+                self.note(&text);
+            }
             ready.ended |= self.control.held().is_some();
             if ready.scratch {
                 self.too_much_scratch(limits);

@@ -1,5 +1,6 @@
 //! A FUSE file system as a user has it from `sshfs`: nobody but its owner may enter it, not even root. It holds a file
-//! `hello` and a directory `sub`, and nothing can be changed in it. Served by a thread until it is unmounted.
+//! `hello`, a file `silent` that is never read to its first byte, and a directory `sub`, and nothing can be changed in it.
+//! Served by a thread until it is unmounted.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -9,6 +10,8 @@ use std::path::Path;
 use super::machine::Machine;
 
 pub(crate) const HELLO: &[u8] = b"hello from fuse\n";
+/// The node of the file that isn't answered for.
+const SILENT: u64 = 4;
 const ENOENT: i32 = -2;
 const ENOSYS: i32 = -38;
 
@@ -38,6 +41,7 @@ fn serve(mut device: File, owner: u32) {
             1 => match name {
                 b"hello" => Ok(entry(2, owner)),
                 b"sub" => Ok(entry(3, owner)),
+                b"silent" => Ok(entry(SILENT, owner)),
                 _ => Err(ENOENT),
             },
             // FORGET and BATCH_FORGET have no answer.
@@ -46,6 +50,7 @@ fn serve(mut device: File, owner: u32) {
             3 => Ok([vec![0; 16], attributes(node, owner)].concat()),
             // OPEN and OPENDIR
             14 | 27 => Ok(vec![0; 16]),
+            15 if node == SILENT => continue,
             // READ
             15 => Ok(if long(48) == 0 { HELLO.to_vec() } else { vec![] }),
             // INIT: version 7.31 and no feature.
@@ -75,9 +80,10 @@ fn entry(node: u64, owner: u32) -> Vec<u8> {
     out
 }
 
-/// Node 2 is the file, all others are directories.
+/// Nodes 2 and 4 are files, all others are directories.
 fn attributes(node: u64, owner: u32) -> Vec<u8> {
-    let (mode, size) = if node == 2 { (0o100_600_u32, HELLO.len()) } else { (0o040_700, 0) };
+    let (mode, size) =
+        if [2, SILENT].contains(&node) { (0o100_600_u32, HELLO.len()) } else { (0o040_700, 0) };
     let long = [node, size as u64, 0, 0, 0, 0].map(u64::to_le_bytes).concat();
     let short = [0, 0, 0, mode, 1, owner, owner, 0, 4096, 0].map(u32::to_le_bytes).concat();
     [long, short].concat()
