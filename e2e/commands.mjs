@@ -242,7 +242,7 @@ async function deactivatedIsOut(page, admin, alice) {
 
 const { context, newPage, tell, close } = await launch({ viewport: { width: 1280, height: 900 } });
 try {
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(60_000);
   const faults = watch(context);
   const page = await newPage();
   const [admin, token] = [await logIn(page, 'admin'), await logIn(page, 'determined')];

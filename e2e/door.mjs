@@ -121,7 +121,7 @@ async function defaultUser(page) {
 
 const [here, there, bare] = [await launch(), await launch(), await launch({ javaScriptEnabled: false })];
 try {
-  for (const { context } of [here, there, bare]) context.setDefaultTimeout(20_000);
+  for (const { context } of [here, there, bare]) context.setDefaultTimeout(60_000);
   const [page, elsewhere] = [await here.newPage(), await there.newPage()];
   await register(page);
   await waitsUntilLetIn(page);
