@@ -62,17 +62,24 @@ impl Tools {
     }
 }
 
-/// A folder that every user of the machine can read: tests of root's start tasks as other users,
-/// and these run the Python that lies here. Below the target folder if that can be entered.
+/// A folder that every user of the machine can read, and every task: tests of root's start tasks as other users,
+/// and these run the Python that lies here. Below the target folder if that can be entered and isn't where tasks have
+/// directories of their own (B22).
 fn shared_folder(target: &Path) -> Result<PathBuf> {
     fs::create_dir_all(target).with_context(|| format!("can't make {}", target.display()))?;
-    let folder = if !geteuid().is_root() || entered_by_all(target)? {
-        target.join("test-env")
-    } else {
-        PathBuf::from("/var/tmp/muster-test-env")
+    let target = target.canonicalize()?;
+    let seen = !["/tmp", "/var/tmp", "/run", "/dev"].iter().any(|own| target.starts_with(own));
+    let folder = match geteuid().is_root() {
+        true if seen && entered_by_all(&target)? => target.join("test-env"),
+        true => PathBuf::from("/var/cache/muster-test-env"),
+        false if seen => target.join("test-env"),
+        false => {
+            let home = std::env::var_os("HOME").context("HOME isn't set")?;
+            Path::new(&home).join(".cache/muster-test-env")
+        }
     };
     fs::create_dir_all(&folder).with_context(|| format!("can't make {}", folder.display()))?;
-    // In /var/tmp anybody could have made it before us, with programs of theirs.
+    // Whoever made it before us could have put programs of theirs there.
     let metadata = fs::symlink_metadata(&folder)?;
     ensure!(
         metadata.is_dir() && metadata.uid() == geteuid().as_raw(),

@@ -233,9 +233,10 @@ impl TaskConfig {
         layer::refuse_lists(defaults)?;
         let merged = layered(defaults, request);
         let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
-            let (place, why) = (error.path().to_string(), error.into_inner());
-            // At the top there is nothing to name.
-            InvalidConfig(if place == "." { why.to_string() } else { format!("{place}: {why}") })
+            let (place, why) = (error.path().to_string(), error.into_inner().to_string());
+            // At the top there is nothing to name, nor where the sentence begins with it.
+            let named = place == "." || why.starts_with(&format!("unknown field `{place}`"));
+            InvalidConfig(if named { why } else { format!("{place}: {why}") })
         })?;
         config.check()?;
         Ok(config)

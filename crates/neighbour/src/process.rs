@@ -182,7 +182,7 @@ impl Process {
     /// Whether a pipe leads to another process, and isn't one that it was given to speak by.
     fn is_apart(self, look: &Look, open: &Open) -> bool {
         let given = look.scan.open(self.0).iter().any(|own| own.number <= STDERR && own.end == open.end);
-        !given && !self.is_left(look, open) && self.shares(look, &open.end)
+        !given && !self.is_left(look, open) && !look.is_ours(&open.end) && self.shares(look, &open.end)
     }
 
     /// Whether another process has an end of that, too.
@@ -338,6 +338,11 @@ impl Look {
     /// opened since then isn't asked about.
     pub(crate) fn read(master: SocketAddr, judged: Option<u64>) -> Result<Self, Doubt> {
         Ok(Self { scan: Scan::read(Where::Home)?, tables: Tables::read()?, master, judged })
+    }
+
+    /// Whether this process has an end, too: then it was left open by whoever started both, and is nobody's channel.
+    pub(crate) fn is_ours(&self, end: &End) -> bool {
+        self.scan.holders(end).contains(&std::process::id())
     }
 
     /// Whether a connection leads to the port of the master that we are asked for, on this machine, or to another socket

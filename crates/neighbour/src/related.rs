@@ -91,10 +91,16 @@ fn who_started(above: &[Process], look: &Look) -> Vec<(Process, Relation)> {
 }
 
 /// Who started it and who else was started by that one, if they have a pipe or socket that it was left with: nobody has
-/// closed what he doesn't need. Of what is left open in everything that a desktop or `make` starts, the rest say nothing.
+/// closed what he doesn't need. What comes from further above is left open in everything that a desktop or `make` starts.
 fn family(process: Process, look: &Look) -> Vec<Process> {
     let Some(parent) = process.parent() else { return Vec::new() };
-    let left = look.scan.open(process.0).iter().filter(|open| process.is_left(look, open));
+    let is_from_above = |open: &Open| {
+        let grandparent = parent.parent();
+        grandparent.is_some_and(|grandparent| look.scan.open(grandparent.0).contains(open))
+            || look.is_ours(&open.end)
+    };
+    let left =
+        look.scan.open(process.0).iter().filter(|open| process.is_left(look, open) && !is_from_above(open));
     let both = left.flat_map(|open| {
         let far = match open.end {
             End::Socket(inode) => look.tables.unix(inode).and_then(|unix| unix.peer).map(End::Socket),

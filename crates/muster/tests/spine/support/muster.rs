@@ -200,6 +200,8 @@ impl Muster {
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &home)
+            // Whoever isn't let in is asked why.
+            .env("RUST_LOG", "info,web::origin=debug")
             .current_dir(&home);
         if let Some(uid) = self.setup.uid {
             command.uid(uid).gid(uid);
