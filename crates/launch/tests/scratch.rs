@@ -295,7 +295,6 @@ fn a04_what_no_process_shows_takes_space_too() {
 
 /// G2b: tables of open files that nobody could look through in time.
 #[test]
-#[ignore = "a million links take half a minute on a busy machine; the bound itself is tried in shim::usage::unnamed"]
 fn a04_more_open_files_than_can_be_looked_at_end_the_task() {
     let text = "import os, resource, time
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -3,39 +3,31 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, recv};
 
+use crate::diag::{self, BY_FAMILY, HEAD, half, word};
 use crate::sockets::Listener;
 
-/// `SOCK_DIAG_BY_FAMILY`, and a request for one.
-const BY_FAMILY: u16 = 20;
+/// A question for one.
 const REQUEST: u16 = 1;
 const TCP: u8 = 6;
-/// Length of a message's head, and where the answer behind it has what.
-const HEAD: usize = 16;
+/// Where the answer has what, behind its head.
 const PORTS: usize = 4;
 const ADDRESSES: usize = 8;
 const UID: usize = 64;
 const INODE: usize = 68;
 
-/// The socket of this network namespace with these addresses, its own first, if somebody holds it.
-///
-/// # Errors
-/// When the kernel can't be asked.
-pub(crate) fn find(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Listener>> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    let id = id(own, other);
-    send(&socket, &request(own, &id), SendFlags::empty())?;
+/// The socket of this network namespace with these addresses, its own first, if somebody holds it; `None` too when this
+/// kernel isn't made for the question, so that the tables have to tell.
+pub(crate) fn find(own: SocketAddr, other: SocketAddr) -> Option<Listener> {
+    ask(own, &id(own, other)).ok().flatten()
+}
+
+fn ask(own: SocketAddr, id: &[u8]) -> io::Result<Option<Listener>> {
+    let socket = diag::ask(REQUEST, &question(own, id))?;
     let mut answer = [0; 1024];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
-    Ok(found(answer.get(..length).unwrap_or_default(), &id))
+    Ok(found(answer.get(..length).unwrap_or_default(), id))
 }
 
 /// Ports and addresses as the kernel has them.
@@ -52,32 +44,25 @@ fn id(own: SocketAddr, other: SocketAddr) -> Vec<u8> {
     id
 }
 
-fn request(own: SocketAddr, id: &[u8]) -> Vec<u8> {
+fn question(own: SocketAddr, id: &[u8]) -> Vec<u8> {
     let family = if own.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let mut request = Vec::with_capacity(72);
-    request.extend(72_u32.to_ne_bytes());
-    request.extend(BY_FAMILY.to_ne_bytes());
-    request.extend(REQUEST.to_ne_bytes());
-    // A number and a sender that nobody asks for.
-    request.extend([0; 8]);
-    request.extend([family.as_raw().to_ne_bytes()[0], TCP, 0, 0]);
+    let mut question = vec![family.as_raw().to_ne_bytes()[0], TCP, 0, 0];
     // In every state.
-    request.extend(u32::MAX.to_ne_bytes());
-    request.extend(id);
+    question.extend(u32::MAX.to_ne_bytes());
+    question.extend(id);
     // On any interface, with whatever cookie.
-    request.extend([0; 4]);
-    request.extend([0xff; 8]);
-    request
+    question.extend([0; 4]);
+    question.extend([0xff; 8]);
+    question
 }
 
 /// A listener is what the kernel finds where there is no connection: what was asked for has both addresses.
 fn found(answer: &[u8], id: &[u8]) -> Option<Listener> {
     let message = answer.get(HEAD..)?;
-    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let kind = half(answer, 4)?;
     let same = message.get(PORTS..ADDRESSES)? == id.get(..4)?
         && is_same(message.get(ADDRESSES..ADDRESSES + 32)?, id.get(4..)?);
-    let word = |at: usize| Some(u32::from_ne_bytes(message.get(at..at + 4)?.try_into().ok()?));
-    let (uid, inode) = (word(UID)?, word(INODE)?.into());
+    let (uid, inode) = (word(message, UID)?, word(message, INODE)?.into());
     (kind == BY_FAMILY && same && inode != 0).then_some(Listener { uid, inode })
 }
 
@@ -108,7 +93,7 @@ mod tests {
         let here = listener.local_addr().expect("bound");
         let Ok(client) = TcpStream::connect(("::ffff:127.0.0.1", here.port())) else { return };
         let (_accepted, there) = listener.accept().expect("accepted");
-        let socket = find(there, here).expect("asked").expect("found");
+        let socket = find(there, here).expect("found");
         assert_eq!(socket.inode, inode(&client));
     }
 
@@ -119,13 +104,13 @@ mod tests {
             let here = listener.local_addr().expect("bound");
             let client = TcpStream::connect(here).expect("connected");
             let there = client.local_addr().expect("bound");
-            let seen = |own, other| find(own, other).expect("asked").map(|socket| socket.inode);
+            let seen = |own, other| find(own, other).map(|socket| socket.inode);
             assert_eq!(seen(there, here), Some(inode(&client)));
             // Nobody has accepted it.
             assert_eq!(seen(here, there), None);
             let (accepted, _) = listener.accept().expect("accepted");
             assert_eq!(seen(here, there), Some(inode(&accepted)));
-            let uid = find(there, here).expect("asked").expect("found").uid;
+            let uid = find(there, here).expect("found").uid;
             assert_eq!(uid, rustix::process::geteuid().as_raw());
             // The listener is not what was asked for.
             assert_eq!(seen(here, SocketAddr::new(there.ip(), 1)), None);

@@ -5,6 +5,7 @@
 //! can't be told for certain is a [`Doubt`], and who has a doubt treats the peer as remote. Nothing here waits for
 //! anything but `/proc`; it knows no HTTP and no accounts.
 
+mod diag;
 mod doubt;
 mod exact;
 mod kind;
@@ -60,9 +61,11 @@ impl Neighbours {
     pub fn at_tcp(&self, peer: SocketAddr, local: SocketAddr) -> Result<(), Doubt> {
         self.again(|| {
             let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
-            let socket = exact::find(peer, local).map_err(|e| unreadable(&e))?.ok_or(Doubt::NoSocket)?;
-            let look = Look::read(local, Some(socket.inode))?;
-            match look.scan.holders(&End::Socket(socket.inode)) {
+            let socket = exact::find(peer, local).map(|socket| socket.inode);
+            let mut look = Look::read(local)?;
+            let inode = socket.or_else(|| look.tables.connection(peer, local)).ok_or(Doubt::NoSocket)?;
+            look.judged = Some(inode);
+            match look.scan.holders(&End::Socket(inode)) {
                 [] => Err(Doubt::NoHolder),
                 holders => self.all_people(holders, &look),
             }
@@ -78,7 +81,7 @@ impl Neighbours {
     pub fn at_unix(&self, socket: u64) -> Result<(), Doubt> {
         self.again(|| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let look = Look::read(nowhere, None)?;
+            let look = Look::read(nowhere)?;
             let other = look.tables.unix(socket).and_then(|ours| ours.peer).ok_or(Doubt::NoSocket)?;
             match look.scan.holders(&End::Socket(other)) {
                 [] => Err(Doubt::NoHolder),
@@ -97,7 +100,7 @@ impl Neighbours {
     pub fn behind(local: SocketAddr, remote: SocketAddr) -> Result<Option<Vec<Listener>>, Doubt> {
         let (local, remote) = (sockets::canonical(local), sockets::canonical(remote));
         // Most are found so; it costs next to nothing.
-        if let Some(socket) = exact::find(remote, local).map_err(|e| unreadable(&e))? {
+        if let Some(socket) = exact::find(remote, local) {
             return Ok(Some(vec![socket]));
         }
         let tables = TcpTable::read()?;

@@ -336,8 +336,8 @@ const DEPTH: usize = 1000;
 impl Look {
     /// Looks at everything, for a master that was reached at an address. The descriptors come first: what a process has
     /// opened since then isn't asked about.
-    pub(crate) fn read(master: SocketAddr, judged: Option<u64>) -> Result<Self, Doubt> {
-        Ok(Self { scan: Scan::read(Where::Home)?, tables: Tables::read()?, master, judged })
+    pub(crate) fn read(master: SocketAddr) -> Result<Self, Doubt> {
+        Ok(Self { scan: Scan::read(Where::Home)?, tables: Tables::read()?, master, judged: None })
     }
 
     /// Whether this process has an end, too: then it was left open by whoever started both, and is nobody's channel.

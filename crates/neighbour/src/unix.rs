@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-};
+use rustix::net::{RecvFlags, recv};
 
+use crate::diag::{self, HEAD, half, word};
 use crate::{Doubt, unreadable};
 
-/// `SOCK_DIAG_BY_FAMILY`, and a dump of all.
-const BY_FAMILY: u16 = 20;
+/// A question for all.
 const REQUEST_DUMP: u16 = 0x301;
 /// `NLMSG_ERROR`, `NLMSG_DONE`.
 const ERROR: u16 = 2;
@@ -19,8 +17,7 @@ const DONE: u16 = 3;
 /// `UDIAG_SHOW_PEER`, and the attribute with the answer.
 const SHOW_PEER: u32 = 4;
 const PEER: u16 = 2;
-/// Lengths of a message's head, of what is said of a socket, and of an attribute's head.
-const HEAD: usize = 16;
+/// Lengths of what is said of a socket, and of an attribute's head.
 const SAID: usize = 16;
 const ATTRIBUTE: usize = 4;
 
@@ -63,13 +60,7 @@ fn line(line: &str) -> Option<(u64, Unix)> {
 
 /// All pairs.
 fn peers() -> io::Result<Vec<(u64, u64)>> {
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        Some(netlink::SOCK_DIAG),
-    )?;
-    send(&socket, &request(), SendFlags::empty())?;
+    let socket = diag::ask(REQUEST_DUMP, &question())?;
     let mut pairs = Vec::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -80,20 +71,14 @@ fn peers() -> io::Result<Vec<(u64, u64)>> {
     }
 }
 
-fn request() -> Vec<u8> {
-    let mut request = Vec::new();
-    request.extend(40_u32.to_ne_bytes());
-    request.extend(BY_FAMILY.to_ne_bytes());
-    request.extend(REQUEST_DUMP.to_ne_bytes());
-    // A number and a sender that nobody asks for.
-    request.extend([0; 8]);
+fn question() -> Vec<u8> {
     // Family AF_UNIX, in every state, of every inode.
-    request.extend([1, 0, 0, 0]);
-    request.extend(u32::MAX.to_ne_bytes());
-    request.extend([0; 4]);
-    request.extend(SHOW_PEER.to_ne_bytes());
-    request.extend([0; 8]);
-    request
+    let mut question = vec![1, 0, 0, 0];
+    question.extend(u32::MAX.to_ne_bytes());
+    question.extend([0; 4]);
+    question.extend(SHOW_PEER.to_ne_bytes());
+    question.extend([0; 8]);
+    question
 }
 
 /// Reads one piece of the answer; whether more follows.
@@ -124,14 +109,6 @@ fn pair(message: &[u8]) -> Option<(u64, u64)> {
         attributes = attributes.get(usize::from(length).max(ATTRIBUTE).next_multiple_of(4)..)?;
     }
     None
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
 #[cfg(test)]
