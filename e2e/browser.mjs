@@ -44,20 +44,20 @@ export async function launch(options = {}) {
     const answers = [];
     const note = (request, outcome) => {
       answers.push(`${request.method()} ${request.url()}: ${outcome}`);
-      answers.splice(0, answers.length - 30);
+      answers.splice(0, answers.length - 12);
     };
     context.on('response', (response) => note(response.request(), response.status()));
     context.on('requestfailed', (request) => note(request, request.failure()?.errorText));
     return {
       context,
       newPage: () => context.newPage(),
-      // For whoever reads why a test failed: the last answers, and what the pages show.
+      // For whoever reads why a test failed: what the pages show, and the last answers.
       tell: async () => {
-        console.error(answers.join('\n'));
         for (const page of context.pages()) {
           const text = await page.locator('body').innerText({ timeout: 2000 }).catch((error) => error.message);
-          console.error(`--- ${page.url()}\n${text.slice(0, 4000)}`);
+          console.error(`--- ${page.url()}\n${text.slice(0, 1500)}`);
         }
+        console.error(answers.join('\n'));
       },
       close: () => context.close().finally(removeProfile),
     };

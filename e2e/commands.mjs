@@ -126,6 +126,28 @@ async function outputIsLive(page, token) {
   return id;
 }
 
+// Lines that come right behind the first ones, before the browser has found time for those.
+async function outputIsWholeOnABusyPage(newPage, token) {
+  const id = await run(token, 'busy', 'i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo tick $i; sleep 0.05; done');
+  const page = await newPage();
+  await page.addInitScript(() => {
+    globalThis.EventSource = class extends EventSource {
+      constructor(...given) {
+        super(...given);
+        this.addEventListener('open', () => {
+          const until = performance.now() + 2000;
+          while (performance.now() < until);
+        });
+      }
+    };
+  });
+  await page.goto(`${url}/commands/${id}`);
+  await page.getByText('tick 100', { exact: true }).waitFor();
+  const shown = (await page.locator('.line').allTextContents()).filter((line) => line.startsWith('tick '));
+  assert.deepEqual(shown, shown.map((_, at) => `tick ${at + 1}`), 'no line lost or doubled');
+  await page.close();
+}
+
 async function streamGoesOnWhereItWas(id, token) {
   const read = async (from) => (await withCookie(token, `/commands/${id}/log`, from && { 'last-event-id': from })).text();
   const last = (text) => Number(text.match(/^id: (\d+)$/m)[1]);
@@ -250,6 +272,7 @@ try {
   await defaultUserComesIn(page, token);
   await outputIsText(page);
   const killed = await outputIsLive(page, token);
+  await outputIsWholeOnABusyPage(newPage, token);
   await streamGoesOnWhereItWas(killed, token);
   await signingOutEndsTheSession(page, context);
   await onlyMineOrEveryones(page);

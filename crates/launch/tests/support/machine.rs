@@ -1,9 +1,10 @@
 //! A "machine" of the test's own: a mount namespace whose root is shared, private or a slave, as machines have it, and
 //! in which mounts can be made that nobody else sees. It is gone with the test.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::{env, fs, process};
 
 /// What the machine's mounts pass on and receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +48,16 @@ impl Machine {
         Self { pid, holder, stdin }
     }
 
-    /// Its mount table.
+    /// Its mount table, without the mounts of tests that run at the same time: those go when their mount points do.
     pub(crate) fn mounts(&self) -> String {
-        fs::read_to_string(format!("/proc/{}/mountinfo", self.pid)).unwrap()
+        let table = fs::read_to_string(format!("/proc/{}/mountinfo", self.pid)).unwrap();
+        let mine = env::temp_dir().join(format!("launch-test-{}-", process::id()));
+        let of_others = |line: &&str| {
+            let point = line.split(' ').nth(4).unwrap();
+            let passing = Path::new(point).starts_with(env::temp_dir()) || point.starts_with("/run/netns/");
+            passing && !point.starts_with(mine.to_str().unwrap())
+        };
+        table.lines().filter(|line| !of_others(line)).fold(String::new(), |table, line| table + line + "\n")
     }
 
     /// What a shell command prints on it.
