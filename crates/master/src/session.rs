@@ -52,8 +52,42 @@ pub enum Origin {
     Remote,
 }
 
+/// What tells a program that logs in from others behind its address (A8): a secret that it was given at its last log-in.
+/// It opens nothing by itself: it is known wherever it is, and however many others guess where it is.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub enum Device {
+    /// It keeps nothing.
+    #[default]
+    None,
+    /// It would keep one.
+    New,
+    /// It showed the one with this digest.
+    Shown(String),
+}
+
+impl Device {
+    /// Of a program that keeps what it is given, and shows what it has.
+    #[must_use]
+    pub fn keeping(shown: Option<&str>) -> Self {
+        shown.map_or(Self::New, |token| Self::Shown(secret::digest(token)))
+    }
+
+    pub(crate) fn shown(&self) -> Option<&str> {
+        match self {
+            Self::Shown(digest) => Some(digest),
+            Self::None | Self::New => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Device {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Device")
+    }
+}
+
 /// Where a login comes from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Visitor {
     /// The machine itself or elsewhere.
     pub origin: Origin,
@@ -61,6 +95,8 @@ pub struct Visitor {
     pub address: Option<IpAddr>,
     /// The Unix user whose program asks, when that runs on this machine and speaks for nobody else.
     pub uid: Option<u32>,
+    /// What it keeps between log-ins.
+    pub device: Device,
 }
 
 /// Somebody with a good session.
@@ -93,6 +129,8 @@ pub struct LoggedIn {
     pub session: Session,
     /// The account.
     pub user: User,
+    /// What the program is to show at its next log-in, if it keeps such a thing and what it has isn't good.
+    pub device: Option<String>,
 }
 
 /// Login sessions.
@@ -180,7 +218,7 @@ impl Sessions {
             let (user, good) = self.check(username, password).await?;
             return self.admit(user, good, visitor, None).await;
         }
-        let attempt = inner.throttle.begin(username, visitor, false).await?;
+        let attempt = inner.throttle.begin(username, &visitor, None).await?;
         let (user, good) = self.check(username, password).await?;
         // Who waits to be let in fails like everybody else, in the same time (R17).
         if !good || user.as_ref().is_none_or(is_pending) {
@@ -265,9 +303,10 @@ impl Sessions {
         let session = store::session::insert(&mut tx, user.id, &digest, now, now.plus(LIFETIME)).await?;
         let keep = inner.config.limits.sessions;
         let ended = store::session::delete_oldest(&mut tx, user.id, keep).await?;
-        if let Some(attempt) = &attempt {
-            inner.throttle.succeeded(&mut tx, attempt).await?;
-        }
+        let device = match &attempt {
+            Some(attempt) => inner.throttle.succeeded(&mut tx, attempt, inner.entropy.as_ref()).await?,
+            None => None,
+        };
         let (id, username, via) = (user.id, user.username.clone(), Via::Session(session.id));
         let (admin, as_of) = (user.admin, AS_IT_WAS);
         let by = By::Account { user: id, username, via, admin, address, as_of };
@@ -275,7 +314,7 @@ impl Sessions {
         ended.into_iter().for_each(|session| self.revoke(Revoked::Session(session)));
         inner.initial_password.over(user.id).await;
         let user = User { last_login_at: Some(now), ..user };
-        Ok(LoggedIn { token, session, user })
+        Ok(LoggedIn { token, session, user, device })
     }
 
     /// Ends the caller's session (P8).

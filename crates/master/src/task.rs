@@ -184,18 +184,18 @@ impl Tasks {
 
     /// One account's tasks, living and in all, have limits (A6).
     async fn check_number(&self, tx: &mut Tx, owner: UserId) -> Result<(), Error> {
-        let (all, living) = store::task::count_of(tx, owner).await?;
         let limits = &self.config.limits;
         let refuse = |text: String| Err(Error::Precondition(text));
+        let living = store::task::count_living(tx, owner).await?;
         if living >= i64::from(limits.living_tasks) {
             return refuse(format!(
                 "you have {living} tasks that aren't over, and {} is the limit: wait until some end, or kill some",
                 limits.living_tasks
             ));
         }
-        if all >= i64::from(limits.tasks) {
+        if store::task::has_made(tx, owner, i64::from(limits.tasks)).await? {
             return refuse(format!(
-                "you have made {all} tasks, and {} is the limit: an administrator can raise it (limits.tasks)",
+                "you have made {} tasks, which is the limit: an administrator can raise it (limits.tasks)",
                 limits.tasks
             ));
         }

@@ -10,9 +10,14 @@ use domain::time::Timestamp;
 use store::login_failure as failures;
 use store::{Store, Tx};
 
-use crate::session::Visitor;
-use crate::system::Clock;
+use domain::id::SessionId;
+
+use crate::session::{Device, Visitor};
+use crate::system::{Clock, Entropy};
 use crate::{Error, secret};
+
+/// Programs of one account that are known by what they were given at a log-in; of more, the ones that were seen last.
+const DEVICES: i64 = 50;
 
 /// Counts failed logins.
 #[derive(Clone)]
@@ -31,6 +36,9 @@ pub(crate) struct Attempt {
     /// Digest of the account's name.
     account: String,
     address: String,
+    device: Device,
+    /// The account has logged in with it before.
+    knows_device: bool,
     /// Failures of the account from the address before this one.
     before: i64,
     under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
@@ -51,9 +59,12 @@ impl Drop for Attempt {
     }
 }
 
+/// A device among the places from which an account has logged in.
+const DEVICE: &str = "device ";
+
 /// What failures are counted by and log-ins remembered: the address, and for programs of this machine their Unix user,
 /// who is somebody else than the other users of the machine, whichever of its addresses is used (W12).
-fn place_key(visitor: Visitor) -> String {
+fn place_key(visitor: &Visitor) -> String {
     match visitor.uid {
         Some(uid) => format!("uid {uid} of this machine"),
         None => address_key(visitor.address),
@@ -67,30 +78,40 @@ impl Throttle {
 
     /// Before a password is looked at: refuses who has to wait, else counts the attempt.
     ///
-    /// `known` says that whoever asks holds a session of the account.
+    /// `session` is what whoever asks holds of the account, if it is that: its failures are counted by themselves, and so
+    /// are those of a device from which it has logged in.
     pub(crate) async fn begin(
         &self,
         username: &str,
-        visitor: Visitor,
-        known: bool,
+        visitor: &Visitor,
+        session: Option<SessionId>,
     ) -> Result<Attempt, Error> {
         let address = place_key(visitor);
         let account = secret::digest(username);
+        let _gate = self.gate.lock().await;
+        let mut conn = self.store.read().await?;
+        let device = visitor.device.shown().map(|digest| format!("{DEVICE}{digest}"));
+        let device = match device {
+            Some(device) if failures::is_known_place(&mut conn, &account, &device).await? => Some(device),
+            _ => None,
+        };
+        let own = session.map(|id| format!("session {id}")).or_else(|| device.clone());
+        let was_here = match &own {
+            Some(_) => device.is_some(),
+            None => failures::is_known_place(&mut conn, &account, &address).await?,
+        };
+        let known = own.is_some() || was_here;
         let subjects = [
-            (Scope::Account, format!("{account} from {address}")),
+            (Scope::Account, format!("{account} from {}", own.as_ref().unwrap_or(&address))),
             (Scope::Address, address.clone()),
             (Scope::Anywhere, account.clone()),
         ];
-        let _gate = self.gate.lock().await;
         // Looked at before the database: one that fails in between is counted twice rather than not at all.
         let now_under_way = {
             let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
             subjects.each_ref().map(|subject| under_way.get(subject).copied().unwrap_or(0))
         };
         let now = self.clock.now();
-        let mut conn = self.store.read().await?;
-        let was_here = failures::is_known_place(&mut conn, &account, &address).await?;
-        let known = known || was_here;
         let mut before = 0;
         for ((scope, subject), under_way) in subjects.iter().zip(now_under_way) {
             let failed = failures::get(&mut conn, *scope, subject).await?;
@@ -114,7 +135,9 @@ impl Throttle {
         for subject in &subjects {
             *under_way.entry(subject.clone()).or_default() += 1;
         }
-        Ok(Attempt { subjects, account, address, before, under_way: Arc::clone(&self.under_way) })
+        let (device, knows_device) = (visitor.device.clone(), device.is_some());
+        let under_way = Arc::clone(&self.under_way);
+        Ok(Attempt { subjects, account, address, device, knows_device, before, under_way })
     }
 
     /// The password was wrong.
@@ -129,21 +152,40 @@ impl Throttle {
     }
 
     /// The password was right: the account's row of failures from there is over, and from now on it is known there. The
-    /// address by itself and the account by itself keep what they had.
-    pub(crate) async fn succeeded(&self, tx: &mut Tx, attempt: &Attempt) -> Result<(), Error> {
+    /// address by itself and the account by itself keep what they had. Answers what the device is to show from now on: a
+    /// new secret of its own, so that nobody is known by what somebody else put there.
+    pub(crate) async fn succeeded(
+        &self,
+        tx: &mut Tx,
+        attempt: &Attempt,
+        entropy: &dyn Entropy,
+    ) -> Result<Option<String>, Error> {
+        let now = self.clock.now();
         let [(scope, account), ..] = &attempt.subjects;
         // Those that came meanwhile are still under way, or wrong guesses of somebody else.
         if attempt.before > 0 {
             failures::clear(tx, *scope, account).await?;
         }
-        failures::add_place(tx, &attempt.account, &attempt.address, self.clock.now()).await?;
-        Ok(())
+        failures::add_place(tx, &attempt.account, &attempt.address, now).await?;
+        let device = match &attempt.device {
+            Device::None => return Ok(None),
+            Device::Shown(digest) if attempt.knows_device => digest.clone(),
+            Device::Shown(_) | Device::New => {
+                let token = secret::token(entropy, "mud");
+                let digest = secret::digest(&token);
+                failures::add_place(tx, &attempt.account, &format!("{DEVICE}{digest}"), now).await?;
+                failures::delete_oldest_places(tx, &attempt.account, DEVICE, DEVICES).await?;
+                return Ok(Some(token));
+            }
+        };
+        failures::add_place(tx, &attempt.account, &format!("{DEVICE}{device}"), now).await?;
+        Ok(None)
     }
 
     /// As [`Self::succeeded`], where nothing else changes.
-    pub(crate) async fn settle(&self, attempt: Attempt) -> Result<(), Error> {
+    pub(crate) async fn settle(&self, attempt: Attempt, entropy: &dyn Entropy) -> Result<(), Error> {
         let mut tx = self.store.write_urgent().await?;
-        self.succeeded(&mut tx, &attempt).await?;
+        self.succeeded(&mut tx, &attempt, entropy).await?;
         tx.commit_unaudited("a right password forgets the wrong ones").await?;
         Ok(())
     }

@@ -2,7 +2,9 @@
 //!
 //! Arguments of a noun stand beside what the noun does, in `verb`.
 
+use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use api::fingerprint::Fingerprint;
@@ -204,6 +206,15 @@ pub(crate) struct ShimArgs {
     pub(crate) dir: PathBuf,
 }
 
+/// The task's directory, where these are the arguments of `muster shim DIR` and no others.
+pub(crate) fn shim(args: impl IntoIterator<Item = OsString>) -> Option<PathBuf> {
+    let mut args = args.into_iter().skip(1);
+    match (args.next()?, args.next()?, args.next()) {
+        (verb, dir, None) if verb == "shim" && !dir.as_bytes().starts_with(b"-") => Some(dir.into()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +243,16 @@ mod tests {
         assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
         assert!(parse("muster master info").is_ok());
         assert!(parse("muster up --slots 4 --listen 127.0.0.1:0").is_ok());
+    }
+
+    #[test]
+    fn a_shim_is_known_without_the_tree() {
+        let known = |line: &str| shim(line.split_whitespace().map(OsString::from));
+        assert_eq!(known("muster shim /data/1.1"), Some(PathBuf::from("/data/1.1")));
+        for line in ["muster", "muster shim", "muster shim --help", "muster shim /a /b", "muster up"] {
+            assert_eq!(known(line), None, "{line}");
+        }
+        assert!(matches!(parse("muster shim /data/1.1").expect("valid").noun, Noun::Shim(_)));
     }
 
     #[test]

@@ -27,6 +27,10 @@ use crate::interrupt::Interrupt;
 use crate::target::Target;
 
 fn main() -> ExitCode {
+    // A shim starts with each task: it doesn't wait until the whole command line is there to be parsed.
+    if let Some(task_dir) = cli::shim(std::env::args_os()) {
+        return role::shim(&task_dir);
+    }
     let cli = Cli::parse();
     match run(cli) {
         Ok(status) => status,
@@ -39,7 +43,7 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
     match noun {
         Noun::Up(args) => return role::up(args),
         Noun::Down(args) => return role::down(args),
-        Noun::Shim(args) => return role::shim(args),
+        Noun::Shim(args) => return Ok(role::shim(&args.dir)),
         Noun::Master(cli::Master { verb: None, role }) => return role::master(role),
         Noun::Agent(cli::Agent { verb: None, role }) => {
             let master = target::master(&global, target::process_environment);

@@ -8,6 +8,7 @@ mod own_socket;
 mod process;
 mod serve;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use store::Store;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{AgentArgs, DownArgs, MasterArgs, ShimArgs, UpArgs};
+use crate::cli::{AgentArgs, DownArgs, MasterArgs, UpArgs};
 use crate::output;
 
 use data_dir::DataDir;
@@ -214,7 +215,7 @@ pub(crate) fn down(args: DownArgs) -> Result<ExitCode> {
 }
 
 /// `muster shim`: watches over one task, outside any runtime.
-pub(crate) fn shim(args: ShimArgs) -> Result<ExitCode> {
-    let status = launch::shim::main(&args.dir, agent::context::unpack);
-    Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+pub(crate) fn shim(task_dir: &Path) -> ExitCode {
+    let status = launch::shim::main(task_dir, agent::context::unpack);
+    ExitCode::from(u8::try_from(status).unwrap_or(1))
 }

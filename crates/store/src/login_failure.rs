@@ -76,6 +76,24 @@ pub async fn add_place(tx: &mut Tx, account: &str, address: &str, now: Timestamp
     Ok(())
 }
 
+/// Forgets an account's places whose names begin so (a word without `%` and `_`), but for the `keep` that were used last.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_oldest_places(
+    tx: &mut Tx,
+    account: &str,
+    prefix: &str,
+    keep: i64,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM login_places WHERE account = $1 AND address IN (
+                   SELECT address FROM login_places WHERE account = $1 AND address LIKE $2
+                   ORDER BY last_at DESC, address LIMIT 1000 OFFSET $3)";
+    let like = format!("{prefix}%");
+    on!(tx, |c| { sqlx::query(sql).bind(account).bind(&like).bind(keep).execute(c).await.map(drop) })?;
+    Ok(())
+}
+
 /// Forgets all places that were last used before `before`.
 ///
 /// # Errors

@@ -156,14 +156,26 @@ pub(crate) async fn note_slots(tx: &mut Tx) -> Result<(), StoreError> {
     }
 }
 
-/// How many tasks an account has, and how many of them aren't over.
+/// How many of an account's tasks aren't over.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn count_of(conn: &mut Conn, owner: UserId) -> Result<(i64, i64), StoreError> {
-    let sql =
-        "SELECT COUNT(*), COUNT(CASE WHEN state <> 'terminated' THEN 1 END) FROM tasks WHERE owner_id = $1";
-    Ok(on!(conn, |c| sqlx::query_as(sql).bind(owner.0).fetch_one(c).await)?)
+pub async fn count_living(conn: &mut Conn, owner: UserId) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM tasks WHERE owner_id = $1 AND state <> 'terminated'";
+    Ok(on!(conn, |c| sqlx::query_scalar(sql).bind(owner.0).fetch_one(c).await)?)
+}
+
+/// Whether an account has so many tasks, those included that are over.
+///
+/// They are counted only once there are so many of everybody's: it is asked at each start.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn has_made(conn: &mut Conn, owner: UserId, many: i64) -> Result<bool, StoreError> {
+    let sql = "SELECT CASE WHEN COALESCE((SELECT MAX(seq) FROM tasks), 0) < $2 THEN 0
+                      ELSE (SELECT COUNT(*) FROM tasks WHERE owner_id = $1) END";
+    let made: i64 = on!(conn, |c| sqlx::query_scalar(sql).bind(owner.0).bind(many).fetch_one(c).await)?;
+    Ok(made >= many)
 }
 
 /// Places a task on an agent: it is starting, and its run's token is good from now on. Tells whether it was: not when its

@@ -30,6 +30,8 @@ pub(crate) enum Cookie {
     Session,
     /// Set by "Sign out": the default user isn't let in without asking until the next login.
     SignedOut,
+    /// What tells this browser from others behind its address at the next log-in (A8).
+    Device,
 }
 
 impl Cookie {
@@ -39,6 +41,8 @@ impl Cookie {
             (Self::Session, Channel::Encrypted) => "__Host-auth",
             (Self::SignedOut, Channel::Plain) => "signed_out",
             (Self::SignedOut, Channel::Encrypted) => "__Host-signed_out",
+            (Self::Device, Channel::Plain) => "device",
+            (Self::Device, Channel::Encrypted) => "__Host-device",
         }
     }
 }

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use master::config::{Subnet, any_contains};
 use master::password::Presented;
-use master::session::{Origin, Visitor};
+use master::session::{Device, Origin, Visitor};
 use neighbour::Neighbours;
 
 use crate::App;
@@ -213,7 +213,8 @@ impl Arrival {
 
     /// For who may come in without a password.
     pub(crate) async fn asked(&self, app: &App) -> Visitor {
-        Visitor { origin: self.origin(app).await, address: self.address, uid: None }
+        let device = Device::None;
+        Visitor { origin: self.origin(app).await, address: self.address, uid: None, device }
     }
 
     /// For a log-in: a password that isn't blank is as good from anywhere.
@@ -233,7 +234,7 @@ impl Arrival {
     /// Where it makes no difference.
     #[expect(clippy::wrong_self_convention, reason = "it says where the visitor comes from")]
     pub(crate) fn from_anywhere(&self) -> Visitor {
-        Visitor { origin: Origin::Remote, address: self.address, uid: None }
+        Visitor { origin: Origin::Remote, address: self.address, uid: None, device: Device::None }
     }
 }
 

@@ -2,12 +2,14 @@
 //! somebody who is logged in goes on reading (A7).
 
 use std::io::{ErrorKind, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::Bench;
 use super::http::Http;
@@ -21,6 +23,8 @@ const CROWD: usize = 1_000;
 const BEAT: Duration = Duration::from_secs(1);
 /// Strangers don't all speak at the same moment: so many parts of the crowd take turns within a beat.
 const PARTS: usize = 50;
+/// On how many addresses they are: on few enough that each one has its places (`server.connections.max_per_address`).
+const ADDRESSES: u8 = 10;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let server = Server::up(bench, "crowd", &[])?;
@@ -62,11 +66,21 @@ fn crowd(address: SocketAddr, says: bool, done: &AtomicBool) -> Result<()> {
             !closed && (!says || stream.write_all(b"G").is_ok())
         });
         while part.len() < CROWD / PARTS {
-            let stream = TcpStream::connect(address)?;
+            let from = 2 + u8::try_from(turn % usize::from(ADDRESSES))?;
+            let stream = come(Ipv4Addr::new(127, 0, 0, from), address)?;
             stream.set_nonblocking(true)?;
             part.push(stream);
         }
         thread::sleep(BEAT / u32::try_from(PARTS)?);
     }
     Ok(())
+}
+
+/// A connection from one of this machine's addresses.
+fn come(from: Ipv4Addr, to: SocketAddr) -> Result<TcpStream> {
+    let SocketAddr::V4(to) = to else { bail!("the server listens on {to}") };
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::from(to))?;
+    Ok(socket.into())
 }

@@ -10,15 +10,17 @@ use crate::user::{CreateUser, ListUsers, Me, PatchUser, User, UserResponse};
 const PAGE: i64 = 1000;
 
 impl Client {
-    /// Starts a session. `hashed` is the client-side transform of the password; empty for a blank one.
+    /// Starts a session. `hashed` is the client-side transform of the password; empty for a blank one. `device` is what the
+    /// last log-in answered as that, or empty; `None` asks for none.
     ///
     /// # Errors
     /// 401 for a wrong name or password, 403 for a deactivated account.
-    pub async fn login(&self, username: &str, hashed: &str) -> Result<LoginResponse> {
+    pub async fn login(&self, username: &str, hashed: &str, device: Option<String>) -> Result<LoginResponse> {
         let login = Login {
             username: Some(username.to_owned()),
             password: Some(hashed.to_owned()),
             is_hashed: Some(true),
+            device,
         };
         self.post("/api/v1/auth/login", &login).await
     }

@@ -11,7 +11,7 @@ use domain::log::{HEADER_BYTES, Records};
 use memchr::memchr_iter;
 
 /// What our tokens begin with; `_` comes behind it.
-const KINDS: [&[u8; 3]; 5] = [b"mst", b"mtt", b"mat", b"mai", b"mui"];
+const KINDS: [&[u8; 3]; 6] = [b"mst", b"mtt", b"mat", b"mai", b"mui", b"mud"];
 
 /// Characters of a token behind its beginning: 256 bits in base64.
 const BODY: usize = 43;
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a10_tokens_are_masked_and_nothing_else() {
-        for kind in ["mst", "mtt", "mat", "mai", "mui"] {
+        for kind in ["mst", "mtt", "mat", "mai", "mui", "mud"] {
             let token = TOKEN.replace("mtt", kind);
             assert_eq!(token.len(), 47);
             let line = format!("a {token}\nb={token}, {token}{token}");

@@ -2,6 +2,7 @@
 
 use domain::audit::{By, Entry};
 use domain::authz::{ChangeUser, Permit};
+use domain::id::SessionId;
 use domain::session::LIFETIME;
 use domain::user::{Password, User};
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ impl Sessions {
         }
         domain::password::check_new(new).map_err(|weak| Error::Invalid(weak.to_string()))?;
         if !caller.is_default() {
-            self.prove_current(permit.by(), user, current, visitor).await?;
+            self.prove_current(permit.by(), caller.actor.session(), user, current, &visitor).await?;
         }
         let password = Presented::new(Some(new.to_owned()), false);
         let password = inner.hasher.store(password, inner.entropy.as_ref()).await?;
@@ -73,15 +74,16 @@ impl Sessions {
         self.forget(Revoked::User(after.id));
         committed?;
         inner.initial_password.over(after.id).await;
-        Ok(LoggedIn { token, session, user: after })
+        Ok(LoggedIn { token, session, user: after, device: None })
     }
 
     async fn prove_current(
         &self,
         by: &By,
+        session: Option<SessionId>,
         user: &User,
         current: Presented,
-        visitor: Visitor,
+        visitor: &Visitor,
     ) -> Result<(), Error> {
         let inner = &*self.inner;
         let stored = Some(user.password.clone());
@@ -94,9 +96,9 @@ impl Sessions {
             // As with a login: one guess among all passwords, the same each time, isn't counted.
             return if user.password == Password::Blank { Ok(()) } else { Err(wrong()) };
         }
-        let attempt = inner.throttle.begin(&user.username, visitor, true).await?;
+        let attempt = inner.throttle.begin(&user.username, visitor, session).await?;
         if inner.hasher.check(stored, current).await? {
-            return inner.throttle.settle(attempt).await;
+            return inner.throttle.settle(attempt, inner.entropy.as_ref()).await;
         }
         inner.throttle.failed(attempt).await?;
         Err(wrong())

@@ -6,6 +6,7 @@ use api::client::{Client, ClientError};
 use api::user::User;
 
 use super::password;
+use super::store::Store;
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,12 +26,17 @@ pub(crate) enum Means {
     Given(String),
 }
 
-/// Logs `user` in.
-pub(crate) async fn sign_in(client: &Client, user: &str, means: &Means) -> Result<LoginResponse> {
+/// Logs `user` in. What tells this program from others behind its address is shown, and kept in `store` (A8).
+pub(crate) async fn sign_in(
+    client: &Client,
+    store: &Store,
+    user: &str,
+    means: &Means,
+) -> Result<LoginResponse> {
     // A blank password is tried first, so that nobody who has none is asked for it.
     let (given, blank_refusal) = match means {
         Means::Given(password) => (Some(password.clone()), None),
-        Means::Blank | Means::Ask(_) => match attempt(client, user, "").await? {
+        Means::Blank | Means::Ask(_) => match attempt(client, user, "", None).await? {
             Ok(login) => return Ok(login),
             Err(refusal) => match means {
                 Means::Ask(Some(password)) => (Some(password.clone()), Some(refusal)),
@@ -45,15 +51,27 @@ pub(crate) async fn sign_in(client: &Client, user: &str, means: &Means) -> Resul
     if !given.is_empty() {
         warn_of_plain_text(client);
     }
-    match attempt(client, user, &given).await? {
-        Ok(login) => Ok(login),
+    let device = store.read()?.devices.remove(user).unwrap_or_default();
+    match attempt(client, user, &given, Some(device)).await? {
+        Ok(login) => {
+            if let Some(device) = login.device.clone() {
+                // Without a place to keep it, the next log-in is a stranger's.
+                let _ = store.update(|kept| drop(kept.devices.insert(login.user.username.clone(), device)));
+            }
+            Ok(login)
+        }
         Err(refusal) => bail!(Failure::NotLoggedIn(wrong(&refusal))),
     }
 }
 
 /// One login; the inner error is the master's refusal of name or password.
-async fn attempt(client: &Client, user: &str, plain: &str) -> Result<Result<LoginResponse, String>> {
-    match client.login(user, &password::hashed(plain)).await {
+async fn attempt(
+    client: &Client,
+    user: &str,
+    plain: &str,
+    device: Option<String>,
+) -> Result<Result<LoginResponse, String>> {
+    match client.login(user, &password::hashed(plain), device).await {
         Ok(login) => {
             urge_password(&login.user, login.blank_password);
             Ok(Ok(login))

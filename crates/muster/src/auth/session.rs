@@ -155,7 +155,7 @@ impl Session {
 
     async fn sign_in(&mut self) -> Result<()> {
         let client = self.client.with_token(None);
-        let login = match login::sign_in(&client, &self.user, &self.means).await {
+        let login = match login::sign_in(&client, &self.store, &self.user, &self.means).await {
             // Nobody asked for the default user: that it is deactivated only means that one has to log in.
             Err(error) if matches!(self.means, Means::Blank) && is_forbidden(&error) => {
                 bail!(Failure::NotLoggedIn(format!(

@@ -40,7 +40,7 @@ pub(crate) async fn change_password(session: &mut Session, args: ChangePasswordA
         .await
         .with_context(|| format!("can't change the password of {name}"))?;
     if target.id == me.id {
-        let login = session.client().with_token(None).login(name, &hashed).await;
+        let login = session.client().with_token(None).login(name, &hashed, None).await;
         let login = login.context("the password was changed, but logging in with it failed")?;
         session.adopt(&login);
     }

@@ -45,7 +45,7 @@ pub(crate) async fn login(args: LoginArgs, target: &Target) -> Result<()> {
     } else {
         Means::Ask(target.password.clone().map(|Secret(password)| password))
     };
-    let login = auth::sign_in(&client, &name, &means).await?;
+    let login = auth::sign_in(&client, &store, &name, &means).await?;
     let user = login.user.username;
     let mut replaced = None;
     store.update(|kept| {

@@ -123,6 +123,21 @@ fn p13_p14_a_changed_password_ends_the_sessions_that_rest_on_the_old_one() {
 }
 
 #[test]
+fn a08_who_logged_in_before_is_known_among_others_who_guess() {
+    let muster = Muster::up();
+    let (alice, other) = (muster.user("alice"), muster.person("other"));
+    alice.muster_with("user change-password --password-stdin", "correct horse\n").exits(0);
+    let log_in =
+        |person: &Person, password| person.muster_with("user login alice --password-stdin", password);
+    log_in(&alice, "correct horse\n").exits(0);
+    // The same Unix user, as far as the master can tell.
+    let refused = (0..40).any(|_| log_in(&other, "wrong horse\n").err().contains("too many failed logins"));
+    assert!(refused);
+    log_in(&other, "correct horse\n").exits(1).says("too many failed logins");
+    log_in(&alice, "correct horse\n").exits(0);
+}
+
+#[test]
 fn p17_p19_only_active_users_come_in() {
     let muster = Muster::up();
     let (alice, admin) = (muster.user("alice"), muster.admin());

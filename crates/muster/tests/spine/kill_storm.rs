@@ -50,7 +50,7 @@ fn storm(database: Database, kills: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let client = Client::new(&muster.url, None).expect("an address");
-    let login = runtime.block_on(client.login("admin", "")).expect("logged in");
+    let login = runtime.block_on(client.login("admin", "", None)).expect("logged in");
     let client = client.with_token(Some(login.token));
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let mut rng = StdRng::seed_from_u64(0x6c30_3100);

@@ -7,7 +7,7 @@ use testkit::{Database, on_both_databases};
 
 use crate::samples::open;
 
-on_both_databases!(r18_failures_are_counted_and_forgotten,);
+on_both_databases!(r18_failures_are_counted_and_forgotten, a08_an_account_has_so_many_devices,);
 
 async fn known(store: &Store, scope: Scope, subject: &str) -> Option<(i64, i64)> {
     let mut conn = store.read().await.expect("a connection");
@@ -36,4 +36,31 @@ async fn r18_failures_are_counted_and_forgotten(database: Database) {
     login_failure::clear(&mut tx, Scope::Address, "a").await.expect("cleared");
     tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(known(&store, Scope::Address, "a").await, None);
+}
+
+async fn a08_an_account_has_so_many_devices(database: Database) {
+    let (_storage, store) = open(database).await;
+    let mut tx = store.write().await.expect("a transaction");
+    for (account, place, at) in [
+        ("a", "device 1", 3),
+        ("a", "device 2", 1),
+        ("a", "device 3", 2),
+        ("a", "192.0.2.1", 1),
+        ("b", "device 2", 1),
+    ] {
+        login_failure::add_place(&mut tx, account, place, Timestamp(at)).await.expect("added");
+    }
+    login_failure::delete_oldest_places(&mut tx, "a", "device ", 2).await.expect("deleted");
+    tx.commit_unaudited("a test").await.expect("committed");
+    let mut conn = store.read().await.expect("a connection");
+    for (account, place, stays) in [
+        ("a", "device 1", true),
+        ("a", "device 2", false),
+        ("a", "device 3", true),
+        ("a", "192.0.2.1", true),
+        ("b", "device 2", true),
+    ] {
+        let known = login_failure::is_known_place(&mut conn, account, place).await.expect("read");
+        assert_eq!(known, stays, "{account} {place}");
+    }
 }

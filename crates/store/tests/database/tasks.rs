@@ -265,5 +265,7 @@ async fn a06_lists_read_no_configurations(database: Database) {
     assert_eq!(task::alive(&mut conn).await.expect("listed"), std::slice::from_ref(&first));
     let config = task::config(&mut conn, first.id).await;
     assert!(matches!(config, Err(StoreError::Corrupt(_))), "{config:?}");
-    assert_eq!(task::count_of(&mut conn, alice.id).await.expect("counted"), (1, 1));
+    assert_eq!(task::count_living(&mut conn, alice.id).await.expect("counted"), 1);
+    assert!(task::has_made(&mut conn, alice.id, 1).await.expect("counted"));
+    assert!(!task::has_made(&mut conn, alice.id, 2).await.expect("counted"));
 }

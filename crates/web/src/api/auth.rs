@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use domain::user::Password;
 use master::Error;
+use master::session::{Device, Visitor};
 use serde_json::{Value, json};
 
 use crate::App;
@@ -23,6 +24,11 @@ pub(crate) async fn log_in(
     let login = login.unasked("anybody may try to log in").await?;
     let password = presented(login.password, login.is_hashed)?;
     let visitor = arrival.with(&app, &password).await;
+    let device = login
+        .device
+        .as_deref()
+        .map_or(Device::None, |device| Device::keeping(Some(device).filter(|device| !device.is_empty())));
+    let visitor = Visitor { device, ..visitor };
     let username = login.username.unwrap_or_default();
     let opened = app.master.sessions.log_in(&username, password, visitor).await?;
     Ok(Json(LoginResponse {
@@ -30,6 +36,7 @@ pub(crate) async fn log_in(
         blank_password: opened.user.password == Password::Blank,
         user: shown(&opened.user),
         expires_at: opened.session.expires_at.rfc3339(),
+        device: opened.device,
     }))
 }
 

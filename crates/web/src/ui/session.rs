@@ -5,8 +5,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use domain::session::LIFETIME;
+use domain::throttle::PLACE_FORGOTTEN_AFTER;
 use master::Error;
 use master::config::Registration as Mode;
+use master::session::{Device, Visitor};
 use serde::Deserialize;
 
 use crate::App;
@@ -74,11 +76,15 @@ pub(crate) async fn log_in(
     }
     let login = login.unasked("anybody may try to log in").await?;
     let password = presented(Some(login.password.clone()), None)?;
-    let visitor = arrival.with(&app, &password).await;
+    let device = Device::keeping(channel.read(&headers, Cookie::Device).as_deref());
+    let visitor = Visitor { device, ..arrival.with(&app, &password).await };
     match app.master.sessions.log_in(login.username.trim(), password, visitor).await {
         Ok(opened) => {
-            let cookies =
-                [channel.set(Cookie::Session, &opened.token, LIFETIME), channel.clear(Cookie::SignedOut)];
+            let mut cookies =
+                vec![channel.set(Cookie::Session, &opened.token, LIFETIME), channel.clear(Cookie::SignedOut)];
+            if let Some(device) = &opened.device {
+                cookies.push(channel.set(Cookie::Device, device, PLACE_FORGOTTEN_AFTER));
+            }
             Ok((AppendHeaders(cookies), Redirect::to(own(&login.redirect))).into_response())
         }
         Err(error) => {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use domain::throttle::{LONGEST, LONGEST_WHERE_KNOWN};
 use futures_util::future::join_all;
 use master::password::Presented;
-use master::session::{Origin, Visitor};
+use master::session::{Device, Origin, Visitor};
 use serde_json::json;
-use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
+use testkit::{Database, Requests as _, Response, TestMaster, User, on_both_databases};
 
 on_both_databases!(
     r18_polyaxons_client_is_told_how_long_to_wait,
@@ -20,6 +20,9 @@ on_both_databases!(
     a08_who_guesses_at_a_persons_own_address_slows_them_for_seconds_alone,
     a08_another_user_of_the_machine_shuts_nobody_out,
     a08_failures_elsewhere_shut_nobody_out_where_they_were_before,
+    a08_who_guesses_at_a_persons_own_address_does_not_slow_what_was_logged_in_before,
+    a08_a_browser_is_known_by_its_cookie,
+    a08_who_holds_a_session_is_not_slowed_by_others_at_the_address,
 );
 
 const RIGHT: &str = "a quiet lake";
@@ -226,7 +229,12 @@ async fn a08_another_user_of_the_machine_shuts_nobody_out(database: Database) {
     let master = TestMaster::start(database).await;
     alice(&master).await;
     let log_in = async |password: &str, uid: Option<u32>| {
-        let visitor = Visitor { origin: Origin::Remote, address: Some([127, 0, 0, 1].into()), uid };
+        let visitor = Visitor {
+            origin: Origin::Remote,
+            address: Some([127, 0, 0, 1].into()),
+            uid,
+            device: Device::None,
+        };
         let password = Presented::new(Some(password.to_owned()), false);
         master.services().sessions.log_in("alice", password, visitor).await.is_ok()
     };
@@ -238,4 +246,108 @@ async fn a08_another_user_of_the_machine_shuts_nobody_out(database: Database) {
     assert!(log_in(RIGHT, Some(1000)).await, "and nobody else");
     // The server says who it is.
     assert_eq!(master.anon().log_in("alice", RIGHT).await.status, 200);
+}
+
+const OFFICE: &str = "192.0.2.1";
+
+/// Guesses as fast as answers come, until even the right password has to wait.
+async fn guessed_at(master: &TestMaster, address: &str) {
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += usize::from(from(master, address, "alice", "wrong").await == 429);
+    }
+    assert!(refused > 20, "{refused}");
+    assert_eq!(from(master, address, "alice", RIGHT).await, 429);
+}
+
+/// What a log-in that keeps a device is answered: status, and the device if there is a new one.
+async fn with_device(
+    master: &TestMaster,
+    address: &str,
+    name: &str,
+    password: &str,
+    device: &str,
+) -> (u16, Option<String>) {
+    let body = json!({"username": name, "password": password, "device": device});
+    let login = master.anon().post("/api/v1/auth/login").json(body);
+    let answer = login.header("x-forwarded-for", address).await;
+    let device = (answer.status == 200).then(|| answer.json()["device"].as_str().map(str::to_owned));
+    (answer.status, device.flatten())
+}
+
+async fn a08_who_guesses_at_a_persons_own_address_does_not_slow_what_was_logged_in_before(
+    database: Database,
+) {
+    let mut master = behind_a_proxy(database).await;
+    alice(&master).await;
+    let (status, device) = with_device(&master, OFFICE, "alice", RIGHT, "").await;
+    let device = device.expect("a device");
+    assert_eq!(status, 200);
+    let (_, other) = with_device(&master, OFFICE, "alice", RIGHT, "mud_made-up").await;
+    let other = other.expect("what nobody was given is replaced");
+    guessed_at(&master, OFFICE).await;
+    master.restart().await;
+    for address in [OFFICE, "203.0.113.9"] {
+        assert_eq!(with_device(&master, address, "alice", RIGHT, &device).await, (200, None), "{address}");
+    }
+    // From many addresses at once, too.
+    for n in 0..110 {
+        from(&master, &format!("198.51.100.{n}"), "alice", "wrong").await;
+    }
+    assert_eq!(from(&master, "203.0.113.10", "alice", RIGHT).await, 429);
+    assert_eq!(with_device(&master, "203.0.113.10", "alice", RIGHT, &device).await, (200, None));
+    // It is no password, it is one account's, and who guesses with it waits by themselves.
+    assert_eq!(with_device(&master, OFFICE, "alice", RIGHT, "").await.0, 429);
+    for _ in 0..10 {
+        assert_eq!(with_device(&master, OFFICE, "alice", "wrong", &device).await.0, 401);
+    }
+    assert_eq!(with_device(&master, OFFICE, "alice", RIGHT, &device).await.0, 429);
+    assert_eq!(with_device(&master, OFFICE, "alice", RIGHT, &other).await, (200, None));
+    master.clock.advance(LONGEST_WHERE_KNOWN);
+    assert_eq!(with_device(&master, OFFICE, "alice", RIGHT, &device).await, (200, None));
+    assert_eq!(with_device(&master, OFFICE, "bob", "wrong", &device).await.0, 401);
+}
+
+async fn a08_a_browser_is_known_by_its_cookie(database: Database) {
+    let master = behind_a_proxy(database).await;
+    alice(&master).await;
+    let sign_in = async |cookie: &str| {
+        let form = format!("username=alice&password={}&redirect=/", RIGHT.replace(' ', "+"));
+        let request = master.anon().post("/login").header("x-forwarded-for", OFFICE);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.header("sec-fetch-site", "same-origin").header("cookie", cookie).body(form).await
+    };
+    let answer = sign_in("x=1").await;
+    assert_eq!(answer.status, 303);
+    let set = |answer: &Response| -> Vec<String> {
+        let cookies = answer.headers.get_all("set-cookie").into_iter();
+        cookies.filter_map(|cookie| cookie.to_str().ok().map(str::to_owned)).collect()
+    };
+    let device = set(&answer).into_iter().find(|cookie| cookie.starts_with("device=mud_")).expect("a device");
+    assert!(device.contains("; HttpOnly; SameSite=Lax; Max-Age=7776000"), "{device}");
+    let device = device.split(';').next().expect("a cookie").to_owned();
+    guessed_at(&master, OFFICE).await;
+    assert_eq!(sign_in("x=1").await.status, 429);
+    let answer = sign_in(&device).await;
+    assert_eq!(answer.status, 303);
+    assert!(!set(&answer).iter().any(|cookie| cookie.starts_with("device=")), "it stays");
+}
+
+async fn a08_who_holds_a_session_is_not_slowed_by_others_at_the_address(database: Database) {
+    let master = behind_a_proxy(database).await;
+    let session = alice(&master).await;
+    guessed_at(&master, OFFICE).await;
+    let form = |current: &str| {
+        let form = format!("current={current}&new=a+quiet+river&again=a+quiet+river");
+        let request = session.in_browser().post("/account/password").header("x-forwarded-for", OFFICE);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        request.header("sec-fetch-site", "same-origin").body(form)
+    };
+    for _ in 0..10 {
+        assert_ne!(form("wrong").await.status, 429);
+    }
+    assert_eq!(form("wrong").await.status, 429, "a stolen session is no way to guess");
+    master.clock.advance(Duration::from_secs(2));
+    let answer = form("a+quiet+lake").await;
+    assert!(answer.status < 400, "{}: {}", answer.status, answer.text());
 }

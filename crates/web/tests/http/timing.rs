@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use master::password::Presented;
-use master::session::{Origin, Visitor};
+use master::session::{Device, Origin, Visitor};
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, on_sqlite};
 
@@ -71,7 +71,7 @@ fn apart(times: &[Vec<Duration>; 4], part: usize) -> f64 {
 }
 
 async fn refusal(master: &TestMaster, (name, password): (&str, &str), address: IpAddr) -> Duration {
-    let visitor = Visitor { origin: Origin::Remote, address: Some(address), uid: None };
+    let visitor = Visitor { origin: Origin::Remote, address: Some(address), uid: None, device: Device::None };
     let presented = Presented::new(Some(password.to_owned()), false);
     let begun = Instant::now();
     let refused = master.services().sessions.log_in(name, presented, visitor).await;
