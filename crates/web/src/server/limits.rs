@@ -22,6 +22,8 @@ pub(super) struct Limits {
     pub(super) newcomers: usize,
     /// Of how many connections a source has few: they may be among these newcomers.
     pub(super) few: usize,
+    /// How many strangers that do nothing go at once, when there are too many.
+    pub(super) at_once: usize,
     /// How many people may hold who are no administrators; the rest is kept for those, and for agents.
     pub(super) ordinary: usize,
     /// How many strangers on one address may hold.
@@ -59,6 +61,7 @@ impl Limits {
             strangers,
             newcomers: strangers + total / 16,
             few: (total / 64).max(4),
+            at_once: (strangers / 64).max(1),
             ordinary: total - total / 8,
             per_address: per_address.min(strangers),
             per_account,

@@ -110,12 +110,14 @@ impl Registry {
     }
 
     /// Who goes when strangers and tasks have all their places: `None` when there is nobody. Who comes from where few come
-    /// from finds room all the same, until it is known what they want.
+    /// from finds room all the same, until it is known what they want. Others that do nothing go with the one that goes, so
+    /// that not each newcomer costs a look at all connections.
     fn for_a_stranger<'a>(&self, life: &Life, all: &[Seen<'a>]) -> Option<Option<Seen<'a>>> {
         let strangers = || all.iter().filter(|seen| seen.is_strangers());
         let tasks = || all.iter().filter(|seen| seen.is_tasks());
         let count = strangers().count() + tasks().count();
-        let found = of_the_largest(strangers(), Worth::New);
+        let idle = of_the_largest(strangers(), Worth::New, self.limits.at_once);
+        let found = idle.first().copied();
         if found.is_none_or(|found| found.worth == Worth::New) {
             let [_, network, ..] = life.source.wider();
             let near = strangers().filter(|seen| seen.life.source.wider()[1] == network).count();
@@ -126,10 +128,11 @@ impl Registry {
         if let Some(found) = found.filter(|_| count > self.limits.strangers) {
             // Of those who were let in beyond the number, somebody goes as well.
             let rest = strangers().filter(|seen| !Arc::ptr_eq(seen.life, found.life));
-            of_the_largest(rest, Worth::New).iter().for_each(Seen::end);
+            of_the_largest(rest, Worth::New, 1).iter().for_each(Seen::end);
         }
+        idle.iter().skip(1).filter(|seen| seen.worth <= Worth::Idle).for_each(Seen::end);
         let found = found.or_else(|| of_the_greediest(tasks()));
-        let found = found.or_else(|| of_the_largest(strangers(), Worth::Answering));
+        let found = found.or_else(|| of_the_largest(strangers(), Worth::Answering, 1).pop());
         found.or_else(|| idlest(tasks(), Worth::Answering)).map(Some)
     }
 
@@ -202,9 +205,9 @@ fn living(open: &HashMap<u64, Arc<Life>>) -> Vec<Seen<'_>> {
 fn for_a_newcomer<'a>(all: &[Seen<'a>]) -> Option<Seen<'a>> {
     let strangers = || all.iter().filter(|seen| seen.is_strangers());
     let many = || all.iter().filter(|seen| seen.is_ordinary() || seen.is_tasks());
-    let found = of_the_largest(strangers(), Worth::Idle).or_else(|| of_the_greediest(many()));
+    let found = of_the_largest(strangers(), Worth::Idle, 1).pop().or_else(|| of_the_greediest(many()));
     found
-        .or_else(|| of_the_largest(strangers(), Worth::Answering))
+        .or_else(|| of_the_largest(strangers(), Worth::Answering, 1).pop())
         .or_else(|| idlest(all.iter(), Worth::Idle))
 }
 
@@ -215,22 +218,30 @@ fn idlest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>>, most: Worth) -> 
     may.min_by_key(|seen| (seen.worth, seen.since)).copied()
 }
 
-/// Of the network that holds most, in that of the part that holds most and so on, the one that does least; nobody who does
-/// more than `most`. Who has many addresses gains nothing by that.
-fn of_the_largest<'s, 'a: 's>(seen: impl Iterator<Item = &'s Seen<'a>>, most: Worth) -> Option<Seen<'a>> {
+/// Of the network that holds most, in that of the part that holds most and so on, those that do least, at most `few`;
+/// nobody who does more than `most`. Who has many addresses gains nothing by that.
+fn of_the_largest<'s, 'a: 's>(
+    seen: impl Iterator<Item = &'s Seen<'a>>,
+    most: Worth,
+    few: usize,
+) -> Vec<Seen<'a>> {
     let mut left: Vec<_> =
         seen.filter(|seen| seen.worth <= most).map(|seen| (seen, seen.life.source.wider())).collect();
     for width in 0..4 {
-        let first = left.first()?.1[width];
+        let Some(first) = left.first().map(|(_, wider)| wider[width]) else { break };
         if left.iter().all(|(_, wider)| wider[width] == first) {
             continue;
         }
         let mut counts: HashMap<Source, usize> = HashMap::new();
         left.iter().for_each(|(_, wider)| *counts.entry(wider[width]).or_default() += 1);
-        let largest = counts.values().copied().max()?;
-        left.retain(|(_, wider)| counts.get(&wider[width]) == Some(&largest));
+        let largest = counts.values().copied().max();
+        left.retain(|(_, wider)| counts.get(&wider[width]).copied() == largest);
     }
-    idlest(left.into_iter().map(|(seen, _)| seen), most)
+    let mut left: Vec<Seen<'a>> = left.into_iter().map(|(seen, _)| *seen).collect();
+    left.retain(|seen| seen.holder != Some(Holder::Agent));
+    left.sort_by_key(|seen| (seen.worth, seen.since));
+    left.truncate(few);
+    left
 }
 
 /// Of the account that holds most, if that is more than one, the one that does least; tasks' first.
@@ -275,6 +286,7 @@ mod tests {
             strangers: 4,
             newcomers: 4,
             few: 2,
+            at_once: 1,
             ordinary: 5,
             per_address: 2,
             per_account: 3,
@@ -405,6 +417,26 @@ mod tests {
         }
         assert_eq!(guests.living(), 10, "what is kept was lent");
         assert!(![far, other, quiet].iter().any(|life| life.end.is_cancelled()), "the many paid");
+    }
+
+    #[test]
+    fn a07_not_each_newcomer_costs_a_look_at_all() {
+        let limits = Limits { total: 200, strangers: 100, newcomers: 110, at_once: 10, ..limits() };
+        let mut guests = Guests::within(limits);
+        let other = guests.come(1).expect("room");
+        idle(&other);
+        advance(1);
+        for n in 0..99 {
+            idle(&guests.come_from(Source::V6([1, 2, 7, n])).expect("room"));
+        }
+        assert_eq!(guests.living(), 100);
+        let newcomer = guests.come_from(Source::V6([1, 2, 7, 100])).expect("some go");
+        assert_eq!(guests.living(), 91, "ten of those that have most");
+        for n in 0..9 {
+            idle(&guests.come_from(Source::V6([1, 2, 7, 200 + n])).expect("room"));
+        }
+        assert_eq!(guests.living(), 100, "and nobody for the next ones");
+        assert!(!other.end.is_cancelled() && !newcomer.end.is_cancelled());
     }
 
     #[test]
