@@ -15,7 +15,7 @@ use store::{Conn, Store, StoreError};
 
 use crate::cluster::Cluster;
 use crate::mail::Mails;
-use crate::password::{Hasher, Presented};
+use crate::password::{Hasher, Lane, Presented};
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
@@ -98,7 +98,7 @@ impl Accounts {
         let password = if user.remote || user.service {
             Password::Impossible
         } else {
-            self.hasher.store(password, &SystemEntropy).await?
+            self.hasher.store(password, Lane::of(permit.by()), &SystemEntropy).await?
         };
         let mut tx = self.store.write().await?;
         let user = User { password, ..user };
@@ -183,7 +183,7 @@ impl Accounts {
         let password = match &patch.password {
             Some(text) => {
                 let presented = Presented::new(Some(text.clone()), patch.is_hashed.unwrap_or(false));
-                Some(self.hasher.store(presented, &SystemEntropy).await?)
+                Some(self.hasher.store(presented, Lane::of(&by), &SystemEntropy).await?)
             }
             None => None,
         };

@@ -13,7 +13,7 @@ use store::meta;
 use uuid::Uuid;
 
 use crate::config::{BlankPasswords, Bootstrap, FirstPassword};
-use crate::password::{Hasher, Presented};
+use crate::password::{Hasher, Lane, Presented};
 use crate::system::Entropy;
 use crate::{Config, Error};
 
@@ -61,7 +61,7 @@ impl InitialPassword {
         };
         let Some(admin) = admin else { return Ok(()) };
         let presented = Presented::new(Some(text.trim().to_owned()), false);
-        let good = hasher.check(Some(admin.password.clone()), presented).await?;
+        let good = hasher.check(Some(admin.password.clone()), presented, Lane::Strangers).await?;
         if !good || admin.last_login_at.is_some() {
             self.over(admin.id).await;
         }
@@ -153,7 +153,7 @@ async fn first_password(
             text
         }
     };
-    hasher.store(Presented::new(Some(text), false), entropy).await
+    hasher.store(Presented::new(Some(text), false), Lane::Strangers, entropy).await
 }
 
 fn write_for_owner(file: &Path, text: &str) -> std::io::Result<()> {

@@ -1,11 +1,12 @@
 //! Hashing of passwords: argon2id, a bounded number at a time, the same time for unknown names.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash};
+use domain::audit::By;
 use domain::user::Password;
 use tokio::sync::oneshot;
 
@@ -25,8 +26,11 @@ const IDLE: Duration = Duration::from_secs(5);
 /// ones, of which a mapping is freed, are kept for the next time (`mallopt(3)`, `M_MMAP_THRESHOLD`). Only what is used of
 /// it takes memory.
 const OWN_MAPPING: usize = 33 << 20;
-/// Hashes that wait for their turn; who comes on top of these is told to come again (R21). A second or two of work.
+/// Hashes in each lane that wait for their turn; who comes on top of these is told to come again (R21). A second or two of
+/// work.
 const WAITING: usize = 64;
+/// Of these, most for one account.
+const WAITING_FOR_ONE: usize = 8;
 /// How much the hashing threads step back behind everything else (R21). Not the most: on a machine that is busy with
 /// tasks, logging in must still go on.
 const NICENESS: i32 = 10;
@@ -58,11 +62,83 @@ impl std::fmt::Debug for Presented {
 
 type Work = Box<dyn FnOnce(&mut Memory) + Send>;
 
+/// Who waits for a hash: strangers, however many, keep nobody waiting who has been here before (A8).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lane {
+    /// Somebody who is logged in, or has logged in from there before. The account, in any form that tells it from others.
+    Known(String),
+    /// Anybody.
+    Strangers,
+}
+
+impl Lane {
+    /// That of who asks for a change.
+    pub(crate) fn of(by: &By) -> Self {
+        match by {
+            By::Account { username, .. } => Self::Known(username.clone()),
+            _ => Self::Strangers,
+        }
+    }
+}
+
+/// What waits.
+#[derive(Default)]
+struct Waiting {
+    known: VecDeque<(String, Work)>,
+    strangers: VecDeque<Work>,
+    /// No more will come.
+    over: bool,
+}
+
+impl Waiting {
+    /// Takes work, or gives it back when there is too much already.
+    fn push(&mut self, lane: Lane, work: Work) -> Result<(), Work> {
+        match lane {
+            Lane::Known(account) => {
+                let own = self.known.iter().filter(|(other, _)| *other == account).count();
+                if self.known.len() >= WAITING || own >= WAITING_FOR_ONE {
+                    return Err(work);
+                }
+                self.known.push_back((account, work));
+            }
+            Lane::Strangers if self.strangers.len() >= WAITING => return Err(work),
+            Lane::Strangers => self.strangers.push_back(work),
+        }
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Work> {
+        self.known.pop_front().map(|(_, work)| work).or_else(|| self.strangers.pop_front())
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the threads when it is dropped.
+struct Owner(Arc<Queue>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.waiting().over = true;
+        self.0.changed.notify_all();
+    }
+}
+
 /// Makes and checks hashes, on threads of their own: as many as there are processors, and less urgent than what answers
 /// requests. They end with the last clone of this value.
 #[derive(Clone)]
 pub struct Hasher {
-    queue: SyncSender<Work>,
+    owner: Arc<Owner>,
 }
 
 impl std::fmt::Debug for Hasher {
@@ -82,26 +158,28 @@ impl Hasher {
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let (queue, work) = mpsc::sync_channel(WAITING);
-        let work = Arc::new(Mutex::new(work));
+        let queue = Arc::new(Queue::default());
         for _ in 0..cores {
-            let work = Arc::clone(&work);
-            let started = std::thread::Builder::new().name("hash".to_owned()).spawn(move || run(&work));
+            let queue = Arc::clone(&queue);
+            let started = std::thread::Builder::new().name("hash".to_owned()).spawn(move || run(&queue));
             if let Err(error) = started {
                 tracing::error!(%error, "a thread for hashing passwords could not be started");
             }
         }
-        Self { queue }
+        Self { owner: Arc::new(Owner(queue)) }
     }
 
     async fn turn<T: Send + 'static>(
         &self,
+        lane: Lane,
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |memory| drop(answer.send(work(memory))));
         let busy = |_| Error::Busy("too many logins at once: try again in a moment".to_owned());
-        self.queue.try_send(work).map_err(busy)?;
+        let queue = &self.owner.0;
+        queue.waiting().push(lane, work).map_err(busy)?;
+        queue.changed.notify_one();
         let broken = |e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) };
         answered.await.map_err(broken)
     }
@@ -110,13 +188,18 @@ impl Hasher {
     ///
     /// # Errors
     /// When too many wait for their turn.
-    pub async fn store(&self, presented: Presented, entropy: &dyn Entropy) -> Result<Password, Error> {
+    pub async fn store(
+        &self,
+        presented: Presented,
+        lane: Lane,
+        entropy: &dyn Entropy,
+    ) -> Result<Password, Error> {
         if presented.is_blank() {
             return Ok(Password::Blank);
         }
         let salt = entropy.bytes();
         let hash = self
-            .turn(move |memory| -> password_hash::Result<String> {
+            .turn(lane, move |memory| -> password_hash::Result<String> {
                 let params = Params::new(MEMORY_KIB, PASSES, 1, None)?;
                 let salt = Salt::new(salt.get(..16).unwrap_or_default())?;
                 let hash = memory.hash(params.clone(), presented.0.as_bytes(), &salt)?;
@@ -136,13 +219,18 @@ impl Hasher {
     ///
     /// # Errors
     /// When too many wait for their turn.
-    pub async fn check(&self, stored: Option<Password>, presented: Presented) -> Result<bool, Error> {
+    pub async fn check(
+        &self,
+        stored: Option<Password>,
+        presented: Presented,
+        lane: Lane,
+    ) -> Result<bool, Error> {
         let hash = match stored {
             Some(Password::Blank) if presented.is_blank() => return Ok(true),
             Some(Password::Hash(hash)) => Some(hash),
             _ => None,
         };
-        self.turn(move |memory| {
+        self.turn(lane, move |memory| {
             let real = hash.is_some();
             let text = hash.unwrap_or_else(|| DUMMY.to_owned());
             let matches = memory.verify(presented.0.as_bytes(), &text).unwrap_or(false);
@@ -154,17 +242,27 @@ impl Hasher {
 }
 
 /// What each thread does.
-fn run(work: &Mutex<Receiver<Work>>) {
+fn run(queue: &Queue) {
     // Of this thread alone. Where it isn't allowed, hashing is as urgent as everything else.
     let _ = rustix::process::nice(NICENESS);
     let mut memory = Memory::default();
     loop {
-        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(IDLE);
-        match next {
-            Ok(next) => next(&mut memory),
-            Err(RecvTimeoutError::Timeout) => memory = Memory::default(),
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
+        let mut waiting = queue.waiting();
+        let work = loop {
+            if let Some(work) = waiting.pop() {
+                break work;
+            }
+            if waiting.over {
+                return;
+            }
+            let woken = queue.changed.wait_timeout(waiting, IDLE).unwrap_or_else(PoisonError::into_inner);
+            waiting = woken.0;
+            if woken.1.timed_out() {
+                memory = Memory::default();
+            }
+        };
+        drop(waiting);
+        work(&mut memory);
     }
 }
 
@@ -210,9 +308,21 @@ mod tests {
         let hasher = Hasher::new();
         let long = "x".repeat(99);
         let presented = |end: char| Presented::new(Some(format!("{long}{end}")), false);
-        let stored = hasher.store(presented('a'), &SystemEntropy).await.expect("hashed");
-        assert!(hasher.check(Some(stored.clone()), presented('a')).await.expect("checked"));
-        assert!(!hasher.check(Some(stored), presented('b')).await.expect("checked"));
+        let stored = hasher.store(presented('a'), Lane::Strangers, &SystemEntropy).await.expect("hashed");
+        assert!(hasher.check(Some(stored.clone()), presented('a'), Lane::Strangers).await.expect("checked"));
+        assert!(!hasher.check(Some(stored), presented('b'), Lane::Strangers).await.expect("checked"));
+    }
+
+    #[test]
+    fn a08_strangers_keep_nobody_waiting_who_is_known() {
+        let mut waiting = Waiting::default();
+        let mut push = |lane: Lane| waiting.push(lane, Box::new(|_| ())).is_ok();
+        let known = |name: &str| Lane::Known(name.to_owned());
+        assert!((0..WAITING).all(|_| push(Lane::Strangers)) && !push(Lane::Strangers));
+        assert!((0..WAITING_FOR_ONE).all(|_| push(known("alice"))), "a lane of their own");
+        assert!(!push(known("alice")) && push(known("bob")), "and nobody has all of it");
+        assert!((0..=WAITING_FOR_ONE).all(|_| waiting.pop().is_some()));
+        assert!(waiting.known.is_empty() && waiting.strangers.len() == WAITING, "they go first");
     }
 
     #[tokio::test]
@@ -220,14 +330,14 @@ mod tests {
         let hasher = Hasher::new();
         let blank = || Presented::new(None, false);
         let text = || Presented::new(Some("a quiet lake".to_owned()), false);
-        assert!(hasher.check(Some(Password::Blank), blank()).await.expect("checked"));
+        assert!(hasher.check(Some(Password::Blank), blank(), Lane::Strangers).await.expect("checked"));
         for (stored, presented) in [
             (Some(Password::Blank), text()),
             (Some(Password::Impossible), blank()),
             (None, blank()),
             (None, text()),
         ] {
-            assert!(!hasher.check(stored, presented).await.expect("checked"));
+            assert!(!hasher.check(stored, presented, Lane::Strangers).await.expect("checked"));
         }
         assert!(PasswordHash::new(DUMMY).is_ok());
     }

@@ -23,7 +23,7 @@ pub(crate) use decide::accepted;
 use crate::audit::{self, Audit};
 use crate::config::{Config, Registration as Mode};
 use crate::mail::{Letter, Mails};
-use crate::password::{Hasher, Presented};
+use crate::password::{Hasher, Lane, Presented};
 use crate::session::{Sessions, Visitor};
 use crate::system::{Clock, Entropy};
 use crate::{Error, secret};
@@ -125,7 +125,7 @@ impl Registrations {
         let (wish, password) = check(wish, visitor)?;
         // Asked twice: a password costs much to hash, so first it is seen whether it is worth it.
         self.look(&wish).await.map_err(refused)?;
-        let password = parts.hasher.store(password, parts.entropy.as_ref()).await?;
+        let password = parts.hasher.store(password, Lane::Strangers, parts.entropy.as_ref()).await?;
         let mut tx = parts.store.write().await?;
         let invitation = self.judge(&mut tx, &wish).await.map_err(refused)?;
         let now = parts.clock.now();

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::{self, Audit};
 use crate::bootstrap::InitialPassword;
 use crate::config::BlankPasswords;
-use crate::password::{Hasher, Presented};
+use crate::password::{Hasher, Lane, Presented};
 use crate::secret;
 use crate::system::{Clock, Entropy};
 use crate::throttle::{Attempt, Throttle};
@@ -215,11 +215,11 @@ impl Sessions {
         if password.is_blank() {
             // One guess among all passwords, the same each time: it isn't counted.
             self.allow_blank(visitor.origin)?;
-            let (user, good) = self.check(username, password).await?;
+            let (user, good) = self.check(username, password, Lane::Strangers).await?;
             return self.admit(user, good, visitor, None).await;
         }
         let attempt = inner.throttle.begin(username, &visitor, None).await?;
-        let (user, good) = self.check(username, password).await?;
+        let (user, good) = self.check(username, password, attempt.lane()).await?;
         // Who waits to be let in fails like everybody else, in the same time (R17).
         if !good || user.as_ref().is_none_or(is_pending) {
             inner.throttle.failed(attempt).await?;
@@ -229,12 +229,17 @@ impl Sessions {
     }
 
     /// The account of that name, and whether the password is its own. Takes the same time for unknown names (R17).
-    async fn check(&self, username: &str, password: Presented) -> Result<(Option<User>, bool), Error> {
+    async fn check(
+        &self,
+        username: &str,
+        password: Presented,
+        lane: Lane,
+    ) -> Result<(Option<User>, bool), Error> {
         let mut conn = self.inner.store.read().await?;
         let user = store::user::by_username(&mut conn, username).await?;
         drop(conn);
         let stored = user.as_ref().map(|user| user.password.clone());
-        let good = self.inner.hasher.check(stored, password).await?;
+        let good = self.inner.hasher.check(stored, password, lane).await?;
         Ok((user, good))
     }
 

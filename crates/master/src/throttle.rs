@@ -12,6 +12,7 @@ use store::{Store, Tx};
 
 use domain::id::SessionId;
 
+use crate::password::Lane;
 use crate::session::{Device, Visitor};
 use crate::system::{Clock, Entropy};
 use crate::{Error, secret};
@@ -39,9 +40,18 @@ pub(crate) struct Attempt {
     device: Device,
     /// The account has logged in with it before.
     knows_device: bool,
+    /// Its owner is logged in, or has logged in from there before.
+    known: bool,
     /// Failures of the account from the address before this one.
     before: i64,
     under_way: Arc<Mutex<HashMap<(Scope, String), i64>>>,
+}
+
+impl Attempt {
+    /// With whom its password waits to be looked at.
+    pub(crate) fn lane(&self) -> Lane {
+        if self.known { Lane::Known(self.account.clone()) } else { Lane::Strangers }
+    }
 }
 
 impl Drop for Attempt {
@@ -137,7 +147,7 @@ impl Throttle {
         }
         let (device, knows_device) = (visitor.device.clone(), device.is_some());
         let under_way = Arc::clone(&self.under_way);
-        Ok(Attempt { subjects, account, address, device, knows_device, before, under_way })
+        Ok(Attempt { subjects, account, address, device, knows_device, known, before, under_way })
     }
 
     /// The password was wrong.

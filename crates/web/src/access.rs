@@ -17,6 +17,7 @@ use master::Error;
 use master::session::{Caller, Origin};
 use master::task::TaskCaller;
 
+use crate::answers;
 use crate::bodies::{Came, Charge, Payer};
 use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
@@ -106,7 +107,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     }
     if looks(request.method()) {
         let by = by(&request, address);
-        return noted(&guard, &by, &route, next.run(request).await);
+        let holder = holder(&request);
+        let response = answers::paid(&guard.app, holder, next.run(request).await).await;
+        return noted(&guard, &by, &route, response);
     }
     let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
     let standing = request.extensions().get().cloned();
@@ -127,8 +130,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     if waits && let Err(error) = admit(&guard, &mut request).await {
         return refused(&guard, error, &by(&request, address), &route, &request);
     }
-    let by = by(&request, address);
-    carried_out(guard, by, route, request, next, charge).await
+    let (by, app, holder) = (by(&request, address), guard.app.clone(), holder(&request));
+    let response = carried_out(guard, by, route, request, next, charge).await;
+    answers::paid(&app, holder, response).await
 }
 
 /// Finds out who asks, as things are now, and whether they get as far as the handler.

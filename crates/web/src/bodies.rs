@@ -1,5 +1,6 @@
 //! How much of requests' bodies is in memory at once (W10): a body is read as a whole before its handler runs, so its
-//! size is paid for before a byte of it is taken, and given back when the handler is done with it.
+//! size is paid for before a byte of it is taken, and given back when the handler is done with it. Answers that were made
+//! as a whole are paid for until their reader has taken them (`web::answers`).
 //!
 //! Who pays decides when the last byte comes, so room that is taken is no right to keep it (X3): small bodies have a purse
 //! of their own, and where there is no room, what is still being read gives way, first what doesn't move, then whoever
@@ -30,6 +31,9 @@ const SMALL: u64 = 1 << 20;
 /// Most bytes of small bodies, …
 const SMALL_MOST: u64 = 64 << 20;
 
+/// Most bytes of answers that nobody has taken yet.
+const ANSWERS: u64 = 128 << 20;
+
 /// … and of all the room there is, this part at most; so much of either purse is kept for administrators, and so much is
 /// one account's share.
 const PART: u64 = 4;
@@ -44,13 +48,25 @@ const MEANWHILE: Duration = Duration::from_secs(1);
 pub(crate) struct Bodies {
     small: Purse,
     large: Purse,
+    answers: Purse,
 }
 
 impl Bodies {
     /// Room for `total` bytes.
     pub(crate) fn new(total: u64) -> Self {
         let small = (total / PART).min(SMALL_MOST);
-        Self { small: Purse::new(small, Duration::ZERO), large: Purse::new(total - small, MEANWHILE) }
+        let (small, large) = (Purse::new(small, Duration::ZERO), Purse::new(total - small, MEANWHILE));
+        Self { small, large, answers: Purse::new(ANSWERS, Duration::ZERO) }
+    }
+
+    /// Takes room for an answer of `size` bytes, which is there already, so that nobody waits for it. `came` tells how
+    /// many of them its reader has taken.
+    ///
+    /// # Errors
+    /// When there is none, to be tried again.
+    pub(crate) fn keep(&self, payer: Payer, size: u64, came: &Came) -> Result<Charge, Error> {
+        let kept = self.answers.try_charge(payer, size, came, Instant::now(), true);
+        kept.ok_or(Error::TooMany { what: "too many large answers wait to be read", seconds: AGAIN })
     }
 
     /// Takes room for `size` bytes; waits a little for it. `came` tells how many of them have come.
@@ -161,6 +177,11 @@ impl Drop for Charge {
 }
 
 impl Charge {
+    /// Resolves when it has to give way to others.
+    pub(crate) async fn gone(&self) {
+        self.gives_way.cancelled().await;
+    }
+
     /// Reads what was paid for, unless it has to give way to others meanwhile.
     ///
     /// # Errors

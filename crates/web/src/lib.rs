@@ -4,6 +4,7 @@
 //! There is deliberately no SQL and no `store` here.
 
 mod access;
+mod answers;
 mod api;
 mod bodies;
 mod cookie;

@@ -8,7 +8,7 @@ use domain::user::{Password, User};
 use serde_json::{Value, json};
 
 use super::{Caller, INVALID_CREDENTIALS, LoggedIn, Revoked, Sessions, Visitor};
-use crate::password::Presented;
+use crate::password::{Lane, Presented};
 use crate::{Error, audit, secret};
 
 /// What is said when the current password isn't right.
@@ -43,7 +43,7 @@ impl Sessions {
             self.prove_current(permit.by(), caller.actor.session(), user, current, &visitor).await?;
         }
         let password = Presented::new(Some(new.to_owned()), false);
-        let password = inner.hasher.store(password, inner.entropy.as_ref()).await?;
+        let password = inner.hasher.store(password, Lane::of(permit.by()), inner.entropy.as_ref()).await?;
         let now = inner.clock.now();
         let mut tx = inner.store.write_urgent().await?;
         // The account may have changed while the passwords were being hashed (R25).
@@ -97,7 +97,7 @@ impl Sessions {
             return if user.password == Password::Blank { Ok(()) } else { Err(wrong()) };
         }
         let attempt = inner.throttle.begin(&user.username, visitor, session).await?;
-        if inner.hasher.check(stored, current).await? {
+        if inner.hasher.check(stored, current, attempt.lane()).await? {
             return inner.throttle.settle(attempt, inner.entropy.as_ref()).await;
         }
         inner.throttle.failed(attempt).await?;

@@ -15,6 +15,7 @@ on_sqlite!(
     a07_held_bodies_keep_nobody_from_a_change,
     a07_held_bodies_keep_nobody_from_a_change_where_there_is_little_room,
     a05_a_context_directory_is_not_held_for_each_reader,
+    a05_answers_that_nobody_reads_share_the_memory,
 );
 
 /// A request whose body is announced and doesn't come.
@@ -148,4 +149,49 @@ async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database)
     let whole = alice.get(&path).await.expect(200);
     assert_eq!(whole.body.len(), SIZE.div_ceil(3) * 4 + 13);
     assert!(whole.body.starts_with(b"{\"b64Tgz\":\"eHh4") && whole.body.ends_with(b"eHh4\"}"));
+}
+
+/// Asks for a list and takes no more than its beginning.
+async fn unread(master: &TestMaster, who: &User, path: &str) -> (TcpStream, String) {
+    let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", who.token);
+    stream.write_all(head.as_bytes()).await.expect("written");
+    let beginning = answer(&mut stream).await;
+    (stream, beginning)
+}
+
+async fn a05_answers_that_nobody_reads_share_the_memory(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let config = json!({"environment": {"environment_variables": [format!("A={}", "x ".repeat(30_000))]}});
+    for n in 0..130 {
+        alice.post(&format!("/api/v1/templates/t{n:03}")).json(json!({"config": config})).await.ok();
+    }
+    let list = "/api/v1/templates";
+    let whole = alice.get(list).await;
+    let size = whole.body.len();
+    assert_eq!(whole.header("content-length"), size.to_string());
+    assert_eq!(whole.json()["templates"].as_array().map(Vec::len), Some(130));
+    // An account's share, of which nobody takes anything.
+    let mut held = Vec::new();
+    let refused = loop {
+        let (stream, beginning) = unread(&master, &alice, list).await;
+        if !beginning.starts_with("http/1.1 200 ") {
+            break beginning;
+        }
+        held.push(stream);
+        assert!(held.len() * size <= 16 << 20, "{}", held.len());
+    };
+    assert!(refused.starts_with("http/1.1 429 ") && refused.contains("retry-after: "), "{refused}");
+    assert!(!held.is_empty());
+    bob.get(list).await.ok();
+    alice.get("/api/v1/me").await.ok();
+    drop(held);
+    let again = async {
+        while alice.get(list).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("room again", again).await;
 }

@@ -8,6 +8,7 @@ use master::password::Presented;
 use master::session::{Device, Origin, Visitor};
 use serde_json::json;
 use testkit::{Database, Requests as _, Response, TestMaster, User, on_both_databases};
+use tokio::sync::Notify;
 
 on_both_databases!(
     r18_polyaxons_client_is_told_how_long_to_wait,
@@ -22,6 +23,7 @@ on_both_databases!(
     a08_failures_elsewhere_shut_nobody_out_where_they_were_before,
     a08_who_guesses_at_a_persons_own_address_does_not_slow_what_was_logged_in_before,
     a08_a_browser_is_known_by_its_cookie,
+    a08_strangers_who_log_in_by_hundreds_keep_nobody_out_who_was_here,
     a08_who_holds_a_session_is_not_slowed_by_others_at_the_address,
 );
 
@@ -331,6 +333,28 @@ async fn a08_a_browser_is_known_by_its_cookie(database: Database) {
     let answer = sign_in(&device).await;
     assert_eq!(answer.status, 303);
     assert!(!set(&answer).iter().any(|cookie| cookie.starts_with("device=")), "it stays");
+}
+
+async fn a08_strangers_who_log_in_by_hundreds_keep_nobody_out_who_was_here(database: Database) {
+    let master = behind_a_proxy(database).await;
+    alice(&master).await;
+    assert_eq!(from(&master, OFFICE, "alice", RIGHT).await, 200);
+    let full = Notify::new();
+    let strangers = join_all((0..120).map(|number| {
+        let (master, full) = (&master, &full);
+        async move {
+            let address = format!("198.51.100.{number}");
+            if from(master, &address, &format!("name{number}"), "wrong").await == 429 {
+                full.notify_one();
+            }
+        }
+    }));
+    let known = async {
+        full.notified().await;
+        from(&master, OFFICE, "alice", RIGHT).await
+    };
+    let (_, known) = tokio::join!(strangers, known);
+    assert_eq!(known, 200);
 }
 
 async fn a08_who_holds_a_session_is_not_slowed_by_others_at_the_address(database: Database) {

@@ -1,0 +1,100 @@
+//! Answers that were made as a whole and wait for their reader (A5, A6). Such an answer may be as large as what others have
+//! stored, and a reader who takes nothing keeps it in memory: so it is paid for like a body that is sent (`bodies`), and
+//! gives way when there is no room for others'.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::response::{IntoResponse as _, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::App;
+use crate::bodies::{Came, Payer};
+use crate::respond::Failure;
+use crate::server::Holder;
+
+/// What is smaller, in bytes, is counted by connections.
+const SMALL: u64 = 64 << 10;
+
+/// An answer goes out in pieces of so many bytes.
+const PIECE: usize = 64 << 10;
+
+/// The answer, once it is paid for; else one that says to come again.
+pub(crate) async fn paid(app: &App, holder: Option<Holder>, response: Response) -> Response {
+    let Some(size) = response.body().size_hint().exact().filter(|size| *size > SMALL) else {
+        return response;
+    };
+    // What strangers are given is the same for all of them, and made once.
+    let Some(payer) = holder.and_then(Payer::of) else { return response };
+    let (parts, body) = response.into_parts();
+    let Ok(whole) = to_bytes(body, usize::MAX).await else {
+        return Failure(master::Error::io("an answer")(io::ErrorKind::Other.into())).into_response();
+    };
+    let rest = Arc::new(Mutex::new(Some(whole)));
+    let came: Came = {
+        let rest = Arc::downgrade(&rest);
+        Arc::new(move || rest.upgrade().map_or(size, |rest| size - left(&locked(&rest))))
+    };
+    let charge = match app.bodies.keep(payer, size, &came) {
+        Ok(charge) => charge,
+        Err(error) => return Failure(error).into_response(),
+    };
+    let over = CancellationToken::new();
+    let answer = Answer { rest: Arc::clone(&rest), _over: over.clone().drop_guard() };
+    // Whoever takes nothing isn't asked: the connection looks at a body only when there is room for more of it.
+    tokio::spawn(async move {
+        tokio::select! {
+            () = charge.gone() => *locked(&rest) = None,
+            () = over.cancelled() => {}
+        }
+    });
+    Response::from_parts(parts, Body::new(answer))
+}
+
+/// What is left of an answer; `None` once it had to give way.
+type Rest = Option<Bytes>;
+
+fn locked(rest: &Mutex<Rest>) -> MutexGuard<'_, Rest> {
+    rest.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn left(rest: &Rest) -> u64 {
+    rest.as_ref().map_or(0, |rest| u64::try_from(rest.len()).unwrap_or(u64::MAX))
+}
+
+/// An answer that goes out piece by piece. Its room is given back when this is dropped.
+struct Answer {
+    rest: Arc<Mutex<Rest>>,
+    _over: DropGuard,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut rest = locked(&self.rest);
+        Poll::Ready(match rest.as_mut() {
+            None => Some(Err(io::Error::other("others needed the room of an answer that nobody read"))),
+            Some(rest) if rest.is_empty() => None,
+            Some(rest) => {
+                Some(Ok(Frame::data(Bytes::copy_from_slice(&rest.split_to(rest.len().min(PIECE))))))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        locked(&self.rest).as_ref().is_some_and(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(left(&locked(&self.rest)))
+    }
+}
