@@ -152,12 +152,16 @@ fn is_forwarded_https(headers: &HeaderMap) -> bool {
         let line = headers.get_all(name).into_iter().next_back()?.to_str().ok()?;
         line.rsplit(',').next().map(|word| word.trim().to_ascii_lowercase())
     };
-    if let Some(scheme) = last("x-forwarded-proto") {
-        return scheme == "https";
-    }
     let forwarded = last("forwarded").unwrap_or_default();
     let mut pairs = forwarded.split(';').filter_map(|pair| pair.split_once('='));
-    pairs.any(|(name, value)| name.trim() == "proto" && value.trim().trim_matches('"') == "https")
+    let standard = pairs.find(|(name, _)| name.trim() == "proto");
+    let standard = standard.map(|(_, value)| value.trim().trim_matches('"') == "https");
+    let usual = last("x-forwarded-proto").map(|scheme| scheme == "https");
+    // Where they differ, one of them is the client's own.
+    match (usual, standard) {
+        (Some(usual), Some(standard)) => usual && standard,
+        (one, other) => one.or(other).unwrap_or(false),
+    }
 }
 
 /// Where a request came from. Whether from a person's own program on this machine is asked only where it matters: the
@@ -252,22 +256,26 @@ fn client_address(trusted: &[Subnet], peer: &Peer, headers: &HeaderMap) -> Optio
     Some(address)
 }
 
-/// The addresses that proxies have noted, each the one that it was asked from; the last was noted last.
+/// The addresses that proxies have noted, each the one that it was asked from; the last was noted last. A proxy writes one
+/// of two headers and passes on what its client wrote into the other, so where they differ nothing is known (A8).
 fn forwarded_for(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let all = |name: &str| {
         let lines = headers.get_all(name).into_iter().map(|value| value.to_str().unwrap_or(""));
         lines.flat_map(|line| line.split(',')).map(|word| word.trim().to_owned()).collect::<Vec<_>>()
     };
     let plain = all("x-forwarded-for");
-    if !plain.is_empty() {
-        return plain.iter().map(|word| noted_address(word)).collect();
-    }
+    let plain: Vec<_> = plain.iter().map(|word| noted_address(word)).collect();
     let of = |element: &String| {
         let pairs = element.split(';').filter_map(|pair| pair.split_once('='));
         let mut who = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
         who.next().and_then(|(_, value)| noted_address(value.trim().trim_matches('"')))
     };
-    all("forwarded").iter().map(of).collect()
+    let standard: Vec<_> = all("forwarded").iter().map(of).collect();
+    match (plain.last(), standard.last()) {
+        (Some(usual), Some(other)) if usual != other => Vec::new(),
+        (Some(_), _) => plain,
+        (None, _) => standard,
+    }
 }
 
 /// `10.0.0.7`, `10.0.0.7:5000`, `2001:db8::1`, `[2001:db8::1]:5000`.
@@ -388,6 +396,10 @@ mod tests {
             "2001:db8::7"
         );
         assert_eq!(asks("::ffff:10.0.0.1", &[("x-forwarded-for", "192.0.2.1:99")]), "192.0.2.1");
+        // Which of two the proxy wrote isn't known; where both say the same it doesn't matter.
+        let noted = ("forwarded", "for=203.0.113.8");
+        assert_eq!(asks("10.0.0.1", &[noted, ("x-forwarded-for", "8.8.8.8")]), "10.0.0.1");
+        assert_eq!(asks("10.0.0.1", &[noted, ("x-forwarded-for", "192.0.2.1, 203.0.113.8")]), "203.0.113.8");
     }
 
     #[test]
@@ -399,6 +411,10 @@ mod tests {
             assert!(!https(&[no]), "{no:?}");
         }
         assert!(!https(&[("x-forwarded-proto", "http"), ("forwarded", "proto=https")]));
+        assert!(
+            !https(&[("x-forwarded-proto", "https"), ("forwarded", "proto=http")]),
+            "one is the client's"
+        );
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn block_on<T>(role: impl Future<Output = Result<T>>) -> Result<T> {
 /// How a role is asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// SIGINT or SIGTERM: tasks go on.
+    /// SIGINT, SIGTERM or the end of the terminal: tasks go on.
     LeaveTasks,
     /// SIGUSR1, from `muster down`: tasks are ended first.
     EndTasks,
@@ -36,6 +36,9 @@ pub(super) enum Ending {
 
 /// Waits for the signals that end a role.
 pub(super) struct Endings {
+    hangup: Signal,
+    /// It was started on a terminal, and ends with it.
+    on_terminal: bool,
     interrupt: Signal,
     terminate: Signal,
     down: Signal,
@@ -45,6 +48,8 @@ pub(super) struct Endings {
 pub(super) fn endings() -> Result<Endings> {
     let listen = |kind| signal(kind).context("listening for signals");
     Ok(Endings {
+        hangup: listen(SignalKind::hangup())?,
+        on_terminal: std::io::IsTerminal::is_terminal(&std::io::stdin()),
         interrupt: listen(SignalKind::interrupt())?,
         terminate: listen(SignalKind::terminate())?,
         down: listen(SignalKind::user_defined1())?,
@@ -54,10 +59,19 @@ pub(super) fn endings() -> Result<Endings> {
 impl Endings {
     /// The next one.
     pub(super) async fn next(&mut self) -> Ending {
-        tokio::select! {
-            _ = self.interrupt.recv() => Ending::LeaveTasks,
-            _ = self.terminate.recv() => Ending::LeaveTasks,
-            _ = self.down.recv() => Ending::EndTasks,
+        loop {
+            return tokio::select! {
+                _ = self.interrupt.recv() => Ending::LeaveTasks,
+                _ = self.terminate.recv() => Ending::LeaveTasks,
+                _ = self.down.recv() => Ending::EndTasks,
+                _ = self.hangup.recv() => {
+                    if self.on_terminal {
+                        return Ending::LeaveTasks;
+                    }
+                    tracing::info!("SIGHUP: certificates are looked at by themselves, other settings at the next start");
+                    continue;
+                }
+            };
         }
     }
 }

@@ -205,6 +205,15 @@ fn an_agent_goes_away_and_comes_back() {
     assert_eq!(me.wait_for_state(&id, "TERMINATED")["exitCode"], 0);
 }
 
+/// What a renewal hook sends to services.
+#[test]
+fn a_hangup_without_a_terminal_ends_nothing() {
+    let muster = Muster::up();
+    muster.server().signal(Signal::SIGHUP);
+    muster.server().stderr.wait_for("SIGHUP");
+    assert_eq!(muster.person("me").muster("user whoami").ok(), "determined");
+}
+
 /// The process that watches over a command of the local agent, while there is one.
 fn shim(muster: &Muster, id: &str) -> Option<Pid> {
     let file: PathBuf = muster.data_dir().join(format!("agent/tasks/{id}.1/shim.pid"));
