@@ -2,6 +2,8 @@
 //!
 //! An entry holds what people may read later: never a password, a token or their digests.
 
+mod facts;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +14,8 @@ use crate::authz::{Actor, Via};
 use crate::id::{AgentId, TaskId, UserId};
 use crate::throttle::address_key;
 use crate::time::Timestamp;
+
+pub use facts::{FACTS_MAX, TEXT_MAX};
 
 /// In place of a generation of rights ([`Actor::as_of`]): what comes of them later is nothing to what was done.
 pub const AS_IT_WAS: u64 = u64::MAX;
@@ -183,7 +187,7 @@ impl Outcome {
     }
 }
 
-/// What happened, before it has its place in the log.
+/// What happened, before it has its place in the log. It is small, whoever makes it of what: see [`FACTS_MAX`].
 #[derive(Debug, Clone)]
 pub struct Entry {
     by: By,
@@ -200,6 +204,7 @@ impl Entry {
     #[must_use]
     pub fn done(by: &By, action: &'static str, target: Who) -> Self {
         let (before, after) = (Value::Null, Value::Null);
+        let target = Who { id: facts::short(&target.id), name: facts::short(&target.name), ..target };
         Self { by: by.clone(), action, target, before, after, result: Outcome::Done, reason: String::new() }
     }
 
@@ -215,7 +220,7 @@ impl Entry {
     /// Something that was not allowed, and what was said.
     #[must_use]
     pub fn refused(by: &By, action: &'static str, target: Who, reason: String) -> Self {
-        Self { result: Outcome::Refused, reason, ..Self::done(by, action, target) }
+        Self { result: Outcome::Refused, reason: facts::short(&reason), ..Self::done(by, action, target) }
     }
 
     /// Whose refusals are counted together: an account's, else those of an address or network; this machine has many
@@ -269,20 +274,20 @@ impl Entry {
     /// What it made.
     #[must_use]
     pub fn made(self, after: Value) -> Self {
-        Self { after, ..self }
+        Self { after: facts::bounded(after), ..self }
     }
 
     /// What it took away.
     #[must_use]
     pub fn removed(self, before: Value) -> Self {
-        Self { before, ..self }
+        Self { before: facts::bounded(before), ..self }
     }
 
-    /// What it changed: only members that differ are kept.
+    /// What it changed: only members that differ are kept, and told apart by their digests where they are long.
     #[must_use]
     pub fn changed(self, before: Value, after: Value) -> Self {
         let (before, after) = differing(before, after);
-        Self { before, after, ..self }
+        Self { before: facts::bounded(before), after: facts::bounded(after), ..self }
     }
 }
 
