@@ -121,7 +121,9 @@ fn handle(message: ToAgent, runs: &Arc<Runs>, outbox: &Outbox) -> Result<(), Los
     match message {
         ToAgent::Start(start) => runs.start(start, outbox),
         ToAgent::Kill { allocation, now } => runs.tell(allocation, Command::Kill { now }),
-        ToAgent::LogsReceived { allocation, offset } => runs.tell(allocation, Command::Received(offset)),
+        ToAgent::LogsReceived { allocation, offset, kept, full } => {
+            runs.tell(allocation, Command::Received { offset, kept, full });
+        }
         ToAgent::Forget { allocation } => runs.tell(allocation, Command::Forget),
         ToAgent::Ping { number } => outbox.send(&ToMaster::Pong { number }),
         ToAgent::Welcome {} => {}

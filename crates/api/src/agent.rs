@@ -153,6 +153,12 @@ pub enum ToAgent {
         allocation: AllocationId,
         /// Bytes of the run's log file.
         offset: u64,
+        /// Up to where it would have it after a loss of power, too: the agent's copy of that can go.
+        #[serde(default)]
+        kept: u64,
+        /// It has no space for more: send again in a while, and if the run is over say so before its log (A4).
+        #[serde(default)]
+        full: bool,
     },
     /// The run's end is recorded: remove all of it.
     Forget {

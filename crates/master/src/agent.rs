@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::cluster::Cluster;
-use crate::scheduler::{Arrival, Heard, Scheduler};
+use crate::scheduler::{Arrival, Had, Heard, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
 
@@ -200,10 +200,9 @@ impl Agents {
     /// As [`Self::hear`].
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
         let LogChunk { allocation, offset, records } = chunk;
-        let kept = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
-        if let Some(offset) = kept {
-            answer(&connection.link, ToAgent::LogsReceived { allocation, offset });
-        }
+        let had = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
+        let Had { offset, kept, full } = had;
+        answer(&connection.link, ToAgent::LogsReceived { allocation, offset, kept, full });
         Ok(())
     }
 
@@ -285,7 +284,9 @@ async fn heard(
         ToMaster::Exited { allocation, exit, log_bytes } => {
             let said = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
                 Heard::Forget => ToAgent::Forget { allocation },
-                Heard::SendFrom(offset) => ToAgent::LogsReceived { allocation, offset },
+                Heard::SendFrom(offset) => {
+                    ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }
+                }
                 Heard::Later => return Ok(()),
             };
             answer(link, said);

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufReader, Read as _, Write as _};
+use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use domain::id::TaskId;
 use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark, one_line};
 use domain::time::Timestamp;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use tokio::sync::watch;
 
 mod backward;
@@ -24,6 +26,12 @@ pub use backward::Backward;
 use backward::Known;
 use mask::Tails;
 pub use reading::Follower;
+
+/// Bytes of an agent's that may be here without being on the disk for certain.
+const UNCERTAIN: u64 = 8 << 20;
+
+/// Space for what the master says at a log's end, in bytes: it is there when others have filled the disk (A4).
+const FOR_MASTER: u64 = 4096;
 
 /// Bytes read at a time when a log is taken up.
 const READ_BYTES: usize = 512 << 10;
@@ -55,8 +63,14 @@ struct Writer {
     last_own: Option<Vec<u8>>,
     /// Where tokens may go on.
     tails: Tails,
-    /// The latest piece of the agent's found no space on the disk.
+    /// The disk didn't take the latest piece of the agent's.
     starved: bool,
+    /// Bytes of the agent's that are on the disk for certain.
+    kept: u64,
+    /// They are being made so.
+    securing: bool,
+    /// The file has space behind its end.
+    ahead: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +116,9 @@ impl Logs {
             last_own: None,
             tails: Tails::default(),
             starved: false,
+            kept: 0,
+            securing: false,
+            ahead: false,
         };
         let (progress, _) = watch::channel(Progress { bytes: 0, complete: false });
         let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
@@ -152,6 +169,9 @@ impl Writer {
             last_own: None,
             tails: Tails::default(),
             starved: false,
+            kept: 0,
+            securing: false,
+            ahead: false,
         };
         match File::open(&writer.path) {
             Ok(file) => writer.measure(file),
@@ -199,6 +219,18 @@ impl Writer {
         self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// Takes space for a piece, and for what the master says behind it.
+    fn take_space(&mut self, bytes: usize) -> io::Result<()> {
+        let at = self.len;
+        let space = bytes as u64 + FOR_MASTER;
+        match fallocate(self.file()?, FallocateFlags::KEEP_SIZE, at, space) {
+            Err(Errno::NOSPC | Errno::DQUOT) => return Err(io::ErrorKind::StorageFull.into()),
+            // Where no space can be promised, it shows in writing.
+            taken => self.ahead |= taken.is_ok(),
+        }
+        Ok(())
+    }
+
     /// All of `bytes` or none of them: after an error the file is cut back.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let at = self.len;
@@ -221,7 +253,7 @@ impl TaskLog {
         lock(&self.writer).from_agent
     }
 
-    /// Whether the latest piece of the agent's found no space on the disk (A4).
+    /// Whether the disk didn't take the latest piece of the agent's (A4).
     pub(crate) fn is_starved(&self) -> bool {
         lock(&self.writer).starved
     }
@@ -244,8 +276,9 @@ impl TaskLog {
         }
         let mut tails = writer.tails.clone();
         let masked = tails.mask(news);
-        let appended = writer.append(&masked);
-        writer.starved = appended.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::StorageFull);
+        let appended = writer.take_space(masked.len()).and_then(|()| writer.append(&masked));
+        // Whatever else the disk says, the end of a task doesn't wait for it either.
+        writer.starved = appended.is_err();
         appended?;
         writer.from_agent += news.len() as u64;
         writer.last_own = None;
@@ -278,14 +311,45 @@ impl TaskLog {
         Ok(())
     }
 
-    /// Makes all of it durable.
+    /// Makes all of it durable, and gives the space behind it back.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        match &mut lock(&self.writer).file {
+        let mut writer = lock(&self.writer);
+        let (len, ahead) = (writer.len, std::mem::take(&mut writer.ahead));
+        match &mut writer.file {
             Some(file) => {
-                file.flush()?;
+                if ahead {
+                    file.set_len(len)?;
+                }
                 file.sync_data()
             }
             None => Ok(()),
+        }
+    }
+
+    /// How much of the agent's log file is on the disk for certain.
+    pub(crate) fn kept(&self) -> u64 {
+        lock(&self.writer).kept
+    }
+
+    /// Whether so much isn't on the disk for certain that it should be seen to.
+    pub(crate) fn is_due(&self) -> bool {
+        let writer = lock(&self.writer);
+        !writer.securing && writer.from_agent - writer.kept >= UNCERTAIN
+    }
+
+    /// Makes what is here durable; what comes meanwhile doesn't wait for it. What can't be done leaves it as it is.
+    pub(crate) fn secure(&self) {
+        let mut writer = lock(&self.writer);
+        let Some(file) = writer.file.as_ref().and_then(|file| file.try_clone().ok()) else { return };
+        let here = writer.from_agent;
+        writer.securing = true;
+        drop(writer);
+        let synced = file.sync_data();
+        let mut writer = lock(&self.writer);
+        writer.securing = false;
+        match synced {
+            Ok(()) => writer.kept = writer.kept.max(here),
+            Err(error) => tracing::warn!(%error, "a task's log isn't on the disk for certain"),
         }
     }
 

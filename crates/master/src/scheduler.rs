@@ -33,7 +33,7 @@ mod kill;
 mod truth;
 
 pub use agents::{AgentPresence, AgentView};
-pub(crate) use agents::{Arrival, Heard};
+pub(crate) use agents::{Arrival, Had, Heard};
 
 /// How often the loop looks around without being told to.
 const TICK: Duration = Duration::from_secs(5);
@@ -205,7 +205,7 @@ impl Scheduler {
         self.0.state.lock().await.tasks.values().map(|live| live.task.clone()).collect()
     }
 
-    /// The end of a task: log complete and durable, then the database, then the memory.
+    /// The end of a task: log complete and durable (as far as the disk takes it), then the database, then the memory.
     async fn end(&self, state: &mut State, id: TaskId, code: Option<i32>, reason: &str) -> Result<(), Error> {
         self.end_by(state, id, code, None, reason).await
     }
@@ -235,7 +235,10 @@ impl Scheduler {
         }
         let log = Arc::clone(&live.log);
         let synced = tokio::task::spawn_blocking(move || log.sync()).await;
-        synced.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))?;
+        // A disk that doesn't take it won't take it later either, and the end counts more (A4).
+        if let Err(error) = synced.map_err(std::io::Error::other).flatten() {
+            tracing::error!(task = %id, %error, "the end of a task's log may be lost");
+        }
         let ending =
             Ending { at: parts.clock.now(), exit_code: code, exit_signal: signal, reason: reason.to_owned() };
         let mut tx = parts.store.write_urgent().await?;

@@ -324,7 +324,7 @@ impl FakeAgent {
         let sent = self.wire().0.sender.send(Kind::Data, &chunk.encode()).await;
         sent.expect("sent");
         let end = log.len() as u64;
-        let confirmed = |m: &ToAgent| matches!(m, ToAgent::LogsReceived { allocation: a, offset } if *a == allocation && *offset == end);
+        let confirmed = |m: &ToAgent| matches!(m, ToAgent::LogsReceived { allocation: a, offset, .. } if *a == allocation && *offset == end);
         self.until("the log's confirmation", |m| confirmed(m).then_some(())).await;
     }
 
@@ -339,7 +339,7 @@ impl FakeAgent {
     /// The offset from which the master wants a held run's log.
     pub async fn wanted_from(&mut self, allocation: AllocationId) -> u64 {
         let offset = |m: &ToAgent| match m {
-            ToAgent::LogsReceived { allocation: a, offset } if *a == allocation => Some(*offset),
+            ToAgent::LogsReceived { allocation: a, offset, .. } if *a == allocation => Some(*offset),
             _ => None,
         };
         self.until("where to go on", offset).await

@@ -26,6 +26,10 @@ use crate::watch::Watched;
 /// How long the master may take to answer before everything unanswered is sent again.
 const OVERDUE: Duration = Duration::from_secs(15);
 
+/// How long a log rests for which the master has no space: while its task runs, or when somebody wants the task's end.
+/// Without either, as long as [`OVERDUE`]: by then there may be space again. The master gives up what finds none twice.
+const SHORT_REST: Duration = Duration::from_secs(3);
+
 /// Pause before something that the machine refused is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 
@@ -45,8 +49,8 @@ pub(crate) enum Command {
     Connected { outbox: Outbox, from: Option<u64> },
     /// There is none any more.
     Disconnected,
-    /// The master has the log up to here.
-    Received(u64),
+    /// The master has the log up to `offset`, up to `kept` for certain, and no space for more when it's `full`.
+    Received { offset: u64, kept: u64, full: bool },
     /// End it; at once, or with time to clean up.
     Kill { now: bool },
     /// The master needs it no more.
@@ -93,6 +97,8 @@ pub(crate) struct Follower {
     kill_now: bool,
     /// Nobody wants to hear of it.
     forget: bool,
+    /// The master has the log up to here for certain.
+    kept: u64,
 }
 
 impl Follower {
@@ -112,6 +118,7 @@ impl Follower {
             kill: false,
             kill_now: false,
             forget: false,
+            kept: 0,
         }
     }
 
@@ -189,9 +196,12 @@ impl Follower {
                 }
             }
             Command::Disconnected => self.disconnected(),
-            Command::Received(offset) => {
-                if self.outbox.is_some() {
-                    self.shipping.received(offset);
+            Command::Received { offset, kept, full } => {
+                self.kept = self.kept.max(kept);
+                match (&self.outbox, full) {
+                    (None, _) => {}
+                    (Some(_), false) => self.shipping.received(offset),
+                    (Some(_), true) => self.shipping.refused(offset),
                 }
             }
             Command::Kill { now } => (self.kill, self.kill_now) = (true, self.kill_now || now),
@@ -236,14 +246,18 @@ impl Follower {
             {
                 turn = Some(Box::pin(outbox.clone().turn()));
             }
+            let patience = self.patience(&state);
             tokio::select! {
                 command = self.commands.recv() => {
                     let command = command.ok_or(Abandoned)?;
                     if matches!(command, Command::Connected { .. } | Command::Disconnected) {
                         turn = None;
                     }
-                    asked_at = Instant::now();
+                    if !matches!(command, Command::Kill { .. }) {
+                        asked_at = Instant::now();
+                    }
                     self.note(command);
+                    log.give_back(self.kept).await;
                 }
                 () = grown(&state) => self.shipping.grew(),
                 () = exited(&state) => {
@@ -263,12 +277,21 @@ impl Follower {
                         None => self.disconnected(),
                     }
                 }
-                () = tokio::time::sleep_until(asked_at + OVERDUE), if self.shipping.awaits_answer() => {
+                () = tokio::time::sleep_until(asked_at + patience), if self.shipping.awaits_answer() => {
                     asked_at = Instant::now();
                     self.shipping.repeat();
                 }
             }
         }
+    }
+
+    /// How long the master may take to answer, or its disk to get space.
+    fn patience(&self, state: &State) -> Duration {
+        let hurried = match state {
+            State::Live(_) => true,
+            State::Ended(exit) => self.kill || exit.killed,
+        };
+        if hurried && self.shipping.is_resting() { SHORT_REST } else { OVERDUE }
     }
 
     /// Uses the run's turn.
@@ -287,6 +310,11 @@ impl Follower {
             }
             (Next::End(log_bytes), State::Ended(exit)) => {
                 self.shipping.end_sent();
+                turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });
+            }
+            (Next::EarlyEnd, State::Ended(exit)) => {
+                self.shipping.early_end_sent();
+                let log_bytes = log.len().await;
                 turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });
             }
             _ => {}

@@ -14,6 +14,8 @@ pub(crate) enum Next {
     Piece(u64),
     /// Say how it ended; the log is this long.
     End(u64),
+    /// Say how it ended before the log is there: the master doesn't take it.
+    EarlyEnd,
 }
 
 /// How far the master and the agent are with one run.
@@ -25,6 +27,10 @@ pub(crate) struct Shipping {
     unread: bool,
     /// The log won't grow any more.
     ended: bool,
+    /// The master has no space for the log: it isn't sent for a while.
+    resting: bool,
+    /// The end is to be said although the log isn't there.
+    early_end: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +49,12 @@ impl Shipping {
         let Some(position) = self.position else {
             return Next::Wait;
         };
+        if self.early_end {
+            return Next::EarlyEnd;
+        }
+        if self.resting {
+            return Next::Wait;
+        }
         if self.unread {
             let on_the_way = position.sent.saturating_sub(position.confirmed);
             return if on_the_way + MAX_PIECE as u64 <= LOG_WINDOW {
@@ -61,6 +73,7 @@ impl Shipping {
     pub(crate) fn connected(&mut self, from: Option<u64>) {
         self.position = from.map(Position::at);
         self.unread = true;
+        (self.resting, self.early_end) = (false, false);
     }
 
     /// No connection any more.
@@ -74,6 +87,7 @@ impl Shipping {
     /// nothing new: it answers a piece that it had already. (Taking that for a loss would make each repeated piece
     /// cause another.)
     pub(crate) fn received(&mut self, offset: u64) {
+        self.resting = false;
         match &mut self.position {
             Some(position) if offset >= position.confirmed => {
                 position.confirmed = offset;
@@ -86,6 +100,27 @@ impl Shipping {
         }
     }
 
+    /// The master has the log up to `offset` and no space for more: the rest is sent again after a while. The end doesn't
+    /// wait for that (A4): the space may be what the run holds.
+    pub(crate) fn refused(&mut self, offset: u64) {
+        // What was on the way is refused as well, each piece with an answer of its own.
+        if !self.resting {
+            self.early_end = self.ended;
+        }
+        self.position = Some(Position::at(offset));
+        (self.resting, self.unread) = (true, true);
+    }
+
+    /// Whether the master has no space for the log.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.resting
+    }
+
+    /// The end was said, without the log.
+    pub(crate) fn early_end_sent(&mut self) {
+        self.early_end = false;
+    }
+
     /// There may be more in the log.
     pub(crate) fn grew(&mut self) {
         self.unread = true;
@@ -95,6 +130,7 @@ impl Shipping {
     pub(crate) fn ended(&mut self) {
         self.ended = true;
         self.unread = true;
+        self.early_end = self.resting;
     }
 
     /// `bytes` of records from `offset` were sent; 0 when there were none.
@@ -115,11 +151,16 @@ impl Shipping {
 
     /// Whether the master owes an answer.
     pub(crate) fn awaits_answer(&self) -> bool {
-        self.position.is_some_and(|position| position.end_sent || position.sent > position.confirmed)
+        let owed = |position: Position| position.end_sent || position.sent > position.confirmed;
+        self.resting || self.position.is_some_and(owed)
     }
 
-    /// The answer is overdue: everything that it would have been for is sent again.
+    /// The answer is overdue: everything that it would have been for is sent again; or the rest is over.
     pub(crate) fn repeat(&mut self) {
+        // Who doesn't answer at all may take the end before the log.
+        let unheard = |position: Position| position.sent > position.confirmed;
+        self.early_end = self.ended && !self.resting && self.position.is_some_and(unheard);
+        self.resting = false;
         if let Some(position) = &mut self.position {
             *position = Position::at(position.confirmed);
             self.unread = true;
@@ -200,6 +241,49 @@ mod tests {
         assert_eq!(run.next(), Next::Piece(MAX_PIECE as u64));
         run.received(sent);
         assert_eq!(run.next(), Next::Piece(sent), "what was lost turned up");
+    }
+
+    #[test]
+    fn a04_the_end_does_not_wait_for_a_log_that_finds_no_space() {
+        let mut run = Shipping::default();
+        run.connected(Some(0));
+        run.grew();
+        run.sent(0, 80);
+        run.refused(30);
+        assert_eq!(run.next(), Next::Wait, "not at once again");
+        run.grew();
+        assert_eq!(run.next(), Next::Wait);
+        assert!(run.awaits_answer());
+        run.ended();
+        assert_eq!(run.next(), Next::EarlyEnd);
+        run.early_end_sent();
+        assert_eq!(run.next(), Next::Wait);
+        run.repeat();
+        assert_eq!(run.next(), Next::Piece(30), "there may be space by now");
+        run.sent(30, 50);
+        run.sent(80, 0);
+        run.refused(30);
+        assert_eq!(run.next(), Next::EarlyEnd);
+        run.early_end_sent();
+        run.refused(30);
+        assert_eq!(run.next(), Next::Wait, "once for each try");
+        run.repeat();
+        run.sent(30, 50);
+        run.received(80);
+        run.sent(80, 0);
+        assert_eq!(run.next(), Next::End(80), "it has healed");
+    }
+
+    #[test]
+    fn a04_the_end_does_not_wait_for_a_master_that_says_nothing_to_the_log() {
+        let mut run = Shipping::default();
+        run.connected(Some(0));
+        run.ended();
+        run.sent(0, 80);
+        run.repeat();
+        assert_eq!(run.next(), Next::EarlyEnd);
+        run.early_end_sent();
+        assert_eq!(run.next(), Next::Piece(0));
     }
 
     #[test]

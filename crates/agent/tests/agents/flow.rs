@@ -29,7 +29,7 @@ async fn unconfirmed_bytes_stay_within_the_window() {
         seen.mute = false;
         bytes_of(seen, id)
     });
-    master.send(ToAgent::LogsReceived { allocation: id, offset });
+    master.send(ToAgent::LogsReceived { allocation: id, offset, kept: 0, full: false });
     assert_eq!(master.exit(id).await.code, 0);
     master.look(|seen| {
         assert!(bytes_of(seen, id) > 20_000_000);

@@ -93,7 +93,7 @@ async fn a_master_that_lost_confirmed_bytes_gets_them_and_the_end_again() {
     assert_eq!(master.exit(id).await.code, 0);
     for (n, offset) in [(2, 0), (3, 0)] {
         master.change(|seen| seen.logs.remove(&id));
-        master.send(ToAgent::LogsReceived { allocation: id, offset });
+        master.send(ToAgent::LogsReceived { allocation: id, offset, kept: 0, full: false });
         master.until("the end, again", |seen| (seen.exits_of(id) >= n).then_some(())).await;
         assert_eq!(master.look(|seen| seen.log_of(id).to_vec()), agent.log_on_disk(id));
     }

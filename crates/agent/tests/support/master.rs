@@ -303,7 +303,7 @@ async fn work(master: Shared, channel: Channel, control: Control) -> Option<()> 
     say(&mut sender, &ToAgent::Welcome {}).await?;
     for allocation in held {
         let offset = offset(master.seen().log_of(allocation));
-        say(&mut sender, &ToAgent::LogsReceived { allocation, offset }).await?;
+        say(&mut sender, &ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }).await?;
     }
     master.change(|seen| {
         seen.registrations.push(*register);
@@ -361,7 +361,7 @@ fn piece(master: &Master, piece: &LogChunk) -> Option<ToAgent> {
         assert_eq!(log[from..from + known], piece.records[..known], "the same bytes again");
         log.extend_from_slice(&piece.records[known..]);
         let offset = offset(log);
-        (!seen.mute).then_some(ToAgent::LogsReceived { allocation, offset })
+        (!seen.mute).then_some(ToAgent::LogsReceived { allocation, offset, kept: 0, full: false })
     })
 }
 

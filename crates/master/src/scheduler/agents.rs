@@ -79,6 +79,16 @@ fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TROUBLE).collect()
 }
 
+/// How far the master is with a run's log, in bytes of the agent's.
+pub(crate) struct Had {
+    /// It has what is before this.
+    pub(crate) offset: u64,
+    /// And this for certain: it is on the disk.
+    pub(crate) kept: u64,
+    /// There is no space for more.
+    pub(crate) full: bool,
+}
+
 /// What an agent is told of a run that it says is over.
 pub(crate) enum Heard {
     /// Its end is recorded.
@@ -164,7 +174,7 @@ impl Scheduler {
                 live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
             });
             let offset = ours.map_or(0, |live| live.log.received());
-            let _ = link.send(ToAgent::LogsReceived { allocation: *allocation, offset });
+            let _ = link.send(ToAgent::LogsReceived { allocation: *allocation, offset, kept: 0, full: false });
             // What isn't known here any more must not go on there.
             if ours.is_none_or(|live| live.task.kill_requested) {
                 let _ = link.send(ToAgent::Kill { allocation: *allocation, now: false });
@@ -323,33 +333,44 @@ impl Scheduler {
         Ok(())
     }
 
-    /// A piece of a task's log. Answers how far the master has it; nothing while the disk has no space for it: the agent
-    /// keeps it and sends it again a little later, and the connection stays for what is more important (A4).
+    /// A piece of a task's log. Answers how far the master has it. While the disk has no space for it the agent keeps it
+    /// and sends it again a little later, and the connection stays for what is more important (A4).
     pub(crate) async fn logged(
         &self,
         agent: &AgentId,
         id: TaskId,
         offset: u64,
         records: Vec<u8>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Had, Error> {
         let state = self.0.state.lock().await;
         let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
         let log = live.map(|live| Arc::clone(&live.log));
         drop(state);
         // A run that is no longer known only has to come to its end.
         let Some(log) = log else {
-            return Ok(Some(offset.saturating_add(records.len() as u64)));
+            return Ok(Had { offset: offset.saturating_add(records.len() as u64), kept: 0, full: false });
         };
-        let append = move || log.append_from_agent(offset, &records);
-        let appended = tokio::task::spawn_blocking(append).await;
-        match appended.map_err(std::io::Error::other).flatten() {
-            Ok(known) => Ok(Some(known)),
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                tracing::warn!(task = %id, "no space for a task's log: its agent keeps it");
-                Ok(None)
+        let append = move || {
+            let was_starved = log.is_starved();
+            let appended = log.append_from_agent(offset, &records);
+            if appended.is_err() && log.is_starved() {
+                // What is here for certain can go at the agent, which may be on the same disk.
+                log.secure();
+                if !was_starved && let Err(error) = appended {
+                    tracing::warn!(task = %id, %error, "no space for a task's log: its agent keeps the rest for now");
+                }
+                return Ok(Had { offset: log.received(), kept: log.kept(), full: true });
             }
-            Err(error) => Err(Error::io("keeping a task's log")(error)),
-        }
+            let offset = appended?;
+            if log.is_due() {
+                let log = Arc::clone(&log);
+                tokio::task::spawn_blocking(move || log.secure());
+            }
+            // A piece behind one that found no space is passed over.
+            Ok(Had { offset, kept: log.kept(), full: log.is_starved() })
+        };
+        let appended = tokio::task::spawn_blocking(append).await;
+        appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
     }
 
     /// A task is over, and its log was sent up to `log_bytes`. Answers whether the agent may forget it; else it has to
