@@ -10,8 +10,11 @@ mod doubt;
 mod exact;
 mod kind;
 mod process;
+mod programs;
+mod reach;
 mod related;
 mod scan;
+mod shared;
 mod sockets;
 mod unix;
 
@@ -62,7 +65,7 @@ impl Neighbours {
         self.again(|| {
             let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
             let socket = exact::find(peer, local).map(|socket| socket.inode);
-            let mut look = Look::read(local)?;
+            let mut look = Look::read(local, &self.task_uids)?;
             let inode = socket.or_else(|| look.tables.connection(peer, local)).ok_or(Doubt::NoSocket)?;
             look.judged = Some(inode);
             match look.scan.holders(&End::Socket(inode)) {
@@ -81,7 +84,7 @@ impl Neighbours {
     pub fn at_unix(&self, socket: u64) -> Result<(), Doubt> {
         self.again(|| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let look = Look::read(nowhere)?;
+            let look = Look::read(nowhere, &self.task_uids)?;
             let other = look.tables.unix(socket).and_then(|ours| ours.peer).ok_or(Doubt::NoSocket)?;
             match look.scan.holders(&End::Socket(other)) {
                 [] => Err(Doubt::NoHolder),
@@ -136,7 +139,6 @@ impl Neighbours {
     }
 
     fn all_people(&self, holders: &[u32], look: &Look) -> Result<(), Doubt> {
-        let home = Home::here()?;
         for pid in holders {
             if *pid == std::process::id() {
                 if self.ourselves {
@@ -145,10 +147,10 @@ impl Neighbours {
                 return Err(Doubt::Ourselves);
             }
             let process = Process(*pid);
-            process.check_home(&home, &self.task_uids)?;
+            process.check_home(&look.home, &look.task_uids)?;
             process.check_seen(look)?;
             if process.is_browser() {
-                process.check_browser(look)?;
+                related::check_browser(process, look)?;
             } else {
                 process.check_alone(look)?;
                 related::check(process, look)?;

@@ -9,51 +9,11 @@ use std::path::PathBuf;
 
 use crate::doubt::Doubt;
 use crate::kind::Kind;
+use crate::programs::{BROWSERS, DOORS, TERMINALS, TUNNELS, is_service};
 use crate::scan::{self, End, Open, STDERR, Scan, Where};
+use crate::shared::Shared;
 use crate::sockets::{Tables, Tcp};
 use crate::unreadable;
-
-/// Programs that are connected to many places and carry nothing from there to here, by the file that runs. Of others
-/// the kernel can't tell a tunnel (`ssh -R`) from a download.
-const BROWSERS: [&str; 20] = [
-    "brave",
-    "chrome",
-    "chrome-headless-shell",
-    "chromium",
-    "chromium-browser",
-    "chromium-shell",
-    "epiphany",
-    "falkon",
-    "firefox",
-    "firefox-bin",
-    "firefox-esr",
-    "headless_shell",
-    "konqueror",
-    "librewolf",
-    "msedge",
-    "opera",
-    "QtWebEngineProcess",
-    "vivaldi-bin",
-    "WebKitNetworkProcess",
-    "zen",
-];
-
-/// Programs whose connections are other people's, whatever else they hold.
-const TUNNELS: [&str; 7] =
-    ["autossh", "dbclient", "dropbear", "dropbearmulti", "ssh", "sshd", "sshd-session"];
-
-/// Programs by which people come to this machine, when they are root's.
-const DOORS: [&str; 5] = ["dropbear", "dropbearmulti", "mosh-server", "sshd", "sshd-session"];
-
-/// Where the system's own services answer programs, of whom they carry nothing on.
-const SERVICES: [&str; 6] = [
-    "/run/dbus/system_bus_socket",
-    "/run/nscd/",
-    "/run/systemd/",
-    "/var/lib/sss/",
-    "/var/run/dbus/system_bus_socket",
-    "/var/run/nscd/",
-];
 
 /// The namespaces in which people live.
 #[derive(Debug)]
@@ -79,11 +39,19 @@ impl Home {
 pub(crate) struct Look {
     pub(crate) scan: Scan,
     pub(crate) tables: Tables,
+    /// What is shared by other ways than descriptors.
+    pub(crate) shared: Shared,
+    pub(crate) home: Home,
+    /// Uids that stand for tasks' roots.
+    pub(crate) task_uids: Range<u32>,
     /// Where the master was reached.
     pub(crate) master: SocketAddr,
     /// The TCP socket at the other end, if that is what was asked about.
     pub(crate) judged: Option<u64>,
 }
+
+/// See [`Process::image`].
+pub(crate) type Image = [u64; 3];
 
 /// A process that may be a person's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,12 +69,16 @@ impl Process {
         if namespaces(&self.0.to_string()).map_err(cannot)? != home.0 {
             return Err(Doubt::NotAtHome(self.0));
         }
-        let uid = fs::metadata(self.path("")).map_err(cannot)?.uid();
-        let cgroups = fs::read_to_string(self.path("cgroup")).unwrap_or_default();
-        if task_uids.contains(&uid) || cgroups.contains("/muster-") || self.is_below_shim() {
-            return Err(Doubt::NotAtHome(self.0));
-        }
-        Ok(())
+        scan::owner(self.0).map_err(cannot)?;
+        if self.is_tasks(task_uids) { Err(Doubt::NotAtHome(self.0)) } else { Ok(()) }
+    }
+
+    /// Whether it belongs to a task.
+    pub(crate) fn is_tasks(self, task_uids: &Range<u32>) -> bool {
+        let cgroups = || fs::read_to_string(self.path("cgroup")).unwrap_or_default();
+        scan::owner(self.0).is_ok_and(|uid| task_uids.contains(&uid))
+            || cgroups().contains("/muster-")
+            || self.is_below_shim()
     }
 
     /// All that may be related to it was looked at.
@@ -172,6 +144,20 @@ impl Process {
         parent.is_some_and(|parent| look.scan.open(parent.0).contains(open))
     }
 
+    /// Whether a pipe is the one by which `make` and its like count who may work: all that they start has it.
+    pub(crate) fn is_jobserver(self, number: u32) -> bool {
+        let environ = fs::read(self.path("environ")).unwrap_or_default();
+        let environ = String::from_utf8_lossy(&environ);
+        let mut words = environ.split([' ', '\0']);
+        number > STDERR
+            && words.any(|word| {
+                let ends =
+                    word.split_once("--jobserver-auth=").or_else(|| word.split_once("--jobserver-fds="));
+                let ends = ends.map(|(_, ends)| ends.split(','));
+                ends.is_some_and(|mut ends| ends.any(|end| end.parse() == Ok(number)))
+            })
+    }
+
     /// Whether it can read a descriptor of its own, and whether it can write.
     pub(crate) fn directions(self, number: u32) -> (bool, bool) {
         let link = fs::symlink_metadata(self.path(&format!("fd/{number}")));
@@ -193,37 +179,24 @@ impl Process {
 
     /// Those are files; whether one is a pipe has to be asked.
     fn check_named_pipes(self, look: &Look) -> Result<(), Doubt> {
-        let known = |number| look.scan.open(self.0).iter().any(|open| open.number == number);
-        let entries = fs::read_dir(self.path("fd")).map_err(|_| Doubt::Unreadable(self.0))?;
-        let others = entries.flatten().filter(|entry| {
-            let number = entry.file_name().to_str().and_then(|number| number.parse::<u32>().ok());
-            number.is_some_and(|number| number > STDERR && !known(number))
-        });
-        let is_pipe = |path: PathBuf| fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo());
-        match others.map(|entry| entry.path()).any(is_pipe) {
+        let files =
+            look.scan.open(self.0).iter().filter(|open| open.end == End::File && open.number > STDERR);
+        let mut metas = files.filter_map(|open| fs::metadata(self.path(&format!("fd/{}", open.number))).ok());
+        match metas.any(|meta| meta.file_type().is_fifo()) {
             true => Err(Doubt::Connected(self.0)),
             false => Ok(()),
         }
     }
 
-    /// A browser, which is connected to many: neither it nor the processes of its that are above it serve anybody.
-    pub(crate) fn check_browser(self, look: &Look) -> Result<(), Doubt> {
-        let browsers = std::iter::successors(Some(self), |process| process.parent());
-        for process in browsers.take_while(|process| process.is_browser()).take(DEPTH) {
-            if process.serves(look) {
-                return Err(Doubt::Serves(process.0));
-            }
-            // What drives a browser by a pipe may do it for others.
-            let open = look.scan.open(process.0).iter().filter(|open| matches!(open.end, End::Pipe(_)));
-            let driven = open.filter(|open| !process.is_left(look, open));
-            for pid in driven.flat_map(|open| look.scan.holders(&open.end)).copied() {
-                if pid != std::process::id() && !Self(pid).is_browser() && Self(pid).serves(look) {
-                    return Err(Doubt::SpeaksFor(self.0, pid));
-                }
-            }
-        }
+    /// It holds no socket of which nothing is known: one of another network namespace, or one that is caught between two
+    /// states.
+    pub(crate) fn check_explained(self, look: &Look) -> Result<(), Doubt> {
         let unexplained = |open: &Open| match open.end {
-            End::Socket(inode) => !look.tables.knows(inode) && self.kind(open, inode) == Kind::Unknown,
+            End::Socket(inode) => {
+                look.judged != Some(inode)
+                    && !look.tables.knows(inode)
+                    && self.kind(open, inode) == Kind::Unknown
+            }
             _ => false,
         };
         match look.scan.open(self.0).iter().any(unexplained) {
@@ -243,30 +216,37 @@ impl Process {
         })
     }
 
-    /// Whether it is connected by whatever internet socket to anything but the master, or serves others by one.
+    /// Whether words of elsewhere may come to it: it is connected by whatever internet socket to anything but the master,
+    /// serves others by one, is sent datagrams by name, or has something open of which that can't be told.
     pub(crate) fn is_abroad(self, look: &Look) -> bool {
         let strange = |open: &Open| match open.end {
-            End::Socket(inode) => match look.tables.tcp(inode) {
-                Some(tcp) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
-                None if look.tables.knows(inode) => false,
-                None => matches!(self.kind(open, inode), Kind::Carrier | Kind::Server),
+            End::Socket(inode) => match (look.tables.tcp(inode), look.tables.unix(inode)) {
+                (Some(tcp), _) => look.tables.serves(&tcp) || !look.leads_to_master(&tcp),
+                (None, Some(unix)) => {
+                    unix.datagrams && unix.name.as_deref().is_some_and(|name| !is_service(name))
+                }
+                (None, None) => matches!(self.kind(open, inode), Kind::Carrier | Kind::Server),
             },
-            End::Interface => true,
+            End::Interface | End::Strange => true,
             _ => false,
         };
         look.scan.open(self.0).iter().any(strange)
     }
 
-    /// The same, or whether it serves a Unix socket's client.
-    pub(crate) fn is_connected(self, look: &Look) -> bool {
-        let serves_client = |open: &Open| match open.end {
+    /// Whether it is a service of the system or of the desktop, which many have to do with and which carries nothing on.
+    pub(crate) fn is_service(self, look: &Look) -> bool {
+        look.scan.open(self.0).iter().any(|open| match open.end {
             End::Socket(inode) => look
                 .tables
                 .unix(inode)
-                .is_some_and(|unix| unix.name.is_some() && unix.peer.is_some() && !unix.datagrams),
+                .is_some_and(|unix| unix.listens && unix.name.as_deref().is_some_and(is_service)),
             _ => false,
-        };
-        self.is_abroad(look) || look.scan.open(self.0).iter().any(serves_client)
+        })
+    }
+
+    /// Whether it shows what is said at the terminals that it made, and says it nowhere else.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.runs(&TERMINALS)
     }
 
     pub(crate) fn is_browser(self) -> bool {
@@ -283,6 +263,11 @@ impl Process {
         // An update replaces the file of a program that runs.
         let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         programs.contains(&name.trim_end_matches(" (deleted)"))
+    }
+
+    /// Whether it isn't over.
+    pub(crate) fn is_there(self) -> bool {
+        fs::exists(self.path("")).is_ok_and(|is_there| is_there)
     }
 
     /// What a socket is that no table has.
@@ -323,6 +308,17 @@ impl Process {
         major.checked_sub(136).filter(|bank| *bank < 8).map(|bank| (bank << 8) + minor)
     }
 
+    /// What only processes have in common that came from each other without another program being started: where its
+    /// program, its stack and its arguments lie, which is another place each time.
+    pub(crate) fn image(self) -> Option<Image> {
+        let stat = fs::read_to_string(self.path("stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(23);
+        let mut next = |skip| fields.nth(skip)?.parse::<u64>().ok();
+        let image = [next(0)?, next(1)?, next(19)?];
+        // Who may not look is told nothing, or 1.
+        image.iter().all(|place| *place > 1).then_some(image)
+    }
+
     /// A field of `/proc/PID/stat` behind the name, which may hold anything, parentheses too.
     fn stat(self, field: usize) -> Option<u32> {
         let stat = fs::read_to_string(self.path("stat")).ok()?;
@@ -336,8 +332,16 @@ const DEPTH: usize = 1000;
 impl Look {
     /// Looks at everything, for a master that was reached at an address. The descriptors come first: what a process has
     /// opened since then isn't asked about.
-    pub(crate) fn read(master: SocketAddr) -> Result<Self, Doubt> {
-        Ok(Self { scan: Scan::read(Where::Home)?, tables: Tables::read()?, master, judged: None })
+    pub(crate) fn read(master: SocketAddr, task_uids: &Range<u32>) -> Result<Self, Doubt> {
+        Ok(Self {
+            scan: Scan::read(Where::People(task_uids))?,
+            tables: Tables::read()?,
+            shared: Shared::default(),
+            home: Home::here()?,
+            task_uids: task_uids.clone(),
+            master,
+            judged: None,
+        })
     }
 
     /// Whether this process has an end, too: then it was left open by whoever started both, and is nobody's channel.
@@ -354,9 +358,4 @@ impl Look {
         (here && socket.remote.port() == self.master.port())
             || self.tables.connection(socket.remote, socket.local).is_some_and(is_ours)
     }
-}
-
-/// Whether a name of a Unix socket is one of a service of the system.
-pub(crate) fn is_service(name: &str) -> bool {
-    SERVICES.iter().any(|service| name.starts_with(service))
 }

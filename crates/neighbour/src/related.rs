@@ -1,192 +1,114 @@
-//! Who else may speak by a process: those that started it, those at the other end of what it was given to speak by, and
-//! those of its family that have what it has.
+//! Who else may speak by a process. A forwarder needn't be one process: `ssh` lets a child hold its connection, `socat`
+//! starts a program for each client, `nc` is put behind a pipe, tmux lets a program say what is typed.
 //!
-//! A forwarder needn't be one process: `ssh` lets a child hold its connection, `socat` starts a program for each client,
-//! `nc` is put behind a pipe. What such forwarders have in common is that one of the related processes holds the way to
-//! the stranger.
+//! What they have in common is that words of elsewhere come to the process, or its words go there, over however many
+//! processes and channels (`reach`); or to who started it. So one that is abroad, anywhere in there, is a doubt.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::os::unix::fs::FileTypeExt as _;
+use std::collections::BTreeSet;
 
 use crate::doubt::Doubt;
-use crate::process::{Look, Process, is_service};
-use crate::scan::{End, Open, STDERR};
+use crate::process::{Look, Process};
+use crate::reach::{self, Way};
+use crate::scan::STDERR;
 
-/// How a process is related.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Relation {
-    /// It started the process's session: whatever else it does, it serves nobody.
-    Before,
-    /// It started the process, or made its terminal: a shell, tmux, an editor. No words of others come to it by the
-    /// network.
-    Above,
-    /// It is at the other end of a pipe and hears or says what the process does: it must be as much alone.
-    Beside,
-    /// It talks with the process itself: what else it has pipes to counts, too (`socat EXEC:a EXEC:b`).
-    Next,
-}
-
-/// Whether none of those that are related to a process could be a stranger's way.
+/// Whether none of those that may speak by a process could be a stranger's way.
 ///
 /// # Errors
 /// Which one could.
 pub(crate) fn check(process: Process, look: &Look) -> Result<(), Doubt> {
-    for (other, relation) in related(process, look) {
-        let doubtful = match relation {
-            // A browser is connected to many, and says nothing of theirs.
-            _ if other.is_browser() => other.serves(look),
-            Relation::Before => other.serves(look),
-            Relation::Above => other.is_abroad(look),
-            Relation::Beside | Relation::Next => other.is_connected(look),
-        };
-        if doubtful {
-            return Err(Doubt::SpeaksFor(process.0, other.0));
-        }
+    let mut checked = BTreeSet::new();
+    let mut check_all = |others: BTreeSet<u32>| {
+        let mut others = others.into_iter().filter(|other| checked.insert(*other));
+        others.try_for_each(|other| check_other(process, Process(other), look))
+    };
+    for way in [Way::Hears, Way::Says] {
+        check_all(reach::all(&[process], way, u32::MAX, look)?)?;
     }
-    Ok(())
+    let starters = check_starters(process, look)?;
+    for way in [Way::Hears, Way::Says] {
+        check_all(reach::all(&starters, way, STDERR, look)?)?;
+    }
+    // What a process starts, it starts for those with whom it talks; whose words it only gathers, as `make` does, or who
+    // only hears of it, isn't one of them.
+    let heard = reach::all(&starters, Way::Hears, u32::MAX, look)?;
+    let told = reach::all(&starters, Way::Says, u32::MAX, look)?;
+    check_all(heard.intersection(&told).copied().collect())
 }
 
-/// All of them. Who came by `sshd` or its like is a person, so what lets people in isn't asked what else it does; and
-/// nor is this process.
-fn related(process: Process, look: &Look) -> Vec<(Process, Relation)> {
+/// A process that is somehow connected with one that speaks to the master.
+fn check_other(process: Process, other: Process, look: &Look) -> Result<(), Doubt> {
+    let doubtful = if other.is_browser() {
+        other.serves(look)
+    } else {
+        // What it has open is in no table of ours then.
+        let is_away = other.check_home(&look.home, &look.task_uids).is_err() && other.is_there();
+        is_away || other.is_abroad(look)
+    };
+    if doubtful {
+        return Err(Doubt::SpeaksFor(process.0, other.0));
+    }
+    if other.is_browser() { Ok(()) } else { other.check_explained(look) }
+}
+
+/// Looks at those that started a process; gives those of whom it may have heard more than that it was started: the ones of
+/// its session, and who made its terminal.
+fn check_starters(process: Process, look: &Look) -> Result<Vec<Process>, Doubt> {
     let above = process.and_above();
-    let mut found: BTreeMap<u32, Relation> = BTreeMap::new();
-    let mut queue: VecDeque<(Process, Relation)> = who_started(&above, look).into_iter().collect();
-    queue.extend(ends(process, look, STDERR));
-    queue.extend(family(process, look).into_iter().map(|other| (other, Relation::Beside)));
-    queue.extend(at_own_terminals(process, look).into_iter().map(|other| (other, Relation::Beside)));
-    queue.extend(talks_with(process, look).map(|other| (other, Relation::Next)));
-    while let Some((other, relation)) = queue.pop_front() {
-        let passes = other == process
-            || other.0 == std::process::id()
-            || (above.contains(&other) && other.is_door())
-            || found.get(&other.0).is_some_and(|known| *known >= relation);
-        if passes {
-            continue;
-        }
-        found.insert(other.0, relation);
-        let until = if relation == Relation::Next { u32::MAX } else { STDERR };
-        queue.extend(ends(other, look, until));
-    }
-    found.into_iter().map(|(pid, relation)| (Process(pid), relation)).collect()
-}
-
-/// Who started it, and who made the terminal that it was started at, or who started its session where there is none.
-fn who_started(above: &[Process], look: &Look) -> Vec<(Process, Relation)> {
-    let mut found = Vec::new();
+    let mut starters = Vec::new();
     for (lower, upper) in above.iter().zip(above.iter().skip(1)) {
         if upper.session() == lower.session() {
-            found.push((*upper, Relation::Above));
+            starters.push(*upper);
             continue;
         }
         match lower.terminal() {
-            Some(terminal) => {
-                found.extend(look.scan.makers(terminal).map(|maker| (Process(maker), Relation::Above)));
+            Some(terminal) => starters.extend(look.scan.makers(terminal).iter().copied().map(Process)),
+            // Whatever else it does, it serves nobody.
+            None if !is_known(*upper, look) && upper.serves(look) => {
+                return Err(Doubt::SpeaksFor(process.0, upper.0));
             }
-            None => found.push((*upper, Relation::Before)),
+            None => {}
         }
         break;
     }
-    found
-}
-
-/// Who started it and who else was started by that one, if they have a pipe or socket that it was left with: nobody has
-/// closed what he doesn't need. What comes from further above is left open in everything that a desktop or `make` starts.
-fn family(process: Process, look: &Look) -> Vec<Process> {
-    let Some(parent) = process.parent() else { return Vec::new() };
-    let is_from_above = |open: &Open| {
-        let grandparent = parent.parent();
-        grandparent.is_some_and(|grandparent| look.scan.open(grandparent.0).contains(open))
-            || look.is_ours(&open.end)
-    };
-    let left =
-        look.scan.open(process.0).iter().filter(|open| process.is_left(look, open) && !is_from_above(open));
-    let both = left.flat_map(|open| {
-        let far = match open.end {
-            End::Socket(inode) => look.tables.unix(inode).and_then(|unix| unix.peer).map(End::Socket),
-            _ => None,
-        };
-        let carries = matches!(open.end, End::Pipe(_) | End::Socket(_));
-        [carries.then(|| open.end.clone()), far].into_iter().flatten()
-    });
-    let holders = both.flat_map(|end| look.scan.holders(&end)).copied().map(Process);
-    holders.filter(|other| *other == parent || other.parent() == Some(parent)).collect()
-}
-
-/// Who is at a terminal that the process itself has made.
-fn at_own_terminals(process: Process, look: &Look) -> Vec<Process> {
-    let made = look.scan.open(process.0).iter().filter(|open| open.end == End::Maker);
-    let numbers = made.filter_map(|open| look.scan.made_by(process.0, open.number));
-    numbers.flat_map(|number| look.scan.holders(&End::Terminal(number))).copied().map(Process).collect()
-}
-
-/// Who says what the process hears and hears what it says: who only reads its output carries nothing in.
-fn talks_with(process: Process, look: &Look) -> impl Iterator<Item = Process> {
-    let at = |number: u32| {
-        let open = look.scan.open(process.0).iter().filter(move |open| open.number == number);
-        open.flat_map(|open| ends_of(process, open, look))
-            .filter(|(_, relation)| *relation == Relation::Beside)
-    };
-    let heard: Vec<Process> = at(0).map(|(other, _)| other).collect();
-    at(1).map(|(other, _)| other).filter(move |other| heard.contains(other)).collect::<Vec<_>>().into_iter()
-}
-
-/// Who is at the other ends of a process's first descriptors.
-fn ends(process: Process, look: &Look, until: u32) -> Vec<(Process, Relation)> {
-    let open = look.scan.open(process.0).iter().filter(|open| open.number <= until);
-    let open = open.filter(|open| !process.is_left(look, open));
-    open.flat_map(|open| ends_of(process, open, look)).collect()
-}
-
-fn ends_of(process: Process, open: &Open, look: &Look) -> Vec<(Process, Relation)> {
-    let beside = |end: &End, fits: &dyn Fn(Process) -> bool| -> Vec<(Process, Relation)> {
-        let others = look.scan.holders(end).iter().filter(|holder| **holder != process.0);
-        others
-            .map(|other| Process(*other))
-            .filter(|other| fits(*other))
-            .map(|other| (other, Relation::Beside))
-            .collect()
-    };
-    let is_pipe = |open: &Open| match &open.end {
-        End::Pipe(_) => true,
-        End::File(_) => is_named_pipe(process, open.number),
-        _ => false,
-    };
-    match &open.end {
-        end if is_pipe(open) => {
-            let (reads, writes) = process.directions(open.number);
-            // Who has the same end hears nothing of it: all that a shell starts write to one place.
-            beside(end, &|other| {
-                let ends = look.scan.open(other.0).iter().filter(|theirs| theirs.end == *end);
-                let mut ends = ends.map(|theirs| other.directions(theirs.number));
-                ends.any(|(hears, says)| (reads && says) || (writes && hears))
-            })
+    starters.retain(|starter| *starter != process && !is_known(*starter, look));
+    for starter in &starters {
+        let doubtful = if starter.is_browser() { starter.serves(look) } else { starter.is_abroad(look) };
+        if doubtful {
+            return Err(Doubt::SpeaksFor(process.0, starter.0));
         }
-        End::Terminal(_) if open.number > STDERR => Vec::new(),
-        End::Terminal(number) => {
-            look.scan.makers(*number).map(|maker| (Process(maker), Relation::Above)).collect()
-        }
-        End::Socket(inode) => match far_end(*inode, open.number, look) {
-            Some(far) => beside(&End::Socket(far), &|_| true),
-            None => Vec::new(),
-        },
-        End::Pipe(_) | End::File(_) | End::Maker | End::Interface | End::Strange => Vec::new(),
     }
+    starters.retain(|starter| !starter.is_browser());
+    Ok(starters)
 }
 
-/// The other end of a Unix socket that isn't a service's of the system. Beyond the first descriptors pairs alone count:
-/// an editor is a client of many.
-fn far_end(inode: u64, number: u32, look: &Look) -> Option<u64> {
-    let far = look.tables.unix(inode)?.peer?;
-    let name = look.tables.unix(far).and_then(|unix| unix.name.as_deref());
-    let counts = match name {
-        None => true,
-        Some(name) => number <= STDERR && !is_service(name),
-    };
-    counts.then_some(far)
+/// This process, the door by which a person came, or a service of the system.
+fn is_known(process: Process, look: &Look) -> bool {
+    process.0 == std::process::id() || process.is_door() || process.is_service(look)
 }
 
-fn is_named_pipe(process: Process, number: u32) -> bool {
-    let meta = std::fs::metadata(format!("/proc/{}/fd/{number}", process.0));
-    meta.is_ok_and(|meta| meta.file_type().is_fifo())
+/// A browser, which is connected to many: neither it nor the browsers above it serve anybody, and what drives them (by a
+/// pipe, say) is nobody's way either. What a browser started itself doesn't drive it.
+///
+/// # Errors
+/// Who may speak by it.
+pub(crate) fn check_browser(process: Process, look: &Look) -> Result<(), Doubt> {
+    let above = process.and_above();
+    let browsers: Vec<Process> = above.into_iter().take_while(|process| process.is_browser()).collect();
+    if let Some(serves) = browsers.iter().find(|browser| browser.serves(look)) {
+        return Err(Doubt::Serves(serves.0));
+    }
+    let mut drivers = BTreeSet::new();
+    for way in [Way::Hears, Way::Says] {
+        drivers.extend(reach::direct(&browsers, way, look)?);
+    }
+    let is_own = |driver: Process| driver.and_above().iter().any(|above| above.is_browser());
+    let drivers: Vec<Process> = drivers.into_iter().map(Process).filter(|driver| !is_own(*driver)).collect();
+    for driver in &drivers {
+        check_other(process, *driver, look)?;
+    }
+    let speaking = reach::all(&drivers, Way::Hears, u32::MAX, look)?;
+    for other in speaking.into_iter().map(Process).filter(|other| !other.is_browser() && !is_own(*other)) {
+        check_other(process, other, look)?;
+    }
+    process.check_explained(look)
 }

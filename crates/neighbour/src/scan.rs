@@ -1,13 +1,17 @@
 //! One look at what every process has open: sockets, pipes and terminals.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CStr;
 use std::fs;
+use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat_raw};
 
+use crate::process::Process;
 use crate::{Doubt, unreadable};
 
 /// Descriptors up to this one are what a program was given to speak by.
@@ -15,6 +19,9 @@ pub(crate) const STDERR: u32 = 2;
 
 /// Most descriptors of one user's processes that are looked at: processes can share thousands, and each lists them all.
 const MOST: usize = 50_000;
+
+/// Most descriptors of all processes: who has subordinate uids has many.
+const MOST_IN_ALL: usize = 500_000;
 
 /// What a descriptor leads to, as far as it may carry somebody's words.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -31,8 +38,8 @@ pub(crate) enum End {
     Interface,
     /// A device, or something of the kernel's, of which it isn't known that it carries nobody's words.
     Strange,
-    /// A file, of which the first descriptors alone are kept: it may be a pipe with a name.
-    File(Vec<u8>),
+    /// A file: it may be a pipe with a name, or one without a name that two processes share (see `shared`).
+    File,
 }
 
 /// Devices that carry nobody's words.
@@ -77,53 +84,84 @@ pub(crate) struct Open {
 pub(crate) struct Scan {
     open: BTreeMap<u32, Vec<Open>>,
     holders: HashMap<End, Vec<u32>>,
+    /// Who holds the makers' side of a terminal; read when it is asked for.
+    makers: OnceCell<HashMap<u32, Vec<u32>>>,
     /// How many descriptors of a user's processes were looked at.
     looked_at: HashMap<u32, usize>,
+    in_all: usize,
 }
 
 /// Whose processes are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Where {
-    /// Those of this pid namespace: what lives in one below it is no person's, and may be any number.
-    Home,
+pub(crate) enum Where<'a> {
+    /// Those in pid namespaces that aren't a task's: what lives in one of those is no person's, and may be any number.
+    /// With the uids of tasks' roots.
+    People(&'a Range<u32>),
     /// All.
     Everywhere,
 }
 
 impl Scan {
     /// Looks at them.
-    pub(crate) fn read(range: Where) -> Result<Self, Doubt> {
+    pub(crate) fn read(range: Where<'_>) -> Result<Self, Doubt> {
         let entries = fs::read_dir("/proc").map_err(|e| unreadable(&e))?;
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid"));
         let home = namespace("self").map_err(|e| unreadable(&e))?;
+        let mut others: HashMap<PathBuf, bool> = HashMap::new();
+        let terminals = own_terminals();
         let mut scan = Self::default();
         for pid in pids {
             // Over, or somebody else's.
             let Ok(namespace) = namespace(&pid.to_string()) else { continue };
-            if range == Where::Home && namespace != home {
+            let is_home = namespace == home;
+            if let Where::People(tasks) = range
+                && !is_home
+                && *others.entry(namespace).or_insert_with(|| Process(pid).is_tasks(tasks))
+            {
                 continue;
             }
             let Ok(uid) = owner(pid) else { continue };
-            let looked_at = scan.looked_at.entry(uid).or_default();
-            // Ours are as many as our own limits allow.
-            let most = if pid == std::process::id() { usize::MAX } else { MOST.saturating_sub(*looked_at) };
-            let Ok((open, links)) = open_in(pid, most) else { continue };
-            *looked_at = looked_at.saturating_add(if most == usize::MAX { 0 } else { links });
-            for Open { end, .. } in &open {
-                let holders = scan.holders.entry(end.clone()).or_default();
-                if holders.last() != Some(&pid) {
-                    holders.push(pid);
-                }
+            let Ok(mut open) = scan.look_into(pid, uid) else { continue };
+            if !is_home {
+                open.retain(|open| is_of_ours(pid, open, terminals));
             }
-            scan.open.insert(pid, open);
+            scan.add(pid, open);
         }
         Ok(scan)
     }
 
-    /// Whether a user's processes have more open than is looked at.
+    fn look_into(&mut self, pid: u32, uid: u32) -> rustix::io::Result<Vec<Open>> {
+        // Ours are as many as our own limits allow.
+        if pid == std::process::id() {
+            return Ok(open_in(pid, usize::MAX)?.0);
+        }
+        let looked_at = self.looked_at.entry(uid).or_default();
+        let most = MOST.saturating_sub(*looked_at).min(MOST_IN_ALL.saturating_sub(self.in_all));
+        let (open, links) = open_in(pid, most)?;
+        *looked_at = looked_at.saturating_add(links);
+        self.in_all = self.in_all.saturating_add(links);
+        Ok(open)
+    }
+
+    fn add(&mut self, pid: u32, open: Vec<Open>) {
+        for Open { end, .. } in open.iter().filter(|open| open.end != End::File) {
+            let holders = self.holders.entry(end.clone()).or_default();
+            if holders.last() != Some(&pid) {
+                holders.push(pid);
+            }
+        }
+        self.open.insert(pid, open);
+    }
+
+    /// Whether a user's processes have more open than is looked at, or all have.
     pub(crate) fn is_too_much(&self, uid: u32) -> bool {
-        self.looked_at.get(&uid).is_some_and(|links| *links >= MOST)
+        self.in_all >= MOST_IN_ALL || self.looked_at.get(&uid).is_some_and(|links| *links >= MOST)
+    }
+
+    /// All processes that were looked into.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.open.keys().copied()
     }
 
     /// What a process has open; nothing when it can't be looked into.
@@ -137,20 +175,38 @@ impl Scan {
     }
 
     /// The processes that hold the makers' side of a terminal.
-    pub(crate) fn makers(&self, terminal: u32) -> impl Iterator<Item = u32> {
-        let makes = move |pid: &u32| {
-            let mut makers = self.open(*pid).iter().filter(|open| open.end == End::Maker);
-            makers.any(|open| self.made_by(*pid, open.number) == Some(terminal))
-        };
-        self.holders(&End::Maker).iter().copied().filter(makes)
+    pub(crate) fn makers(&self, terminal: u32) -> &[u32] {
+        let makers = self.makers.get_or_init(|| {
+            let terminals = own_terminals();
+            let mut makers: HashMap<u32, Vec<u32>> = HashMap::new();
+            for pid in self.holders(&End::Maker).iter().copied() {
+                let made = self.open(pid).iter().filter(|open| open.end == End::Maker);
+                let made = made.filter(|open| is_of_ours(pid, open, terminals));
+                for terminal in made.filter_map(|open| made_by(pid, open.number)) {
+                    makers.entry(terminal).or_default().push(pid);
+                }
+            }
+            makers
+        });
+        makers.get(&terminal).map_or(&[], Vec::as_slice)
     }
+}
 
-    /// Of which terminal a descriptor is the makers' side.
-    #[expect(clippy::unused_self, reason = "it belongs to what was seen")]
-    pub(crate) fn made_by(&self, pid: u32, number: u32) -> Option<u32> {
-        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
-        info.lines().find_map(|line| line.strip_prefix("tty-index:\t")?.parse().ok())
-    }
+/// Of which terminal a descriptor is the makers' side.
+pub(crate) fn made_by(pid: u32, number: u32) -> Option<u32> {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    info.lines().find_map(|line| line.strip_prefix("tty-index:\t")?.parse().ok())
+}
+
+/// The file systems of this machine's own terminals.
+fn own_terminals() -> [Option<u64>; 2] {
+    ["/dev/pts", "/dev"].map(|path| fs::metadata(path).map(|meta| meta.dev()).ok())
+}
+
+/// Whether it isn't a terminal of another machine's, as it were: a container has a /dev/pts/0, too.
+fn is_of_ours(pid: u32, open: &Open, terminals: [Option<u64>; 2]) -> bool {
+    let device = || fs::metadata(format!("/proc/{pid}/fd/{}", open.number)).map(|meta| meta.dev()).ok();
+    !matches!(open.end, End::Terminal(_) | End::Maker) || terminals.contains(&device())
 }
 
 /// Whose a process is.
@@ -173,7 +229,7 @@ fn open_in(pid: u32, most: usize) -> rustix::io::Result<(Vec<Open>, usize)> {
         }
         links += 1;
         let Ok(length) = readlinkat_raw(dir.as_fd(), entry.file_name(), &mut link) else { continue };
-        if let Some(end) = end(number, link.get(..length).unwrap_or_default()) {
+        if let Some(end) = end(link.get(..length).unwrap_or_default()) {
             open.push(Open { number, end });
         }
     }
@@ -185,7 +241,7 @@ fn number(name: &CStr) -> Option<u32> {
 }
 
 /// What a link of `/proc/PID/fd` says.
-fn end(number: u32, link: &[u8]) -> Option<End> {
+fn end(link: &[u8]) -> Option<End> {
     let text = str::from_utf8(link).unwrap_or_default();
     let inode = |kind: &str| text.strip_prefix(kind)?.strip_suffix(']')?.parse::<u64>().ok();
     if let Some(inode) = inode("socket:[") {
@@ -202,7 +258,8 @@ fn end(number: u32, link: &[u8]) -> Option<End> {
         "/dev/null" => None,
         "/dev/net/tun" => Some(End::Interface),
         _ if is_strange(text) => Some(End::Strange),
-        _ if number <= STDERR && link.starts_with(b"/") => Some(End::File(link.to_vec())),
+        _ if link.starts_with(b"/dev/") && !link.starts_with(b"/dev/shm/") => None,
+        _ if link.starts_with(b"/") => Some(End::File),
         _ => None,
     }
 }
@@ -226,7 +283,7 @@ mod tests {
     fn a03_what_a_process_holds_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let number = u32::try_from(listener.as_raw_fd()).expect("a descriptor");
-        let scan = Scan::read(Where::Home).expect("readable");
+        let scan = Scan::read(Where::Everywhere).expect("readable");
         let ours = scan.open(std::process::id());
         let open = ours.iter().find(|open| open.number == number).expect("it is there");
         assert!(matches!(open.end, End::Socket(_)));
@@ -235,24 +292,20 @@ mod tests {
 
     #[test]
     fn a03_links_are_told_apart() {
-        assert_eq!(end(7, b"socket:[12]"), Some(End::Socket(12)));
-        assert_eq!(end(7, b"pipe:[12]"), Some(End::Pipe(12)));
-        assert_eq!(end(0, b"/dev/pts/3"), Some(End::Terminal(3)));
-        assert_eq!(end(7, b"/dev/pts/ptmx"), Some(End::Maker));
-        assert_eq!(end(1, b"/tmp/f"), Some(End::File(b"/tmp/f".to_vec())));
-        assert_eq!(end(7, b"/dev/net/tun"), Some(End::Interface));
-        for strange in ["/dev/ttyUSB0", "/dev/infiniband/uverbs0", "/dev/fuse", "anon_inode:[io_uring]"] {
-            assert_eq!(end(7, strange.as_bytes()), Some(End::Strange), "{strange}");
+        assert_eq!(end(b"socket:[12]"), Some(End::Socket(12)));
+        assert_eq!(end(b"pipe:[12]"), Some(End::Pipe(12)));
+        assert_eq!(end(b"/dev/pts/3"), Some(End::Terminal(3)));
+        assert_eq!(end(b"/dev/pts/ptmx"), Some(End::Maker));
+        for file in ["/tmp/f", "/memfd:x (deleted)", "/dev/shm/x", "/SYSV00000000 (deleted)"] {
+            assert_eq!(end(file.as_bytes()), Some(End::File), "{file}");
         }
-        for known in [
-            "/tmp/f",
-            "/dev/null",
-            "/dev/tty",
-            "/dev/nvidia0",
-            "anon_inode:[eventpoll]",
-            "anon_inode:inotify",
-        ] {
-            assert_eq!(end(7, known.as_bytes()), None, "{known}");
+        assert_eq!(end(b"/dev/net/tun"), Some(End::Interface));
+        for strange in ["/dev/ttyUSB0", "/dev/infiniband/uverbs0", "/dev/fuse", "anon_inode:[io_uring]"] {
+            assert_eq!(end(strange.as_bytes()), Some(End::Strange), "{strange}");
+        }
+        for known in ["/dev/null", "/dev/tty", "/dev/nvidia0", "anon_inode:[eventpoll]", "anon_inode:inotify"]
+        {
+            assert_eq!(end(known.as_bytes()), None, "{known}");
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(crate) struct Tables {
     unix: HashMap<u64, Unix>,
+    /// Which sockets a Unix socket is the other end of; made when it is asked for.
+    senders: OnceCell<HashMap<u64, Vec<u64>>>,
     /// Read when somebody is found to hold what may be one: walking through it costs the kernel some milliseconds, and
     /// with thousands of connections far more.
     tcp: OnceCell<Result<TcpTable, Doubt>>,
@@ -44,7 +46,7 @@ pub(crate) struct Tables {
 impl Tables {
     /// What is needed to judge a process.
     pub(crate) fn read() -> Result<Self, Doubt> {
-        Ok(Self { unix: unix::read()?, tcp: OnceCell::new() })
+        Ok(Self { unix: unix::read()?, senders: OnceCell::new(), tcp: OnceCell::new() })
     }
 
     /// Whether all that was looked for could be read: without a table nothing is found there.
@@ -61,6 +63,20 @@ impl Tables {
 
     pub(crate) fn unix(&self, inode: u64) -> Option<&Unix> {
         self.unix.get(&inode)
+    }
+
+    /// The Unix sockets at the other end of one: who sends datagrams to one by its name is none's peer.
+    pub(crate) fn far_ends(&self, inode: u64) -> impl Iterator<Item = u64> {
+        let senders = self.senders.get_or_init(|| {
+            let mut senders: HashMap<u64, Vec<u64>> = HashMap::new();
+            for (from, to) in self.unix.iter().filter_map(|(from, unix)| Some((*from, unix.peer?))) {
+                senders.entry(to).or_default().push(from);
+            }
+            senders
+        });
+        let peer = self.unix(inode).and_then(|unix| unix.peer);
+        let senders = senders.get(&inode).map_or(&[][..], Vec::as_slice).iter().copied();
+        peer.into_iter().chain(senders.filter(move |sender| Some(*sender) != peer))
     }
 
     pub(crate) fn tcp(&self, inode: u64) -> Option<Tcp> {

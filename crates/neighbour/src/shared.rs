@@ -1,0 +1,165 @@
+//! What processes share without a pipe, a socket or a terminal: memory, pipes with a name, and files that have none any
+//! more. Who else has it is looked up only if somebody who matters has any: it means to look at everybody.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use rustix::fs::makedev;
+
+use crate::doubt::Doubt;
+use crate::process::{Image, Process};
+use crate::programs::is_service;
+use crate::scan::{End, Scan, owner};
+
+/// Most bytes of descriptions of memory that are read: a process may have a great many pieces.
+const MOST: usize = 16 << 20;
+
+/// A file: its file system and its number there.
+pub(crate) type Key = (u64, u64);
+
+/// How a process uses such a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) process: Process,
+    pub(crate) reads: bool,
+    pub(crate) writes: bool,
+    /// It is memory, or may be.
+    pub(crate) nameless: bool,
+}
+
+type Index = HashMap<Key, Vec<Use>>;
+
+/// Who shares what, as far as it was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    images: OnceCell<HashMap<Image, Vec<u32>>>,
+    files: OnceCell<Index>,
+    memory: OnceCell<Result<Index, Doubt>>,
+}
+
+impl Shared {
+    /// All that run the same start of the same program: they came from each other without another program being started,
+    /// and have what memory they had.
+    pub(crate) fn family(&self, image: &Image, scan: &Scan) -> &[u32] {
+        let images = self.images.get_or_init(|| {
+            let mut images: HashMap<Image, Vec<u32>> = HashMap::new();
+            for (image, pid) in scan.pids().filter_map(|pid| Some((Process(pid).image()?, pid))) {
+                images.entry(image).or_default().push(pid);
+            }
+            images
+        });
+        images.get(image).map_or(&[], Vec::as_slice)
+    }
+
+    /// How all use a pipe with a name or a file without one.
+    pub(crate) fn users(&self, key: Key, scan: &Scan) -> &[Use] {
+        let files = self.files.get_or_init(|| {
+            let mut index = Index::new();
+            for (key, used) in scan.pids().flat_map(|pid| files(Process(pid), scan, u32::MAX)) {
+                index.entry(key).or_default().push(used);
+            }
+            index
+        });
+        files.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who has that file in memory, so that others see what he writes there.
+    pub(crate) fn mappers(&self, key: Key, scan: &Scan) -> Result<&[Use], Doubt> {
+        let memory = self.memory.get_or_init(|| {
+            let (mut index, mut left) = (Index::new(), MOST);
+            for pid in scan.pids() {
+                for (key, used) in memory(Process(pid), &mut left) {
+                    index.entry(key).or_default().push(used);
+                }
+                if left == 0 {
+                    return Err(Doubt::TooMuch(owner(pid).unwrap_or_default()));
+                }
+            }
+            Ok(index)
+        });
+        memory.as_ref().map(|index| index.get(&key).map_or(&[][..], Vec::as_slice)).map_err(Clone::clone)
+    }
+}
+
+/// What a process has open of that kind, with descriptors up to `until`: pipes with a name, and files without one.
+pub(crate) fn files(process: Process, scan: &Scan, until: u32) -> Vec<(Key, Use)> {
+    let files = scan.open(process.0).iter().filter(|open| open.end == End::File && open.number <= until);
+    let used = files.filter_map(|open| {
+        let path = format!("/proc/{}/fd/{}", process.0, open.number);
+        let meta = fs::metadata(&path).ok()?;
+        let nameless = meta.file_type().is_file() && meta.nlink() == 0;
+        let is_one = nameless || (meta.file_type().is_fifo() && !is_of_service(&path));
+        let (reads, writes) = process.directions(open.number);
+        is_one.then_some(((meta.dev(), meta.ino()), Use { process, reads, writes, nameless }))
+    });
+    used.collect()
+}
+
+fn is_of_service(descriptor: &str) -> bool {
+    fs::read_link(descriptor).is_ok_and(|path| path.to_str().is_some_and(is_service))
+}
+
+/// What of a process's memory others may have, too; of what it says of itself no more than `left` bytes are read.
+pub(crate) fn memory(process: Process, left: &mut usize) -> Vec<(Key, Use)> {
+    let maps = fs::read_to_string(format!("/proc/{}/maps", process.0)).unwrap_or_default();
+    *left = left.saturating_sub(maps.len());
+    maps.lines().filter_map(|line| mapping(process, line)).collect()
+}
+
+/// `from-to perms offset dev inode path`. What is only read there, and by its name everybody's, is a library's or such.
+fn mapping(process: Process, line: &str) -> Option<(Key, Use)> {
+    let mut fields = line.split_ascii_whitespace().skip(1);
+    let perms = fields.next()?;
+    if !perms.ends_with('s') {
+        return None;
+    }
+    let (major, minor) = fields.nth(1)?.split_once(':')?;
+    let number = |text| u32::from_str_radix(text, 16).ok();
+    let inode = fields.next().and_then(|inode| inode.parse().ok()).filter(|inode| *inode != 0)?;
+    let path = fields.next().unwrap_or_default();
+    let writes = perms.contains('w');
+    let anonymous = line.ends_with("(deleted)");
+    let of_device = path.starts_with("/dev/") && !path.starts_with("/dev/shm/") && !anonymous;
+    let counts = (writes || anonymous) && !of_device && !path.starts_with("anon_inode:");
+    counts.then_some((
+        (makedev(number(major)?, number(minor)?), inode),
+        Use { process, reads: true, writes, nameless: true },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a03_what_memory_is_shared_is_told() {
+        let mapping = |line: &str| mapping(Process(1), line);
+        let shared = "7f00-7f01 rw-s 00000000 00:01 5 /dev/zero (deleted)";
+        let (key, used) = mapping(shared).expect("shared");
+        assert_eq!((key, used.writes), ((makedev(0, 1), 5), true));
+        for line in [
+            "7f00-7f01 rw-p 00000000 00:01 5 /dev/zero (deleted)",
+            "7f00-7f01 r--s 00000000 fe:01 5 /usr/lib/gconv-modules.cache",
+            "7f00-7f01 rw-s 00000000 00:05 5 /dev/dri/card0",
+            "7f00-7f01 rw-s 00000000 00:0e 5 anon_inode:[io_uring]",
+            "7f00-7f01 rw-p 00000000 00:00 0",
+        ] {
+            assert_eq!(mapping(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a03_two_starts_of_a_program_are_no_family() {
+        let start = || std::process::Command::new("sleep").arg("60").spawn().expect("started");
+        let mut two = [start(), start()];
+        let images = two.each_ref().map(|child| Process(child.id()).image());
+        for child in &mut two {
+            child.kill().expect("killed");
+            child.wait().expect("over");
+        }
+        assert!(images[0].is_some() && images[1].is_some());
+        assert_ne!(images[0], images[1]);
+    }
+}
