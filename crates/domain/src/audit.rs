@@ -248,6 +248,12 @@ impl Entry {
         self.action
     }
 
+    /// On what.
+    #[must_use]
+    pub fn target(&self) -> &Who {
+        &self.target
+    }
+
     /// Who acted.
     #[must_use]
     pub fn by(&self) -> &By {

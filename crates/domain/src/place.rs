@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::secrets::Layer;
 use crate::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use crate::identity::IdentityParts;
-use crate::text::is_in_no_name;
+use crate::text::{is_in_no_name, mixes_scripts};
 use crate::time::Timestamp;
 
 /// What a member may do in a workspace or project; each may what the ones before it may.
@@ -197,6 +197,12 @@ pub enum InvalidName {
         /// `workspace name`, `project name`, `template name`.
         what: &'static str,
     },
+    /// Looks like what it isn't.
+    #[error("{what} cannot mix letters of different scripts in a word")]
+    MixesScripts {
+        /// The same.
+        what: &'static str,
+    },
     /// No key.
     #[error("project key '{0}' must be 1 to 5 letters or digits")]
     Key(String),
@@ -216,7 +222,7 @@ pub fn name(what: &'static str, raw: &str) -> Result<String, InvalidName> {
     if name.is_empty() || name.chars().count() > NAME_MAX || name.contains(is_in_no_name) {
         return Err(InvalidName::Name { what });
     }
-    Ok(name.to_owned())
+    if mixes_scripts(name) { Err(InvalidName::MixesScripts { what }) } else { Ok(name.to_owned()) }
 }
 
 /// Checks a project's key; small letters become capitals.
@@ -229,18 +235,16 @@ pub fn project_key(raw: &str) -> Result<String, InvalidName> {
     if fits { Ok(key) } else { Err(InvalidName::Key(raw.escape_debug().to_string())) }
 }
 
-/// Keys for a project that was given none, the best first: from its name, then with a number that only this project
-/// has, then with ones behind that.
+/// Keys for a project that was given none, the best first: from its name with a number that only this project has, then
+/// with ones behind that. The name alone would be nicer, but by it being taken one finds what others have (X8).
 pub fn keys_for(name: &str, id: ProjectId) -> impl Iterator<Item = String> + use<> {
     let letters = name.chars().filter(char::is_ascii_alphanumeric);
     let base: String = letters.take(KEY_MAX).collect::<String>().to_ascii_uppercase();
-    let first = Some(base.clone()).filter(|base| !base.is_empty());
-    let numbered = (id.0..).map(move |number| {
+    (id.0..).map(move |number| {
         let number = base36(number);
         let kept: String = base.chars().take(KEY_MAX.saturating_sub(number.len())).collect();
         kept + &number
-    });
-    first.into_iter().chain(numbered)
+    })
 }
 
 fn base36(mut number: i64) -> String {
@@ -267,13 +271,24 @@ mod tests {
     }
 
     #[test]
+    fn a14_names_of_places_are_no_look_alikes() {
+        for bad in ["\u{430}dmin", "lab b\u{3bf}b"] {
+            let what = "workspace name";
+            assert_eq!(name(what, bad), Err(InvalidName::MixesScripts { what }), "{bad}");
+        }
+        for good in ["Алиса", "Anna Алиса", "視覚 lab"] {
+            assert!(name("project name", good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
     fn keys_are_short_and_never_run_out() {
         assert_eq!(project_key(" abc1 "), Ok("ABC1".to_owned()));
         for bad in ["", "abcdef", "a-b", "é"] {
             assert!(project_key(bad).is_err(), "{bad:?}");
         }
         let keys = |name: &str| keys_for(name, ProjectId(37)).take(3).collect::<Vec<_>>();
-        assert_eq!(keys("my project"), ["MYPRO", "MYP11", "MYP12"]);
+        assert_eq!(keys("my project"), ["MYP11", "MYP12", "MYP13"]);
         assert_eq!(keys("視覚"), ["11", "12", "13"]);
     }
 }

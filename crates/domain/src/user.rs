@@ -70,7 +70,7 @@ impl std::fmt::Debug for Password {
 pub struct User {
     /// Its id.
     pub id: UserId,
-    /// Its name: exact case, unique.
+    /// Its name: exact case, unique in any case.
     pub username: String,
     /// A name for people; empty when none was given.
     pub display_name: String,

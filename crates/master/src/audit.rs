@@ -1,7 +1,9 @@
 //! The audit log: changes are written by their services, in the change's own transaction; refusals are written here, a
 //! moment later, so that who is refused can't make others wait.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +26,15 @@ const PER_MINUTE: u64 = 60;
 /// Refusals of all who aren't known that are written out each minute, however many addresses they have: the log can't be
 /// shortened (X4).
 const OF_STRANGERS: u64 = 120;
+/// Of these, how many may be about accounts that aren't there: names can be invented, so they would hide what is tried with
+/// those that are (X4).
+const OF_NO_ACCOUNT: u64 = OF_STRANGERS / 4;
+/// Accounts that have an entry of their own each minute about what wasn't written, those first that it was most often about.
+const ACCOUNTS: usize = 20;
+/// Networks that such an entry names, those first that it came from most often.
+const NETWORKS: usize = 8;
+/// Accounts and networks that are told apart while a minute lasts.
+const TOLD_APART: usize = 4096;
 /// A request that was stopped before its handler. Of those with credentials that are nobody's there is only a number.
 pub const STOPPED: &str = "request.refuse";
 /// Entries that are read at once to verify them.
@@ -156,9 +167,54 @@ impl Audit {
 #[derive(Default)]
 struct Counts {
     by: HashMap<String, u64>,
-    /// Of strangers: what was written, and what wasn't.
+    /// Of strangers: what was written, and what of that was about nobody.
     written: u64,
-    omitted: u64,
+    about_nobody: u64,
+    /// And what wasn't: in all, and about each account.
+    omitted: Omitted,
+    about: HashMap<String, (Who, Omitted)>,
+}
+
+/// What wasn't written, and from which networks it came.
+#[derive(Default)]
+struct Omitted {
+    count: u64,
+    from: HashMap<String, u64>,
+}
+
+impl Omitted {
+    fn add(&mut self, network: &str) {
+        self.count += 1;
+        if self.from.len() < TOLD_APART || self.from.contains_key(network) {
+            *self.from.entry(network.to_owned()).or_default() += 1;
+        }
+    }
+
+    /// As an entry about `target`.
+    fn entry(self, target: Who) -> Entry {
+        let mut from: Vec<_> = self.from.into_iter().collect();
+        from.sort_unstable_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
+        from.truncate(NETWORKS);
+        omitted_entry(
+            target,
+            json!({ "count": self.count, "from": from.into_iter().collect::<HashMap<_, _>>() }),
+        )
+    }
+}
+
+/// The widest network that one may have, as far as its form tells.
+fn network(by: &By) -> String {
+    let By::Anonymous { address: Some(address) } = by else { return "unknown".to_owned() };
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            format!("{a}.{b}.0.0/16")
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
+        }
+    }
 }
 
 impl Counts {
@@ -173,31 +229,47 @@ impl Counts {
             *count += 1;
             return *count <= PER_MINUTE;
         }
-        if entry.action() != STOPPED && self.written < OF_STRANGERS {
+        let nobody = entry.target().id.is_empty();
+        let room = self.written < OF_STRANGERS && !(nobody && self.about_nobody >= OF_NO_ACCOUNT);
+        if entry.action() != STOPPED && room {
             let count = self.by.entry(entry.whose()).or_default();
             if *count < PER_MINUTE {
                 *count += 1;
                 self.written += 1;
+                self.about_nobody += u64::from(nobody);
                 return true;
             }
         }
-        self.omitted += 1;
+        let network = network(entry.by());
+        self.omitted.add(&network);
+        let (target, key) = (entry.target(), entry.target().key());
+        let is_account = target.kind == "user" && !target.id.is_empty();
+        if is_account && (self.about.len() < TOLD_APART || self.about.contains_key(&key)) {
+            let about = self.about.entry(key).or_insert_with(|| (target.clone(), Omitted::default()));
+            about.1.add(&network);
+        }
         false
     }
 
     /// The minute is over: what wasn't written.
     fn over(&mut self) -> Vec<Entry> {
         let all = std::mem::take(self);
+        let of = |who: &str| Who::named("refusals", &who, "");
         let more = |(who, count): (String, u64)| (who, count.saturating_sub(PER_MINUTE));
-        let strangers = std::iter::once(("anonymous".to_owned(), all.omitted));
-        let omitted = all.by.into_iter().map(more).chain(strangers).filter(|(_, count)| *count > 0);
-        omitted.map(|(who, count)| omitted_entry(&who, count)).collect()
+        let known = all.by.into_iter().map(more).filter(|(_, count)| *count > 0);
+        let known = known.map(|(who, count)| omitted_entry(of(&who), json!({ "count": count })));
+        let mut about: Vec<_> = all.about.into_values().collect();
+        about.sort_unstable_by_key(|(who, omitted)| (Reverse(omitted.count), who.key()));
+        about.truncate(ACCOUNTS);
+        let strangers = std::iter::once((of("anonymous"), all.omitted)).filter(|(_, all)| all.count > 0);
+        let strangers = strangers.chain(about).map(|(who, omitted)| omitted.entry(who));
+        known.chain(strangers).collect()
     }
 }
 
-fn omitted_entry(who: &str, count: u64) -> Entry {
+fn omitted_entry(target: Who, facts: Value) -> Entry {
     let by = By::System { reason: "too many refusals in a minute to write them all" };
-    Entry::done(&by, "audit.omit", Who::named("refusals", &who, "")).made(json!({ "count": count }))
+    Entry::done(&by, "audit.omit", target).made(facts)
 }
 
 /// An account as an entry's target.
@@ -227,13 +299,42 @@ pub(crate) fn account_facts(user: &User) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
 
     fn stranger(address: [u16; 8], action: &'static str) -> Entry {
+        guess(address, action, "7")
+    }
+
+    /// By a stranger, at an account.
+    fn guess(address: [u16; 8], action: &'static str, id: &str) -> Entry {
         let by = By::Anonymous { address: Some(IpAddr::from(address)) };
-        Entry::refused(&by, action, Who::named("user", &"", ""), "wrong password".to_owned())
+        Entry::refused(&by, action, Who::named("user", &id, ""), "wrong password".to_owned())
+    }
+
+    #[test]
+    fn r47_names_that_are_not_there_hide_no_guess_at_those_that_are() {
+        let mut counts = Counts::default();
+        let taken = |counts: &mut Counts, entry: &Entry| counts.take(entry);
+        let at = |n| [10, n, 0, 0, 0, 0, 0, 1];
+        let invented = (0..500).filter(|n| taken(&mut counts, &guess(at(*n), "session.open", ""))).count();
+        assert_eq!(invented, 30, "a quarter of the sum");
+        assert!(taken(&mut counts, &guess(at(1000), "session.open", "5")), "room for an account");
+        while taken(&mut counts, &guess(at(1001), "session.open", "6")) {}
+        while taken(&mut counts, &guess(at(1002), "session.open", "6")) {}
+        for n in 0..8 {
+            assert!(!taken(&mut counts, &guess([0x2001, 0xdb8, n / 4, 9, 9, 9, 9, n], "session.open", "5")));
+        }
+        let entries: Vec<_> = counts.over().iter().map(|entry| format!("{entry:?}")).collect();
+        let victim = entries.iter().find(|entry| entry.contains("kind: \"user\", id: \"5\""));
+        let victim = victim.expect("what was tried with account 5 is told");
+        assert!(victim.contains("\"count\": Number(8)"), "{victim}");
+        assert!(victim.contains("2001:db8:0::/48") && victim.contains("2001:db8:1::/48"), "{victim}");
+        // However many there are, a minute has few entries, and each is small.
+        for n in 0..9000 {
+            counts.take(&guess([n, n, n, n, 0, 0, 0, 1], "session.open", &n.to_string()));
+        }
+        let entries = counts.over();
+        assert!(entries.len() <= 1 + ACCOUNTS, "{}", entries.len());
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Master {
             unbroken.clone(),
         );
         let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock), Arc::clone(&config));
-        let projects = project::Projects::new(store.clone(), Arc::clone(&clock));
+        let projects = project::Projects::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
         let templates = template::Templates::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();

@@ -11,22 +11,31 @@ use domain::authz::{
 };
 use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, Scope};
+use domain::time::Timestamp;
 use serde_json::{Value, json};
 pub use store::project::{Filter as ProjectFilter, SortBy};
 use store::{Store, StoreError, Tx};
 
+use crate::config::Limits;
 use crate::system::Clock;
 use crate::{Error, again, member, taken, workspace};
 
-/// Longest text of a project, in bytes.
-const TEXT_MAX: usize = 64 << 10;
-/// Most notes or tags of a project.
-const LIST_MAX: usize = 100;
+/// Longest description of a project, in bytes.
+const DESCRIPTION_MAX: usize = 4 << 10;
+/// Most tags of a project.
+const TAGS_MAX: usize = 64;
+/// Longest tag, in bytes.
+const TAG_MAX: usize = 128;
+/// Most notes of a project.
+const NOTES_MAX: usize = 100;
+/// All notes of a project with their headings, in bytes.
+const NOTES_MAX_BYTES: usize = 64 << 10;
 
 /// Projects.
 #[derive(Clone)]
 pub struct Projects {
     store: Store,
+    limits: Limits,
     clock: Arc<dyn Clock>,
 }
 
@@ -94,16 +103,31 @@ fn refuse_shared(id: ProjectId) -> Result<(), Error> {
     if id == ProjectId(1) { Err(Error::Precondition(text.to_owned())) } else { Ok(()) }
 }
 
-fn check_texts(project: &Project) -> Result<(), Error> {
-    let notes = project.notes.iter().flat_map(|note| [&note.name, &note.contents]);
-    let too_many = project.notes.len() > LIST_MAX || project.tags.len() > LIST_MAX;
-    let bad = |text: &String| text.len() > TEXT_MAX || text.contains('\0');
-    if too_many || [&project.description].into_iter().chain(notes).chain(&project.tags).any(bad) {
-        let text =
-            format!("a project has at most {LIST_MAX} notes and tags, and none longer than {TEXT_MAX} bytes");
-        return Err(Error::Invalid(text));
-    }
-    Ok(())
+/// The texts of a project, which all who see it are sent and which are in the database with every change (A5). What stays
+/// as it was before may be longer.
+fn check_texts(project: &Project, before: Option<&Project>) -> Result<(), Error> {
+    let Project { description, tags, notes, .. } = project;
+    let has_nul = |text: &String| text.contains('\0');
+    let size = notes.iter().map(|note| note.name.len() + note.contents.len()).sum::<usize>();
+    let same = |part: fn(&Project, &Project) -> bool| before.is_some_and(|before| part(before, project));
+    let bad = if same(|before, after| before.description == after.description) {
+        None
+    } else {
+        (description.len() > DESCRIPTION_MAX || has_nul(description))
+            .then(|| format!("a project's description has at most {DESCRIPTION_MAX} bytes"))
+    };
+    let bad = bad.or_else(|| {
+        let long = tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.len() > TAG_MAX || has_nul(tag));
+        let bad = long && !same(|before, after| before.tags == after.tags);
+        bad.then(|| format!("a project has at most {TAGS_MAX} tags of {TAG_MAX} bytes"))
+    });
+    let bad = bad.or_else(|| {
+        let nul = notes.iter().any(|note| has_nul(&note.name) || has_nul(&note.contents));
+        let long = notes.len() > NOTES_MAX || size > NOTES_MAX_BYTES || nul;
+        let bad = long && !same(|before, after| before.notes == after.notes);
+        bad.then(|| format!("a project has at most {NOTES_MAX} notes, of {NOTES_MAX_BYTES} bytes in all"))
+    });
+    bad.map_or(Ok(()), |text| Err(Error::Invalid(text)))
 }
 
 /// A project as an audit entry's target.
@@ -125,18 +149,24 @@ fn facts(project: &Project) -> Value {
     })
 }
 
-async fn free_key(tx: &mut Tx, name: &str, id: ProjectId) -> Result<String, StoreError> {
-    for key in place::keys_for(name, id) {
-        if store::project::by_key(tx, &key).await?.is_none() {
-            return Ok(key);
+/// A key for a project that was given none. When the one that it should have is taken, who sees the next one knows that:
+/// so that is counted (X8).
+async fn free_key(tx: &mut Tx, by: &By, name: &str, id: ProjectId, now: Timestamp) -> Result<String, Error> {
+    for (tried, key) in place::keys_for(name, id).enumerate() {
+        if store::project::by_key(tx, &key).await?.is_some() {
+            continue;
         }
+        if tried > 0 {
+            taken::told(tx, by, now).await?;
+        }
+        return Ok(key);
     }
-    Err(StoreError::Duplicate)
+    Err(StoreError::Duplicate.into())
 }
 
 impl Projects {
-    pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub(crate) fn new(store: Store, limits: Limits, clock: Arc<dyn Clock>) -> Self {
+        Self { store, limits, clock }
     }
 
     /// How `viewer` stands to a project, for the policy to decide on.
@@ -186,11 +216,11 @@ impl Projects {
         store::project::by_id(&mut conn, id).await?.ok_or_else(|| not_found(id))
     }
 
-    /// A page of the projects that match; `page` turns their number into offset and limit.
+    /// A page of the projects that match, without their notes; `page` turns their number into offset and limit.
     ///
     /// # Errors
     /// What `page` answers, or the database.
-    pub async fn list<P>(
+    pub async fn list_without_notes<P>(
         &self,
         scope: Visible<Project>,
         filter: ProjectFilter,
@@ -200,27 +230,62 @@ impl Projects {
         let mut conn = self.store.read().await?;
         let total = store::project::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
-        let projects = store::project::list(&mut conn, &filter, offset, limit).await?;
+        let projects = store::project::list_without_notes(&mut conn, &filter, offset, limit).await?;
         Ok((projects, page))
     }
 
-    /// A page of the projects in a workspace.
+    /// Those of `ids` that match.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn those(
+        &self,
+        scope: Visible<Project>,
+        filter: &ProjectFilter,
+        ids: &[ProjectId],
+    ) -> Result<Vec<Project>, Error> {
+        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let filter = ProjectFilter { seen_by, ids: Some(ids.to_vec()), ..filter.clone() };
+        let mut conn = self.store.read().await?;
+        Ok(store::project::list(&mut conn, &filter, 0, i64::MAX).await?)
+    }
+
+    /// Which of `ids` the viewer has bookmarked.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn marked(
+        &self,
+        scope: Visible<Project>,
+        ids: Vec<ProjectId>,
+    ) -> Result<Vec<ProjectId>, Error> {
+        let bookmarked_by = Some(scope.viewer());
+        let filter = ProjectFilter { bookmarked_by, ids: Some(ids), ..ProjectFilter::default() };
+        let mut conn = self.store.read().await?;
+        Ok(store::project::ids(&mut conn, &filter, 0, i64::MAX).await?)
+    }
+
+    /// A page of what matches in a workspace. What they are: [`Self::those`].
     ///
     /// # Errors
     /// When the workspace was deleted, what `page` answers, or the database.
-    pub async fn list_in<P>(
+    pub async fn ids_in<P>(
         &self,
         permit: &Permit<ReadWorkspace>,
         scope: Visible<Project>,
         filter: ProjectFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
-    ) -> Result<(Vec<Project>, P), Error> {
+    ) -> Result<(Vec<ProjectId>, P), Error> {
         let id = permit.target().workspace;
         let mut conn = self.store.read().await?;
         let workspace = store::workspace::by_id(&mut conn, id).await?;
-        drop(conn);
         workspace.ok_or_else(|| Error::NotFound(workspace::hidden(id)))?;
-        self.list(scope, ProjectFilter { workspace: Some(id), ..filter }, page).await
+        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let filter = ProjectFilter { workspace: Some(id), seen_by, ..filter };
+        let total = store::project::count(&mut conn, &filter).await?;
+        let (page, offset, limit) = page(total)?;
+        let ids = store::project::ids(&mut conn, &filter, offset, limit).await?;
+        Ok((ids, page))
     }
 
     /// Makes a project; who makes it owns it.
@@ -233,12 +298,20 @@ impl Projects {
         let key = key.map_err(|e| invalid(&e))?;
         let mut tx = again::begin(&self.store, permit).await?;
         let workspace = open(&mut tx, permit.target().workspace).await?;
-        let id = store::project::next_id(&mut tx).await?;
+        let owner = permit.actor().unwrap_or(permit.target().owner);
+        let theirs = ProjectFilter { owners: Some(vec![owner]), ..ProjectFilter::default() };
+        let (has, limit) = (store::project::count(&mut tx, &theirs).await?, self.limits.projects);
+        if has >= i64::from(limit) {
+            return Err(Error::Precondition(format!(
+                "you have {has} projects, and {limit} is the limit: delete some"
+            )));
+        }
+        let (id, now) = (store::project::next_id(&mut tx).await?, self.clock.now());
+        taken::may_ask(&mut tx, permit.by(), now).await?;
         let code = match key {
             Some(key) => key,
-            None => free_key(&mut tx, &name, id).await?,
+            None => free_key(&mut tx, permit.by(), &name, id, now).await?,
         };
-        let now = self.clock.now();
         let project = Project {
             id,
             workspace,
@@ -249,12 +322,12 @@ impl Projects {
             tags: new.tags,
             private: new.private,
             archived: false,
-            owner: permit.actor().unwrap_or(permit.target().owner),
+            owner,
             owner_name: String::new(),
             created_at: now,
             modified_at: now,
         };
-        check_texts(&project)?;
+        check_texts(&project, None)?;
         let mut tx = self.with_free_names(tx, permit.by(), &project, true).await?;
         store::project::insert(&mut tx, &project).await?;
         // With its owner's name.
@@ -381,7 +454,7 @@ impl Projects {
         if after == before {
             return Ok(before);
         }
-        check_texts(&after)?;
+        check_texts(&after, Some(&before))?;
         let mut tx = self.with_free_names(tx, by, &after, after.code != before.code).await?;
         let now = self.clock.now();
         after.modified_at = now;
@@ -451,6 +524,13 @@ impl Projects {
         } else {
             (store::project::unbookmark(&mut tx, caller.user, id).await?, "project.unbookmark")
         };
+        let marked = ProjectFilter { bookmarked_by: Some(caller.user), ..ProjectFilter::default() };
+        let limit = self.limits.bookmarks;
+        if news && bookmarked && store::project::count(&mut tx, &marked).await? > i64::from(limit) {
+            return Err(Error::Precondition(format!(
+                "you have {limit} bookmarks, and that is the limit: take some back"
+            )));
+        }
         if news {
             let entry = Entry::done(permit.by(), action, target(&project));
             tx.commit(&entry, self.clock.now()).await?;

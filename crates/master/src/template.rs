@@ -8,7 +8,7 @@ use domain::config::layer;
 use domain::config::secrets::Layer;
 use domain::place::{self, Place, Template};
 use serde_json::{Value, json};
-pub use store::template::Filter as TemplateFilter;
+pub use store::template::{Filter as TemplateFilter, Unread};
 use store::{Store, StoreError, Tx};
 
 use crate::config::Limits;
@@ -80,6 +80,10 @@ fn facts(template: &Template) -> Value {
     json!({ "name": template.name, "workspace": template.workspace, "sets": keys })
 }
 
+fn seen_in(scope: &Visible<Template>, filter: &TemplateFilter) -> TemplateFilter {
+    TemplateFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter.clone() }
+}
+
 impl Templates {
     pub(crate) fn new(store: Store, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self { store, limits, clock }
@@ -96,22 +100,31 @@ impl Templates {
         Ok((template, place.ok_or_else(|| not_found(name))?))
     }
 
-    /// A page of the templates that match; `page` turns their number into offset and limit.
+    /// How many templates match.
     ///
     /// # Errors
-    /// What `page` answers, or the database.
-    pub async fn list<P>(
+    /// When the database can't be reached.
+    pub async fn count(&self, scope: Visible<Template>, filter: &TemplateFilter) -> Result<i64, Error> {
+        let filter = seen_in(&scope, filter);
+        let mut conn = self.store.read().await?;
+        Ok(store::template::count(&mut conn, &filter).await?)
+    }
+
+    /// Some of the templates that match: those that come after `last`.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn after(
         &self,
         scope: Visible<Template>,
-        filter: TemplateFilter,
-        page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
-    ) -> Result<(Vec<Template>, P), Error> {
-        let filter = TemplateFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        filter: &TemplateFilter,
+        last: Option<&str>,
+        skip: i64,
+        limit: i64,
+    ) -> Result<Vec<Unread>, Error> {
+        let filter = seen_in(&scope, filter);
         let mut conn = self.store.read().await?;
-        let total = store::template::count(&mut conn, &filter).await?;
-        let (page, offset, limit) = page(total)?;
-        let templates = store::template::list(&mut conn, &filter, offset, limit).await?;
-        Ok((templates, page))
+        Ok(store::template::list(&mut conn, &filter, last, skip, limit).await?)
     }
 
     /// A name that nobody's template has.

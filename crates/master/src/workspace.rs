@@ -219,10 +219,9 @@ impl Workspaces {
                 false => taken::unseen(&self.store, tx, by, now, conflict(name)).await,
             });
         }
-        let namesake = store::user::by_username(&mut tx, name).await?;
-        if namesake.is_some_and(|user| user.id != workspace.owner) {
+        if store::user::looks_like_another(&mut tx, name, workspace.owner).await? {
             return Err(Error::Conflict(format!(
-                "'{name}' is the name of an account: its workspace may be called so"
+                "'{name}' is the name of an account, or looks like one: its workspace may be called so"
             )));
         }
         Ok(tx)
@@ -370,18 +369,19 @@ impl Workspaces {
         Ok(store::membership::list(&mut conn, Scope::Workspace(id)).await?)
     }
 
-    /// Roles in the workspaces that the caller sees into, everybody's or one member's.
+    /// Roles in the workspaces that the caller sees into: everybody's or some members', all or one.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn roles(
         &self,
         scope: Visible<Member>,
-        of: Option<MemberId>,
+        of: Option<&[MemberId]>,
+        role: Option<Role>,
     ) -> Result<Vec<(WorkspaceId, Member)>, Error> {
         let seen_by = (!scope.everything()).then(|| scope.viewer());
         let mut conn = self.store.read().await?;
-        Ok(store::membership::in_workspaces(&mut conn, seen_by, of).await?)
+        Ok(store::membership::in_workspaces(&mut conn, seen_by, of, role).await?)
     }
 
     /// Gives somebody a role in a workspace, or with `None` takes it away. Gives all members.

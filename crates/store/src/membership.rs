@@ -57,24 +57,28 @@ pub async fn list(conn: &mut Conn, scope: Scope) -> Result<Vec<Member>, StoreErr
     Ok(rows.into_iter().filter_map(from_row).collect())
 }
 
-/// Everybody's roles in workspaces, or one member's, by workspace: of all, or of those whose content `seen_by` may see.
+/// Everybody's roles in workspaces, or some members', or one role alone, by workspace: of all, or of those whose content
+/// `seen_by` may see.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn in_workspaces(
     conn: &mut Conn,
     seen_by: Option<UserId>,
-    of: Option<MemberId>,
+    of: Option<&[MemberId]>,
+    role: Option<Role>,
 ) -> Result<Vec<(WorkspaceId, Member)>, StoreError> {
     let hidden = seen_by.map(|viewer| format!("AND m.scope_id NOT IN ({})", hidden_from(viewer)));
-    let one = of
-        .map(member_columns)
-        .map(|(kind, id)| format!("AND m.member_kind = '{kind}' AND m.member_id = {id}"));
+    let one = |(kind, id): (&str, i64)| format!("(m.member_kind = '{kind}' AND m.member_id = {id})");
+    let some = of.map(|of| of.iter().copied().map(member_columns).map(one).collect::<Vec<_>>());
+    let some = some.map(|of| if of.is_empty() { "1 = 0".to_owned() } else { of.join(" OR ") });
+    let role = role.map(|role| format!("AND m.role = '{}'", role.as_str()));
     let sql = format!(
         "SELECT m.scope_id, m.member_kind, m.member_id, m.role, {NAME} FROM memberships m
-         WHERE m.scope = 'workspace' {} {} ORDER BY m.scope_id, m.member_kind DESC, m.member_id",
+         WHERE m.scope = 'workspace' {} {} {} ORDER BY m.scope_id, m.member_kind DESC, m.member_id",
         hidden.unwrap_or_default(),
-        one.unwrap_or_default()
+        some.map(|some| format!("AND ({some})")).unwrap_or_default(),
+        role.unwrap_or_default()
     );
     let rows: Vec<InWorkspaceRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
     let member = |row: InWorkspaceRow| {

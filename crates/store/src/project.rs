@@ -31,6 +31,11 @@ const SELECT: &str =
         p.owner_id, u.username, p.created_at, p.modified_at
     FROM projects p JOIN users u ON u.id = p.owner_id";
 
+const SELECT_WITHOUT_NOTES: &str =
+    "SELECT p.id, p.workspace_id, p.name, p.code, p.description, '[]' AS notes, p.tags, p.private, p.archived,
+        p.owner_id, u.username, p.created_at, p.modified_at
+    FROM projects p JOIN users u ON u.id = p.owner_id";
+
 fn from_row(row: ProjectRow) -> Result<Project, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("projects, id {}: {what}", row.id));
     let notes: Vec<Note> = serde_json::from_str(&row.notes).map_err(|_| corrupt("notes"))?;
@@ -222,6 +227,8 @@ pub struct Filter {
     pub owners: Option<Vec<UserId>>,
     /// Without those that this account may not see.
     pub seen_by: Option<UserId>,
+    /// Only these.
+    pub ids: Option<Vec<ProjectId>>,
     /// Order.
     pub sort: SortBy,
     /// The other way round.
@@ -229,6 +236,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// The order as SQL.
+    fn order(&self) -> String {
+        let direction = if self.descending { "DESC" } else { "ASC" };
+        let column = match self.sort {
+            SortBy::Id => "p.id",
+            SortBy::Name => "p.name",
+            SortBy::Description => "p.description",
+        };
+        format!("ORDER BY {column} {direction}, p.id ASC")
+    }
+
     /// `$1` is the name.
     fn conditions(&self) -> String {
         let mut sql = "($1 = '' OR p.name = $1)".to_owned();
@@ -249,6 +267,11 @@ impl Filter {
             sql.push_str(if archived { " AND p.archived" } else { " AND NOT p.archived" });
         }
         sql.push_str(&owned_by("p", self.owners.as_deref()));
+        if let Some(ids) = &self.ids {
+            let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            let list = if list.is_empty() { "0".to_owned() } else { list.join(", ") };
+            sql.push_str(&format!(" AND p.id IN ({list})"));
+        }
         if let Some(viewer) = self.seen_by {
             sql.push_str(&format!(" AND {}", seen_by(viewer)));
         }
@@ -293,6 +316,38 @@ pub async fn counts(conn: &mut Conn, viewer: Option<UserId>) -> Result<Vec<(Work
     Ok(rows.into_iter().map(|(id, count)| (WorkspaceId(id), count)).collect())
 }
 
+/// Which projects match: a page of them, or of all, for these are small.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn ids(
+    conn: &mut Conn,
+    filter: &Filter,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<ProjectId>, StoreError> {
+    let (conditions, order) = (filter.conditions(), filter.order());
+    let sql = format!("SELECT p.id FROM projects p WHERE {conditions} {order} LIMIT $2 OFFSET $3");
+    let name = text(filter.name.as_ref());
+    let rows: Vec<(i64,)> = on!(conn, |c| {
+        sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset).fetch_all(c).await
+    })?;
+    Ok(rows.into_iter().map(|(id,)| ProjectId(id)).collect())
+}
+
+/// A page of the projects that match, without their notes, which may be long.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn list_without_notes(
+    conn: &mut Conn,
+    filter: &Filter,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Project>, StoreError> {
+    listed(conn, SELECT_WITHOUT_NOTES, filter, offset, limit).await
+}
+
 /// A page of the projects that match.
 ///
 /// # Errors
@@ -303,15 +358,18 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Project>, StoreError> {
-    let direction = if filter.descending { "DESC" } else { "ASC" };
-    let column = match filter.sort {
-        SortBy::Id => "p.id",
-        SortBy::Name => "p.name",
-        SortBy::Description => "p.description",
-    };
-    let conditions = filter.conditions();
-    let sql =
-        format!("{SELECT} WHERE {conditions} ORDER BY {column} {direction}, p.id ASC LIMIT $2 OFFSET $3");
+    listed(conn, SELECT, filter, offset, limit).await
+}
+
+async fn listed(
+    conn: &mut Conn,
+    select: &str,
+    filter: &Filter,
+    offset: i64,
+    limit: i64,
+) -> Result<Vec<Project>, StoreError> {
+    let (conditions, order) = (filter.conditions(), filter.order());
+    let sql = format!("{select} WHERE {conditions} {order} LIMIT $2 OFFSET $3");
     let name = text(filter.name.as_ref());
     let rows: Vec<ProjectRow> = on!(conn, |c| {
         sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset).fetch_all(c).await

@@ -153,22 +153,59 @@ pub async fn count_of(conn: &mut Conn, owner: UserId) -> Result<i64, StoreError>
     Ok(count)
 }
 
-/// A page of the templates that match, by name.
+/// A template as it lies in the database: to read a long configuration takes a while, and many times its memory.
+pub struct Unread(TemplateRow);
+
+impl std::fmt::Debug for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unread")
+    }
+}
+
+impl Unread {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How long its configuration is, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0.config.len()
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the configuration in the database is none.
+    pub fn read(self) -> Result<Template, StoreError> {
+        from_row(self.0)
+    }
+}
+
+/// Some of the templates that match, by name: those that come after `last`.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(
     conn: &mut Conn,
     filter: &Filter,
+    last: Option<&str>,
     offset: i64,
     limit: i64,
-) -> Result<Vec<Template>, StoreError> {
-    let direction = if filter.descending { "DESC" } else { "ASC" };
+) -> Result<Vec<Unread>, StoreError> {
+    let (direction, compare) = if filter.descending { ("DESC", "<") } else { ("ASC", ">") };
     let conditions = filter.conditions();
-    let sql = format!("{SELECT} WHERE {conditions} ORDER BY t.name {direction} LIMIT $2 OFFSET $3");
+    let behind = last.map(|_| format!("AND t.name {compare} $4")).unwrap_or_default();
+    let sql = format!("{SELECT} WHERE {conditions} {behind} ORDER BY t.name {direction} LIMIT $2 OFFSET $3");
     let name = text(filter.name.as_ref());
     let rows: Vec<TemplateRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset).fetch_all(c).await
+        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset);
+        match last {
+            Some(last) => query.bind(last).fetch_all(c).await,
+            None => query.fetch_all(c).await,
+        }
     })?;
-    rows.into_iter().map(from_row).collect()
+    Ok(rows.into_iter().map(Unread).collect())
 }

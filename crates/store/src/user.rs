@@ -74,8 +74,19 @@ fn password_columns(password: &Password) -> (&'static str, Option<String>) {
     }
 }
 
+/// Refuses a name that another account has or had, whatever the case of its letters: people tell accounts apart by them
+/// (A14). Accounts that had theirs before stay as they are.
+async fn is_free(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
+    let sql = "SELECT o.id FROM users o WHERE o.id <> $1 AND lower(o.username) = lower($2)
+                   AND NOT EXISTS (SELECT 1 FROM users m WHERE m.id = $1 AND m.username = $2) LIMIT 1";
+    let (id, name) = (user.id.0, &user.username);
+    let row: Option<(i64,)> = on!(tx, |c| sqlx::query_as(sql).bind(id).bind(name).fetch_optional(c).await)?;
+    if row.is_some() { Err(StoreError::Duplicate) } else { Ok(()) }
+}
+
 /// Runs a statement whose parameters are all of an account's columns, `$1` its id, `$13` when it was changed.
 async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, StoreError> {
+    is_free(tx, user).await?;
     let (kind, hash) = password_columns(&user.password);
     let search = format!("{}\n{}", user.username.to_lowercase(), user.display_name.to_lowercase());
     let identity = user.identity.as_ref();
@@ -108,7 +119,7 @@ async fn write(tx: &mut Tx, sql: &'static str, user: &User) -> Result<u64, Store
 /// Makes an account; `user.id` is ignored and a fresh one given out.
 ///
 /// # Errors
-/// [`StoreError::Duplicate`] when the name is taken.
+/// [`StoreError::Duplicate`] when the name is taken, in any case.
 pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, StoreError> {
     let id = UserId(meta::next(tx, "user").await?);
     let user = User { id, modified_at: now, ..user.clone() };
@@ -124,7 +135,7 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
 /// Writes all of an account's fields.
 ///
 /// # Errors
-/// [`StoreError::Duplicate`] when the name is taken.
+/// [`StoreError::Duplicate`] when it is a new name that is taken, in any case.
 pub async fn update(tx: &mut Tx, user: &User) -> Result<(), StoreError> {
     let sql = "UPDATE users SET username = $2, display_name = $3, admin = $4, status = $5, remote = $6,
                    password_kind = $7, password_hash = $8, agent_user = $9, agent_uid = $10, agent_group = $11,
@@ -198,6 +209,17 @@ pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Re
     let rows: Vec<(String, String)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
     let wanted = look(name);
     Ok(rows.iter().flat_map(|(name, shown)| [name, shown]).any(|other| look(other) == wanted))
+}
+
+/// Whether another account than `id` has a user name that looks like this one, whatever letters it is written with.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn looks_like_another(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
+    let sql = "SELECT username FROM users WHERE id <> $1 AND deleted_at IS NULL";
+    let rows: Vec<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
+    let wanted = look(name);
+    Ok(rows.iter().any(|(other,)| look(other) == wanted))
 }
 
 /// Whether another account than `id` has this e-mail address, whatever the case of its letters.

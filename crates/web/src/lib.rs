@@ -22,6 +22,7 @@ mod table;
 pub mod tls;
 mod turns;
 mod ui;
+mod whole;
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

@@ -85,5 +85,7 @@ mod throttle;
 mod timing;
 #[path = "http/tokens.rs"]
 mod tokens;
+#[path = "http/whole.rs"]
+mod whole;
 #[path = "http/wire.rs"]
 mod wire;

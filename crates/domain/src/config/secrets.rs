@@ -139,6 +139,8 @@ fn mask(value: &mut Value, eyes: Eyes) {
     for (key, inside) in map.iter_mut() {
         match (key.as_str(), inside) {
             ("environment", Value::Object(environment)) => mask_environment(environment, eyes),
+            // Of keys that there are, numbers say how much of something is wanted.
+            (_, Value::Number(_)) => {}
             (key, inside) if PUBLIC.contains(&key) => strip(inside, Eyes::Readers),
             (_, inside) => strip(inside, eyes),
         }
@@ -180,13 +182,18 @@ fn mask_variables(variables: &mut Value) {
 }
 
 /// Leaves out everything that is named like a credential, and masks what looks like one by itself. The texts of a list
-/// are the words of one line.
+/// are the words of one line. Keys of maps are anybody's own words too, and a number can be a secret as well.
 fn strip(value: &mut Value, eyes: Eyes) {
     match value {
         Value::Object(map) => {
-            map.retain(|key, _| !names_secret(key));
-            map.iter_mut().for_each(|(_, inside)| strip(inside, eyes));
+            for (key, mut inside) in std::mem::take(map) {
+                if !names_secret(&key) {
+                    strip(&mut inside, eyes);
+                    map.insert(eyes.of_keys(&key), inside);
+                }
+            }
         }
+        Value::Number(_) if eyes == Eyes::Others => *value = Value::String(MASK.to_owned()),
         Value::Array(list) => {
             let mut line = Words::new(eyes);
             for inside in list {
@@ -275,7 +282,13 @@ pub(super) fn masked_key(value: &Value) -> Option<String> {
         })
     };
     match value {
-        Value::Object(map) => map.iter().find_map(|(key, inside)| below(key, inside)),
+        Value::Object(map) => {
+            map.iter().find_map(
+                |(key, inside)| {
+                    if key.contains(MASK) { Some(String::new()) } else { below(key, inside) }
+                },
+            )
+        }
         Value::Array(list) => list.iter().find_map(masked_key),
         Value::String(text) if text == MASK => Some(String::new()),
         Value::String(text) => text.split_whitespace().find(|word| word.contains(MASK)).map(|word| {

@@ -19,6 +19,10 @@ pub struct Limits {
     pub templates: u32,
     /// Most workspaces of an account.
     pub workspaces: u32,
+    /// Most projects of an account.
+    pub projects: u32,
+    /// Most projects that an account has bookmarked.
+    pub bookmarks: u32,
     /// Most login sessions of an account; one more ends the oldest.
     pub sessions: u32,
     /// Most access tokens of an account that can still be used.
@@ -38,6 +42,8 @@ impl Default for Limits {
             tasks: 1_000_000,
             templates: 1_000,
             workspaces: 1_000,
+            projects: 1_000,
+            bookmarks: 1_000,
             sessions: 1_000,
             tokens: 1_000,
             bodies_bytes: 512 << 20,
@@ -52,6 +58,8 @@ impl Limits {
             ("tasks", self.tasks),
             ("templates", self.templates),
             ("workspaces", self.workspaces),
+            ("projects", self.projects),
+            ("bookmarks", self.bookmarks),
             ("sessions", self.sessions),
             ("tokens", self.tokens),
         ];

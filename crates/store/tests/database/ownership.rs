@@ -192,8 +192,8 @@ async fn compare(store: &Store, viewer: &User, world: &World) -> (usize, usize, 
     assert_eq!(usize::try_from(sum), Ok(listed.len()), "{counts:?}");
 
     let filter = template::Filter { seen_by, ..Default::default() };
-    let listed = template::list(&mut conn, &filter, 0, 100).await.expect("listed");
-    let names: Vec<_> = listed.iter().map(|each| each.name.clone()).collect();
+    let listed = template::list(&mut conn, &filter, None, 0, 100).await.expect("listed");
+    let names: Vec<_> = listed.iter().map(|each| each.name().to_owned()).collect();
     assert_eq!(names, allowed.2, "templates of {name}");
 
     let filter = store::task::Filter {
@@ -475,8 +475,13 @@ async fn templates_are_kept_by_name(database: Database) {
     assert_eq!(template::by_name(&mut conn, "t").await.expect("read"), None);
     assert_eq!(template::by_name(&mut conn, "v").await.expect("read").as_ref(), Some(&changed));
     let filter = template::Filter { descending: true, ..Default::default() };
-    let listed = template::list(&mut conn, &filter, 0, 10).await.expect("listed");
-    assert_eq!(listed.iter().map(|each| each.name.as_str()).collect::<Vec<_>>(), ["v", "u"]);
+    for (descending, last, expected) in
+        [(true, None, vec!["v", "u"]), (true, Some("v"), vec!["u"]), (false, Some("u"), vec!["v"])]
+    {
+        let filter = template::Filter { descending, ..filter.clone() };
+        let listed = template::list(&mut conn, &filter, last, 0, 10).await.expect("listed");
+        assert_eq!(listed.iter().map(template::Unread::name).collect::<Vec<_>>(), expected);
+    }
     let elsewhere = template::Filter { workspaces: Some(vec![WorkspaceId(9)]), ..Default::default() };
     assert_eq!(template::count(&mut conn, &elsewhere).await.expect("counted"), 0);
     drop(conn);

@@ -93,7 +93,15 @@ async fn a_name_is_unique_and_exact(database: Database) {
     drop(tx);
 
     assert_eq!(find(&store, "Alice").await, None, "case counts");
-    add(&store, &user("Alice")).await;
+    // a14: to people it is the same name.
+    let mut tx = store.write().await.expect("a transaction");
+    let twin = store::user::insert(&mut tx, &user("Alice"), NOW).await;
+    assert!(matches!(twin, Err(StoreError::Duplicate)), "{twin:?}");
+    drop(tx);
+    let mut tx = store.write().await.expect("a transaction");
+    let own = User { username: "ALICE".to_owned(), ..alice.clone() };
+    store::user::update(&mut tx, &own).await.expect("one's own may change its case");
+    drop(tx);
     let mut conn = store.read().await.expect("a connection");
     for (name, id, taken) in [
         ("BOBBY", alice.id, true),

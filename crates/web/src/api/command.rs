@@ -4,27 +4,24 @@ use ::api::cluster::Container;
 use ::api::command::{
     Command, CommandResponse, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands, SetPriority,
 };
-use ::api::page::{PageQuery, Pagination};
+use ::api::page::PageQuery;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
 use master::task::{TaskFilter, Tasks};
 use master::{Error, Master, workspace};
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::App;
 use crate::api::template::permitted;
 use crate::extract::{Params, User, check_count, id, paged};
 use crate::late::Body;
-use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
 
 /// `STATE_…` as Determined's clients read it.
 pub(crate) fn state_name(state: TaskState) -> &'static str {
@@ -149,48 +146,22 @@ pub(crate) async fn list(
 /// Rows that are read at a time for a list without a limit.
 const STEP: i64 = 250;
 
-/// The whole list, which is never in memory as a whole: written as it is read, each step from where the last one ended,
-/// so that what comes and goes meanwhile moves nothing (B10).
+/// The whole list.
 async fn all(app: App, caller: Caller, filter: TaskFilter, page: PageQuery) -> Result<Response, Failure> {
-    let (shown_by, actor) = (app.clone(), caller.actor.clone());
+    let (master, actor) = (app.master.clone(), caller.actor.clone());
     let count = |total| paged(page)(total).map(|(page, start, _)| (page, start, 0));
-    let (_, pagination) = app.master.tasks.list(Visible::to(&actor), filter.clone(), count).await?;
-    let begin = Some((Vec::from(*b"{\"commands\":["), None, pagination.start_index));
-    let steps = futures_util::stream::try_unfold(begin, move |state| {
-        let (app, actor, filter) = (app.clone(), actor.clone(), filter.clone());
+    let (_, page) = master.tasks.list(Visible::to(&actor), filter.clone(), count).await?;
+    let next = move |last: Option<i64>, _| {
+        let (master, actor, filter) = (master.clone(), actor.clone(), filter.clone());
         async move {
-            let Some((mut text, last, count)) = state else { return Ok(None) };
-            let first = last.is_none();
-            let skip = if first { pagination.start_index } else { 0 };
-            let tasks = app.master.tasks.after(Visible::to(&actor), &filter, last, skip, STEP).await?;
-            for task in &tasks {
-                if !(first && text.ends_with(b"[")) {
-                    text.push(b',');
-                }
-                let row = serde_json::to_vec(&shown(&app.master, task));
-                text.extend(row.map_err(|e| Error::Invalid(e.to_string()))?);
-            }
-            let count = count + i64::try_from(tasks.len()).unwrap_or(0);
-            if let Some(task) = tasks.last() {
-                return Ok(Some((Bytes::from(text), Some((Vec::new(), Some(task.seq), count)))));
-            }
-            let end = json!(Pagination { end_index: count, total: count, ..pagination });
-            text.extend(format!("],\"pagination\":{end}}}").into_bytes());
-            Ok::<_, Error>(Some((Bytes::from(text), None)))
+            let skip = if last.is_none() { page.start_index } else { 0 };
+            let tasks = master.tasks.after(Visible::to(&actor), &filter, last, skip, STEP).await?;
+            let rows =
+                tasks.iter().map(|task| whole::row(&shown(&master, task))).collect::<Result<_, _>>()?;
+            Ok(Step { rows, last: tasks.last().map(|task| task.seq) })
         }
-    });
-    // What is in it follows from what its reader was at the beginning.
-    let admin = caller.actor.admin;
-    fn lost() -> Error {
-        Error::Forbidden("the reader's role has changed".to_owned())
-    }
-    let still = move |caller: Caller| {
-        let same = caller.actor.admin == admin;
-        async move { if same { Ok(()) } else { Err(lost()) } }
     };
-    let steps = while_allowed(&shown_by, &caller, still, Some(Err(lost())), steps);
-    let kind = [(header::CONTENT_TYPE, "application/json")];
-    Ok((kind, axum::body::Body::from_stream(steps)).into_response())
+    Ok(whole::written(&app, &caller, "commands", page, next))
 }
 
 /// `users` and `userIds` together; none of either is everybody.

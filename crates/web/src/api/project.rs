@@ -1,9 +1,12 @@
 //! Projects over the API.
 
-use ::api::project::{EditProject, ListProjects, MoveProject, Note, Notes, Project, ProjectResponse};
+use std::sync::Arc;
+
+use ::api::project::{EditProject, MoveProject, Note, Notes, Project, ProjectResponse};
 use ::api::workspace::Deleted;
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use domain::authz::{
     Act, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible, authorize,
 };
@@ -20,6 +23,10 @@ use crate::api::workspace;
 use crate::extract::{User, id, paged};
 use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
+
+/// Projects that are read at a time for a list: each has up to 76 KiB.
+const STEP: usize = 4;
 
 fn note(note: place::Note) -> Note {
     Note { name: note.name, contents: note.contents }
@@ -68,7 +75,7 @@ pub(crate) async fn list(
     User(caller): User,
     Path(workspace): Path<String>,
     query: Query,
-) -> Answer<ListProjects> {
+) -> Result<Response, Failure> {
     let permit = workspace::permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     let filter = ProjectFilter {
@@ -85,8 +92,21 @@ pub(crate) async fn list(
     };
     let scope = Visible::to(&caller.actor);
     let page = paged(params.page()?);
-    let (projects, pagination) = app.master.projects.list_in(&permit, scope, filter, page).await?;
-    Ok(Json(ListProjects { projects: projects.into_iter().map(shown).collect(), pagination }))
+    let (ids, page) = app.master.projects.ids_in(&permit, scope, filter.clone(), page).await?;
+    let (made_in, user, ids) = (app.clone(), caller.actor.user, Arc::<[ProjectId]>::from(ids));
+    let next = move |at: Option<usize>, _| {
+        let (app, filter, ids) = (made_in.clone(), filter.clone(), Arc::clone(&ids));
+        async move {
+            let _turn = app.searches.take(user).await.map_err(whole::lost)?;
+            let (at, end) = (at.unwrap_or(0), ids.len());
+            let some = ids.get(at..end.min(at + STEP)).unwrap_or_default();
+            let found = app.master.projects.those(scope, &filter, some).await?;
+            let rows = found.into_iter().map(|project| whole::row(&shown(project)));
+            let last = Some(at + STEP).filter(|next| *next < end);
+            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
+        }
+    };
+    Ok(whole::written(&app, &caller, "projects", page, next))
 }
 
 pub(crate) async fn create(

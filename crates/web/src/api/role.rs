@@ -1,10 +1,14 @@
 //! Roles over the API, as Determined's clients know them: what members of workspaces are (B21). Nobody has one
 //! everywhere; an account is an administrator of the installation or not.
 
+use std::io;
+
 use ::api::page::Pagination;
 use ::api::role::{AssignRoles as Request, RolesById};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
 use domain::id::{UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role};
@@ -22,6 +26,7 @@ use crate::api::workspace;
 use crate::extract::User;
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
+use crate::whole;
 
 const EVERYWHERE: &str =
     "roles are given in workspaces: name one, or make the account an administrator of all";
@@ -44,9 +49,15 @@ pub(super) fn number(role: Role) -> i64 {
 }
 
 pub(super) fn shown(role: Role) -> Value {
+    let mut shown = in_short(role);
+    shown["permissions"] = Value::Array(permission::of_role(role));
+    shown
+}
+
+/// A role where it is said once for each who has it: its permissions are said of the role itself.
+fn in_short(role: Role) -> Value {
     let (id, name) = number_and_name(role);
-    let scopes = json!({ "cluster": false, "workspace": true });
-    json!({ "roleId": id, "name": name, "permissions": permission::of_role(role), "scopeTypeMask": scopes })
+    json!({ "roleId": id, "name": name, "scopeTypeMask": { "cluster": false, "workspace": true } })
 }
 
 /// A role with those who have it.
@@ -54,7 +65,8 @@ pub(super) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Val
     let of_role = members.iter().filter(|(_, member)| member.role == role);
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for (workspace, member) in of_role {
-        let assigned = json!({ "role": shown(role), "scopeWorkspaceId": workspace, "scopeCluster": false });
+        let assigned =
+            json!({ "role": in_short(role), "scopeWorkspaceId": workspace, "scopeCluster": false });
         match member.id {
             MemberId::User(id) => users.push(json!({ "userId": id, "roleAssignment": assigned })),
             MemberId::Group(id) => groups.push(json!({ "groupId": id, "roleAssignment": assigned })),
@@ -63,13 +75,9 @@ pub(super) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Val
     json!({ "role": shown(role), "userRoleAssignments": users, "groupRoleAssignments": groups })
 }
 
-/// The roles in workspaces that the caller sees into, of one member or of all.
-async fn roles(
-    app: &App,
-    caller: &Caller,
-    of: Option<MemberId>,
-) -> Result<Vec<(WorkspaceId, Member)>, Failure> {
-    Ok(app.master.workspaces.roles(Visible::to(&caller.actor), of).await?)
+/// The roles in workspaces that the caller sees into, of these members.
+async fn roles(app: &App, caller: &Caller, of: &[MemberId]) -> Result<Vec<(WorkspaceId, Member)>, Failure> {
+    Ok(app.master.workspaces.roles(Visible::to(&caller.actor), Some(of), None).await?)
 }
 
 /// A person's roles in workspaces that the caller sees into: given to themselves, or to a group that they are in.
@@ -81,12 +89,9 @@ pub(super) async fn of_person(
     let filter = GroupFilter { member: Some(person), ..GroupFilter::default() };
     let all = |total: i64| Ok(((), 0, total));
     let (groups, ()) = app.master.groups.list(Visible::to(&caller.actor), &filter, all).await?;
-    let mut members = roles(app, caller, None).await?;
-    members.retain(|(_, member)| match member.id {
-        MemberId::User(id) => id == person,
-        MemberId::Group(id) => groups.iter().any(|(group, _)| group.id == id),
-    });
-    Ok(members)
+    let groups = groups.into_iter().map(|(group, _)| MemberId::Group(group.id));
+    let whoever: Vec<_> = std::iter::once(MemberId::User(person)).chain(groups).collect();
+    roles(app, caller, &whoever).await
 }
 
 pub(crate) async fn search(User(_): User) -> Json<Value> {
@@ -99,12 +104,23 @@ pub(crate) async fn by_ids(
     State(app): State<App>,
     User(caller): User,
     request: Body<RolesById>,
-) -> Answer<Value> {
+) -> Result<Response, Failure> {
     let request = request.unasked("everybody sees roles where they see members").await?;
-    let members = roles(&app, &caller, None).await?;
     let asked = |role: &Role| request.role_ids.contains(&number(*role));
-    let roles: Vec<_> = ROLES.into_iter().filter(asked).map(|role| with_members(role, &members)).collect();
-    Ok(Json(json!({ "roles": roles })))
+    // There may be very many members: few at a time make that list (A5).
+    let turn = app.searches.take(caller.actor.user).await.map_err(whole::lost)?;
+    let mut members = Vec::new();
+    for role in ROLES.into_iter().filter(asked) {
+        let scope = Visible::to(&caller.actor);
+        members.push((role, app.master.workspaces.roles(scope, None, Some(role)).await?));
+    }
+    let text = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        let roles = members.iter().map(|(role, members)| with_members(*role, members));
+        whole::row(&json!({ "roles": roles.collect::<Vec<_>>() }))
+    });
+    let text = text.await.map_err(|error| whole::lost(io::Error::other(error)))??;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 pub(crate) async fn of_user(
@@ -124,7 +140,7 @@ pub(crate) async fn of_group(
     Path(group): Path<String>,
 ) -> Answer<Value> {
     let group = app.master.groups.get(Visible::to(&caller.actor), group_id(&group)?).await?;
-    let members = roles(&app, &caller, Some(MemberId::Group(group.group.id))).await?;
+    let members = roles(&app, &caller, &[MemberId::Group(group.group.id)]).await?;
     let (mut had, mut assignments) = (Vec::new(), Vec::new());
     for role in ROLES {
         let places: Vec<_> = members.iter().filter(|(_, m)| m.role == role).map(|(place, _)| place).collect();
@@ -174,7 +190,7 @@ async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> 
     let role = ROLES.into_iter().find(|role| Some(number(*role)) == wanted);
     let role = role.ok_or_else(|| Error::NotFound("there is no such role: see roles/search".to_owned()))?;
     if !give {
-        let has = roles(app, caller, Some(member)).await?;
+        let has = roles(app, caller, &[member]).await?;
         let had = |(at, m): &(WorkspaceId, Member)| at.0 == place && m.role == role;
         if !has.iter().any(had) {
             let name = number_and_name(role).1;

@@ -1,15 +1,18 @@
 //! Templates over the API.
 
+use std::io;
+
 use ::api::error::Code;
-use ::api::template::{ListTemplates, NewTemplate, RenameTemplate, Template, TemplateResponse};
+use ::api::template::{NewTemplate, RenameTemplate, Template, TemplateResponse};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use domain::authz::{Act, Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible, authorize};
 use domain::id::{UNCATEGORIZED, WorkspaceId};
 use domain::place::{self, Place};
 use master::Error;
 use master::session::Caller;
-use master::template::{TemplateFilter, hidden};
+use master::template::{TemplateFilter, Unread, hidden};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -18,6 +21,10 @@ use crate::api::workspace;
 use crate::extract::{Params, User, paged};
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
+
+/// Templates that are looked at for one step of the list.
+const STEP: i64 = 16;
 
 fn shown(actor: &Actor, template: place::Template) -> Template {
     Template {
@@ -52,7 +59,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
     params: Params,
-) -> Answer<ListTemplates> {
+) -> Result<Response, Failure> {
     let bad = |text: &str| Error::Invalid(format!("workspaceIds: '{}' is no id", text.escape_debug()));
     let ids = params.all("workspaceIds").map(|text| text.parse().map(WorkspaceId).map_err(|_| bad(text)));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
@@ -62,10 +69,41 @@ pub(crate) async fn list(
         seen_by: None,
         descending: params.descending(),
     };
-    let page = paged(params.page()?);
-    let (found, pagination) = app.master.templates.list(Visible::to(&caller.actor), filter, page).await?;
-    let templates = found.into_iter().map(|template| shown(&caller.actor, template)).collect();
-    Ok(Json(ListTemplates { templates, pagination }))
+    let page = params.page()?;
+    let total = app.master.templates.count(Visible::to(&caller.actor), &filter).await?;
+    let (page, start, wanted) = paged(page)(total)?;
+    // Without a limit it goes on to the end, wherever that is by then.
+    let wanted = if page.limit == 0 { i64::MAX } else { wanted };
+    let (made_in, actor) = (app.clone(), caller.actor.clone());
+    let next = move |last: Option<String>, given| {
+        let (app, actor, filter) = (made_in.clone(), actor.clone(), filter.clone());
+        let skip = if last.is_none() { start } else { 0 };
+        async move { step(&app, &actor, &filter, last, skip, wanted - given).await }
+    };
+    Ok(whole::written(&app, &caller, "templates", page, next))
+}
+
+/// Some of the list, at most `most`. Configurations are read and masked in turns (A5).
+async fn step(
+    app: &App,
+    actor: &Actor,
+    filter: &TemplateFilter,
+    last: Option<String>,
+    skip: i64,
+    most: i64,
+) -> Result<Step<String>, Error> {
+    let turn = app.searches.take(actor.user).await.map_err(whole::lost)?;
+    let (scope, last) = (Visible::to(actor), last.as_deref());
+    let mut found = app.master.templates.after(scope, filter, last, skip, most.min(STEP)).await?;
+    found.truncate(whole::fitting(found.iter().map(Unread::size)));
+    let last = found.last().map(|template| template.name().to_owned());
+    let actor = actor.clone();
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        found.into_iter().map(|unread| whole::row(&shown(&actor, unread.read()?))).collect()
+    });
+    let rows: Result<Vec<_>, Error> = made.await.map_err(|error| whole::lost(io::Error::other(error)))?;
+    Ok(Step { rows: rows?, last })
 }
 
 pub(crate) async fn get(

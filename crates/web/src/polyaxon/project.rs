@@ -195,11 +195,10 @@ async fn listed(
     let limit: i64 = params.parse("limit")?.unwrap_or(ROWS).clamp(1, MOST);
     let scope = Visible::to(&caller.actor);
     let rows = |total: i64| Ok((total, offset.min(total), limit));
-    let (projects, total) = app.master.projects.list(scope, filter, rows).await?;
-    let mine = ProjectFilter { bookmarked_by: Some(caller.actor.user), ..ProjectFilter::default() };
-    let all = |total: i64| Ok((total, 0, total));
-    let (marked, _) = app.master.projects.list(scope, mine, all).await?;
-    let is_marked = |project: &Project| marked.iter().any(|marked| marked.id == project.id);
+    let (projects, total) = app.master.projects.list_without_notes(scope, filter, rows).await?;
+    let ids = projects.iter().map(|project| project.id).collect();
+    let marked = app.master.projects.marked(scope, ids).await?;
+    let is_marked = |project: &Project| marked.contains(&project.id);
     let name = |project: &Project| owner.map_or_else(|| project.owner_name.clone(), str::to_owned);
     let shown = projects.iter().map(|project| {
         let shown = brief(app, &name(project), project, is_marked(project));

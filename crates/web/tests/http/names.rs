@@ -10,6 +10,9 @@ on_both_databases!(
     a14_what_one_sees_may_be_found_taken_as_often_as_one_likes,
     a14_a_workspace_is_called_like_its_own_account_alone,
     a14_no_name_looks_like_another_accounts,
+    a14_user_names_differ_by_more_than_case,
+    a14_names_of_places_are_no_look_alikes,
+    x08_a_made_key_tells_nothing_of_what_is_hidden,
 );
 
 /// Things of the victim's that nobody else sees.
@@ -106,4 +109,85 @@ async fn a14_no_name_looks_like_another_accounts(database: Database) {
         eve.post("/api/v1/workspaces").json(json!({"name": name})).await.refused(400);
         master.admin().await.post("/api/v1/groups").json(json!({"name": name})).await.refused(400);
     }
+}
+
+async fn a14_user_names_differ_by_more_than_case(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (admin, bob) = (master.admin().await, master.user("bob").await);
+    let (carol, gone) = (master.user("carol").await, master.user("Alice").await);
+    admin.delete(&gone.path()).await;
+    for name in ["Carol", "CAROL", "alice", "Alice"] {
+        assert_eq!(bob.patch(&bob.path()).json(json!({"username": name})).await.status, 409, "{name}");
+        let new = json!({"user": {"username": name, "active": true}});
+        assert_eq!(admin.post("/api/v1/users").json(new).await.status, 409, "{name}");
+    }
+    // One's own may change its case, and what one has is no hindrance.
+    bob.patch(&bob.path()).json(json!({"username": "Bob"})).await.ok();
+    bob.patch(&bob.path()).json(json!({"displayName": "The Bob"})).await.ok();
+    carol.get("/api/v1/me").await.ok();
+}
+
+async fn a14_names_of_places_are_no_look_alikes(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, eve) = (master.user("alice").await, master.user("eve").await);
+    let new = |name: &str| json!({ "name": name });
+    let made = eve.post("/api/v1/workspaces").json(new("lab")).await.ok();
+    let path = format!("/api/v1/workspaces/{}", made["workspace"]["id"]);
+    let bad = "\u{430}dmin";
+    for answer in [
+        eve.post("/api/v1/workspaces").json(new(bad)).await,
+        eve.patch(&path).json(new(bad)).await,
+        eve.post(&format!("{path}/projects")).json(new(bad)).await,
+        eve.post("/api/v1/templates/%D0%B0dmin").json(json!({"config": {}})).await,
+    ] {
+        let text = answer.refused(400);
+        assert!(text.contains("cannot mix letters of different scripts"), "{text}");
+    }
+    // Without mixing them, and in another case.
+    for name in ["Alice", "al1ce", "\u{1d41a}lice"] {
+        assert_eq!(eve.post("/api/v1/workspaces").json(new(name)).await.status, 409, "{name}");
+    }
+    alice.post("/api/v1/workspaces").json(new("ALICE")).await.ok();
+    eve.post("/api/v1/workspaces").json(new("\u{410}\u{43b}\u{438}\u{441}\u{430} 2")).await.ok();
+}
+
+async fn x08_a_made_key_tells_nothing_of_what_is_hidden(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let place = async |user: &User, body: serde_json::Value| {
+        let made = user.post("/api/v1/workspaces").json(body).await.ok();
+        format!("/api/v1/workspaces/{}/projects", made["workspace"]["id"])
+    };
+    let (hidden, open) =
+        (place(&alice, json!({"name": "h", "private": true})).await, place(&bob, json!({"name": "o"})).await);
+    alice.post(&hidden).json(json!({"name": "Quixotic merger"})).await.ok();
+    alice.post(&hidden).json(json!({"name": "x", "key": "QUOKK"})).await.ok();
+    for name in ["Quixotic merger", "Quokka", "Quagga"] {
+        let made = bob.post(&open).json(json!({ "name": name })).await.ok()["project"].clone();
+        let begin = name[..4].to_uppercase();
+        assert_eq!(made["key"], format!("{begin}{}", made["id"]), "as if there were no others");
+        bob.delete(&format!("/api/v1/projects/{}", made["id"])).await.ok();
+    }
+    // Whose key is the one that comes next is told by that one only, and that is counted.
+    let mut waits = false;
+    for number in 0..14 {
+        let next = bob.post(&open).json(json!({"name": format!("n{number}")})).await;
+        if next.status == 429 {
+            waits = true;
+            break;
+        }
+        let id = next.ok()["project"]["id"].as_i64().expect("an id");
+        let base36 = |n: i64| {
+            let digit = |d: i64| char::from_digit(u32::try_from(d).expect("small"), 36).expect("a digit");
+            [n / 36, n % 36].map(digit).iter().collect::<String>().trim_start_matches('0').to_uppercase()
+        };
+        let key = format!("ZZZZ{}", base36(id + 2));
+        let key = key[key.len() - 5..].to_owned();
+        alice.post(&hidden).json(json!({"name": format!("t{number}"), "key": key})).await.ok();
+        if bob.post(&open).json(json!({"name": format!("zzzz {number}")})).await.status == 429 {
+            waits = true;
+            break;
+        }
+    }
+    assert!(waits, "who finds keys of others that are to be made next has to wait");
 }

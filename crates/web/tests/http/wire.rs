@@ -253,7 +253,7 @@ async fn logs_of_elsewhere_are_not_here(database: Database) {
 
 async fn x10_a_workspace_has_its_name_alone_in_any_case(database: Database) {
     let master = TestMaster::start(database).await;
-    let (alice, bob) = (master.user("alice").await, master.user("Alice").await);
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
     let made = alice.post("/api/v1/workspaces").json(json!({"name": "Vis"})).await.ok();
     let other = bob.post("/api/v1/workspaces").json(json!({"name": "other"})).await.ok();
     let path = |made: &serde_json::Value| format!("/api/v1/workspaces/{}", made["workspace"]["id"]);
@@ -267,9 +267,9 @@ async fn x10_a_workspace_has_its_name_alone_in_any_case(database: Database) {
     }
     // Its own name may change its case.
     alice.patch(&path(&made)).json(json!({"name": "VIS"})).await.ok();
-    // Polyaxon's projects of accounts whose names differ by case alone, and of one whose name somebody else took.
-    let eve = master.user("eve").await;
+    // Polyaxon's projects also of one whose name a workspace had before there was an account of it.
     bob.post("/api/v1/workspaces").json(json!({"name": "Eve"})).await.ok();
+    let eve = master.user("eve").await;
     for owner in [&alice, &bob, &eve] {
         let new = json!({"name": "p", "is_public": false});
         owner.post("/api/v1/projects/").json(new).await.expect(201);

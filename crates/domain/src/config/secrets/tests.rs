@@ -175,6 +175,35 @@ proptest! {
 }
 
 #[test]
+fn a10_keys_and_numbers_of_free_maps_are_as_free_as_their_texts() {
+    let config = json!({
+        "pbs": {"s3://AKIA:hunter4@b": 1, "n": 12_345_678, "nested": [{"DB=hunter4": [1.5, true]}]},
+        "slurm": {"slots_per_node": 4, "gpu_type": "tesla", "aB3xQ9zz81kLm": "x"},
+        "environment": {"pod_spec": {"spec": {"hunter4x81": {"port": 5_432_198}}}},
+        "hyperparameters": {"lr": 0.1},
+        "resources": {"slots": 4, "weight": 1.5, "priority": 42},
+        "labels": ["a"],
+        "max_restarts": 5,
+        "debug": true,
+    });
+    let expected = json!({
+        "pbs": {"s3://********@b": "********", "n": "********", "nested": [{"DB=********": ["********", true]}]},
+        "slurm": {"slots_per_node": "********", "gpu_type": "tesla", "********": "x"},
+        "environment": {"pod_spec": {"spec": {"********": {"port": "********"}}}},
+        "hyperparameters": {"lr": "********"},
+        "resources": {"slots": 4, "weight": 1.5, "priority": 42},
+        "labels": ["a"],
+        "max_restarts": 5,
+        "debug": true,
+    });
+    assert_eq!(others(config.clone()), expected);
+    assert_eq!(Shown::of(config, None).into_value()["pbs"]["n"], 12_345_678, "its owner sees it");
+    assert!(Layer::new(json!({"pbs": {"s3://AKIA:hunter4@b": 1}})).has_secrets());
+    assert!(!Layer::new(json!({"slurm": {"runAsUser": 4}})).has_secrets());
+    assert_eq!(masked_key(&json!({"pbs": {"********": 1}})).as_deref(), Some("pbs"));
+}
+
+#[test]
 fn a10_a_template_without_secrets_is_everybodys() {
     for (config, secret) in [
         (json!({"resources": {"slots": 4}, "environment": {"image": "lab/env:0a1b2c3d4e5f6a7b"}}), false),

@@ -16,6 +16,14 @@ pub(super) enum Eyes {
     Readers,
 }
 
+impl Eyes {
+    /// What of a map's key is shown. Whether it makes a secret of the whole is judged by its form.
+    pub(super) fn of_keys(self, key: &str) -> String {
+        let eyes = if self == Self::Suspicion { Self::Readers } else { self };
+        Words::new(eyes).mask(key)
+    }
+}
+
 /// Goes through the words of a command line; options reach into the next word, quotes over several.
 pub(super) struct Words {
     eyes: Eyes,

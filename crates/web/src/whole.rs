@@ -1,0 +1,98 @@
+//! Lists that are never in memory as a whole: they are written to the answer as they are read, in steps of a bounded
+//! number of bytes, each from where the last one ended, so that what comes and goes meanwhile moves nothing (A5, B10).
+
+use std::io;
+
+use ::api::page::Pagination;
+use axum::body::{Body, Bytes};
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use master::Error;
+use master::session::Caller;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::App;
+use crate::live::while_allowed;
+
+/// Bytes that are read for one step, where its rows can be long.
+const STEP_BYTES: usize = 64 << 10;
+
+/// Some rows of a list, as JSON.
+pub(crate) struct Step<M> {
+    pub(crate) rows: Vec<Vec<u8>>,
+    /// What the next ones come after; `None` when that was all.
+    pub(crate) last: Option<M>,
+}
+
+/// A row as JSON.
+pub(crate) fn row(shown: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(shown).map_err(|error| lost(io::Error::other(error)))
+}
+
+/// What went wrong with a list.
+pub(crate) fn lost(error: io::Error) -> Error {
+    Error::io("a list")(error)
+}
+
+/// How many things of these sizes are one step: one at least.
+pub(crate) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut all = 0;
+    let within = sizes.take_while(|size| {
+        all += size;
+        all <= STEP_BYTES
+    });
+    within.count().max(1)
+}
+
+/// The answer `{"NAME": [rows], "pagination": …}`. `next` gives the rows after a place of the list, and is told how many
+/// there were.
+pub(crate) fn written<M, N, F>(
+    app: &App,
+    caller: &Caller,
+    name: &'static str,
+    page: Pagination,
+    next: N,
+) -> Response
+where
+    M: Send + 'static,
+    N: Fn(Option<M>, i64) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Step<M>, Error>> + Send + 'static,
+{
+    let begin = Some((format!("{{\"{name}\":["), None, 0_i64));
+    let steps = stream::try_unfold(begin, move |state| {
+        let next = next.clone();
+        async move {
+            let Some((text, last, given)) = state else { return Ok(None) };
+            let (mut text, mut first) = (text.into_bytes(), given == 0);
+            let step = next(last, given);
+            let Step { rows, last } = step.await?;
+            let given = given + i64::try_from(rows.len()).unwrap_or(0);
+            for row in rows {
+                if !std::mem::take(&mut first) {
+                    text.push(b',');
+                }
+                text.extend(row);
+            }
+            if last.is_some() {
+                return Ok(Some((Bytes::from(text), Some((String::new(), last, given)))));
+            }
+            let end = page.start_index + given;
+            let total = if page.limit == 0 { end } else { page.total };
+            let end = json!(Pagination { end_index: end, total, ..page });
+            text.extend(format!("],\"pagination\":{end}}}").into_bytes());
+            Ok::<_, Error>(Some((Bytes::from(text), None)))
+        }
+    });
+    // What is in it follows from what its reader was at the beginning.
+    let admin = caller.actor.admin;
+    let changed = || Error::Forbidden("the reader's role has changed".to_owned());
+    let still = move |caller: Caller| {
+        let same = caller.actor.admin == admin;
+        async move { if same { Ok(()) } else { Err(changed()) } }
+    };
+    let steps = while_allowed(app, caller, still, Some(Err(changed())), steps);
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, Body::from_stream(steps)).into_response()
+}
