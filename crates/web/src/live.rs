@@ -22,6 +22,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Asked again at the latest after so long: sessions end by themselves.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Who can't be asked about is asked about again after so long, …
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// … and after so long isn't given anything more: it may be that the right is gone (R22).
+const BENEFIT_OF_THE_DOUBT: Duration = Duration::from_secs(4);
+
 /// An open answer.
 struct Open<S: Stream, F> {
     app: App,
@@ -31,6 +37,8 @@ struct Open<S: Stream, F> {
     /// The generation that was asked in.
     asked: u64,
     due: Instant,
+    /// Since when the reader couldn't be asked about.
+    unknown: Option<Instant>,
     stream: Pin<Box<S>>,
     farewell: Option<S::Item>,
     over: bool,
@@ -58,6 +66,7 @@ where
         rights: app.master.sessions.rights(),
         asked: caller.as_of(),
         due: Instant::now() + LONGEST,
+        unknown: None,
         stream: Box::pin(stream),
         farewell,
         over: false,
@@ -100,7 +109,7 @@ where
         *self.rights.borrow() != self.asked || Instant::now() >= self.due
     }
 
-    /// Asks. Who can't be asked about at the moment may go on.
+    /// Asks. Who can't be asked about at the moment may go on, for a moment.
     async fn is_allowed(&mut self) -> bool {
         // Few at once: thousands of streams must not take the database from everybody else.
         let Ok(_turn) = self.app.renewals.acquire().await else { return false };
@@ -111,10 +120,18 @@ where
             Err(error) => Err(error),
         };
         match allowed {
-            Ok(()) => true,
-            Err(error) => {
-                matches!(error.code(), Code::Internal | Code::Unavailable | Code::ResourceExhausted)
+            Ok(()) => {
+                self.unknown = None;
+                true
             }
+            Err(error)
+                if matches!(error.code(), Code::Internal | Code::Unavailable | Code::ResourceExhausted) =>
+            {
+                let now = Instant::now();
+                self.due = now + AGAIN;
+                now - *self.unknown.get_or_insert(now) < BENEFIT_OF_THE_DOUBT
+            }
+            Err(_) => false,
         }
     }
 }

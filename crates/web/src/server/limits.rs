@@ -6,7 +6,7 @@ use master::config::Connections;
 use rustix::process::{Resource, getrlimit};
 
 /// Longest head of a request, in bytes; a longer one is 431.
-pub(super) const HEAD_MAX: usize = 64 << 10;
+pub(super) const HEAD_MAX: usize = 16 << 10;
 
 /// A peer that takes nothing of what is written for so long is gone.
 const STALLED: Duration = Duration::from_secs(60);
