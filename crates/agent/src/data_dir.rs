@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use rustix::fs::{FlockOperation, flock};
 use tokio::time::Instant;
 
 use crate::AgentError;
+
+/// Tells an agent's directory.
+const LOCK_FILE: &str = "agent.lock";
 
 /// How long an agent that is being replaced may take to let go of the directory.
 const HANDOVER: Duration = Duration::from_secs(3);
@@ -28,6 +31,7 @@ impl DataDir {
     pub(crate) async fn open(path: &Path) -> Result<Self, AgentError> {
         let cannot = || AgentError::io(format!("cannot use the data directory {}", path.display()));
         let root = std::path::absolute(path).map_err(cannot())?;
+        may_be_ours(&root, &[LOCK_FILE]).map_err(cannot())?;
         make_private(&root).map_err(cannot())?;
         let root = root.canonicalize().map_err(cannot())?;
         let lock = OpenOptions::new()
@@ -35,7 +39,7 @@ impl DataDir {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(root.join("agent.lock"))
+            .open(root.join(LOCK_FILE))
             .map_err(cannot())?;
         let deadline = Instant::now() + HANDOVER;
         loop {
@@ -78,6 +82,46 @@ impl DataDir {
     }
 }
 
+/// Looks at a directory that is there already, before Muster keeps anything in it: one that others use isn't taken from
+/// them, and one that others can write to is none to keep keys in. `ours` are files that tell Muster's own.
+///
+/// # Errors
+/// Why not, and what to do; or what the machine says.
+pub fn may_be_ours(path: &Path, ours: &[&str]) -> io::Result<()> {
+    let meta = match fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let refused = |why: &str| {
+        Err(io::Error::other(format!(
+            "{why}: name a directory of its own with --data-dir, such as {}/muster",
+            path.display()
+        )))
+    };
+    if !meta.is_dir() {
+        return refused("it is no directory");
+    }
+    let mode = meta.mode();
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    if mode & 0o002 != 0 {
+        return refused("everybody can write to it");
+    }
+    if ours.iter().any(|file| path.join(file).exists()) {
+        return Ok(());
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return refused("it is somebody else's");
+    }
+    // What a file system of its own begins with.
+    let other = |entry: &fs::DirEntry| entry.file_name() != "lost+found";
+    if fs::read_dir(path)?.flatten().any(|entry| other(&entry)) {
+        return refused("it holds other things, which others can get at");
+    }
+    Ok(())
+}
+
 fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -111,6 +155,30 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn f13_a_directory_that_others_use_stays_theirs() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temp = tempfile::tempdir().expect("temp dir");
+        let dir = temp.path().join("d");
+        let with = |mode: u32, file: Option<&str>| {
+            let _ = fs::remove_dir_all(&dir);
+            fs::create_dir(&dir).expect("made");
+            if let Some(file) = file {
+                fs::write(dir.join(file), "").expect("written");
+            }
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).expect("ours");
+            may_be_ours(&dir, &["muster.lock"]).map_err(|e| e.to_string())
+        };
+        assert_eq!(with(0o700, Some("digits.csv")), Ok(()));
+        assert_eq!(with(0o755, None), Ok(()));
+        assert_eq!(with(0o755, Some("muster.lock")), Ok(()));
+        for (mode, file) in [(0o1777, None), (0o777, Some("muster.lock")), (0o755, Some("digits.csv"))] {
+            let why = with(mode, file).expect_err("others use it");
+            assert!(why.contains("--data-dir"), "{why}");
+        }
+        assert!(may_be_ours(&temp.path().join("none"), &[]).is_ok());
+    }
     use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]

@@ -75,6 +75,14 @@ pub fn enrolled_with(data_dir: &std::path::Path) -> Option<Public> {
     known.master_key?.parse().ok()
 }
 
+/// The name that a data directory was enrolled under; `None` when it was under none, or can't be read. The machine may
+/// have another name by now.
+#[must_use]
+pub fn enrolled_as(data_dir: &std::path::Path) -> Option<AgentId> {
+    let bytes = fs::read(data_dir.join("agent.json")).ok()?;
+    serde_json::from_slice::<File>(&bytes).ok().map(|known| known.name)
+}
+
 /// Enrols with the master that the invitation names, and remembers it.
 pub(crate) async fn enrol(
     machine: &Machine,

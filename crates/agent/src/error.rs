@@ -46,7 +46,9 @@ pub enum AgentError {
     #[error("the master refused this agent: {0}")]
     Taken(String),
     /// The data directory is another agent's.
-    #[error("{data_dir} belongs to agent {enrolled}, not {asked}: use that name, or another data directory")]
+    #[error(
+        "{data_dir} belongs to agent {enrolled}, not {asked}: leave --name out, or use another data directory"
+    )]
     OtherName {
         /// The directory.
         data_dir: PathBuf,

@@ -39,7 +39,8 @@ mod supervise;
 mod task_spec;
 mod watch;
 
-pub use enrolment::enrolled_with;
+pub use data_dir::may_be_ours;
+pub use enrolment::{enrolled_as, enrolled_with};
 pub use error::AgentError;
 pub use limits::{Bound, TaskLimits};
 pub use options::Options;

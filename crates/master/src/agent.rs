@@ -284,9 +284,7 @@ async fn heard(
         ToMaster::Exited { allocation, exit, log_bytes } => {
             let said = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
                 Heard::Forget => ToAgent::Forget { allocation },
-                Heard::SendFrom(offset) => {
-                    ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }
-                }
+                Heard::SendFrom(offset) => ToAgent::LogsReceived { allocation, offset, kept: 0, full: false },
                 Heard::Later => return Ok(()),
             };
             answer(link, said);

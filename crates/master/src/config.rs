@@ -215,6 +215,13 @@ fn is_blank(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
 }
 
+/// An empty file was somebody's redirection more often than their wish.
+fn tell_if_empty(text: &str, file: &str) {
+    if text.trim().is_empty() {
+        tracing::warn!("{file} is empty: everything is as it is without a configuration");
+    }
+}
+
 impl Config {
     /// Reads a file.
     ///
@@ -225,7 +232,14 @@ impl Config {
             file: file.display().to_string(),
             reason: format!("can't be read: {e}"),
         })?;
-        Self::parse(&text, &file.display().to_string())
+        let config = Self::parse(&text, &file.display().to_string())?;
+        tell_if_empty(&text, &file.display().to_string());
+        let password = config.smtp.as_ref().and_then(|smtp| smtp.password_file.as_deref());
+        if let Some(missing) = password.filter(|password| !password.exists()) {
+            // It is read for each mail, so it may still come.
+            tracing::warn!("smtp.password_file: {} isn't there: no mail goes until it is", missing.display());
+        }
+        Ok(config)
     }
 
     /// Reads text; `file` is for the message.
@@ -325,6 +339,10 @@ mod tests {
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),
             ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
             ("agent: {late_mounts: [net]}", "agent.late_mounts: 'net' is not an absolute path"),
+            ("agent: {late_mounts: [/]}", "agent.late_mounts: '/' would give tasks the machine"),
+            ("agent: {late_mounts: [/proc]}", "agent.late_mounts: '/proc'"),
+            ("agent: {late_mounts: [/home/../proc]}", "agent.late_mounts: '/home/../proc'"),
+            ("agent: {task_limits: {pids: 1}}", "agent.task_limits.pids: 1 is too little"),
             ("security: {hosts: [\"https://x.y\"]}", "security.hosts: 'https://x.y' is not a plain name"),
             ("security: {hosts: [\"*.lab\"]}", "security.hosts: '*.lab'"),
             ("max_context_bytes: 0", "max_context_bytes"),

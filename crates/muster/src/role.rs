@@ -161,9 +161,14 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
             Some(file) => master::config::Agent::read(file)?,
             None => master::config::Agent::default(),
         };
+        let data_dir = match args.data_dir {
+            Some(dir) => dir,
+            None => data_dir::usual_place("muster-agent")?,
+        };
         let name: AgentId = match &args.name {
             Some(name) => name.parse()?,
-            None => local_agent::machine_name(),
+            // A machine may get another name; its agent keeps its own.
+            None => agent::enrolled_as(&data_dir).unwrap_or_else(local_agent::machine_name),
         };
         let invitation = match &args.invitation_file {
             Some(file) => {
@@ -171,10 +176,6 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
                 Some(text.parse().with_context(|| format!("the invitation in {}", file.display()))?)
             }
             None => None,
-        };
-        let data_dir = match args.data_dir {
-            Some(dir) => dir,
-            None => data_dir::usual_place("muster-agent")?,
         };
         let master = args.master.unwrap_or_else(|| "http://127.0.0.1:8080".to_owned());
         let master = if master.contains("://") { master } else { format!("http://{master}") };

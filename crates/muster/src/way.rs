@@ -47,7 +47,7 @@ pub(crate) fn name(port: u16) -> String {
 }
 
 /// The socket of the master on a port of this machine: root's, or one's own. One that a dead master left is none.
-fn socket(port: u16) -> Option<PathBuf> {
+pub(crate) fn socket(port: u16) -> Option<PathBuf> {
     let own = folder().filter(|folder| folder != Path::new(ROOTS));
     let folders = [Some((PathBuf::from(ROOTS), 0)), own.map(|own| (own, geteuid().as_raw()))];
     let sockets =

@@ -8,6 +8,7 @@ mod greeting;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -76,7 +77,13 @@ impl std::fmt::Debug for Tls {
 /// Where certificates come from.
 #[expect(clippy::large_enum_variant, reason = "there is one for each listener, behind a pointer")]
 enum Source {
-    Own { authority: Authority, names: Names, named: Vec<String>, renew_at: Timestamp },
+    /// `fresh` is when the certificate is to be shown: by a clock that was set back it isn't valid yet.
+    Own {
+        authority: Authority,
+        names: Names,
+        named: Vec<String>,
+        fresh: Range<Timestamp>,
+    },
     Files(Watched),
 }
 
@@ -115,8 +122,8 @@ impl Tls {
             Encryption::Own => {
                 let authority = Authority::open(&data_dir.join("tls"), now)?;
                 let named = names();
-                let (key, renew_at) = authority.issue(&named, now)?;
-                (Source::Own { authority, names, named, renew_at }, key)
+                let (key, fresh) = authority.issue(&named, now)?;
+                (Source::Own { authority, names, named, fresh }, key)
             }
             Encryption::Files(files) => {
                 let (watched, key) = Watched::open(files.clone(), now)?;
@@ -201,21 +208,21 @@ impl Tls {
                     self.tell_renewed();
                 }
             }
-            Source::Own { authority, names, named, renew_at } => {
+            Source::Own { authority, names, named, fresh } => {
                 let current = names();
-                if current == *named && now < *renew_at {
+                if current == *named && fresh.contains(&now) {
                     return;
                 }
                 match authority.issue(&current, now) {
                     Ok((key, next)) => {
                         self.shown.set(key);
-                        (*named, *renew_at) = (current, next);
+                        (*named, *fresh) = (current, next);
                         self.tell_renewed();
                     }
                     Err(error) => {
                         tracing::error!("the certificate of the listener stays as it is: {error}");
                         // Not again at every look.
-                        (*named, *renew_at) = (current, now.plus(authority::RETRY));
+                        (*named, *fresh) = (current, now..now.plus(authority::RETRY));
                     }
                 }
             }

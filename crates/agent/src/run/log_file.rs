@@ -66,7 +66,8 @@ impl LogFile {
     /// Its length in bytes, 0 when there is none.
     pub(crate) async fn len(&self) -> u64 {
         let path = self.path.clone();
-        let length = tokio::task::spawn_blocking(move || std::fs::metadata(path).map_or(0, |file| file.len()));
+        let length =
+            tokio::task::spawn_blocking(move || std::fs::metadata(path).map_or(0, |file| file.len()));
         length.await.unwrap_or(0)
     }
 }

@@ -89,3 +89,25 @@ async fn a04_who_fills_the_disk_without_end_is_ended() {
     let next = master.send_start(&shell("head -c 30000000 /dev/zero > /tmp/f"));
     assert_eq!(master.exit(next).await.code, 0);
 }
+
+#[tokio::test]
+async fn a04_an_end_is_told_before_a_log_that_the_master_has_no_space_for() {
+    let master = FakeMaster::start().await;
+    master.change(|seen| seen.full = true);
+    let _agent = TestAgent::registered(&master).await;
+    let id = master.send_start(&shell("head -c 9000000 /dev/zero; exec tail -f /dev/null"));
+    master.until("a piece", |seen| (!seen.pieces.is_empty()).then_some(())).await;
+    master.send(ToAgent::Kill { allocation: id, now: false });
+    assert!(master.exit(id).await.killed);
+    master.look(|seen| {
+        assert!(seen.log_of(id).is_empty());
+        assert!(seen.exits.iter().all(|(_, _, bytes)| *bytes > 0), "it says how much there is");
+    });
+    // There is space again: the log comes by itself, and then the end once more.
+    master.change(|seen| seen.full = false);
+    let whole = master.until("the log", |seen| {
+        let (_, _, bytes) = seen.exits.last()?;
+        (seen.log_of(id).len() as u64 == *bytes).then_some(*bytes)
+    });
+    assert!(whole.await > 0);
+}

@@ -50,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) pieces: Vec<(AllocationId, u64, usize)>,
     /// Pieces aren't answered.
     pub(crate) mute: bool,
+    /// Has no space for logs.
+    pub(crate) full: bool,
     /// Ends aren't answered.
     pub(crate) keep: bool,
     /// The next answers for a context directory; then it is given.
@@ -354,6 +356,10 @@ fn piece(master: &Master, piece: &LogChunk) -> Option<ToAgent> {
     master.change(|seen| {
         let allocation = piece.allocation;
         seen.pieces.push((allocation, piece.offset, piece.records.len()));
+        if seen.full {
+            let offset = offset(seen.log_of(allocation));
+            return Some(ToAgent::LogsReceived { allocation, offset, kept: offset, full: true });
+        }
         let log = seen.logs.entry(allocation).or_default();
         let from = usize::try_from(piece.offset).expect("small");
         assert!(from <= log.len(), "a gap: {from} after {}", log.len());

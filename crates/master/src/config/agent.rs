@@ -176,6 +176,7 @@ impl Agent {
         let bad = |reason: String| BadConfig { file: name.clone(), reason };
         let text = std::fs::read_to_string(file).map_err(|e| bad(format!("can't be read: {e}")))?;
         let agent: Self = if is_blank(&text) {
+            super::tell_if_empty(&text, &name);
             Self::default()
         } else {
             serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?
@@ -199,6 +200,25 @@ impl Agent {
         }
         if let Some(directory) = self.late_mounts.iter().find(|directory| !directory.is_absolute()) {
             return Err(format!("late_mounts: '{}' is not an absolute path", directory.display()));
+        }
+        // The kernel's own, and what all else is below.
+        let machine = |directory: &&PathBuf| {
+            let kernels = ["/proc", "/sys", "/dev"].iter().any(|own| directory.starts_with(own));
+            let up = directory.components().any(|part| part == std::path::Component::ParentDir);
+            kernels || up || directory.components().count() == 1
+        };
+        if let Some(directory) = self.late_mounts.iter().find(machine) {
+            let told = directory.display();
+            return Err(format!(
+                "late_mounts: '{told}' would give tasks the machine: name a directory such as /net"
+            ));
+        }
+        if let Some(Bound::At(pids)) = self.task_limits.pids
+            && pids < LEAST_PIDS
+        {
+            return Err(format!(
+                "task_limits.pids: {pids} is too little for any program: give {LEAST_PIDS} at least"
+            ));
         }
         if !(1_000_000..=u32::MAX - 65_537).contains(&self.root_range_base) {
             let highest = u32::MAX - 65_537;
@@ -232,6 +252,9 @@ impl Agent {
 
 /// Least size of a task's `/run` and `/dev/shm`, in bytes.
 const LEAST_TMPFS: u64 = 64 << 10;
+
+/// Least number of a task's processes and threads.
+const LEAST_PIDS: u64 = 16;
 
 /// Least memory of a task, in bytes.
 const LEAST_MEMORY: u64 = 16 << 20;

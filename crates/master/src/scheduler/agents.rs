@@ -174,7 +174,8 @@ impl Scheduler {
                 live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
             });
             let offset = ours.map_or(0, |live| live.log.received());
-            let _ = link.send(ToAgent::LogsReceived { allocation: *allocation, offset, kept: 0, full: false });
+            let _ =
+                link.send(ToAgent::LogsReceived { allocation: *allocation, offset, kept: 0, full: false });
             // What isn't known here any more must not go on there.
             if ours.is_none_or(|live| live.task.kill_requested) {
                 let _ = link.send(ToAgent::Kill { allocation: *allocation, now: false });

@@ -49,9 +49,11 @@ impl DataDir {
         Ok(Self { path })
     }
 
-    /// Makes it, for our eyes only.
+    /// Makes it, for our eyes only. One that is there is closed to others when it is Muster's, or holds nothing; what
+    /// others use is refused.
     pub(super) fn create(&self) -> Result<()> {
         let describe = || format!("data directory {}", self.path.display());
+        agent::may_be_ours(&self.path, &["muster.lock", "muster.db"]).with_context(describe)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(describe)?;
         let mode = std::fs::metadata(&self.path).with_context(describe)?.permissions().mode();
         if mode & 0o077 != 0 {

@@ -12,7 +12,8 @@ use super::serve::Served;
 /// Options of the agent of `muster up`.
 pub(super) async fn options(served: &Served, slots: Option<u32>) -> Result<Options> {
     let dir = served.dir.agent();
-    let name = machine_name();
+    // A machine may get another name; its agent keeps its own.
+    let name = agent::enrolled_as(&dir).unwrap_or_else(machine_name);
     // Also after an upgrade from a version in which agents didn't know the master's key.
     let belongs = agent::enrolled_with(&dir) == Some(served.key());
     let invitation = if belongs { None } else { Some(served.invite_local_agent(&name).await?) };
@@ -26,6 +27,7 @@ pub(super) async fn options(served: &Served, slots: Option<u32>) -> Result<Optio
 /// What stands in a configuration file; the rest is the usual.
 pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> Result<Options> {
     let limits = &config.task_limits;
+    warn_of(config);
     Ok(Options {
         master: String::new(),
         data_dir,
@@ -64,6 +66,21 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         masked: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
+}
+
+/// What gives tasks more than the usual is said at each start: who set it may be somebody else, long ago.
+fn warn_of(config: &master::config::Agent) {
+    if config.seccomp == Seccomp::Off {
+        tracing::warn!("agent.seccomp is off: tasks may ask anything of this machine's kernel");
+    }
+    if config.network == master::config::Network::Host {
+        tracing::warn!(
+            "agent.network is host: tasks may use this machine's network, its loopback and its cloud's identity"
+        );
+    }
+    for missing in config.late_mounts.iter().filter(|directory| !directory.is_dir()) {
+        tracing::warn!("agent.late_mounts: {} isn't there", missing.display());
+    }
 }
 
 /// A size that was checked when the file was read.

@@ -1,7 +1,7 @@
 //! `muster master info`, `config`, `certificate` and `forget`, and `muster version`.
 
 use anyhow::{Context, Result, bail};
-use api::client::ClientError;
+use api::client::{Address, Client, ClientError, Shown, Trust};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
@@ -12,6 +12,7 @@ use crate::auth::trust;
 use crate::failure::Failure;
 use crate::output;
 use crate::target::Target;
+use crate::way;
 
 /// What a master can be asked about itself.
 #[derive(Debug, Subcommand)]
@@ -55,9 +56,15 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
 /// What is trusted on the way to this master. The fingerprint goes beside it, so that the output is a file for
 /// `DET_MASTER_CERT_FILE`.
 async fn certificate(target: &Target) -> Result<()> {
-    let client = trust::client(target).await?;
-    client.info().await?;
-    let Some(shown) = client.shown() else {
+    let shown = match on_this_machine(&target.address).await? {
+        Some(shown) => Some(shown),
+        None => {
+            let client = trust::client(target).await?;
+            client.info().await?;
+            client.shown()
+        }
+    };
+    let Some(shown) = shown else {
         bail!(Failure::NotFound(format!(
             "the way to {} is not encrypted: there is no certificate",
             target.address
@@ -66,6 +73,21 @@ async fn certificate(target: &Target) -> Result<()> {
     output::note(&format!("Its fingerprint is {}", shown.fingerprint()));
     let pem = shown.chain.last().map(|der| pem(der)).unwrap_or_default();
     output::text_block(&pem)
+}
+
+/// What a master of this machine shows on its port, whichever scheme was named. Nobody has to be asked: its socket is
+/// root's or our own, so the port is that master's.
+async fn on_this_machine(address: &Address) -> Result<Option<Shown>> {
+    if !address.is_loopback() || way::socket(address.port()).is_none() {
+        return Ok(None);
+    }
+    let encrypted = address.to_string().replacen("http://", "https://", 1).parse()?;
+    let client = Client::trusting(encrypted, None, Trust::default())?;
+    match client.info().await {
+        Err(ClientError::Untrusted { shown, .. }) => Ok(Some(*shown)),
+        // A plain listener shows none.
+        _ => Ok(client.shown()),
+    }
 }
 
 fn pem(der: &[u8]) -> String {

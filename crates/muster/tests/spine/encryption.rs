@@ -235,3 +235,14 @@ fn d09_agents_work_over_https_and_need_no_certificate() {
     let line = format!("command run --context {} cat word", alice.home.join("code").display());
     assert_eq!(run(&mut told(&alice, &line, &known), "").exits(0).out(), "through\n");
 }
+
+#[test]
+fn d09_the_certificate_is_had_on_the_machine_itself_without_a_question() {
+    let muster = Setup::default().config("tls: self").up();
+    let me = muster.person("me");
+    for address in [muster.url.clone(), muster.url.replacen("https", "http", 1)] {
+        let got = me.muster(&format!("-m {address} master certificate")).exits(0);
+        assert!(got.out().starts_with("-----BEGIN CERTIFICATE-----"), "{}", got.out());
+        assert!(got.err().contains("SHA256:"), "{}", got.err());
+    }
+}

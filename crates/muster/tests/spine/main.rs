@@ -19,6 +19,7 @@ mod det_user;
 mod door;
 mod encryption;
 mod forwarders;
+mod full_disk;
 mod group;
 mod identity;
 mod kill_storm;

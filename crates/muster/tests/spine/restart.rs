@@ -305,3 +305,18 @@ fn d09_agents_stay_when_their_master_begins_or_ends_to_speak_https() {
     me.muster(&format!("command kill {id}")).exits(0);
     me.wait_for_state(&id, "TERMINATED");
 }
+
+#[test]
+fn f13_a_machine_with_another_name_keeps_its_installation() {
+    let mut muster = Muster::up();
+    let (output, _) = muster.stop();
+    output.exits(0);
+    let before = muster.server_command();
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--uts", "sh", "-c", "hostname renamed && exec \"$@\"", "sh"]);
+    command.arg(before.get_program()).args(before.get_args()).env_clear();
+    command.envs(before.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(before.get_current_dir().expect("set"));
+    muster.begin_with(&mut command);
+    muster.person("me").muster("command run true").exits(0);
+}

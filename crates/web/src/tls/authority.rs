@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use super::files::only_ours;
 use super::{TlsError, provider};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Authorities are valid from here on: 2020-01-01.
+const BEGINNING: Timestamp = Timestamp(1_577_836_800_000_000);
 /// An authority outlives the installation.
 const AUTHORITY: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// How long the listener's certificate is good.
@@ -83,18 +86,20 @@ impl Authority {
         Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
-    /// A certificate for these names and addresses with the authority behind it, and when to make the next.
+    /// A certificate for these names and addresses with the authority behind it, and when it is to be shown: before and
+    /// after, another is to be made.
     pub(super) fn issue(
         &self,
         names: &[String],
         now: Timestamp,
-    ) -> Result<(CertifiedKey, Timestamp), TlsError> {
+    ) -> Result<(CertifiedKey, Range<Timestamp>), TlsError> {
         let failed = |e: rcgen::Error| TlsError::Issue(e.to_string());
         let mut params = CertificateParams::new(names).map_err(|e| {
             TlsError::Issue(format!("{e}; see security.hosts in master.yaml ({})", names.join(", ")))
         })?;
         params.distinguished_name = named("Muster master");
-        params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(now.0 - micros(DAY));
+        let from = Timestamp(now.0 - micros(DAY));
+        params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(from.0);
         params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(now.plus(LEAF).0);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -104,7 +109,7 @@ impl Authority {
         let chain = vec![leaf.der().clone(), self.certificate.clone()];
         let certified = CertifiedKey::from_der(chain, der(&key), &provider());
         let certified = certified.map_err(|e| TlsError::Issue(e.to_string()))?;
-        Ok((certified, now.plus(RENEWAL)))
+        Ok((certified, from..now.plus(RENEWAL)))
     }
 }
 
@@ -117,8 +122,10 @@ fn description(key: &KeyPair, now: Timestamp) -> CertificateParams {
     params.distinguished_name = named(&format!("Muster installation {short}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(now.0 - micros(DAY));
-    params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(now.plus(AUTHORITY).0);
+    // Not by the clock of the first start, which may be wrong: everybody has to compare a new authority again.
+    params.not_before = date_time_ymd(1970, 1, 1) + since_epoch(BEGINNING.0);
+    let end = Timestamp(now.0.max(BEGINNING.0)).plus(AUTHORITY);
+    params.not_after = date_time_ymd(1970, 1, 1) + since_epoch(end.0);
     params
 }
 

@@ -25,6 +25,12 @@ pub(super) struct Watched {
     read: Stamp,
     /// Seen at the last look. Files are read when two looks agree: who replaces two files needs a moment.
     seen: Stamp,
+    /// The chain that is shown.
+    shown: Vec<CertificateDer<'static>>,
+    /// What was last said of it.
+    doubt: Option<&'static str>,
+    /// What was last said of a new one that waits: clients would refuse it, and take the one that is shown.
+    waits: Option<&'static str>,
 }
 
 /// Changes when a file is replaced or written, or given other rights, also behind a symbolic link.
@@ -37,8 +43,20 @@ impl Watched {
     /// Reads them for the first time.
     pub(super) fn open(files: CertificateFiles, now: Timestamp) -> Result<(Self, CertifiedKey), TlsError> {
         let stamp = stamp(&files);
-        let key = load(&files, now)?;
-        Ok((Self { files, read: stamp, seen: stamp }, key))
+        let key = load(&files)?;
+        let mut watched =
+            Self { files, read: stamp, seen: stamp, shown: key.cert.clone(), doubt: None, waits: None };
+        watched.judge(now);
+        Ok((watched, key))
+    }
+
+    /// Says once what clients will say to the chain that is shown: it may also have run out meanwhile.
+    fn judge(&mut self, now: Timestamp) {
+        let doubt = doubt(&self.shown, now);
+        if let Some(doubt) = doubt.filter(|_| doubt != self.doubt) {
+            tracing::warn!("{}: {doubt}", self.files.cert.display());
+        }
+        self.doubt = doubt;
     }
 
     /// The new certificate, when there is one that can be used.
@@ -46,16 +64,31 @@ impl Watched {
         let current = stamp(&self.files);
         let settled = current == self.seen;
         self.seen = current;
-        if !settled || current == self.read {
+        self.judge(now);
+        if !settled || current == self.read && self.waits.is_none() {
             return None;
         }
         self.read = current;
-        match load(&self.files, now) {
+        match load(&self.files) {
             Ok(key) => {
-                tracing::info!("new connections get the new certificate in {}", self.files.cert.display());
+                let file = self.files.cert.display();
+                let waits = doubt(&key.cert, now).filter(|_| self.doubt.is_none());
+                if let Some(why) = waits {
+                    if self.waits != waits {
+                        tracing::error!(
+                            "{file} was replaced, and the old certificate stays while it is good: {why}"
+                        );
+                    }
+                    self.waits = waits;
+                    return None;
+                }
+                tracing::info!("new connections get the new certificate in {file}");
+                (self.shown, self.waits) = (key.cert.clone(), None);
+                self.judge(now);
                 Some(key)
             }
             Err(error) => {
+                self.waits = None;
                 tracing::error!(
                     "the certificate was replaced by one that can't be used, the old one stays: {error}"
                 );
@@ -75,7 +108,7 @@ fn stamp(files: &CertificateFiles) -> Stamp {
     Some([of(&files.cert)?, of(&files.key)?])
 }
 
-fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsError> {
+fn load(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
     let (cert, key) = (files.cert.as_path(), files.key.as_path());
     let bytes = read(cert)?;
     let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
@@ -87,7 +120,7 @@ fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsErr
         ));
     }
     let private = private_key(key)?;
-    let loaded = CertifiedKey::from_der(chain, private, &provider()).map_err(|e| match e {
+    CertifiedKey::from_der(chain, private, &provider()).map_err(|e| match e {
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             TlsError::file(key, format!("is not the key of the first certificate in {}", cert.display()))
         }
@@ -95,11 +128,7 @@ fn load(files: &CertificateFiles, now: Timestamp) -> Result<CertifiedKey, TlsErr
             TlsError::file(cert, format!("its first certificate can't be used: {e}"))
         }
         e => TlsError::file(key, format!("can't be used as a private key: {e}")),
-    })?;
-    if let Some(doubt) = doubt(&loaded.cert, now) {
-        tracing::warn!("{}: {doubt}", cert.display());
-    }
-    Ok(loaded)
+    })
 }
 
 /// A regular file of a bounded length. Nothing is waited for: opening a FIFO would be for ever.
@@ -163,7 +192,7 @@ pub(super) fn only_ours(file: &Path, forbidden: u32) -> Result<(), TlsError> {
 }
 
 /// What clients will say to this chain, as far as it can be told from here: dates, and whether its parts belong together.
-fn doubt(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<String> {
+fn doubt(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<&'static str> {
     let (leaf, others) = chain.split_first()?;
     let mut roots = RootCertStore::empty();
     roots.add(others.last().unwrap_or(leaf).clone()).ok()?;
@@ -172,14 +201,13 @@ fn doubt(chain: &[CertificateDer<'static>], now: Timestamp) -> Option<String> {
     let any = ServerName::try_from("localhost").ok()?;
     match verifier.verify_server_cert(leaf, others, &any, &[], time).err()? {
         Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
-            Some("the certificate has expired: clients will refuse it".to_owned())
+            Some("the certificate has expired: clients will refuse it")
         }
-        Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. }) => {
-            Some("the certificate isn't valid yet: clients will refuse it".to_owned())
-        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => Some("the certificate isn't valid yet: clients will refuse it"),
         Error::InvalidCertificate(CertificateError::UnknownIssuer) if !others.is_empty() => Some(
-            "the certificates in it don't lead from one to the next: give the whole chain, the master's own first"
-                .to_owned(),
+            "the certificates in it don't lead from one to the next: give the whole chain, the master's own first",
         ),
         _ => None,
     }

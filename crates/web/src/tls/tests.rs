@@ -49,12 +49,18 @@ impl Supplied {
     }
 
     fn renew(&self) {
+        self.renew_until(4096);
+    }
+
+    /// One that is good until that year.
+    fn renew_until(&self, year: i32) {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_key = KeyPair::generate().unwrap();
         let root = authority.self_signed(&authority_key).unwrap();
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["lab.example".to_owned()]).unwrap();
+        let mut params = CertificateParams::new(vec!["lab.example".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         let leaf = params.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
         self.write("cert.pem", &(leaf.pem() + &root.pem()));
         self.write("key.pem", &key.serialize_pem());
@@ -164,6 +170,52 @@ fn d09_a_broken_new_file_keeps_the_old_certificate() {
     files.renew();
     looks_twice();
     assert_ne!(leaf(&tls), first);
+}
+
+#[test]
+fn d09_a_certificate_that_clients_refuse_replaces_none_that_they_take() {
+    let files = Supplied::new();
+    files.renew_until(2027);
+    let tls = files.open().unwrap();
+    let first = leaf(&tls);
+    let looks_twice = |now: Timestamp| {
+        tls.look(now);
+        tls.look(now);
+    };
+    files.renew_until(2020);
+    looks_twice(NOW);
+    assert_eq!(leaf(&tls), first, "the old one is good, the new one has expired");
+    // Neither is good any more: who replaced it meant it.
+    looks_twice(NOW.plus(days(400)));
+    assert_ne!(leaf(&tls), first);
+    files.renew();
+    looks_twice(NOW);
+    let good = leaf(&tls);
+    files.renew_until(2020);
+    looks_twice(NOW);
+    assert_eq!(leaf(&tls), good);
+    files.renew_until(2028);
+    looks_twice(NOW);
+    assert_ne!(leaf(&tls), good, "one that ends sooner is meant, too");
+}
+
+#[test]
+fn d09_a_clock_that_was_ahead_leaves_nothing_that_is_not_valid_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let ahead = NOW.plus(days(400));
+    let tls = Tls::open(&Encryption::Own, dir.path(), names(&["localhost"]), ahead).unwrap();
+    let (authority, first) = (tls.fingerprint(), leaf(&tls));
+    // The clock is set right.
+    tls.look(NOW);
+    assert_ne!(leaf(&tls), first);
+    let second = leaf(&tls);
+    tls.look(NOW);
+    assert_eq!(leaf(&tls), second, "once");
+    assert_eq!(tls.fingerprint(), authority);
+    // Whoever trusts the authority as a certificate of its own looks at its dates, too.
+    let chain = tls.shown.get().cert.clone();
+    let begins = chain[1].windows(13).any(|part| part == b"200101000000Z");
+    assert!(begins, "2020, whatever the clock said");
 }
 
 #[test]

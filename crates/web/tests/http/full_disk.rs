@@ -124,6 +124,8 @@ async fn a04_a_log_without_space_keeps_no_task_from_ending(_: Database) {
     // The agent says it again: one of the logs has no space still, the other one has.
     agent.exit(lost.start.allocation, 0).await;
     assert_eq!(user.command(&lost.id()).await["exitCode"], 0);
+    let said = user.log(&lost.id()).await;
+    assert!(said.iter().any(|line| line.contains("bytes of this log are lost")), "{said:?}");
     drop(eater);
     agent.push_log(kept.start.allocation).await;
     agent.exit(kept.start.allocation, 0).await;

@@ -1,0 +1,75 @@
+//! A small disk that the whole installation is on: what tasks print is there for a while at the agent and then at the
+//! master (A4).
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::support::{Muster, Setup, dir_for_all, eventually};
+
+/// An installation on a disk of its own; the disk goes last.
+struct OnDisk {
+    muster: Muster,
+    disk: Disk,
+}
+
+struct Disk {
+    place: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.place).status();
+    }
+}
+
+impl OnDisk {
+    fn up(size: &str) -> Self {
+        let dir = dir_for_all();
+        let place = dir.path().join("disk");
+        std::fs::create_dir(&place).expect("a directory");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "none"]).arg(&place);
+        assert!(mount.status().expect("mount").success());
+        let disk = Disk { place, _dir: dir };
+        let muster = Setup::default().data_dir(disk.place.join("data")).up();
+        Self { muster, disk }
+    }
+
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.disk.place).expect("mounted");
+        disk.f_bavail * disk.f_frsize
+    }
+}
+
+#[test]
+fn a04_a_log_need_not_fit_twice_on_the_disk() {
+    let there = OnDisk::up("120m");
+    let me = there.muster.person("me");
+    let id = me.detach("", "yes | head -c 60M; echo end");
+    assert_eq!(me.wait_for_state(&id, "TERMINATED")["exitCode"], 0);
+    let last = me.muster(&format!("command logs --tail 2 {id}")).exits(0);
+    assert_eq!(last.out(), "end\n");
+    eventually("the agent's copy goes", || {
+        std::fs::read_dir(there.muster.data_dir().join("agent/tasks")).ok()?.next().is_none().then_some(())
+    });
+}
+
+#[test]
+fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
+    let there = OnDisk::up("120m");
+    let me = there.muster.person("me");
+    let id = me.detach("", "yes | head -c 200M; echo end");
+    eventually("a full disk", || (there.free() < 1 << 20).then_some(()));
+    // Others run, and nobody is kept from ending it.
+    me.muster("command run true").exits(0);
+    let begun = Instant::now();
+    me.muster(&format!("command kill {id}")).exits(0);
+    me.wait_for_state(&id, "TERMINATED");
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let log = me.muster(&format!("command logs --tail 3 {id}")).exits(0);
+    let (log, said) = (log.out().to_owned(), log.err().to_owned());
+    assert!(said.contains("bytes of this log are lost"), "{log} {said}");
+    me.muster("command run true").exits(0);
+}
