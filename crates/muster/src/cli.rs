@@ -143,7 +143,7 @@ pub(crate) struct UpArgs {
     #[command(flatten)]
     pub(crate) master: MasterArgs,
     /// Slots of the local agent [default: its GPUs, else its processor cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = slots)]
     pub(crate) slots: Option<u32>,
 }
 
@@ -159,6 +159,14 @@ pub(crate) struct MasterArgs {
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Most slots of one agent: it tells the master of each in one message.
+const MOST_SLOTS: u32 = 16_384;
+
+fn slots(text: &str) -> Result<u32, String> {
+    let number = text.parse().map_err(|error| format!("{error}"))?;
+    if number > MOST_SLOTS { Err(format!("give {MOST_SLOTS} at most")) } else { Ok(number) }
 }
 
 /// An address to listen on; names such as `localhost` are looked up.
@@ -184,7 +192,7 @@ pub(crate) struct AgentArgs {
     #[arg(long)]
     pub(crate) name: Option<String>,
     /// Slots [default: its GPUs, else its processor cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = slots)]
     pub(crate) slots: Option<u32>,
     /// File with the invitation that `muster agent invite` printed; needed the first time
     #[arg(long, value_name = "FILE")]
@@ -240,6 +248,7 @@ mod tests {
         let noun = parse("muster -m http://m:1 a list --json").expect("valid");
         assert!(matches!(noun.noun, Noun::Agent(Agent { verb: Some(verb::agent::Verb::List { .. }), .. })));
         assert!(parse("muster agent --slots 2 list").is_err());
+        assert!(parse("muster up --slots 100000").is_err(), "more than one message holds");
         assert!(parse("muster master --listen 127.0.0.1:0").is_ok());
         assert!(parse("muster master info").is_ok());
         assert!(parse("muster up --slots 4 --listen 127.0.0.1:0").is_ok());

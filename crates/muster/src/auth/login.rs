@@ -40,7 +40,11 @@ pub(crate) async fn sign_in(
             Ok(login) => return Ok(login),
             Err(refusal) => match means {
                 Means::Ask(Some(password)) => (Some(password.clone()), Some(refusal)),
-                Means::Ask(None) if password::can_ask() => (Some(password::ask(user)?), Some(refusal)),
+                Means::Ask(None) if password::can_ask() => {
+                    // Before it is typed.
+                    warn_of_plain_text(client);
+                    (Some(password::ask(user)?), Some(refusal))
+                }
                 _ => (None, Some(refusal)),
             },
         },
@@ -48,7 +52,7 @@ pub(crate) async fn sign_in(
     let Some(given) = given else {
         bail!(not_logged_in(client, user, means, blank_refusal.as_deref()));
     };
-    if !given.is_empty() {
+    if !given.is_empty() && !matches!(means, Means::Ask(None)) {
         warn_of_plain_text(client);
     }
     let device = store.read()?.devices.remove(user).unwrap_or_default();

@@ -47,6 +47,7 @@ pub(crate) struct InviteArgs {
 /// Asks for an account, as nobody.
 pub(crate) async fn register(args: RegisterArgs, target: &Target) -> Result<()> {
     let client = trust::client(target).await?;
+    login::warn_of_plain_text(&client);
     let new = password::new_for(&args.name, args.password_stdin)?;
     if new.is_empty() {
         bail!(Failure::Usage("a new account needs a password".to_owned()));
@@ -56,7 +57,6 @@ pub(crate) async fn register(args: RegisterArgs, target: &Target) -> Result<()> 
         (_, true) => Some(password::ask_secret("Invitation code: ")?),
         _ => None,
     };
-    login::warn_of_plain_text(&client);
     let wish = Register {
         username: Some(args.name.clone()),
         email: Some(args.email),
