@@ -31,7 +31,7 @@ impl DataDir {
     pub(crate) async fn open(path: &Path) -> Result<Self, AgentError> {
         let cannot = || AgentError::io(format!("cannot use the data directory {}", path.display()));
         let root = std::path::absolute(path).map_err(cannot())?;
-        may_be_ours(&root, &[LOCK_FILE]).map_err(cannot())?;
+        may_be_ours(&root, &[LOCK_FILE, "agent.json", "link.key"]).map_err(cannot())?;
         make_private(&root).map_err(cannot())?;
         let root = root.canonicalize().map_err(cannot())?;
         let lock = OpenOptions::new()

@@ -53,7 +53,7 @@ impl DataDir {
     /// others use is refused.
     pub(super) fn create(&self) -> Result<()> {
         let describe = || format!("data directory {}", self.path.display());
-        agent::may_be_ours(&self.path, &["muster.lock", "muster.db"]).with_context(describe)?;
+        agent::may_be_ours(&self.path, &["muster.lock", "muster.db", "link.key"]).with_context(describe)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&self.path).with_context(describe)?;
         let mode = std::fs::metadata(&self.path).with_context(describe)?.permissions().mode();
         if mode & 0o077 != 0 {
