@@ -190,15 +190,15 @@ async fn a06_projects_and_bookmarks_of_an_account_have_a_limit(database: Databas
     }
     alice.delete(&format!("/api/v1/projects/{}", second["project"]["id"])).await.ok();
     alice.post("/api/v1/projects/").json(new("c")).await.expect(201);
-    alice.post("/api/v1/alice/a/bookmark").await.expect(201);
-    alice.post("/api/v1/alice/a/bookmark").await.expect(201);
-    assert_eq!(alice.post("/api/v1/alice/c/bookmark").await.status, 400);
-    let marked = alice.get("/api/v1/bookmarks/alice/projects").await.ok();
+    alice.post("/api/v1/alice/a/bookmark/").await.expect(201);
+    alice.post("/api/v1/alice/a/bookmark/").await.expect(201);
+    assert_eq!(alice.post("/api/v1/alice/c/bookmark/").await.status, 400);
+    let marked = alice.get("/api/v1/bookmarks/alice/projects/").await.ok();
     assert_eq!((&marked["count"], &marked["results"][0]["content_object"]["name"]), (&json!(1), &json!("a")));
     let listed = alice.get("/api/v1/alice/").await.ok();
     let mut marks: Vec<_> = listed["results"].as_array().expect("a list").iter().collect();
     marks.sort_by_key(|row| row["name"].to_string());
     assert_eq!((&marks[0]["bookmarked"], &marks[1]["bookmarked"]), (&json!(true), &json!(false)));
-    alice.delete("/api/v1/alice/a/unbookmark").await.expect(204);
-    alice.post("/api/v1/alice/c/bookmark").await.expect(201);
+    alice.delete("/api/v1/alice/a/unbookmark/").await.expect(204);
+    alice.post("/api/v1/alice/c/bookmark/").await.expect(201);
 }
