@@ -42,6 +42,6 @@ mod watch;
 pub use data_dir::may_be_ours;
 pub use enrolment::{enrolled_as, enrolled_with};
 pub use error::AgentError;
-pub use limits::{Bound, TaskLimits};
+pub use limits::{AccountLimits, Bound, TaskLimits};
 pub use options::Options;
 pub use supervise::run;

@@ -1,10 +1,10 @@
-//! What one task may use on this machine (A4, A12): what was set, else what fits the machine. Enforcing it is
-//! `launch`'s.
+//! What one task, and all tasks of one account, may use on this machine (A4, A12): what was set, else what fits the
+//! machine. Enforcing it is `launch`'s.
 
 use std::path::Path;
 
 use launch::CgroupSupport;
-use launch::spec::Limits;
+use launch::spec::{Limits, Together};
 use rustix::fs::statvfs;
 
 /// Smallest part of the machine's memory that no task gets, in bytes.
@@ -55,25 +55,61 @@ pub struct TaskLimits {
     pub log_ends_task: bool,
 }
 
-/// The limits on this machine. A usual one that this machine can't enforce isn't promised; one that was set is, so that
+/// What all tasks of one account may use together, as it was set: else one account could have all that tasks have.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct AccountLimits {
+    /// Memory in bytes; usually three quarters of what all tasks may use.
+    pub memory: Bound<u64>,
+    /// Processes and threads; usually half of what all tasks may have.
+    pub pids: Bound<u64>,
+}
+
+/// The limits of an account on this machine; as with [`resolved`], a usual one isn't promised where it can't be enforced.
+pub(crate) fn of_account(limits: &AccountLimits) -> Together {
+    usual_of_account(limits, &launch::probe().cgroup, launch::all_tasks_limits())
+}
+
+fn usual_of_account(limits: &AccountLimits, found: &CgroupSupport, all: Together) -> Together {
+    let quarters = |whole: u64, n: u64| whole / 4 * n;
+    Together {
+        memory_bytes: limits.memory.or(|| all.memory_bytes.filter(|_| found.memory).map(|n| quarters(n, 3))),
+        pids: limits.pids.or(|| all.pids.filter(|_| found.pids).map(|n| quarters(n, 2))),
+    }
+}
+
+/// The limits of a task on this machine, whose account has these. A usual one that this machine can't enforce isn't promised; one that was set is, so that
 /// every task is told that it isn't enforced.
-pub(crate) fn resolved(limits: &TaskLimits, data_dir: &Path) -> Limits {
+pub(crate) fn resolved(limits: &TaskLimits, account: Together, data_dir: &Path) -> Limits {
     let found = launch::probe().cgroup;
     usual(
         limits,
+        account,
         &found,
         std::fs::read_to_string("/proc/meminfo").unwrap_or_default().as_str(),
         disk(data_dir),
     )
 }
 
-fn usual(limits: &TaskLimits, found: &CgroupSupport, meminfo: &str, disk: Option<Disk>) -> Limits {
+fn usual(
+    limits: &TaskLimits,
+    account: Together,
+    found: &CgroupSupport,
+    meminfo: &str,
+    disk: Option<Disk>,
+) -> Limits {
+    // Programs look for their task's limit: it shouldn't be more than they can have.
+    let within = |bound: u64, account: Option<u64>| account.map_or(bound, |most| bound.min(most));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u32::try_from(cores).unwrap_or(u32::MAX);
     let memory = || memory_total(meminfo).map(|all| all - MEMORY_RESERVE.max(all / 20).min(all / 2));
     Limits {
-        memory_bytes: limits.memory.or(|| memory().filter(|_| found.memory)),
-        pids: limits.pids.or(|| Some(PIDS.0.max(PIDS.1 * u64::from(cores))).filter(|_| found.pids)),
+        memory_bytes: limits
+            .memory
+            .or(|| memory().filter(|_| found.memory).map(|n| within(n, account.memory_bytes))),
+        pids: limits.pids.or(|| {
+            let pids = PIDS.0.max(PIDS.1 * u64::from(cores));
+            found.pids.then(|| within(pids, account.pids))
+        }),
         cpus: limits.cpus.or(|| Some(f64::from(cores)).filter(|_| found.cpu)),
         scratch_bytes: limits.scratch.or(|| disk.map(|disk| disk.bytes / 2)),
         scratch_files: limits.scratch_files.or(|| disk.and_then(|disk| disk.files).map(|files| files / 2)),
@@ -113,14 +149,15 @@ mod tests {
     fn a12_what_isnt_set_fits_the_machine() {
         let all = CgroupSupport { memory: true, pids: true, cpu: true, kill: true };
         let disk = Disk { bytes: 100, files: Some(80) };
-        let limits = usual(&TaskLimits::default(), &all, MEMINFO, Some(disk));
+        let free = Together::default();
+        let limits = usual(&TaskLimits::default(), free, &all, MEMINFO, Some(disk));
         assert_eq!(limits.memory_bytes, Some(19 << 30));
         assert!(limits.pids >= Some(4096) && limits.cpus >= Some(1.0));
         assert_eq!((limits.scratch_bytes, limits.log_bytes), (Some(50), Some(LOG)));
         assert_eq!(limits.scratch_files, Some(40));
         let countless = Some(Disk { files: None, ..disk });
-        assert_eq!(usual(&TaskLimits::default(), &all, MEMINFO, countless).scratch_files, None);
-        let none = usual(&TaskLimits::default(), &CgroupSupport::default(), MEMINFO, None);
+        assert_eq!(usual(&TaskLimits::default(), free, &all, MEMINFO, countless).scratch_files, None);
+        let none = usual(&TaskLimits::default(), free, &CgroupSupport::default(), MEMINFO, None);
         assert_eq!((none.memory_bytes, none.pids, none.cpus, none.scratch_bytes), (None, None, None, None));
     }
 
@@ -132,7 +169,21 @@ mod tests {
             log: Bound::At(9),
             ..TaskLimits::default()
         };
-        let limits = usual(&set, &CgroupSupport::default(), "", None);
+        let limits = usual(&set, Together::default(), &CgroupSupport::default(), "", None);
         assert_eq!((limits.memory_bytes, limits.pids, limits.log_bytes), (Some(7), None, Some(9)));
+    }
+
+    #[test]
+    fn a12_an_account_leaves_others_a_part_of_what_tasks_have() {
+        let found = CgroupSupport { memory: true, pids: true, cpu: true, kill: true };
+        let all = Together { memory_bytes: Some(16 << 30), pids: Some(6000) };
+        let account = usual_of_account(&AccountLimits::default(), &found, all);
+        assert_eq!(account, Together { memory_bytes: Some(12 << 30), pids: Some(3000) });
+        let task = usual(&TaskLimits::default(), account, &found, MEMINFO, None);
+        assert_eq!((task.memory_bytes, task.pids), (Some(12 << 30), Some(3000)));
+        let set = AccountLimits { memory: Bound::Unlimited, pids: Bound::At(50) };
+        let nothing = CgroupSupport::default();
+        assert_eq!(usual_of_account(&set, &nothing, all), Together { memory_bytes: None, pids: Some(50) });
+        assert_eq!(usual_of_account(&AccountLimits::default(), &nothing, all), Together::default());
     }
 }

@@ -9,7 +9,7 @@ use domain::agent::Power;
 use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
-use launch::spec::{Limits, Mode};
+use launch::spec::{Limits, Mode, Together};
 
 use crate::data_dir::DataDir;
 use crate::enrolment::Enrolment;
@@ -38,6 +38,8 @@ pub(crate) struct Machine {
     pub(crate) allowed_ids: AllowedIds,
     pub(crate) machine_groups: bool,
     pub(crate) limits: Limits,
+    /// Those of all tasks of an account together.
+    pub(crate) account_limits: Together,
     pub(crate) run_bytes: Option<u64>,
     pub(crate) shm_bytes: Option<u64>,
     pub(crate) kill_grace: Duration,
@@ -74,6 +76,7 @@ impl Machine {
         masked.extend(options.masked.iter().cloned());
         let hostname =
             nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let account_limits = limits::of_account(&options.account_limits);
         Ok(Self {
             name: options.name.clone(),
             instance: format!("{:032x}", rand::random::<u128>()),
@@ -88,7 +91,8 @@ impl Machine {
             machine_groups: options.machine_groups,
             run_bytes: options.run_bytes,
             shm_bytes: options.shm_bytes,
-            limits: limits::resolved(&options.limits, data_dir.root()),
+            limits: limits::resolved(&options.limits, account_limits, data_dir.root()),
+            account_limits,
             kill_grace: options.kill_grace,
             seccomp: options.seccomp,
             reserve: Reserve::open(&data_dir.root().join("reserve"))

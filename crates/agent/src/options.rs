@@ -11,7 +11,7 @@ use domain::system_ids::AllowedIds;
 use launch::spec::Seccomp;
 use link::Invitation;
 
-use crate::limits::TaskLimits;
+use crate::limits::{AccountLimits, TaskLimits};
 
 /// What an agent is told at start.
 #[derive(Clone)]
@@ -49,6 +49,8 @@ pub struct Options {
     pub reach: Vec<IpAddr>,
     /// What one task may use.
     pub limits: TaskLimits,
+    /// What all tasks of one account may use together.
+    pub account_limits: AccountLimits,
     /// Size of a task's `/run` in bytes; `launch`'s default when absent.
     pub run_bytes: Option<u64>,
     /// Size of a task's `/dev/shm` in bytes when it asks for none; `launch`'s default when absent.

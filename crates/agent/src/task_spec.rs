@@ -28,6 +28,7 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
         bind_mounts: bind_mounts(machine, start)?,
         limits: machine.limits,
+        owner: owner(machine, start),
         shm_bytes: start.shm_bytes.or(machine.shm_bytes),
         run_bytes: machine.run_bytes,
         kill_grace_ms: u64::try_from(machine.kill_grace.as_millis()).unwrap_or(u64::MAX),
@@ -45,6 +46,15 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
     };
     spec.check()?;
     Ok(spec)
+}
+
+/// The account, as this machine names it: another agent's master on the same machine has accounts of its own. A master of an
+/// earlier version doesn't say whose the task is.
+fn owner(machine: &Machine, start: &Start) -> Option<spec::Owner> {
+    let master = machine.enrolment().map(|enrolment| enrolment.master.to_string()).unwrap_or_default();
+    let master: String = master.chars().take(8).collect();
+    let key = format!("{}-{master}", start.owner?);
+    Some(spec::Owner { key, limits: machine.account_limits })
 }
 
 /// A task may have less than the administrator of this machine allows, never more.
@@ -174,9 +184,10 @@ mod tests {
     use crate::device::Found;
     use crate::watch::Watch;
     use domain::agent::{Device, DeviceKind};
+    use domain::id::UserId;
     use domain::identity::UnixIdentity;
     use domain::system_ids::AllowedIds;
-    use launch::spec::{Limits, Mode};
+    use launch::spec::{Limits, Mode, Together};
 
     async fn machine(dir: &std::path::Path, power: Power) -> Machine {
         let gpu = |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}") };
@@ -195,6 +206,7 @@ mod tests {
             allowed_ids: AllowedIds::default(),
             machine_groups: true,
             limits: Limits::default(),
+            account_limits: Together { memory_bytes: Some(1 << 30), pids: Some(9) },
             run_bytes: None,
             shm_bytes: None,
             kill_grace: std::time::Duration::ZERO,
@@ -213,6 +225,7 @@ mod tests {
     fn start() -> Start {
         Start {
             allocation: "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid"),
+            owner: None,
             entrypoint: vec!["echo hi".into()],
             env: vec![("DET_USER".into(), "ann".into()), ("CUDA_VISIBLE_DEVICES".into(), "all".into())],
             identity: UnixIdentity { user: "lab".into(), uid: 5001, group: "lab".into(), gid: 5001 },
@@ -247,6 +260,20 @@ mod tests {
         assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
         let cuda: Vec<_> = spec.env.iter().filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES").collect();
         assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a12_whose_a_task_is_is_its_account_and_not_its_unix_user() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let machine = machine(temp.path(), Power::Root).await;
+        let owner = |id| {
+            let start = Start { owner: id, ..start() };
+            task_spec(&machine, &start, vec![]).expect("possible").owner
+        };
+        let [one, two] = [7, 8].map(|id| owner(Some(UserId(id))).expect("told"));
+        assert!(one.key.starts_with("7-") && two.key.starts_with("8-"), "{one:?} {two:?}");
+        assert_eq!(one.limits, machine.account_limits);
+        assert_eq!(owner(None), None, "a master of an earlier version");
     }
 
     #[tokio::test]

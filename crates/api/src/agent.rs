@@ -24,7 +24,7 @@
 
 use domain::agent::{Device, Power};
 use domain::config::{BindMount, Network};
-use domain::id::{AgentId, AllocationId};
+use domain::id::{AgentId, AllocationId, UserId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
 use domain::time::Timestamp;
@@ -218,6 +218,10 @@ pub struct Register {
 pub struct Start {
     /// The run.
     pub allocation: AllocationId,
+    /// The account that it belongs to: what an agent's machine has is shared out among accounts, not among Unix users
+    /// (I5).
+    #[serde(default)]
+    pub owner: Option<UserId>,
     /// Command line; one element is run by `/bin/sh -c`.
     pub entrypoint: Vec<String>,
     /// Environment, complete but for `PATH`, `HOME` and the like.

@@ -30,7 +30,7 @@ pub mod spec;
 mod sys;
 mod task_dir;
 
-pub use cgroup::CgroupSupport;
+pub use cgroup::{CgroupSupport, all_tasks_limits};
 pub use exit::{Exit, Limit, read_exit};
 pub use handle::Shim;
 pub use probe::{Capabilities, probe};

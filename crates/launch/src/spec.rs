@@ -43,6 +43,10 @@ pub struct TaskSpec {
     pub bind_mounts: Vec<BindMount>,
     /// What the task may use.
     pub limits: Limits,
+    /// Whose it is, and what all tasks of that account on this machine may use together (I5). Absent in descriptions of
+    /// earlier versions.
+    #[serde(default)]
+    pub owner: Option<Owner>,
     /// Milliseconds between SIGTERM and SIGKILL when the task is to end (B15).
     #[serde(default)]
     pub kill_grace_ms: u64,
@@ -180,6 +184,24 @@ pub struct Limits {
     pub log_ends_task: bool,
 }
 
+/// The account that a task belongs to. It isn't its Unix id: accounts without a link share one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Names the account's cgroup on this machine; as a task id is made.
+    pub key: String,
+    /// What all its tasks may use.
+    pub limits: Together,
+}
+
+/// What several tasks may use together; absent means no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Together {
+    /// Memory in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub pids: Option<u64>,
+}
+
 /// How the launcher makes the sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -254,6 +276,9 @@ impl TaskSpec {
                 "task id {:?} is not made of letters, digits, '.', '_' and '-'",
                 self.task_id
             ));
+        }
+        if let Some(owner) = self.owner.as_ref().filter(|owner| !is_task_id(&owner.key)) {
+            return Err(format!("the owner {:?} can't name a cgroup", owner.key));
         }
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("the task has no command: give an entrypoint".into());

@@ -74,7 +74,8 @@ pub(crate) fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
 /// What the file system says; a directory that isn't there is no error.
 pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
     if let Some(id) = task_dir.file_name().and_then(|n| n.to_str()).filter(|id| is_task_id(id)) {
-        cgroup::remove(id);
+        let owner = read_spec(task_dir).ok().and_then(|spec| spec.owner);
+        cgroup::remove(id, owner.as_ref().map(|owner| owner.key.as_str()));
     }
     empty::remove(task_dir)
 }

@@ -17,8 +17,8 @@ mod smtp;
 mod subnet;
 
 pub use agent::{
-    Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskLimits, UNLIMITED,
-    Unlimited,
+    AccountLimits, Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskLimits,
+    UNLIMITED, Unlimited,
 };
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
@@ -337,6 +337,8 @@ mod tests {
             ("agent: {root_range_base: 4294967295}", "agent.root_range_base"),
             ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),
+            ("agent: {account_limits: {memory: 1K}}", "agent.account_limits.memory: '1K' is too little"),
+            ("agent: {account_limits: {memory: much}}", "agent.account_limits.memory: 'much' is not a size"),
             ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
             ("agent: {late_mounts: [net]}", "agent.late_mounts: 'net' is not an absolute path"),
             ("agent: {late_mounts: [/]}", "agent.late_mounts: '/' would give tasks the machine"),

@@ -206,6 +206,7 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         work_dir: None,
         bind_mounts: vec![],
         limits: launch::spec::Limits::default(),
+        owner: None,
         kill_grace_ms: 0,
         seccomp: launch::spec::Seccomp::Off,
         shm_bytes: None,

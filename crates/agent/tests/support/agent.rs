@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use agent::{AgentError, Options, TaskLimits};
+use agent::{AccountLimits, AgentError, Options, TaskLimits};
 use domain::config::Network;
 use domain::id::AllocationId;
 use domain::identity::UnixIdentity;
@@ -57,6 +57,7 @@ impl TestAgent {
             run_bytes: None,
             shm_bytes: None,
             limits: TaskLimits::default(),
+            account_limits: AccountLimits::default(),
             kill_grace: std::time::Duration::from_secs(10),
             seccomp: launch::spec::Seccomp::Default,
             masked: vec![],

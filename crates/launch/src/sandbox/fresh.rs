@@ -65,7 +65,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             Err(e) => return Err(format!("can't show /sys to the task: {e}")),
         };
     let mut cgroups = vec![];
-    for (root, dir) in crate::cgroup::dirs(&context.spec.task_id) {
+    for (root, dir) in crate::cgroup::dirs(context.spec) {
         let Ok(below) = root.strip_prefix(CGROUPS) else { continue };
         // What can't be shown isn't.
         if let Ok(tree) = clone_host(&dir, false, RDONLY | NOSUID | NODEV | NOEXEC) {

@@ -23,7 +23,7 @@ use super::recorder::{Recorder, shown};
 use super::report::{Report, Reporter};
 use super::scratch_watch::{ScratchWatch, TooMuch};
 use super::usage::{DEEPEST, processes};
-use crate::cgroup::{Cgroup, Door};
+use crate::cgroup::{Cgroup, Door, Want};
 use crate::exit::{Exit, ExitFile, Limit};
 use crate::identity::{self, Credentials, How};
 use crate::network;
@@ -79,7 +79,7 @@ impl Shim {
                     .into(),
             );
         }
-        let (mut cgroup, mut notes) = Cgroup::create(&spec.task_id, &spec.limits);
+        let (mut cgroup, mut notes) = Cgroup::create(&spec);
         if spec.fence_devices
             && let Err(reason) = cgroup.fence(&spec.devices)
         {
@@ -198,9 +198,8 @@ impl Shim {
             helper.end();
         }
         let no_memory = task.cgroup.ran_out_of_memory();
-        if no_memory {
-            let limit = spec.limits.memory_bytes.map_or(String::new(), |n| format!(" (limit {})", shown(n)));
-            self.note(&format!("the task ran out of memory{limit}"));
+        if let Some(want) = no_memory {
+            self.note(&no_memory_left(want, spec));
         }
         task.cgroup.remove();
         let exit = match report {
@@ -215,7 +214,7 @@ impl Shim {
             // The shim did that, or the kernel for want of memory, or somebody on the machine.
             None => Exit::signalled(9),
         };
-        let memory = (no_memory && exit.code != 0).then_some(Limit::Memory);
+        let memory = (no_memory.is_some() && exit.code != 0).then_some(Limit::Memory);
         Ok(Exit { killed: self.control.killed(), limit: self.control.limit().or(memory), ..exit })
     }
 
@@ -223,6 +222,25 @@ impl Shim {
     fn note(&mut self, text: &str) {
         self.recorder.note(&mut self.control, text);
     }
+}
+
+/// What a task is told that was killed for want of memory.
+fn no_memory_left(want: Want, spec: &TaskSpec) -> String {
+    let limit = |bytes: Option<u64>| bytes.map_or(String::new(), |n| format!(" (limit {})", shown(n)));
+    let account = limit(spec.owner.as_ref().and_then(|owner| owner.limits.memory_bytes));
+    let account =
+        format!("the tasks of its account{account} ran out of it together (agent.account_limits.memory)");
+    let all = "all tasks of this machine ran out of it together";
+    let who = match want {
+        Want::Own => return format!("the task ran out of memory{}", limit(spec.limits.memory_bytes)),
+        Want::Account => account,
+        Want::AllTasks => all.to_owned(),
+        Want::AccountOrAllTasks => format!("{account}, and {all}"),
+        Want::Machine => "the machine ran out of it".to_owned(),
+    };
+    format!(
+        "a process of the task was killed for want of memory, though it hadn't reached its own limit: {who}"
+    )
 }
 
 /// Makes the pipes and starts the init. The last value is where it sends what it has made of the task's network.

@@ -94,6 +94,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         work_dir: None,
         bind_mounts: vec![],
         limits: Limits::default(),
+        owner: None,
         kill_grace_ms: 0,
         seccomp: launch::spec::Seccomp::Default,
         shm_bytes: None,

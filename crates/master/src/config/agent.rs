@@ -34,6 +34,8 @@ pub struct Agent {
     pub reach: Vec<IpAddr>,
     /// Limits of each task.
     pub task_limits: TaskLimits,
+    /// Limits of all tasks of one account together.
+    pub account_limits: AccountLimits,
     /// The GPUs that it offers: numbers as `nvidia-smi` has them, or serial numbers; all by default, none if empty. Two
     /// agents on a machine share its GPUs by it (B19).
     pub devices: Option<Vec<DeviceName>>,
@@ -89,6 +91,7 @@ impl Default for Agent {
             network: Network::default(),
             reach: Vec::new(),
             task_limits: TaskLimits::default(),
+            account_limits: AccountLimits::default(),
             devices: None,
             run_size: None,
             shm_size: None,
@@ -129,6 +132,16 @@ pub struct TaskLimits {
     pub log: Option<String>,
     /// What a full log does.
     pub on_full_log: OnFullLog,
+}
+
+/// Limits of all tasks of one account on an agent together (A12, I5), so that others' have theirs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountLimits {
+    /// Memory such as `48G`; three quarters of what all tasks may use.
+    pub memory: Option<String>,
+    /// Processes and threads; half of what all tasks may have.
+    pub pids: Option<Bound<u64>>,
 }
 
 /// A limit in numbers.
@@ -224,11 +237,17 @@ impl Agent {
             let highest = u32::MAX - 65_537;
             return Err(format!("root_range_base: give the first of 65536 free ids, 1000000 to {highest}"));
         }
-        for (key, size) in [("memory", memory), ("scratch", scratch), ("log", log)] {
+        let accounts = &self.account_limits.memory;
+        for (key, size) in [
+            ("task_limits.memory", memory),
+            ("task_limits.scratch", scratch),
+            ("task_limits.log", log),
+            ("account_limits.memory", accounts),
+        ] {
             if let Some(size) = size.as_deref().filter(|size| *size != UNLIMITED)
                 && domain::config::parse_size(size).is_none()
             {
-                return Err(format!("task_limits.{key}: '{size}' is not a size such as 8G, and not none"));
+                return Err(format!("{key}: '{size}' is not a size such as 8G, and not none"));
             }
         }
         if let Some(Bound::At(cpus)) = cpus
@@ -236,12 +255,14 @@ impl Agent {
         {
             return Err(format!("task_limits.cpus: {cpus} is not a number of processors such as 1.5"));
         }
-        if let Some(memory) = memory.as_deref().filter(|memory| *memory != UNLIMITED)
-            && domain::config::parse_size(memory).is_some_and(|bytes| bytes < LEAST_MEMORY)
-        {
-            return Err(format!(
-                "task_limits.memory: '{memory}' is too little for any program: give 16M at least"
-            ));
+        for (key, memory) in [("task_limits", memory), ("account_limits", accounts)] {
+            if let Some(memory) = memory.as_deref().filter(|memory| *memory != UNLIMITED)
+                && domain::config::parse_size(memory).is_some_and(|bytes| bytes < LEAST_MEMORY)
+            {
+                return Err(format!(
+                    "{key}.memory: '{memory}' is too little for any program: give 16M at least"
+                ));
+            }
         }
         if self.kill_grace > MAX_KILL_GRACE {
             return Err(format!("kill_grace: give 0 to {MAX_KILL_GRACE} seconds"));

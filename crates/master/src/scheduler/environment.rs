@@ -18,6 +18,7 @@ pub(super) fn start_message(
 ) -> Start {
     Start {
         allocation: task.allocation,
+        owner: Some(task.owner),
         entrypoint: config.entrypoint.clone(),
         env: environment(task, config, about, parts, &token),
         identity: task.identity.clone(),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use agent::{Bound, Options, TaskLimits};
+use agent::{AccountLimits, Bound, Options, TaskLimits};
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
 use master::config::{self, OnFullLog, Seccomp, UNLIMITED};
@@ -54,6 +54,10 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             scratch_files: number(limits.scratch_files),
             log: size(limits.log.as_deref()),
             log_ends_task: limits.on_full_log == OnFullLog::End,
+        },
+        account_limits: AccountLimits {
+            memory: size(config.account_limits.memory.as_deref()),
+            pids: number(config.account_limits.pids),
         },
         run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
         shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),

@@ -33,10 +33,18 @@ fn cgroups(dir: &Path) -> Vec<PathBuf> {
     let logs = list(&dir.join("data/logs")).flat_map(|shelf| list(&shelf).collect::<Vec<_>>());
     let ids: Vec<_> = logs.filter_map(|log| Some(log.file_stem()?.to_str()?.to_owned())).collect();
     let controllers = list(Path::new("/sys/fs/cgroup"));
-    let made = controllers.flat_map(|controller| list(&controller.join("muster")).collect::<Vec<_>>());
+    let made = controllers.flat_map(|controller| {
+        let (accounts, tasks): (Vec<_>, Vec<_>) =
+            list(&controller.join("muster")).partition(|cgroup| has_prefix(cgroup, "owner-"));
+        accounts.iter().flat_map(|account| list(account).collect::<Vec<_>>()).chain(tasks).collect::<Vec<_>>()
+    });
     let ours = |cgroup: &PathBuf| {
         let name = cgroup.file_name().unwrap_or_default().to_string_lossy();
         name.strip_prefix("muster-").is_some_and(|name| ids.iter().any(|id| name.starts_with(id.as_str())))
     };
     made.filter(ours).collect()
+}
+
+fn has_prefix(path: &Path, prefix: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
 }

@@ -1,0 +1,189 @@
+//! What the tasks of one account may use together, so that those of others have theirs (A12, I5), and whose limit it was.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use launch::record::Source;
+use launch::spec::{Limits, Owner, Together};
+use launch::{Exit, Limit, TaskSpec};
+use support::{Task, run, script};
+
+/// Accounts of this test alone.
+fn owner(name: &str, memory_mib: Option<u64>, pids: Option<u64>) -> Owner {
+    let key = format!("test-{}-{name}", std::process::id());
+    Owner { key, limits: Together { memory_bytes: memory_mib.map(|mib| mib << 20), pids } }
+}
+
+/// A task that has the cgroups of an agent's.
+fn of(owner: &Owner, text: &str) -> TaskSpec {
+    let limits =
+        Limits { memory_bytes: Some(4 << 30), pids: Some(2000), cpus: Some(2.0), ..Limits::default() };
+    TaskSpec { limits, owner: Some(owner.clone()), ..script(text) }
+}
+
+fn python(spec: TaskSpec, text: &str) -> TaskSpec {
+    TaskSpec { argv: vec!["/usr/bin/python3".into(), "-c".into(), text.into()], ..spec }
+}
+
+/// Where the machine has a cgroup of all tasks.
+fn places() -> Vec<PathBuf> {
+    let names = ["memory", "pids", "cpu", "unified", ""];
+    let all = names.map(|name| Path::new("/sys/fs/cgroup").join(name).join("muster"));
+    all.into_iter().filter(|dir| dir.is_dir()).collect()
+}
+
+fn of_account(owner: &Owner) -> Vec<PathBuf> {
+    let name = format!("owner-{}", owner.key);
+    places().into_iter().map(|all| all.join(&name)).filter(|dir| dir.is_dir()).collect()
+}
+
+fn started(spec: &TaskSpec, word: &str) -> Task {
+    let task = Task::create(spec);
+    assert!(task.start());
+    task.wait_for(word);
+    task
+}
+
+fn end(task: &Task) {
+    task.shim().expect("alive").kill_now().expect("asked");
+    task.wait();
+}
+
+#[test]
+fn a12_one_accounts_tasks_leave_others_their_processes() {
+    if !launch::probe().cgroup.pids {
+        return;
+    }
+    // As much as it gets, by two tasks.
+    let forks = "import os, time
+n = 0
+try:
+    while n < 300:
+        if os.fork() == 0:
+            time.sleep(1000)
+        n += 1
+except OSError:
+    pass
+print('forked', n, flush=True)
+time.sleep(1000)";
+    let (bob, alice) = (owner("bob-p", None, Some(200)), owner("alice-p", None, Some(200)));
+    let tasks = [forks, forks].map(|text| started(&python(of(&bob, ""), text), "forked"));
+    let forked = |task: &Task| -> u64 {
+        let said = task.output(Source::Stdout);
+        said.trim().strip_prefix("forked ").expect("a number").parse().expect("a number")
+    };
+    let all: u64 = tasks.iter().map(forked).sum();
+    assert!((100..200).contains(&all), "{all}");
+    let done = run(&of(&alice, "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.1 & done; wait; echo fine"));
+    assert_eq!((done.stdout.as_str(), done.exit.code), ("fine\n", 0), "{done:?}");
+    let shares = |owner: &Owner| {
+        let files = ["cpu.shares", "cpu.weight"];
+        let of = |dir: PathBuf| files.map(|file| fs::read_to_string(dir.join(file)).ok());
+        of_account(owner).into_iter().flat_map(of).flatten().collect::<Vec<_>>()
+    };
+    // To the processor an account is as much as another, whatever it runs.
+    let other = started(&of(&alice, "echo ready; exec sleep 1000"), "ready");
+    assert!(!shares(&bob).is_empty());
+    assert_eq!(shares(&bob), shares(&alice));
+    end(&other);
+    tasks.iter().for_each(end);
+}
+
+#[test]
+fn a12_one_accounts_memory_is_not_anothers_end_and_who_ended_is_told_why() {
+    if !launch::probe().cgroup.memory {
+        return;
+    }
+    // Files in memory are no process's, so that the kernel ends others first: here those of the same account.
+    let holds = |mib: u64| {
+        format!(
+            "import os, time
+fd = os.memfd_create('x')
+for n in range({mib}):
+    os.write(fd, bytes(1 << 20))
+print('ready', flush=True)
+time.sleep(1000)"
+        )
+    };
+    let (bob, alice) = (owner("bob-m", Some(192), None), owner("alice-m", Some(400), None));
+    let first = started(&python(of(&bob, ""), &holds(150)), "ready");
+    let others = started(
+        &python(
+            of(&alice, ""),
+            "import time; x = b'x' * (200 << 20); print('ready', flush=True); time.sleep(1000)",
+        ),
+        "ready",
+    );
+    let done = run(&of(&bob, "exec tail /dev/zero"));
+    assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
+    assert_eq!(
+        done.agent,
+        "a process of the task was killed for want of memory, though it hadn't reached its own limit: the tasks of its \
+         account (limit 192 MiB) ran out of it together (agent.account_limits.memory)\n"
+    );
+    // Its own limit is its own.
+    let own = Limits { memory_bytes: Some(32 << 20), ..of(&alice, "").limits };
+    let done = run(&TaskSpec { limits: own, ..of(&alice, "exec tail /dev/zero") });
+    assert_eq!(done.agent, "the task ran out of memory (limit 32 MiB)\n", "{:?}", done.exit);
+    for task in [first, others] {
+        assert_eq!(task.exit(), None);
+        end(&task);
+        let exit = task.exit();
+        assert_eq!(exit, Some(Exit { code: 137, signal: Some(9), killed: true, ..Exit::default() }));
+    }
+}
+
+#[test]
+fn a12_an_accounts_cgroup_comes_with_its_first_task_and_goes_with_its_last() {
+    let found = launch::probe().cgroup;
+    if !(found.memory && found.pids) {
+        return;
+    }
+    let bob = owner("bob-l", Some(300), Some(500));
+    let tasks = ["1", "2"].map(|_| started(&of(&bob, "echo ready; exec sleep 1000"), "ready"));
+    let dirs = of_account(&bob);
+    let read = |file: &str| dirs.iter().find_map(|dir| fs::read_to_string(dir.join(file)).ok());
+    assert_eq!(read("pids.max").as_deref(), Some("500\n"), "{dirs:?}");
+    let memory = read("memory.limit_in_bytes").or_else(|| read("memory.max"));
+    assert_eq!(memory, Some(format!("{}\n", 300 << 20)), "{dirs:?}");
+    end(&tasks[0]);
+    assert_eq!(of_account(&bob), dirs);
+    end(&tasks[1]);
+    assert_eq!(of_account(&bob), Vec::<PathBuf>::new());
+    // Many come and go at the same time, and none is without its limits.
+    for _ in 0..5 {
+        let tasks = [(); 4].map(|()| Task::create(&of(&bob, "cat /proc/self/cgroup | grep pids")));
+        tasks.iter().for_each(|task| assert!(task.start()));
+        for task in &tasks {
+            task.wait();
+            let done = task.outcome();
+            assert_eq!((done.exit.code, done.agent.as_str()), (0, ""), "{done:?}");
+            assert!(done.stdout.contains(&format!("/muster/owner-{}/muster-test-", bob.key)), "{done:?}");
+        }
+        assert_eq!(of_account(&bob), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn a12_what_a_killed_shim_left_is_removed_also_where_an_earlier_version_made_it() {
+    if !launch::probe().cgroup.pids {
+        return;
+    }
+    let bob = owner("bob-r", None, None);
+    for spec in [of(&bob, "true"), TaskSpec { owner: None, ..of(&bob, "true") }] {
+        // The cgroup of all tasks is there from then on.
+        assert_eq!(run(&spec).exit.code, 0);
+        let task = Task::create(&spec);
+        let name = format!("muster-{}", spec.task_id);
+        let owners = spec.owner.as_ref().map(|owner| format!("owner-{}", owner.key)).unwrap_or_default();
+        let left: Vec<_> = places().into_iter().map(|all| all.join(&owners).join(&name)).collect();
+        for dir in &left {
+            fs::create_dir_all(dir).expect("made");
+        }
+        launch::remove_task_dir(&task.task_dir).expect("removed");
+        assert!(left.iter().all(|dir| !dir.exists()), "{left:?}");
+        assert_eq!(of_account(&bob), Vec::<PathBuf>::new());
+    }
+}
