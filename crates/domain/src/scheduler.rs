@@ -13,6 +13,9 @@ use crate::identity::UnixIdentity;
 /// Tasks without slots that one agent takes at a time.
 pub const AUX_PER_AGENT: usize = 100;
 
+/// Of them, one account's: whatever one wants, others find places on every agent (A12).
+pub const AUX_PER_ACCOUNT: usize = AUX_PER_AGENT * 3 / 4;
+
 /// Why a task waits whose owner is deactivated.
 pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
 
@@ -53,9 +56,39 @@ pub struct Machine {
     /// Slots in use.
     pub used: BTreeSet<u32>,
     /// Tasks without slots that run there.
-    pub aux: usize,
+    pub aux: Aux,
     /// The identities it can give.
     pub power: Power,
+}
+
+/// Tasks without slots on an agent: how many, and whose. It is collected from their owners.
+#[derive(Debug, Clone, Default)]
+pub struct Aux {
+    all: usize,
+    of: BTreeMap<UserId, usize>,
+}
+
+impl Aux {
+    fn add(&mut self, owner: UserId) {
+        self.all += 1;
+        *self.of.entry(owner).or_default() += 1;
+    }
+
+    fn has_room(&self) -> bool {
+        self.all < AUX_PER_AGENT
+    }
+
+    fn has_room_for(&self, owner: UserId) -> bool {
+        self.has_room() && self.of.get(&owner).is_none_or(|tasks| *tasks < AUX_PER_ACCOUNT)
+    }
+}
+
+impl FromIterator<UserId> for Aux {
+    fn from_iter<T: IntoIterator<Item = UserId>>(owners: T) -> Self {
+        let mut aux = Self::default();
+        owners.into_iter().for_each(|owner| aux.add(owner));
+        aux
+    }
 }
 
 impl Machine {
@@ -143,16 +176,24 @@ fn decide(
         .iter()
         .filter(|id| needed == 0 || !held.contains(*id))
         .filter_map(|id| machines.get(id))
-        .filter(|m| if needed == 0 { m.aux < AUX_PER_AGENT } else { m.free().count() >= needed })
-        .min_by_key(|m| (m.free().count(), m.aux, m.id.clone()))
+        .filter(|m| if needed == 0 { m.aux.has_room_for(task.owner) } else { m.free().count() >= needed })
+        .min_by_key(|m| (m.free().count(), m.aux.all, m.id.clone()))
         .map(|m| m.id.clone());
     if let Some(machine) = best.and_then(|id| machines.get_mut(&id)) {
         let slots: Vec<u32> = machine.free().take(needed).collect();
         machine.used.extend(&slots);
-        machine.aux += usize::from(needed == 0);
+        if needed == 0 {
+            machine.aux.add(task.owner);
+        }
         return Decision::Place { allocation, agent: machine.id.clone(), slots };
     }
-    let reason = if needed == 0 {
+    let has_room = |id: &AgentId| machines.get(id).is_some_and(|machine| machine.aux.has_room());
+    let reason = if needed == 0 && able.iter().any(has_room) {
+        format!(
+            "its owner already runs {AUX_PER_ACCOUNT} tasks without slots on every agent that has room for more: the \
+             last quarter is for others"
+        )
+    } else if needed == 0 {
         format!("every agent already runs {AUX_PER_AGENT} tasks without slots")
     } else {
         let (used, all) = able.iter().filter_map(|id| machines.get(id)).fold((0, 0), |(used, all), m| {
@@ -189,7 +230,7 @@ mod tests {
             open: true,
             slots: (0..slots).collect(),
             used: BTreeSet::new(),
-            aux: 0,
+            aux: Aux::default(),
             power: Power::Root,
         }
     }
@@ -218,6 +259,34 @@ mod tests {
         let decisions =
             schedule(vec![waiting(1, 4, 42), waiting(2, 1, 42), waiting(3, 0, 42)], &[busy], None);
         assert_eq!(placed(&decisions), [(3, vec![])], "only the task without slots passes");
+    }
+
+    #[test]
+    fn a12_one_account_leaves_others_places_for_tasks_without_slots() {
+        let of = |n: u128, owner: i64| Waiting { owner: UserId(owner), ..waiting(n, 0, 42) };
+        // One account wants more than there is, and was there first.
+        let queue: Vec<_> = (0..300).map(|n| of(n, 1)).chain((300..303).map(|n| of(n, 2))).collect();
+        let mut far = machine("far", 0);
+        far.open = false;
+        let decisions = schedule(queue.clone(), &[machine("a", 2), far], None);
+        let runs: Vec<_> = placed(&decisions).into_iter().map(|(n, _)| n).collect();
+        assert_eq!(runs, (0..75).chain(300..303).collect::<Vec<_>>());
+        let Some(Decision::Wait { reason, .. }) = decisions.get(75) else { panic!("{decisions:?}") };
+        assert!(reason.starts_with("its owner already runs 75 tasks without slots"), "{reason}");
+        // What runs already counts, on each agent by itself.
+        let mut busy = machine("a", 2);
+        busy.aux = std::iter::repeat_n(UserId(1), 75).collect();
+        let decisions = schedule(queue, &[busy.clone(), machine("b", 2)], None);
+        let on_a = |d: &&Decision| matches!(d, Decision::Place { agent, .. } if agent.as_str() == "a");
+        assert_eq!(placed(&decisions).len(), 78);
+        assert_eq!(decisions.iter().filter(on_a).count(), 2, "others' alone");
+        // An agent that is full says so to everybody.
+        busy.aux = (0..100).map(|n| UserId(n % 4)).collect();
+        let decisions = schedule(vec![of(1, 1), of(2, 9)], &[busy], None);
+        for decision in &decisions {
+            let Decision::Wait { reason, .. } = decision else { panic!("{decisions:?}") };
+            assert_eq!(reason, "every agent already runs 100 tasks without slots");
+        }
     }
 
     #[test]

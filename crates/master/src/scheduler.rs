@@ -442,7 +442,7 @@ fn machines(state: &State) -> Vec<Machine> {
             open: service.enabled && !service.draining,
             slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
             used: on_it().flat_map(|live| live.task.slot_ids.iter().copied()).collect(),
-            aux: on_it().filter(|live| live.task.slot_ids.is_empty()).count(),
+            aux: on_it().filter(|live| live.task.slot_ids.is_empty()).map(|live| live.task.owner).collect(),
             power: connected.about.power,
         })
     };
