@@ -189,7 +189,7 @@ print(n, open('/proc/sys/user/max_ipc_namespaces').read().strip())
 }
 
 #[test]
-fn a07_pseudo_terminals_are_not_all_one_tasks() {
+fn a07_pseudo_terminals_are_not_all_one_tasks_nor_one_accounts() {
     let text = "import os\nn, kept = 0, []
 try:
     while n < 4000:
@@ -200,6 +200,6 @@ print(n)";
     let limits = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)\n";
     for spec in [script(""), root_script("")] {
         let done = run(&python(spec, &format!("{limits}{text}")));
-        assert_eq!(done.stdout, "256\n", "{done:?}");
+        assert_eq!(done.stdout, "32\n", "{done:?}");
     }
 }

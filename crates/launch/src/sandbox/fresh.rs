@@ -40,8 +40,9 @@ const LEAST_TMPFS: u64 = 64 << 10;
 
 /// Smallest size of a tmpfs, in bytes: one of the kernel's pages, on most machines.
 const PAGE: u64 = 4096;
-/// Most pseudo-terminals of a task: all tasks of a machine share some 3000 (`kernel.pty`).
-const TERMINALS: &str = "256";
+/// Most pseudo-terminals of a task: all tasks of a machine share some 3000 (`kernel.pty`), and as many tasks as one account
+/// may have without slots leave others a part of them.
+const TERMINALS: &str = "32";
 
 /// Clones of the machine's files that the fresh parts are made of.
 pub(super) struct Fresh {

@@ -34,9 +34,9 @@ use super::doorbell::Doorbell;
 
 /// Conversations of one task at a time, by protocol. Each takes one of the machine's source ports, of which there are
 /// some 28 000: those of UDP, which the machine's own programs need to find any name, in all; those of TCP for each
-/// address and port that they lead to. Forty tasks leave most of both.
+/// address and port that they lead to. As many tasks as one account may have without slots leave most of UDP's.
 /// What connections leave behind when they have ended is in [`ports`]; of UDP's nothing stays.
-const MOST_UDP: usize = 256;
+const MOST_UDP: usize = 128;
 const MOST_TCP: usize = 512;
 /// Silence after which a UDP conversation is over. RFC 4787 asks for two minutes of who lets others in, and nobody is let
 /// in here: who is silent for longer than this says the first word again.
