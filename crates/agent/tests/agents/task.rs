@@ -4,6 +4,7 @@ use std::io::Write;
 
 use api::agent::{Start, ToAgent};
 use axum::http::StatusCode;
+use domain::id::UserId;
 use domain::log::Source;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -26,6 +27,27 @@ async fn a_commands_output_and_exit_status_arrive() {
         assert_eq!(seen.started, [id]);
     });
     emptied(&agent.options.data_dir.join("tasks")).await;
+}
+
+/// What a machine has is shared out among accounts, though these are one Unix user.
+#[tokio::test]
+async fn a12_tasks_lie_with_those_of_their_account() {
+    if !launch::probe().cgroup.pids {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let _agent = TestAgent::registered(&master).await;
+    for owner in [7, 8] {
+        let start = Start { owner: Some(UserId(owner)), ..shell("cat /proc/self/cgroup") };
+        let id = master.send_start(&start);
+        assert_eq!(master.exit(id).await.code, 0);
+        let account = format!("/muster/owner-{owner}-");
+        master.look(|seen| {
+            let said = output(seen.log_of(id), Source::Stdout);
+            let own: Vec<_> = said.lines().filter(|line| line.contains("/muster/")).collect();
+            assert!(!own.is_empty() && own.iter().all(|line| line.contains(&account)), "{said}");
+        });
+    }
 }
 
 #[tokio::test]
