@@ -15,6 +15,11 @@ const V2_MAGIC: u64 = 0x6367_7270;
 /// Period of the processor quota in microseconds, the kernel's own default.
 const PERIOD: f64 = 100_000.0;
 
+/// This part of a task's memory may wait in its sockets, less than makes all of the machine's slower (tcp_mem), …
+pub(super) const SOCKETS_PART: u64 = 64;
+/// … and at least so many bytes (version 1).
+const SOCKETS_BYTES: u64 = 64 << 20;
+
 /// What a limit is about; also the name of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Controller {
@@ -38,7 +43,7 @@ impl Controller {
     pub(super) fn settings(self, limits: &Limits, v2: bool) -> Vec<(&'static str, String, bool)> {
         match self {
             Self::Memory => limits.memory_bytes.map_or(vec![], |n| {
-                let n = n.to_string();
+                let (in_sockets, n) = ((n / SOCKETS_PART).max(SOCKETS_BYTES).min(n), n.to_string());
                 // Swap counts: else the limit is only about where the memory is.
                 if v2 {
                     vec![("memory.max", n, false), ("memory.swap.max", "0".into(), true)]
@@ -46,6 +51,8 @@ impl Controller {
                     vec![
                         ("memory.limit_in_bytes", n.clone(), false),
                         ("memory.memsw.limit_in_bytes", n, true),
+                        // What waits in TCP and UDP is counted apart, where there is a limit.
+                        ("memory.kmem.tcp.limit_in_bytes", in_sockets.to_string(), true),
                     ]
                 }
             }),

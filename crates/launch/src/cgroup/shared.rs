@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::controller::{Controller, Place, write_setting};
+use super::controller::{Controller, Place, SOCKETS_PART, write_setting};
 use crate::spec::{Limits, Owner, Together};
 
 /// The cgroup of all tasks.
@@ -74,6 +74,8 @@ pub(super) fn set_up_all_tasks(place: &Place, controller: Controller) -> io::Res
     if controller == Controller::Memory && !place.v2 {
         // Else the limit is only about what is in the cgroup itself; newer kernels know nothing else.
         let _ = write_setting(&dir.join("memory.use_hierarchy"), "1");
+        let in_sockets = (machines_memory()? / SOCKETS_PART * 2).to_string();
+        let _ = write_setting(&dir.join("memory.kmem.tcp.limit_in_bytes"), &in_sockets);
     }
     let file = match controller {
         Controller::Memory if place.v2 => "memory.max",

@@ -14,7 +14,8 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::held::{self, Held};
 use super::report::{Report, Reports};
-use super::scratch_watch::{ScratchWatch, TooMuch};
+use super::too_much::TooMuch;
+use super::watch::Watch;
 use crate::cgroup::Cgroup;
 use crate::exit::Limit;
 use crate::network::helper::Helper;
@@ -48,8 +49,8 @@ pub(super) struct Running {
     pub(super) told: OwnedFd,
     /// Nothing is written here; that it ends tells the init that the shim has gone.
     pub(super) _lives: Option<OwnedFd>,
-    /// `None` without a limit.
-    pub(super) scratch: Option<ScratchWatch>,
+    /// `None` where there is nothing to watch.
+    pub(super) watch: Option<Watch>,
 }
 
 /// What ends the task, and what is known of its end.
@@ -229,9 +230,9 @@ impl Control {
         }
     }
 
-    /// Looks whether the task has used more than its space.
-    pub(super) fn too_much_scratch(&self) -> Option<TooMuch> {
-        self.task.as_ref()?.scratch.as_ref()?.too_much()
+    /// Looks whether the task has used more than it may.
+    pub(super) fn too_much(&self) -> Option<TooMuch> {
+        self.task.as_ref()?.watch.as_ref()?.too_much()
     }
 
     /// Empties the task's directories; it is over. Done before anything else that needs the disk.
@@ -262,9 +263,9 @@ impl Control {
         } else if self.killed || self.limit.is_some() {
             return false;
         }
-        if self.too_much_scratch().is_some() {
+        if let Some(too_much) = self.too_much() {
             // Said when there is space to say it.
-            self.end_for(Limit::Scratch);
+            self.end_for(too_much.limit());
         }
         self.wait_for_disk();
         true

@@ -9,13 +9,16 @@ mod log;
 mod lookup;
 mod output;
 mod per_user;
+mod queue_watch;
 mod reap;
 mod recorder;
 mod report;
 mod scratch_watch;
 mod supervise;
 mod task;
+mod too_much;
 mod usage;
+mod watch;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};

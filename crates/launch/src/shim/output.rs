@@ -25,8 +25,8 @@ pub(super) struct Output([(Source, Option<OwnedFd>); 2]);
 pub(super) struct Ready {
     /// The task has ended, all of it.
     pub(super) ended: bool,
-    /// It has used more than its disk space.
-    pub(super) scratch: bool,
+    /// It has used more than it may.
+    pub(super) too_much: bool,
     /// Its processes have told something.
     pub(super) told: bool,
     pipes: [bool; 2],
@@ -47,11 +47,11 @@ impl Output {
         let Some(task) = &control.task else { return Err(io::ErrorKind::NotFound.into()) };
         let signals = control.signals.as_fd();
         // Too much stays too much.
-        let scratch = task.scratch.as_ref().filter(|_| control.limit().is_none());
+        let watch = task.watch.as_ref().filter(|_| control.limit().is_none());
         let mut fds = [
             PollFd::from_borrowed_fd(signals, PollFlags::IN),
             PollFd::from_borrowed_fd(task.pidfd.as_fd(), PollFlags::IN),
-            watched(scratch.map(|scratch| scratch.over().as_fd()), signals),
+            watched(watch.map(|watch| watch.over().as_fd()), signals),
             watched(control.told().map(AsFd::as_fd), signals),
             watched(self.0[0].1.as_ref().map(AsFd::as_fd), signals),
             watched(self.0[1].1.as_ref().map(AsFd::as_fd), signals),
@@ -60,8 +60,8 @@ impl Output {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
-        let [_, ended, scratch, told, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Ready { ended, scratch, told, pipes: [stdout, stderr] })
+        let [_, ended, too_much, told, stdout, stderr] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready { ended, too_much, told, pipes: [stdout, stderr] })
     }
 
     /// Hands on what is there: one piece of each ready pipe, or, when the task has ended, everything: as much as a pipe

@@ -1,16 +1,13 @@
-//! Watches how much of the disk the task's own directories take (A4), in a thread of the shim's: counting may take its
-//! time, and recording the output must not wait for it. What counts is in `usage`, what is done about too much is
-//! `supervise`'s.
+//! Watches how much of the disk the task's own directories take (A4), in a thread (`watch`). What counts is in `usage`.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstatvfs;
-use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::too_much::TooMuch;
 use super::usage::{Usage, count};
 use crate::spec::Limits;
 use crate::sys::mount::open_host;
@@ -23,71 +20,19 @@ const AT_LEAST: Duration = Duration::from_secs(10);
 const PART: u32 = 20;
 /// … unless that would be longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
-/// The counting thread needs little.
-const STACK: usize = 256 << 10;
 
-/// What is too much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TooMuch {
-    /// So many bytes.
-    Bytes(u64),
-    /// So many files and directories.
-    Files(u64),
-    /// Directories that are nested so deeply that nobody looks.
-    Depth,
-    /// Open files, threads and mappings, more than anybody looks at.
-    Held,
-}
-
-/// The thread; it ends with this.
-#[derive(Debug)]
-pub(super) struct ScratchWatch {
-    /// Its end ends the thread.
-    _lives: OwnedFd,
-    /// Becomes readable when it is too much.
-    over: OwnedFd,
-    found: Arc<OnceLock<TooMuch>>,
-}
-
-impl ScratchWatch {
-    /// Watches `scratch`. `in_task` lists the task's processes, which may hold files that have no name any more.
-    pub(super) fn begin(
-        scratch: PathBuf,
-        limits: Limits,
-        in_task: impl Fn() -> Vec<PathBuf> + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (ends, lives) = pipe_with(PipeFlags::CLOEXEC)?;
-        let (over, says_over) = pipe_with(PipeFlags::CLOEXEC)?;
-        let found = Arc::new(OnceLock::new());
-        let finds = Arc::clone(&found);
-        let most = Usage {
-            bytes: limits.scratch_bytes.unwrap_or(u64::MAX),
-            files: limits.scratch_files.unwrap_or(u64::MAX),
-        };
-        std::thread::Builder::new().stack_size(STACK).spawn(move || {
-            match watch(&scratch, most, &ends, in_task) {
-                Some(too_much) => drop(finds.set(too_much)),
-                // Its end would be taken for too much.
-                None => drop(poll(&mut [PollFd::new(&ends, PollFlags::IN)], None)),
-            }
-            drop(says_over);
-        })?;
-        Ok(Self { _lives: lives, over, found })
-    }
-
-    /// Readable when it is too much.
-    pub(super) fn over(&self) -> &OwnedFd {
-        &self.over
-    }
-
-    /// What is too much.
-    pub(super) fn too_much(&self) -> Option<TooMuch> {
-        self.found.get().copied()
-    }
-}
-
-/// Looks until it is too much, or nobody wants to know any more.
-fn watch(scratch: &Path, most: Usage, ends: &OwnedFd, in_task: impl Fn() -> Vec<PathBuf>) -> Option<TooMuch> {
+/// Looks at `scratch` until it is too much, or nobody wants to know any more (`ends` has ended). `in_task` lists the
+/// task's processes, which may hold files that have no name any more.
+pub(super) fn watch(
+    scratch: &Path,
+    limits: Limits,
+    ends: &OwnedFd,
+    in_task: impl Fn() -> Vec<PathBuf>,
+) -> Option<TooMuch> {
+    let most = Usage {
+        bytes: limits.scratch_bytes.unwrap_or(u64::MAX),
+        files: limits.scratch_files.unwrap_or(u64::MAX),
+    };
     let root = open_host(scratch).ok()?;
     // So much more can be in it than at the last count, at most.
     let mut room = Usage::default();

@@ -21,8 +21,9 @@ use super::log::Log;
 use super::output::{Output, set_nonblocking};
 use super::recorder::{Recorder, shown};
 use super::report::{Report, Reporter};
-use super::scratch_watch::{ScratchWatch, TooMuch};
-use super::usage::{DEEPEST, processes};
+use super::usage::processes;
+use super::watch::Watch;
+use super::{queue_watch, scratch_watch};
 use crate::cgroup::{Cgroup, Door, Want};
 use crate::exit::{Exit, ExitFile, Limit};
 use crate::identity::{self, Credentials, How};
@@ -32,7 +33,7 @@ use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::Filters;
-use crate::spec::{Limits, TaskSpec};
+use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
 
@@ -90,13 +91,11 @@ impl Shim {
         }
         let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
         task.network = self.serve_network(&spec, &network, task.cgroup.doors());
-        if spec.limits.scratch_bytes.is_some() || spec.limits.scratch_files.is_some() {
-            let (list, init) = (task.cgroup.processes(), task.init.as_raw());
-            let in_task = move || processes(list.as_deref(), init);
-            match ScratchWatch::begin(task_dir.join(SCRATCH_DIR), spec.limits, in_task) {
-                Ok(watch) => task.scratch = Some(watch),
-                Err(e) => self.note(&format!("the limit of the task's disk space is not enforced: {e}")),
-            }
+        match watch(&spec, &task, task_dir) {
+            Ok(watch) => task.watch = Some(watch),
+            Err(e) => self.note(&format!(
+                "the limits of the task's disk space and of its netlink sockets are not enforced: {e}"
+            )),
         }
         self.control.begin(task, Duration::from_millis(spec.kill_grace_ms));
         self.follow(output, spec.limits);
@@ -138,8 +137,8 @@ impl Shim {
                 self.note(&text);
             }
             ready.ended |= self.control.held().is_some();
-            if ready.scratch {
-                self.too_much_scratch(limits);
+            if ready.too_much {
+                self.too_much(limits);
             }
             let Self { recorder, control, .. } = self;
             output.read(ready, &mut buffer, |source, bytes| recorder.output(control, source, bytes));
@@ -149,36 +148,11 @@ impl Shim {
         }
     }
 
-    fn too_much_scratch(&mut self, limits: Limits) {
-        let Some(too_much) = self.control.too_much_scratch() else { return };
+    fn too_much(&mut self, limits: Limits) {
+        let Some(too_much) = self.control.too_much() else { return };
         // First, for the line may have to wait for a disk that the task has filled.
-        self.control.end_for(Limit::Scratch);
-        let most = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
-        let (has, limit) = match too_much {
-            TooMuch::Bytes(used) => {
-                let limit = shown(most(limits.scratch_bytes));
-                (shown(used), format!("more than its limit of {limit} (agent.task_limits.scratch)"))
-            }
-            TooMuch::Files(files) => {
-                let limit = most(limits.scratch_files);
-                let text = format!("more than its limit of {limit} (agent.task_limits.scratch_files)");
-                (format!("{files} files and directories"), text)
-            }
-            TooMuch::Depth => (
-                format!("more than {DEEPEST} directories below each other"),
-                "too many to be looked at".into(),
-            ),
-            TooMuch::Held => {
-                let what = "more open files, mappings and threads than can be looked at";
-                return self.note(&format!(
-                    "the task has {what}, so nobody knows what it holds of the disk: it is ended"
-                ));
-            }
-        };
-        self.note(&format!(
-            "the task has {has} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), {limit}: it \
-             is ended"
-        ));
+        self.control.end_for(too_much.limit());
+        self.note(&too_much.told(&limits));
     }
 
     /// Reaps the init and decides how the task ended.
@@ -243,6 +217,21 @@ fn no_memory_left(want: Want, spec: &TaskSpec) -> String {
     )
 }
 
+/// Watches what of the task no limit of the kernel's is about.
+fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path) -> io::Result<Watch> {
+    let (watch, limits, init) = (Watch::new()?, spec.limits, task.init.as_raw());
+    if limits.scratch_bytes.is_some() || limits.scratch_files.is_some() {
+        let (list, scratch) = (task.cgroup.processes(), task_dir.join(SCRATCH_DIR));
+        let in_task = move || processes(list.as_deref(), init);
+        watch.begin(move |ends| scratch_watch::watch(&scratch, limits, ends, in_task))?;
+    }
+    // What is in the machine's own network isn't the task's alone.
+    if spec.network != Network::Host {
+        watch.begin(move |ends| queue_watch::watch(init, ends))?;
+    }
+    Ok(watch)
+}
+
 /// Makes the pipes and starts the init. The last value is where it sends what it has made of the task's network.
 fn start(
     spec: &TaskSpec,
@@ -292,6 +281,6 @@ fn start(
     let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));
     let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
     drop(launch.network.take());
-    let running = Running { init, pidfd, cgroup, network: None, told, _lives: lives, scratch: None };
+    let running = Running { init, pidfd, cgroup, network: None, told, _lives: lives, watch: None };
     Ok((output, running, network))
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
 
-use super::scratch_watch::TooMuch;
+use super::too_much::TooMuch;
 
 /// Directories below each other. Nobody needs more but who wants to hide.
 pub(super) const DEEPEST: usize = 256;

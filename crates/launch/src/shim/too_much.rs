@@ -1,0 +1,79 @@
+//! What a task is ended for that no limit of the kernel's is about.
+
+use super::queue_watch;
+use super::recorder::shown;
+use super::usage::DEEPEST;
+use crate::exit::Limit;
+use crate::spec::Limits;
+
+/// What is too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TooMuch {
+    /// So many bytes on the disk.
+    Bytes(u64),
+    /// So many files and directories.
+    Files(u64),
+    /// Directories that are nested so deeply that nobody looks.
+    Depth,
+    /// Open files, threads and mappings, more than anybody looks at.
+    Held,
+    /// So many bytes of answers of the kernel that nobody has read.
+    Answers(u64),
+    /// Sockets to ask the kernel by, more than anybody looks at.
+    Askers,
+}
+
+impl TooMuch {
+    /// What the task is said to have ended for.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::Bytes(_) | Self::Files(_) | Self::Depth | Self::Held => Limit::Scratch,
+            Self::Answers(_) | Self::Askers => Limit::Memory,
+        }
+    }
+
+    /// For the task's log.
+    pub(super) fn told(self, limits: &Limits) -> String {
+        let most = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        match self {
+            Self::Bytes(used) => {
+                let limit = shown(most(limits.scratch_bytes));
+                in_directories(
+                    &shown(used),
+                    &format!("more than its limit of {limit} (agent.task_limits.scratch)"),
+                )
+            }
+            Self::Files(files) => {
+                let limit = most(limits.scratch_files);
+                in_directories(
+                    &format!("{files} files and directories"),
+                    &format!("more than its limit of {limit} (agent.task_limits.scratch_files)"),
+                )
+            }
+            Self::Depth => in_directories(
+                &format!("more than {DEEPEST} directories below each other"),
+                "too many to be looked at",
+            ),
+            Self::Held => "the task has more open files, mappings and threads than can be looked at, so nobody knows what \
+                           it holds of the disk: it is ended"
+                .into(),
+            Self::Answers(bytes) => format!(
+                "the task leaves {} of the kernel's answers unread in its netlink sockets, more than {}, and that memory is \
+                 in no limit of the kernel's: it is ended",
+                shown(bytes),
+                shown(queue_watch::BYTES)
+            ),
+            Self::Askers => format!(
+                "the task has more than {} netlink sockets, too many to be looked at for what they hold: it is ended",
+                queue_watch::SOCKETS
+            ),
+        }
+    }
+}
+
+fn in_directories(has: &str, limit: &str) -> String {
+    format!(
+        "the task has {has} in its own directories (/tmp, /var/tmp, /run/determined, the work directory), {limit}: it is \
+         ended"
+    )
+}

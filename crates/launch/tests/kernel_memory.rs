@@ -1,0 +1,103 @@
+//! Memory that the kernel has for a task and that its usual limit doesn't see (A12): what waits in sockets.
+
+mod support;
+
+use std::path::Path;
+
+use launch::record::Source;
+use launch::spec::{Limits, Network};
+use launch::{Limit, TaskSpec};
+use support::{Task, own_script, root_script, run, script};
+
+fn python(spec: TaskSpec, text: &str) -> TaskSpec {
+    TaskSpec { argv: vec!["/usr/bin/python3".into(), "-c".into(), text.into()], ..spec }
+}
+
+/// Asks the kernel for its interfaces and reads none of its answers, until so many bytes of them wait. The sockets are on
+/// their way from one socket to another; no process has them open.
+const ASKS: &str = "import array, resource, socket, struct, sys, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+ask = struct.pack('=IHHII', 32, 18, 1, 0, 0) + struct.pack('=BxHiII', 0, 0, 1, 0, 0)
+pairs, held = [], 0
+while held < MOST:
+    s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
+    waits, room = 0, 1 << 18
+    while waits + (1 << 17) < min(room, MOST):
+        s.send(ask * 32)
+        waits, room = struct.unpack('=2I', s.getsockopt(socket.SOL_SOCKET, 55, 36)[:8])
+    held += waits
+    pairs.append(socket.socketpair())
+    socket.send_fds(pairs[-1][0], [b'x'], [s.fileno()])
+    s.close()
+print('held', flush=True)
+";
+
+/// I6: kernel memory that is in no limit, and that no killing of others gives back.
+#[test]
+fn a12_answers_of_the_kernel_that_nobody_reads_end_the_task() {
+    let text = format!("MOST = 150 << 20\n{ASKS}time.sleep(1000)");
+    let tasks = [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)];
+    for (spec, uid) in tasks {
+        for network in [Network::Private, Network::None] {
+            let done = Task::create_for(&python(TaskSpec { network, ..spec.clone() }, &text), uid).run();
+            assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
+            assert!(
+                done.agent.contains("answers unread in its netlink sockets, more than 64 MiB"),
+                "{done:?}"
+            );
+        }
+    }
+    // Who reads late is left alone, and so is who asks from elsewhere.
+    let done = run(&python(script(""), &format!("MOST = 20 << 20\n{ASKS}time.sleep(1)")));
+    assert_eq!((done.exit.code, done.stdout.as_str()), (0, "held\n"), "{done:?}");
+}
+
+#[test]
+fn a12_more_sockets_than_anybody_looks_at_end_the_task() {
+    let text = "import resource, socket, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+kept = []
+for _ in range(5000):
+    kept.append(socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))
+    # Until it has a name, it can't be answered.
+    kept[-1].bind((0, 0))
+print(len(kept), flush=True)
+time.sleep(1000)";
+    let done = run(&python(script(""), text));
+    assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
+    assert!(done.agent.contains("more than 4096 netlink sockets"), "{done:?}");
+}
+
+/// What version 1 counts apart has a limit there; version 2 counts it with the rest.
+#[test]
+fn a12_what_waits_in_a_tasks_own_loopback_is_limited() {
+    if !Path::new("/sys/fs/cgroup/memory/memory.kmem.tcp.limit_in_bytes").exists() {
+        return;
+    }
+    let text = "import socket, struct
+sender, kept = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), []
+for _ in range(60):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+    s.bind(('127.0.0.1', 0))
+    kept.append(s)
+    for _ in range(200): sender.sendto(bytes(60000), s.getsockname())
+waits = lambda s: struct.unpack('=I', s.getsockopt(socket.SOL_SOCKET, 55, 36)[:4])[0]
+print(sum(map(waits, kept)))
+s = socket.create_server(('127.0.0.1', 0))
+a = socket.create_connection(s.getsockname())
+b, _ = s.accept()
+a.sendall(bytes(1000))
+print(len(b.recv(1000, socket.MSG_WAITALL)))";
+    let limits = Limits { memory_bytes: Some(1 << 30), ..Limits::default() };
+    let task = Task::create(&python(TaskSpec { limits, ..script("") }, text));
+    let done = task.run();
+    let (waits, carried) = done.stdout.split_once('\n').expect("two lines");
+    assert!(waits.parse::<u64>().unwrap() <= 65 << 20, "{done:?}");
+    // It is full, and small things go on.
+    assert_eq!(carried, "1000\n", "{done:?}");
+    assert_eq!(task.output(Source::Agent), "", "{done:?}");
+}
