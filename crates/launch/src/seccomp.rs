@@ -26,6 +26,12 @@ const MISSING: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
+    // One number for all of the machine (fs.aio-max-nr); who would have it then uses threads, or says so.
+    libc::SYS_io_setup,
+    libc::SYS_io_destroy,
+    libc::SYS_io_submit,
+    libc::SYS_io_cancel,
+    libc::SYS_io_getevents,
     libc::SYS_add_key,
     libc::SYS_request_key,
     libc::SYS_keyctl,

@@ -213,7 +213,7 @@ def sock(family, kind=socket.SOCK_RAW, protocol=0):
         return 'fine'
     except OSError as e:
         return errno.errorcode[e.errno]
-names = dict(io_uring_setup=425, keyctl=250, add_key=248, bpf=321, perf_event_open=298, userfaultfd=323,
+names = dict(io_uring_setup=425, io_setup=206, io_submit=209, keyctl=250, add_key=248, bpf=321, perf_event_open=298, userfaultfd=323,
              init_module=175, open_by_handle_at=304, x32_getpid=0x40000027)
 print(*(f'{n}={call(v, 0, 0, 0, 0, 0)}' for n, v in names.items()))
 print('personality', call(135, 0xffffffff), call(135, 0x0400000))
@@ -234,7 +234,7 @@ print(os.popen('echo sub').read().strip(), len(socket.if_nameindex()) > 0)
     let done = run(&argv(Seccomp::Default));
     assert_eq!(
         done.stdout,
-        "io_uring_setup=ENOSYS keyctl=ENOSYS add_key=ENOSYS bpf=EPERM perf_event_open=EPERM userfaultfd=ENOSYS \
+        "io_uring_setup=ENOSYS io_setup=ENOSYS io_submit=ENOSYS keyctl=ENOSYS add_key=ENOSYS bpf=EPERM perf_event_open=EPERM userfaultfd=ENOSYS \
          init_module=EPERM open_by_handle_at=EPERM x32_getpid=ENOSYS\npersonality fine EPERM\nsti EPERM EPERM\n\
          vsock EAFNOSUPPORT alg EAFNOSUPPORT packet EAFNOSUPPORT netfilter EAFNOSUPPORT route fine\n\
          unix fine inet fine inet6 fine\nsub True\n",

@@ -1,11 +1,11 @@
-//! Memory that the kernel has for a task and that its usual limit doesn't see (A12): what waits in sockets.
+//! What the kernel has for a task and no usual limit sees (A12): what waits in sockets, asynchronous reads and writes.
 
 mod support;
 
 use std::path::Path;
 
 use launch::record::Source;
-use launch::spec::{Limits, Network};
+use launch::spec::{Limits, Network, Seccomp};
 use launch::{Limit, TaskSpec};
 use support::{Task, own_script, root_script, run, script};
 
@@ -69,6 +69,27 @@ time.sleep(1000)";
     let done = run(&python(script(""), text));
     assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
     assert!(done.agent.contains("more than 4096 netlink sockets"), "{done:?}");
+}
+
+/// I1: the kernel has one number of asynchronous reads and writes for the whole machine.
+#[test]
+fn a12_no_task_takes_the_machines_asynchronous_reads_and_writes() {
+    let (setup, destroy) = if cfg!(target_arch = "x86_64") { (206, 207) } else { (0, 1) };
+    let text = format!(
+        "import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+room = ctypes.c_ulong()
+made = libc.syscall({setup}, 64, ctypes.byref(room))
+print(errno.errorcode.get(ctypes.get_errno(), 'fine'))
+if made == 0: libc.syscall({destroy}, room)"
+    );
+    for spec in [script(""), root_script("")] {
+        let done = run(&python(spec, &text));
+        assert_eq!(done.stdout, "ENOSYS\n", "{done:?}");
+    }
+    // Where the administrator wants it, it is there.
+    let done = run(&python(TaskSpec { seccomp: Seccomp::Off, ..script("") }, &text));
+    assert_eq!(done.stdout, "fine\n", "{done:?}");
 }
 
 /// What version 1 counts apart has a limit there; version 2 counts it with the rest.
