@@ -281,3 +281,19 @@ fn r38_an_agent_that_is_root_refuses_the_mode_of_one_that_is_not() {
     let done = run(&own_script("echo ran"));
     assert!(done.exit.failure.is_some_and(|f| f.contains("root mode")), "{:?}", done.stdout);
 }
+
+/// I2: what others name their things forges no line of Muster's own.
+#[test]
+fn a14_a_note_is_one_line_whatever_is_in_it() {
+    let dir = TestDir::new();
+    let place = dir.dir("a\nforged \u{1b}[2J", 0o755, 5001);
+    let mut mount = bind(&place, "/x");
+    mount.propagation = launch::spec::Propagation::Rslave;
+    let mut spec = script("");
+    spec.bind_mounts = vec![mount];
+    spec.argv = vec!["none\nforged \u{202e}".into()];
+    let done = run(&spec);
+    assert!(done.agent.contains("a\\nforged \\u{1b}[2J: it is mounted as rprivate"), "{done:?}");
+    assert!(done.agent.contains("none\\nforged \\u{202e}: command not found"), "{done:?}");
+    assert!(done.agent.lines().all(|line| !line.starts_with("forged")), "{done:?}");
+}

@@ -4,7 +4,7 @@
 use super::control::Control;
 use super::log::{Log, Pending};
 use crate::exit::Limit;
-use crate::record::Source;
+use crate::record::{MAX_PAYLOAD, Source};
 use crate::spec::Limits;
 
 /// What of the task's output is kept, and what was thrown away.
@@ -64,9 +64,11 @@ impl Recorder {
         }
     }
 
-    /// A line of Muster's own.
+    /// A line of Muster's own, and one only, whatever paths and names of others are in it (A14).
     pub(super) fn note(&mut self, control: &mut Control, text: &str) {
-        let line = format!("{text}\n");
+        let mut line = one_line(text);
+        line.truncate(line.floor_char_boundary(MAX_PAYLOAD as usize - 1));
+        line.push('\n');
         self.write(control, Pending::new(Source::Agent, line.as_bytes()), 0);
     }
 
@@ -95,6 +97,20 @@ impl Recorder {
     }
 }
 
+/// Characters that a terminal or a reader takes for more than text are written out.
+fn one_line(text: &str) -> String {
+    // Those that turn the direction of what follows are formats, not controls.
+    let steers = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if steers(c) { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    line
+}
+
 /// A size for people.
 pub(super) fn shown(bytes: u64) -> String {
     const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
@@ -110,7 +126,12 @@ pub(super) fn shown(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::shown;
+    use super::{one_line, shown};
+
+    #[test]
+    fn a14_names_of_others_forge_no_line() {
+        assert_eq!(one_line("a\nb\u{1b}[2J\u{202e}é\u{85}"), "a\\nb\\u{1b}[2J\\u{202e}é\\u{85}");
+    }
 
     #[test]
     fn sizes_for_people() {
