@@ -118,10 +118,28 @@ impl Machine {
         *self.enrolment.write().unwrap_or_else(PoisonError::into_inner) = enrolment;
     }
 
+    /// One task's open files must not be all that the machine has (A7).
+    fn raise_open_files(&self) {
+        if self.limits.memory_bytes.is_none() {
+            return;
+        }
+        match launch::descriptors::raise_machines() {
+            Ok(Some(before)) => tracing::info!(
+                "fs.file-max was {before}, and as many open files as one task may have: raised, as service managers do; what \
+                 tasks open counts as their memory"
+            ),
+            Ok(None) => {}
+            Err(e) => tracing::info!("fs.file-max can't be raised, so one task may have all open files: {e}"),
+        }
+    }
+
     /// Logs what this agent can and cannot do.
     pub(crate) async fn describe(&self) {
         match self.power {
-            Power::Root => tracing::info!("tasks run as the Unix users that accounts are linked to"),
+            Power::Root => {
+                tracing::info!("tasks run as the Unix users that accounts are linked to");
+                self.raise_open_files();
+            }
             Power::Unprivileged { uid, shared, .. } => tracing::warn!(
                 "the agent isn't root: every task runs as uid {uid}; it takes tasks of {}",
                 if shared {

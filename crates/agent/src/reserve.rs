@@ -42,7 +42,8 @@ impl Reserve {
         Ok(reserve)
     }
 
-    /// Does what takes a little of the disk, and tries again for a while when others have filled it. Blocks.
+    /// Does what takes a little of the disk, and tries again for a while when others have filled it, or have all open files.
+    /// Blocks.
     ///
     /// # Errors
     /// Those of `make`.
@@ -51,7 +52,7 @@ impl Reserve {
         loop {
             self.adjust();
             match make() {
-                Err(e) if e.kind() == io::ErrorKind::StorageFull && Instant::now() < until => {
+                Err(e) if may_pass(&e) && Instant::now() < until => {
                     std::thread::park_timeout(PAUSE);
                 }
                 other => return other,
@@ -96,6 +97,10 @@ impl Reserve {
     }
 }
 
+fn may_pass(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull || launch::descriptors::are_scarce(error)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,7 +127,12 @@ mod tests {
         let mut tries = 0;
         let made = reserve.spend(|| {
             tries += 1;
-            if tries < 3 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(tries) }
+            match tries {
+                1 => Err(io::ErrorKind::StorageFull.into()),
+                // I4: somebody has all of the machine's open files.
+                2 => Err(rustix::io::Errno::NFILE.into()),
+                _ => Ok(tries),
+            }
         });
         assert_eq!(made.expect("made"), 3);
         let other = reserve.spend(|| Err::<(), _>(io::ErrorKind::PermissionDenied.into()));

@@ -3,14 +3,16 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::id::AllocationId;
 use launch::TaskSpec;
+use launch::descriptors::are_scarce;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
 use super::disk::place_context;
+use super::follower::RETRY;
 use crate::machine::Machine;
 
 /// Longest wait for a shim to come up; it makes a few files and forks.
@@ -39,7 +41,8 @@ pub(crate) fn make_dir(machine: &Machine, id: AllocationId, spec: &TaskSpec) -> 
 /// One sentence; whether a shim lives nevertheless is to be seen in the directory.
 pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), String> {
     let cannot = |e: std::io::Error| format!("the task's supervisor couldn't be started: {e}");
-    let mut child = Command::new(&machine.shim_exe)
+    let mut command = Command::new(&machine.shim_exe);
+    command
         .arg("shim")
         .arg(dir)
         // Nothing of the agent's environment is the task's business.
@@ -50,9 +53,8 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         // What ends the agent's process group on a terminal must not end tasks.
-        .process_group(0)
-        .spawn()
-        .map_err(cannot)?;
+        .process_group(0);
+    let mut child = spawn(&mut command).await.map_err(cannot)?;
     let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await else {
         let _ = child.kill().await;
         return Err(format!("the task's supervisor wasn't up within {PATIENCE:?}"));
@@ -63,6 +65,20 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
     }
     let words = last_words(child).await;
     Err(format!("the task's supervisor couldn't be started: {status} {words}").trim_end().to_owned())
+}
+
+/// Waits for descriptors that others have.
+async fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let begun = Instant::now();
+    loop {
+        match command.spawn() {
+            Err(e) if are_scarce(&e) && begun.elapsed() < PATIENCE => {
+                tracing::warn!("the task's supervisor can't be started yet, trying again: {e}");
+                tokio::time::sleep(RETRY).await;
+            }
+            spawned => return spawned,
+        }
+    }
 }
 
 async fn last_words(mut child: Child) -> String {

@@ -19,6 +19,7 @@ use super::reap::{Signals, reap};
 use super::report::{Report, Reporter};
 use super::{Unpack, task};
 use crate::cgroup::Door;
+use crate::descriptors::wait_for_room;
 use crate::identity::{Credentials, How};
 use crate::seccomp::Filters;
 use crate::spec::{Network, TaskSpec};
@@ -74,6 +75,7 @@ pub(super) fn run(launch: &mut Launch<'_>) -> i32 {
 /// Composes the sandbox and starts the command's process.
 fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
     die_with_the_shim()?;
+    wait_for_room(task::PATIENCE);
     rustix::process::umask(rustix::fs::Mode::empty());
     match launch.credentials.how {
         How::Own => map_own(launch.credentials)?,

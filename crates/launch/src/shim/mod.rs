@@ -25,6 +25,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use log::Log;
 use nix::sys::signalfd::SignalFd;
@@ -34,6 +35,9 @@ use crate::handle::{take_lock, write_pid};
 use crate::network::doorbell::Doorbell;
 use crate::sys::process;
 use crate::task_dir::{EXIT_FILE, LOCK_FILE};
+
+/// Longest wait for open files that others have, before the shim is up; the agent waits for a minute.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Unpacks a context archive into the working directory, as the task's user.
 pub type Unpack = fn(context: File) -> Result<(), String>;
@@ -46,6 +50,7 @@ pub type Unpack = fn(context: File) -> Result<(), String>;
 /// the work directory current, before the command starts.
 pub fn main(task_dir: &Path, unpack: Unpack) -> i32 {
     crate::descriptors::lower();
+    crate::descriptors::wait_for_room(PATIENCE);
     match image::seal().and_then(|()| start(task_dir, unpack)) {
         Ok(()) => 0,
         Err(e) => {

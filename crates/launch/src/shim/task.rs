@@ -1,6 +1,7 @@
 //! The command's own process between fork and exec: it becomes the user, for good (R39), and executes.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
@@ -13,6 +14,7 @@ use super::lookup::{self, Command};
 use super::per_user;
 use super::report::Report;
 use crate::cgroup::Door;
+use crate::descriptors::wait_for_room;
 use crate::exit::LAUNCH_FAILED;
 use crate::identity::How;
 use crate::seccomp::Filters;
@@ -21,6 +23,9 @@ use crate::sys::{Explain, process};
 
 /// How much sooner than others a task is killed when the machine is out of memory; 1000 is first of all.
 const OOM_SCORE: &str = "500";
+
+/// Longest wait for open files that others have.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Becomes the command; returns only when that fails, which has then been told.
 pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> i32 {
@@ -69,6 +74,8 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
     // When the whole machine is out of memory, tasks go before what looks after them. Best effort.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
     become_user(launch, says_unshared, mapped)?;
+    // From here on it is a user like others, who may all have to wait for what one of them has.
+    wait_for_room(PATIENCE);
     process::new_session_keyring();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
