@@ -313,3 +313,36 @@ time.sleep(1000)";
     assert!(done.agent.contains("more open files, mappings and threads than can be looked at"), "{done:?}");
     assert_eq!(done.stdout, "open\n");
 }
+
+/// I3: programs whose file has no name, and that have unmapped it: only the kernel's note of what was executed has it.
+#[test]
+fn a04_what_was_only_executed_takes_space_too() {
+    if !cfg!(target_arch = "x86_64") {
+        return;
+    }
+    let text = "import os, struct, time
+# munmap(0x400000, 4096), then pause() for ever, from a page of its own.
+stub = bytes.fromhex('bf00004000be00100000b80b0000000f05b8220000000f05ebf7')
+code = bytes.fromhex('b80900000031ffbe00100000ba0700000041ba2200000049c7c0ffffffff4531c90f054889c74889c3488d3509000000b9')
+code += struct.pack('<I', len(stub)) + bytes.fromhex('f3a4ffe3') + stub
+head = b'\\x7fELF\\2\\1\\1' + bytes(9) + struct.pack('<HHIQQQIHHHHHH', 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+head += struct.pack('<IIQQQQQQ', 1, 5, 0, 0x400000, 0x400000, 120 + len(code), 120 + len(code), 4096)
+for n in range(5):
+    name = f'/tmp/program{n}'
+    with open(name, 'wb') as f:
+        f.write(head + code + bytes(6 << 20)); f.flush(); os.fsync(f)
+    os.chmod(name, 0o755)
+    child = os.fork()
+    if child == 0: os.execv(name, [name])
+    while os.readlink(f'/proc/{child}/exe') != name or name in open(f'/proc/{child}/maps').read(): time.sleep(0.01)
+    os.unlink(name)
+print('hidden', flush=True)
+time.sleep(1000)";
+    for (spec, uid) in [(script(""), 0), (support::own_script(""), 5001)] {
+        let done =
+            Task::create_for(&TaskSpec { limits: limits(Some(8 << 20), None), ..python(spec, text) }, uid)
+                .run();
+        assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Scratch), Some(9)), "{done:?}");
+        assert!(done.agent.contains("more than its limit of 8 MiB"), "{done:?}");
+    }
+}

@@ -1,9 +1,9 @@
 //! How much a task has in its own directories: bytes and files. Counted with memory that doesn't depend on what is there:
 //! the shim's memory is nobody's but the machine's.
 //!
-//! What has no name any more counts, too, while a process of the task has it open or mapped. What can't be seen is a file
-//! without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is only mapped;
-//! where a task may make namespaces, also one that is only mounted.
+//! What has no name any more counts, too, while a process of the task has it open or mapped, or is it. What can't be seen
+//! is a file without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is
+//! only mapped; where a task may make namespaces, also one that is only mounted.
 
 mod unnamed;
 

@@ -1,4 +1,4 @@
-//! The files without a name that a task's threads hold, open or mapped.
+//! The files without a name that a task's threads hold: open, mapped, or executed.
 //!
 //! Threads need not have the table of descriptors of their process: one may have its own, and the first one, which stands
 //! for the process in `/proc`, may have ended. Nor is a table one process's alone. So threads are looked at, and what they
@@ -93,8 +93,13 @@ impl<F: FnMut(u64)> Search<'_, F> {
         Ok(())
     }
 
-    /// What it has mapped.
+    /// What it has mapped, and what it is: a program may have unmapped itself.
     fn mapped(&mut self, thread: i32) -> Result<(), TooMany> {
+        let program = of(thread).join("exe");
+        let name = readlinkat(CWD, &program, Vec::new());
+        if name.map_or(true, |name| name.to_bytes().ends_with(b" (deleted)")) {
+            self.one(CWD, program);
+        }
         let Ok(maps) = File::open(of(thread).join("maps")) else { return Ok(()) };
         let mut maps = BufReader::new(maps);
         let (mut piece, mut begins) = (Vec::new(), true);
