@@ -71,6 +71,44 @@ time.sleep(1000)";
     assert!(done.agent.contains("more than 4096 netlink sockets"), "{done:?}");
 }
 
+/// The same kind: what the kernel reports of datagrams that were sent.
+#[test]
+fn a12_reports_of_the_kernel_that_nobody_reads_end_the_task() {
+    let text = "import resource, socket, struct, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+kept, held = [], 0
+while held < MOST:
+    s = socket.socket(FAMILY, socket.SOCK_DGRAM)
+    # Time stamps, with a copy of what was sent.
+    s.setsockopt(socket.SOL_SOCKET, 37, 2 | 16)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 26)
+    waits, room = 0, 1 << 18
+    while waits + (1 << 17) < room:
+        try: s.sendto(bytes(60000), (WHERE, 9))
+        except OSError: pass
+        waits, room = struct.unpack('=2I', s.getsockopt(socket.SOL_SOCKET, 55, 36)[:8])
+    held += waits
+    kept.append(s)
+print('held', flush=True)
+";
+    let limits = Limits { memory_bytes: Some(1 << 30), ..Limits::default() };
+    for (family, place) in [(2, "127.0.0.1"), (10, "::1")] {
+        let tasks = [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)];
+        for (spec, uid) in tasks {
+            let text =
+                format!("FAMILY, WHERE, MOST = {family}, '{place}', 300 << 20\n{text}time.sleep(1000)");
+            let done = Task::create_for(&python(TaskSpec { limits, ..spec }, &text), uid).run();
+            assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
+            assert!(done.agent.contains("unread in its UDP sockets"), "{done:?}");
+            assert!(done.agent.contains("more than 128 MiB"), "{done:?}");
+        }
+    }
+    let text = format!("FAMILY, WHERE, MOST = 2, '127.0.0.1', 30 << 20\n{text}time.sleep(1)");
+    let done = run(&python(TaskSpec { limits, ..script("") }, &text));
+    assert_eq!((done.exit.code, done.stdout.as_str()), (0, "held\n"), "{done:?}");
+}
+
 /// I1: the kernel has one number of asynchronous reads and writes for the whole machine.
 #[test]
 fn a12_no_task_takes_the_machines_asynchronous_reads_and_writes() {

@@ -1,9 +1,11 @@
-//! Watches how much of the kernel's memory waits in a task's netlink sockets (A12): the kernel's answers to questions about
-//! the network, which are in nobody's limit. Whoever asks and never reads could fill the machine with them; who is then
-//! killed for want of memory is somebody else.
+//! Watches how much of the kernel's memory waits in a task's sockets where no limit counts it (A12): the kernel's answers to
+//! questions about the network (netlink), and what it reports of datagrams that were sent (error queues: time stamps,
+//! errors). Whoever asks and never reads could fill the machine with them; who is then killed for want of memory is somebody
+//! else.
 //!
-//! The kernel's table has all sockets of the task's network namespace, whichever process has them, and on their way from
-//! one to another. What TCP and UDP keep is in the memory limit (version 2) or in one of its own (version 1, `cgroup`).
+//! The kernel's tables have all sockets of the task's network namespace that have a name, whichever process has them, and on
+//! their way from one to another. What TCP and UDP receive is in the memory limit (version 2) or in one of its own
+//! (version 1, `cgroup`).
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,12 +18,16 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::too_much::TooMuch;
 
-/// So many bytes may wait. A socket has room for some 200 KiB, and whoever asks reads.
-pub(super) const BYTES: u64 = 64 << 20;
-/// So many sockets there may be; programs have one, if any.
+/// So many bytes of answers may wait. A socket has room for some 200 KiB, and whoever asks reads.
+pub(super) const ANSWERS: u64 = 64 << 20;
+/// So much of its memory may wait in a task's datagram sockets, twice of what may be received (`cgroup`), …
+const DATAGRAMS_PART: u64 = 32;
+/// … and at least so many bytes.
+const DATAGRAMS: u64 = 128 << 20;
+/// So many sockets of a kind there may be.
 pub(super) const SOCKETS: u64 = 4096;
 
-/// Between two looks at a task that has little: they cost some 30 µs each.
+/// Between two looks at a task that has little: they cost some 100 µs of processor time.
 const REST: Duration = Duration::from_millis(250);
 /// Between two looks at one that has more …
 const QUICK: Duration = Duration::from_millis(20);
@@ -30,10 +36,20 @@ const LITTLE: u64 = 64;
 /// Looking takes at most this part of a processor.
 const PART: u32 = 20;
 
+/// How much a task with so much memory may leave in its datagram sockets, in bytes.
+fn most_datagrams(memory: Option<u64>) -> u64 {
+    memory.map_or(1 << 30, |n| (n / DATAGRAMS_PART).max(DATAGRAMS).min(n))
+}
+
 /// Looks at the network namespace of a task's init until it is too much, or nobody wants to know any more (`ends` has
-/// ended).
-pub(super) fn watch(init: i32, ends: &OwnedFd) -> Option<TooMuch> {
-    let table = format!("/proc/{init}/net/netlink");
+/// ended). `memory` is the task's limit in bytes.
+pub(super) fn watch(init: i32, memory: Option<u64>, ends: &OwnedFd) -> Option<TooMuch> {
+    let most = most_datagrams(memory);
+    // Opened each time: an open table keeps the namespace. There is none when the init ends.
+    let look = |table: &str, bytes: fn(&str) -> u64| {
+        let file = File::open(format!("/proc/{init}/net/{table}"));
+        file.map(|file| count(file, bytes)).unwrap_or_default()
+    };
     let mut pause = REST;
     loop {
         let mut fds = [PollFd::new(ends, PollFlags::IN)];
@@ -41,15 +57,18 @@ pub(super) fn watch(init: i32, ends: &OwnedFd) -> Option<TooMuch> {
             return None;
         }
         let begun = processor_time();
-        // Opened each time: an open table keeps the namespace. There is none when the init ends.
-        let waiting = File::open(&table).map(|table| count(BufReader::new(table))).unwrap_or_default();
-        if waiting.bytes > BYTES {
-            return Some(TooMuch::Answers(waiting.bytes));
+        let answers = look("netlink", of_netlink);
+        let datagrams = look("udp", of_udp).and(look("udp6", of_udp));
+        if answers.bytes > ANSWERS {
+            return Some(TooMuch::Answers(answers.bytes));
         }
-        if waiting.sockets > SOCKETS {
-            return Some(TooMuch::Askers);
+        if datagrams.bytes > most {
+            return Some(TooMuch::Datagrams(datagrams.bytes, most));
         }
-        pause = next(waiting, processor_time().saturating_sub(begun));
+        if answers.sockets.max(datagrams.sockets) > SOCKETS {
+            return Some(TooMuch::Sockets);
+        }
+        pause = next(answers.and(datagrams), processor_time().saturating_sub(begun));
     }
 }
 
@@ -60,16 +79,19 @@ struct Waiting {
     sockets: u64,
 }
 
-/// Reads the kernel's table, as far as there is need to.
-fn count(table: impl Read) -> Waiting {
+impl Waiting {
+    fn and(self, other: Self) -> Self {
+        let bytes = self.bytes.saturating_add(other.bytes);
+        Self { bytes, sockets: self.sockets.saturating_add(other.sockets) }
+    }
+}
+
+/// Reads one of the kernel's tables, as far as there is need to.
+fn count(table: impl Read, bytes: fn(&str) -> u64) -> Waiting {
     let mut waiting = Waiting::default();
-    // A line has some 100 bytes.
-    for line in BufReader::new(table.take(SOCKETS * 200)).lines().skip(1).map_while(Result::ok) {
-        // In both directions: sk, protocol, port, groups, received, sent.
-        let fields = line.split_ascii_whitespace().skip(4).take(2);
-        let bytes: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
-        waiting.bytes = waiting.bytes.saturating_add(bytes);
-        waiting.sockets += 1;
+    // A line has some 100 or 170 bytes.
+    for line in BufReader::new(table.take(SOCKETS * 400)).lines().skip(1).map_while(Result::ok) {
+        waiting = waiting.and(Waiting { bytes: bytes(&line), sockets: 1 });
         if waiting.sockets > SOCKETS {
             break;
         }
@@ -77,9 +99,21 @@ fn count(table: impl Read) -> Waiting {
     waiting
 }
 
+/// Bytes in both directions: sk, protocol, port, groups, received, sent.
+fn of_netlink(line: &str) -> u64 {
+    let fields = line.split_ascii_whitespace().skip(4).take(2);
+    fields.filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// The same: number, two addresses, state, sent:received.
+fn of_udp(line: &str) -> u64 {
+    let field = line.split_ascii_whitespace().nth(4).unwrap_or_default();
+    field.split(':').filter_map(|bytes| u64::from_str_radix(bytes, 16).ok()).sum()
+}
+
 /// How long to wait after a look that took so much processor time.
 fn next(waiting: Waiting, took: Duration) -> Duration {
-    let little = waiting.bytes < BYTES / LITTLE && waiting.sockets < SOCKETS / LITTLE;
+    let little = waiting.bytes < ANSWERS / LITTLE && waiting.sockets < SOCKETS / LITTLE;
     if little { REST } else { QUICK }.max(took * PART)
 }
 
@@ -106,13 +140,18 @@ mod tests {
     #[test]
     fn a12_what_waits_in_both_directions_counts() {
         let table = [HEAD.to_owned(), line(700, 0), line(u64::from(u32::MAX), 20)].concat();
-        assert_eq!(count(table.as_bytes()), Waiting { bytes: u64::from(u32::MAX) + 720, sockets: 2 });
-        assert_eq!(count(&b""[..]), Waiting::default());
+        assert_eq!(
+            count(table.as_bytes(), of_netlink),
+            Waiting { bytes: u64::from(u32::MAX) + 720, sockets: 2 }
+        );
+        assert_eq!(count(&b""[..], of_netlink), Waiting::default());
         let many = HEAD.to_owned() + &line(0, 0).repeat(10_000);
-        assert_eq!(count(many.as_bytes()).sockets, SOCKETS + 1);
+        assert_eq!(count(many.as_bytes(), of_netlink).sockets, SOCKETS + 1);
         // The kernel's own table is like that.
-        let own = count(File::open("/proc/self/net/netlink").unwrap());
+        let own = count(File::open("/proc/self/net/netlink").unwrap(), of_netlink);
         assert!(own.sockets > 0 && own.bytes < 1 << 40, "{own:?}");
+        let line = "13442: 00000000:C8FA 00000000:0000 07 00000010:000001FF 00:00000000 00000000     0        0 29457687 2";
+        assert_eq!(of_udp(line), 16 + 511);
     }
 
     #[test]

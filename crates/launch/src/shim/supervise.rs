@@ -227,7 +227,7 @@ fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path) -> io::Result<Watch> 
     }
     // What is in the machine's own network isn't the task's alone.
     if spec.network != Network::Host {
-        watch.begin(move |ends| queue_watch::watch(init, ends))?;
+        watch.begin(move |ends| queue_watch::watch(init, limits.memory_bytes, ends))?;
     }
     Ok(watch)
 }

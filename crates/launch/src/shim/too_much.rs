@@ -19,8 +19,10 @@ pub(super) enum TooMuch {
     Held,
     /// So many bytes of answers of the kernel that nobody has read.
     Answers(u64),
-    /// Sockets to ask the kernel by, more than anybody looks at.
-    Askers,
+    /// So many bytes in datagram sockets, and how many there may be.
+    Datagrams(u64, u64),
+    /// Sockets to ask the kernel by, or for datagrams, more than anybody looks at.
+    Sockets,
 }
 
 impl TooMuch {
@@ -28,7 +30,7 @@ impl TooMuch {
     pub(super) fn limit(self) -> Limit {
         match self {
             Self::Bytes(_) | Self::Files(_) | Self::Depth | Self::Held => Limit::Scratch,
-            Self::Answers(_) | Self::Askers => Limit::Memory,
+            Self::Answers(_) | Self::Datagrams(..) | Self::Sockets => Limit::Memory,
         }
     }
 
@@ -61,10 +63,17 @@ impl TooMuch {
                 "the task leaves {} of the kernel's answers unread in its netlink sockets, more than {}, and that memory is \
                  in no limit of the kernel's: it is ended",
                 shown(bytes),
-                shown(queue_watch::BYTES)
+                shown(queue_watch::ANSWERS)
             ),
-            Self::Askers => format!(
-                "the task has more than {} netlink sockets, too many to be looked at for what they hold: it is ended",
+            Self::Datagrams(bytes, most) => format!(
+                "the task leaves {} unread in its UDP sockets, reports about what it sent among it, more than {}, and not all of \
+                 that memory is in a limit of the kernel's: it is ended",
+                shown(bytes),
+                shown(most)
+            ),
+            Self::Sockets => format!(
+                "the task has more than {} netlink sockets, or UDP sockets, too many to be looked at for what they hold: it is \
+                 ended",
                 queue_watch::SOCKETS
             ),
         }
