@@ -77,6 +77,10 @@ const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6
 const NETLINK: [libc::c_int; 5] =
     [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_KOBJECT_UEVENT, libc::NETLINK_GENERIC, 20];
 
+/// Keys of single connections (TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY), for routers: they take memory that is in no
+/// limit, any number of them for a socket.
+const TCP_KEYS: [u32; 3] = [14, 32, 38];
+
 /// Typing into somebody's terminal, and pasting.
 const TERMINAL: [u32; 2] = [0x5412, 0x541c];
 
@@ -102,6 +106,7 @@ impl Filters {
                 made.push(filter(arch, missing(), libc::ENOSYS)?);
                 made.push(filter(arch, forbidden()?, libc::EPERM)?);
                 made.push(filter(arch, sockets()?, libc::EAFNOSUPPORT)?);
+                made.push(filter(arch, options()?, libc::ENOPROTOOPT)?);
             }
             if usual == Seccomp::Default {
                 made.push(filter(arch, namespaces::missing(), libc::ENOSYS)?);
@@ -159,6 +164,12 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
         (libc::SYS_socketpair, vec![other_family()?]),
     ]
     .into())
+}
+
+fn options() -> Result<Rules, seccompiler::BackendError> {
+    let tcp = || argument(1, SeccompCmpOp::Eq, libc::IPPROTO_TCP.unsigned_abs());
+    let key = |option| SeccompRule::new(vec![tcp()?, argument(2, SeccompCmpOp::Eq, option)?]);
+    Ok([(libc::SYS_setsockopt, TCP_KEYS.into_iter().map(key).collect::<Result<_, _>>()?)].into())
 }
 
 /// The low half of an argument: the kernel looks at no more of these.

@@ -109,6 +109,33 @@ print('held', flush=True)
     assert_eq!((done.exit.code, done.stdout.as_str()), (0, "held\n"), "{done:?}");
 }
 
+/// The same kind: what a socket's options take.
+#[test]
+fn a12_options_of_sockets_take_little() {
+    let text = "import errno, os, socket, struct
+s = socket.socket()
+def keys(option):
+    where = struct.pack('HH4s120x', 2, 0, bytes([10, 0, 0, 1]))
+    try: s.setsockopt(6, option, where + struct.pack('BBHI80s', 0, 0, 8, 0, b'x' * 8))
+    except OSError as e: return errno.errorcode[e.errno]
+print(keys(14), keys(32), keys(38))
+s.setsockopt(6, socket.TCP_NODELAY, 1)
+room = '/proc/sys/net/core/optmem_max'
+print(open(room).read().strip() if os.path.exists(room) else 20480)
+a, b = socket.socketpair()
+socket.send_fds(a, [b'x'], [1] * 250)
+print(len(socket.recv_fds(b, 1, 250)[1]))";
+    let outside = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap();
+    for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
+        for network in [Network::Private, Network::None] {
+            let spec = TaskSpec { network, ..spec.clone() };
+            let done = Task::create_for(&python(spec, text), uid).run();
+            assert_eq!(done.stdout, "ENOPROTOOPT ENOPROTOOPT ENOPROTOOPT\n20480\n250\n", "{done:?}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap(), outside);
+}
+
 /// I1: the kernel has one number of asynchronous reads and writes for the whole machine.
 #[test]
 fn a12_no_task_takes_the_machines_asynchronous_reads_and_writes() {

@@ -18,6 +18,9 @@ use crate::sys::{Explain, net};
 /// Connections to the master that may wait for the agent.
 const BACKLOG: i32 = 1024;
 
+/// Bytes that a socket may have for its options, and for what goes with one message.
+const OPTIONS: &str = "20480";
+
 /// Name of the interface to the world outside.
 const INTERFACE: &str = "net0";
 
@@ -55,6 +58,8 @@ pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Resu
 }
 
 fn loopback() -> Result<Netlink, String> {
+    // What options take of a socket is in no limit (A12). It was that much until it was the namespace's own.
+    let _ = std::fs::write("/proc/sys/net/core/optmem_max", OPTIONS);
     let up = |netlink: Netlink| netlink.up(LOOPBACK, None).map(|()| netlink);
     Netlink::open().and_then(up).explain(|| "can't make the task's own network".into())
 }
