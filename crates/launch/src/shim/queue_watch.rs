@@ -27,9 +27,14 @@ const DATAGRAMS: u64 = 128 << 20;
 /// So many sockets of a kind there may be.
 pub(super) const SOCKETS: u64 = 4096;
 
-/// Between two looks at a task that has little: they cost some 100 µs of processor time.
+/// So few sockets of all kinds hold little, where each has no more room than machines usually give it.
+const FEW: u64 = 16;
+
+/// Between two looks at a task that has few sockets, which costs some 20 to 100 µs of processor time; …
 const REST: Duration = Duration::from_millis(250);
-/// Between two looks at one that has more …
+/// … at one that has some, of which the tables cost several times that; …
+const SOME: Duration = Duration::from_millis(500);
+/// … and at one that has more …
 const QUICK: Duration = Duration::from_millis(20);
 /// … than this part of what it may have.
 const LITTLE: u64 = 64;
@@ -41,20 +46,31 @@ fn most_datagrams(memory: Option<u64>) -> u64 {
     memory.map_or(1 << 30, |n| (n / DATAGRAMS_PART).max(DATAGRAMS).min(n))
 }
 
+/// How many sockets hold little if each may ask for so much room (`rmem_max`), which the kernel doubles.
+fn few(room: u64) -> u64 {
+    FEW.min(DATAGRAMS / room.saturating_mul(2).max(1))
+}
+
 /// Looks at the network namespace of a task's init until it is too much, or nobody wants to know any more (`ends` has
 /// ended). `memory` is the task's limit in bytes.
 pub(super) fn watch(init: i32, memory: Option<u64>, ends: &OwnedFd) -> Option<TooMuch> {
     let most = most_datagrams(memory);
+    let room =
+        std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|n| n.trim().parse().ok());
+    let few = few(room.unwrap_or(u64::MAX));
     // Opened each time: an open table keeps the namespace. There is none when the init ends.
-    let look = |table: &str, bytes: fn(&str) -> u64| {
-        let file = File::open(format!("/proc/{init}/net/{table}"));
-        file.map(|file| count(file, bytes)).unwrap_or_default()
-    };
+    let open = |table: &str| File::open(format!("/proc/{init}/net/{table}")).ok();
+    let look =
+        |table: &str, bytes: fn(&str) -> u64| open(table).map(|file| count(file, bytes)).unwrap_or_default();
     let mut pause = REST;
     loop {
         let mut fds = [PollFd::new(ends, PollFlags::IN)];
         if poll(&mut fds, Timespec::try_from(pause).ok().as_ref()) != Ok(0) {
             return None;
+        }
+        if open("sockstat").and_then(sockets).is_some_and(|sockets| sockets < few) {
+            pause = REST;
+            continue;
         }
         let begun = processor_time();
         let answers = look("netlink", of_netlink);
@@ -86,6 +102,13 @@ impl Waiting {
     }
 }
 
+/// How many sockets there are, with a name or without: the first line of `sockstat`.
+fn sockets(table: impl Read) -> Option<u64> {
+    let mut line = String::new();
+    BufReader::with_capacity(512, table).read_line(&mut line).ok()?;
+    line.strip_prefix("sockets: used ")?.trim_end().parse().ok()
+}
+
 /// Reads one of the kernel's tables, as far as there is need to.
 fn count(table: impl Read, bytes: fn(&str) -> u64) -> Waiting {
     let mut waiting = Waiting::default();
@@ -114,7 +137,7 @@ fn of_udp(line: &str) -> u64 {
 /// How long to wait after a look that took so much processor time.
 fn next(waiting: Waiting, took: Duration) -> Duration {
     let little = waiting.bytes < ANSWERS / LITTLE && waiting.sockets < SOCKETS / LITTLE;
-    if little { REST } else { QUICK }.max(took * PART)
+    if little { SOME } else { QUICK }.max(took * PART)
 }
 
 /// Of this thread.
@@ -155,10 +178,18 @@ mod tests {
     }
 
     #[test]
+    fn a12_sockets_are_counted_cheaply() {
+        assert_eq!(sockets(&b"sockets: used 17\nTCP: inuse 1 orphan 0"[..]), Some(17));
+        assert_eq!(sockets(&b"TCP: inuse 1\n"[..]), None);
+        assert_eq!([few(212_992), few(16 << 20), few(256 << 20), few(u64::MAX)], [16, 4, 0, 0]);
+        assert!(sockets(File::open("/proc/self/net/sockstat").unwrap()).is_some());
+    }
+
+    #[test]
     fn a12_who_has_more_is_looked_at_more_often() {
         let took = Duration::from_micros(50);
         let waiting = |bytes, sockets| Waiting { bytes, sockets };
-        assert_eq!(next(waiting(1000, 12), took), REST);
+        assert_eq!(next(waiting(1000, 12), took), SOME);
         assert_eq!(next(waiting(2 << 20, 12), took), QUICK);
         assert_eq!(next(waiting(0, 100), took), QUICK);
         assert_eq!(next(waiting(0, 4000), QUICK), QUICK * PART);
