@@ -124,13 +124,19 @@ room = '/proc/sys/net/core/optmem_max'
 print(open(room).read().strip() if os.path.exists(room) else 20480)
 a, b = socket.socketpair()
 socket.send_fds(a, [b'x'], [1] * 250)
-print(len(socket.recv_fds(b, 1, 250)[1]))";
+print(len(socket.recv_fds(b, 1, 250)[1]))
+try: socket.socket(2, 2, 136); print('lite')
+except OSError as e: print(errno.errorcode[e.errno])
+socket.socket(2, 2, 17)";
     let outside = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap();
     for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
         for network in [Network::Private, Network::None] {
             let spec = TaskSpec { network, ..spec.clone() };
             let done = Task::create_for(&python(spec, text), uid).run();
-            assert_eq!(done.stdout, "ENOPROTOOPT ENOPROTOOPT ENOPROTOOPT\n20480\n250\n", "{done:?}");
+            assert_eq!(
+                done.stdout, "ENOPROTOOPT ENOPROTOOPT ENOPROTOOPT\n20480\n250\nEAFNOSUPPORT\n",
+                "{done:?}"
+            );
         }
     }
     assert_eq!(std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap(), outside);
