@@ -18,7 +18,7 @@ pub(super) fn given(
     resolved: &[PathBuf],
     path: &Path,
 ) -> Result<Propagate, String> {
-    if !asks(bind) || bind.read_only || !is_below(&bind.host_path, listed) {
+    if !may_receive(bind, listed) {
         return Ok(Propagate::Private);
     }
     if is_below(path, resolved) {
@@ -30,6 +30,19 @@ pub(super) fn given(
         bind.host_path.display(),
         path.display()
     ))
+}
+
+/// Whether a bind mount gets more than private, if its path leads nowhere else.
+pub(super) fn may_receive(bind: &BindMount, listed: &[PathBuf]) -> bool {
+    asks(bind) && !bind.read_only && is_below(&bind.host_path, listed)
+}
+
+/// What to say of a source that was unmounted before it could be judged.
+pub(super) fn gone(bind: &BindMount) -> String {
+    format!(
+        "bind mount {}: it was unmounted while the task started; start it again",
+        bind.host_path.display()
+    )
 }
 
 /// What isn't as the configuration says.

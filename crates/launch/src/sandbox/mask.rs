@@ -12,19 +12,25 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
+use super::Root;
 use super::machine::FRESH;
 use super::table::Table;
-use super::{Context, Root};
 use crate::spec::TaskSpec;
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
 use crate::task_dir::SCRATCH_DIR;
 
-const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
+pub(super) const ATTRS: u64 = RDONLY | NOSUID | NODEV | NOEXEC;
 
 /// File systems that would show a task the machine's processes or kernel wherever they are mounted, such as in a
 /// chroot.
-const SYSTEM_FILE_SYSTEMS: [&str; 16] = [
+pub(super) const SYSTEM_FILE_SYSTEMS: [&str; 22] = [
+    "binfmt_misc",
+    "nfsd",
+    "resctrl",
+    "rpc_pipefs",
+    "selinuxfs",
+    "smackfs",
     "devtmpfs",
     "devpts",
     "mqueue",
@@ -46,22 +52,21 @@ const SYSTEM_FILE_SYSTEMS: [&str; 16] = [
 const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What else a task has afresh, and what would show it the machine's under another name: sockets of services, and shared
 /// memory of others.
-const AFRESH: [&str; 2] = ["/run", "/dev"];
+pub(super) const AFRESH: [&str; 2] = ["/run", "/dev"];
 
 /// Paths that no task may see, resolved, under every name that the mount table gives them (A13).
 pub(super) struct Masks {
     paths: Vec<PathBuf>,
     /// The same, those that exist, by device and inode: a second name for a directory doesn't help.
     inodes: Vec<(u64, u64)>,
-    /// The mount table that they follow from.
-    table: Table,
+    /// Mount points of what shows the machine. No source may lie there; `seal` covers them, wherever they are by then.
+    strays: Vec<PathBuf>,
 }
 
 impl Masks {
-    /// Resolves the paths to mask: the task's, its own directory and the one that has all of them, and stray mounts of
-    /// system file systems.
-    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path) -> Result<Self, String> {
-        let table = Table::read().explain(|| "can't read the mount table".into())?;
+    /// Resolves the paths to mask: the task's, its own directory and the one that has all of them. `table` is what
+    /// everything that the task shows is cloned from.
+    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path, table: &Table) -> Result<Self, String> {
         // Tasks may be on a disk of their own, which has other names than the directory around.
         let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]).chain(task_dir.parent());
         // One that is gone for a moment, because somebody moves a directory above it, would not be hidden.
@@ -72,25 +77,27 @@ impl Masks {
         let inodes = paths.iter().filter_map(|p| inode(p).ok()).collect();
         let aliases: Vec<PathBuf> = paths.iter().flat_map(|path| table.aliases(path)).collect();
         paths.extend(aliases);
-        let stray = table.points_of(&SYSTEM_FILE_SYSTEMS);
-        let stray = stray.filter(|point| !SYSTEM.iter().any(|system| point.starts_with(system)));
-        paths.extend(stray.map(Path::to_owned));
-        paths.extend(AFRESH.iter().flat_map(|path| table.other_directories(Path::new(path))));
+        let system = table.points_of(&SYSTEM_FILE_SYSTEMS);
+        let system = system.filter(|point| !SYSTEM.iter().any(|system| point.starts_with(system)));
+        let mut strays: Vec<PathBuf> = system.map(Path::to_owned).collect();
+        for alias in AFRESH.iter().flat_map(|path| table.other_directories(Path::new(path))) {
+            let mounted = table.mounts().iter().any(|mount| mount.point == alias);
+            if mounted { &mut strays } else { &mut paths }.push(alias);
+        }
         paths.sort();
         paths.dedup();
-        Ok(Self { paths, inodes, table })
+        Ok(Self { paths, inodes, strays })
     }
 
-    /// The masks as they have to be now that nothing arrives any more: what the machine has mounted since they were gathered
-    /// may be in what was cloned meanwhile.
-    pub(super) fn renewed(self, context: Context<'_>) -> Result<Self, String> {
-        let now = Table::read().explain(|| "can't read the mount table".into())?;
-        if now == self.table { Ok(self) } else { Self::gather(context.spec, context.task_dir) }
+    /// Whether the machine has such mounts outside of what no task has of it.
+    pub(super) fn has_strays(&self) -> bool {
+        let afresh = |path: &PathBuf| SYSTEM.iter().chain(&["/run"]).any(|system| path.starts_with(system));
+        !self.strays.iter().all(afresh)
     }
 
     /// Whether an open file lies in something masked: by its path, or by what any directory above it is.
     pub(super) fn hides(&self, path: &Path, fd: BorrowedFd<'_>) -> io::Result<bool> {
-        if self.paths.iter().any(|masked| path.starts_with(masked)) {
+        if self.paths.iter().chain(&self.strays).any(|masked| path.starts_with(masked)) {
             return Ok(true);
         }
         let mut stat = fstat(fd)?;
@@ -176,7 +183,7 @@ impl Masks {
     }
 
     fn covered(&self, path: &Path) -> bool {
-        self.paths.iter().any(|other| other != path && path.starts_with(other))
+        self.paths.iter().chain(&self.strays).any(|other| other != path && path.starts_with(other))
     }
 }
 
@@ -198,7 +205,7 @@ fn shown(root: &Root<'_>, below: &Path) -> bool {
 
 /// Whether a task of a launcher without root can't get to a path: it has no more rights than this process, unless the
 /// directory that stands in the way is its own, whose mode it can change.
-fn out_of_reach(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> bool {
+pub(super) fn out_of_reach(root: &Root<'_>, dir: BorrowedFd<'_>, below: &Path) -> bool {
     let reached = below.ancestors().skip(1).find_map(|above| {
         let above = if above == Path::new("") { Path::new(".") } else { above };
         open_beneath(dir, above, OFlags::PATH).ok()

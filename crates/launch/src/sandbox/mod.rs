@@ -1,14 +1,15 @@
 //! The root file system of a task: the machine's own, read-only, with private places where a task writes.
 //!
 //! Composed by the task's init in its own mount namespace, in this order:
-//! 0. *Let go*: the namespace receives mounts of the machine and passes none on, whatever the machine's own
-//!    propagation is. No mount of a task is ever in a peer group of the machine (A1).
-//! 1. *Gather*: everything that comes from the machine is opened and cloned, each path looked up once, while the
-//!    machine's tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
+//! 0. *Stand still*: the namespace is taken out of everything that mounts pass on, so that nothing of it is ever in a
+//!    peer group of the machine, and its table is one that nobody changes any more (A1). Only sources that are to see what
+//!    the machine mounts later are cloned before that ([`late`]).
+//! 1. *Gather*: the table is read, and everything that comes from the machine is opened and cloned, each path looked up
+//!    once, while the tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
 //! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
-//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]). What the
-//!    machine mounts from then on isn't masked, and reaches a task only where its administrator says so ([`late`]).
-//! 4. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
+//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]).
+//! 4. *Seal*: the finished root's own mounts are read, and what shows the machine's system is covered ([`seal`]).
+//! 5. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
 //!
 //! Identity and capabilities are not here (`shim::task`): all of this happens as the launcher's user.
 
@@ -18,6 +19,7 @@ mod late;
 mod machine;
 mod mask;
 mod scratch;
+mod seal;
 mod source;
 mod table;
 mod target;
@@ -38,6 +40,8 @@ use crate::sys::mount::{
 };
 use crate::task_dir::ROOT_DIR;
 use mask::Masks;
+use seal::{SEALS, Seals};
+use table::Table;
 
 pub(crate) use scratch::{Prepared, prepare as prepare_scratch};
 
@@ -73,6 +77,7 @@ struct Root<'a> {
     own_devices: Vec<u64>,
     /// Our own mounts that become read-only in the end.
     to_seal: Vec<OwnedFd>,
+    seals: Seals,
 }
 
 /// Composes the root of the task and enters it; the working directory is its `/`.
@@ -80,41 +85,54 @@ struct Root<'a> {
 /// # Errors
 /// One sentence with the remedy.
 pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
-    // Until this is done, what is cloned would be in the machine's peer groups, and mounts of ours the machine's (A1).
-    // From here on mounts of the machine may appear in this namespace, and nothing of it on the machine.
-    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
-        .explain(|| "can't take the task's mounts from the machine's".into())?;
-
+    let lates = stand_still(context)?;
+    let table = Table::read().explain(|| "can't read the mount table".into())?;
+    let masks = Masks::gather(context.spec, context.task_dir, &table)?;
     let trees = machine::gather(context)?;
-    let masks = Masks::gather(context.spec, context.task_dir)?;
     let fresh = fresh::gather(context)?;
     let resolv_conf = etc::gather_resolv_conf();
-    let sources = source::gather(context, &masks)?;
+    let sources = source::gather(context, &masks, &table, lates)?;
 
-    // The place where the root is put together is nobody else's either. Clones that are attached nowhere yet stay as
-    // they are.
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
-        .explain(|| "can't make the task's mounts private".into())?;
-    let masks = masks.renewed(context)?;
-
-    let mut root = Root::make(context)?;
+    let mut root = Root::make(context, Seals::new(&table))?;
     machine::build(&mut root, trees)?;
     fresh::build(&mut root, fresh)?;
     etc::build(&mut root, resolv_conf)?;
+    if masks.has_strays() {
+        root.seal()?;
+    }
     masks.apply(&root)?;
     target::mount_all(&mut root, &masks, sources)?;
+    root.seal()?;
     root.enter()
 }
 
+/// Takes the namespace out of the machine's peer groups, and ends what arrives from them, before anything is judged: what
+/// comes and goes between the table and a clone would be judged by nobody. Gives what is to receive on, which was cloned
+/// while something arrived.
+fn stand_still(context: Context<'_>) -> Result<Vec<Option<source::Late>>, String> {
+    let change = |to| {
+        mount_change("/", to | MountPropagationFlags::REC)
+            .explain(|| "can't take the task's mounts from the machine's".into())
+    };
+    let receives = |bind| late::may_receive(bind, &context.spec.late_mounts);
+    if context.spec.bind_mounts.iter().any(receives) {
+        // Else what is cloned would be in the machine's peer groups, and mounts of ours the machine's (A1).
+        change(MountPropagationFlags::DOWNSTREAM)?;
+    }
+    let lates = source::gather_late(context)?;
+    change(MountPropagationFlags::PRIVATE)?;
+    Ok(lates)
+}
+
 impl<'a> Root<'a> {
-    fn make(context: Context<'a>) -> Result<Self, String> {
+    fn make(context: Context<'a>, seals: Seals) -> Result<Self, String> {
         let path = context.task_dir.join(ROOT_DIR);
         let what = || "can't make the root of the task".to_owned();
         let mount = new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NODEV).explain(what)?;
         let place = crate::sys::mount::open_host(&path).explain(what)?;
         attach(mount.as_fd(), place.as_fd()).explain(what)?;
         let device = fstat(&mount).explain(what)?.st_dev;
-        let root = Self { context, mount, path, own_devices: vec![device], to_seal: vec![] };
+        let root = Self { context, mount, path, own_devices: vec![device], to_seal: vec![], seals };
         root.mkdir(STAGE, 0o700)?;
         root.mkdir(FILES, 0o700)?;
         let files = new_fs("tmpfs", &[("mode", "0700"), ("size", "16m")], NOSUID | NODEV).explain(what)?;
@@ -184,10 +202,11 @@ impl<'a> Root<'a> {
     /// Makes the root the root of this process and puts the machine's away.
     fn enter(self) -> Result<(), String> {
         let what = || "can't enter the root of the task".to_owned();
-        unmount(self.path.join(FILES), UnmountFlags::DETACH).explain(what)?;
-        for name in [FILES, STAGE] {
+        for name in [FILES, SEALS].into_iter().filter(|name| *name == FILES || self.seals.used()) {
+            unmount(self.path.join(name), UnmountFlags::DETACH).explain(what)?;
             unlinkat(self.fd(), name, AtFlags::REMOVEDIR).explain(what)?;
         }
+        unlinkat(self.fd(), STAGE, AtFlags::REMOVEDIR).explain(what)?;
         for mount in self.to_seal.iter().map(AsFd::as_fd).chain([self.fd()]) {
             set_attr(mount, false, RDONLY, None).explain(what)?;
         }

@@ -11,13 +11,14 @@ use rustix::io::Errno;
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::Context;
-use super::late::given;
+use super::late::{self, given, may_receive};
 use super::mask::Masks;
+use super::table::Table;
 use super::target::Kind;
 use crate::identity::{Credentials, How};
 use crate::spec::BindMount;
 use crate::sys::Explain;
-use crate::sys::mount::{NODEV, NOSUID, RDONLY, clone_tree, open_host, path_of, set_attr};
+use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, clone_tree, open_host, path_of, set_attr};
 
 /// File systems that are never bound: they speak for the kernel, not for files.
 const KERNEL_FILE_SYSTEMS: [u64; 14] = [
@@ -44,10 +45,39 @@ pub(super) struct Source<'a> {
     pub(super) path: PathBuf,
     pub(super) tree: OwnedFd,
     pub(super) kind: Kind,
+    /// What the machine mounts below it appears in it.
+    pub(super) receives: bool,
 }
 
-/// Opens, judges and clones the source of every bind mount.
-pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Source<'a>>, String> {
+/// A source that sees what the machine mounts later, opened and cloned.
+#[derive(Debug)]
+pub(super) struct Late {
+    fd: OwnedFd,
+    tree: OwnedFd,
+}
+
+/// Opens and clones the sources that receive from the machine ([`super::late`]), each at the place of its bind mount. This
+/// is before the machine's mounts stand still, and judged when they do.
+pub(super) fn gather_late(context: Context<'_>) -> Result<Vec<Option<Late>>, String> {
+    let one = |bind: &BindMount| {
+        if !may_receive(bind, &context.spec.late_mounts) {
+            return Ok(None);
+        }
+        let fd = open_as_user(context, &bind.host_path)?;
+        let tree =
+            clone_tree(fd.as_fd(), true).explain(|| format!("bind mount {}", bind.host_path.display()))?;
+        Ok(Some(Late { fd, tree }))
+    };
+    context.spec.bind_mounts.iter().map(one).collect()
+}
+
+/// Opens, judges and clones the source of every bind mount. `table` is the machine's, standing still.
+pub(super) fn gather<'a>(
+    context: Context<'a>,
+    masks: &Masks,
+    table: &Table,
+    lates: Vec<Option<Late>>,
+) -> Result<Vec<Source<'a>>, String> {
     // A prefix is the administrator's, so it is resolved with the launcher's rights.
     let resolve = |paths: &Vec<PathBuf>| -> Vec<PathBuf> {
         paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
@@ -55,8 +85,11 @@ pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Sour
     let prefixes = context.spec.bind_prefixes.as_ref().map(resolve);
     let guarded = resolve(&context.spec.guarded);
     let late = resolve(&context.spec.late_mounts);
-    let one = |bind| {
-        let source = one(context, masks, prefixes.as_deref(), bind)?;
+    let one = |(bind, early): (_, Option<Late>)| {
+        if early.as_ref().is_some_and(|early| table.mount_of(early.fd.as_fd()).is_none()) {
+            return Err(late::gone(bind));
+        }
+        let source = one(context, masks, prefixes.as_deref(), bind, early)?;
         check_guarded(&source, &guarded)?;
         let given = given(bind, &context.spec.late_mounts, &late, &source.path)?;
         let attrs = NOSUID | NODEV | if bind.read_only { RDONLY } else { 0 };
@@ -64,9 +97,9 @@ pub(super) fn gather<'a>(context: Context<'a>, masks: &Masks) -> Result<Vec<Sour
         // same reason all of them are alike.
         set_attr(source.tree.as_fd(), true, attrs, Some(given))
             .explain(|| format!("bind mount {}", bind.host_path.display()))?;
-        Ok(source)
+        Ok(Source { receives: given == Propagate::Slave, ..source })
     };
-    context.spec.bind_mounts.iter().map(one).collect()
+    context.spec.bind_mounts.iter().zip(lates).map(one).collect()
 }
 
 /// Who could write there would be whatever the launcher starts next (F12).
@@ -90,10 +123,14 @@ fn one<'a>(
     masks: &Masks,
     prefixes: Option<&[PathBuf]>,
     bind: &'a BindMount,
+    early: Option<Late>,
 ) -> Result<Source<'a>, String> {
     let shown = bind.host_path.display();
     let what = || format!("bind mount {shown}");
-    let fd = open_as_user(context, &bind.host_path)?;
+    let (fd, tree) = match early {
+        Some(Late { fd, tree }) => (fd, Some(tree)),
+        None => (open_as_user(context, &bind.host_path)?, None),
+    };
     let path = path_of(fd.as_fd()).explain(what)?;
     let judged = as_user(context.credentials, || judge(masks, prefixes, &path, fd.as_fd())).explain(what)?;
     let kind = judged.map_err(|why| {
@@ -103,8 +140,8 @@ fn one<'a>(
             format!("bind mount {shown} (which is {}): {why}", path.display())
         }
     })?;
-    let tree = clone_tree(fd.as_fd(), true).explain(what)?;
-    Ok(Source { bind, path, tree, kind })
+    let tree = tree.map_or_else(|| clone_tree(fd.as_fd(), true), Ok).explain(what)?;
+    Ok(Source { bind, path, tree, kind, receives: false })
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -14,21 +14,23 @@ use rustix::io::Errno;
 const IN_MEMORY: [&str; 6] = ["tmpfs", "ramfs", "devtmpfs", "devpts", "hugetlbfs", "mqueue"];
 
 /// One mount (proc_pid_mountinfo(5)).
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    id: u64,
+#[derive(Debug)]
+pub(super) struct Mount {
+    pub(super) id: u64,
+    /// The mount that it is mounted on.
+    pub(super) parent: u64,
     /// `major:minor` of the file system.
-    device: String,
+    pub(super) device: String,
     /// What of the file system is mounted.
-    root: PathBuf,
+    pub(super) root: PathBuf,
     /// Where.
-    point: PathBuf,
+    pub(super) point: PathBuf,
     /// Name of the file system's kind.
-    kind: String,
+    pub(super) kind: String,
 }
 
 /// The mounts that this process can reach.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Table(Vec<Mount>);
 
 impl Table {
@@ -38,6 +40,16 @@ impl Table {
 
     fn parse(text: &str) -> Self {
         Self(text.lines().filter_map(Mount::parse).collect())
+    }
+
+    pub(super) fn mounts(&self) -> &[Mount] {
+        &self.0
+    }
+
+    /// The mount that an open file was reached through, if it is still there.
+    pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> Option<&Mount> {
+        let id = mount_id(fd)?;
+        self.0.iter().find(|mount| mount.id == id)
     }
 
     /// All paths at which something of the directory or file at `path`, which has no links, can be seen. It is not
@@ -54,16 +66,19 @@ impl Table {
     /// The directories outside `path` at which the file systems in memory can be seen that are mounted there and below. What
     /// is a part of the disk, or a disk that is mounted there, is nothing of the system's.
     pub(super) fn other_directories(&self, path: &Path) -> Vec<PathBuf> {
+        let points: BTreeSet<&Path> = self.in_memory(path).map(|mount| mount.point.as_path()).collect();
+        let aliases = points.into_iter().flat_map(|point| self.aliases(point));
+        aliases.filter(|alias| !alias.starts_with(path) && is_directory(alias)).collect()
+    }
+
+    /// The mounts at `path` and below of file systems in memory.
+    pub(super) fn in_memory(&self, path: &Path) -> impl Iterator<Item = &Mount> {
         let disk = self.0.iter().rev().find(|mount| mount.point == Path::new("/")).map(|mount| &mount.device);
-        let in_memory = |mount: &&Mount| {
+        self.0.iter().filter(move |mount| {
             mount.point.starts_with(path)
                 && IN_MEMORY.contains(&mount.kind.as_str())
                 && Some(&mount.device) != disk
-        };
-        let points: BTreeSet<&Path> =
-            self.0.iter().filter(in_memory).map(|mount| mount.point.as_path()).collect();
-        let aliases = points.into_iter().flat_map(|point| self.aliases(point));
-        aliases.filter(|alias| !alias.starts_with(path) && is_directory(alias)).collect()
+        })
     }
 
     /// Mount points of these kinds of file systems, unless something else covers them.
@@ -74,19 +89,19 @@ impl Table {
 
     /// File system of an open file, and its path in that.
     fn place(&self, fd: &OwnedFd, path: &Path) -> Option<(String, PathBuf)> {
-        let id = mount_id(fd)?;
-        let mount = self.0.iter().find(|mount| mount.id == id)?;
+        let mount = self.mount_of(fd.as_fd())?;
         Some((mount.device.clone(), joined(&mount.root, path.strip_prefix(&mount.point).ok()?)))
     }
 }
 
 impl Mount {
-    /// Fields 1, 3, 4 and 5; the kind follows the lone dash.
+    /// Fields 1 to 5; the kind follows the lone dash.
     fn parse(line: &str) -> Option<Self> {
         let (mount, rest) = line.split_once(" - ")?;
         let fields: Vec<&str> = mount.split(' ').collect();
         Some(Self {
             id: fields.first()?.parse().ok()?,
+            parent: fields.get(1)?.parse().ok()?,
             device: (*fields.get(2)?).to_owned(),
             root: unescape(fields.get(3)?),
             point: unescape(fields.get(4)?),
@@ -97,7 +112,7 @@ impl Mount {
     /// Whether a path leads into this mount. One that can't be looked at is taken to: then it is hidden, or that fails.
     fn reaches(&self, path: &Path) -> bool {
         match open(path) {
-            Ok(fd) => fd.is_some_and(|fd| mount_id(&fd) == Some(self.id)),
+            Ok(fd) => fd.is_some_and(|fd| mount_id(fd.as_fd()) == Some(self.id)),
             Err(_) => true,
         }
     }
@@ -130,7 +145,7 @@ fn open(path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
 }
 
 /// The mount that an open file was reached through.
-fn mount_id(fd: &OwnedFd) -> Option<u64> {
+pub(super) fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }

@@ -50,6 +50,13 @@ pub(super) fn mount_all(root: &mut Root<'_>, masks: &Masks, sources: Vec<Source<
             Errno::NOTDIR => failed("one is a directory and the other is not".into()),
             e => failed(std::io::Error::from(e).to_string()),
         })?;
+        if source.path.starts_with("/run") {
+            root.seals.allow(source.tree.as_fd());
+        }
+        // Before another one hides it; it may be moved again later.
+        if source.receives || masks.has_strays() {
+            root.seal()?;
+        }
         masks.apply_to(root, source.tree.as_fd(), &source.path)?;
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! A FUSE file system as a user has it from `sshfs`: nobody but its owner may enter it, not even root. It holds a file
 //! `hello`, a file `silent` that is never read to its first byte, and a directory `sub`, and nothing can be changed in it.
-//! Served by a thread until it is unmounted.
+//! Served by a thread until it is unmounted. One with a gate answers for names that begin with `gate` when the test says so.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use super::machine::Machine;
 
@@ -15,8 +17,36 @@ const SILENT: u64 = 4;
 const ENOENT: i32 = -2;
 const ENOSYS: i32 = -38;
 
+/// Where look-ups wait.
+pub(crate) struct Gate {
+    asked: Receiver<String>,
+    go: Sender<()>,
+}
+
+impl Gate {
+    /// Waits until somebody looks up a name; look-ups before that are answered.
+    pub(crate) fn reached(&self, name: &str) {
+        while self.asked.recv_timeout(Duration::from_secs(30)).expect("looked up") != name {
+            self.open();
+        }
+    }
+
+    /// Answers the look-up that waits.
+    pub(crate) fn open(&self) {
+        self.go.send(()).unwrap();
+    }
+
+    /// Answers all.
+    pub(crate) fn open_for_good(self) {}
+}
+
 /// Mounts one on a machine, for the user with this uid and gid.
 pub(crate) fn mount(machine: &Machine, at: &Path, owner: u32) {
+    let _ = mount_gated(machine, at, owner);
+}
+
+/// The same with a gate.
+pub(crate) fn mount_gated(machine: &Machine, at: &Path, owner: u32) -> Gate {
     let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").unwrap();
     // For `mount`; the test has a process of its own.
     rustix::io::fcntl_setfd(&device, rustix::io::FdFlags::empty()).unwrap();
@@ -25,11 +55,14 @@ pub(crate) fn mount(machine: &Machine, at: &Path, owner: u32) {
     let mut command = machine.enter();
     let status = command.args(["mount", "-i", "-t", "fuse.test", "-o", &options, "test"]).arg(at).status();
     assert!(status.unwrap().success());
-    std::thread::spawn(move || serve(device, owner));
+    let (asks, asked) = channel();
+    let (go, waits) = channel();
+    std::thread::spawn(move || serve(device, owner, &asks, &waits));
+    Gate { asked, go }
 }
 
 /// Answers until the file system is gone.
-fn serve(mut device: File, owner: u32) {
+fn serve(mut device: File, owner: u32, asks: &Sender<String>, go: &Receiver<()>) {
     let mut request = vec![0; 1 << 17];
     while let Ok(len) = device.read(&mut request) {
         let number = |at: usize| u32::from_le_bytes(request[at..at + 4].try_into().unwrap());
@@ -42,6 +75,13 @@ fn serve(mut device: File, owner: u32) {
                 b"hello" => Ok(entry(2, owner)),
                 b"sub" => Ok(entry(3, owner)),
                 b"silent" => Ok(entry(SILENT, owner)),
+                name if name.starts_with(b"gate") => {
+                    // Without a gate any more, it is answered at once.
+                    if asks.send(String::from_utf8_lossy(name).into_owned()).is_ok() {
+                        let _ = go.recv();
+                    }
+                    Ok(entry(2, owner))
+                }
                 _ => Err(ENOENT),
             },
             // FORGET and BATCH_FORGET have no answer.

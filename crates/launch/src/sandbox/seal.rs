@@ -1,0 +1,215 @@
+//! The last word on what a task sees: in its finished root no file system of the kernel's shows, and nothing of the
+//! machine's `/run` and `/dev`, but what was put there for it (A1).
+//!
+//! A path isn't asked: whoever owns a directory above a mount moves it between two looks. The finished root's own mounts
+//! are, which nobody else changes, by the kernel's numbers. What must not show is covered; what can't be ends the start.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags, fstat, openat2, statx,
+};
+use rustix::io::Errno;
+
+use super::mask::{AFRESH, ATTRS, SYSTEM_FILE_SYSTEMS, out_of_reach};
+use super::table::{Mount, Table, mount_id};
+use super::{Root, clone_fd};
+use crate::sys::Explain;
+use crate::sys::mount::{NODEV, NOSUID, new_fs};
+
+/// Where the file system of the seals hangs until the root is entered.
+pub(super) const SEALS: &str = ".muster-seals";
+/// How often what was moved away meanwhile is looked for again.
+const TRIES: usize = 20;
+/// What of the new root is made for each task, with all that is mounted there.
+const MADE: [&str; 3] = ["proc", "sys", "dev"];
+
+/// What must not show, and how it is covered.
+#[derive(Debug)]
+pub(super) struct Seals {
+    /// The machine's file systems in memory at `/run` and `/dev`, with what of them is mounted there.
+    afresh: Vec<(String, PathBuf)>,
+    /// Regular files of those, which tell nothing: a resolver's configuration.
+    harmless: HashSet<(String, PathBuf)>,
+    /// Mounts with the numbers of bind mounts that the administrator allows from `/run`.
+    allowed: HashSet<u64>,
+    /// Numbers of mounts that the task's user can't get to, where that is the launcher's, too.
+    unreachable: HashSet<u64>,
+    cover: Option<Cover>,
+}
+
+/// A directory and a file, both empty, on a file system that has nothing else: a mount of it is a seal.
+#[derive(Debug)]
+struct Cover {
+    device: String,
+    directory: OwnedFd,
+    file: OwnedFd,
+}
+
+impl Seals {
+    /// `table` is the machine's.
+    pub(super) fn new(table: &Table) -> Self {
+        let mounts = AFRESH.iter().flat_map(|path| table.in_memory(Path::new(path)));
+        let afresh = mounts.map(|mount| (mount.device.clone(), mount.root.clone())).collect();
+        Self {
+            afresh,
+            harmless: HashSet::new(),
+            allowed: HashSet::new(),
+            unreachable: HashSet::new(),
+            cover: None,
+        }
+    }
+
+    /// A bind mount from the machine's `/run` may show that, though nothing of the kernel's.
+    pub(super) fn allow(&mut self, mount: BorrowedFd<'_>) {
+        self.allowed.extend(mount_id(mount));
+    }
+
+    /// Whether something was covered, so that there is a directory to put away.
+    pub(super) fn used(&self) -> bool {
+        self.cover.is_some()
+    }
+
+    fn is_afresh(&self, mount: &Mount) -> bool {
+        let shows =
+            |(device, root): &(String, PathBuf)| *device == mount.device && mount.root.starts_with(root);
+        self.afresh.iter().any(shows) && !self.harmless.contains(&(mount.device.clone(), mount.root.clone()))
+    }
+
+    fn is_seal(&self, mount: &Mount) -> bool {
+        self.cover.as_ref().is_some_and(|cover| cover.device == mount.device)
+    }
+}
+
+impl Root<'_> {
+    /// Covers what must not show, until nothing is left.
+    ///
+    /// # Errors
+    /// What can't be covered, in one sentence with the remedy.
+    pub(super) fn seal(&mut self) -> Result<(), String> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            let table = Table::read().explain(|| "can't read the mount table".into())?;
+            let open = self.unsealed(&table)?;
+            if open.is_empty() {
+                return Ok(());
+            }
+            for mount in open {
+                if let Err(why) = self.cover(mount) {
+                    last = format!("{} ({}): {why}", mount.point.display(), mount.kind);
+                }
+            }
+        }
+        Err(format!(
+            "can't hide a mount of the machine's own system from the task, {last}; unmount it on the machine, or bind a \
+             directory that doesn't hold it"
+        ))
+    }
+
+    /// The mounts of the new root that must not show and do.
+    fn unsealed<'t>(&self, table: &'t Table) -> Result<Vec<&'t Mount>, String> {
+        let what = || "can't look at the root of the task".to_owned();
+        let by_id: HashMap<u64, &'t Mount> = table.mounts().iter().map(|mount| (mount.id, mount)).collect();
+        let top = mount_id(self.fd()).ok_or_else(what)?;
+        let mut made = HashSet::new();
+        for name in MADE {
+            let fd = self.open(Path::new(name), OFlags::PATH | OFlags::NOFOLLOW).explain(what)?;
+            // Where a task has none of its own, nothing is mounted.
+            made.extend(mount_id(fd.as_fd()).filter(|id| *id != top));
+        }
+        let sealed: HashSet<u64> =
+            table.mounts().iter().filter(|m| self.seals.is_seal(m)).map(|m| m.parent).collect();
+        // A mount of the new root and all that it is mounted on; none for what isn't the task's.
+        let chain = |mount: &'t Mount| {
+            let mut chain: Vec<&'t Mount> = vec![mount];
+            loop {
+                let at = *chain.last()?;
+                let above = *by_id.get(&at.parent).filter(|above| above.id != at.id)?;
+                if above.id == top {
+                    return Some(chain);
+                }
+                chain.push(above);
+            }
+        };
+        let shows = |mount: &&'t Mount| {
+            let system = SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str());
+            if !system && !self.seals.is_afresh(mount) {
+                return false;
+            }
+            let Some(chain) = chain(mount) else { return false };
+            !chain.iter().enumerate().any(|(i, at)| {
+                made.contains(&at.id)
+                    || sealed.contains(&at.id)
+                    || self.seals.unreachable.contains(&at.id)
+                    || (!system && self.seals.allowed.contains(&at.id))
+                    || is_covered(table, at, i.checked_sub(1).map(|i| chain[i].id))
+            })
+        };
+        Ok(table.mounts().iter().filter(shows).collect())
+    }
+
+    /// Puts a seal on a mount.
+    fn cover(&mut self, mount: &Mount) -> Result<(), String> {
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let target = match openat2(CWD, &mount.point, flags, Mode::empty(), resolve) {
+            Err(Errno::ACCESS) => {
+                let below = mount.point.strip_prefix(&self.path).map_err(|e| e.to_string())?;
+                if out_of_reach(self, self.fd(), below) {
+                    self.seals.unreachable.insert(mount.id);
+                    return Ok(());
+                }
+                return Err("permission denied".into());
+            }
+            other => other.map_err(|e| std::io::Error::from(e).to_string())?,
+        };
+        if mount_id(target.as_fd()) != Some(mount.id) {
+            return Err("another mount is in the way".into());
+        }
+        let found = statx(&target, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
+        let found = found.map_err(|e| std::io::Error::from(e).to_string())?;
+        if !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Err("it was moved".into());
+        }
+        let kind = FileType::from_raw_mode(found.stx_mode.into());
+        if kind == FileType::RegularFile && !SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str()) {
+            self.seals.harmless.insert((mount.device.clone(), mount.root.clone()));
+            return Ok(());
+        }
+        let cover = self.make_cover()?;
+        let seal = if kind == FileType::Directory { &cover.directory } else { &cover.file };
+        let seal = clone_fd(seal.as_fd(), false, ATTRS).map_err(|e| e.to_string())?;
+        crate::sys::mount::attach(seal.as_fd(), target.as_fd())
+            .map_err(|e| std::io::Error::from(e).to_string())
+    }
+
+    fn make_cover(&mut self) -> Result<&Cover, String> {
+        if self.seals.cover.is_none() {
+            let what = || "can't make what hides the machine's mounts".to_owned();
+            self.mkdir(SEALS, 0o700)?;
+            let fs = new_fs("tmpfs", &[("mode", "0755"), ("size", "16k")], NOSUID | NODEV).explain(what)?;
+            self.attach_at(fs.as_fd(), SEALS)?;
+            let device = fstat(&fs).explain(what)?.st_dev;
+            let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+            self.mkdir(&format!("{SEALS}/d"), 0o755)?;
+            let directory = self.open(Path::new(&format!("{SEALS}/d")), OFlags::PATH).explain(what)?;
+            let file = self.touch(&format!("{SEALS}/f"))?.into();
+            self.seals.cover = Some(Cover { device, directory, file });
+        }
+        self.seals.cover.as_ref().ok_or_else(String::new)
+    }
+}
+
+/// Whether another mount lies on top for good, which isn't the one that is looked at (`on`). One on the mount itself does;
+/// one on a directory above it as long as nobody but root can move what it covers, and so not if it is a user's own (FUSE).
+fn is_covered(table: &Table, mount: &Mount, on: Option<u64>) -> bool {
+    let others = table.mounts().iter().filter(|other| other.id != mount.id && Some(other.id) != on);
+    others.into_iter().any(|other| {
+        (other.parent == mount.id && other.point == mount.point)
+            || (other.parent == mount.parent
+                && mount.point.starts_with(&other.point)
+                && !other.kind.starts_with("fuse"))
+    })
+}
