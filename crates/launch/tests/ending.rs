@@ -292,3 +292,24 @@ fn b15_what_keeps_a_killed_task_is_told() {
     assert!(done.exit.killed, "{unmounted}: {done:?}");
     assert_eq!(done.agent.matches("waits in the kernel").count(), 1, "{done:?}");
 }
+
+/// A start that waits for somebody's file system is over when it is killed, whatever that does.
+#[test]
+fn a04_a_start_that_waits_for_a_file_system_is_over_when_it_is_killed() {
+    let dir = TestDir::new();
+    let remote = dir.dir("remote", 0o755, 5001);
+    let machine = Machine::new(Root::Shared, "");
+    let gate = support::fuse::mount_gated(&machine, &remote, 5001);
+    let bind_mounts = vec![support::bind(&remote.join("gate"), "/x")];
+    let task = Task::create(&TaskSpec { bind_mounts, ..script("echo ran") });
+    assert!(task.start_on(&machine));
+    gate.reached("gate");
+    task.shim().expect("a shim").kill().expect("killed");
+    task.wait();
+    let done = task.outcome();
+    assert!(done.exit.killed && done.stdout.is_empty(), "{done:?}");
+    assert!(done.agent.contains("waits in the kernel"), "{done:?}");
+    assert!(!task.task_dir.join("scratch/tmp").exists(), "emptied");
+    gate.open_for_good();
+    assert_eq!(task.output(launch::record::Source::Stdout), "");
+}

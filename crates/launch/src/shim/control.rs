@@ -169,7 +169,10 @@ impl Control {
         }
         if self.look.is_some_and(|look| look <= Instant::now()) {
             self.look = Some(Instant::now() + DYING);
-            self.held = self.task.as_ref().and_then(|task| held::by_tracer(task.init));
+            self.held = self
+                .task
+                .as_ref()
+                .and_then(|task| held::by_tracer(task.init).or_else(|| held::at_the_start(task.init)));
             if self.held.is_none() && !self.stuck_known {
                 self.stuck = self.task.as_ref().and_then(|task| held::in_kernel(task.init));
                 self.stuck_known = self.stuck.is_some();

@@ -1,4 +1,5 @@
-//! A task that has ended but whose init can't: somebody outside traces one of its processes (ptrace(2)) and doesn't wait
+//! A task that is over but whose init can't end. Either it waits for a file system before it has started anything; or somebody
+//! outside traces one of its processes (ptrace(2)) and doesn't wait
 //! for it. The kernel keeps a dead process for its tracer, and an init for its dead; but nothing of it will ever run again,
 //! so the task is over. One that its tracer stops on its way out (`PTRACE_O_TRACEEXIT`) keeps what it had until then; only
 //! its tracer can help that.
@@ -8,22 +9,29 @@ use std::fs;
 use nix::sys::signal::Signal as NixSignal;
 use nix::unistd::Pid;
 
-/// A dead or dying process that its tracer keeps.
+/// What keeps the init of a task that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Held {
-    pid: String,
-    tracer: String,
-    /// Uid of the tracer.
-    user: String,
+pub(super) enum Held {
+    /// A dead or dying process that its tracer keeps; the tracer's uid is `user`.
+    Traced { pid: String, tracer: String, user: String },
+    /// A file system that doesn't answer the init, before it has started anything.
+    Waiting { pid: String, at: String },
 }
 
 impl std::fmt::Display for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { pid, tracer, user } = self;
-        write!(
-            f,
-            "process {tracer} of uid {user} on the machine traces process {pid} of the task and keeps it"
-        )
+        match self {
+            Self::Traced { pid, tracer, user } => write!(
+                f,
+                "process {tracer} of uid {user} on the machine traces process {pid} of the task and keeps it: that one has \
+                 to end for it to disappear"
+            ),
+            Self::Waiting { pid, at } => write!(
+                f,
+                "process {pid} on the machine, which was to start it, waits in the kernel ({at}) for the file system of a \
+                 bind mount: that has to answer or to be taken away (a FUSE mount: its server to end) for it to disappear"
+            ),
+        }
     }
 }
 
@@ -47,10 +55,37 @@ pub(super) fn by_tracer(init: Pid) -> Option<Held> {
         if let Some(tracer) = status.field("TracerPid:").filter(|tracer| *tracer != "0") {
             let user = Status::read(tracer).and_then(|of| of.field("Uid:").map(str::to_owned));
             let user = user.unwrap_or_default();
-            held = Some(Held { pid: pid.to_owned(), tracer: tracer.to_owned(), user });
+            held = Some(Held::Traced { pid: pid.to_owned(), tracer: tracer.to_owned(), user });
         }
     }
     held
+}
+
+/// A killed init that has no process below it, so that nothing of the task lives, and that waits in the kernel: a user's file
+/// system may let it wait for ever (A4).
+pub(super) fn at_the_start(init: Pid) -> Option<Held> {
+    let init = init.to_string();
+    let numbers = |dir: &str| {
+        let entries = fs::read_dir(dir).ok()?.flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        Some(names.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).collect::<Vec<_>>())
+    };
+    let below = |pid: &String| Status::read(pid).is_some_and(|of| of.field("PPid:") == Some(init.as_str()));
+    let mut waiting = None;
+    for thread in numbers(&format!("/proc/{init}/task"))? {
+        let status = Status::read(&format!("{init}/task/{thread}"))?;
+        match status.field("State:") {
+            Some("Z" | "X") => {}
+            Some("D") if status.is_killed() => waiting = Some(thread),
+            _ => return None,
+        }
+    }
+    let thread = waiting?;
+    if numbers("/proc")?.iter().any(below) {
+        return None;
+    }
+    let at = fs::read_to_string(format!("/proc/{init}/task/{thread}/wchan")).unwrap_or_default();
+    Some(Held::Waiting { pid: init, at })
 }
 
 /// A killed process of the task that still waits in the kernel, in words: nothing of it will run again, but what it has,

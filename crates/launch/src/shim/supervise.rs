@@ -163,9 +163,7 @@ impl Shim {
             return Err("the task was never started".into());
         };
         match held {
-            Some(held) => {
-                self.note(&format!("the task is over, but {held}: that one has to end for it to disappear"))
-            }
+            Some(held) => self.note(&format!("the task is over, but {held}")),
             None => drop(waitpid(task.init, None)),
         }
         if let Some(helper) = task.network {
