@@ -26,6 +26,7 @@ pub mod record;
 mod sandbox;
 mod seccomp;
 pub mod shim;
+mod sockets;
 pub mod spec;
 mod sys;
 mod task_dir;

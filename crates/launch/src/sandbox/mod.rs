@@ -7,7 +7,8 @@
 //! 1. *Gather*: the table is read, and everything that comes from the machine is opened and cloned, each path looked up
 //!    once, while the tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
 //! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
-//! 3. *Mask* Muster's own directories, then attach bind mounts, each masked in turn ([`mask`], [`target`]).
+//! 3. *Mask* Muster's own directories and the machine's sockets, then attach bind mounts, each masked in turn ([`mask`],
+//!    [`sockets`], [`target`]).
 //! 4. *Seal*: the finished root's own mounts are read, and what shows the machine's system is covered ([`seal`]).
 //! 5. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
 //!
@@ -20,6 +21,7 @@ mod machine;
 mod mask;
 mod scratch;
 mod seal;
+mod sockets;
 mod source;
 mod table;
 mod target;
@@ -41,6 +43,7 @@ use crate::sys::mount::{
 use crate::task_dir::ROOT_DIR;
 use mask::Masks;
 use seal::{SEALS, Seals};
+use sockets::Sockets;
 use table::Table;
 
 pub(crate) use scratch::{Prepared, prepare as prepare_scratch};
@@ -58,6 +61,8 @@ pub(crate) struct Context<'a> {
     pub(crate) credentials: Credentials,
     /// The task directory, absolute and without links.
     pub(crate) task_dir: &'a Path,
+    /// Of the machine's sockets.
+    pub(crate) sockets: &'a crate::sockets::Names,
 }
 
 impl Context<'_> {
@@ -92,6 +97,7 @@ pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
     let fresh = fresh::gather(context)?;
     let resolv_conf = etc::gather_resolv_conf();
     let sources = source::gather(context, &masks, &table, lates)?;
+    let sockets = Sockets::gather(context, &table, &sources);
 
     let mut root = Root::make(context, Seals::new(&table))?;
     machine::build(&mut root, trees)?;
@@ -101,7 +107,8 @@ pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
         root.seal()?;
     }
     masks.apply(&root)?;
-    target::mount_all(&mut root, &masks, sources)?;
+    sockets.apply(&root)?;
+    target::mount_all(&mut root, &masks, &sockets, sources)?;
     root.seal()?;
     root.enter()
 }

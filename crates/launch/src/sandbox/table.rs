@@ -27,6 +27,8 @@ pub(super) struct Mount {
     pub(super) point: PathBuf,
     /// Name of the file system's kind.
     pub(super) kind: String,
+    /// Who answers for a file system that a process serves (FUSE): a uid.
+    pub(super) server: Option<u32>,
 }
 
 /// The mounts that this process can reach.
@@ -46,21 +48,35 @@ impl Table {
         &self.0
     }
 
+    /// The mount with a number.
+    pub(super) fn mount(&self, id: u64) -> Option<&Mount> {
+        self.0.iter().find(|mount| mount.id == id)
+    }
+
     /// The mount that an open file was reached through, if it is still there.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> Option<&Mount> {
-        let id = mount_id(fd)?;
-        self.0.iter().find(|mount| mount.id == id)
+        self.mount(mount_id(fd)?)
     }
 
     /// All paths at which something of the directory or file at `path`, which has no links, can be seen. It is not
     /// among them itself. Paths that something else covers are left out.
     pub(super) fn aliases(&self, path: &Path) -> Vec<PathBuf> {
-        let Some((device, inside)) = open(path).ok().and_then(|fd| self.place(&fd?, path)) else {
+        let Some((device, inside)) = open(path).ok().and_then(|fd| self.mount_of(fd?.as_fd())?.place(path))
+        else {
             return vec![];
         };
         let alike = self.0.iter().filter(|mount| mount.device == device);
         let aliases = alike.filter_map(|mount| mount.shows(&inside).filter(|alias| mount.reaches(alias)));
         aliases.filter(|alias| alias.as_path() != path).collect()
+    }
+
+    /// The same without a look at what the paths lead to, which may be something else by now, for a `path` in a mount.
+    pub(super) fn names(&self, path: &Path, mount: u64) -> Vec<PathBuf> {
+        let Some((device, inside)) = self.mount(mount).and_then(|mount| mount.place(path)) else {
+            return vec![];
+        };
+        let alike = self.0.iter().filter(|mount| mount.device == device);
+        alike.filter_map(|mount| mount.shows(&inside)).filter(|name| name != path).collect()
     }
 
     /// The directories outside `path` at which the file systems in memory can be seen that are mounted there and below. What
@@ -86,12 +102,6 @@ impl Table {
         let wanted = |mount: &&Mount| kinds.contains(&mount.kind.as_str()) && mount.reaches(&mount.point);
         self.0.iter().filter(wanted).map(|mount| mount.point.as_path())
     }
-
-    /// File system of an open file, and its path in that.
-    fn place(&self, fd: &OwnedFd, path: &Path) -> Option<(String, PathBuf)> {
-        let mount = self.mount_of(fd.as_fd())?;
-        Some((mount.device.clone(), joined(&mount.root, path.strip_prefix(&mount.point).ok()?)))
-    }
 }
 
 impl Mount {
@@ -106,7 +116,13 @@ impl Mount {
             root: unescape(fields.get(3)?),
             point: unescape(fields.get(4)?),
             kind: rest.split(' ').next()?.to_owned(),
+            server: rest.split([' ', ',']).find_map(|option| option.strip_prefix("user_id=")?.parse().ok()),
         })
+    }
+
+    /// File system of a path in this mount, and its path in that.
+    fn place(&self, path: &Path) -> Option<(&str, PathBuf)> {
+        Some((&self.device, joined(&self.root, path.strip_prefix(&self.point).ok()?)))
     }
 
     /// Whether a path leads into this mount. One that can't be looked at is taken to: then it is hidden, or that fails.

@@ -16,6 +16,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::mask::Masks;
+use super::sockets::Sockets;
 use super::source::{Source, as_user};
 use super::{Root, STAGE, clone_fd};
 use crate::sys::Explain;
@@ -32,7 +33,12 @@ pub(super) enum Kind {
 }
 
 /// Attaches every bind mount, outer ones first, so that inner ones aren't covered.
-pub(super) fn mount_all(root: &mut Root<'_>, masks: &Masks, sources: Vec<Source<'_>>) -> Result<(), String> {
+pub(super) fn mount_all(
+    root: &mut Root<'_>,
+    masks: &Masks,
+    sockets: &Sockets,
+    sources: Vec<Source<'_>>,
+) -> Result<(), String> {
     let work_dir = Path::new(root.context.spec.work_dir());
     let mut placed = vec![];
     for source in sources {
@@ -58,6 +64,7 @@ pub(super) fn mount_all(root: &mut Root<'_>, masks: &Masks, sources: Vec<Source<
             root.seal()?;
         }
         masks.apply_to(root, source.tree.as_fd(), &source.path)?;
+        sockets.apply_to(root, source.tree.as_fd(), &source.path)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
 use crate::identity::{Credentials, How};
 use crate::seccomp::Filters;
+use crate::sockets::Names;
 use crate::spec::{Network, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::{network, sandbox};
@@ -42,6 +43,8 @@ pub(super) struct Launch<'a> {
     pub(super) shim: OwnedFd,
     /// Takes what the shim needs of the task's network.
     pub(super) network: Option<OwnedFd>,
+    /// What the machine's sockets are called.
+    pub(super) sockets: Names,
     /// The machine reaches others over IPv6.
     pub(super) ipv6: bool,
     /// Port of the relay to the master, once there is one.
@@ -90,6 +93,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
         spec: launch.spec,
         credentials: launch.credentials,
         task_dir: launch.task_dir,
+        sockets: &launch.sockets,
     })?;
     // The command may run with this process's uid; it must not look into its memory, which is the shim's.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).explain(|| "can't protect the init".into())?;

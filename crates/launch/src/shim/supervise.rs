@@ -33,6 +33,7 @@ use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::Filters;
+use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
@@ -261,6 +262,7 @@ fn start(
         stderr,
         shim,
         network: Some(to_shim),
+        sockets: Names::read().explain(|| "can't read which sockets the machine has".into())?,
         ipv6: network::has_ipv6(),
         relay_port: 0,
         doors: cgroup.doors(),
