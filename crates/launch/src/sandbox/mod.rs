@@ -85,11 +85,12 @@ struct Root<'a> {
     seals: Seals,
 }
 
-/// Composes the root of the task and enters it; the working directory is its `/`.
+/// Composes the root of the task and enters it; the working directory is its `/`. Gives the rules that the task has to
+/// obey, where there are any.
 ///
 /// # Errors
 /// One sentence with the remedy.
-pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
+pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
     let lates = stand_still(context)?;
     let table = Table::read().explain(|| "can't read the mount table".into())?;
     let masks = Masks::gather(context.spec, context.task_dir, &table)?;
@@ -108,9 +109,11 @@ pub(crate) fn compose(context: Context<'_>) -> Result<(), String> {
     }
     masks.apply(&root)?;
     sockets.apply(&root)?;
-    target::mount_all(&mut root, &masks, &sockets, sources)?;
+    let bound = target::mount_all(&mut root, &masks, &sockets, sources)?;
     root.seal()?;
-    root.enter()
+    let rules = sockets::rules(&root, &bound)?;
+    root.enter()?;
+    Ok(rules)
 }
 
 /// Takes the namespace out of the machine's peer groups, and ends what arrives from them, before anything is judged: what

@@ -23,7 +23,9 @@ use super::source::{Source, as_user};
 use super::table::Table;
 use super::{Context, Root};
 use crate::sockets::is_shown;
+use crate::spec::Seccomp;
 use crate::sys::Explain;
+use crate::sys::landlock::only_sockets_below;
 use crate::sys::mount::{attach, open_beneath, path_of};
 
 /// Most entries of directories that are looked through for sockets which were renamed.
@@ -108,6 +110,16 @@ impl Sockets {
         }
         Ok(())
     }
+}
+
+/// Rules for what is there later: of the machine's sockets a task may reach those in its bind mounts alone (`bound`), where
+/// other tasks' are. None on older kernels, nor for a task that may mount, which no rules of this kind allow.
+pub(super) fn rules(root: &Root<'_>, bound: &[OwnedFd]) -> Result<Option<OwnedFd>, String> {
+    if root.context.spec.seccomp != Seccomp::Default {
+        return Ok(None);
+    }
+    let bound: Vec<_> = bound.iter().map(AsFd::as_fd).collect();
+    only_sockets_below(root.fd(), &bound).explain(|| "can't keep the task from the machine's sockets".into())
 }
 
 /// Covers what is `below` a directory, if it is a socket: what has become of it since is nobody's on the machine.

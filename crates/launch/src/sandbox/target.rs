@@ -32,13 +32,13 @@ pub(super) enum Kind {
     File,
 }
 
-/// Attaches every bind mount, outer ones first, so that inner ones aren't covered.
+/// Attaches every bind mount, outer ones first, so that inner ones aren't covered. Gives those that are directories.
 pub(super) fn mount_all(
     root: &mut Root<'_>,
     masks: &Masks,
     sockets: &Sockets,
     sources: Vec<Source<'_>>,
-) -> Result<(), String> {
+) -> Result<Vec<OwnedFd>, String> {
     let work_dir = Path::new(root.context.spec.work_dir());
     let mut placed = vec![];
     for source in sources {
@@ -47,6 +47,7 @@ pub(super) fn mount_all(
         placed.push((path, source));
     }
     placed.sort_by_key(|(path, _)| path.components().count());
+    let mut bound = vec![];
     for (path, source) in placed {
         let shown = source.bind.host_path.display();
         let failed = |why| format!("bind mount {shown} at {}: {why}", path.display());
@@ -65,8 +66,11 @@ pub(super) fn mount_all(
         }
         masks.apply_to(root, source.tree.as_fd(), &source.path)?;
         sockets.apply_to(root, source.tree.as_fd(), &source.path)?;
+        if source.kind == Kind::Directory {
+            bound.push(source.tree);
+        }
     }
-    Ok(())
+    Ok(bound)
 }
 
 /// An absolute path without `.` and `..`.

@@ -45,6 +45,8 @@ pub(super) struct Launch<'a> {
     pub(super) network: Option<OwnedFd>,
     /// What the machine's sockets are called.
     pub(super) sockets: Names,
+    /// What the command obeys of the sandbox's own; known when that is made.
+    pub(super) rules: Option<OwnedFd>,
     /// The machine reaches others over IPv6.
     pub(super) ipv6: bool,
     /// Port of the relay to the master, once there is one.
@@ -89,7 +91,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
     if let Some(shim) = launch.network.take() {
         launch.relay_port = network::inside::set_up(launch.spec.network, launch.ipv6, shim.as_fd())?;
     }
-    sandbox::compose(sandbox::Context {
+    launch.rules = sandbox::compose(sandbox::Context {
         spec: launch.spec,
         credentials: launch.credentials,
         task_dir: launch.task_dir,

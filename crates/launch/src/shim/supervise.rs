@@ -262,6 +262,7 @@ fn start(
         stderr,
         shim,
         network: Some(to_shim),
+        rules: None,
         sockets: Names::read().explain(|| "can't read which sockets the machine has".into())?,
         ipv6: network::has_ipv6(),
         relay_port: 0,

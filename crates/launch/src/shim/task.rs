@@ -19,7 +19,7 @@ use crate::exit::LAUNCH_FAILED;
 use crate::identity::How;
 use crate::seccomp::Filters;
 use crate::spec::TaskSpec;
-use crate::sys::{Explain, process};
+use crate::sys::{Explain, landlock, process};
 
 /// How much sooner than others a task is killed when the machine is out of memory; 1000 is first of all.
 const OOM_SCORE: &str = "500";
@@ -119,7 +119,8 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
             drop_capabilities().explain(what)?;
         }
     }
-    set_no_new_privs(true).explain(what)
+    set_no_new_privs(true).explain(what)?;
+    launch.rules.as_ref().map_or(Ok(()), |rules| landlock::obey(rules.as_fd())).explain(what)
 }
 
 fn set_ids(launch: &Launch<'_>) -> nix::Result<()> {
