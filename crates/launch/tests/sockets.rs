@@ -131,7 +131,7 @@ fn r15_a_task_of_the_agents_own_user_reaches_none_either() {
     assert_eq!(done.stdout, "end\n", "{done:?}");
 }
 
-/// What is in a user's own file system is out of root's sight, not of the task's.
+/// Whether the agent has a network namespace of its own or not.
 #[test]
 fn r15_a_temporary_directory_is_shown_without_its_sockets() {
     let dir = TestDir::new();
@@ -140,6 +140,11 @@ fn r15_a_temporary_directory_is_shown_without_its_sockets() {
     let _tmux = Listener::start(&machine, 5001, "/", &format!("a = at('{}/tmux')", source.display()));
     let spec = TaskSpec { bind_mounts: vec![bind(&source, "/x")], ..script(&tries(&["/x/tmux"])) };
     let done = Task::create(&spec).run_on(&machine);
+    assert_eq!(done.stdout, "end\n", "{done:?}");
+    let task = Task::create(&spec);
+    assert!(task.start_by(&["unshare", "-n"]));
+    task.wait();
+    let done = task.outcome();
     assert_eq!(done.stdout, "end\n", "{done:?}");
 }
 
