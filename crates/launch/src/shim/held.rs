@@ -1,8 +1,7 @@
-//! A task that is over but whose init can't end. Either it waits for a file system before it has started anything; or somebody
-//! outside traces one of its processes (ptrace(2)) and doesn't wait
-//! for it. The kernel keeps a dead process for its tracer, and an init for its dead; but nothing of it will ever run again,
-//! so the task is over. One that its tracer stops on its way out (`PTRACE_O_TRACEEXIT`) keeps what it had until then; only
-//! its tracer can help that.
+//! A task that is over but whose init can't end. Either the init waits for a file system before it has started anything; or
+//! somebody outside traces one of the task's processes (ptrace(2)) and doesn't wait for it. The kernel keeps a dead process
+//! for its tracer, and an init for its dead; but nothing of it will ever run again, so the task is over. One that its tracer
+//! stops on its way out (`PTRACE_O_TRACEEXIT`) keeps what it had until then; only its tracer can help that.
 
 use std::fs;
 
