@@ -75,7 +75,6 @@ impl std::fmt::Debug for Tls {
 }
 
 /// Where certificates come from.
-#[expect(clippy::large_enum_variant, reason = "there is one for each listener, behind a pointer")]
 enum Source {
     /// `fresh` is when the certificate is to be shown: by a clock that was set back it isn't valid yet.
     Own {
