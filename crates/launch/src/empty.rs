@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, chmodat, fchmod, fchown, openat, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmodat, fchmod, fchown, openat, openat2,
+    renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -115,8 +116,19 @@ fn is_dir(dir: BorrowedFd<'_>, name: &CString) -> bool {
         .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
-/// Opens a directory, also one that its owner has barred to himself: an agent without root has no other right.
+/// Opens a directory, also one that its owner has barred to himself: an agent without root has no other right. What is
+/// mounted there isn't the task's, and is left alone.
 fn open_any(dir: BorrowedFd<'_>, name: &CString) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Err(Errno::XDEV) => {
+            return Err(io::Error::new(
+                io::ErrorKind::ResourceBusy,
+                "a file system is mounted in a directory of the task: unmount it",
+            ));
+        }
+        other => other?,
+    };
     // Not a link: that was just looked at, and nobody else is here.
     let _ = chmodat(dir, name, Mode::RWXU, AtFlags::empty());
     Ok(open(dir, name)?)
@@ -174,6 +186,36 @@ mod tests {
         remove(&place).unwrap();
         assert!(!place.exists());
     }
+
+    #[test]
+    fn a04_what_is_mounted_in_a_directory_of_a_task_is_left_alone() {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let place = std::env::temp_dir().join(format!("launch-mounted-{}", std::process::id()));
+        let mounted = place.join("dir/mounted");
+        fs::create_dir_all(&mounted).unwrap();
+        let tried = {
+            let (dir, mounted) = (place.join("dir"), mounted.clone());
+            // The mount is this thread's alone.
+            std::thread::spawn(move || {
+                let none = None::<&str>;
+                unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+                mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+                mount(none, &mounted, Some("tmpfs"), MsFlags::empty(), Some("mode=0755")).unwrap();
+                fs::write(mounted.join("kept"), "x").unwrap();
+                let emptied = empty(&dir).map_err(|e| e.to_string());
+                (emptied, fs::metadata(&mounted).unwrap().permissions().mode(), mounted.join("kept").exists())
+            })
+        };
+        let (emptied, mode, kept) = tried.join().unwrap();
+        assert!(emptied.is_err_and(|e| e.contains("is mounted")) && kept, "{mode:o}");
+        assert_eq!(mode & 0o777, 0o755);
+        remove(&place).unwrap();
+    }
+
     /// F3: a descriptor that was handed on is good for nothing once its directory has been taken away.
     #[test]
     fn a04_who_holds_a_directory_still_makes_nothing_in_it() {

@@ -123,6 +123,16 @@ fn a14_the_machines_interfaces_are_not_shown() {
     }
 }
 
+/// Who the machine's audit log says has logged in.
+#[test]
+fn a14_a_task_does_not_choose_who_logged_in() {
+    let done = run(&script(
+        "cat /proc/self/loginuid; echo; echo 6001 > /proc/self/loginuid; cat /proc/self/loginuid; echo",
+    ));
+    let (before, after) = done.stdout.trim().split_once('\n').expect("two lines");
+    assert_eq!(before, after, "{done:?}");
+}
+
 #[test]
 fn a14_cgroups_of_others_are_not_shown() {
     let mut other = script("echo ready; exec sleep 1000");

@@ -1,6 +1,9 @@
-//! What a socket is that no table of the kernel's has: by the name of its protocol.
+//! What a socket is that no table of the kernel's has: by the name of its protocol, and by a look at the socket itself.
 
 use std::fs;
+
+use rustix::net::{getpeername, sockopt};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// Kinds of sockets that bring no words from elsewhere, as the kernel names them.
 const HARMLESS: [&str; 3] = ["NETLINK", "ALG", "KEY"];
@@ -24,25 +27,37 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Of the socket with that inode behind a link of `/proc/PID/fd`; one that is closed by now is harmless.
-    pub(crate) fn of(descriptor: &str, inode: u64) -> Self {
+    /// Of the socket with that inode that a process has; one that is closed by now is harmless.
+    pub(crate) fn of(process: u32, number: u32, inode: u64) -> Self {
+        let descriptor = format!("/proc/{process}/fd/{number}");
         let mut name = [0; 64];
-        let length = rustix::fs::getxattr(descriptor, PROTOCOL, &mut name[..]).unwrap_or(0);
+        let length = rustix::fs::getxattr(&descriptor, PROTOCOL, &mut name[..]).unwrap_or(0);
         let name = str::from_utf8(name.get(..length).unwrap_or_default()).unwrap_or_default();
         let is_one_of = |kinds: &[&str]| kinds.iter().any(|kind| name.starts_with(kind));
-        let closed = || fs::read_link(descriptor).ok() != Some(format!("socket:[{inode}]").into());
+        let closed = || fs::read_link(&descriptor).ok() != Some(format!("socket:[{inode}]").into());
         match () {
             () if is_one_of(&HARMLESS) || closed() => Self::Harmless,
             () if is_one_of(&CARRIERS) => Self::Carrier,
             () if is_one_of(&SERVERS) => Self::Server,
+            () if name.starts_with("TCP") && is_idle(process, number).unwrap_or(false) => Self::Harmless,
             () => Self::Unknown,
         }
     }
 }
 
+/// Whether a TCP socket is connected to nobody and listens to nobody: those are in no table, nor are those of other
+/// network namespaces. `None` when it can't be had.
+fn is_idle(process: u32, number: u32) -> Option<bool> {
+    let pid = Pid::from_raw(i32::try_from(process).ok()?)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let socket = pidfd_getfd(pidfd, i32::try_from(number).ok()?, PidfdGetfdFlags::empty()).ok()?;
+    let listens = sockopt::socket_acceptconn(&socket).ok()?;
+    Some(!listens && getpeername(&socket).err() == Some(rustix::io::Errno::NOTCONN))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::AsFd;
     use std::os::fd::AsRawFd;
 
@@ -52,7 +67,7 @@ mod tests {
 
     fn kind(socket: &(impl AsFd + AsRawFd)) -> Kind {
         let inode = rustix::fs::fstat(socket).expect("open").st_ino;
-        Kind::of(&format!("/proc/self/fd/{}", socket.as_raw_fd()), inode)
+        Kind::of(std::process::id(), socket.as_raw_fd().unsigned_abs(), inode)
     }
 
     #[test]
@@ -60,7 +75,15 @@ mod tests {
         assert_eq!(kind(&UdpSocket::bind("127.0.0.1:0").expect("bound")), Kind::Carrier);
         let socket =
             |family, protocol| socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, protocol);
-        assert_eq!(kind(&socket(AddressFamily::INET, None).expect("a socket")), Kind::Unknown);
+        assert_eq!(
+            kind(&socket(AddressFamily::INET, None).expect("a socket")),
+            Kind::Harmless,
+            "not used yet"
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        assert_eq!(kind(&listener), Kind::Unknown, "it is in the tables, where it is of this namespace");
+        let connected = TcpStream::connect(listener.local_addr().expect("bound")).expect("connected");
+        assert_eq!(kind(&connected), Kind::Unknown);
         // Not every kernel has it.
         if let Ok(listener) = socket(AddressFamily::INET, Some(ipproto::MPTCP)) {
             assert_eq!(kind(&listener), Kind::Server);

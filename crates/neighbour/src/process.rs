@@ -272,7 +272,7 @@ impl Process {
 
     /// What a socket is that no table has.
     fn kind(self, open: &Open, inode: u64) -> Kind {
-        Kind::of(&self.path(&format!("fd/{}", open.number)), inode)
+        Kind::of(self.0, open.number, inode)
     }
 
     /// Whether one of the processes above is a task's supervisor: this program as `shim`, of whatever version.

@@ -131,6 +131,8 @@ fn mapping(process: Process, line: &str) -> Option<(Key, Use)> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
 
     #[test]
@@ -154,7 +156,14 @@ mod tests {
     fn a03_two_starts_of_a_program_are_no_family() {
         let start = || std::process::Command::new("sleep").arg("60").spawn().expect("started");
         let mut two = [start(), start()];
-        let images = two.each_ref().map(|child| Process(child.id()).image());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // A start is told a moment before the program is in its place.
+        let images = two.each_ref().map(|child| {
+            while Process(child.id()).image().is_none() && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+            Process(child.id()).image()
+        });
         for child in &mut two {
             child.kill().expect("killed");
             child.wait().expect("over");

@@ -73,6 +73,8 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
     }
     // When the whole machine is out of memory, tasks go before what looks after them. Best effort.
     let _ = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    // Else the task could name somebody else as the one who logged in, for the machine's audit log. Best effort.
+    let _ = std::fs::write("/proc/self/loginuid", launch.credentials.host_uid.to_string());
     become_user(launch, says_unshared, mapped)?;
     // From here on it is a user like others, who may all have to wait for what one of them has.
     wait_for_room(PATIENCE);

@@ -201,7 +201,7 @@ impl Muster {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &home)
             // Whoever isn't let in is asked why.
-            .env("RUST_LOG", "info,web::origin=debug")
+            .env("MUSTER_LOG", "info,web::origin=debug")
             .current_dir(&home);
         if let Some(uid) = self.setup.uid {
             command.uid(uid).gid(uid);
