@@ -22,7 +22,7 @@ use crate::respond::Failure;
 pub(crate) const PAGE_CAP: i64 = 250;
 
 /// Longest query, in bytes, …
-const QUERY_LIMIT: usize = 32 << 10;
+const QUERY_LIMIT: usize = 12 << 10;
 
 /// … and most parameters in one: some are looked up, some compared with every line of a log (A6).
 const MOST_PARAMETERS: usize = 1000;

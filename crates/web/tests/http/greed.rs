@@ -84,7 +84,7 @@ async fn a06_queries_have_a_limit(database: Database) {
     let master = TestMaster::start(database).await;
     let alice = master.user("alice").await;
     for (query, part) in [
-        ("x".repeat(33_000), "33000 bytes, and 32768 is the limit"),
+        ("x".repeat(13_000), "13000 bytes, and 12288 is the limit"),
         ("a&".repeat(1001), "more than 1000 parameters"),
         ("users=a&".repeat(251), "too many at once"),
     ] {
@@ -108,7 +108,7 @@ async fn a06_tasks_of_an_account_have_a_limit(database: Database) {
     let third = alice.run_true().await;
     alice.post(&format!("/api/v1/commands/{third}/kill")).await.ok();
     let text = launch().await.refused(400);
-    assert!(text.contains("made 3 tasks, and 3 is the limit") && text.contains("limits.tasks"), "{text}");
+    assert!(text.contains("made 3 tasks, which is the limit") && text.contains("limits.tasks"), "{text}");
 }
 
 async fn a06_templates_workspaces_and_tokens_of_an_account_have_a_limit(database: Database) {
