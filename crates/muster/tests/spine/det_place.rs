@@ -117,23 +117,23 @@ fn x04_x10_every_verb_of_project() {
     alice.det("workspace create lab").exits(0);
     assert_eq!(
         rows(&alice, "project create lab vision --description first"),
-        [PROJECTS, "2|VISIO|vision|first|0|0"]
+        [PROJECTS, "2|VISI2|vision|first|0|0"]
     );
     assert_eq!(json(&alice, "project create lab sound --key so")["key"], "SO");
     refused(&alice, "project create lab vision", "a project named 'vision' already exists in this workspace");
-    refused(&alice, "project create lab x --key VISIO", "project key 'VISIO' is in use already");
+    refused(&alice, "project create lab x --key VISI2", "project key 'VISI2' is in use already");
     refused(&alice, "project create lab x --key no-key", "must be 1 to 5 letters or digits");
     refused(&alice, "project create nowhere x", "workspace 'nowhere' not found");
     refused(&bob, "project create lab x", "Forbidden(only editors of the workspace can add to it)");
     refused(&alice, "project create Uncategorized x", "Forbidden");
-    let both = [PROJECTS, "2|VISIO|vision|first|0|0", "3|SO|sound||0|0"];
+    let both = [PROJECTS, "2|VISI2|vision|first|0|0", "3|SO|sound||0|0"];
     assert_eq!(rows(&bob, "project list lab"), both);
     assert_eq!(rows(&bob, "workspace list-projects lab"), both);
     assert_eq!(rows(&bob, "project list lab --sort-by name --order-by asc --limit 1")[1..], both[2..]);
     assert_eq!(json(&bob, "project list lab").as_array().map(Vec::len), Some(2));
     assert_eq!(rows(&bob, "workspace list")[2], "2|lab|2||||||");
     let described = bob.det("project describe lab vision").ok();
-    assert!(described.contains("VISIO") && described.contains("Associated Experiments"), "{described}");
+    assert!(described.contains("VISI2") && described.contains("Associated Experiments"), "{described}");
     assert_eq!(json(&bob, "project describe lab sound")["id"], 3);
     bob.det("project list-experiments lab vision").exits(0);
     bob.det("project list-experiments lab vision --all --json").exits(0);
