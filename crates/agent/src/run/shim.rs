@@ -1,7 +1,7 @@
 //! Getting a run's shim going: directory, context, process. When to do it is `begin`'s, fetching the context
 //! `context::fetch`'s.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,12 @@ use crate::machine::Machine;
 
 /// Longest wait for a shim to come up; it makes a few files and forks.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Longest wait for space on the disk: who fills one is ended soon.
+const SPACE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const SPACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Most bytes of what a failing shim says.
 const MAX_WORDS: u64 = 4096;
@@ -35,11 +41,26 @@ pub(crate) fn make_dir(machine: &Machine, id: AllocationId, spec: &TaskSpec) -> 
     made.map_err(|e| format!("the task's directory couldn't be made on the agent: {e}"))
 }
 
-/// Starts the run's shim and waits until it is up. Harmless when one is there already: the shim looks.
+/// Starts the run's shim and waits until it is up, for a while also for space on a disk that others fill. Harmless when
+/// one is there already: the shim looks.
 ///
 /// # Errors
 /// One sentence; whether a shim lives nevertheless is to be seen in the directory.
 pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), String> {
+    let full = std::io::Error::from(rustix::io::Errno::NOSPC).to_string();
+    let begun = Instant::now();
+    loop {
+        match try_shim(machine, &dir).await {
+            Err(reason) if reason.contains(&full) && begun.elapsed() < SPACE_PATIENCE => {
+                machine.reserve.adjust();
+                tokio::time::sleep(SPACE_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+async fn try_shim(machine: &Machine, dir: &Path) -> Result<(), String> {
     let cannot = |e: std::io::Error| format!("the task's supervisor couldn't be started: {e}");
     let mut command = Command::new(&machine.shim_exe);
     command
