@@ -107,8 +107,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     }
     if looks(request.method()) {
         let by = by(&request, address);
-        let holder = holder(&request);
-        let response = answers::paid(&guard.app, holder, next.run(request).await).await;
+        let (holder, path) = (holder(&request), request.uri().path().to_owned());
+        let paid = answers::paid(&guard.app, holder, next.run(request).await).await;
+        let response = paid.unwrap_or_else(|error| in_dialect(guard.access, &path, Failure(error)));
         return noted(&guard, &by, &route, response);
     }
     let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
@@ -131,8 +132,10 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         return refused(&guard, error, &by(&request, address), &route, &request);
     }
     let (by, app, holder) = (by(&request, address), guard.app.clone(), holder(&request));
+    let access = guard.access;
     let response = carried_out(guard, by, route, request, next, charge).await;
-    answers::paid(&app, holder, response).await
+    let paid = answers::paid(&app, holder, response).await;
+    paid.unwrap_or_else(|error| in_dialect(access, &path, Failure(error)))
 }
 
 /// Finds out who asks, as things are now, and whether they get as far as the handler.

@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use master::Error;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::App;
 use crate::bodies::{Came, Payer};
-use crate::respond::Failure;
 use crate::server::Holder;
 
 /// What is smaller, in bytes, is counted by connections.
@@ -23,26 +23,24 @@ const SMALL: u64 = 64 << 10;
 /// An answer goes out in pieces of so many bytes.
 const PIECE: usize = 64 << 10;
 
-/// The answer, once it is paid for; else one that says to come again.
-pub(crate) async fn paid(app: &App, holder: Option<Holder>, response: Response) -> Response {
+/// The answer, once it is paid for.
+///
+/// # Errors
+/// When there is no room for it, to be tried again.
+pub(crate) async fn paid(app: &App, holder: Option<Holder>, response: Response) -> Result<Response, Error> {
     let Some(size) = response.body().size_hint().exact().filter(|size| *size > SMALL) else {
-        return response;
+        return Ok(response);
     };
     // What strangers are given is the same for all of them, and made once.
-    let Some(payer) = holder.and_then(Payer::of) else { return response };
+    let Some(payer) = holder.and_then(Payer::of) else { return Ok(response) };
     let (parts, body) = response.into_parts();
-    let Ok(whole) = to_bytes(body, usize::MAX).await else {
-        return Failure(master::Error::io("an answer")(io::ErrorKind::Other.into())).into_response();
-    };
+    let whole = to_bytes(body, usize::MAX).await.map_err(io::Error::other).map_err(Error::io("an answer"))?;
     let rest = Arc::new(Mutex::new(Some(whole)));
     let came: Came = {
         let rest = Arc::downgrade(&rest);
         Arc::new(move || rest.upgrade().map_or(size, |rest| size - left(&locked(&rest))))
     };
-    let charge = match app.bodies.keep(payer, size, &came) {
-        Ok(charge) => charge,
-        Err(error) => return Failure(error).into_response(),
-    };
+    let charge = app.bodies.keep(payer, size, &came)?;
     let over = CancellationToken::new();
     let answer = Answer { rest: Arc::clone(&rest), _over: over.clone().drop_guard() };
     // Whoever takes nothing isn't asked: the connection looks at a body only when there is room for more of it.
@@ -52,7 +50,7 @@ pub(crate) async fn paid(app: &App, holder: Option<Holder>, response: Response) 
             () = over.cancelled() => {}
         }
     });
-    Response::from_parts(parts, Body::new(answer))
+    Ok(Response::from_parts(parts, Body::new(answer)))
 }
 
 /// What is left of an answer; `None` once it had to give way.
