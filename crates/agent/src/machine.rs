@@ -18,7 +18,7 @@ use crate::watch::Watch;
 use crate::{AgentError, Options, device, limits};
 
 /// Length of the range that root in a task is mapped to.
-const ROOT_RANGE_LEN: u32 = 65_536;
+pub(crate) const ROOT_RANGE_LEN: u32 = 65_536;
 
 /// The agent and its machine.
 #[derive(Debug)]

@@ -53,8 +53,9 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
 fn owner(machine: &Machine, start: &Start) -> Option<spec::Owner> {
     let master = machine.enrolment().map(|enrolment| enrolment.master.to_string()).unwrap_or_default();
     let master: String = master.chars().take(8).collect();
-    let key = format!("{}-{master}", start.owner?);
-    Some(spec::Owner { key, limits: machine.account_limits })
+    let id = start.owner?;
+    let account = u64::try_from(id.0).ok();
+    Some(spec::Owner { key: format!("{id}-{master}"), account, limits: machine.account_limits })
 }
 
 /// A task may have less than the administrator of this machine allows, never more.
@@ -272,8 +273,15 @@ mod tests {
         };
         let [one, two] = [7, 8].map(|id| owner(Some(UserId(id))).expect("told"));
         assert!(one.key.starts_with("7-") && two.key.starts_with("8-"), "{one:?} {two:?}");
+        assert_eq!([one.account, two.account], [Some(7), Some(8)]);
         assert_eq!(one.limits, machine.account_limits);
         assert_eq!(owner(None), None, "a master of an earlier version");
+    }
+
+    /// What the master takes for tasks' is what they can be.
+    #[test]
+    fn d05_the_ids_of_tasks_are_as_many_as_the_master_thinks() {
+        assert_eq!(crate::machine::ROOT_RANGE_LEN + launch::FURTHER_IDS, domain::identity::TASK_IDS);
     }
 
     #[tokio::test]

@@ -4,6 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// How many ids of a machine, from `agent.root_range_base` on, stand for root in tasks and its like (D5): 65536 that a task
+/// sees, and 8388608 that `launch` has for namespaces' makers and for accounts.
+pub const TASK_IDS: u32 = 65_536 + (1 << 23);
+
 /// A complete Unix identity: names for people, numbers for the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

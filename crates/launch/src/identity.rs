@@ -7,6 +7,13 @@ use crate::spec::{Identity, Mode, TaskSpec};
 /// many as a machine may have processes.
 const OWNERS: u32 = 1 << 22;
 
+/// Ids after those: one for each account, which root in its tasks is. What the kernel counts for each user (descriptors in
+/// flight, memory of pipes, watches of epoll), one account doesn't take from another (F10, I11).
+const ACCOUNTS: u32 = 1 << 22;
+
+/// How many ids after the range for root in tasks are the launcher's too.
+pub const FURTHER_IDS: u32 = OWNERS + ACCOUNTS;
+
 /// The lowest id that a range for root in tasks may begin with: below are the machine's own accounts.
 const LOWEST_RANGE: u32 = 65_536;
 
@@ -29,9 +36,9 @@ pub(crate) enum How {
     Real,
     /// By a user namespace made last, which has no say over the mounts: root in the task is nobody (D5).
     Mapped {
-        /// First id on the machine.
+        /// First id on the machine: group 0 of all accounts' tasks. User 0 is the account's own, `host_uid`.
         base: u32,
-        /// How many ids the task has. The range has one more, which is the network helper's: no task can become it.
+        /// How many ids the task has, at least 2. The range has one more, which is the network helper's: no task can become it.
         len: u32,
         /// Who makes the namespace: nobody else. The kernel charges what a namespace's processes take of its limits per
         /// user (inotify instances, namespaces) to who made it.
@@ -63,8 +70,8 @@ pub(crate) fn resolve(
             if own_uid != 0 {
                 return Err("the agent is configured as root but isn't: start it as root".into());
             }
-            let end = base.checked_add(len).and_then(|end| end.checked_add(OWNERS));
-            let Some(end) = end.filter(|end| *end < u32::MAX && base >= LOWEST_RANGE && len > 1) else {
+            let end = base.checked_add(len).and_then(|end| end.checked_add(FURTHER_IDS));
+            let Some(end) = end.filter(|end| *end < u32::MAX && base >= LOWEST_RANGE && len > 2) else {
                 return Err(format!(
                     "the range {base}+{len} for root in tasks is not a range of unprivileged ids"
                 ));
@@ -73,7 +80,10 @@ pub(crate) fn resolve(
                 return Err(format!("{user} is in groups {:?}, one of which no task can be in", spec.groups));
             }
             let mapped = How::Mapped { base, len: len - 1, owner: base + len + shim % OWNERS };
-            real_or_mapped(user, uid, gid, base..end, mapped)
+            let root = spec.owner.as_ref().and_then(|owner| owner.account).map_or(base, |account| {
+                base + len + OWNERS + u32::try_from(account % u64::from(ACCOUNTS)).unwrap_or(0)
+            });
+            real_or_mapped(user, (uid, gid), root, base..end, mapped)
         }
         Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),
     }
@@ -81,8 +91,8 @@ pub(crate) fn resolve(
 
 fn real_or_mapped(
     user: &str,
-    uid: u32,
-    gid: u32,
+    (uid, gid): (u32, u32),
+    root: u32,
     range: std::ops::Range<u32>,
     mapped: How,
 ) -> Result<Credentials, String> {
@@ -92,7 +102,7 @@ fn real_or_mapped(
                 "group {gid} isn't among the {len} groups that root in a task has: link a user other than root"
             ));
         }
-        let (host_uid, host_gid) = (range.start, range.start + gid);
+        let (host_uid, host_gid) = (root, range.start + gid);
         return Ok(Credentials { uid, gid, host_uid, host_gid, how: mapped });
     }
     if gid == 0 {
@@ -130,30 +140,48 @@ fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Cre
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{Owner, Together};
 
-    const RANGE: std::ops::Range<u32> = 1_900_000_000..1_904_259_840;
+    const RANGE: std::ops::Range<u32> = 1_900_000_000..1_908_454_144;
     const MAPPED: How = How::Mapped { base: RANGE.start, len: 65_535, owner: 1_900_065_543 };
 
     fn root(uid: u32, gid: u32) -> Result<Credentials, String> {
-        real_or_mapped("alice", uid, gid, RANGE, MAPPED)
+        real_or_mapped("alice", (uid, gid), RANGE.start, RANGE, MAPPED)
     }
 
-    #[test]
-    fn a12_each_task_has_a_maker_of_its_namespace() {
-        let spec: TaskSpec = serde_json::from_value(serde_json::json!({
+    fn spec() -> TaskSpec {
+        serde_json::from_value(serde_json::json!({
             "task_id": "t", "argv": ["true"], "env": [], "work_dir": null, "bind_mounts": [],
             "identity": {"user": "root", "uid": 0, "group": "root", "gid": 0},
             "limits": {"memory_bytes": null, "pids": null, "cpus": null}, "shm_bytes": null, "masked": [],
             "mode": {"kind": "root", "root_range_base": RANGE.start, "root_range_len": 65_536},
             "bind_prefixes": null, "devices": []
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn a12_root_in_a_task_is_an_id_of_its_accounts() {
+        let root_of = |account| {
+            let owner = Owner { key: "k".into(), account, limits: Together::default() };
+            resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0), 7).unwrap()
+        };
+        assert_eq!((root_of(None).host_uid, root_of(None).host_gid), (RANGE.start, RANGE.start));
+        let ids = [1, 2, u64::from(ACCOUNTS) - 1].map(|account| root_of(Some(account)).host_uid);
+        assert_eq!(ids, [1_904_259_841, 1_904_259_842, RANGE.end - 1]);
+        assert_eq!(root_of(Some(1)).host_gid, RANGE.start, "files can be shared by the group");
+        assert!(RANGE.contains(&root_of(Some(u64::MAX)).host_uid));
+    }
+
+    #[test]
+    fn a12_each_task_has_a_maker_of_its_namespace() {
+        let spec = spec();
         assert_eq!(resolve(&spec, (0, 0), 7).unwrap().how, MAPPED);
         let owner = |shim| match resolve(&spec, (0, 0), shim).unwrap().how {
             How::Mapped { owner, .. } => owner,
             how => panic!("{how:?}"),
         };
-        assert!(owner(8) != owner(7) && owner(OWNERS - 1) < RANGE.end);
+        assert!(owner(8) != owner(7) && owner(OWNERS - 1) < 1_904_259_840);
     }
 
     #[test]

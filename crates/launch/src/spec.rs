@@ -184,11 +184,15 @@ pub struct Limits {
     pub log_ends_task: bool,
 }
 
-/// The account that a task belongs to. It isn't its Unix id: accounts without a link share one.
+/// The account that a task belongs to. It isn't its Unix id: several accounts may be linked to one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Names the account's cgroup on this machine; as a task id is made.
     pub key: String,
+    /// Its number among its master's: root in its tasks is an id of its own by it. Absent in descriptions of earlier
+    /// versions, whose tasks' roots are one.
+    #[serde(default)]
+    pub account: Option<u64>,
     /// What all its tasks may use.
     pub limits: Together,
 }

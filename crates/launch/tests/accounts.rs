@@ -3,17 +3,18 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use launch::record::Source;
 use launch::spec::{Limits, Owner, Together};
 use launch::{Exit, Limit, TaskSpec};
-use support::{Task, run, script};
+use support::{RANGE, Task, TestDir, bind, root_script, run, script};
 
 /// Accounts of this test alone.
 fn owner(name: &str, memory_mib: Option<u64>, pids: Option<u64>) -> Owner {
     let key = format!("test-{}-{name}", std::process::id());
-    Owner { key, limits: Together { memory_bytes: memory_mib.map(|mib| mib << 20), pids } }
+    Owner { key, account: None, limits: Together { memory_bytes: memory_mib.map(|mib| mib << 20), pids } }
 }
 
 /// A task that has the cgroups of an agent's.
@@ -186,4 +187,48 @@ fn a12_what_a_killed_shim_left_is_removed_also_where_an_earlier_version_made_it(
         assert!(left.iter().all(|dir| !dir.exists()), "{left:?}");
         assert_eq!(of_account(&bob), Vec::<PathBuf>::new());
     }
+}
+
+/// Root in the tasks of two accounts: what the kernel counts for each user, and files, are each one's own (F10, I11).
+#[test]
+fn a12_root_in_one_accounts_tasks_is_nobody_to_anothers() {
+    let number = u64::from(std::process::id()) * 2;
+    let of = |account, text: &str| {
+        let owner = Owner { account: Some(account), ..owner(&account.to_string(), None, None) };
+        TaskSpec { owner: Some(owner), ..root_script(text) }
+    };
+    let dir = TestDir::new();
+    let shared = dir.dir("shared", 0o777, 0);
+    let pipes = "import fcntl, os, sys, time
+size = lambda: fcntl.fcntl(os.pipe()[0], 1032)
+first = size()
+for _ in range(int(sys.argv[1])):
+    os.pipe()
+print(first, size(), 'ready', flush=True)
+if first != size():
+    open('/mnt/x/mine', 'w').write('secret')
+    os.chmod('/mnt/x/mine', 0o600)
+    open('/mnt/x/ours', 'w').write('hello')
+    time.sleep(1000)";
+    let task = |account, count: &str| {
+        let mut spec = of(account, "");
+        spec.argv = ["/usr/bin/python3", "-c", pipes, count].map(str::to_owned).to_vec();
+        spec.bind_mounts = vec![bind(&shared, "/mnt/x")];
+        spec
+    };
+    let greedy = started(&task(number, "1100"), "ready");
+    let said = greedy.output(Source::Stdout);
+    assert!(
+        said.starts_with("65536 ") && !said.starts_with("65536 65536"),
+        "it has what a user may have: {said}"
+    );
+    let other = run(&task(number + 1, "0"));
+    assert_eq!(other.stdout, "65536 65536 ready\n", "{other:?}");
+    let mut reads = of(number + 1, "cat /mnt/x/ours; cat /mnt/x/mine");
+    reads.bind_mounts = vec![bind(&shared, "/mnt/x")];
+    let done = run(&reads);
+    assert!(done.stdout == "hello" && done.stderr.contains("Permission denied"), "{done:?}");
+    let meta = fs::metadata(shared.join("mine")).unwrap();
+    assert!(meta.uid() > RANGE + 65_536 && meta.gid() == RANGE, "{meta:?}");
+    end(&greedy);
 }

@@ -133,7 +133,8 @@ fn r39_root_in_the_task_has_no_new_privileges_either() {
     let done = run(&root_script(
         "grep -E '^(Uid|NoNewPrivs)' /proc/self/status | tr -s '\\t ' ' '; cat /proc/self/uid_map | tr -s ' '",
     ));
-    assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n 0 {RANGE} 65535\n"));
+    let map = format!(" 0 {RANGE} 1\n 1 {} 65534\n", RANGE + 1);
+    assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n{map}"));
 }
 
 #[test]

@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn d10_what_could_not_work_is_refused_at_the_start() {
         for (wrong, told) in [
-            ("agent: {root_range_base: 5}", "agent.root_range_base: give the first of 65536 free ids"),
+            ("agent: {root_range_base: 5}", "agent.root_range_base: give the first of 8454144 free ids"),
             ("agent: {root_range_base: 4294967295}", "agent.root_range_base"),
             ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),

@@ -31,6 +31,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use ::master::Master;
 use axum::Router;
 use bytes::Bytes;
+use domain::identity::TASK_IDS;
 use neighbour::Neighbours;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -42,9 +43,6 @@ pub use routes::rows;
 pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
 pub use table::Row;
 pub use tls::{Tls, TlsError};
-
-/// Length of the range of uids that a task's root and its like are mapped to.
-const ROOT_RANGE_LEN: u32 = 65_536;
 
 /// How many looks at the machine's processes there may be at once.
 const LOOKS: usize = 2;
@@ -93,7 +91,7 @@ impl App {
             listen: address,
             tls: None,
             description: Arc::default(),
-            neighbours: Neighbours::new(first..first.saturating_add(ROOT_RANGE_LEN)),
+            neighbours: Neighbours::new(first..first.saturating_add(TASK_IDS)),
             looks: turns::Turns::of(LOOKS),
             owners: Arc::new(Semaphore::new(LOOKS)),
             warned: Arc::default(),

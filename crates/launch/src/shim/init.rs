@@ -117,7 +117,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
             if let How::Mapped { base, len, .. } = launch.credentials.how {
                 // Nothing to read means that the process has failed, and said so itself.
                 if rustix::io::read(&unshared, &mut [0_u8; 1]) == Ok(1) {
-                    map_range(command, base, len)?;
+                    map_range(command, launch.credentials.host_uid, base, len)?;
                     let _ = rustix::io::write(&says_mapped, b"m");
                 }
             }
@@ -166,11 +166,12 @@ fn map_own(credentials: Credentials) -> Result<(), String> {
     Ok(())
 }
 
-/// Maps root of the command's user namespace to the range that owns nothing.
-fn map_range(command: Pid, base: u32, len: u32) -> Result<(), String> {
-    for file in ["uid_map", "gid_map"] {
-        fs::write(format!("/proc/{command}/{file}"), format!("0 {base} {len}"))
-            .explain(|| format!("can't map root of the task to {base} and up"))?;
+/// Maps root of the command's user namespace to an id that owns nothing, and others to the range of such ids.
+fn map_range(command: Pid, root: u32, base: u32, len: u32) -> Result<(), String> {
+    let users = format!("0 {root} 1\n1 {} {}", base + 1, len - 1);
+    for (file, text) in [("uid_map", users), ("gid_map", format!("0 {base} {len}"))] {
+        fs::write(format!("/proc/{command}/{file}"), text)
+            .explain(|| format!("can't map root of the task to {root}, and others to {base} and up"))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use domain::identity::TASK_IDS;
 use domain::system_ids::AllowedIds;
 use serde::{Deserialize, Serialize};
 
@@ -233,9 +234,11 @@ impl Agent {
                 "task_limits.pids: {pids} is too little for any program: give {LEAST_PIDS} at least"
             ));
         }
-        if !(1_000_000..=u32::MAX - 65_537).contains(&self.root_range_base) {
-            let highest = u32::MAX - 65_537;
-            return Err(format!("root_range_base: give the first of 65536 free ids, 1000000 to {highest}"));
+        let highest = u32::MAX - TASK_IDS - 1;
+        if !(1_000_000..=highest).contains(&self.root_range_base) {
+            return Err(format!(
+                "root_range_base: give the first of {TASK_IDS} free ids, 1000000 to {highest}"
+            ));
         }
         let accounts = &self.account_limits.memory;
         for (key, size) in [
