@@ -13,6 +13,8 @@ const MEMORY_RESERVE: u64 = 256 << 20;
 const PIDS: (u64, u64) = (4096, 64);
 /// Size of a log in bytes.
 const LOG: u64 = 256 << 20;
+/// Files and directories of one task: what a minute removes on an ordinary disk, for which a task's end and its slots wait.
+const FILES: u64 = 2_000_000;
 
 /// One limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -47,7 +49,7 @@ pub struct TaskLimits {
     pub cpus: Bound<f64>,
     /// Disk space of its own directories in bytes; usually half of the disk.
     pub scratch: Bound<u64>,
-    /// Files and directories in there; usually half of those that the disk can have, where that has a number.
+    /// Files and directories in there; usually two million, or half of those that the disk can have.
     pub scratch_files: Bound<u64>,
     /// Size of its log in bytes.
     pub log: Bound<u64>,
@@ -112,7 +114,9 @@ fn usual(
         }),
         cpus: limits.cpus.or(|| Some(f64::from(cores)).filter(|_| found.cpu)),
         scratch_bytes: limits.scratch.or(|| disk.map(|disk| disk.bytes / 2)),
-        scratch_files: limits.scratch_files.or(|| disk.and_then(|disk| disk.files).map(|files| files / 2)),
+        scratch_files: limits
+            .scratch_files
+            .or(|| disk.map(|disk| disk.files.map_or(FILES, |files| FILES.min(files / 2)))),
         log_bytes: limits.log.or(|| Some(LOG)),
         log_ends_task: limits.log_ends_task,
     }
@@ -156,7 +160,10 @@ mod tests {
         assert_eq!((limits.scratch_bytes, limits.log_bytes), (Some(50), Some(LOG)));
         assert_eq!(limits.scratch_files, Some(40));
         let countless = Some(Disk { files: None, ..disk });
-        assert_eq!(usual(&TaskLimits::default(), free, &all, MEMINFO, countless).scratch_files, None);
+        for many in [countless, Some(Disk { files: Some(u64::MAX), ..disk })] {
+            let limits = usual(&TaskLimits::default(), free, &all, MEMINFO, many);
+            assert_eq!(limits.scratch_files, Some(FILES));
+        }
         let none = usual(&TaskLimits::default(), free, &CgroupSupport::default(), MEMINFO, None);
         assert_eq!((none.memory_bytes, none.pids, none.cpus, none.scratch_bytes), (None, None, None, None));
     }

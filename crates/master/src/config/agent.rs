@@ -127,7 +127,8 @@ pub struct TaskLimits {
     pub cpus: Option<Bound<f64>>,
     /// Disk space of the task's own directories; half of the disk that the agent's data directory is on.
     pub scratch: Option<String>,
-    /// Files and directories in there; half of what that disk can have.
+    /// Files and directories in there; two million, or half of what that disk can have. The task's end waits until they
+    /// are removed.
     pub scratch_files: Option<Bound<u64>>,
     /// Size of the log.
     pub log: Option<String>,
