@@ -17,6 +17,7 @@ use crate::tools::{POLYAXON, POLYAXON_SHIM, REQUIREMENTS, SCHEMATHESIS, Tools};
 
 /// Of nginx, socat and OpenSSH only the programs are wanted: a test starts them on ports of its own.
 const SYSTEM_PACKAGES: &[&str] = &[
+    "btrfs-progs",
     "chromium",
     "curl",
     "iproute2",

@@ -1,72 +1,193 @@
 //! Emptying a directory that a task has filled: whatever it left there, however deep, without following a link. What is
 //! deeper than one level is moved up before it is removed, so that depth costs neither descriptors nor stack, and names
 //! are read in batches, so that number costs no memory.
+//!
+//! A task may leave what plain unlink(2) refuses (S7): a subvolume of btrfs that it has made read-only, or a file that
+//! somebody has made immutable. That is undone first. A name that can't be removed all the same keeps none of the others.
 
 use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, chmodat, fchmod, fchown, openat, openat2,
-    renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, chmodat, fchmod, fchown, fstat,
+    ioctl_getflags, ioctl_setflags, openat, openat2, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
+
+use crate::sys::subvolume;
 
 /// Names that are kept in memory at once.
 const BATCH: usize = 1024;
 /// Batches of one emptying. The deepest and fullest directories need far fewer; only somebody who goes on making more
 /// below a directory that he holds could need them all.
 const BATCHES: u32 = 100_000;
+/// Directories below each other of which none could be moved up: each costs a descriptor.
+const DEEPEST: u32 = 64;
 
 /// Removes everything in `dir`; one that isn't there is empty. A process that was given a descriptor of a directory in it
 /// may hold that still: every directory is taken away from its owner before it is emptied (A4).
 ///
 /// # Errors
-/// What the file system says, and when somebody outside makes more all the time.
+/// What the file system said first of what couldn't be removed (all else is), and when somebody outside makes more all
+/// the time.
 pub(crate) fn empty(dir: &Path) -> io::Result<()> {
     let top = match open(CWD, dir) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
-    let mut moved = 0_u64;
-    for _ in 0..BATCHES {
-        let names = some_names(top.as_fd())?;
-        if names.is_empty() {
-            return Ok(());
-        }
-        for name in names {
-            if !is_dir(top.as_fd(), &name) {
-                unlinkat(&top, &name, AtFlags::empty())?;
-                continue;
-            }
-            let below = open_any(top.as_fd(), &name)?;
-            take_away(&below)?;
-            moved = empty_one(below.as_fd(), top.as_fd(), moved)?;
-            unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
-        }
-    }
-    Err(io::Error::new(
-        io::ErrorKind::ResourceBusy,
-        "somebody outside goes on filling a directory of the task",
-    ))
+    free(top.as_fd());
+    let outer = top.as_fd();
+    let mut emptying = Emptying { outer, moved: 0, batches: BATCHES, first: None };
+    let cleared = emptying.clear(Place { dir: outer, top: outer, is_top: true, depth: 0 });
+    emptying.first.map_or(cleared, Err)
 }
 
-/// Removes everything in a directory, or moves it up.
-fn empty_one(below: BorrowedFd<'_>, top: BorrowedFd<'_>, mut moved: u64) -> io::Result<u64> {
-    loop {
-        let names = some_names(below)?;
-        if names.is_empty() {
-            return Ok(moved);
-        }
-        for inner in names {
-            if !is_dir(below, &inner) {
-                unlinkat(below, &inner, AtFlags::empty())?;
-            } else if unlinkat(below, &inner, AtFlags::REMOVEDIR).is_err() {
-                moved = move_up(below, &inner, top, moved)?;
+/// A directory that is being emptied.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    dir: BorrowedFd<'a>,
+    /// Where its directories are moved: the highest directory of its subvolume.
+    top: BorrowedFd<'a>,
+    /// It is that one.
+    is_top: bool,
+    /// Directories above it that couldn't be moved.
+    depth: u32,
+}
+
+struct Emptying<'a> {
+    /// The highest of all: nobody's subvolume.
+    outer: BorrowedFd<'a>,
+    /// The next name for what is moved.
+    moved: u64,
+    /// Batches that are left.
+    batches: u32,
+    /// What went wrong first.
+    first: Option<io::Error>,
+}
+
+impl Emptying<'_> {
+    /// Removes everything in a directory, or moves it up. What can't be removed is passed over, and stays.
+    fn clear(&mut self, place: Place<'_>) -> io::Result<()> {
+        loop {
+            let mut entries = Dir::read_from(place.dir)?;
+            let (mut found, mut gone) = (0, 0);
+            loop {
+                let names = some_names(&mut entries)?;
+                if names.is_empty() {
+                    break;
+                }
+                self.batches = self.batches.checked_sub(1).ok_or_else(filled_again)?;
+                found += names.len();
+                for name in names {
+                    match self.remove(place, &name) {
+                        Ok(()) => gone += 1,
+                        Err(e) => drop(self.first.get_or_insert(e)),
+                    }
+                }
+            }
+            // What was moved here meanwhile is the next round's.
+            if found == 0 || gone == 0 {
+                return Ok(());
             }
         }
+    }
+
+    /// Removes one name, or moves it up.
+    fn remove(&mut self, place: Place<'_>, name: &CString) -> io::Result<()> {
+        let dir = place.dir;
+        if !is_dir(dir, name) {
+            return unlink(dir, name);
+        }
+        if !place.is_top
+            && (unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() || self.move_up(dir, name, place.top).is_ok())
+        {
+            return Ok(());
+        }
+        if place.depth > DEEPEST {
+            return Err(Errno::LOOP.into());
+        }
+        let below = open_any(dir, name)?;
+        // Nothing else is of another device here: what is mounted wasn't opened.
+        let is_subvolume = fstat(&below)?.st_dev != fstat(dir)?.st_dev;
+        if is_subvolume {
+            // What stays read-only says so by its names.
+            let _ = subvolume::make_writable(below.as_fd());
+            // One within another comes out of it: no number of them is too deep then.
+            if !is_same(place.top, self.outer) && self.move_up(dir, name, self.outer).is_ok() {
+                return Ok(());
+            }
+        }
+        take_away(&below)?;
+        let below = below.as_fd();
+        // Directories aren't moved out of a subvolume.
+        let top = if is_subvolume { below } else { place.top };
+        self.clear(Place { dir: below, top, is_top: is_subvolume, depth: place.depth + 1 })?;
+        Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Moves a directory into `top` under a name that is free.
+    fn move_up(&mut self, from: BorrowedFd<'_>, name: &CString, top: BorrowedFd<'_>) -> io::Result<()> {
+        let mut made_writable = false;
+        loop {
+            let free = format!(".muster-{}", self.moved);
+            // It would replace an empty directory, and nothing would be lost; anything else is refused.
+            match renameat(from, name, top, free.as_str()) {
+                Ok(()) => {
+                    self.moved += 1;
+                    return Ok(());
+                }
+                Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => self.moved += 1,
+                // A directory that its owner may not write to can't be moved by him either.
+                Err(Errno::ACCESS) if !made_writable => {
+                    chmodat(from, name, Mode::RWXU, AtFlags::empty())?;
+                    made_writable = true;
+                }
+                // Nor a subvolume that is read-only, by anybody.
+                Err(Errno::ROFS) if !made_writable => {
+                    made_writable = subvolume::make_writable(open_any(from, name)?.as_fd())?;
+                    if !made_writable {
+                        return Err(Errno::ROFS.into());
+                    }
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+}
+
+fn filled_again() -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, "somebody outside goes on filling a directory of the task")
+}
+
+fn is_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
+    a.as_raw_fd() == b.as_raw_fd()
+}
+
+/// Removes what is no directory.
+fn unlink(dir: BorrowedFd<'_>, name: &CString) -> io::Result<()> {
+    match unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::PERM) => {
+            free(dir);
+            if is_a(FileType::RegularFile, dir, name) {
+                let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                free(openat(dir, name, flags, Mode::empty())?.as_fd());
+            }
+            Ok(unlinkat(dir, name, AtFlags::empty())?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Undoes what keeps a file from being removed, or others from being moved to a directory; best effort.
+fn free(file: BorrowedFd<'_>) {
+    let hindrances = IFlags::IMMUTABLE | IFlags::APPEND | IFlags::PROJECT_INHERIT;
+    if let Ok(flags) = ioctl_getflags(file)
+        && flags.intersects(hindrances)
+    {
+        let _ = ioctl_setflags(file, flags - hindrances);
     }
 }
 
@@ -74,32 +195,23 @@ fn empty_one(below: BorrowedFd<'_>, top: BorrowedFd<'_>, mut moved: u64) -> io::
 fn take_away(dir: &OwnedFd) -> io::Result<()> {
     let us = rustix::process::geteuid();
     if us.is_root() {
-        fchown(dir, Some(us), Some(rustix::process::getegid()))?;
+        let own = || fchown(dir, Some(us), Some(rustix::process::getegid()));
+        match own() {
+            Err(Errno::PERM) => {
+                free(dir.as_fd());
+                own()?;
+            }
+            other => other?,
+        }
         fchmod(dir, Mode::RWXU)?;
     }
     Ok(())
 }
 
-/// Moves a directory into `top` under a name that is free; returns the next one to try.
-fn move_up(from: BorrowedFd<'_>, name: &CString, top: BorrowedFd<'_>, mut next: u64) -> io::Result<u64> {
-    loop {
-        let free = format!(".muster-{next}");
-        next += 1;
-        // It would replace an empty directory, and nothing would be lost; anything else is refused.
-        match renameat(from, name, top, free.as_str()) {
-            Ok(()) => return Ok(next),
-            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => {}
-            // A directory that its owner may not write to can't be moved by him either.
-            Err(Errno::ACCESS) => chmodat(from, name, Mode::RWXU, AtFlags::empty())?,
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-/// The first names of a directory.
-fn some_names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
+/// The next names of a directory.
+fn some_names(entries: &mut Dir) -> io::Result<Vec<CString>> {
     let mut names = vec![];
-    for entry in Dir::read_from(dir)? {
+    for entry in entries {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
             names.push(entry.file_name().to_owned());
@@ -112,8 +224,12 @@ fn some_names(dir: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
 }
 
 fn is_dir(dir: BorrowedFd<'_>, name: &CString) -> bool {
+    is_a(FileType::Directory, dir, name)
+}
+
+fn is_a(kind: FileType, dir: BorrowedFd<'_>, name: &CString) -> bool {
     statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind)
 }
 
 /// Opens a directory, also one that its owner has barred to himself: an agent without root has no other right. What is
@@ -251,5 +367,100 @@ mod tests {
         assert!(matches!(error, Errno::ACCESS | Errno::NOENT) && made >= 100, "{error} {made}");
         remove(&place).unwrap();
         assert!(!place.exists());
+    }
+    /// S7: what can't be removed stays, and keeps nothing beside it; what is only marked is unmarked.
+    #[test]
+    fn a04_a_name_that_cant_be_removed_keeps_no_other() {
+        use nix::mount::{MsFlags, mount};
+        use nix::sched::{CloneFlags, unshare};
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let place = std::env::temp_dir().join(format!("launch-kept-{}", std::process::id()));
+        let dir = place.join("dir");
+        fs::create_dir_all(dir.join("b/deep/er/held")).unwrap();
+        for i in 0..2 * BATCH {
+            fs::write(dir.join(format!("b/deep/{i}")), "x").unwrap();
+        }
+        for name in ["a", "z", "b/deep/er/f"] {
+            fs::write(dir.join(name), "x").unwrap();
+        }
+        fs::create_dir_all(dir.join("c/marked/below")).unwrap();
+        fs::write(dir.join("c/marked/file"), "x").unwrap();
+        for marked in ["c/marked/file", "c/marked", "c/marked/below"] {
+            let file = fs::File::open(dir.join(marked)).unwrap();
+            let flag = if marked == "c/marked" { IFlags::APPEND } else { IFlags::IMMUTABLE };
+            // Not every file system has marks.
+            let _ = ioctl_getflags(&file).and_then(|flags| ioctl_setflags(&file, flags | flag));
+        }
+        let tried = {
+            let dir = dir.clone();
+            // The mount is this thread's alone.
+            std::thread::spawn(move || {
+                let (none, held) = (None::<&str>, dir.join("b/deep/er/held"));
+                unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+                mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+                mount(none, &held, Some("tmpfs"), MsFlags::empty(), none).unwrap();
+                let emptied = empty(&dir).map_err(|e| e.to_string());
+                let mut left = vec![];
+                let mut open = vec![dir.clone()];
+                while let Some(next) = open.pop() {
+                    for entry in fs::read_dir(next).unwrap() {
+                        let path = entry.unwrap().path();
+                        left.push(path.file_name().unwrap().to_owned());
+                        open.extend(path.is_dir().then_some(path));
+                    }
+                }
+                (emptied, left)
+            })
+        };
+        let (emptied, left) = tried.join().unwrap();
+        assert!(emptied.is_err_and(|e| e.contains("is mounted")));
+        assert!(left.len() <= 4 && left.contains(&"held".into()), "{left:?}");
+        remove(&place).unwrap();
+        assert!(!place.exists());
+    }
+
+    /// S7: anybody makes a subvolume of btrfs in a directory of his, and makes it read-only.
+    #[test]
+    fn a04_a_subvolume_that_its_owner_made_read_only_is_removed() {
+        use std::process::Command;
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let place = std::env::temp_dir().join(format!("launch-btrfs-{}", std::process::id()));
+        let (image, disk) = (place.join("image"), place.join("disk"));
+        fs::create_dir_all(&disk).unwrap();
+        fs::File::create(&image).unwrap().set_len(128 << 20).unwrap();
+        let (image, at) = (image.to_str().unwrap(), disk.to_str().unwrap());
+        // Without root, or btrfs, there is nothing to see.
+        if !run("mkfs.btrfs", &["-q", image]) || !run("mount", &["-o", "loop", image, at]) {
+            return fs::remove_dir_all(&place).unwrap();
+        }
+        let dir = disk.join("dir");
+        fs::create_dir_all(dir.join("d")).unwrap();
+        let mut made = vec![];
+        // Deeper than anything is opened, each within the one before.
+        let mut deep = dir.join("d");
+        for i in 0..2 * DEEPEST {
+            deep = deep.join(format!("s{i}"));
+            assert!(run("btrfs", &["-q", "subvolume", "create", deep.to_str().unwrap()]));
+            made.push(deep.clone());
+            deep = deep.join("x");
+            fs::create_dir_all(deep.join("y/z")).unwrap();
+            fs::write(deep.join("y/z/big"), vec![1; 1 << 16]).unwrap();
+        }
+        for subvolume in made.iter().rev() {
+            std::os::unix::fs::chown(subvolume, Some(5001), Some(5001)).unwrap();
+            assert!(run("btrfs", &["property", "set", subvolume.to_str().unwrap(), "ro", "true"]));
+        }
+        fs::write(dir.join("z"), "x").unwrap();
+        let refused = fs::remove_dir_all(&dir);
+        let removed = remove(&dir).map_err(|e| e.to_string());
+        let gone = !dir.exists();
+        assert!(run("umount", &[at]));
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!((removed, gone, refused.is_err()), (Ok(()), true, true));
     }
 }

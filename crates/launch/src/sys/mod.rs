@@ -3,7 +3,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, TUNSETIFF and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, TUNSETIFF, btrfs and signal dispositions have no safe wrapper"
 )]
 
 pub(crate) mod bpf;
@@ -11,6 +11,7 @@ pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod subvolume;
 
 /// Adds what was being done to an error, making the one sentence that an owner of a task reads.
 pub(crate) trait Explain<T> {
