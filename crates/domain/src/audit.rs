@@ -3,11 +3,12 @@
 //! An entry holds what people may read later: never a password, a token or their digests.
 
 mod facts;
+mod growth;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::authz::{Actor, Via};
@@ -16,6 +17,7 @@ use crate::throttle::address_key;
 use crate::time::Timestamp;
 
 pub use facts::{FACTS_MAX, TEXT_MAX};
+pub use growth::{Allowance, Spender};
 
 /// In place of a generation of rights ([`Actor::as_of`]): what comes of them later is nothing to what was done.
 pub const AS_IT_WAS: u64 = u64::MAX;
@@ -197,6 +199,8 @@ pub struct Entry {
     after: Value,
     result: Outcome,
     reason: String,
+    /// What follows it in the log, of the same change.
+    more: Vec<Entry>,
 }
 
 impl Entry {
@@ -205,7 +209,22 @@ impl Entry {
     pub fn done(by: &By, action: &'static str, target: Who) -> Self {
         let (before, after) = (Value::Null, Value::Null);
         let target = Who { id: facts::short(&target.id), name: facts::short(&target.name), ..target };
-        Self { by: by.clone(), action, target, before, after, result: Outcome::Done, reason: String::new() }
+        let (by, result, reason) = (by.clone(), Outcome::Done, String::new());
+        Self { by, action, target, before, after, result, reason, more: Vec::new() }
+    }
+
+    /// Another one of the same change.
+    #[must_use]
+    pub fn and(mut self, mut further: Self) -> Self {
+        let more = std::mem::take(&mut further.more);
+        self.more.push(further);
+        self.more.extend(more);
+        self
+    }
+
+    /// This one, and those that follow it.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.more)
     }
 
     /// Of what has happened whatever becomes of who did it: it is written down, and they aren't asked again.
@@ -268,6 +287,21 @@ impl Entry {
         self.result == Outcome::Done && !harmless.iter().any(|start| self.action.starts_with(start))
     }
 
+    /// Whose allowance it is written from (X4): none has what Muster, agents, strangers and administrators do, nor what ends
+    /// or takes away what cost something when it was made.
+    #[must_use]
+    pub fn spender(&self) -> Option<Spender> {
+        let ends = ["task.kill", "session.close", "session.revoke", "token.revoke"];
+        match &self.by {
+            _ if self.result == Outcome::Refused || ends.contains(&self.action) => None,
+            By::Account { admin: true, .. } => None,
+            // Who has used up the one still logs in.
+            By::Account { user, .. } if self.action == "session.open" => Some(Spender::LogIn(*user)),
+            By::Account { user, .. } | By::Task { owner: user, .. } => Some(Spender::Change(*user)),
+            By::Agent { .. } | By::Anonymous { .. } | By::System { .. } => None,
+        }
+    }
+
     /// The name of the account that acted, or that a task acted for.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
@@ -289,24 +323,32 @@ impl Entry {
         Self { before: facts::bounded(before), ..self }
     }
 
-    /// What it changed: only members that differ are kept, and told apart by their digests where they are long.
+    /// What it changed: only members that differ are kept, and told apart by their digests where they are long. Of lists
+    /// that have no room it has what came and what went.
     #[must_use]
     pub fn changed(self, before: Value, after: Value) -> Self {
-        let (before, after) = differing(before, after);
-        Self { before: facts::bounded(before), after: facts::bounded(after), ..self }
+        let (before, after) = facts::changed(before, after);
+        Self { before, after, ..self }
     }
-}
 
-fn differing(before: Value, after: Value) -> (Value, Value) {
-    match (before, after) {
-        (Value::Object(before), Value::Object(after)) => {
-            let pick = |from: &Map<String, Value>, other: &Map<String, Value>| {
-                let differs = |(key, value): &(&String, &Value)| other.get(*key) != Some(*value);
-                from.iter().filter(differs).map(|(k, v)| (k.clone(), v.clone())).collect::<Map<_, _>>()
-            };
-            (Value::Object(pick(&before, &after)), Value::Object(pick(&after, &before)))
+    /// Who left it and who entered it, besides what else changed: all of them by name, in as many entries as that takes.
+    /// For whatever gives a right: who has got it must be there to be read (X4).
+    #[must_use]
+    pub fn members(mut self, left: &[String], entered: &[String]) -> Self {
+        let parts = facts::members(left, entered);
+        let base = Self { before: Value::Null, after: Value::Null, more: Vec::new(), ..self.clone() };
+        for (number, (left, entered)) in parts.into_iter().enumerate() {
+            if number == 0 {
+                facts::add(&mut self.before, left);
+                facts::add(&mut self.after, entered);
+            } else {
+                let mut part = base.clone();
+                facts::add(&mut part.before, left);
+                facts::add(&mut part.after, entered);
+                self.more.push(part);
+            }
         }
-        other => other,
+        self
     }
 }
 

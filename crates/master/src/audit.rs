@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::audit::{Broken, By, Chain, Entry, Who};
+use domain::audit::{Broken, By, Chain, Entry, Spender, Who};
 use domain::authz::{Permit, ReadAudit};
+use domain::id::UserId;
 use domain::user::{Password, User};
 use serde_json::{Value, json};
 use store::Store;
@@ -67,6 +68,14 @@ impl Audit {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> (Self, mpsc::Receiver<Entry>) {
         let (refusals, receiver) = mpsc::channel(WAITING);
         (Self { store, clock, refusals }, receiver)
+    }
+
+    /// Whether an account may change something now that is written down, asked before anything is done for it (X4).
+    ///
+    /// # Errors
+    /// When it has made the log grow too fast.
+    pub fn may_change(&self, user: UserId) -> Result<(), Error> {
+        Ok(self.store.may_grow(Spender::Change(user), self.clock.now())?)
     }
 
     /// Notes that something was not allowed. Never waits.

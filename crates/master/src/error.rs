@@ -85,6 +85,17 @@ impl Error {
         may_last(by).map_err(|refusal| Self::refused(refusal, String::new()))
     }
 
+    /// Seconds after which it may work, when that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::Throttled { seconds }
+            | Self::TooMany { seconds, .. }
+            | Self::Store(StoreError::TooFast { seconds }) => Some(*seconds),
+            _ => None,
+        }
+    }
+
     /// Its code on the wire.
     #[must_use]
     pub fn code(&self) -> Code {
@@ -98,7 +109,10 @@ impl Error {
             }
             Self::Precondition(_) => Code::FailedPrecondition,
             Self::OtherAccount(_) => Code::ConditionFailed,
-            Self::Busy(_) | Self::Throttled { .. } | Self::TooMany { .. } => Code::ResourceExhausted,
+            Self::Busy(_)
+            | Self::Throttled { .. }
+            | Self::TooMany { .. }
+            | Self::Store(StoreError::TooFast { .. }) => Code::ResourceExhausted,
             Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,
             Self::Store(_) | Self::Io { .. } => Code::Internal,

@@ -105,7 +105,9 @@ impl Groups {
             self.enter(&mut tx, group.id, *user).await?;
         }
         let made = members(&mut tx, group.id).await?;
-        let entry = Entry::done(permit.by(), "group.create", target(&made.group)).made(facts(&made));
+        let entry = Entry::done(permit.by(), "group.create", target(&made.group))
+            .made(facts(&made))
+            .members(&[], &names(&made.users));
         let committed = tx.commit(&entry, now).await;
         self.changed(&add);
         committed?;
@@ -185,8 +187,10 @@ impl Groups {
         if before.group.name != after.group.name || !change.add.is_empty() {
             Error::unless_it_may_last(permit.by())?;
         }
-        let entry = Entry::done(permit.by(), "group.update", target(&before.group));
-        let committed = tx.commit(&entry.changed(facts(&before), facts(&after)), now).await;
+        let entry = Entry::done(permit.by(), "group.update", target(&before.group))
+            .changed(facts(&before), facts(&after))
+            .members(&names(without(&before, &after)), &names(without(&after, &before)));
+        let committed = tx.commit(&entry, now).await;
         self.changed(&touched);
         committed?;
         Ok(after)
@@ -208,8 +212,10 @@ impl Groups {
         if !add.is_empty() {
             Error::unless_it_may_last(permit.by())?;
         }
-        for group in add.iter().chain(remove) {
-            store::group::by_id(&mut tx, *group).await?.ok_or_else(|| missing(*group))?;
+        let all: BTreeSet<GroupId> = add.iter().chain(remove).copied().collect();
+        let mut before = Vec::with_capacity(all.len());
+        for group in &all {
+            before.push(members(&mut tx, *group).await?);
         }
         for user in users {
             for group in add {
@@ -223,9 +229,17 @@ impl Groups {
                 }
             }
         }
-        let entry = Entry::done(permit.by(), "group.assign", Who::named("group", &"", ""));
-        let facts = json!({ "users": users, "added": add, "removed": remove });
-        let committed = tx.commit(&entry.made(facts), self.clock.now()).await;
+        let mut entries = Vec::with_capacity(before.len());
+        for before in before {
+            let after = members(&mut tx, before.group.id).await?;
+            let (left, entered) = (without(&before, &after), without(&after, &before));
+            if !left.is_empty() || !entered.is_empty() {
+                let entry = Entry::done(permit.by(), "group.assign", target(&after.group));
+                entries.push(entry.members(&names(left), &names(entered)));
+            }
+        }
+        let Some(entry) = entries.into_iter().reduce(Entry::and) else { return Ok(()) };
+        let committed = tx.commit(&entry, self.clock.now()).await;
         self.changed(&touched);
         Ok(committed?)
     }
@@ -243,7 +257,9 @@ impl Groups {
             store::user::set_modified(&mut tx, *user, now).await?;
         }
         store::group::delete(&mut tx, id).await?;
-        let entry = Entry::done(permit.by(), "group.delete", target(&gone.group)).removed(facts(&gone));
+        let entry = Entry::done(permit.by(), "group.delete", target(&gone.group))
+            .removed(facts(&gone))
+            .members(&names(&gone.users), &[]);
         let committed = tx.commit(&entry, now).await;
         self.changed(&users);
         Ok(committed?)
@@ -281,6 +297,15 @@ fn target(group: &Group) -> Who {
 }
 
 fn facts(members: &Members) -> Value {
-    let names: Vec<_> = members.users.iter().map(|user| &user.username).collect();
-    json!({ "name": members.group.name, "members": names })
+    json!({ "name": members.group.name, "members": members.users.len() })
+}
+
+fn names<'u>(users: impl IntoIterator<Item = &'u User>) -> Vec<String> {
+    users.into_iter().map(|user| user.username.clone()).collect()
+}
+
+/// Who is in one state of a group alone.
+fn without<'u>(members: &'u Members, other: &Members) -> Vec<&'u User> {
+    let there: BTreeSet<UserId> = other.users.iter().map(|user| user.id).collect();
+    members.users.iter().filter(|user| !there.contains(&user.id)).collect()
 }

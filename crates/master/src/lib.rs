@@ -40,6 +40,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use store::Store;
+use domain::audit::Allowance;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -132,6 +133,7 @@ impl Master {
                 .await?;
         let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref()).await?;
         let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
+        store.limit_growth(Allowance(config.limits.audit_bytes_per_day));
         let sessions = session::Sessions::new(
             store.clone(),
             Arc::clone(&config),

@@ -84,8 +84,8 @@ struct State {
 struct Live {
     task: Task,
     log: Arc<TaskLog>,
-    /// The name of who asked for its end, as far as this master knows.
-    killer: Option<String>,
+    /// The names of who asked for its end, as far as this master knows, the first one first.
+    killers: Vec<String>,
     /// How its end is explained, when it is one that we brought about.
     end_reason: Option<&'static str>,
     /// Its agent said that it ended, and the disk had no space for the rest of its log.
@@ -96,7 +96,19 @@ struct Live {
 
 impl Live {
     fn new(task: Task, log: Arc<TaskLog>) -> Self {
-        Self { task, log, killer: None, end_reason: None, log_is_lost: false, over: Over::default() }
+        let (killers, over) = (Vec::new(), Over::default());
+        Self { task, log, killers, end_reason: None, log_is_lost: false, over }
+    }
+
+    /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,
+    /// would make the audit log grow (X4).
+    fn killed_by(&mut self, name: &str) -> bool {
+        // The second time it is to end at once.
+        let told = self.killers.iter().filter(|killer| *killer == name).count() < 2;
+        if told {
+            self.killers.push(name.to_owned());
+        }
+        told
     }
 }
 

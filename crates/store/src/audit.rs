@@ -52,11 +52,22 @@ impl From<LineRow> for Line {
     }
 }
 
-/// Adds an entry behind the last one.
+/// What a row takes beside the entry's own text, about, in bytes: what it is found by, twice.
+const ROW: usize = 512;
+
+/// Adds an entry behind the last one, and those that belong to it. Answers how many bytes that takes.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn append(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+pub async fn append(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<usize, StoreError> {
+    let mut bytes = 0;
+    for entry in entry.all() {
+        bytes += ROW + append_one(tx, entry, now).await?;
+    }
+    Ok(bytes)
+}
+
+async fn append_one(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<usize, StoreError> {
     let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
     let head: Option<HeadRow> = on!(tx, |c| sqlx::query_as(sql).fetch_optional(c).await)?;
     let (seq, previous) = head.map_or((1, BEGINNING.to_owned()), |head| (head.seq + 1, head.hash));
@@ -78,7 +89,7 @@ pub async fn append(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<(), St
             .await
             .map(drop)
     })?;
-    Ok(())
+    Ok(body.len())
 }
 
 /// Which entries.

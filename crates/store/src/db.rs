@@ -17,6 +17,8 @@ use sqlx::{
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
+use crate::beside::Beside;
+use crate::growth::Growth;
 use crate::{StoreError, audit, reserve, schema, session};
 
 /// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
@@ -58,6 +60,10 @@ pub struct Store {
     writer: Arc<Mutex<()>>,
     /// Bytes of the reserve that are for what is urgent, while the disk is as good as full; else 0.
     pub(crate) spare: Arc<AtomicU64>,
+    /// What is opened of SQLite's files beside SQLite.
+    pub(crate) beside: Arc<Beside>,
+    /// How much accounts have written into the audit log.
+    pub(crate) growth: Arc<Growth>,
     /// The generation of rights.
     rights: watch::Sender<u64>,
 }
@@ -125,12 +131,17 @@ impl Tx {
     /// # Errors
     /// When they are not; then none of them happened, or — when the database went away in the middle — all or none.
     pub async fn commit(mut self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
+        let spender = entry.spender();
+        spender.map_or(Ok(()), |spender| self.store.growth.ask(spender, now))?;
         self.ask_again(entry.by()).await?;
-        audit::append(&mut self, entry, now).await?;
+        let bytes = audit::append(&mut self, entry, now).await?;
+        if let Some(spender) = spender {
+            self.store.growth.spend(spender, bytes, now);
+        }
         let Self { conn, store, _writer } = self;
         let ended = end(conn).await;
         // Also when that failed: it may have happened all the same. The next change waits until it is known.
-        if entry.may_change_rights() {
+        if entry.all().any(Entry::may_change_rights) {
             store.raise_rights();
         }
         ended
@@ -214,6 +225,9 @@ impl Store {
         // The writer comes first: it makes the file and sets its journal mode.
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
+            // As long as it is there, SQLite doesn't take its journal away, nor the room that is reserved in it.
+            .idle_timeout(None)
+            .max_lifetime(None)
             // SQLite itself rolls back when the disk is full, and the driver's own rollback then fails: it would
             // believe for ever that a transaction is open, and begin no other one (L03).
             .after_release(|connection, _| {
@@ -250,7 +264,14 @@ impl Store {
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
         let writer = Arc::new(Mutex::new(()));
-        let store = Self { pools, writer, spare: Arc::default(), rights: watch::Sender::new(0) };
+        let store = Self {
+            pools,
+            writer,
+            spare: Arc::default(),
+            beside: Arc::default(),
+            growth: Arc::default(),
+            rights: watch::Sender::new(0),
+        };
         schema::migrate(&store).await?;
         Ok(store)
     }

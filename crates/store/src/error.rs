@@ -9,6 +9,12 @@ pub enum StoreError {
     /// Whoever made the change has lost rights since they were looked up; nothing was changed.
     #[error("your rights have changed meanwhile, and nothing was done: try again")]
     Outdated,
+    /// Whoever made the change has changed too much lately; nothing was changed.
+    #[error("this account has made too many changes: try again in {seconds} s")]
+    TooFast {
+        /// Until then.
+        seconds: u64,
+    },
     /// No space left on the disk that holds the database (L03).
     #[error("the disk that holds the database is full: free some space")]
     DiskFull,

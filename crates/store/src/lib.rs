@@ -7,9 +7,11 @@
 pub mod agent;
 pub mod audit;
 pub mod belongings;
+mod beside;
 mod db;
 mod error;
 pub mod group;
+mod growth;
 pub mod invitation;
 pub mod login_failure;
 pub mod mail;

@@ -6,11 +6,11 @@
 //! end is cut at each checkpoint, so its reserve is inside: pages of a table that was filled and emptied, which SQLite
 //! uses before the file grows. PostgreSQL has a disk of its own.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::fs::statvfs;
 use sqlx::AssertSqlSafe;
 
 use crate::db::on;
@@ -49,9 +49,14 @@ impl Store {
         }
         // A journal appears with the first change.
         let (journal, index) = (beside(file, "-wal"), beside(file, "-shm"));
+        let files = Arc::clone(&self.beside);
         let kept = tokio::task::spawn_blocking(move || {
-            set_aside(&journal, wanted);
-            set_aside(&index, INDEX);
+            for (file, bytes) in [(journal, wanted), (index, INDEX)] {
+                // Where that can't be done, it isn't.
+                if let Err(error) = files.set_aside(&file, bytes) {
+                    tracing::debug!(file = %file.display(), %error, "no room set aside");
+                }
+            }
         });
         let _ = kept.await;
         Ok(())
@@ -85,15 +90,4 @@ fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// Reserves blocks for a file's first `bytes`, whatever its length is. Where that can't be done, it isn't.
-fn set_aside(file: &Path, bytes: u64) {
-    let kept = || -> std::io::Result<()> {
-        let file = File::options().write(true).open(file)?;
-        Ok(fallocate(&file, FallocateFlags::KEEP_SIZE, 0, bytes)?)
-    };
-    if let Err(error) = kept() {
-        tracing::debug!(file = %file.display(), %error, "no room set aside");
-    }
 }

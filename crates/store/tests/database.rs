@@ -5,6 +5,8 @@
 mod agents;
 #[path = "database/audit.rs"]
 mod audit;
+#[path = "database/beside.rs"]
+mod beside;
 #[path = "database/faults.rs"]
 mod faults;
 #[path = "database/groups.rs"]

@@ -61,6 +61,7 @@ pub(crate) struct Guard {
     pub(crate) limit: usize,
     pub(crate) reads: bool,
 }
+    pub(crate) ends: bool,
 
 /// Credentials in the order in which they count (contract "identity", section 1.2). Never from the address (R13).
 enum Credential {
@@ -113,6 +114,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         return noted(&guard, &by, &route, response);
     }
     let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
+    if let Err(error) = may_change_more(&guard, holder(&request)) {
+        return in_dialect(guard.access, request.uri().path(), Failure(error));
+    }
     let standing = request.extensions().get().cloned();
     let charge = match charge(&guard, holder(&request), standing, size).await {
         Ok(charge) => charge,
@@ -258,6 +262,17 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
     }
     match request.extensions().get::<Asker>() {
         Some(Asker::Task(task)) => By::Task {
+/// Who has made the audit log grow too fast waits, before anything is done for them, unless they end something (X4). A
+/// task's requests are its data, which isn't written there: what is, `Tx::commit` asks about.
+fn may_change_more(guard: &Guard, holder: Option<Holder>) -> Result<(), Error> {
+    match holder {
+        Some(Holder::Account { user, admin: false }) if !guard.reads && !guard.ends => {
+            guard.app.master.audit.may_change(user)
+        }
+        _ => Ok(()),
+    }
+}
+
             task: task.actor.task,
             owner: task.actor.owner,
             username: task.owner.username.clone(),

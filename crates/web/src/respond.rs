@@ -80,10 +80,8 @@ pub(crate) fn add_hints(error: &Error, response: &mut Response) {
     if let Some(refused) = Refused::by(error) {
         response.extensions_mut().insert(refused);
     }
-    let hint = match (error.code(), error) {
-        (_, Error::Throttled { seconds } | Error::TooMany { seconds, .. }) => {
-            (header::RETRY_AFTER, HeaderValue::from(*seconds))
-        }
+    let hint = match (error.code(), error.retry_after()) {
+        (_, Some(seconds)) => (header::RETRY_AFTER, HeaderValue::from(seconds)),
         (Code::Unavailable | Code::ResourceExhausted, _) => {
             (header::RETRY_AFTER, HeaderValue::from_static("1"))
         }

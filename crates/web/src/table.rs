@@ -12,6 +12,16 @@ use crate::access::{Access, Guard, guard};
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
 const BODY_LIMIT: usize = 256 << 10;
 
+/// Changes that end something or take it away: who has changed too much gets through all the same.
+const ENDS: &[&str] = &[
+    "/logout",
+    "/api/v1/sessions/{session}",
+    "/account/sessions/{session}/end",
+    "/api/v1/tokens/{token}",
+    "/api/v1/commands/{task}/kill",
+    "/commands/{task}/kill",
+];
+
 /// One route.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -99,7 +109,9 @@ impl Table {
         let Ok(filter) = MethodFilter::try_from(row.method.clone()) else {
             return self;
         };
-        let guarded = Guard { app: self.app.clone(), access: row.access, limit: row.limit, reads: row.reads };
+        let (access, limit, reads) = (row.access, row.limit, row.reads);
+        let ends = ENDS.contains(&row.path);
+        let guarded = Guard { app: self.app.clone(), access, limit, reads, ends };
         let method = on(filter, handler).route_layer(middleware::from_fn_with_state(guarded, guard));
         self.router = self.router.route(row.path, method);
         self.rows.push(row);

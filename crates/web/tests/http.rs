@@ -33,6 +33,8 @@ mod full_disk;
 mod greed;
 #[path = "http/groups.rs"]
 mod groups;
+#[path = "http/growth.rs"]
+mod growth;
 #[path = "http/held_back.rs"]
 mod held_back;
 #[path = "http/lists.rs"]

@@ -19,6 +19,11 @@ const UNSAFE: &str = concat!("un", "safe");
 const MACHINE_PATHS: &[&str] =
     &[concat!("/wo", "rk/"), concat!("/root/", ".cargo"), concat!("/root/", ".pyenv")];
 
+/// The endings of the files that SQLite has open beside its database. Whoever opens one of them, or the database, in the
+/// master's process and closes it again takes SQLite its locks (L05): only `store` knows how that is done.
+const OF_SQLITE: &[&str] = &[concat!("-w", "al\""), concat!("-s", "hm\""), concat!("-jour", "nal\"")];
+const KNOWS_SQLITE: &str = "crates/store/";
+
 /// Breaches in all files that git knows or would add.
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let listed = shell::output(Command::new("git").current_dir(root).args([
@@ -51,6 +56,10 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
         }
         if name.ends_with(".rs") && !name.starts_with(LOW_LEVEL) && has_word(code(line), UNSAFE) {
             problems.push(format!("{name}:{number}: `{UNSAFE}` belongs in {LOW_LEVEL} alone"));
+        }
+        let product = name.ends_with(".rs") && name.contains("/src/") && !name.starts_with(KNOWS_SQLITE);
+        if product && OF_SQLITE.iter().any(|ending| code(line).contains(ending)) {
+            problems.push(format!("{name}:{number}: files of SQLite's are opened in {KNOWS_SQLITE} alone"));
         }
         if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
             problems.push(format!("{name}:{number}: names a registry's host; see e2e/.npmrc"));
@@ -92,6 +101,13 @@ mod tests {
         problems("crates/web/src/lib.rs", &block, 1);
         problems("crates/launch/src/lib.rs", &block, 0);
         problems("crates/web/src/lib.rs", &format!("//! Nothing {UNSAFE}.\n#![forbid({UNSAFE}_code)]\n"), 0);
+    }
+
+    #[test]
+    fn l05_files_of_sqlite_are_opened_beside_it_in_one_place() {
+        let line = format!("//! Here.\nopen(beside(file, \"{}));\n", OF_SQLITE[0]);
+        problems("crates/master/src/lib.rs", &line, 1);
+        problems("crates/store/src/reserve.rs", &line, 0);
     }
 
     #[test]

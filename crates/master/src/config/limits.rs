@@ -31,6 +31,12 @@ pub struct Limits {
     /// Of either part, an eighth is kept for administrators, and one account has an eighth, or one body as long as others
     /// don't need that room; who sends next to nothing makes room for who waits.
     pub bodies_bytes: u64,
+    /// Bytes that the context directories of an account's tasks that aren't over may have on the master's disk; the last one
+    /// may be beyond it (A4).
+    pub contexts_bytes: u64,
+    /// Bytes by which one account, administrators' excepted, can make the audit log grow in a day, and by its log-ins as much
+    /// again; an eighth of it at once. What ends something always gets through. 0 is no bound (X4).
+    pub audit_bytes_per_day: u64,
 }
 
 impl Default for Limits {
@@ -47,6 +53,8 @@ impl Default for Limits {
             sessions: 1_000,
             tokens: 1_000,
             bodies_bytes: 512 << 20,
+            contexts_bytes: 4 << 30,
+            audit_bytes_per_day: 256 << 20,
         }
     }
 }
@@ -68,6 +76,9 @@ impl Limits {
         }
         if self.bodies_bytes < 16 << 20 {
             return Err("bodies_bytes: give 16777216 or more".to_owned());
+        }
+        if (1..1 << 20).contains(&self.audit_bytes_per_day) {
+            return Err("audit_bytes_per_day: give 1048576 or more, or 0 for no bound".to_owned());
         }
         let sizes = [("config_bytes", self.config_bytes), ("merged_config_bytes", self.merged_config_bytes)];
         match sizes.into_iter().find(|(_, size)| !(1024..=16 << 20).contains(size)) {

@@ -402,7 +402,8 @@ impl Scheduler {
         }
         let Some(live) = state.tasks.get(&id) else { return Ok(Heard::Forget) };
         let ours = live.end_reason.filter(|_| exit.killed);
-        let reason = ours.map_or_else(|| exit.reason(live.killer.as_deref()), str::to_owned);
+        let reason =
+            ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
         if live.task.started_at.is_none() && exit.failure.is_none() {
             let mut tx = self.0.parts.store.write_urgent().await?;
             store::task::set_running(&mut tx, id, self.0.parts.clock.now()).await?;

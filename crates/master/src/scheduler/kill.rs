@@ -34,13 +34,13 @@ impl Scheduler {
             return Ok(None);
         }
         let killer = entry.account();
-        if let (Some(name), Some(live)) = (killer, state.tasks.get_mut(&id)) {
-            live.killer.get_or_insert_with(|| name.to_owned());
-        }
+        let told =
+            killer.is_none_or(|name| state.tasks.get_mut(&id).is_some_and(|live| live.killed_by(name)));
         let why = killer.map_or_else(|| why.to_owned(), |name| format!("{why}: {name}"));
         self.act_on_kill(&mut state, id, &why);
-        state.unrecorded.retain(|kill| kill.task != id);
-        state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone().after_the_fact()) });
+        if told {
+            state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone().after_the_fact()) });
+        }
         if let Err(error) = self.finish_kills(&mut state).await {
             tracing::warn!(task = %id, %error, "a task was killed; that is written down as soon as it can be");
             self.0.wake.notify_one();

@@ -6,6 +6,7 @@
 mod support;
 
 mod account;
+mod back_up;
 mod bad_input;
 mod canary;
 mod command;
