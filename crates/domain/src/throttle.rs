@@ -2,6 +2,9 @@
 //! the guesser's: who has logged in from a place before waits for failures under their own name there alone, and then for
 //! [`LONGEST_WHERE_KNOWN`] at most, because it may be somebody else who guesses there (W12). A place is an address; of
 //! this machine's own, it is the Unix user whose program asks.
+//!
+//! When a wait is over, whoever asks doesn't go first because of coming first: one is drawn from all who are held until
+//! then ([`HELD`]), so that a guesser who never stops leaves the others their share.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,6 +19,23 @@ pub fn address_key(address: Option<IpAddr>) -> String {
         Some(IpAddr::V6(address)) => {
             let [a, b, c, d, ..] = address.segments();
             format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+        None => "unknown".to_owned(),
+    }
+}
+
+/// What has one share when one is drawn from all who wait for an account: who guesses may have many addresses of one
+/// network, of which these are the smallest that are commonly given out.
+#[must_use]
+pub fn network_key(address: Option<IpAddr>) -> String {
+    match address.map(|address| address.to_canonical()) {
+        Some(IpAddr::V4(address)) => {
+            let [a, b, c, _] = address.octets();
+            format!("{a}.{b}.{c}.0/24")
+        }
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}::/48")
         }
         None => "unknown".to_owned(),
     }
@@ -58,8 +78,22 @@ impl Scope {
     }
 }
 
-/// Longest wait.
+/// Longest wait of an account from an address, and of an address.
 pub const LONGEST: Duration = Duration::from_secs(15 * 60);
+
+/// Longest wait of an account wherever it was never before, because of strangers who guess it elsewhere: they are never
+/// to keep anybody from a new place for long.
+pub const LONGEST_ANYWHERE: Duration = Duration::from_secs(30);
+
+/// Whoever comes so long before the end of a wait is held until then and takes part in drawing who is next. A little
+/// more than three times [`LONGEST_WHERE_KNOWN`].
+pub const HELD: Duration = Duration::from_secs(16);
+
+/// What whoever waits so long is told to wait, in seconds: coming then, they take part in what is drawn.
+#[must_use]
+pub fn come_again_in(wait: Duration) -> u64 {
+    wait.checked_sub(HELD).unwrap_or(wait).as_secs() + 1
+}
 
 /// Longest wait of an account where it has logged in before: others may be behind the same address. Enough to make
 /// guessing hopeless, and nothing that keeps anybody out.
@@ -85,7 +119,8 @@ impl Failures {
     /// make it longer than the whole wait (L04).
     #[must_use]
     pub fn wait(self, scope: Scope, now: Timestamp) -> Option<Duration> {
-        self.wait_at_most(LONGEST, scope, now)
+        let longest = if scope == Scope::Anywhere { LONGEST_ANYWHERE } else { LONGEST };
+        self.wait_at_most(longest, scope, now)
     }
 
     /// The same for an account at a place from which it has logged in before.
@@ -130,6 +165,34 @@ mod tests {
         assert_eq!(failures(9, 0).wait_where_known(now), None);
         assert_eq!(failures(1_000_000, 0).wait_where_known(now), Some(LONGEST_WHERE_KNOWN));
         assert_eq!(failures(1_000_000, 5).wait_where_known(now), None);
+    }
+
+    #[test]
+    fn a08_strangers_elsewhere_make_a_new_place_wait_for_seconds_alone() {
+        let now = Timestamp(1_000_000_000_000);
+        let failures = Failures { count: 1_000_000, last_at: now };
+        assert_eq!(failures.wait(Scope::Anywhere, now), Some(LONGEST_ANYWHERE));
+        assert_eq!(failures.wait(Scope::Address, now), Some(LONGEST));
+    }
+
+    #[test]
+    fn a08_who_comes_again_when_told_takes_part_in_what_is_drawn() {
+        for seconds in [1, 5, 15, 16, 17, 30, 900] {
+            let wait = Duration::from_secs(seconds);
+            let left = wait.saturating_sub(Duration::from_secs(come_again_in(wait)));
+            assert!(left < HELD, "{seconds}");
+            // Later by a second, too.
+            assert!(wait <= HELD || left > Duration::from_secs(1), "{seconds}");
+        }
+    }
+
+    #[test]
+    fn a08_a_network_has_one_share() {
+        let key = |address: &str| network_key(address.parse().ok());
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.200"));
+        assert_ne!(key("192.0.2.1"), key("192.0.3.1"));
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_ne!(key("2001:db8:1::1"), key("2001:db8:2::1"));
     }
 
     #[test]

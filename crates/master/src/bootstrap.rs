@@ -61,7 +61,7 @@ impl InitialPassword {
         };
         let Some(admin) = admin else { return Ok(()) };
         let presented = Presented::new(Some(text.trim().to_owned()), false);
-        let good = hasher.check(Some(admin.password.clone()), presented, Lane::Strangers).await?;
+        let good = hasher.check(Some(admin.password.clone()), presented, Lane::ours()).await?;
         if !good || admin.last_login_at.is_some() {
             self.over(admin.id).await;
         }
@@ -153,7 +153,7 @@ async fn first_password(
             text
         }
     };
-    hasher.store(Presented::new(Some(text), false), Lane::Strangers, entropy).await
+    hasher.store(Presented::new(Some(text), false), Lane::ours(), entropy).await
 }
 
 fn write_for_owner(file: &Path, text: &str) -> std::io::Result<()> {

@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod config;
 pub mod context;
 pub mod error;
+mod fair;
 pub mod group;
 mod link_key;
 pub mod log;
@@ -39,8 +40,8 @@ pub mod workspace;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use store::Store;
 use domain::audit::Allowance;
+use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -132,8 +133,8 @@ impl Master {
             cluster::Cluster::open(&store, &config, &data_dir, &hasher, clock.as_ref(), entropy.as_ref())
                 .await?;
         let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref()).await?;
-        let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         store.limit_growth(Allowance(config.limits.audit_bytes_per_day));
+        let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let sessions = session::Sessions::new(
             store.clone(),
             Arc::clone(&config),

@@ -1,18 +1,21 @@
 //! Hashing of passwords: argon2id, a bounded number at a time, the same time for unknown names.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash};
 use domain::audit::By;
+use domain::throttle::address_key;
 use domain::user::Password;
 use tokio::sync::oneshot;
 
-use crate::Error;
+use crate::fair::Fair;
+pub use crate::fair::Lane;
 use crate::secret::client_transform;
 use crate::system::Entropy;
+use crate::unbroken::while_there;
+use crate::{Error, secret};
 
 /// KiB of memory for one hash.
 const MEMORY_KIB: u32 = 19_456;
@@ -29,8 +32,6 @@ const OWN_MAPPING: usize = 33 << 20;
 /// Hashes in each lane that wait for their turn; who comes on top of these is told to come again (R21). A second or two of
 /// work.
 const WAITING: usize = 64;
-/// Of these, most for one account.
-const WAITING_FOR_ONE: usize = 8;
 /// How much the hashing threads step back behind everything else (R21). Not the most: on a machine that is busy with
 /// tasks, logging in must still go on.
 const NICENESS: i32 = 10;
@@ -45,6 +46,11 @@ impl Presented {
     pub fn new(password: Option<String>, is_hashed: bool) -> Self {
         let password = password.unwrap_or_default();
         Self(if is_hashed { password } else { client_transform(&password) })
+    }
+
+    /// To tell it from others.
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
     }
 
     /// Whether it is the blank one.
@@ -62,63 +68,40 @@ impl std::fmt::Debug for Presented {
 
 type Work = Box<dyn FnOnce(&mut Memory) + Send>;
 
-/// Who waits for a hash: strangers, however many, keep nobody waiting who has been here before (A8).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lane {
-    /// Somebody who is logged in, or has logged in from there before. The account, in any form that tells it from others.
-    Known(String),
-    /// Anybody.
-    Strangers,
-}
-
 impl Lane {
     /// That of who asks for a change.
     pub(crate) fn of(by: &By) -> Self {
         match by {
-            By::Account { username, .. } => Self::Known(username.clone()),
-            _ => Self::Strangers,
+            By::Account { username, .. } | By::Task { username, .. } => Self::Known(secret::digest(username)),
+            By::Anonymous { address } => Self::Stranger(address_key(*address)),
+            _ => Self::ours(),
         }
+    }
+
+    /// That of the master itself.
+    pub(crate) fn ours() -> Self {
+        Self::Known("the master".to_owned())
     }
 }
 
 /// What waits.
-#[derive(Default)]
 struct Waiting {
-    known: VecDeque<(String, Work)>,
-    strangers: VecDeque<Work>,
+    turns: Fair<Work>,
     /// No more will come.
     over: bool,
 }
 
-impl Waiting {
-    /// Takes work, or gives it back when there is too much already.
-    fn push(&mut self, lane: Lane, work: Work) -> Result<(), Work> {
-        match lane {
-            Lane::Known(account) => {
-                let own = self.known.iter().filter(|(other, _)| *other == account).count();
-                if self.known.len() >= WAITING || own >= WAITING_FOR_ONE {
-                    return Err(work);
-                }
-                self.known.push_back((account, work));
-            }
-            Lane::Strangers if self.strangers.len() >= WAITING => return Err(work),
-            Lane::Strangers => self.strangers.push_back(work),
-        }
-        Ok(())
-    }
-
-    fn pop(&mut self) -> Option<Work> {
-        self.known.pop_front().map(|(_, work)| work).or_else(|| self.strangers.pop_front())
-    }
-}
-
-#[derive(Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
 }
 
 impl Queue {
+    fn new() -> Self {
+        let waiting = Waiting { turns: Fair::new(WAITING), over: false };
+        Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +141,7 @@ impl Hasher {
     #[must_use]
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new());
         for _ in 0..cores {
             let queue = Arc::clone(&queue);
             let started = std::thread::Builder::new().name("hash".to_owned()).spawn(move || run(&queue));
@@ -175,13 +158,18 @@ impl Hasher {
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |memory| drop(answer.send(work(memory))));
-        let busy = |_| Error::Busy("too many logins at once: try again in a moment".to_owned());
+        let work: Work = Box::new(move |memory| {
+            // Nothing is done for who has left meanwhile.
+            if !answer.is_closed() {
+                let _ = answer.send(work(memory));
+            }
+        });
         let queue = &self.owner.0;
-        queue.waiting().push(lane, work).map_err(busy)?;
+        let too_much = queue.waiting().turns.push(lane, work);
         queue.changed.notify_one();
-        let broken = |e| Error::Io { what: "hashing a password", source: std::io::Error::other(e) };
-        answered.await.map_err(broken)
+        drop(too_much);
+        // It was too much then or later, when others came who wait for less.
+        while_there(answered).await.and_then(Result::ok).ok_or_else(busy)
     }
 
     /// The stored form of a new password.
@@ -241,6 +229,11 @@ impl Hasher {
     }
 }
 
+/// What is said to who is too much.
+pub(crate) fn busy() -> Error {
+    Error::Busy("too many logins at once: try again in a moment".to_owned())
+}
+
 /// What each thread does.
 fn run(queue: &Queue) {
     // Of this thread alone. Where it isn't allowed, hashing is as urgent as everything else.
@@ -249,7 +242,7 @@ fn run(queue: &Queue) {
     loop {
         let mut waiting = queue.waiting();
         let work = loop {
-            if let Some(work) = waiting.pop() {
+            if let Some(work) = waiting.turns.pop() {
                 break work;
             }
             if waiting.over {
@@ -308,21 +301,9 @@ mod tests {
         let hasher = Hasher::new();
         let long = "x".repeat(99);
         let presented = |end: char| Presented::new(Some(format!("{long}{end}")), false);
-        let stored = hasher.store(presented('a'), Lane::Strangers, &SystemEntropy).await.expect("hashed");
-        assert!(hasher.check(Some(stored.clone()), presented('a'), Lane::Strangers).await.expect("checked"));
-        assert!(!hasher.check(Some(stored), presented('b'), Lane::Strangers).await.expect("checked"));
-    }
-
-    #[test]
-    fn a08_strangers_keep_nobody_waiting_who_is_known() {
-        let mut waiting = Waiting::default();
-        let mut push = |lane: Lane| waiting.push(lane, Box::new(|_| ())).is_ok();
-        let known = |name: &str| Lane::Known(name.to_owned());
-        assert!((0..WAITING).all(|_| push(Lane::Strangers)) && !push(Lane::Strangers));
-        assert!((0..WAITING_FOR_ONE).all(|_| push(known("alice"))), "a lane of their own");
-        assert!(!push(known("alice")) && push(known("bob")), "and nobody has all of it");
-        assert!((0..=WAITING_FOR_ONE).all(|_| waiting.pop().is_some()));
-        assert!(waiting.known.is_empty() && waiting.strangers.len() == WAITING, "they go first");
+        let stored = hasher.store(presented('a'), Lane::ours(), &SystemEntropy).await.expect("hashed");
+        assert!(hasher.check(Some(stored.clone()), presented('a'), Lane::ours()).await.expect("checked"));
+        assert!(!hasher.check(Some(stored), presented('b'), Lane::ours()).await.expect("checked"));
     }
 
     #[tokio::test]
@@ -330,14 +311,14 @@ mod tests {
         let hasher = Hasher::new();
         let blank = || Presented::new(None, false);
         let text = || Presented::new(Some("a quiet lake".to_owned()), false);
-        assert!(hasher.check(Some(Password::Blank), blank(), Lane::Strangers).await.expect("checked"));
+        assert!(hasher.check(Some(Password::Blank), blank(), Lane::ours()).await.expect("checked"));
         for (stored, presented) in [
             (Some(Password::Blank), text()),
             (Some(Password::Impossible), blank()),
             (None, blank()),
             (None, text()),
         ] {
-            assert!(!hasher.check(stored, presented, Lane::Strangers).await.expect("checked"));
+            assert!(!hasher.check(stored, presented, Lane::ours()).await.expect("checked"));
         }
         assert!(PasswordHash::new(DUMMY).is_ok());
     }

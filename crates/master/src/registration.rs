@@ -125,7 +125,8 @@ impl Registrations {
         let (wish, password) = check(wish, visitor)?;
         // Asked twice: a password costs much to hash, so first it is seen whether it is worth it.
         self.look(&wish).await.map_err(refused)?;
-        let password = parts.hasher.store(password, Lane::Strangers, parts.entropy.as_ref()).await?;
+        let lane = Lane::Stranger(wish.address.clone());
+        let password = parts.hasher.store(password, lane, parts.entropy.as_ref()).await?;
         let mut tx = parts.store.write().await?;
         let invitation = self.judge(&mut tx, &wish).await.map_err(refused)?;
         let now = parts.clock.now();

@@ -27,7 +27,7 @@ use crate::config::BlankPasswords;
 use crate::password::{Hasher, Lane, Presented};
 use crate::secret;
 use crate::system::{Clock, Entropy};
-use crate::throttle::{Attempt, Throttle};
+use crate::throttle::{Attempt, Throttle, strangers};
 use crate::{Config, Error};
 
 /// Sessions kept in memory; the database is asked for others.
@@ -173,7 +173,7 @@ impl Sessions {
     ) -> Self {
         let cache = Cache::new(CACHED);
         let epoch = std::sync::Mutex::new(0);
-        let throttle = Throttle::new(store.clone(), Arc::clone(&clock));
+        let throttle = Throttle::new(store.clone(), Arc::clone(&clock), Arc::clone(&entropy));
         let used = std::sync::Mutex::default();
         Self {
             inner: Arc::new(Inner {
@@ -215,10 +215,10 @@ impl Sessions {
         if password.is_blank() {
             // One guess among all passwords, the same each time: it isn't counted.
             self.allow_blank(visitor.origin)?;
-            let (user, good) = self.check(username, password, Lane::Strangers).await?;
+            let (user, good) = self.check(username, password, strangers(&visitor)).await?;
             return self.admit(user, good, visitor, None).await;
         }
-        let attempt = inner.throttle.begin(username, &visitor, None).await?;
+        let attempt = inner.throttle.begin(username, &password, &visitor, None).await?;
         let (user, good) = self.check(username, password, attempt.lane()).await?;
         // Who waits to be let in fails like everybody else, in the same time (R17).
         if !good || user.as_ref().is_none_or(is_pending) {

@@ -2,7 +2,7 @@
 
 use domain::id::UserId;
 use domain::identity::UnixIdentity;
-use domain::text::look;
+use domain::text::Looks;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use sqlx::AssertSqlSafe;
@@ -132,6 +132,22 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
     Ok(user)
 }
 
+/// Gives out no number up to `highest` any more.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn keep_numbers_free(tx: &mut Tx, highest: UserId) -> Result<(), StoreError> {
+    meta::raise(tx, "user", highest.0).await
+}
+
+/// The last number that was given out.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn last_number(conn: &mut Conn) -> Result<UserId, StoreError> {
+    meta::last(conn, "user").await.map(UserId)
+}
+
 /// Writes all of an account's fields.
 ///
 /// # Errors
@@ -207,8 +223,8 @@ pub async fn by_username_even_deleted(conn: &mut Conn, username: &str) -> Result
 pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
     let sql = "SELECT username, display_name FROM users WHERE id <> $1";
     let rows: Vec<(String, String)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
-    let wanted = look(name);
-    Ok(rows.iter().flat_map(|(name, shown)| [name, shown]).any(|other| look(other) == wanted))
+    let wanted = Looks::of(name);
+    Ok(rows.iter().flat_map(|(name, shown)| [name, shown]).any(|other| wanted.alike(&Looks::of(other))))
 }
 
 /// Whether another account than `id` has a user name that looks like this one, whatever letters it is written with.
@@ -218,8 +234,8 @@ pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Re
 pub async fn looks_like_another(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
     let sql = "SELECT username FROM users WHERE id <> $1 AND deleted_at IS NULL";
     let rows: Vec<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
-    let wanted = look(name);
-    Ok(rows.iter().any(|(other,)| look(other) == wanted))
+    let wanted = Looks::of(name);
+    Ok(rows.iter().any(|(other,)| wanted.alike(&Looks::of(other))))
 }
 
 /// Whether another account than `id` has this e-mail address, whatever the case of its letters.

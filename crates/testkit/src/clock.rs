@@ -1,21 +1,37 @@
 //! A clock that moves only when a test says so.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::time::Timestamp;
 use master::system::Clock;
+use tokio::sync::{Notify, watch};
 
 /// 2026-01-01T00:00:00Z, in microseconds.
 const START: i64 = 1_767_225_600_000_000;
 
+/// What doesn't happen in so long doesn't happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+
 /// The clock.
 #[derive(Debug)]
-pub struct FakeClock(AtomicI64);
+pub struct FakeClock {
+    now: AtomicI64,
+    /// Who waits for a time waits until a test sets it; else nobody waits.
+    holds: AtomicBool,
+    waiting: watch::Sender<usize>,
+    moved: Notify,
+}
 
 impl Default for FakeClock {
     fn default() -> Self {
-        Self(AtomicI64::new(START))
+        Self {
+            now: AtomicI64::new(START),
+            holds: AtomicBool::new(false),
+            waiting: watch::Sender::new(0),
+            moved: Notify::new(),
+        }
     }
 }
 
@@ -27,12 +43,52 @@ impl FakeClock {
 
     /// Jumps, also back.
     pub fn set(&self, now: Timestamp) {
-        self.0.store(now.0, Ordering::SeqCst);
+        self.now.store(now.0, Ordering::SeqCst);
+        self.moved.notify_waiters();
+    }
+
+    /// From now on who waits for a time does so until it is set. Without that they learn at once that it isn't so late,
+    /// as when a clock is set back: no test waits for a time that nobody sets.
+    pub fn hold(&self) {
+        self.holds.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns when so many wait for a time.
+    ///
+    /// # Panics
+    /// When they don't.
+    pub async fn held(&self, number: usize) {
+        let mut waiting = self.waiting.subscribe();
+        let enough = tokio::time::timeout(DEADLINE, waiting.wait_for(|waiting| *waiting == number));
+        assert!(matches!(enough.await, Ok(Ok(_))), "{} wait, not {number}", *self.waiting.borrow());
+    }
+}
+
+/// One that waits.
+struct Waits<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| *waiting -= 1);
     }
 }
 
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
+    }
+
+    fn until(&self, then: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            self.waiting.send_modify(|waiting| *waiting += 1);
+            let _waits = Waits(&self.waiting);
+            while self.holds.load(Ordering::SeqCst) {
+                let moved = self.moved.notified();
+                if self.now() >= then {
+                    return;
+                }
+                moved.await;
+            }
+        })
     }
 }

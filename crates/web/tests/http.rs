@@ -87,6 +87,10 @@ mod throttle;
 mod timing;
 #[path = "http/tokens.rs"]
 mod tokens;
+#[path = "http/turned.rs"]
+mod turned;
+#[path = "http/unread.rs"]
+mod unread;
 #[path = "http/whole.rs"]
 mod whole;
 #[path = "http/wire.rs"]

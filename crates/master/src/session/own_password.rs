@@ -96,7 +96,7 @@ impl Sessions {
             // As with a login: one guess among all passwords, the same each time, isn't counted.
             return if user.password == Password::Blank { Ok(()) } else { Err(wrong()) };
         }
-        let attempt = inner.throttle.begin(&user.username, visitor, session).await?;
+        let attempt = inner.throttle.begin(&user.username, &current, visitor, session).await?;
         if inner.hasher.check(stored, current, attempt.lane()).await? {
             return inner.throttle.settle(attempt, inner.entropy.as_ref()).await;
         }

@@ -121,6 +121,11 @@ async fn a14_user_names_differ_by_more_than_case(database: Database) {
         let new = json!({"user": {"username": name, "active": true}});
         assert_eq!(admin.post("/api/v1/users").json(new).await.status, 409, "{name}");
     }
+    for name in ["caroI", "car0l", "adrnin", "bo8"] {
+        let renamed = bob.patch(&bob.path()).json(json!({"username": name})).await;
+        assert_eq!(renamed.status, if name == "bo8" { 200 } else { 409 }, "{name}");
+    }
+    bob.patch(&bob.path()).json(json!({"username": "bob"})).await.ok();
     // One's own may change its case, and what one has is no hindrance.
     bob.patch(&bob.path()).json(json!({"username": "Bob"})).await.ok();
     bob.patch(&bob.path()).json(json!({"displayName": "The Bob"})).await.ok();
