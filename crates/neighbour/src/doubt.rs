@@ -39,6 +39,12 @@ pub enum Doubt {
     /// Its user's processes, or root's, have more open than is looked at.
     #[error("the processes of uid {0} have too much open to be looked at")]
     TooMuch(u32),
+    /// Something makes whoever asks about it wait, and it may have to do with the peer.
+    #[error("process {0} can't be looked into at the moment")]
+    HeldUp(u32),
+    /// There was no answer in time.
+    #[error("a look took too long")]
+    Late,
     /// `/proc` isn't there.
     #[error("the kernel can't be asked: {0}")]
     Kernel(String),

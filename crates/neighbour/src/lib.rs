@@ -3,11 +3,13 @@
 //!
 //! The question is asked about processes, not about addresses or headers: a loopback address is no identity. Whatever
 //! can't be told for certain is a [`Doubt`], and who has a doubt treats the peer as remote. Nothing here waits for
-//! anything but `/proc`; it knows no HTTP and no accounts.
+//! anything but `/proc`, nor for that longer than ten seconds (`held`); it knows no HTTP and no accounts.
 
+mod ask;
 mod diag;
 mod doubt;
 mod exact;
+mod held;
 mod kind;
 mod process;
 mod programs;
@@ -27,6 +29,7 @@ use std::time::Duration;
 
 pub use doubt::Doubt;
 
+use held::Waiting;
 use process::{Home, Look, Process};
 use scan::{End, Scan, Where};
 use sockets::TcpTable;
@@ -41,13 +44,15 @@ pub struct Neighbours {
     task_uids: Range<u32>,
     /// This process counts as a person's program.
     ourselves: bool,
+    /// Who makes looks wait.
+    waiting: Waiting,
 }
 
 impl Neighbours {
     /// The rule for a machine whose tasks' root is mapped to `task_uids`.
     #[must_use]
     pub fn new(task_uids: Range<u32>) -> Self {
-        Self { task_uids, ourselves: false }
+        Self { task_uids, ourselves: false, waiting: Waiting::default() }
     }
 
     /// The same, for a process that sends requests to itself: a test that holds both ends.
@@ -62,15 +67,15 @@ impl Neighbours {
     /// # Errors
     /// Why that isn't certain.
     pub fn at_tcp(&self, peer: SocketAddr, local: SocketAddr) -> Result<(), Doubt> {
-        self.again(|| {
-            let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
+        let (peer, local) = (sockets::canonical(peer), sockets::canonical(local));
+        self.again(move |rule| {
             let socket = exact::find(peer, local).map(|socket| socket.inode);
-            let mut look = Look::read(local, &self.task_uids)?;
+            let mut look = Look::read(local, &rule.task_uids)?;
             let inode = socket.or_else(|| look.tables.connection(peer, local)).ok_or(Doubt::NoSocket)?;
             look.judged = Some(inode);
             match look.scan.holders(&End::Socket(inode)) {
                 [] => Err(Doubt::NoHolder),
-                holders => self.all_people(holders, &look),
+                holders => rule.all_people(holders, &look),
             }
         })
     }
@@ -82,13 +87,13 @@ impl Neighbours {
     /// # Errors
     /// Why that isn't certain.
     pub fn at_unix(&self, socket: u64) -> Result<(), Doubt> {
-        self.again(|| {
+        self.again(move |rule| {
             let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-            let look = Look::read(nowhere, &self.task_uids)?;
+            let look = Look::read(nowhere, &rule.task_uids)?;
             let other = look.tables.unix(socket).and_then(|ours| ours.peer).ok_or(Doubt::NoSocket)?;
             match look.scan.holders(&End::Socket(other)) {
                 [] => Err(Doubt::NoHolder),
-                holders => self.all_people(holders, &look),
+                holders => rule.all_people(holders, &look),
             }
         })
     }
@@ -129,13 +134,19 @@ impl Neighbours {
     /// # Errors
     /// Which doesn't.
     pub fn is_at_home(&self, listener: &Listener) -> Result<(), Doubt> {
-        let home = Home::here()?;
-        let scan = Scan::read(Where::Everywhere)?;
-        if scan.is_too_much(listener.uid) {
-            return Err(Doubt::TooMuch(listener.uid));
-        }
-        let holders = scan.holders(&End::Socket(listener.inode)).iter();
-        holders.copied().try_for_each(|pid| Process(pid).check_home(&home, &self.task_uids))
+        let (listener, task_uids) = (*listener, self.task_uids.clone());
+        self.waiting.within(move || {
+            let home = Home::here()?;
+            let scan = Scan::read(Where::Everywhere)?;
+            if scan.is_too_much(listener.uid) {
+                return Err(Doubt::TooMuch(listener.uid));
+            }
+            let holders = scan.holders(&End::Socket(listener.inode)).iter();
+            holders.copied().map(Process).try_for_each(|process| {
+                process.check_home(&home, &task_uids)?;
+                process.check_asked()
+            })
+        })
     }
 
     fn all_people(&self, holders: &[u32], look: &Look) -> Result<(), Doubt> {
@@ -155,23 +166,29 @@ impl Neighbours {
                 process.check_alone(look)?;
                 related::check(process, look)?;
             }
+            process.check_asked()?;
         }
         look.tables.check_whole()
     }
 
+    /// Judges in the time that a look may take, and more than once where it may be too early.
     #[expect(clippy::disallowed_methods, reason = "the kernel's tables tell nobody when they change")]
-    fn again(&self, judge: impl Fn() -> Result<(), Doubt>) -> Result<(), Doubt> {
-        let mut verdict = judge();
-        for pause in PAUSES {
-            match verdict {
-                Err(Doubt::Unexplained(_) | Doubt::NoHolder) => {
-                    std::thread::sleep(Duration::from_millis(pause));
-                    verdict = judge();
+    fn again(&self, judge: impl Fn(&Self) -> Result<(), Doubt> + Send + Sync + 'static) -> Result<(), Doubt> {
+        let rule = self.clone();
+        self.waiting.within(move || {
+            let mut verdict = judge(&rule);
+            for pause in PAUSES {
+                match verdict {
+                    Err(Doubt::Unexplained(_) | Doubt::NoHolder) => {
+                        std::thread::sleep(Duration::from_millis(pause));
+                        held::go_on()?;
+                        verdict = judge(&rule);
+                    }
+                    other => return other,
                 }
-                other => return other,
             }
-        }
-        verdict
+            verdict
+        })
     }
 }
 

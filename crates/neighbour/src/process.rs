@@ -1,19 +1,20 @@
 //! What a process is: where it lives, which program it runs, and what it has open itself.
 
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
+use rustix::fs::FileType;
+
+use crate::ask;
 use crate::doubt::Doubt;
+use crate::held;
 use crate::kind::Kind;
 use crate::programs::{BROWSERS, DOORS, TERMINALS, TUNNELS, is_service};
 use crate::scan::{self, End, Open, STDERR, Scan, Where};
 use crate::shared::Shared;
 use crate::sockets::{Tables, Tcp};
-use crate::unreadable;
 
 /// The namespaces in which people live.
 #[derive(Debug)]
@@ -21,8 +22,8 @@ pub(crate) struct Home([PathBuf; 3]);
 
 const NAMESPACES: [&str; 3] = ["pid", "user", "net"];
 
-fn namespaces(process: &str) -> io::Result<[PathBuf; 3]> {
-    let of = |name: &str| fs::read_link(format!("/proc/{process}/ns/{name}"));
+fn namespaces(process: u32) -> Result<[PathBuf; 3], Doubt> {
+    let of = |name: &str| ask::link(process, &format!("ns/{name}"))?.ok_or(Doubt::Unreadable(process));
     let [pid, user, net] = NAMESPACES;
     Ok([of(pid)?, of(user)?, of(net)?])
 }
@@ -30,7 +31,7 @@ fn namespaces(process: &str) -> io::Result<[PathBuf; 3]> {
 impl Home {
     /// Those of this process.
     pub(crate) fn here() -> Result<Self, Doubt> {
-        namespaces("self").map(Self).map_err(|e| unreadable(&e))
+        namespaces(std::process::id()).map(Self)
     }
 }
 
@@ -65,29 +66,41 @@ impl Process {
     /// It lives where people live: in this process's own namespaces, as no task's user, below no shim, in no task's
     /// cgroup.
     pub(crate) fn check_home(self, home: &Home, task_uids: &Range<u32>) -> Result<(), Doubt> {
-        let cannot = |_| Doubt::Unreadable(self.0);
-        if namespaces(&self.0.to_string()).map_err(cannot)? != home.0 {
+        if namespaces(self.0)? != home.0 {
             return Err(Doubt::NotAtHome(self.0));
         }
-        scan::owner(self.0).map_err(cannot)?;
-        if self.is_tasks(task_uids) { Err(Doubt::NotAtHome(self.0)) } else { Ok(()) }
+        scan::owner(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
+        if self.is_tasks(task_uids)? { Err(Doubt::NotAtHome(self.0)) } else { Ok(()) }
     }
 
     /// Whether it belongs to a task.
-    pub(crate) fn is_tasks(self, task_uids: &Range<u32>) -> bool {
+    pub(crate) fn is_tasks(self, task_uids: &Range<u32>) -> Result<bool, Doubt> {
         let cgroups = || fs::read_to_string(self.path("cgroup")).unwrap_or_default();
-        scan::owner(self.0).is_ok_and(|uid| task_uids.contains(&uid))
-            || cgroups().contains("/muster-")
-            || self.is_below_shim()
+        let is_one =
+            scan::owner(self.0).is_ok_and(|uid| task_uids.contains(&uid)) || cgroups().contains("/muster-");
+        if is_one { Ok(true) } else { self.is_below_shim() }
     }
 
     /// All that may be related to it was looked at.
     pub(crate) fn check_seen(self, look: &Look) -> Result<(), Doubt> {
-        let uid = scan::owner(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
+        let uid = scan::user(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
         match [uid, 0].into_iter().find(|uid| look.scan.is_too_much(*uid)) {
             Some(uid) => Err(Doubt::TooMuch(uid)),
             None => Ok(()),
         }
+    }
+
+    /// Whoever of its user's or of root's may be related to it didn't keep from us what was asked until now. Others would have
+    /// to be let in, as those are with whom one has an ordinary file in common.
+    pub(crate) fn check_asked(self) -> Result<(), Doubt> {
+        let hidden = held::hidden();
+        // Most hide nothing.
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        let uid = scan::user(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
+        let may_be = |pid: &u32| scan::user(*pid).is_ok_and(|user| user == 0 || user == uid);
+        hidden.into_iter().find(may_be).map_or(Ok(()), |pid| Err(Doubt::HeldUp(pid)))
     }
 
     /// It has nothing open by which somebody else's words could come to the master, but for what it was given to speak
@@ -146,7 +159,7 @@ impl Process {
 
     /// Whether a pipe is the one by which `make` and its like count who may work: all that they start has it.
     pub(crate) fn is_jobserver(self, number: u32) -> bool {
-        let environ = fs::read(self.path("environ")).unwrap_or_default();
+        let environ = ask::text(self.0, "environ").unwrap_or_default();
         let environ = String::from_utf8_lossy(&environ);
         let mut words = environ.split([' ', '\0']);
         number > STDERR
@@ -160,8 +173,7 @@ impl Process {
 
     /// Whether it can read a descriptor of its own, and whether it can write.
     pub(crate) fn directions(self, number: u32) -> (bool, bool) {
-        let link = fs::symlink_metadata(self.path(&format!("fd/{number}")));
-        let mode = link.map_or(0, |link| link.mode());
+        let mode = ask::mode(self.0, number);
         (mode & 0o400 != 0, mode & 0o200 != 0)
     }
 
@@ -181,8 +193,8 @@ impl Process {
     fn check_named_pipes(self, look: &Look) -> Result<(), Doubt> {
         let files =
             look.scan.open(self.0).iter().filter(|open| open.end == End::File && open.number > STDERR);
-        let mut metas = files.filter_map(|open| fs::metadata(self.path(&format!("fd/{}", open.number))).ok());
-        match metas.any(|meta| meta.file_type().is_fifo()) {
+        let files = ask::files(self.0, files.map(|open| open.number));
+        match files.iter().any(|(_, file)| file.kind == FileType::Fifo) {
             true => Err(Doubt::Connected(self.0)),
             false => Ok(()),
         }
@@ -255,11 +267,11 @@ impl Process {
 
     /// Whether it is what lets people in from elsewhere, by the file that runs, which must be root's.
     pub(crate) fn is_door(self) -> bool {
-        self.runs(&DOORS) && fs::metadata(self.path("exe")).is_ok_and(|file| file.uid() == 0)
+        self.runs(&DOORS) && ask::program(self.0).is_some_and(|file| file.owner == 0)
     }
 
     fn runs(self, programs: &[&str]) -> bool {
-        let Ok(exe) = fs::read_link(self.path("exe")) else { return false };
+        let Ok(Some(exe)) = ask::link(self.0, "exe") else { return false };
         // An update replaces the file of a program that runs.
         let name = exe.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         programs.contains(&name.trim_end_matches(" (deleted)"))
@@ -276,14 +288,18 @@ impl Process {
     }
 
     /// Whether one of the processes above is a task's supervisor: this program as `shim`, of whatever version.
-    fn is_below_shim(self) -> bool {
-        let is_shim = |process: Self| {
-            let line = fs::read(process.path("cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).nth(1) == Some(b"shim".as_slice())
-        };
-        let above = self.and_above();
+    fn is_below_shim(self) -> Result<bool, Doubt> {
+        let mut next = Some(self);
+        for _ in 0..DEPTH {
+            let Some(process) = next else { return Ok(false) };
+            let line = ask::text(process.0, "cmdline")?;
+            if line.split(|byte| *byte == 0).nth(1) == Some(b"shim".as_slice()) {
+                return Ok(true);
+            }
+            next = process.stat(1)?.filter(|parent| *parent > 1).map(Self);
+        }
         // A chain that has no end changes under our eyes.
-        above.len() >= DEPTH || above.into_iter().any(is_shim)
+        Ok(true)
     }
 
     /// It and those above it, but for the machine's first.
@@ -293,17 +309,17 @@ impl Process {
 
     /// The one above, unless that is the machine's first.
     pub(crate) fn parent(self) -> Option<Self> {
-        self.stat(1).filter(|parent| *parent > 1).map(Self)
+        self.stat(1).ok()?.filter(|parent| *parent > 1).map(Self)
     }
 
     /// The session that it belongs to.
     pub(crate) fn session(self) -> Option<u32> {
-        self.stat(3)
+        self.stat(3).ok()?
     }
 
     /// The number of the pseudo-terminal that its session is at: a device with one of the majors 136 to 143.
     pub(crate) fn terminal(self) -> Option<u32> {
-        let device = self.stat(4)?;
+        let device = self.stat(4).ok()??;
         let (major, minor) = ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00));
         major.checked_sub(136).filter(|bank| *bank < 8).map(|bank| (bank << 8) + minor)
     }
@@ -311,7 +327,8 @@ impl Process {
     /// What only processes have in common that came from each other without another program being started: where its
     /// program, its stack and its arguments lie, which is another place each time.
     pub(crate) fn image(self) -> Option<Image> {
-        let stat = fs::read_to_string(self.path("stat")).ok()?;
+        let stat = ask::text(self.0, "stat").ok()?;
+        let stat = String::from_utf8_lossy(&stat);
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(23);
         let mut next = |skip| fields.nth(skip)?.parse::<u64>().ok();
         let image = [next(0)?, next(1)?, next(19)?];
@@ -320,9 +337,11 @@ impl Process {
     }
 
     /// A field of `/proc/PID/stat` behind the name, which may hold anything, parentheses too.
-    fn stat(self, field: usize) -> Option<u32> {
-        let stat = fs::read_to_string(self.path("stat")).ok()?;
-        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(field)?.parse().ok()
+    fn stat(self, field: usize) -> Result<Option<u32>, Doubt> {
+        let stat = ask::text(self.0, "stat")?;
+        let stat = String::from_utf8_lossy(&stat);
+        let fields = stat.rsplit_once(')').map(|(_, fields)| fields.split_ascii_whitespace());
+        Ok(fields.and_then(|mut fields| fields.nth(field)?.parse().ok()))
     }
 }
 

@@ -13,12 +13,17 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat_raw};
 
 use crate::process::Process;
 use crate::{Doubt, unreadable};
+use crate::{ask, held};
 
 /// Descriptors up to this one are what a program was given to speak by.
 pub(crate) const STDERR: u32 = 2;
 
 /// Most descriptors of one user's processes that are looked at: processes can share thousands, and each lists them all.
 const MOST: usize = 50_000;
+
+/// So many are taken for root's where `/proc` says so. Of a process that doesn't let others look into it that is said, too:
+/// then it is asked who started it.
+const AS_ROOTS: usize = 10_000;
 
 /// Most descriptors of all processes: who has subordinate uids has many.
 const MOST_IN_ALL: usize = 500_000;
@@ -106,23 +111,24 @@ impl Scan {
     pub(crate) fn read(range: Where<'_>) -> Result<Self, Doubt> {
         let entries = fs::read_dir("/proc").map_err(|e| unreadable(&e))?;
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid"));
-        let home = namespace("self").map_err(|e| unreadable(&e))?;
+        let home = fs::read_link("/proc/self/ns/pid").map_err(|e| unreadable(&e))?;
         let mut others: HashMap<PathBuf, bool> = HashMap::new();
         let terminals = own_terminals();
         let mut scan = Self::default();
         for pid in pids {
-            // Over, or somebody else's.
-            let Ok(namespace) = namespace(&pid.to_string()) else { continue };
+            held::go_on()?;
+            // Over, or somebody else's, or not to be asked now.
+            let Ok(Some(namespace)) = ask::link(pid, "ns/pid") else { continue };
             let is_home = namespace == home;
             if let Where::People(tasks) = range
                 && !is_home
-                && *others.entry(namespace).or_insert_with(|| Process(pid).is_tasks(tasks))
+                // Of whom that can't be told, all is looked at.
+                && *others.entry(namespace).or_insert_with(|| Process(pid).is_tasks(tasks).unwrap_or(false))
             {
                 continue;
             }
             let Ok(uid) = owner(pid) else { continue };
-            let Ok(mut open) = scan.look_into(pid, uid) else { continue };
+            let Ok(Ok(mut open)) = held::ask(pid, || scan.look_into(pid, uid)) else { continue };
             if !is_home {
                 open.retain(|open| is_of_ours(pid, open, terminals));
             }
@@ -136,12 +142,26 @@ impl Scan {
         if pid == std::process::id() {
             return Ok(open_in(pid, usize::MAX)?.0);
         }
-        let looked_at = self.looked_at.entry(uid).or_default();
-        let most = MOST.saturating_sub(*looked_at).min(MOST_IN_ALL.saturating_sub(self.in_all));
-        let (open, links) = open_in(pid, most)?;
-        *looked_at = looked_at.saturating_add(links);
+        let most = if uid == 0 { AS_ROOTS.saturating_sub(self.looked_at_of(0)) } else { self.most_of(uid) };
+        let (mut open, mut links) = open_in(pid, most)?;
+        let mut uid = uid;
+        if uid == 0 && links >= most {
+            uid = user(pid).map_err(|_| rustix::io::Errno::SRCH)?;
+            (open, links) = open_in(pid, self.most_of(uid))?;
+        }
+        *self.looked_at.entry(uid).or_default() += links;
         self.in_all = self.in_all.saturating_add(links);
         Ok(open)
+    }
+
+    fn looked_at_of(&self, uid: u32) -> usize {
+        self.looked_at.get(&uid).copied().unwrap_or_default()
+    }
+
+    /// How many more descriptors of a user's processes are looked at.
+    fn most_of(&self, uid: u32) -> usize {
+        let left = MOST.saturating_sub(self.looked_at_of(uid));
+        left.min(MOST_IN_ALL.saturating_sub(self.in_all))
     }
 
     fn add(&mut self, pid: u32, open: Vec<Open>) {
@@ -156,7 +176,7 @@ impl Scan {
 
     /// Whether a user's processes have more open than is looked at, or all have.
     pub(crate) fn is_too_much(&self, uid: u32) -> bool {
-        self.in_all >= MOST_IN_ALL || self.looked_at.get(&uid).is_some_and(|links| *links >= MOST)
+        self.in_all >= MOST_IN_ALL || self.looked_at_of(uid) >= MOST
     }
 
     /// All processes that were looked into.
@@ -194,7 +214,8 @@ impl Scan {
 
 /// Of which terminal a descriptor is the makers' side.
 pub(crate) fn made_by(pid: u32, number: u32) -> Option<u32> {
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+    let info = ask::text(pid, &format!("fdinfo/{number}")).ok()?;
+    let info = String::from_utf8(info).ok()?;
     info.lines().find_map(|line| line.strip_prefix("tty-index:\t")?.parse().ok())
 }
 
@@ -205,11 +226,24 @@ fn own_terminals() -> [Option<u64>; 2] {
 
 /// Whether it isn't a terminal of another machine's, as it were: a container has a /dev/pts/0, too.
 fn is_of_ours(pid: u32, open: &Open, terminals: [Option<u64>; 2]) -> bool {
-    let device = || fs::metadata(format!("/proc/{pid}/fd/{}", open.number)).map(|meta| meta.dev()).ok();
+    let device = || ask::files(pid, std::iter::once(open.number)).first().map(|(_, file)| file.device);
     !matches!(open.end, End::Terminal(_) | End::Maker) || terminals.contains(&device())
 }
 
-/// Whose a process is.
+/// Whose a process is, be it that it doesn't let others look into it, or that it is allowed to do more than who started it.
+pub(crate) fn user(pid: u32) -> std::io::Result<u32> {
+    let owner = owner(pid)?;
+    if owner != 0 {
+        return Ok(owner);
+    }
+    let status = fs::read(format!("/proc/{pid}/status"))?;
+    let status = String::from_utf8_lossy(&status);
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let real = uids.and_then(|uids| uids.split_whitespace().next()?.parse().ok());
+    Ok(real.unwrap_or(owner))
+}
+
+/// Whose a process is, as `/proc` says.
 pub(crate) fn owner(pid: u32) -> std::io::Result<u32> {
     Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
 }
@@ -224,7 +258,7 @@ fn open_in(pid: u32, most: usize) -> rustix::io::Result<(Vec<Open>, usize)> {
     for entry in Dir::read_from(&dir)? {
         let entry = entry?;
         let Some(number) = number(entry.file_name()) else { continue };
-        if links >= most {
+        if links >= most || !held::moves() {
             break;
         }
         links += 1;

@@ -3,11 +3,10 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
-use rustix::fs::makedev;
+use rustix::fs::{FileType, makedev};
 
+use crate::ask;
 use crate::doubt::Doubt;
 use crate::process::{Image, Process};
 use crate::programs::is_service;
@@ -86,24 +85,25 @@ impl Shared {
 /// What a process has open of that kind, with descriptors up to `until`: pipes with a name, and files without one.
 pub(crate) fn files(process: Process, scan: &Scan, until: u32) -> Vec<(Key, Use)> {
     let files = scan.open(process.0).iter().filter(|open| open.end == End::File && open.number <= until);
-    let used = files.filter_map(|open| {
-        let path = format!("/proc/{}/fd/{}", process.0, open.number);
-        let meta = fs::metadata(&path).ok()?;
-        let nameless = meta.file_type().is_file() && meta.nlink() == 0;
-        let is_one = nameless || (meta.file_type().is_fifo() && !is_of_service(&path));
-        let (reads, writes) = process.directions(open.number);
-        is_one.then_some(((meta.dev(), meta.ino()), Use { process, reads, writes, nameless }))
+    let files = ask::files(process.0, files.map(|open| open.number)).into_iter();
+    let used = files.filter_map(|(number, file)| {
+        let nameless = file.kind == FileType::RegularFile && file.names == 0;
+        let is_one = nameless || (file.kind == FileType::Fifo && !is_of_service(process, number));
+        let (reads, writes) = if is_one { process.directions(number) } else { (false, false) };
+        is_one.then_some(((file.device, file.inode), Use { process, reads, writes, nameless }))
     });
     used.collect()
 }
 
-fn is_of_service(descriptor: &str) -> bool {
-    fs::read_link(descriptor).is_ok_and(|path| path.to_str().is_some_and(is_service))
+fn is_of_service(process: Process, number: u32) -> bool {
+    let path = ask::link(process.0, &format!("fd/{number}")).ok().flatten();
+    path.is_some_and(|path| path.to_str().is_some_and(is_service))
 }
 
 /// What of a process's memory others may have, too; of what it says of itself no more than `left` bytes are read.
 pub(crate) fn memory(process: Process, left: &mut usize) -> Vec<(Key, Use)> {
-    let maps = fs::read_to_string(format!("/proc/{}/maps", process.0)).unwrap_or_default();
+    let maps = ask::text(process.0, "maps").unwrap_or_default();
+    let maps = String::from_utf8_lossy(&maps);
     *left = left.saturating_sub(maps.len());
     maps.lines().filter_map(|line| mapping(process, line)).collect()
 }

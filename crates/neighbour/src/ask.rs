@@ -1,0 +1,71 @@
+//! All that is asked about what another process chose: its files, its memory, its program. Each of these questions may have
+//! to wait for somebody (see [`held`](crate::held)), and there are no others in this crate. Only `/proc/PID` itself,
+//! `status`, `uid_map` and `cgroup` are answered by the kernel whatever the process does.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
+
+use crate::doubt::Doubt;
+use crate::held::{self, ask};
+
+/// What a file is, by what the kernel has in memory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct File {
+    pub(crate) kind: FileType,
+    /// How many names it has.
+    pub(crate) names: u32,
+    pub(crate) owner: u32,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// What a link of `/proc` leads to. Who serves that file (FUSE, NFS) isn't asked.
+fn file(link: &str) -> io::Result<File> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let mask = StatxFlags::TYPE | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::UID;
+    let said = statx(CWD, link, flags, mask)?;
+    Ok(File {
+        kind: FileType::from_raw_mode(said.stx_mode.into()),
+        names: said.stx_nlink,
+        owner: said.stx_uid,
+        device: makedev(said.stx_dev_major, said.stx_dev_minor),
+        inode: said.stx_ino,
+    })
+}
+
+/// What some descriptors of a process are; those that are closed by now are left out.
+pub(crate) fn files(process: u32, numbers: impl Iterator<Item = u32>) -> Vec<(u32, File)> {
+    let one = |number| Some((number, file(&format!("/proc/{process}/fd/{number}")).ok()?));
+    ask(process, || numbers.take_while(|_| held::moves()).filter_map(one).collect()).unwrap_or_default()
+}
+
+/// The file that a process runs.
+pub(crate) fn program(process: u32) -> Option<File> {
+    ask(process, || file(&format!("/proc/{process}/exe")).ok()).ok().flatten()
+}
+
+/// Where a link below `/proc/PID` leads to; `None` when it is over, or is nothing that we may know.
+///
+/// # Errors
+/// When the process makes whoever asks wait.
+pub(crate) fn link(process: u32, name: &str) -> Result<Option<PathBuf>, Doubt> {
+    ask(process, || fs::read_link(format!("/proc/{process}/{name}")).ok())
+}
+
+/// How a descriptor was opened: the mode of the link itself.
+pub(crate) fn mode(process: u32, number: u32) -> u32 {
+    let link = || fs::symlink_metadata(format!("/proc/{process}/fd/{number}"));
+    ask(process, link).ok().and_then(Result::ok).map_or(0, |link| link.mode())
+}
+
+/// What there is below `/proc/PID` under a name such as `maps`; nothing when it is over.
+///
+/// # Errors
+/// As [`link`].
+pub(crate) fn text(process: u32, name: &str) -> Result<Vec<u8>, Doubt> {
+    ask(process, || fs::read(format!("/proc/{process}/{name}")).unwrap_or_default())
+}

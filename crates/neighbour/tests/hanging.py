@@ -1,0 +1,102 @@
+# A file system of a user's (FUSE) that stops answering, and a process of his that it holds up: `hanging.py HOW UID`.
+# Says `ready PID` when it is so; ends with its input. HOW is what isn't answered any more:
+#   stat    questions about a file that the process has open
+#   exec    its end, while the process starts another program: what describes its memory can't be read meanwhile
+#   memory  a read, while the process puts it into its memory: what is written there (`cmdline`) can't be read meanwhile;
+#           it is above a process in a pid namespace of its own
+import ctypes, os, select, signal, struct, sys, tempfile, threading, time
+
+HOW, UID = sys.argv[1], int(sys.argv[2])
+LIBC = ctypes.CDLL(None, use_errno=True)
+NEWNS, NEWPID, REC, PRIVATE, NOSUID_NODEV = 0x20000, 0x20000000, 0x4000, 0x40000, 6
+
+def checked(result):
+    assert result == 0, os.strerror(ctypes.get_errno())
+
+def attributes(node):
+    mode, size = (0o40755, 0) if node == 1 else (0o100644, 4096)
+    return struct.pack('<6Q10I', node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, UID, UID, 0, 4096, 0)
+
+def hold(path, go):
+    os.setgroups([])
+    os.setgid(UID)
+    if HOW == 'memory' and os.fork() == 0:
+        checked(LIBC.unshare(NEWPID))
+        os.setuid(UID)
+        os.fork()
+        LIBC.prctl(1, signal.SIGKILL)
+        signal.pause()
+    os.setuid(UID)
+    LIBC.prctl(1, signal.SIGKILL)
+    file = os.open(path, os.O_RDONLY)
+    if HOW == 'exec':
+        # It is closed by that.
+        os.execv('/bin/sleep', ['sleep', '600'])
+    if HOW == 'memory':
+        threading.Thread(target=os.read, args=(file, 4096), daemon=True).start()
+        os.read(go, 1)
+        LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+        # Past what is cached: it waits for the page that is being read.
+        LIBC.mmap(None, 4096, 1, 2, os.open(path, os.O_RDONLY), 0)
+    os.write(1, f'ready {os.getpid()}\n'.encode())
+    signal.pause()
+
+def waits(pid):
+    """Whether a process's first thread waits for something that can't be interrupted."""
+    with open(f'/proc/{pid}/stat') as stat:
+        return stat.read().rsplit(')', 1)[1].split()[0] == 'D'
+
+checked(LIBC.unshare(NEWNS))
+checked(LIBC.mount(b'none', b'/', None, REC | PRIVATE, None))
+at = tempfile.mkdtemp()
+fuse = os.open('/dev/fuse', os.O_RDWR)
+options = f'fd={fuse},rootmode=40000,user_id={UID},group_id={UID},allow_other'
+checked(LIBC.mount(b'hanging', at.encode(), b'fuse', NOSUID_NODEV, options.encode()))
+go_read, go = os.pipe()
+holder = os.fork()
+if holder == 0:
+    os.close(fuse)
+    os.close(go)
+    try:
+        hold(at + '/f', go_read)
+    finally:
+        os._exit(1)
+opened, ready = 0, False
+while True:
+    readable, _, _ = select.select([0, fuse], [], [], 0.01)
+    if HOW == 'memory' and opened == 2 and not ready and waits(holder):
+        print('ready', holder, flush=True)
+        ready = True
+    if 0 in readable and not os.read(0, 1):
+        break
+    if fuse not in readable:
+        continue
+    request = os.read(fuse, 1 << 18)
+    _, what, number, node = struct.unpack('<IIQQ', request[:24])
+    def answer(body, error=0):
+        os.write(fuse, struct.pack('<IiQ', 16 + len(body), error, number) + body)
+    if what == 26:  # INIT
+        answer(struct.pack('<IIIIHHIIHHI28x', 7, 31, 65536, 0, 0, 0, 131072, 1, 0, 0, 0))
+    elif what == 3:  # GETATTR: until the file is open
+        if node == 1 or not opened or HOW != 'stat':
+            answer(struct.pack('<QII', 0, 0, 0) + attributes(node))
+    elif what == 1:  # LOOKUP
+        answer(struct.pack('<5QII', 2, 0, 0, 0, 0, 0, 0)[:40] + attributes(2))
+    elif what in (14, 27):  # OPEN, OPENDIR
+        opened += 1
+        # The second time not by the cache.
+        answer(struct.pack('<QII', 1, 3 * (opened == 2), 0))
+    elif what == 25 and HOW == 'exec':  # FLUSH
+        print('ready', holder, flush=True)
+    elif what == 15:  # READ
+        os.write(go, b'x')
+    elif what in (2, 36, 42):  # FORGET, INTERRUPT
+        pass
+    else:
+        answer(b'', 0 if what in (18, 25, 29) else -38)
+os.kill(holder, signal.SIGKILL)
+# All that waits for it goes on.
+os.close(fuse)
+os.waitpid(holder, 0)
+checked(LIBC.umount2(at.encode(), 2))
+os.rmdir(at)

@@ -1,0 +1,135 @@
+//! Whoever makes the kernel wait (a FUSE file system that stops answering) holds up no judgement about others (S5, R15,
+//! A3): what a process has open, or has in its memory, is asked in a way that waits for nobody, or not for long.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use neighbour::{Doubt, Neighbours};
+
+/// Whose file system it is.
+const OWNER: u32 = 5001;
+/// How long a judgement may take at most.
+const MOST: Duration = Duration::from_secs(30);
+/// Less than one is waited for who holds up a judgement.
+const QUICK: Duration = Duration::from_millis(900);
+
+/// A file system that doesn't answer, and the process that it holds up; until it is dropped.
+struct Hanging {
+    script: Child,
+    _dir: tempfile::TempDir,
+}
+
+impl Hanging {
+    fn start(how: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hanging.py");
+        let mut python = Command::new("/usr/bin/python3");
+        python.args([script, how, &OWNER.to_string()]).env("TMPDIR", dir.path());
+        // The owner has to come to it.
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("ours");
+        let mut script = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
+        let mut said = BufReader::new(script.stdout.take().expect("a pipe")).lines();
+        let ready = said.next().expect("it is ready").expect("readable");
+        assert!(ready.starts_with("ready"), "{ready}");
+        Self { script, _dir: dir }
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        // That it ends lets everybody go on who waits for it.
+        drop(self.script.stdin.take());
+        let _ = self.script.wait();
+    }
+}
+
+/// Is connected to the master, and has a file without a name, so that everybody is looked at who may share it.
+const CLIENT: &str = "
+import os, signal, socket, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+kept = os.memfd_create('x')
+master = socket.create_connection(('127.0.0.1', int(sys.argv[1])))
+signal.pause()
+";
+
+/// What is said of a program, if anything, and how long that takes.
+type Judged = (Option<Result<(), Doubt>>, Duration);
+
+/// Judges a program of that user's.
+fn judge(neighbours: &Neighbours, uid: u32) -> Judged {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let here: SocketAddr = listener.local_addr().expect("bound");
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", CLIENT, &here.port().to_string(), &uid.to_string()]);
+    python.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut client = python.spawn().expect("started");
+    let (_connection, peer) = listener.accept().expect("accepted");
+    let (says, said) = channel();
+    let (begun, neighbours) = (Instant::now(), neighbours.clone());
+    // A thread of its own: it may hang for as long as the file system does.
+    std::thread::spawn(move || says.send(neighbours.at_tcp(peer, here)));
+    let verdict = said.recv_timeout(MOST).ok();
+    let took = begun.elapsed();
+    client.kill().expect("killed");
+    client.wait().expect("over");
+    (verdict, took)
+}
+
+fn may_mount() -> bool {
+    rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists()
+}
+
+/// Judges programs of root's and of another user's. Who has held up a judgement doesn't hold up those after it.
+fn assert_quick(how: &str) {
+    if !may_mount() {
+        return;
+    }
+    let hanging = Hanging::start(how);
+    let neighbours = Neighbours::new(0..0);
+    let begun = Instant::now();
+    let mut judged = Vec::new();
+    // Another test's, which has only just begun, may hold it up once more.
+    while judged.len() < 2 || (judged.iter().all(is_slow) && begun.elapsed() < MOST) {
+        judged.extend([0, 6001].map(|uid| judge(&neighbours, uid)));
+    }
+    drop(hanging);
+    let wrong = |(verdict, _): &&Judged| *verdict != Some(Ok(()));
+    assert_eq!(judged.iter().find(wrong), None, "{how}");
+    assert!(!judged.iter().all(is_slow), "{how}: {judged:?}");
+}
+
+fn is_slow((_, took): &Judged) -> bool {
+    *took >= QUICK
+}
+
+#[test]
+fn a03_r15_a_file_whose_server_hangs_holds_up_nobody() {
+    assert_quick("stat");
+}
+
+#[test]
+fn a03_r15_a_process_whose_memory_cant_be_described_holds_up_nobody() {
+    assert_quick("exec");
+}
+
+#[test]
+fn a03_r15_a_process_whose_command_cant_be_read_holds_up_nobody() {
+    assert_quick("memory");
+}
+
+#[test]
+fn a03_r15_what_a_users_own_process_has_in_memory_has_to_be_known() {
+    if !may_mount() {
+        return;
+    }
+    let hanging = Hanging::start("exec");
+    let (verdict, took) = judge(&Neighbours::new(0..0), OWNER);
+    drop(hanging);
+    // It may have what the client has. Another test's may, too.
+    assert!(matches!(verdict, Some(Err(Doubt::HeldUp(_)))), "{verdict:?} after {took:?}");
+}
