@@ -24,6 +24,7 @@ use crate::extract::whole;
 use crate::origin::{Arrival, is_foreign, same_origin};
 use crate::respond::{Failure, PageFailure, Refused};
 use crate::server::{Holder, Standing};
+use crate::turns::Turn;
 use crate::{App, polyaxon};
 
 /// Who gets through to a route's handler.
@@ -60,8 +61,8 @@ pub(crate) struct Guard {
     pub(crate) access: Access,
     pub(crate) limit: usize,
     pub(crate) reads: bool,
-}
     pub(crate) ends: bool,
+}
 
 /// Credentials in the order in which they count (contract "identity", section 1.2). Never from the address (R13).
 enum Credential {
@@ -113,10 +114,10 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         let response = paid.unwrap_or_else(|error| in_dialect(guard.access, &path, Failure(error)));
         return noted(&guard, &by, &route, response);
     }
-    let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
     if let Err(error) = may_change_more(&guard, holder(&request)) {
         return in_dialect(guard.access, request.uri().path(), Failure(error));
     }
+    let size = request.body().size_hint().upper().unwrap_or(u64::MAX);
     let standing = request.extensions().get().cloned();
     let charge = match charge(&guard, holder(&request), standing, size).await {
         Ok(charge) => charge,
@@ -131,13 +132,19 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         Ok(request) => request,
         Err(failure) => return in_dialect(guard.access, &path, failure),
     };
+    let turn = match guard.app.changes.take(holder(&request)).await {
+        Ok(turn) => turn,
+        Err(source) => {
+            return in_dialect(guard.access, &path, Failure(Error::io("waiting for a turn")(source)));
+        }
+    };
     // Whoever sends a body decides when its last byte comes: what counts is who they are then, not when they began (W1).
     if waits && let Err(error) = admit(&guard, &mut request).await {
         return refused(&guard, error, &by(&request, address), &route, &request);
     }
     let (by, app, holder) = (by(&request, address), guard.app.clone(), holder(&request));
     let access = guard.access;
-    let response = carried_out(guard, by, route, request, next, charge).await;
+    let response = carried_out(guard, by, route, request, next, (charge, turn)).await;
     let paid = answers::paid(&app, holder, response).await;
     paid.unwrap_or_else(|error| in_dialect(access, &path, Failure(error)))
 }
@@ -207,12 +214,12 @@ async fn carried_out(
     route: String,
     request: Request,
     next: Next,
-    charge: Option<Charge>,
+    held: (Option<Charge>, Option<Turn>),
 ) -> Response {
     let unbroken = guard.app.master.unbroken.clone();
     let handled = async move {
-        // What was sent is held until the handler is done with it.
-        let _charge = charge;
+        // What was sent is in memory, and the turn taken, until the handler is done.
+        let _held = held;
         noted(&guard, &by, &route, next.run(request).await)
     };
     match unbroken.run(handled).await {
@@ -255,13 +262,6 @@ fn may_change(guard: &Guard, request: &Request) -> Result<(), Error> {
     if reader && !guard.reads { Err(Error::Forbidden(READ_ONLY.to_owned())) } else { Ok(()) }
 }
 
-/// For the audit log: who the guard let in.
-fn by(request: &Request, address: Option<IpAddr>) -> By {
-    if let Some(caller) = request.extensions().get::<Caller>() {
-        return By::from(&caller.actor);
-    }
-    match request.extensions().get::<Asker>() {
-        Some(Asker::Task(task)) => By::Task {
 /// Who has made the audit log grow too fast waits, before anything is done for them, unless they end something (X4). A
 /// task's requests are its data, which isn't written there: what is, `Tx::commit` asks about.
 fn may_change_more(guard: &Guard, holder: Option<Holder>) -> Result<(), Error> {
@@ -273,6 +273,13 @@ fn may_change_more(guard: &Guard, holder: Option<Holder>) -> Result<(), Error> {
     }
 }
 
+/// For the audit log: who the guard let in.
+fn by(request: &Request, address: Option<IpAddr>) -> By {
+    if let Some(caller) = request.extensions().get::<Caller>() {
+        return By::from(&caller.actor);
+    }
+    match request.extensions().get::<Asker>() {
+        Some(Asker::Task(task)) => By::Task {
             task: task.actor.task,
             owner: task.actor.owner,
             username: task.owner.username.clone(),

@@ -7,9 +7,11 @@ mod access;
 mod answers;
 mod api;
 mod bodies;
+mod changes;
 mod cookie;
 mod extract;
 mod late;
+mod lists;
 mod live;
 mod openapi;
 mod origin;
@@ -37,6 +39,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 pub use access::Access;
+pub use lists::Cost;
 pub use openapi::{document, undescribed};
 pub use peer::Peer;
 pub use routes::rows;
@@ -68,12 +71,16 @@ pub struct App {
     pub(crate) owners: Arc<Semaphore>,
     /// It was said that a proxy isn't believed.
     pub(crate) warned: Arc<AtomicBool>,
-    /// Turns at searching logs.
+    /// Turns at what keeps a processor busy: searching logs, making lists.
     pub(crate) searches: turns::Turns,
+    /// How large lists were.
+    pub(crate) sizes: lists::Sizes,
     /// How many open answers may look up their readers at once.
     pub(crate) renewals: Arc<Semaphore>,
     /// Room for requests' bodies.
     pub(crate) bodies: bodies::Bodies,
+    /// Turns at changing something.
+    pub(crate) changes: changes::Changes,
     /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
     server: Arc<OnceLock<Weak<server::Server>>>,
 }
@@ -96,8 +103,10 @@ impl App {
             owners: Arc::new(Semaphore::new(LOOKS)),
             warned: Arc::default(),
             searches: turns::Turns::new(),
+            sizes: lists::Sizes::default(),
             renewals: Arc::new(Semaphore::new(LOOKS)),
             bodies,
+            changes: changes::Changes::new(),
             server: Arc::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
 use domain::id::UserId;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Most at a time, on a machine with many processors; half of them on a smaller one.
@@ -41,7 +42,11 @@ impl<K: Eq + Hash> Turns<K> {
     /// So many in all.
     pub(crate) fn of(all: usize) -> Self {
         // Nobody has all of them.
-        let each = EACH.min(all - 1).max(1);
+        Self::with(all, EACH.min(all - 1).max(1))
+    }
+
+    /// So many in all, and so many for each.
+    pub(crate) fn with(all: usize, each: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(all)), each, by: Arc::default() }
     }
 
@@ -77,6 +82,20 @@ impl<K: Eq + Hash> Turns<K> {
         });
         done.await.map_err(io::Error::other)
     }
+
+    /// The same for what also waits, for the database above all. Whoever leaves meanwhile has asked for it all the same, and
+    /// the turn is theirs until it is done.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub(crate) async fn make<T: Send + 'static>(
+        &self,
+        whose: K,
+        making: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let runtime = Handle::current();
+        self.work(whose, move || runtime.block_on(making)).await
+    }
 }
 
 #[cfg(test)]
@@ -98,5 +117,30 @@ mod tests {
         assert_eq!(turns.work(bob, || 7).await.expect("done"), 7);
         drop(turns.take(bob).await);
         assert_eq!(turns.by.lock().expect("whole").len(), 1, "nothing is kept of who waits for nothing");
+    }
+
+    #[tokio::test]
+    async fn a05_who_leaves_has_their_turn_until_it_is_over() {
+        let turns = Turns::of(2);
+        let [alice, bob] = [UserId(1), UserId(2)];
+        let (go, told) = tokio::sync::oneshot::channel::<()>();
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let making = turns.make(alice, async {
+            let _ = begun.send(());
+            let _ = told.await;
+        });
+        tokio::select! {
+            _ = making => unreachable!("it wasn't told to go on"),
+            begun = begins => begun.expect("begun"),
+        }
+        // However many come and leave.
+        for _ in 0..40 {
+            let more = turns.make(alice, async {});
+            tokio::pin!(more);
+            assert!(futures_util::poll!(more.as_mut()).is_pending());
+        }
+        assert_eq!(turns.make(bob, async { 7 }).await.expect("room for others"), 7);
+        go.send(()).expect("it still waits");
+        turns.make(alice, async {}).await.expect("then it is hers");
     }
 }

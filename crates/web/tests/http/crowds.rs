@@ -11,6 +11,7 @@ on_sqlite!(
     a07_followers_keep_nobody_out,
     a07_a_tasks_connections_keep_nobody_out,
     a07_an_account_has_a_number_of_connections,
+    a07_what_goes_on_for_those_who_left_is_counted,
 );
 
 async fn small(database: Database) -> TestMaster {
@@ -133,4 +134,41 @@ async fn a07_an_account_has_a_number_of_connections(database: Database) {
     let mut rest = [0; 1 << 12];
     let read = soon("the last one goes on", crowd[9].read(&mut rest)).await.expect("open");
     assert!(read > 0);
+}
+
+/// Asks for a change and is gone at once.
+async fn ghost(master: &TestMaster, method: &str, path: &str, credential: &str, body: &str) {
+    let mut stream = soon("a connection", TcpStream::connect(master.address())).await.expect("connected");
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\n{credential}Content-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n"
+    );
+    stream.write_all(format!("{head}{body}").as_bytes()).await.expect("sent");
+}
+
+/// What changes something is carried out to its end, so that no limit of connections is one for it.
+async fn a07_what_goes_on_for_those_who_left_is_counted(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let under_way = || master.services().unbroken.under_way();
+    let over = async || {
+        while under_way() > 0 {
+            bob.get("/api/v1/me").await.ok();
+        }
+    };
+    // Nothing can be changed for a while.
+    let tx = master.store().write().await.expect("a transaction");
+    let path = format!("/api/v1/users/{}", alice.id);
+    let credential = format!("{}\r\n", bearer(&alice));
+    for _ in 0..200 {
+        ghost(&master, "PATCH", &path, &credential, r#"{"displayName": "A"}"#).await;
+    }
+    for _ in 0..50 {
+        bob.get("/api/v1/me").await.ok();
+        assert!(under_way() <= 32, "{}", under_way());
+    }
+    assert!(under_way() > 0, "what had begun goes on");
+    drop(tx);
+    soon("the end of what had begun", over()).await;
 }
