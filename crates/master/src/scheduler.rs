@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
-use domain::id::{AgentId, TaskId};
+use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
@@ -79,6 +79,23 @@ struct State {
     /// What was killed and isn't in the database yet, oldest first.
     unrecorded: Vec<kill::Unrecorded>,
     connections: u64,
+}
+
+/// A living task in short.
+#[derive(Debug, Clone, Copy)]
+pub struct Queued {
+    /// Its id.
+    pub id: TaskId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// Where it is.
+    pub workspace: WorkspaceId,
+    /// It has its place.
+    pub placed: bool,
+    /// 1 to 99; a lower number is more urgent.
+    pub priority: i64,
+    /// The order in which tasks were made.
+    pub seq: i64,
 }
 
 struct Live {
@@ -212,9 +229,28 @@ impl Scheduler {
         }
     }
 
-    /// Living tasks.
-    pub(crate) async fn living(&self) -> Vec<Task> {
-        self.0.state.lock().await.tasks.values().map(|live| live.task.clone()).collect()
+    /// Living tasks in short: there may be very many, and others wait for the state.
+    pub(crate) async fn queue(&self) -> Vec<Queued> {
+        let queued = |task: &Task| Queued {
+            id: task.id,
+            owner: task.owner,
+            workspace: task.workspace,
+            placed: task.agent.is_some(),
+            priority: task.priority,
+            seq: task.seq,
+        };
+        self.0.state.lock().await.tasks.values().map(|live| queued(&live.task)).collect()
+    }
+
+    /// Those of these that live: few.
+    pub(crate) async fn still_living(&self, ids: &[TaskId]) -> Vec<Task> {
+        let state = self.0.state.lock().await;
+        ids.iter().filter_map(|id| state.tasks.get(id)).map(|live| live.task.clone()).collect()
+    }
+
+    /// How many tasks live.
+    pub(crate) async fn count_living(&self) -> usize {
+        self.0.state.lock().await.tasks.len()
     }
 
     /// The end of a task: log complete and durable (as far as the disk takes it), then the database, then the memory.

@@ -1,5 +1,6 @@
 //! Tasks: starting, finding, ending commands; their logs and contexts.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::command::ContextFile;
@@ -21,6 +22,7 @@ use uuid::Uuid;
 
 use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
+pub use crate::scheduler::Queued;
 use crate::scheduler::Scheduler;
 use crate::system::Clock;
 use crate::template::Templates;
@@ -364,18 +366,56 @@ impl Tasks {
         Ok(ids)
     }
 
-    /// Tasks that aren't over.
+    /// Tasks that aren't over, those that run first: of each as much as an order and a count need, for there may be very
+    /// many (A5).
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn living(&self, scope: Visible<Task>) -> Result<Vec<Task>, Error> {
-        let mut living = self.scheduler.living().await;
-        if !scope.everything() {
-            let mut conn = self.store.read().await?;
-            let hidden = store::workspace::hidden(&mut conn, scope.viewer()).await?;
-            living.retain(|task| task.owner == scope.viewer() || !hidden.contains(&task.workspace));
-        }
+    pub async fn queue(&self, scope: Visible<Task>) -> Result<Vec<Queued>, Error> {
+        let mut queue = self.scheduler.queue().await;
+        let seen = self.seen_in(scope).await?;
+        queue.retain(|task| seen(task.owner, task.workspace));
+        queue.sort_unstable_by_key(|task| (!task.placed, task.priority, task.seq));
+        Ok(queue)
+    }
+
+    /// Those of these that aren't over, in their order.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn still_living(&self, scope: Visible<Task>, ids: &[TaskId]) -> Result<Vec<Task>, Error> {
+        let mut living = self.scheduler.still_living(ids).await;
+        let seen = self.seen_in(scope).await?;
+        living.retain(|task| seen(task.owner, task.workspace));
         Ok(living)
+    }
+
+    /// Which of these the viewer sees.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn seen<'a>(
+        &self,
+        scope: Visible<Task>,
+        of: impl Iterator<Item = &'a Task>,
+    ) -> Result<HashSet<TaskId>, Error> {
+        let seen = self.seen_in(scope).await?;
+        Ok(of.filter(|task| seen(task.owner, task.workspace)).map(|task| task.id).collect())
+    }
+
+    /// Whether the viewer sees an account's task in a workspace.
+    async fn seen_in(
+        &self,
+        scope: Visible<Task>,
+    ) -> Result<impl Fn(UserId, WorkspaceId) -> bool + use<>, Error> {
+        let (everything, viewer) = (scope.everything(), scope.viewer());
+        let hidden = if everything {
+            HashSet::new()
+        } else {
+            let mut conn = self.store.read().await?;
+            store::workspace::hidden(&mut conn, viewer).await?.into_iter().collect()
+        };
+        Ok(move |owner, workspace| everything || owner == viewer || !hidden.contains(&workspace))
     }
 
     /// Ends every task that lives in the database, for `muster down` (B1). Answers how many there were.
@@ -400,7 +440,7 @@ impl Tasks {
 
     /// How many tasks live.
     pub async fn count_living(&self) -> usize {
-        self.scheduler.living().await.len()
+        self.scheduler.count_living().await
     }
 
     /// The running task that a token belongs to; dies with the run.

@@ -24,10 +24,24 @@ pub(crate) fn find(own: SocketAddr, other: SocketAddr) -> Option<Listener> {
 }
 
 fn ask(own: SocketAddr, id: &[u8]) -> io::Result<Option<Listener>> {
+    let answer = answer(own, id)?;
+    let Some(message) = said(&answer, id) else { return Ok(None) };
+    let found = || Some(Listener { uid: word(message, UID)?, inode: word(message, INODE)?.into() });
+    Ok(found().filter(|found| found.inode != 0))
+}
+
+fn answer(own: SocketAddr, id: &[u8]) -> io::Result<Vec<u8>> {
     let socket = diag::ask(REQUEST, &question(own, id))?;
-    let mut answer = [0; 1024];
+    let mut answer = vec![0; 1024];
     let (length, _) = recv(&socket, &mut answer[..], RecvFlags::empty())?;
-    Ok(found(answer.get(..length).unwrap_or_default(), id))
+    answer.truncate(length);
+    Ok(answer)
+}
+
+/// What the kernel says of the connection with these addresses, its own first, also once nobody holds it.
+pub(crate) fn message(own: SocketAddr, other: SocketAddr) -> io::Result<Option<Vec<u8>>> {
+    let id = id(own, other);
+    Ok(said(&answer(own, &id)?, &id).map(<[u8]>::to_vec))
 }
 
 /// Ports and addresses as the kernel has them.
@@ -57,13 +71,12 @@ fn question(own: SocketAddr, id: &[u8]) -> Vec<u8> {
 }
 
 /// A listener is what the kernel finds where there is no connection: what was asked for has both addresses.
-fn found(answer: &[u8], id: &[u8]) -> Option<Listener> {
+fn said<'a>(answer: &'a [u8], id: &[u8]) -> Option<&'a [u8]> {
     let message = answer.get(HEAD..)?;
     let kind = half(answer, 4)?;
     let same = message.get(PORTS..ADDRESSES)? == id.get(..4)?
         && is_same(message.get(ADDRESSES..ADDRESSES + 32)?, id.get(4..)?);
-    let (uid, inode) = (word(message, UID)?, word(message, INODE)?.into());
-    (kind == BY_FAMILY && same && inode != 0).then_some(Listener { uid, inode })
+    (kind == BY_FAMILY && same).then_some(message)
 }
 
 /// Of an IPv4 address there are the first four bytes alone; a socket of IPv6 may have it mapped.

@@ -19,8 +19,10 @@ mod scan;
 mod shared;
 mod sockets;
 mod unix;
+mod unread;
 
 pub use sockets::Listener;
+pub use unread::{all_unread, unread};
 
 use std::io;
 use std::net::SocketAddr;

@@ -6,6 +6,7 @@ mod life;
 mod limits;
 mod registry;
 mod stream;
+mod unread;
 
 use std::convert::Infallible;
 use std::io;
@@ -112,6 +113,7 @@ impl Server {
 
     /// Serves until the master stops.
     pub(crate) async fn run(&self, doors: Vec<Door>) {
+        doors.iter().for_each(unread::bound);
         let server = self;
         let accept = futures_util::future::join_all(doors.iter().map(|door| server.accept(door)));
         let watch = async {
@@ -124,6 +126,7 @@ impl Server {
         tokio::select! {
             _ = accept => {}
             () = watch => {}
+            () = unread::watch(&self.registry, &doors) => {}
             () = self.stopping.cancelled() => {}
         }
         // Nobody is kept waiting in a queue that nobody looks at any more.
@@ -147,7 +150,7 @@ impl Server {
     }
 
     fn begin(&self, fresh: Fresh) {
-        let life = Arc::new(Life::new(fresh.peer.source(), Instant::now));
+        let life = Arc::new(Life::new(fresh.peer.source(), Instant::now).with(&fresh.peer));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         // Dropped without a word when there is no room: words would take a descriptor.
         let Some(place) = self.registry.admit(number, &life) else { return };

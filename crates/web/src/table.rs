@@ -8,6 +8,7 @@ use axum::routing::{MethodFilter, on};
 
 use crate::App;
 use crate::access::{Access, Guard, guard};
+use crate::lists::{Cost, in_turn};
 
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
 const BODY_LIMIT: usize = 256 << 10;
@@ -35,6 +36,16 @@ pub struct Row {
     pub limit: usize,
     /// Changes nothing for who comes with an access token, so that one for reading is enough.
     pub reads: bool,
+    /// What its answer costs.
+    pub cost: Cost,
+}
+
+impl Row {
+    /// A row whose answer is bounded.
+    pub(crate) fn new(method: Method, path: &'static str, access: Access, limit: usize) -> Self {
+        let reads = method == Method::GET;
+        Self { method, path, access, limit, reads, cost: Cost::Bounded }
+    }
 }
 
 /// Collects rows and makes a router of them.
@@ -55,7 +66,37 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::GET, path, access, limit: 0, reads: true }, handler)
+        self.row(Row::new(Method::GET, path, access, 0), handler)
+    }
+
+    /// A GET row whose answer, or the work for it, grows with the number of things.
+    pub(crate) fn list<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(Row { cost: Cost::Grows, ..Row::new(Method::GET, path, access, 0) }, handler)
+    }
+
+    /// A GET row whose answer grows and is written in steps.
+    pub(crate) fn steps<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(Row { cost: Cost::Steps, ..Row::new(Method::GET, path, access, 0) }, handler)
+    }
+
+    /// A GET row that gives a log or a file.
+    pub(crate) fn pieces<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        self.row(Row { cost: Cost::Pieces, ..Row::new(Method::GET, path, access, 0) }, handler)
     }
 
     pub(crate) fn post<H: Handler<T, App>, T: 'static>(
@@ -64,7 +105,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT, reads: false }, handler)
+        self.row(Row::new(Method::POST, path, access, BODY_LIMIT), handler)
     }
 
     /// A POST row that changes nothing: what is asked for is in the body.
@@ -74,7 +115,18 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::POST, path, access, limit: BODY_LIMIT, reads: true }, handler)
+        self.row(Row { reads: true, ..Row::new(Method::POST, path, access, BODY_LIMIT) }, handler)
+    }
+
+    /// The same where what is found grows with the number of things.
+    pub(crate) fn search_many<H: Handler<T, App>, T: 'static>(
+        self,
+        path: &'static str,
+        access: Access,
+        handler: H,
+    ) -> Self {
+        let row = Row::new(Method::POST, path, access, BODY_LIMIT);
+        self.row(Row { reads: true, cost: Cost::Grows, ..row }, handler)
     }
 
     pub(crate) fn put<H: Handler<T, App>, T: 'static>(
@@ -83,7 +135,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::PUT, path, access, limit: BODY_LIMIT, reads: false }, handler)
+        self.row(Row::new(Method::PUT, path, access, BODY_LIMIT), handler)
     }
 
     pub(crate) fn delete<H: Handler<T, App>, T: 'static>(
@@ -92,7 +144,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::DELETE, path, access, limit: BODY_LIMIT, reads: false }, handler)
+        self.row(Row::new(Method::DELETE, path, access, BODY_LIMIT), handler)
     }
 
     pub(crate) fn patch<H: Handler<T, App>, T: 'static>(
@@ -101,7 +153,7 @@ impl Table {
         access: Access,
         handler: H,
     ) -> Self {
-        self.row(Row { method: Method::PATCH, path, access, limit: BODY_LIMIT, reads: false }, handler)
+        self.row(Row::new(Method::PATCH, path, access, BODY_LIMIT), handler)
     }
 
     /// Adds any row.
@@ -112,7 +164,13 @@ impl Table {
         let (access, limit, reads) = (row.access, row.limit, row.reads);
         let ends = ENDS.contains(&row.path);
         let guarded = Guard { app: self.app.clone(), access, limit, reads, ends };
-        let method = on(filter, handler).route_layer(middleware::from_fn_with_state(guarded, guard));
+        let mut method = on(filter, handler);
+        if matches!(row.cost, Cost::Grows | Cost::Steps) {
+            let state = (self.app.clone(), row.path, row.access);
+            method = method.route_layer(middleware::from_fn_with_state(state, in_turn));
+        }
+        // Outside of all else.
+        let method = method.route_layer(middleware::from_fn_with_state(guarded, guard));
         self.router = self.router.route(row.path, method);
         self.rows.push(row);
         self

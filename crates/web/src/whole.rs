@@ -47,7 +47,7 @@ pub(crate) fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
 }
 
 /// The answer `{"NAME": [rows], "pagination": …}`. `next` gives the rows after a place of the list, and is told how many
-/// there were.
+/// there were; each step is made in a turn.
 pub(crate) fn written<M, N, F>(
     app: &App,
     caller: &Caller,
@@ -60,14 +60,43 @@ where
     N: Fn(Option<M>, i64) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Step<M>, Error>> + Send + 'static,
 {
-    let begin = Some((format!("{{\"{name}\":["), None, 0_i64));
-    let steps = stream::try_unfold(begin, move |state| {
-        let next = next.clone();
+    let end = move |given| {
+        let end = page.start_index + given;
+        let total = if page.limit == 0 { end } else { page.total };
+        format!("],\"pagination\":{}}}", json!(Pagination { end_index: end, total, ..page }))
+    };
+    in_steps(app, caller, format!("{{\"{name}\":["), end, next)
+}
+
+/// The answer `{"NAME": {rows}}`, each of which is `"KEY": VALUE`.
+pub(crate) fn keyed<M, N, F>(app: &App, caller: &Caller, name: &'static str, next: N) -> Response
+where
+    M: Send + 'static,
+    N: Fn(Option<M>, i64) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Step<M>, Error>> + Send + 'static,
+{
+    in_steps(app, caller, format!("{{\"{name}\":{{"), |_| "}}".to_owned(), next)
+}
+
+fn in_steps<M, N, F>(
+    app: &App,
+    caller: &Caller,
+    begin: String,
+    end: impl Fn(i64) -> String + Clone + Send + 'static,
+    next: N,
+) -> Response
+where
+    M: Send + 'static,
+    N: Fn(Option<M>, i64) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Step<M>, Error>> + Send + 'static,
+{
+    let (turns, user) = (app.searches.clone(), caller.actor.user);
+    let steps = stream::try_unfold(Some((begin, None, 0_i64)), move |state| {
+        let (next, end, turns) = (next.clone(), end.clone(), turns.clone());
         async move {
             let Some((text, last, given)) = state else { return Ok(None) };
             let (mut text, mut first) = (text.into_bytes(), given == 0);
-            let step = next(last, given);
-            let Step { rows, last } = step.await?;
+            let Step { rows, last } = turns.make(user, next(last, given)).await.map_err(lost)??;
             let given = given + i64::try_from(rows.len()).unwrap_or(0);
             for row in rows {
                 if !std::mem::take(&mut first) {
@@ -78,10 +107,7 @@ where
             if last.is_some() {
                 return Ok(Some((Bytes::from(text), Some((String::new(), last, given)))));
             }
-            let end = page.start_index + given;
-            let total = if page.limit == 0 { end } else { page.total };
-            let end = json!(Pagination { end_index: end, total, ..page });
-            text.extend(format!("],\"pagination\":{end}}}").into_bytes());
+            text.extend(end(given).into_bytes());
             Ok::<_, Error>(Some((Bytes::from(text), None)))
         }
     });

@@ -14,6 +14,8 @@ use testkit::http::Request;
 use testkit::{Anon, Database, FakeAgent, Requests as _, Response, Task, TestMaster, User, on_sqlite};
 use web::{Access, Row};
 
+#[path = "permissions/costs.rs"]
+mod costs;
 #[path = "permissions/cut.rs"]
 mod cut;
 #[path = "permissions/late.rs"]

@@ -1,6 +1,6 @@
 //! The agents' side of the scheduler: who is connected, what they hold, what they report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::agent::{Register, Remedy, ToAgent};
@@ -109,7 +109,14 @@ impl Scheduler {
     /// Enrolled agents.
     pub(crate) async fn agents(&self) -> Vec<AgentView> {
         let state = self.0.state.lock().await;
-        let view = |agent: &store::agent::Agent| AgentView {
+        // Each task is looked at once, however many agents there are.
+        let mut running: BTreeMap<&AgentId, Vec<_>> = BTreeMap::new();
+        for task in state.tasks.values().map(|live| &live.task) {
+            if let Some(agent) = &task.agent {
+                running.entry(agent).or_default().push((task.clone(), task.slot_ids.clone()));
+            }
+        }
+        let mut view = |agent: &store::agent::Agent| AgentView {
             agent: agent.clone(),
             connected: state.connected.get(&agent.id).map(|c| AgentPresence {
                 devices: c.about.devices.clone(),
@@ -120,14 +127,9 @@ impl Scheduler {
                 power: c.about.power,
                 skew: c.skew,
             }),
-            running: state
-                .tasks
-                .values()
-                .filter(|live| live.task.agent.as_ref() == Some(&agent.id))
-                .map(|live| (live.task.clone(), live.task.slot_ids.clone()))
-                .collect(),
+            running: running.remove(&agent.id).unwrap_or_default(),
         };
-        state.service.values().map(view).collect()
+        state.service.values().map(&mut view).collect()
     }
 
     /// Whether the largest connected agent could ever give that many slots; `true` while none is connected.

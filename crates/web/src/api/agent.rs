@@ -23,10 +23,10 @@ use crate::extract::{Params, User, id, paged};
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
 
-/// Living tasks that the caller sees.
-async fn seen_by(app: &App, caller: &Caller) -> Result<HashSet<TaskId>, Failure> {
-    let living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
-    Ok(living.into_iter().map(|task| task.id).collect())
+/// Of the tasks on these agents, those that the caller sees.
+async fn seen_by(app: &App, caller: &Caller, on: &[AgentView]) -> Result<HashSet<TaskId>, Failure> {
+    let running = on.iter().flat_map(|view| &view.running).map(|(task, _)| task);
+    Ok(app.master.tasks.seen(Visible::to(&caller.actor), running).await?)
 }
 
 /// What occupies an agent. Of a task that isn't for the caller's eyes only that there is one (X10).
@@ -94,8 +94,8 @@ fn enrolled(agent: &AgentRecord) -> Enrolled {
 }
 
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAgents> {
-    let seen = seen_by(&app, &caller).await?;
     let all = app.master.agents.list().await;
+    let seen = seen_by(&app, &caller, &all).await?;
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total)?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
@@ -112,8 +112,8 @@ fn missing_slot(slot: &str) -> String {
 }
 
 async fn one(app: &App, caller: &Caller, agent: &AgentId) -> Result<Agent, Failure> {
-    let seen = seen_by(app, caller).await?;
     let all = app.master.agents.list().await;
+    let seen = seen_by(app, caller, &all).await?;
     let found = all.iter().find(|view| view.agent.id == *agent);
     found
         .map(|view| shown(view, &seen, caller))

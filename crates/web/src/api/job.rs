@@ -1,9 +1,13 @@
 //! The queue and the pool of resources over the API, as `det job list` and `det resource-pool list` show them.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::Response;
 use domain::agent::DeviceKind;
 use domain::authz::Visible;
+use domain::id::TaskId;
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
 use master::Error;
@@ -12,18 +16,40 @@ use serde_json::{Value, json};
 use crate::App;
 use crate::extract::{Params, User, paged};
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
 
-/// Living tasks, those that run first.
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<Value> {
-    let mut living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
-    living.sort_by_key(|task| (task.agent.is_none(), task.priority, task.seq));
-    let total = i64::try_from(living.len()).unwrap_or(i64::MAX);
-    let (pagination, start, count) = paged(params.page()?)(total).map_err(Failure)?;
+/// Tasks that are shown in one step.
+pub(super) const STEP: usize = 250;
+
+/// Living tasks, those that run first. There may be very many: their order is taken at once, they themselves step by step,
+/// as they are then (A5).
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Result<Response, Failure> {
+    let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
+    let (page, start, count) = paged(params.page()?)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    let placed = living.iter().filter(|task| task.agent.is_some()).count();
-    let jobs = living.iter().enumerate().map(|(place, task)| job(task, place.saturating_sub(placed)));
-    let jobs: Vec<Value> = jobs.skip(start).take(count).collect();
-    Ok(Json(json!({ "jobs": jobs, "pagination": pagination })))
+    let placed = queue.iter().filter(|task| task.placed).count();
+    let wanted: Arc<[TaskId]> = queue.iter().skip(start).take(count).map(|task| task.id).collect();
+    let (made_in, actor) = (app.clone(), caller.actor.clone());
+    let next = move |at: Option<usize>, _| {
+        let (app, actor, wanted) = (made_in.clone(), actor.clone(), Arc::clone(&wanted));
+        async move {
+            let at = at.unwrap_or(0);
+            let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
+            let found = app.master.tasks.still_living(Visible::to(&actor), some).await?;
+            // In the same order; some may be over by now.
+            let mut places = (start + at..).zip(some);
+            let mut place =
+                |task: &Task| places.find(|(_, id)| **id == task.id).map_or(0, |(place, _)| place);
+            let rows = found.iter().map(|task| whole::row(&job(task, place(task).saturating_sub(placed))));
+            let last = Some(at + STEP).filter(|next| *next < wanted.len());
+            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
+        }
+    };
+    Ok(whole::written(&app, &caller, "jobs", page, next))
 }
 
 fn job(task: &Task, ahead: usize) -> Value {

@@ -93,11 +93,10 @@ pub(crate) async fn list(
     let scope = Visible::to(&caller.actor);
     let page = paged(params.page()?);
     let (ids, page) = app.master.projects.ids_in(&permit, scope, filter.clone(), page).await?;
-    let (made_in, user, ids) = (app.clone(), caller.actor.user, Arc::<[ProjectId]>::from(ids));
+    let (made_in, ids) = (app.clone(), Arc::<[ProjectId]>::from(ids));
     let next = move |at: Option<usize>, _| {
         let (app, filter, ids) = (made_in.clone(), filter.clone(), Arc::clone(&ids));
         async move {
-            let _turn = app.searches.take(user).await.map_err(whole::lost)?;
             let (at, end) = (at.unwrap_or(0), ids.len());
             let some = ids.get(at..end.min(at + STEP)).unwrap_or_default();
             let found = app.master.projects.those(scope, &filter, some).await?;

@@ -1,14 +1,10 @@
 //! Roles over the API, as Determined's clients know them: what members of workspaces are (B21). Nobody has one
 //! everywhere; an account is an administrator of the installation or not.
 
-use std::io;
-
 use ::api::page::Pagination;
 use ::api::role::{AssignRoles as Request, RolesById};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse as _, Response};
 use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
 use domain::id::{UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role};
@@ -26,7 +22,6 @@ use crate::api::workspace;
 use crate::extract::User;
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
-use crate::whole;
 
 const EVERYWHERE: &str =
     "roles are given in workspaces: name one, or make the account an administrator of all";
@@ -104,23 +99,16 @@ pub(crate) async fn by_ids(
     State(app): State<App>,
     User(caller): User,
     request: Body<RolesById>,
-) -> Result<Response, Failure> {
+) -> Answer<Value> {
     let request = request.unasked("everybody sees roles where they see members").await?;
     let asked = |role: &Role| request.role_ids.contains(&number(*role));
-    // There may be very many members: few at a time make that list (A5).
-    let turn = app.searches.take(caller.actor.user).await.map_err(whole::lost)?;
     let mut members = Vec::new();
     for role in ROLES.into_iter().filter(asked) {
         let scope = Visible::to(&caller.actor);
         members.push((role, app.master.workspaces.roles(scope, None, Some(role)).await?));
     }
-    let text = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        let roles = members.iter().map(|(role, members)| with_members(*role, members));
-        whole::row(&json!({ "roles": roles.collect::<Vec<_>>() }))
-    });
-    let text = text.await.map_err(|error| whole::lost(io::Error::other(error)))??;
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+    let roles = members.iter().map(|(role, members)| with_members(*role, members));
+    Ok(Json(json!({ "roles": roles.collect::<Vec<_>>() })))
 }
 
 pub(crate) async fn of_user(

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
-use ::api::command::{Allocation, AllocationSummary, GetTask, ListTasks, ResourcesSummary, Task as Shown};
+use ::api::command::{Allocation, AllocationSummary, GetTask, ResourcesSummary, Task as Shown};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -28,9 +29,11 @@ use tokio_util::io::ReaderStream;
 use crate::App;
 use crate::access::Asker;
 use crate::api::command::{readable, state_name};
+use crate::api::job::STEP;
 use crate::extract::{User, id};
 use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
 
 /// A person reads what the policy allows; a task only itself.
 async fn readable_by(app: &App, asker: &Asker, task: &str) -> Result<Permit<ReadTask>, Failure> {
@@ -54,10 +57,26 @@ async fn readable_by(app: &App, asker: &Asker, task: &str) -> Result<Permit<Read
     }
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Answer<ListTasks> {
-    let living = app.master.tasks.living(Visible::to(&caller.actor)).await?;
-    let summaries = living.iter().map(|task| (task.allocation.to_string(), summary(task))).collect();
-    Ok(Json(ListTasks { allocation_id_to_summary: summaries }))
+/// Living tasks: which ones is taken at once, they themselves step by step (A5).
+pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Result<Response, Failure> {
+    let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
+    let wanted: Arc<[TaskId]> = queue.iter().map(|task| task.id).collect();
+    let (made_in, actor) = (app.clone(), caller.actor.clone());
+    let next = move |at: Option<usize>, _| {
+        let (app, actor, wanted) = (made_in.clone(), actor.clone(), Arc::clone(&wanted));
+        async move {
+            let at = at.unwrap_or(0);
+            let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
+            let found = app.master.tasks.still_living(Visible::to(&actor), some).await?;
+            let rows = found.iter().map(|task| {
+                let key = whole::row(&task.allocation.to_string())?;
+                Ok([key, whole::row(&summary(task))?].join(&b':'))
+            });
+            let last = Some(at + STEP).filter(|next| *next < wanted.len());
+            Ok(Step { rows: rows.collect::<Result<_, Error>>()?, last })
+        }
+    };
+    Ok(whole::keyed(&app, &caller, "allocationIdToSummary", next))
 }
 
 fn summary(task: &Task) -> AllocationSummary {

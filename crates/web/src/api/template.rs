@@ -83,7 +83,7 @@ pub(crate) async fn list(
     Ok(whole::written(&app, &caller, "templates", page, next))
 }
 
-/// Some of the list, at most `most`. Configurations are read and masked in turns (A5).
+/// Some of the list, at most `most`.
 async fn step(
     app: &App,
     actor: &Actor,
@@ -92,14 +92,12 @@ async fn step(
     skip: i64,
     most: i64,
 ) -> Result<Step<String>, Error> {
-    let turn = app.searches.take(actor.user).await.map_err(whole::lost)?;
     let (scope, last) = (Visible::to(actor), last.as_deref());
     let mut found = app.master.templates.after(scope, filter, last, skip, most.min(STEP)).await?;
     found.truncate(whole::fitting(found.iter().map(Unread::size)));
     let last = found.last().map(|template| template.name().to_owned());
     let actor = actor.clone();
     let made = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
         found.into_iter().map(|unread| whole::row(&shown(&actor, unread.read()?))).collect()
     });
     let rows: Result<Vec<_>, Error> = made.await.map_err(|error| whole::lost(io::Error::other(error)))?;

@@ -1,6 +1,7 @@
 //! What a connection is doing, and whether it takes too long over it (A7). The server's streams and bodies report
 //! here; `registry` looks.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
-use crate::peer::Source;
+use crate::peer::{Peer, Source};
 
 /// Bytes of a body that have to come within each time-out.
 const PROGRESS: u64 = 1 << 10;
@@ -113,6 +114,8 @@ impl Holder {
 #[derive(Debug)]
 pub(super) struct Life {
     pub(super) source: Source,
+    /// Our address and the peer's, of a TCP connection.
+    between: Option<(SocketAddr, SocketAddr)>,
     /// It is inside another one, which counts.
     pub(super) inner: bool,
     begun: Instant,
@@ -149,7 +152,23 @@ impl Life {
             State { phase: Phase::Silent, since, holder: None, asked: false, body: None, stalled: None };
         let near = tokio::sync::Mutex::default();
         let (whose, end) = (OnceCell::new(), CancellationToken::new());
-        Self { source, inner: false, begun: since, now, state: Mutex::new(state), near, whose, end }
+        let between = None;
+        Self { source, between, inner: false, begun: since, now, state: Mutex::new(state), near, whose, end }
+    }
+
+    /// The same with that peer.
+    pub(super) fn with(self, peer: &Peer) -> Self {
+        let plain = |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let between = match peer {
+            Peer::Tcp { address, local, .. } => Some((plain(local), plain(address))),
+            Peer::Unix { .. } | Peer::Relay { .. } => None,
+        };
+        Self { between, ..self }
+    }
+
+    /// Our address and the peer's, of a TCP connection.
+    pub(super) fn between(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.between
     }
 
     /// The same, inside another connection, which counts in its place.

@@ -9,7 +9,7 @@ use rustix::process::{Resource, getrlimit};
 pub(super) const HEAD_MAX: usize = 16 << 10;
 
 /// A peer that takes nothing of what is written for so long is gone.
-const STALLED: Duration = Duration::from_secs(60);
+pub(super) const STALLED: Duration = Duration::from_secs(60);
 
 /// What connections have to keep to.
 #[derive(Debug, Clone)]

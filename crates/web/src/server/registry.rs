@@ -183,6 +183,16 @@ impl Registry {
         for_a_newcomer(&living(&open)).iter().for_each(Seen::end);
     }
 
+    /// How many connections there are.
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    /// All of them.
+    pub(super) fn lives(&self) -> Vec<Arc<Life>> {
+        self.open().values().map(Arc::clone).collect()
+    }
+
     /// Ends what is too slow.
     pub(super) fn end_late(&self) {
         for life in self.open().values().filter(|life| life.is_late(&self.limits)) {

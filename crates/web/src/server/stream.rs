@@ -10,22 +10,46 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::life::Life;
+use super::limits::STALLED;
 use super::registry::Place;
 
 /// What HTTP is spoken on.
-pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
+    /// What was written and nobody has read is forgotten when this is dropped: else the kernel keeps it for a while, for
+    /// nobody.
+    fn forget(&self) {}
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+impl Io for TcpStream {
+    fn forget(&self) {
+        let _ = self.set_zero_linger();
+    }
+}
+
+impl Io for TlsStream<TcpStream> {
+    fn forget(&self) {
+        self.get_ref().0.forget();
+    }
+}
+
+impl Io for UnixStream {}
+
+impl Io for DuplexStream {}
 
 /// How long, and how much, is still taken from a peer that was answered before it had said all: were its bytes left
 /// unread, the kernel would tear the connection down and the answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 4 << 20;
+
+/// How often it is looked whether a peer has taken the last of what was written, at first; then less and less often.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A connection's stream, and its place among all connections: a WebSocket takes both along.
 pub(super) struct Watched {
@@ -33,7 +57,17 @@ pub(super) struct Watched {
     life: Arc<Life>,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     linger: Option<Linger>,
+    taking: Option<Taking>,
     _place: Place,
+}
+
+/// A peer that takes the last of what was written.
+struct Taking {
+    look: Pin<Box<Sleep>>,
+    pause: Duration,
+    until: Instant,
+    /// It has all.
+    done: bool,
 }
 
 struct Linger {
@@ -44,7 +78,41 @@ struct Linger {
 impl Watched {
     pub(super) fn new(io: Box<dyn Io>, life: Arc<Life>, place: Place) -> Self {
         let end = Box::pin(life.end.clone().cancelled_owned());
-        Self { io, life, end, linger: None, _place: place }
+        Self { io, life, end, linger: None, taking: None, _place: place }
+    }
+
+    /// Waits until the peer has taken all, or has had time enough: a connection that is closed before that is no
+    /// connection of ours any more, and what the kernel keeps of it in nobody's number (A5).
+    fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((own, other)) = self.life.between() else { return Poll::Ready(()) };
+        // The end itself counts as a byte.
+        let taken = || neighbour::unread(own, other) <= 1;
+        let taking = self.taking.get_or_insert_with(|| {
+            let now = Instant::now();
+            let look = Box::pin(sleep_until(now + LOOK));
+            Taking { look, pause: LOOK, until: now + STALLED, done: taken() }
+        });
+        while !taking.done && Instant::now() < taking.until {
+            ready!(taking.look.as_mut().poll(cx));
+            taking.done = taken();
+            taking.pause = (taking.pause * 2).min(LINGER);
+            taking.look.as_mut().reset(Instant::now() + taking.pause);
+        }
+        Poll::Ready(())
+    }
+
+    /// Whether nothing is left of it in the kernel, or what is left has its own end.
+    fn is_settled(&self) -> bool {
+        let taken = self.taking.as_ref().is_some_and(|taking| taking.done);
+        !self.life.end.is_cancelled() && (taken || self.life.is_upgraded())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.is_settled() {
+            self.io.forget();
+        }
     }
 }
 
@@ -94,26 +162,35 @@ impl AsyncWrite for Watched {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.linger.is_none() {
+        if this.linger.is_none() && this.taking.is_none() {
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            if !this.life.is_unfinished() {
-                return Poll::Ready(Ok(()));
+            if this.life.is_unfinished() {
+                let until = Box::pin(sleep_until(Instant::now() + LINGER));
+                this.linger = Some(Linger { until, left: LINGER_BYTES });
             }
-            let until = Box::pin(sleep_until(Instant::now() + LINGER));
-            this.linger = Some(Linger { until, left: LINGER_BYTES });
         }
-        let Some(linger) = &mut this.linger else { return Poll::Ready(Ok(())) };
+        if let Some(linger) = &mut this.linger {
+            ready!(linger.poll(&mut this.io, cx));
+        }
+        this.poll_taken(cx).map(Ok)
+    }
+}
+
+impl Linger {
+    /// Takes what still comes, for a while.
+    fn poll(&mut self, io: &mut Box<dyn Io>, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [0; 16 << 10];
-        while linger.left > 0 && linger.until.as_mut().poll(cx).is_pending() {
+        while self.left > 0 && self.until.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::new(&mut space);
-            match ready!(Pin::new(&mut this.io).poll_read(cx, &mut buf)) {
+            match ready!(Pin::new(&mut *io).poll_read(cx, &mut buf)) {
                 Ok(()) if !buf.filled().is_empty() => {
-                    linger.left = linger.left.saturating_sub(buf.filled().len());
+                    self.left = self.left.saturating_sub(buf.filled().len());
                 }
-                _ => break,
+                _ => self.left = 0,
             }
         }
-        Poll::Ready(Ok(()))
+        self.left = 0;
+        Poll::Ready(())
     }
 }
 

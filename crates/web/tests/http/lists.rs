@@ -8,6 +8,7 @@ on_both_databases!(
     pages_follow_the_clients_rules,
     r47_no_answer_has_more_than_250_rows,
     b10_a_list_without_a_limit_is_whole,
+    b10_the_queue_is_whole_and_in_order_whatever_its_length,
     r48_filters_take_text_as_text,
     lists_of_accounts_are_filtered_and_sorted,
     names_in_paths_are_decoded_once,
@@ -318,4 +319,38 @@ async fn b10_a_list_without_a_limit_is_whole(database: Database) {
     assert_eq!(of(&admin.get("/api/v1/templates").await.ok(), "templates"), Some(255));
     assert_eq!(of(&admin.get("/api/v1/workspaces").await.ok(), "workspaces"), Some(256));
     assert_eq!(of(&admin.get("/api/v1/workspaces?limit=255").await.ok(), "workspaces"), Some(250));
+}
+
+async fn b10_the_queue_is_whole_and_in_order_whatever_its_length(database: Database) {
+    const MANY: usize = 260;
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let mut made = Vec::new();
+    for _ in 0..MANY {
+        made.push(alice.run_true().await);
+    }
+    // The last one is the most urgent.
+    let first = made.pop().expect("the last one");
+    master.admin().await.post(&format!("/api/v1/commands/{first}/set_priority")).json(json!({"priority": 1})).await.ok();
+    made.insert(0, first);
+    let jobs = async |query: &str| {
+        let list = bob.get(&format!("/api/v1/job-queues-v2{query}")).await.ok();
+        let jobs = list["jobs"].as_array().expect("a list").iter().map(|job| &job["full"]);
+        let jobs = jobs.map(|job| (job["jobId"].as_str().expect("an id").to_owned(), job["summary"]["jobsAhead"].clone()));
+        (jobs.collect::<Vec<_>>(), list["pagination"].clone())
+    };
+    let expected: Vec<_> = made.iter().enumerate().map(|(n, id)| (id.clone(), json!(n))).collect();
+    let (all, page) = jobs("").await;
+    assert_eq!(all, expected);
+    assert_eq!((&page["endIndex"], &page["total"]), (&json!(MANY), &json!(MANY)));
+    let (some, page) = jobs("?limit=3&offset=255").await;
+    assert_eq!(some, expected[255..258]);
+    assert_eq!((&page["startIndex"], &page["endIndex"], &page["total"]), (&json!(255), &json!(258), &json!(MANY)));
+    let tasks = bob.get("/api/v1/tasks").await.ok();
+    let tasks = tasks["allocationIdToSummary"].as_object().expect("by allocation").clone();
+    assert!(tasks.iter().all(|(allocation, task)| task["allocationId"] == json!(allocation)));
+    let mut ids: Vec<_> = tasks.values().map(|task| task["taskId"].as_str().expect("an id")).collect();
+    ids.sort_unstable();
+    made.sort_unstable();
+    assert_eq!(ids, made);
 }
