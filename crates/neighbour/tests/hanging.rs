@@ -133,3 +133,31 @@ fn a03_r15_what_a_users_own_process_has_in_memory_has_to_be_known() {
     // It may have what the client has. Another test's may, too.
     assert!(matches!(verdict, Some(Err(Doubt::HeldUp(_)))), "{verdict:?} after {took:?}");
 }
+
+/// Tells the test below that it is the process that looks.
+const ITSELF: &str = "HELD_UP_TEST_LOOKS";
+
+#[test]
+fn a03_r15_who_is_held_up_can_end() {
+    if !may_mount() {
+        return;
+    }
+    if std::env::var_os(ITSELF).is_some() {
+        // It ends, although a thread still waits.
+        assert!(judge(&Neighbours::new(0..0), 0).0.is_some());
+        return;
+    }
+    for how in ["stat", "exec", "memory"] {
+        let hanging = Hanging::start(how);
+        let mut looks = Command::new(std::env::current_exe().expect("it runs"));
+        let looks = looks.args(["--exact", "a03_r15_who_is_held_up_can_end"]).env(ITSELF, "1");
+        let mut looks = looks.stdout(Stdio::null()).spawn().expect("started");
+        let (says, ended) = channel();
+        let waits = std::thread::spawn(move || says.send(looks.wait().map(|status| status.success())));
+        let ended = ended.recv_timeout(MOST);
+        // It goes on now, if it couldn't.
+        drop(hanging);
+        waits.join().expect("over").expect("heard");
+        assert!(matches!(ended, Ok(Ok(true))), "{how}: {ended:?}");
+    }
+}
