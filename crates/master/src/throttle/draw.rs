@@ -216,7 +216,9 @@ mod tests {
         };
         let mine = (0..100).filter(once).count();
         assert!(under_way.lock().expect("whole").is_empty() && draws.held().by.is_empty(), "nothing is left");
-        assert_eq!((draws.held().known, draws.held().strangers), (0, 0));
+        let held = draws.held();
+        assert_eq!((held.known, held.strangers), (0, 0));
+        drop(held);
         mine
     }
 
