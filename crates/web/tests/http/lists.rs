@@ -331,12 +331,20 @@ async fn b10_the_queue_is_whole_and_in_order_whatever_its_length(database: Datab
     }
     // The last one is the most urgent.
     let first = made.pop().expect("the last one");
-    master.admin().await.post(&format!("/api/v1/commands/{first}/set_priority")).json(json!({"priority": 1})).await.ok();
+    master
+        .admin()
+        .await
+        .post(&format!("/api/v1/commands/{first}/set_priority"))
+        .json(json!({"priority": 1}))
+        .await
+        .ok();
     made.insert(0, first);
     let jobs = async |query: &str| {
         let list = bob.get(&format!("/api/v1/job-queues-v2{query}")).await.ok();
         let jobs = list["jobs"].as_array().expect("a list").iter().map(|job| &job["full"]);
-        let jobs = jobs.map(|job| (job["jobId"].as_str().expect("an id").to_owned(), job["summary"]["jobsAhead"].clone()));
+        let jobs = jobs.map(|job| {
+            (job["jobId"].as_str().expect("an id").to_owned(), job["summary"]["jobsAhead"].clone())
+        });
         (jobs.collect::<Vec<_>>(), list["pagination"].clone())
     };
     let expected: Vec<_> = made.iter().enumerate().map(|(n, id)| (id.clone(), json!(n))).collect();
@@ -345,7 +353,10 @@ async fn b10_the_queue_is_whole_and_in_order_whatever_its_length(database: Datab
     assert_eq!((&page["endIndex"], &page["total"]), (&json!(MANY), &json!(MANY)));
     let (some, page) = jobs("?limit=3&offset=255").await;
     assert_eq!(some, expected[255..258]);
-    assert_eq!((&page["startIndex"], &page["endIndex"], &page["total"]), (&json!(255), &json!(258), &json!(MANY)));
+    assert_eq!(
+        (&page["startIndex"], &page["endIndex"], &page["total"]),
+        (&json!(255), &json!(258), &json!(MANY))
+    );
     let tasks = bob.get("/api/v1/tasks").await.ok();
     let tasks = tasks["allocationIdToSummary"].as_object().expect("by allocation").clone();
     assert!(tasks.iter().all(|(allocation, task)| task["allocationId"] == json!(allocation)));

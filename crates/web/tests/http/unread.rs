@@ -53,7 +53,7 @@ async fn a05_what_nobody_reads_is_not_held_by_the_kernel(database: Database) {
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut stream = connect(&master).await;
-        stream.write_all(format!("{REQUEST}\r\n").repeat(130).as_bytes()).await.expect("written");
+        stream.write_all(format!("{REQUEST}\r\n").repeat(300).as_bytes()).await.expect("written");
         // What is read makes the kernel think that this one can take much.
         let mut some = vec![0; 6 << 20];
         soon("an answer", stream.read_exact(&mut some)).await.expect("read");

@@ -26,7 +26,7 @@ async fn fill_up(world: &World) {
         users.push(made["user"]["id"].as_i64().expect("an id"));
         world.master.pending(&format!("waits-{n}")).await;
         world.master.code().await;
-        owner.post("/api/v1/workspaces").json(json!({"name": name})).await.ok();
+        owner.post("/api/v1/workspaces").json(json!({"name": format!("place {n}")})).await.ok();
         owner.post("/api/v1/projects/").json(json!({"name": name})).await.expect(201);
         owner.post(&format!("/api/v1/templates/{name}")).json(json!({"config": {}})).await.ok();
         owner.post("/api/v1/tokens").json(json!({})).await.ok();
@@ -60,7 +60,8 @@ async fn a05_an_answer_that_grows_with_the_number_of_things_says_so(_: Database)
     for ((row, sample, path), before) in asked.iter().zip(sizes) {
         let request = request_to(&anon, row, sample, path, "");
         let after = shown_by(request, row, &world.admin.token).await.body.len();
-        let what = format!("{} {}, {}: {before} bytes before, {after} now", row.method, row.path, sample.what);
+        let what =
+            format!("{} {}, {}: {before} bytes before, {after} now", row.method, row.path, sample.what);
         assert!(after <= before + SLACK, "{what}: its row says that it is bounded");
     }
     world.agent.disconnect();
