@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn a05_everybody_who_was_given_something_is_named_however_many_they_are() {
         let by = By::System { reason: "test" };
-        for count in [0, 1, 50, 250, 5_000] {
+        for count in [0, 1, 50, 250, 600] {
             let names: Vec<_> = (0..count).map(|n| format!("{}{n}", "é".repeat(n % 32))).collect();
             let entry = || Entry::done(&by, "group.update", Who::named("group", &1, "class"));
             let came = entry().changed(json!({"name": "a"}), json!({"name": "b"})).members(&[], &names);
