@@ -35,6 +35,7 @@ mod relay;
 mod reserve;
 mod run;
 mod runs;
+mod room;
 mod supervise;
 mod task_spec;
 mod watch;

@@ -11,7 +11,7 @@ use domain::system_ids::AllowedIds;
 use launch::spec::Seccomp;
 use link::Invitation;
 
-use crate::limits::{AccountLimits, TaskLimits};
+use crate::limits::{AccountLimits, Bound, TaskLimits};
 
 /// What an agent is told at start.
 #[derive(Clone)]
@@ -51,6 +51,9 @@ pub struct Options {
     pub limits: TaskLimits,
     /// What all tasks of one account may use together.
     pub account_limits: AccountLimits,
+    /// How many bytes of the disk are to be free: tasks that hold most of it are ended for that. Usually a twentieth of it,
+    /// or a gigabyte.
+    pub keep_free: Bound<u64>,
     /// Size of a task's `/run` in bytes; `launch`'s default when absent.
     pub run_bytes: Option<u64>,
     /// Size of a task's `/dev/shm` in bytes when it asks for none; `launch`'s default when absent.

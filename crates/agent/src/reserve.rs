@@ -20,10 +20,12 @@ const ONE: u64 = 512 << 10;
 const FILES: u64 = 256;
 /// What one task takes of them, generously.
 const ONES_FILES: u64 = 64;
-/// How long a start waits for space: who fills a disk is ended soon.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a start waits for space: who fills a disk is ended soon (`room`), but counting takes a while where there is much.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two tries.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(50);
+/// One start gets something every so often only: who fills the disk may be quicker, and would get all of it.
+const GIFTS: Duration = Duration::from_millis(500);
 
 /// The reserve.
 #[derive(Debug)]
@@ -49,8 +51,9 @@ impl Reserve {
     /// Those of `make`.
     pub(crate) fn spend<T>(&self, mut make: impl FnMut() -> io::Result<T>) -> io::Result<T> {
         let until = Instant::now() + PATIENCE;
+        let mut gifts = Gifts::default();
         loop {
-            self.adjust();
+            gifts.give(self);
             match make() {
                 Err(e) if may_pass(&e) && Instant::now() < until => {
                     std::thread::park_timeout(PAUSE);
@@ -93,6 +96,20 @@ impl Reserve {
                     .mode(0o600)
                     .open(self.files.join(name.to_string()));
             }
+        }
+    }
+}
+
+/// What one start gets of it.
+#[derive(Debug, Default)]
+pub(crate) struct Gifts(Option<Instant>);
+
+impl Gifts {
+    /// Before each try.
+    pub(crate) fn give(&mut self, reserve: &Reserve) {
+        if self.0.is_none_or(|last| last.elapsed() >= GIFTS) {
+            self.0 = Some(Instant::now());
+            reserve.adjust();
         }
     }
 }

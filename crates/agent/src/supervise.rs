@@ -8,11 +8,12 @@ use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use tokio_util::task::AbortOnDropHandle;
 use crate::dial::Lost;
 use crate::enrolment::{self, Found};
 use crate::machine::Machine;
 use crate::runs::Runs;
-use crate::{AgentError, Options, connection, key, run as runs_on_disk};
+use crate::{AgentError, Options, connection, key, room, run as runs_on_disk};
 
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -41,6 +42,8 @@ pub async fn run(
         runs.adopt(id);
     }
     let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
+    let room = room::keep(Arc::clone(&machine), options.keep_free);
+    let _room = AbortOnDropHandle::new(tokio::spawn(room));
     let mut pause = PAUSES.0;
     loop {
         let lost = tokio::select! {

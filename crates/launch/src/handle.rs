@@ -90,6 +90,15 @@ impl Shim {
         self.ask(Signal::QUIT)
     }
 
+    /// Asks the shim to kill its task now because others need what it has of the disk: the log says so, and the exit status
+    /// has [`crate::Limit::Scratch`].
+    ///
+    /// # Errors
+    /// As [`Self::kill`].
+    pub fn end_for_room(&self) -> io::Result<()> {
+        self.ask(Signal::USR1)
+    }
+
     fn ask(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Err(rustix::io::Errno::SRCH) => Ok(()),

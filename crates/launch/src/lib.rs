@@ -36,5 +36,6 @@ pub use exit::{Exit, Limit, read_exit};
 pub use handle::Shim;
 pub use identity::FURTHER_IDS;
 pub use probe::{Capabilities, probe};
+pub use shim::{Holding, holding};
 pub use spec::{TaskSpec, WORK_DIR};
 pub use task_dir::{create_task_dir, empty_scratch, remove_task_dir};

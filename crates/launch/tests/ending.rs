@@ -167,6 +167,25 @@ fn a04_a_task_that_fills_the_disk_is_killed_and_its_end_is_known() {
 }
 
 #[test]
+fn a04_output_leaves_others_enough_of_a_disk_to_start() {
+    let place = TestDir::new();
+    let disk = Disk::mount(place.dir("disk", 0o755, 0), "64m");
+    let free = || {
+        let disk = nix::sys::statvfs::statvfs(&disk.0).expect("mounted");
+        disk.blocks_free() * disk.fragment_size()
+    };
+    let task = on(&disk, &script("yes"));
+    assert!(task.start());
+    support::wait_until("the disk is as full as can be", || free() < (1 << 20) + (128 << 10));
+    for _ in 0..5 {
+        let next = on(&disk, &script("echo fine; exec tail -c 100 /dev/null"));
+        assert_eq!(next.run().stdout, "fine\n");
+    }
+    task.shim().expect("alive").kill().expect("asked");
+    task.wait();
+}
+
+#[test]
 fn a12_a_fork_bomb_is_its_own_problem() {
     if !launch::probe().cgroup.pids {
         return;

@@ -48,6 +48,26 @@ impl Contexts {
         packed.await.map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
     }
 
+    /// Whether these tasks of an account have less than `most` bytes here.
+    ///
+    /// # Errors
+    /// When they have as many, or more.
+    pub(crate) async fn check_sum(&self, tasks: Vec<TaskId>, most: u64) -> Result<(), Error> {
+        let paths: Vec<PathBuf> = tasks.into_iter().map(|task| self.path(task)).collect();
+        let sizes = move || paths.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).sum();
+        let sum: u64 = tokio::task::spawn_blocking(sizes)
+            .await
+            .map_err(|e| Error::io("looking at context directories")(std::io::Error::other(e)))?;
+        if sum < most {
+            return Ok(());
+        }
+        let (has, most) = (sum >> 20, most >> 20);
+        Err(Error::Precondition(format!(
+            "your tasks that aren't over have {has} MiB of context directories, and {most} MiB is the limit: wait until some end, \
+             or kill some; an administrator can raise it (limits.contexts_bytes)"
+        )))
+    }
+
     /// Removes that of a task that is over.
     pub(crate) fn remove(&self, task: TaskId) {
         drop(Kept(Some(self.path(task))));
@@ -259,6 +279,10 @@ mod tests {
         drop(contexts.put(fails, files(), 1 << 20).await.expect("packed"));
         assert!(contexts.put(fails, vec![file("../x", FILE_TYPE, 0o644)], 1 << 20).await.is_err());
         contexts.put(ends, files(), 1 << 20).await.expect("packed").stays();
+        // P1: who has many tasks that wait doesn't get the disk.
+        contexts.check_sum(vec![stays, ends], 1 << 20).await.expect("there is room");
+        let many = contexts.check_sum(vec![stays, ends], 50).await.expect_err("more than fifty bytes");
+        assert!(many.to_string().contains("limits.contexts_bytes"), "{many}");
         contexts.remove(ends);
         contexts.put(old, files(), 1 << 20).await.expect("packed").stays();
         std::fs::write(part(&contexts.path(old)), "torn").expect("written");

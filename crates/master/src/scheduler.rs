@@ -251,6 +251,13 @@ impl Scheduler {
     /// How many tasks live.
     pub(crate) async fn count_living(&self) -> usize {
         self.0.state.lock().await.tasks.len()
+    /// The living tasks of an account that have files on the master's disk.
+    pub(crate) async fn with_context(&self, owner: UserId) -> Vec<TaskId> {
+        let state = self.0.state.lock().await;
+        let tasks = state.tasks.values().map(|live| &live.task);
+        tasks.filter(|task| task.owner == owner && task.has_context).map(|task| task.id).collect()
+    }
+
     }
 
     /// The end of a task: log complete and durable (as far as the disk takes it), then the database, then the memory.

@@ -129,6 +129,8 @@ impl Tasks {
         self.runs_as(&mut conn, owner.id, workspace, &default).await?;
         drop(conn);
         let context = if has_context {
+            let others = self.scheduler.with_context(owner.id).await;
+            self.contexts.check_sum(others, self.config.limits.contexts_bytes).await?;
             Some(self.contexts.put(id, files, self.config.max_context_bytes).await?)
         } else {
             None

@@ -23,6 +23,9 @@ const UNFINISHED: Duration = Duration::from_millis(500);
 /// The state after which nothing comes, as tables show it.
 pub(crate) const OVER: &str = "TERMINATED";
 
+/// Why most commands are over, which is worth no line.
+const SUCCESS: &str = "allocation exited successfully";
+
 /// The state of a command, as tables show it.
 pub(crate) fn state(command: &Command) -> &str {
     command.state.strip_prefix("STATE_").unwrap_or(&command.state)
@@ -39,6 +42,8 @@ pub(crate) struct Sink {
     escapers: [Option<Escaper>; 2],
     /// The terminal stands in the middle of a line.
     in_line: bool,
+    /// What was last said that isn't the task's own.
+    said: String,
     /// When what there is of unfinished lines is shown.
     due: Option<Instant>,
 }
@@ -91,7 +96,14 @@ impl Sink {
             output::error_bytes(b"\n")?;
         }
         about(line);
+        line.clone_into(&mut self.said);
         Ok(())
+    }
+
+    /// Says why a command is over, unless its log has said so: a full disk may have had no room for that line (A4).
+    fn say_end(&mut self, command: &Command) -> Result<()> {
+        let why = printable(&command.exit_status);
+        if is_unsaid(state(command), &why, &self.said) { self.say(&why) } else { Ok(()) }
     }
 
     fn write(&mut self, records: Records<'_>) -> Result<()> {
@@ -163,6 +175,11 @@ impl Sink {
     }
 }
 
+/// Whether `why` a command is over is worth saying and isn't in what was said last.
+fn is_unsaid(state: &str, why: &str, said: &str) -> bool {
+    state == OVER && why != SUCCESS && !said.contains(why)
+}
+
 /// A line that agent or master wrote about the task.
 fn about(line: &str) {
     output::note(&format!("muster: {}", line.trim_end_matches(['\r', '\n'])));
@@ -174,7 +191,12 @@ pub(crate) async fn dump(session: &mut Session, id: &str, sink: &mut Sink) -> Re
     while let Some(records) = stream.next().await? {
         sink.write(records)?;
     }
-    sink.finish()
+    sink.finish()?;
+    match session.call(async |client| client.command(id).await).await {
+        Ok(answer) => sink.say_end(&answer.command),
+        // The log is what was asked for.
+        Err(_) => Ok(()),
+    }
 }
 
 /// Writes a command's output until it is over, and gives its end.
@@ -190,6 +212,7 @@ pub(crate) async fn follow(session: &mut Session, id: &str, sink: &mut Sink) -> 
                 // A stream that was opened after the end was known held everything.
                 if let Some(command) = over.take() {
                     sink.finish()?;
+                    sink.say_end(&command)?;
                     return Ok(command);
                 }
                 // Else it may have ended early: because the master stopped, or the session.
@@ -269,5 +292,19 @@ impl Follower<'_> {
     async fn rest(&mut self) {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(BACKOFF.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a04_why_a_command_is_over_is_said_where_its_log_has_no_room_for_it() {
+        let why = "resources failed: no space";
+        assert!(is_unsaid(OVER, why, ""));
+        assert!(!is_unsaid(OVER, why, "crashed: resources failed: no space"));
+        assert!(!is_unsaid("RUNNING", "", ""));
+        assert!(!is_unsaid(OVER, SUCCESS, ""));
     }
 }

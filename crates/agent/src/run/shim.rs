@@ -14,12 +14,10 @@ use tokio::process::{Child, Command};
 use super::disk::place_context;
 use super::follower::RETRY;
 use crate::machine::Machine;
+use crate::reserve::{self, Gifts};
 
 /// Longest wait for a shim to come up; it makes a few files and forks.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Longest wait for space on the disk: who fills one is ended soon.
-const SPACE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between two tries.
 const SPACE_PAUSE: Duration = Duration::from_millis(50);
@@ -48,11 +46,11 @@ pub(crate) fn make_dir(machine: &Machine, id: AllocationId, spec: &TaskSpec) -> 
 /// One sentence; whether a shim lives nevertheless is to be seen in the directory.
 pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), String> {
     let full = std::io::Error::from(rustix::io::Errno::NOSPC).to_string();
-    let begun = Instant::now();
+    let (begun, mut gifts) = (Instant::now(), Gifts::default());
     loop {
         match try_shim(machine, &dir).await {
-            Err(reason) if reason.contains(&full) && begun.elapsed() < SPACE_PATIENCE => {
-                machine.reserve.adjust();
+            Err(reason) if reason.contains(&full) && begun.elapsed() < reserve::PATIENCE => {
+                gifts.give(&machine.reserve);
                 tokio::time::sleep(SPACE_PAUSE).await;
             }
             other => return other,

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use agent::{Bound, TaskLimits};
-use api::agent::ToAgent;
+use api::agent::{Start, ToAgent};
+use domain::id::UserId;
 use domain::task::Limit;
 
-use crate::support::{FakeMaster, TestAgent, emptied, shell, soon};
+use crate::support::{FakeMaster, Seen, TestAgent, emptied, shell, soon};
 
 /// A small file system that goes with the test.
 struct Disk(PathBuf);
@@ -15,10 +16,21 @@ struct Disk(PathBuf);
 impl Disk {
     fn mount(path: &Path) -> Self {
         std::fs::create_dir(path).expect("a directory");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=96m", "none"]).arg(path).status();
+        let options = "size=96m,nr_inodes=1500";
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "none"]).arg(path).status();
         assert!(mounted.expect("mount").success());
         Self(path.to_owned())
+    }
+
+    /// What others than tasks have on it: so many bytes, in so many files.
+    fn take(&self, bytes: u64, files: usize) {
+        let others = self.0.join("others");
+        std::fs::create_dir(&others).expect("a directory");
+        for n in 0..files {
+            std::fs::File::create(others.join(n.to_string())).expect("a file");
+        }
+        let first = std::fs::File::create(others.join("0")).expect("a file");
+        rustix::fs::fallocate(&first, rustix::fs::FallocateFlags::empty(), 0, bytes).expect("space");
     }
 
     async fn full(&self) {
@@ -38,11 +50,16 @@ impl Drop for Disk {
 }
 
 /// An agent whose directory is on a small disk; the disk goes last.
-async fn on_small_disk(master: &FakeMaster, limits: TaskLimits) -> (TestAgent, Disk) {
+async fn on_small_disk(
+    master: &FakeMaster,
+    limits: TaskLimits,
+    keep_free: Bound<u64>,
+) -> (TestAgent, Disk) {
     let mut agent = TestAgent::new(&master.url(), Some(master.invitation()));
     let disk = Disk::mount(&agent.scratch().join("disk"));
     agent.options.data_dir = disk.0.join("agent");
     agent.options.limits = limits;
+    agent.options.keep_free = keep_free;
     agent.start();
     agent.wait_registered().await;
     (agent, disk)
@@ -55,7 +72,7 @@ async fn a04_a_full_disk_keeps_nobody_from_starting_and_ending() {
     }
     let master = FakeMaster::start().await;
     let limits = TaskLimits { scratch: Bound::Unlimited, ..TaskLimits::default() };
-    let (agent, disk) = on_small_disk(&master, limits).await;
+    let (agent, disk) = on_small_disk(&master, limits, Bound::Unlimited).await;
     let other = master.send_start(&shell("echo up; exec tail -f /dev/null"));
     master.until("output", |seen| (!seen.log_of(other).is_empty()).then_some(())).await;
     let filler = master.send_start(&shell("cat /dev/zero > /tmp/f; exec tail -f /dev/null"));
@@ -82,12 +99,65 @@ async fn a04_who_fills_the_disk_without_end_is_ended() {
         return;
     }
     let master = FakeMaster::start().await;
-    let (_agent, _disk) = on_small_disk(&master, TaskLimits::default()).await;
+    let (_agent, _disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
     let greedy = master.send_start(&shell("while :; do cat /dev/zero >> /var/tmp/f; done 2> /dev/null"));
     let exit = master.exit(greedy).await;
     assert_eq!((exit.limit, exit.killed), (Some(Limit::Scratch), false));
     let next = master.send_start(&shell("head -c 30000000 /dev/zero > /tmp/f"));
     assert_eq!(master.exit(next).await.code, 0);
+}
+
+/// A task of an account's.
+fn of(owner: i64, script: &str) -> Start {
+    Start { owner: Some(UserId(owner)), ..shell(script) }
+}
+
+/// All of these of one account are ended for others' sake, and twenty starts of another account aren't kept waiting for it.
+async fn others_start_all_the_same(master: &FakeMaster, greedy: &[&str]) {
+    let other = master.send_start(&of(2, "head -c 3000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
+    master.until("output", |seen| (!seen.log_of(other).is_empty()).then_some(())).await;
+    let greedy: Vec<_> = greedy.iter().map(|script| master.send_start(&of(1, script))).collect();
+    for _ in 0..20 {
+        let next = master.send_start(&of(2, "echo next > /tmp/f && cat /tmp/f; exit 3"));
+        let exit = master.exit(next).await;
+        assert_eq!((exit.code, exit.failure), (3, None));
+    }
+    for id in greedy {
+        let exit = master.exit(id).await;
+        assert_eq!((exit.limit, exit.killed), (Some(Limit::Scratch), false));
+        let told = |seen: &Seen| String::from_utf8_lossy(&seen.log_of(id)).contains("agent.keep_free");
+        master.until("the reason", |seen| told(seen).then_some(())).await;
+    }
+    master.look(|seen| assert!(seen.exits.iter().all(|(id, ..)| *id != other), "who holds little stays"));
+}
+
+/// P1: less than the limit of each of them, and all that others have left of the disk.
+#[tokio::test]
+async fn a04_who_takes_what_is_left_of_a_disk_is_ended_for_others() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    disk.take(38 << 20, 1);
+    // What is given back to others is what it waits for.
+    let writes = "while :; do head -c 65536 /dev/zero >> /tmp/g; done 2> /dev/null";
+    others_start_all_the_same(&master, &[&format!("cat /dev/zero > /tmp/f; {writes}")]).await;
+    // A name it need not have, and several share it.
+    let nameless = "exec 3> /tmp/f; rm /tmp/f; while :; do head -c 65536 /dev/zero >&3; done 2> /dev/null";
+    others_start_all_the_same(&master, &[nameless, writes, writes]).await;
+}
+
+#[tokio::test]
+async fn a04_who_takes_what_is_left_of_a_disks_files_is_ended_for_others() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    disk.take(1, 500);
+    let files = "n=0; while :; do n=$((n + 1)); : > /tmp/$n; done 2> /dev/null";
+    others_start_all_the_same(&master, &[files]).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use agent::{AccountLimits, AgentError, Options, TaskLimits};
+use agent::{AccountLimits, AgentError, Bound, Options, TaskLimits};
 use domain::config::Network;
 use domain::id::AllocationId;
 use domain::identity::UnixIdentity;
@@ -58,6 +58,7 @@ impl TestAgent {
             shm_bytes: None,
             limits: TaskLimits::default(),
             account_limits: AccountLimits::default(),
+            keep_free: Bound::Usual,
             kill_grace: std::time::Duration::from_secs(10),
             seccomp: launch::spec::Seccomp::Default,
             masked: vec![],

@@ -29,12 +29,18 @@ const DYING: Duration = Duration::from_secs(5);
 /// How long the last output of a task that has ended may wait for a full disk.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the log of a task says that is ended for others' sake.
+const NO_ROOM: &str = "the disk of this agent is nearly full, and of the accounts whose tasks have something on it this task's has \
+                       most, and of those this task (/tmp, /var/tmp, /run/determined, the work directory): it is ended, to make room \
+                       for others (agent.keep_free)";
+
 /// Ignores what would end the shim before its task, and turns the requests to end it into a descriptor.
 pub(super) fn hold_signals() -> nix::Result<SignalFd> {
     process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGPIPE, NixSignal::SIGXFSZ]);
     let mut set = SigSet::empty();
     set.add(NixSignal::SIGTERM);
     set.add(NixSignal::SIGQUIT);
+    set.add(NixSignal::SIGUSR1);
     set.thread_block()?;
     SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
 }
@@ -70,9 +76,10 @@ pub(super) struct Control {
     look: Option<Instant>,
     /// Nothing of it lives, but somebody outside keeps its init from ending.
     held: Option<Held>,
-    /// What waits in the kernel although it is killed, and hasn't been said; and whether it is known.
-    stuck: Option<String>,
+    /// Whether it is known that something waits in the kernel although it is killed.
     stuck_known: bool,
+    /// What hasn't been said yet.
+    words: Vec<String>,
     /// Its directories are empty again.
     emptied: bool,
     /// Until when the last output may wait for the disk.
@@ -96,8 +103,8 @@ impl Control {
             deadline: None,
             look: None,
             held: None,
-            stuck: None,
             stuck_known: false,
+            words: Vec::new(),
             emptied: false,
             patience: None,
             reports: Reports::default(),
@@ -110,7 +117,9 @@ impl Control {
     pub(super) fn begin(&mut self, task: Running, grace: Duration) {
         self.task = Some(task);
         self.grace = grace;
-        if self.killed {
+        if self.limit.is_some() {
+            self.kill();
+        } else if self.killed {
             self.end_softly();
         }
     }
@@ -142,9 +151,9 @@ impl Control {
         self.held.as_ref()
     }
 
-    /// What keeps a killed task from ending, to be said once.
-    pub(super) fn take_stuck(&mut self) -> Option<String> {
-        self.stuck.take()
+    /// What the task's log is to say: why it is ended, or what keeps it from ending.
+    pub(super) fn take_words(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.words)
     }
 
     /// What the task's processes tell, to be waited for; `None` when they tell no more.
@@ -155,10 +164,15 @@ impl Control {
     /// Does what the agent has asked for, and what time has brought.
     pub(super) fn obey(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
+            let signal = i32::try_from(info.ssi_signo);
+            if signal == Ok(NixSignal::SIGUSR1 as i32) {
+                self.make_room();
+                continue;
+            }
             self.listen();
             // A command that has ended keeps its own status.
             self.killed |= self.ended.is_none();
-            if i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGQUIT as i32) {
+            if signal == Ok(NixSignal::SIGQUIT as i32) {
                 self.kill();
             } else if self.deadline.is_none() {
                 self.end_softly();
@@ -174,10 +188,20 @@ impl Control {
                 .as_ref()
                 .and_then(|task| held::by_tracer(task.init).or_else(|| held::at_the_start(task.init)));
             if self.held.is_none() && !self.stuck_known {
-                self.stuck = self.task.as_ref().and_then(|task| held::in_kernel(task.init));
-                self.stuck_known = self.stuck.is_some();
+                let stuck = self.task.as_ref().and_then(|task| held::in_kernel(task.init));
+                self.stuck_known = stuck.is_some();
+                self.words.extend(stuck);
             }
         }
+    }
+
+    /// Others need what the task has of the disk.
+    fn make_room(&mut self) {
+        self.listen();
+        if self.ended.is_none() && self.limit.is_none() && !self.killed {
+            self.words.push(NO_ROOM.to_owned());
+        }
+        self.end_for(Limit::Scratch);
     }
 
     /// Ends the task for a limit, now.

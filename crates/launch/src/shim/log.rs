@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 use crate::record::{HEADER_LEN, Source, encode_header};
@@ -19,6 +19,10 @@ use crate::task_dir::LOG_FILE;
 const STEP: u64 = 64 << 10;
 /// The last of it is for what Muster says.
 const FOR_MUSTER: u64 = 8 << 10;
+
+/// What a log leaves of a disk, in bytes, or this part of it: what others' starts and ends take (A4). Its first [`STEP`] may
+/// have the last.
+const LEFT: (u64, u64) = (2 << 20, 64);
 
 /// The log of one task.
 #[derive(Debug)]
@@ -110,6 +114,9 @@ impl Log {
         if needed == 0 {
             return Ok(());
         }
+        if self.len >= STEP && !self.leaves_some() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         // The last of a disk comes in smaller pieces.
         for step in [needed.max(STEP), needed] {
             match fallocate(&self.file, FallocateFlags::KEEP_SIZE, space, step) {
@@ -125,6 +132,12 @@ impl Log {
             }
         }
         Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn leaves_some(&self) -> bool {
+        let Ok(disk) = fstatvfs(&self.file) else { return true };
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        bytes(disk.f_bavail) >= LEFT.0.min(bytes(disk.f_blocks) / LEFT.1)
     }
 
     /// Gives the space ahead back and waits until all is on the disk.

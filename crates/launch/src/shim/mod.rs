@@ -3,6 +3,7 @@
 
 mod control;
 mod held;
+mod holding;
 mod image;
 mod init;
 mod log;
@@ -27,6 +28,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+pub use holding::{Holding, holding};
 use log::Log;
 use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};

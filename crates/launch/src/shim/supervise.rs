@@ -134,9 +134,7 @@ impl Shim {
                 self.control.listen();
             }
             self.control.obey();
-            if let Some(text) = self.control.take_stuck() {
-                self.note(&text);
-            }
+            self.say();
             ready.ended |= self.control.held().is_some();
             if ready.too_much {
                 self.too_much(limits);
@@ -168,6 +166,7 @@ impl Shim {
             None => drop(waitpid(task.init, None)),
         }
         if let Some(helper) = task.network {
+        self.say();
             helper.end();
         }
         let no_memory = task.cgroup.ran_out_of_memory();
@@ -196,6 +195,13 @@ impl Shim {
         self.recorder.note(&mut self.control, text);
     }
 }
+    /// Says what there is to say of the task's end.
+    fn say(&mut self) {
+        for text in self.control.take_words() {
+            self.note(&text);
+        }
+    }
+
 
 /// What a task is told that was killed for want of memory.
 fn no_memory_left(want: Want, spec: &TaskSpec) -> String {

@@ -37,6 +37,9 @@ pub struct Agent {
     pub task_limits: TaskLimits,
     /// Limits of all tasks of one account together.
     pub account_limits: AccountLimits,
+    /// How much of the disk that the agent's data directory is on is to be free, such as `1G`: with less, the task that holds
+    /// most of the account that holds most is ended (A4). A twentieth of the disk or 1 GiB; `none` ends nobody's.
+    pub keep_free: Option<String>,
     /// The GPUs that it offers: numbers as `nvidia-smi` has them, or serial numbers; all by default, none if empty. Two
     /// agents on a machine share its GPUs by it (B19).
     pub devices: Option<Vec<DeviceName>>,
@@ -93,6 +96,7 @@ impl Default for Agent {
             reach: Vec::new(),
             task_limits: TaskLimits::default(),
             account_limits: AccountLimits::default(),
+            keep_free: None,
             devices: None,
             run_size: None,
             shm_size: None,
@@ -247,6 +251,7 @@ impl Agent {
             ("task_limits.scratch", scratch),
             ("task_limits.log", log),
             ("account_limits.memory", accounts),
+            ("keep_free", &self.keep_free),
         ] {
             if let Some(size) = size.as_deref().filter(|size| *size != UNLIMITED)
                 && domain::config::parse_size(size).is_none()

@@ -59,6 +59,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             memory: size(config.account_limits.memory.as_deref()),
             pids: number(config.account_limits.pids),
         },
+        keep_free: size(config.keep_free.as_deref()),
         run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
         shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),
         kill_grace: std::time::Duration::from_secs(config.kill_grace),

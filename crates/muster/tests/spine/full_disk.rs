@@ -61,7 +61,7 @@ fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
     let there = OnDisk::up("120m");
     let me = there.muster.person("me");
     let id = me.detach("", "yes | head -c 200M; echo end");
-    eventually("a full disk", || (there.free() < 1 << 20).then_some(()));
+    eventually("a full disk", || (there.free() < 3 << 20).then_some(()));
     // Others run, and nobody is kept from ending it.
     me.muster("command run true").exits(0);
     let begun = Instant::now();
@@ -72,4 +72,26 @@ fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
     let (log, said) = (log.out().to_owned(), log.err().to_owned());
     assert!(said.contains("bytes of this log are lost"), "{log} {said}");
     me.muster("command run true").exits(0);
+}
+
+/// P1: one account's tasks, none of which reaches its own limit, on a disk that others have half filled.
+#[test]
+fn a04_who_takes_what_is_left_of_a_disk_keeps_nobody_from_starting() {
+    let there = OnDisk::up("160m");
+    let [greedy, other] = ["greedy", "other"].map(|name| there.muster.person(name));
+    let honest = std::fs::File::create(there.disk.place.join("honest")).expect("a file");
+    let leave = there.free().saturating_sub(40 << 20);
+    rustix::fs::fallocate(&honest, rustix::fs::FallocateFlags::empty(), 0, leave).expect("space");
+    let fill = "while :; do head -c 65536 /dev/zero >> ~/f; done 2> /dev/null";
+    let ids = [0, 1].map(|_| greedy.detach("--slots 0", fill));
+    for _ in 0..20 {
+        let ran = other.muster("command run --slots 0 echo x").exits(0);
+        assert_eq!(ran.out(), "x\n");
+    }
+    for id in ids {
+        let over = greedy.wait_for_state(&id, "TERMINATED");
+        assert!(over["exitStatus"].as_str().is_some_and(|why| why.contains("out of disk space")), "{over}");
+        let log = greedy.muster(&format!("command logs {id}")).exits(0);
+        assert!(log.err().contains("agent.keep_free"), "{}", log.err());
+    }
 }
