@@ -14,7 +14,7 @@ use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, new_fs};
 use crate::task_dir::SCRATCH_DIR;
 
 /// Device nodes that every task has.
-const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+pub(super) const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 /// Links in `/dev` that programs rely on.
 const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "dev/fd"),

@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::{Context, Root, clone_host};
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOSUID, RDONLY};
@@ -17,7 +19,8 @@ pub(super) const FRESH: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
 /// One entry of the machine's `/`.
 pub(super) enum Entry {
     Link(OsString, PathBuf),
-    Tree(OsString, OwnedFd, bool),
+    /// A directory or a file; nothing of it where what is mounted there is left out ([`super::leave_out`]).
+    Tree(OsString, Option<OwnedFd>, bool),
 }
 
 /// Clones the entries of `/`.
@@ -45,14 +48,17 @@ fn one(entry: &fs::DirEntry) -> io::Result<Option<Entry>> {
     Ok(if kind.is_symlink() {
         Some(Entry::Link(name, fs::read_link(path)?))
     } else if kind.is_dir() || kind.is_file() {
-        Some(Entry::Tree(name, clone_host(path, true, RDONLY | NOSUID | NODEV)?, kind.is_dir()))
+        let tree = match clone_host(path, true, RDONLY | NOSUID | NODEV) {
+            Err(e) if e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => None,
+            other => Some(other?),
+        };
+        Some(Entry::Tree(name, tree, kind.is_dir()))
     } else {
         None
     })
 }
 
 fn is_gone(error: &io::Error) -> bool {
-    use rustix::io::Errno;
     [Errno::NOENT, Errno::STALE, Errno::NOTCONN, Errno::HOSTDOWN, Errno::TIMEDOUT]
         .iter()
         .any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
@@ -73,7 +79,9 @@ pub(super) fn build(root: &mut Root<'_>, entries: Vec<Entry>) -> Result<(), Stri
                 } else {
                     root.touch(&name)?;
                 }
-                root.attach_at(tree.as_fd(), &name)?;
+                if let Some(tree) = tree {
+                    root.attach_at(tree.as_fd(), &name)?;
+                }
             }
         }
     }

@@ -59,7 +59,7 @@ pub(super) struct Masks {
     paths: Vec<PathBuf>,
     /// The same, those that exist, by device and inode: a second name for a directory doesn't help.
     inodes: Vec<(u64, u64)>,
-    /// Mount points of what shows the machine. No source may lie there; `seal` covers them, wherever they are by then.
+    /// Mount points of what shows the machine. No source may lie there; they are left out of what is cloned, or covered.
     strays: Vec<PathBuf>,
 }
 
@@ -75,15 +75,17 @@ impl Masks {
         };
         let mut paths: Vec<PathBuf> = own.map(resolve).collect::<Result<_, _>>()?;
         let inodes = paths.iter().filter_map(|p| inode(p).ok()).collect();
-        let aliases: Vec<PathBuf> = paths.iter().flat_map(|path| table.aliases(path)).collect();
-        paths.extend(aliases);
         let system = table.points_of(&SYSTEM_FILE_SYSTEMS);
         let system = system.filter(|point| !SYSTEM.iter().any(|system| point.starts_with(system)));
         let mut strays: Vec<PathBuf> = system.map(Path::to_owned).collect();
+        let mut afresh = vec![];
         for alias in AFRESH.iter().flat_map(|path| table.other_directories(Path::new(path))) {
             let mounted = table.mounts().iter().any(|mount| mount.point == alias);
-            if mounted { &mut strays } else { &mut paths }.push(alias);
+            if mounted { &mut strays } else { &mut afresh }.push(alias);
         }
+        let aliases: Vec<PathBuf> = paths.iter().flat_map(|path| table.aliases(path, &strays)).collect();
+        paths.extend(aliases);
+        paths.append(&mut afresh);
         paths.sort();
         paths.dedup();
         Ok(Self { paths, inodes, strays })

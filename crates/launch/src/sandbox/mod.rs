@@ -4,12 +4,14 @@
 //! 0. *Stand still*: the namespace is taken out of everything that mounts pass on, so that nothing of it is ever in a
 //!    peer group of the machine, and its table is one that nobody changes any more (A1). Only sources that are to see what
 //!    the machine mounts later are cloned before that ([`late`]).
-//! 1. *Gather*: the table is read, and everything that comes from the machine is opened and cloned, each path looked up
-//!    once, while the tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
+//! 1. *Gather*: the table is read, the mounts of the machine's own system that lie elsewhere are left out of every clone
+//!    ([`leave_out`]), and everything that comes from the machine is opened and cloned, each path looked up once, while the
+//!    tree is still as the machine has it ([`machine`], [`source`], [`scratch`]).
 //! 2. *Build*: a fresh tmpfs becomes the root and the clones are attached to it ([`machine`], [`fresh`], [`etc`]).
 //! 3. *Mask* Muster's own directories and the machine's sockets, then attach bind mounts, each masked in turn ([`mask`],
 //!    [`sockets`], [`target`]).
-//! 4. *Seal*: the finished root's own mounts are read, and what shows the machine's system is covered ([`seal`]).
+//! 4. *Seal*: the finished root's own mounts are read, and what shows the machine's system is covered, or ends
+//!    the start ([`seal`]).
 //! 5. *Enter*: pivot_root, and everything of ours that need not be written becomes read-only.
 //!
 //! Identity and capabilities are not here (`shim::task`): all of this happens as the launcher's user.
@@ -17,6 +19,7 @@
 mod etc;
 mod fresh;
 mod late;
+mod leave_out;
 mod machine;
 mod mask;
 mod scratch;
@@ -93,6 +96,8 @@ struct Root<'a> {
 pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
     let lates = stand_still(context)?;
     let table = Table::read().explain(|| "can't read the mount table".into())?;
+    let seals = Seals::new(&table);
+    leave_out::leave_out(context, &table, &seals)?;
     let masks = Masks::gather(context.spec, context.task_dir, &table)?;
     let trees = machine::gather(context)?;
     let fresh = fresh::gather(context)?;
@@ -100,13 +105,14 @@ pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
     let sources = source::gather(context, &masks, &table, lates)?;
     let sockets = Sockets::gather(context, &table, &sources);
 
-    let mut root = Root::make(context, Seals::new(&table))?;
+    let mut root = Root::make(context, seals)?;
     machine::build(&mut root, trees)?;
-    fresh::build(&mut root, fresh)?;
-    etc::build(&mut root, resolv_conf)?;
-    if masks.has_strays() {
+    if context.unprivileged() && masks.has_strays() {
+        // Before anything of ours hides it.
         root.seal()?;
     }
+    fresh::build(&mut root, fresh)?;
+    etc::build(&mut root, resolv_conf)?;
     masks.apply(&root)?;
     sockets.apply(&root)?;
     let bound = target::mount_all(&mut root, &masks, &sockets, sources)?;

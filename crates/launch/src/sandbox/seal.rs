@@ -2,7 +2,8 @@
 //! machine's `/run` and `/dev`, but what was put there for it (A1).
 //!
 //! A path isn't asked: whoever owns a directory above a mount moves it between two looks. The finished root's own mounts
-//! are, which nobody else changes, by the kernel's numbers. What must not show is covered; what can't be ends the start.
+//! are, which nobody else changes, by the kernel's numbers. What must not show is covered, at its own root; what can't be ends
+//! the start, hidden or not. Where the launcher is root there is hardly anything to cover: [`super::leave_out`] was before.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -18,6 +19,7 @@ use super::table::{Mount, Table, mount_id};
 use super::{Root, clone_fd};
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOSUID, new_fs};
+use crate::sys::mounts;
 
 /// Where the file system of the seals hangs until the root is entered.
 pub(super) const SEALS: &str = ".muster-seals";
@@ -72,6 +74,11 @@ impl Seals {
         self.cover.is_some()
     }
 
+    /// Whether a mount is of the machine's own system, wherever it is.
+    pub(super) fn concern(&self, mount: &Mount) -> bool {
+        SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str()) || self.is_afresh(mount)
+    }
+
     fn is_afresh(&self, mount: &Mount) -> bool {
         let shows =
             |(device, root): &(String, PathBuf)| *device == mount.device && mount.root.starts_with(root);
@@ -93,8 +100,12 @@ impl Root<'_> {
         for _ in 0..TRIES {
             let table = Table::read().explain(|| "can't read the mount table".into())?;
             let open = self.unsealed(&table)?;
-            if open.is_empty() {
+            let hidden = if open.is_empty() { self.hidden(&table)? } else { None };
+            if open.is_empty() && hidden.is_none() {
                 return Ok(());
+            }
+            if let Some(kind) = hidden {
+                last = format!("one to which no path leads for now ({kind})");
             }
             for mount in open {
                 if let Err(why) = self.cover(mount) {
@@ -115,7 +126,11 @@ impl Root<'_> {
         let top = mount_id(self.fd()).ok_or_else(what)?;
         let mut made = HashSet::new();
         for name in MADE {
-            let fd = self.open(Path::new(name), OFlags::PATH | OFlags::NOFOLLOW).explain(what)?;
+            let fd = match self.open(Path::new(name), OFlags::PATH | OFlags::NOFOLLOW) {
+                // Not yet.
+                Err(Errno::NOENT) => continue,
+                other => other.explain(what)?,
+            };
             // Where a task has none of its own, nothing is mounted.
             made.extend(mount_id(fd.as_fd()).filter(|id| *id != top));
         }
@@ -148,6 +163,21 @@ impl Root<'_> {
             })
         };
         Ok(table.mounts().iter().filter(shows).collect())
+    }
+
+    /// The kind of a mount of the new root that must not show, and that a table leaves out: its directory is outside of what
+    /// is shown of its file system, until it is moved there. Kernels before 6.8 don't tell.
+    fn hidden(&self, table: &Table) -> Result<Option<String>, String> {
+        let what = || "can't look at the root of the task".to_owned();
+        let Some(top) = mounts::unique_id(self.fd()) else { return Ok(None) };
+        let top_in_table = mount_id(self.fd()).ok_or_else(what)?;
+        let all = mounts::below(top).explain(what)?;
+        if all.len() == table.count_below(top_in_table) {
+            return Ok(None);
+        }
+        let left_out = all.into_iter().filter_map(mounts::describe).map(Mount::from);
+        let mut left_out = left_out.filter(|mount| table.mount(mount.id).is_none());
+        Ok(left_out.find(|mount| self.seals.concern(mount)).map(|mount| mount.kind))
     }
 
     /// Puts a seal on a mount.
@@ -202,14 +232,8 @@ impl Root<'_> {
     }
 }
 
-/// Whether another mount lies on top for good, which isn't the one that is looked at (`on`). One on the mount itself does;
-/// one on a directory above it as long as nobody but root can move what it covers, and so not if it is a user's own (FUSE).
+/// Whether another mount lies on this one itself, which isn't the one that is looked at (`on`). One on a directory above
+/// hides it only as long as nobody moves a directory between the two.
 fn is_covered(table: &Table, mount: &Mount, on: Option<u64>) -> bool {
-    let others = table.mounts().iter().filter(|other| other.id != mount.id && Some(other.id) != on);
-    others.into_iter().any(|other| {
-        (other.parent == mount.id && other.point == mount.point)
-            || (other.parent == mount.parent
-                && mount.point.starts_with(&other.point)
-                && !other.kind.starts_with("fuse"))
-    })
+    table.mounts().iter().any(|other| Some(other.id) != on && other.lies_on(mount))
 }

@@ -1,14 +1,16 @@
 //! The mount table, and every name that it gives a file (A13): a directory of a file system can be reached wherever
 //! that file system, or a part of it that has the directory, is mounted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
+
+use crate::sys::mounts::Described;
 
 /// Kinds of file systems that hold nothing of anybody's disk.
 const IN_MEMORY: [&str; 6] = ["tmpfs", "ramfs", "devtmpfs", "devpts", "hugetlbfs", "mqueue"];
@@ -53,20 +55,35 @@ impl Table {
         self.0.iter().find(|mount| mount.id == id)
     }
 
+    /// How many mounts are below the one with a number, however deep.
+    pub(super) fn count_below(&self, top: u64) -> usize {
+        let parents: HashMap<u64, u64> = self.0.iter().map(|mount| (mount.id, mount.parent)).collect();
+        let is_below = |mount: &&Mount| {
+            let above = std::iter::successors(Some(mount.id), |id| parents.get(id).copied());
+            // No chain is longer than the table, should a number be its own parent's.
+            above.skip(1).take(self.0.len()).any(|id| id == top)
+        };
+        self.0.iter().filter(is_below).count()
+    }
+
     /// The mount that an open file was reached through, if it is still there.
     pub(super) fn mount_of(&self, fd: BorrowedFd<'_>) -> Option<&Mount> {
         self.mount(mount_id(fd)?)
     }
 
     /// All paths at which something of the directory or file at `path`, which has no links, can be seen. It is not
-    /// among them itself. Paths that something else covers are left out.
-    pub(super) fn aliases(&self, path: &Path) -> Vec<PathBuf> {
+    /// among them itself. Paths that something else covers are left out, but below `gone`: what covers them there won't be
+    /// shown.
+    pub(super) fn aliases(&self, path: &Path, gone: &[PathBuf]) -> Vec<PathBuf> {
         let Some((device, inside)) = open(path).ok().and_then(|fd| self.mount_of(fd?.as_fd())?.place(path))
         else {
             return vec![];
         };
         let alike = self.0.iter().filter(|mount| mount.device == device);
-        let aliases = alike.filter_map(|mount| mount.shows(&inside).filter(|alias| mount.reaches(alias)));
+        let uncovered = |alias: &PathBuf| gone.iter().any(|gone| alias.starts_with(gone));
+        let aliases = alike.filter_map(|mount| {
+            mount.shows(&inside).filter(|alias| uncovered(alias) || mount.reaches(alias))
+        });
         aliases.filter(|alias| alias.as_path() != path).collect()
     }
 
@@ -83,7 +100,7 @@ impl Table {
     /// is a part of the disk, or a disk that is mounted there, is nothing of the system's.
     pub(super) fn other_directories(&self, path: &Path) -> Vec<PathBuf> {
         let points: BTreeSet<&Path> = self.in_memory(path).map(|mount| mount.point.as_path()).collect();
-        let aliases = points.into_iter().flat_map(|point| self.aliases(point));
+        let aliases = points.into_iter().flat_map(|point| self.aliases(point, &[]));
         aliases.filter(|alias| !alias.starts_with(path) && is_directory(alias)).collect()
     }
 
@@ -104,6 +121,13 @@ impl Table {
     }
 }
 
+impl From<Described> for Mount {
+    /// Of what no path leads to, neither parent nor place matters.
+    fn from(Described { id, device, root, kind }: Described) -> Self {
+        Self { id, parent: 0, device, root, point: PathBuf::new(), kind, server: None }
+    }
+}
+
 impl Mount {
     /// Fields 1 to 5; the kind follows the lone dash.
     fn parse(line: &str) -> Option<Self> {
@@ -118,6 +142,11 @@ impl Mount {
             kind: rest.split(' ').next()?.to_owned(),
             server: rest.split([' ', ',']).find_map(|option| option.strip_prefix("user_id=")?.parse().ok()),
         })
+    }
+
+    /// Whether this one is mounted on another's root, and so hides all of it whatever is moved.
+    pub(super) fn lies_on(&self, other: &Self) -> bool {
+        self.parent == other.id && self.point == other.point && self.id != other.id
     }
 
     /// File system of a path in this mount, and its path in that.
@@ -162,6 +191,13 @@ fn open(path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
 
 /// The mount that an open file was reached through.
 pub(super) fn mount_id(fd: BorrowedFd<'_>) -> Option<u64> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    if let Ok(found) = statx(fd, "", flags, StatxFlags::MNT_ID)
+        && found.stx_mask & StatxFlags::MNT_ID.bits() != 0
+    {
+        return Some(found.stx_mnt_id);
+    }
+    // An older kernel, or somebody's own file system.
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
 }

@@ -61,7 +61,7 @@ pub(super) fn mount_all(
             root.seals.allow(source.tree.as_fd());
         }
         // Before another one hides it; it may be moved again later.
-        if source.receives || masks.has_strays() {
+        if source.receives || (root.context.unprivileged() && masks.has_strays()) {
             root.seal()?;
         }
         masks.apply_to(root, source.tree.as_fd(), &source.path)?;

@@ -3,12 +3,13 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, TUNSETIFF, btrfs and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, listmount, TUNSETIFF, btrfs and signal dispositions have no safe wrapper"
 )]
 
 pub(crate) mod bpf;
 pub(crate) mod landlock;
 pub(crate) mod mount;
+pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod subvolume;

@@ -27,6 +27,8 @@ pub(crate) enum Propagate {
     Private,
     /// What is mounted below the place that it was cloned from, if that place tells.
     Slave,
+    /// Nothing, and it isn't in any clone of what it is mounted in, nor is what is mounted below it.
+    LeftOut,
 }
 
 /// Opens `path` from `/`, following links but no magic ones, without needing a right on the file itself.
@@ -87,6 +89,7 @@ pub(crate) fn set_attr(
     let propagation = propagate.map_or(0, |p| match p {
         Propagate::Private => libc::MS_PRIVATE,
         Propagate::Slave => libc::MS_SLAVE,
+        Propagate::LeftOut => libc::MS_UNBINDABLE,
     });
     let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };

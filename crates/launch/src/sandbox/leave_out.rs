@@ -1,0 +1,169 @@
+//! Mounts of the machine's own system that lie anywhere else than it has them, as a `/proc` does in a chroot: no clone of a
+//! directory has them, so that no task does, wherever they are now and are moved to later (A1, S1). A mount that a table
+//! doesn't show, or that another one covers, isn't gone: a user who may move its directory decides about that.
+//!
+//! The kernel leaves out of a clone what is marked so (`MS_UNBINDABLE`), and it marks a whole tree without asking for paths.
+//! So where all that must not show can be reached, it is marked; else everything is, but what was reached and may show.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+
+use super::Context;
+use super::fresh::DEVICES;
+use super::mask::SYSTEM_FILE_SYSTEMS;
+use super::seal::Seals;
+use super::table::{Mount, Table, mount_id};
+use crate::sys::Explain;
+use crate::sys::mount::{Propagate, attach, open_host, set_attr};
+use crate::sys::mounts::count_below;
+use crate::task_dir::ROOT_DIR;
+
+/// Where the machine has its system, which none but root can move. No clone is made of these, but of what tasks have of it.
+const PLACES: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
+/// How often a path is looked up in memory, where a mount elsewhere on the machine may interfere.
+const TRIES: usize = 3;
+
+/// Marks the mounts of this process's namespace, which stands still.
+///
+/// # Errors
+/// One sentence.
+pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &Seals) -> Result<(), String> {
+    // In a user namespace the mounts that came with it belong together: a clone without one of them is refused. They are
+    // covered (`seal`).
+    if context.unprivileged() {
+        return Ok(());
+    }
+    let what = || "can't leave the machine's own mounts out of the task".to_owned();
+    let tree = Tree { context, table };
+    let mut shown: Vec<&Mount> = vec![];
+    let mut hidden: Vec<&Mount> = vec![];
+    for mount in table.mounts() {
+        if !seals.concern(mount) || tree.is_in_place(mount) {
+            shown.push(mount);
+            continue;
+        }
+        match tree.reach(mount) {
+            Some(fd) if is_harmless(mount, fd.as_fd()) => shown.push(mount),
+            Some(fd) => set_attr(fd.as_fd(), false, 0, Some(Propagate::LeftOut)).explain(what)?,
+            None => hidden.push(mount),
+        }
+    }
+    if hidden.is_empty() && is_whole(table) {
+        return Ok(());
+    }
+    mount_change("/", MountPropagationFlags::UNBINDABLE | MountPropagationFlags::REC).explain(what)?;
+    // What lies on one of those, at its very root, would be left out with it.
+    for below in hidden.iter().filter(|hidden| shown.iter().any(|shown| shown.lies_on(hidden))) {
+        tree.uncovered(below, &|fd| {
+            Ok(unmount(format!("/proc/self/fd/{}", fd.as_raw_fd()), UnmountFlags::DETACH)?)
+        });
+    }
+    for mount in shown {
+        tree.uncovered(mount, &|fd| set_attr(fd, false, 0, Some(Propagate::Private)));
+    }
+    Ok(())
+}
+
+/// Whether a table has every mount, those too whose directory was moved out of what is mounted of a file system.
+fn is_whole(table: &Table) -> bool {
+    let mut roots = table.mounts().iter().filter(|mount| mount.point == Path::new("/"));
+    // The kernel's list doesn't have those either whose directory is outside of the part that is the root.
+    roots.all(|root| root.root == Path::new("/"))
+        && open_host(Path::new("/")).ok().and_then(count_below).is_some_and(|n| n + 1 == table.mounts().len())
+}
+
+/// A file of the machine's `/run` tells nothing: a resolver's configuration.
+fn is_harmless(mount: &Mount, fd: BorrowedFd<'_>) -> bool {
+    !SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str())
+        && fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
+}
+
+/// The machine's mounts.
+#[derive(Clone, Copy)]
+struct Tree<'a> {
+    context: Context<'a>,
+    table: &'a Table,
+}
+
+impl<'a> Tree<'a> {
+    /// A mount and all that it is mounted on.
+    fn chain(self, mount: &'a Mount) -> impl Iterator<Item = &'a Mount> {
+        let above = move |mount: &&'a Mount| self.table.mount(mount.parent).filter(|up| up.id != mount.id);
+        std::iter::successors(Some(mount), above)
+    }
+
+    /// Whether a mount is where the machine has its system, or a device of which a task is given a clone.
+    fn is_in_place(self, mount: &'a Mount) -> bool {
+        let spec = self.context.spec;
+        // There an administrator may let tasks bind directories.
+        let run = spec.bind_prefixes.is_none() || spec.bind_mounts.is_empty();
+        let system = SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str());
+        let place = |up: &Mount| {
+            PLACES.iter().any(|place| up.point == Path::new(place) && (*place != "/run" || run || !system))
+        };
+        let is_device = |path: &Path| {
+            path.strip_prefix("/dev").is_ok_and(|name| DEVICES.iter().any(|d| name == Path::new(d)))
+        };
+        is_device(&mount.point) || spec.devices.contains(&mount.point) || self.chain(mount).any(place)
+    }
+
+    /// Opens the root of a mount, if its path leads there.
+    fn reach(self, mount: &'a Mount) -> Option<OwnedFd> {
+        self.open(mount).filter(|fd| mount_id(fd.as_fd()) == Some(mount.id))
+    }
+
+    /// Opens what there is at the path of a mount.
+    fn open(self, mount: &'a Mount) -> Option<OwnedFd> {
+        let open = |how| {
+            let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | how;
+            openat2(CWD, &mount.point, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
+        };
+        // The kernel has the way to every mount in memory, but for a file system that has to be asked.
+        for _ in 0..TRIES {
+            match open(ResolveFlags::CACHED) {
+                Err(Errno::AGAIN) => {}
+                other => return other.ok(),
+            }
+        }
+        // A user could let everybody wait.
+        let answers =
+            |up: &Mount| up.server.is_none_or(|uid| [0, self.context.credentials.host_uid].contains(&uid));
+        if !self.chain(mount).skip(1).all(answers) {
+            return None;
+        }
+        open(ResolveFlags::empty()).ok()
+    }
+
+    /// Does something with the root of a mount, if its path leads there; what lies on that is put aside meanwhile. Tells
+    /// whether it was done: what isn't reached stays left out.
+    fn uncovered(self, mount: &'a Mount, act: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> bool {
+        let Some(top) = self.open(mount) else { return false };
+        let id = mount_id(top.as_fd());
+        if id == Some(mount.id) {
+            return act(top.as_fd()).is_ok();
+        }
+        let on_top = id.and_then(|id| self.table.mount(id));
+        let lies_on = |on_top: &'a Mount| {
+            let mut chain = self.chain(on_top).zip(self.chain(on_top).skip(1));
+            chain
+                .find(|(at, below)| !at.lies_on(below) || below.id == mount.id)
+                .is_some_and(|(at, _)| at.lies_on(mount))
+        };
+        let aside = self.context.task_dir.join(ROOT_DIR);
+        let put = |to: OwnedFd| attach(top.as_fd(), to.as_fd()).is_ok();
+        if !on_top.is_some_and(lies_on) || !open_host(&aside).is_ok_and(put) {
+            return false;
+        }
+        let done = self.uncovered(mount, act);
+        if !self.open(mount).is_some_and(put) {
+            // Its directory has been moved away just now: then it is in no place.
+            let _ = unmount(&aside, UnmountFlags::DETACH);
+        }
+        done
+    }
+}
