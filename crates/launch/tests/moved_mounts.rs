@@ -5,6 +5,7 @@
 mod support;
 
 use launch::TaskSpec;
+use launch::spec::{BindMount, Propagation};
 use support::machine::{Machine, Root};
 use support::{Outcome, Task, TestDir, bind, own_script, script};
 
@@ -63,37 +64,54 @@ fn a01_what_is_moved_from_under_a_volume_of_the_machines_shows_nothing() {
     }
 }
 
+/// A bind mount of `b`, where the proc is, whose start waits; meanwhile its owner moves the directory out of `b`, so that no
+/// table has it, and back when the task runs.
+fn moved_out_and_back(uid: u32, propagation: Propagation, machine: impl Fn(&str) -> Machine, then: &str) {
+    let dir = TestDir::new();
+    let owner = if uid == 0 { 5001 } else { uid };
+    for name in ["b", "b/p", "b/p/proc", "away", "fuse"] {
+        dir.dir(name, 0o777, owner);
+    }
+    let here = dir.0.display();
+    let machine = machine(&format!("mkfifo -m 666 {here}/b/go; mount -t proc proc {here}/b/p/proc"));
+    let gate = support::fuse::mount_gated(&machine, &dir.0.join("fuse"), owner);
+    let text = "echo ready; read go < /c/go; ls -A /c/p/proc; ls -A /srv/in/p/proc 2> /dev/null
+        grep -c '/p/proc .* - proc ' /proc/self/mountinfo";
+    let source = BindMount { propagation, ..bind(&dir.0.join("b"), "/c") };
+    let bind_mounts = vec![source, bind(&dir.0.join("fuse/gate"), "/a")];
+    let script = if uid == 0 { script(text) } else { own_script(text) };
+    let late_mounts = vec![dir.0.clone()];
+    let task = Task::create_for(&TaskSpec { bind_mounts, late_mounts, ..script }, uid);
+    assert!(task.start_on(&machine));
+    gate.reached("gate");
+    machine.sh(&format!("mv {here}/b/p {here}/away/p"));
+    gate.open_for_good();
+    task.wait_for("ready");
+    machine.sh(&format!("mv {here}/away/p {here}/b/p; {then}; echo go > {here}/b/go"));
+    task.wait();
+    let done = task.outcome();
+    let covered = if uid == 0 { 0 } else { 1 };
+    assert_eq!(done.stdout, format!("ready\n{covered}\n"), "{uid}, {propagation:?}: {done:?}");
+}
+
 /// Its directory isn't in what a bind mount or the machine shows of a disk, so that no table has it, until it is moved back.
 #[test]
 fn a01_what_is_moved_back_to_where_a_task_sees_it_shows_nothing() {
+    // In `/srv/in` it is like that before anything starts.
+    let before = "mount -t tmpfs none /srv; mkdir -p /srv/part/p/proc /srv/in; mount --bind /srv/part /srv/in
+        mount -t proc proc /srv/in/p/proc; mv /srv/part/p /srv/p";
     for root in Root::ALL {
-        let dir = TestDir::new();
-        for name in ["b", "b/p", "b/p/proc", "away", "fuse"] {
-            dir.dir(name, 0o777, 5001);
+        for propagation in [Propagation::Rprivate, Propagation::Rslave] {
+            let machine = |setup: &str| Machine::new(root, &format!("{setup}\n{before}"));
+            moved_out_and_back(0, propagation, machine, "mv /srv/p /srv/part/p");
         }
-        let here = dir.0.display();
-        let machine = Machine::new(
-            root,
-            &format!(
-                "mkfifo -m 666 {here}/b/go; mount -t proc proc {here}/b/p/proc
-                 mount -t tmpfs none /srv; mkdir -p /srv/part/p/proc /srv/in; mount --bind /srv/part /srv/in
-                 mount -t proc proc /srv/in/p/proc; mv /srv/part/p /srv/p"
-            ),
-        );
-        let gate = support::fuse::mount_gated(&machine, &dir.0.join("fuse"), 5001);
-        let bind_mounts = vec![bind(&dir.0.join("b"), "/c"), bind(&dir.0.join("fuse/gate"), "/a")];
-        let text = "echo ready; read go < /c/go; ls -A /c/p/proc /srv/in/p/proc | tr '\\n' ' '
-            grep -c '/p/proc .* - proc ' /proc/self/mountinfo";
-        let task = Task::create(&TaskSpec { bind_mounts, ..script(text) });
-        assert!(task.start_on(&machine));
-        gate.reached("gate");
-        machine.sh(&format!("mv {here}/b/p {here}/away/p"));
-        gate.open_for_good();
-        task.wait_for("ready");
-        machine.sh(&format!("mv {here}/away/p {here}/b/p; mv /srv/p /srv/part/p; echo go > {here}/b/go"));
-        task.wait();
-        let done = task.outcome();
-        assert_eq!(done.stdout, "ready\n/c/p/proc:  /srv/in/p/proc: 0\n", "{root:?}: {done:?}");
+    }
+}
+
+#[test]
+fn a01_what_is_moved_back_to_where_a_task_without_root_sees_it_shows_nothing() {
+    for propagation in [Propagation::Rprivate, Propagation::Rslave] {
+        moved_out_and_back(65_530, propagation, |setup| Machine::new(Root::Shared, setup), "true");
     }
 }
 

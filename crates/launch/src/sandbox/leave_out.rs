@@ -15,11 +15,11 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
 use super::Context;
 use super::fresh::DEVICES;
-use super::mask::SYSTEM_FILE_SYSTEMS;
+use super::mask::{ATTRS, SYSTEM_FILE_SYSTEMS};
 use super::seal::Seals;
 use super::table::{Mount, Table, mount_id};
 use crate::sys::Explain;
-use crate::sys::mount::{Propagate, attach, open_host, set_attr};
+use crate::sys::mount::{Propagate, attach, new_fs, open_host, set_attr};
 use crate::sys::mounts::count_below;
 use crate::task_dir::ROOT_DIR;
 
@@ -32,31 +32,14 @@ const TRIES: usize = 3;
 ///
 /// # Errors
 /// One sentence.
-pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &Seals) -> Result<(), String> {
-    // In a user namespace the mounts that came with it belong together: a clone without one of them is refused. They are
-    // covered (`seal`).
-    if context.unprivileged() {
-        return Ok(());
-    }
-    let what = || "can't leave the machine's own mounts out of the task".to_owned();
+pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &mut Seals) -> Result<(), String> {
     let tree = Tree { context, table };
-    let mut shown: Vec<&Mount> = vec![];
-    let mut hidden: Vec<&Mount> = vec![];
-    for mount in table.mounts() {
-        if !seals.concern(mount) || tree.is_in_place(mount) {
-            shown.push(mount);
-            continue;
-        }
-        match tree.reach(mount) {
-            Some(fd) if is_harmless(mount, fd.as_fd()) => shown.push(mount),
-            Some(fd) => set_attr(fd.as_fd(), false, 0, Some(Propagate::LeftOut)).explain(what)?,
-            None => hidden.push(mount),
-        }
-    }
-    if hidden.is_empty() && is_whole(table) {
+    let Sorted { shown, hidden } = leave_out_what_is_reached(context, table, seals);
+    if context.unprivileged() || (hidden.is_empty() && is_whole(table)) {
         return Ok(());
     }
-    mount_change("/", MountPropagationFlags::UNBINDABLE | MountPropagationFlags::REC).explain(what)?;
+    mount_change("/", MountPropagationFlags::UNBINDABLE | MountPropagationFlags::REC)
+        .explain(|| "can't leave the machine's own mounts out of the task".into())?;
     // What lies on one of those, at its very root, would be left out with it.
     for below in hidden.iter().filter(|hidden| shown.iter().any(|shown| shown.lies_on(hidden))) {
         tree.uncovered(below, &|fd| {
@@ -69,18 +52,61 @@ pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &Seals) -> R
     Ok(())
 }
 
+/// Mounts that may show, and those that must not and aren't reached.
+pub(super) struct Sorted<'a> {
+    shown: Vec<&'a Mount>,
+    hidden: Vec<&'a Mount>,
+}
+
+/// Leaves out what must not show and can be reached. An agent without root covers it: in a user namespace the mounts that
+/// came with that belong together, and a clone without one of them is refused.
+pub(super) fn leave_out_what_is_reached<'a>(
+    context: Context<'a>,
+    table: &'a Table,
+    seals: &mut Seals,
+) -> Sorted<'a> {
+    let tree = Tree { context, table };
+    let mut sorted = Sorted { shown: vec![], hidden: vec![] };
+    for mount in table.mounts() {
+        if !seals.concern(mount) || tree.is_in_place(mount) {
+            sorted.shown.push(mount);
+            continue;
+        }
+        let Some(fd) = tree.reach(mount) else {
+            sorted.hidden.push(mount);
+            continue;
+        };
+        let kind = fstat(&fd).ok().map(|stat| FileType::from_raw_mode(stat.st_mode));
+        // A file of the machine's `/run` tells nothing: a resolver's configuration.
+        if kind == Some(FileType::RegularFile) && !SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str()) {
+            sorted.shown.push(mount);
+            continue;
+        }
+        let left_out = if !context.unprivileged() {
+            set_attr(fd.as_fd(), false, 0, Some(Propagate::LeftOut)).is_ok()
+        } else if kind == Some(FileType::Directory) {
+            let cover = new_fs("tmpfs", &[("mode", "0755"), ("size", "4k")], ATTRS);
+            let put = |cover: OwnedFd| {
+                seals.remember(cover.as_fd())?;
+                attach(cover.as_fd(), fd.as_fd())
+            };
+            cover.and_then(put).is_ok()
+        } else {
+            false
+        };
+        if !left_out {
+            sorted.hidden.push(mount);
+        }
+    }
+    sorted
+}
+
 /// Whether a table has every mount, those too whose directory was moved out of what is mounted of a file system.
 fn is_whole(table: &Table) -> bool {
     let mut roots = table.mounts().iter().filter(|mount| mount.point == Path::new("/"));
     // The kernel's list doesn't have those either whose directory is outside of the part that is the root.
     roots.all(|root| root.root == Path::new("/"))
         && open_host(Path::new("/")).ok().and_then(count_below).is_some_and(|n| n + 1 == table.mounts().len())
-}
-
-/// A file of the machine's `/run` tells nothing: a resolver's configuration.
-fn is_harmless(mount: &Mount, fd: BorrowedFd<'_>) -> bool {
-    !SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str())
-        && fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile)
 }
 
 /// The machine's mounts.

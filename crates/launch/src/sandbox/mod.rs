@@ -94,11 +94,12 @@ struct Root<'a> {
 /// # Errors
 /// One sentence with the remedy.
 pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
-    let lates = stand_still(context)?;
+    let mut seals = Seals::default();
+    let lates = stand_still(context, &mut seals)?;
     let table = Table::read().explain(|| "can't read the mount table".into())?;
-    let seals = Seals::new(&table);
-    leave_out::leave_out(context, &table, &seals)?;
     let masks = Masks::gather(context.spec, context.task_dir, &table)?;
+    seals.look_for(&table);
+    leave_out::leave_out(context, &table, &mut seals)?;
     let trees = machine::gather(context)?;
     let fresh = fresh::gather(context)?;
     let resolv_conf = etc::gather_resolv_conf();
@@ -125,7 +126,7 @@ pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
 /// Takes the namespace out of the machine's peer groups, and ends what arrives from them, before anything is judged: what
 /// comes and goes between the table and a clone would be judged by nobody. Gives what is to receive on, which was cloned
 /// while something arrived.
-fn stand_still(context: Context<'_>) -> Result<Vec<Option<source::Late>>, String> {
+fn stand_still(context: Context<'_>, seals: &mut Seals) -> Result<Vec<Option<source::Late>>, String> {
     let change = |to| {
         mount_change("/", to | MountPropagationFlags::REC)
             .explain(|| "can't take the task's mounts from the machine's".into())
@@ -134,6 +135,9 @@ fn stand_still(context: Context<'_>) -> Result<Vec<Option<source::Late>>, String
     if context.spec.bind_mounts.iter().any(receives) {
         // Else what is cloned would be in the machine's peer groups, and mounts of ours the machine's (A1).
         change(MountPropagationFlags::DOWNSTREAM)?;
+        let table = Table::read().explain(|| "can't read the mount table".into())?;
+        seals.look_for(&table);
+        leave_out::leave_out_what_is_reached(context, &table, seals);
     }
     let lates = source::gather_late(context)?;
     change(MountPropagationFlags::PRIVATE)?;

@@ -29,7 +29,7 @@ const TRIES: usize = 20;
 const MADE: [&str; 3] = ["proc", "sys", "dev"];
 
 /// What must not show, and how it is covered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Seals {
     /// The machine's file systems in memory at `/run` and `/dev`, with what of them is mounted there.
     afresh: Vec<(String, PathBuf)>,
@@ -40,6 +40,8 @@ pub(super) struct Seals {
     /// Numbers of mounts that the task's user can't get to, where that is the launcher's, too.
     unreachable: HashSet<u64>,
     cover: Option<Cover>,
+    /// File systems of those that were made before anything was cloned.
+    earlier: HashSet<String>,
 }
 
 /// A directory and a file, both empty, on a file system that has nothing else: a mount of it is a seal.
@@ -51,22 +53,21 @@ struct Cover {
 }
 
 impl Seals {
-    /// `table` is the machine's.
-    pub(super) fn new(table: &Table) -> Self {
+    /// Knows the machine's own system by its table.
+    pub(super) fn look_for(&mut self, table: &Table) {
         let mounts = AFRESH.iter().flat_map(|path| table.in_memory(Path::new(path)));
-        let afresh = mounts.map(|mount| (mount.device.clone(), mount.root.clone())).collect();
-        Self {
-            afresh,
-            harmless: HashSet::new(),
-            allowed: HashSet::new(),
-            unreachable: HashSet::new(),
-            cover: None,
-        }
+        self.afresh = mounts.map(|mount| (mount.device.clone(), mount.root.clone())).collect();
     }
 
     /// A bind mount from the machine's `/run` may show that, though nothing of the kernel's.
     pub(super) fn allow(&mut self, mount: BorrowedFd<'_>) {
         self.allowed.extend(mount_id(mount));
+    }
+
+    /// A seal, attached somewhere in what is cloned later.
+    pub(super) fn remember(&mut self, seal: BorrowedFd<'_>) -> rustix::io::Result<()> {
+        self.earlier.insert(device_of(seal)?);
+        Ok(())
     }
 
     /// Whether something was covered, so that there is a directory to put away.
@@ -86,7 +87,8 @@ impl Seals {
     }
 
     fn is_seal(&self, mount: &Mount) -> bool {
-        self.cover.as_ref().is_some_and(|cover| cover.device == mount.device)
+        let device = &mount.device;
+        self.earlier.contains(device) || self.cover.as_ref().is_some_and(|cover| cover.device == *device)
     }
 }
 
@@ -175,9 +177,10 @@ impl Root<'_> {
         if all.len() == table.count_below(top_in_table) {
             return Ok(None);
         }
-        let left_out = all.into_iter().filter_map(mounts::describe).map(Mount::from);
-        let mut left_out = left_out.filter(|mount| table.mount(mount.id).is_none());
-        Ok(left_out.find(|mount| self.seals.concern(mount)).map(|mount| mount.kind))
+        let all: Vec<Mount> = all.into_iter().filter_map(mounts::describe).map(Mount::from).collect();
+        let sealed = |mount: &Mount| all.iter().any(|on| on.parent == mount.id && self.seals.is_seal(on));
+        let mut left_out = all.iter().filter(|mount| table.mount(mount.id).is_none() && !sealed(mount));
+        Ok(left_out.find(|mount| self.seals.concern(mount)).map(|mount| mount.kind.clone()))
     }
 
     /// Puts a seal on a mount.
@@ -221,8 +224,7 @@ impl Root<'_> {
             self.mkdir(SEALS, 0o700)?;
             let fs = new_fs("tmpfs", &[("mode", "0755"), ("size", "16k")], NOSUID | NODEV).explain(what)?;
             self.attach_at(fs.as_fd(), SEALS)?;
-            let device = fstat(&fs).explain(what)?.st_dev;
-            let device = format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device));
+            let device = device_of(fs.as_fd()).explain(what)?;
             self.mkdir(&format!("{SEALS}/d"), 0o755)?;
             let directory = self.open(Path::new(&format!("{SEALS}/d")), OFlags::PATH).explain(what)?;
             let file = self.touch(&format!("{SEALS}/f"))?.into();
@@ -230,6 +232,12 @@ impl Root<'_> {
         }
         self.seals.cover.as_ref().ok_or_else(String::new)
     }
+}
+
+/// The file system of an open file, as a table has it.
+fn device_of(file: BorrowedFd<'_>) -> rustix::io::Result<String> {
+    let device = fstat(file)?.st_dev;
+    Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))
 }
 
 /// Whether another mount lies on this one itself, which isn't the one that is looked at (`on`). One on a directory above

@@ -122,9 +122,9 @@ impl Table {
 }
 
 impl From<Described> for Mount {
-    /// Of what no path leads to, neither parent nor place matters.
-    fn from(Described { id, device, root, kind }: Described) -> Self {
-        Self { id, parent: 0, device, root, point: PathBuf::new(), kind, server: None }
+    /// It has no place, for no path leads to it.
+    fn from(Described { id, parent, device, root, kind }: Described) -> Self {
+        Self { id, parent, device, root, point: PathBuf::new(), kind, server: None }
     }
 }
 

@@ -44,6 +44,8 @@ impl Request {
 pub(crate) struct Described {
     /// Its number in a table.
     pub(crate) id: u64,
+    /// That of the mount that it is mounted on.
+    pub(crate) parent: u64,
     /// `major:minor` of the file system.
     pub(crate) device: String,
     /// What of the file system is mounted.
@@ -101,6 +103,7 @@ pub(crate) fn describe(id: u64) -> Option<Described> {
     };
     Some(Described {
         id: number(56)?.into(),
+        parent: number(60)?.into(),
         device: format!("{}:{}", number(16)?, number(20)?),
         root: OsString::from_vec(text(104)?).into(),
         kind: String::from_utf8(text(36)?).ok()?,
