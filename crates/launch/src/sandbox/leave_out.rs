@@ -5,6 +5,7 @@
 //! The kernel leaves out of a clone what is marked so (`MS_UNBINDABLE`), and it marks a whole tree without asking for paths.
 //! So where all that must not show can be reached, it is marked; else everything is, but what was reached and may show.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -33,7 +34,7 @@ const TRIES: usize = 3;
 /// # Errors
 /// One sentence.
 pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &mut Seals) -> Result<(), String> {
-    let tree = Tree { context, table };
+    let tree = Tree::new(context, table);
     let Sorted { shown, hidden } = leave_out_what_is_reached(context, table, seals);
     if context.unprivileged() || (hidden.is_empty() && is_whole(table)) {
         return Ok(());
@@ -41,7 +42,9 @@ pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &mut Seals) 
     mount_change("/", MountPropagationFlags::UNBINDABLE | MountPropagationFlags::REC)
         .explain(|| "can't leave the machine's own mounts out of the task".into())?;
     // What lies on one of those, at its very root, would be left out with it.
-    for below in hidden.iter().filter(|hidden| shown.iter().any(|shown| shown.lies_on(hidden))) {
+    let hidden: HashSet<u64> = hidden.iter().map(|mount| mount.id).collect();
+    let below = shown.iter().filter_map(|on| tree.by_id.get(&on.parent).filter(|below| on.lies_on(below)));
+    for below in below.filter(|below| hidden.contains(&below.id)) {
         tree.uncovered(below, &|fd| {
             Ok(unmount(format!("/proc/self/fd/{}", fd.as_raw_fd()), UnmountFlags::DETACH)?)
         });
@@ -65,7 +68,7 @@ pub(super) fn leave_out_what_is_reached<'a>(
     table: &'a Table,
     seals: &mut Seals,
 ) -> Sorted<'a> {
-    let tree = Tree { context, table };
+    let tree = Tree::new(context, table);
     let mut sorted = Sorted { shown: vec![], hidden: vec![] };
     for mount in table.mounts() {
         if !seals.concern(mount) || tree.is_in_place(mount) {
@@ -110,21 +113,24 @@ fn is_whole(table: &Table) -> bool {
 }
 
 /// The machine's mounts.
-#[derive(Clone, Copy)]
 struct Tree<'a> {
     context: Context<'a>,
-    table: &'a Table,
+    by_id: HashMap<u64, &'a Mount>,
 }
 
 impl<'a> Tree<'a> {
+    fn new(context: Context<'a>, table: &'a Table) -> Self {
+        Self { context, by_id: table.mounts().iter().map(|mount| (mount.id, mount)).collect() }
+    }
+
     /// A mount and all that it is mounted on.
-    fn chain(self, mount: &'a Mount) -> impl Iterator<Item = &'a Mount> {
-        let above = move |mount: &&'a Mount| self.table.mount(mount.parent).filter(|up| up.id != mount.id);
+    fn chain(&self, mount: &'a Mount) -> impl Iterator<Item = &'a Mount> {
+        let above = |mount: &&'a Mount| self.by_id.get(&mount.parent).copied().filter(|up| up.id != mount.id);
         std::iter::successors(Some(mount), above)
     }
 
     /// Whether a mount is where the machine has its system, or a device of which a task is given a clone.
-    fn is_in_place(self, mount: &'a Mount) -> bool {
+    fn is_in_place(&self, mount: &'a Mount) -> bool {
         let spec = self.context.spec;
         // There an administrator may let tasks bind directories.
         let run = spec.bind_prefixes.is_none() || spec.bind_mounts.is_empty();
@@ -139,12 +145,12 @@ impl<'a> Tree<'a> {
     }
 
     /// Opens the root of a mount, if its path leads there.
-    fn reach(self, mount: &'a Mount) -> Option<OwnedFd> {
+    fn reach(&self, mount: &'a Mount) -> Option<OwnedFd> {
         self.open(mount).filter(|fd| mount_id(fd.as_fd()) == Some(mount.id))
     }
 
     /// Opens what there is at the path of a mount.
-    fn open(self, mount: &'a Mount) -> Option<OwnedFd> {
+    fn open(&self, mount: &'a Mount) -> Option<OwnedFd> {
         let open = |how| {
             let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | how;
             openat2(CWD, &mount.point, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve)
@@ -167,13 +173,13 @@ impl<'a> Tree<'a> {
 
     /// Does something with the root of a mount, if its path leads there; what lies on that is put aside meanwhile. Tells
     /// whether it was done: what isn't reached stays left out.
-    fn uncovered(self, mount: &'a Mount, act: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> bool {
+    fn uncovered(&self, mount: &'a Mount, act: &dyn Fn(BorrowedFd<'_>) -> io::Result<()>) -> bool {
         let Some(top) = self.open(mount) else { return false };
         let id = mount_id(top.as_fd());
         if id == Some(mount.id) {
             return act(top.as_fd()).is_ok();
         }
-        let on_top = id.and_then(|id| self.table.mount(id));
+        let on_top = id.and_then(|id| self.by_id.get(&id).copied());
         let lies_on = |on_top: &'a Mount| {
             let mut chain = self.chain(on_top).zip(self.chain(on_top).skip(1));
             chain
