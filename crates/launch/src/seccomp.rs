@@ -4,10 +4,11 @@
 //! Namespaces of its own are among it, unless the administrator wants containers inside tasks: whoever makes one is root
 //! there, and what root may make is counted for nobody (G3, G4): pseudo-terminals, neighbours of a network, mounts.
 //!
-//! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT for kinds of sockets,
-//! else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
+//! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT and EPROTONOSUPPORT for
+//! kinds of sockets, ENOMEM for huge pages, else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
 //! remembers which calls are always allowed, so that those cost next to nothing.
 
+mod huge_pages;
 mod namespaces;
 mod set_ids;
 
@@ -78,9 +79,20 @@ const FAMILIES: [libc::c_int; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6
 const NETLINK: [libc::c_int; 5] =
     [libc::NETLINK_ROUTE, libc::NETLINK_SOCK_DIAG, libc::NETLINK_KOBJECT_UEVENT, libc::NETLINK_GENERIC, 20];
 
+/// What is spoken over the network: the usual for a kind of socket, and ping. Others (SCTP, UDP-Lite, several ways for one
+/// TCP connection) are known to few, and what waits in them is in tables of their own (`shim::queue_watch`).
+const PROTOCOLS: [libc::c_int; 5] =
+    [libc::IPPROTO_IP, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6];
+
 /// Keys of single connections (TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY), for routers: they take memory that is in no
 /// limit, any number of them for a socket.
 const TCP_KEYS: [u32; 3] = [14, 32, 38];
+
+/// Reports about each datagram that couldn't be sent (IP_RECVERR, IPV6_RECVERR): they take memory that is in no limit
+/// without anything being sent, so that nothing tells of it (`shim::queue_watch`). The C library's resolver asks for them,
+/// needs none, and gives up where they are refused.
+const REPORTS: [(libc::c_int, libc::c_int); 2] =
+    [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
 
 /// Typing into somebody's terminal, and pasting.
 const TERMINAL: [u32; 2] = [0x5412, 0x541c];
@@ -107,7 +119,10 @@ impl Filters {
                 made.push(filter(arch, missing(), libc::ENOSYS)?);
                 made.push(filter(arch, forbidden()?, libc::EPERM)?);
                 made.push(filter(arch, sockets()?, libc::EAFNOSUPPORT)?);
+                made.push(filter(arch, protocols()?, libc::EPROTONOSUPPORT)?);
                 made.push(filter(arch, options()?, libc::ENOPROTOOPT)?);
+                made.push(filter(arch, reports()?, 0)?);
+                made.push(filter(arch, huge_pages::taken()?, libc::ENOMEM)?);
             }
             if usual == Seccomp::Default {
                 made.push(filter(arch, namespaces::missing(), libc::ENOSYS)?);
@@ -160,19 +175,35 @@ fn sockets() -> Result<Rules, seccompiler::BackendError> {
     let other_family = || none_of(0, FAMILIES.map(number));
     let mut netlink = conditions(2, NETLINK.map(number))?;
     netlink.push(argument(0, SeccompCmpOp::Eq, number(libc::AF_NETLINK))?);
-    // A kind of datagrams that nobody uses, and whose queues are in a table of their own (`shim::queue_watch`).
-    let lite = argument(2, SeccompCmpOp::Eq, number(libc::IPPROTO_UDPLITE))?;
     Ok([
-        (libc::SYS_socket, vec![other_family()?, SeccompRule::new(netlink)?, SeccompRule::new(vec![lite])?]),
+        (libc::SYS_socket, vec![other_family()?, SeccompRule::new(netlink)?]),
         (libc::SYS_socketpair, vec![other_family()?]),
     ]
     .into())
+}
+
+fn protocols() -> Result<Rules, seccompiler::BackendError> {
+    let others = |family: libc::c_int| {
+        let mut protocols = conditions(2, PROTOCOLS.map(i32::unsigned_abs))?;
+        protocols.push(argument(0, SeccompCmpOp::Eq, family.unsigned_abs())?);
+        SeccompRule::new(protocols)
+    };
+    Ok([(libc::SYS_socket, vec![others(libc::AF_INET)?, others(libc::AF_INET6)?])].into())
 }
 
 fn options() -> Result<Rules, seccompiler::BackendError> {
     let tcp = || argument(1, SeccompCmpOp::Eq, libc::IPPROTO_TCP.unsigned_abs());
     let key = |option| SeccompRule::new(vec![tcp()?, argument(2, SeccompCmpOp::Eq, option)?]);
     Ok([(libc::SYS_setsockopt, TCP_KEYS.into_iter().map(key).collect::<Result<_, _>>()?)].into())
+}
+
+/// What is answered as if it were done.
+fn reports() -> Result<Rules, seccompiler::BackendError> {
+    let one = |(level, option): (libc::c_int, libc::c_int)| {
+        let at = |index, value: libc::c_int| argument(index, SeccompCmpOp::Eq, value.unsigned_abs());
+        SeccompRule::new(vec![at(1, level)?, at(2, option)?])
+    };
+    Ok([(libc::SYS_setsockopt, REPORTS.into_iter().map(one).collect::<Result<_, _>>()?)].into())
 }
 
 /// The low half of an argument: the kernel looks at no more of these.

@@ -43,11 +43,11 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Those of this process's network namespace, and of the machine's where an agent has one of its own.
+    /// Those of this process's network namespace, of the machine's where an agent has one of its own, and others.
     ///
     /// # Errors
     /// The kernel tells by neither way.
-    pub(crate) fn read() -> io::Result<Self> {
+    pub(crate) fn read(others: Self) -> io::Result<Self> {
         let table = |process| fs::read(format!("/proc/{process}/net/unix")).map(|table| Self::parse(&table));
         let mut names = Self::ask().or_else(|_| table("self"))?;
         let namespace = |process| fs::read_link(format!("/proc/{process}/ns/net")).ok();
@@ -56,13 +56,17 @@ impl Names {
         if (first.is_none() || first != namespace("self"))
             && let Ok(machine) = table("1")
         {
-            names.absolute.extend(machine.absolute);
-            names.relative.extend(machine.relative);
+            names.extend(machine);
         }
+        names.extend(others);
         Ok(names.sorted())
     }
 
-    fn ask() -> io::Result<Self> {
+    /// Those of this thread's network namespace.
+    ///
+    /// # Errors
+    /// The kernel doesn't tell in this way.
+    pub(crate) fn ask() -> io::Result<Self> {
         let protocol = Some(netlink::SOCK_DIAG);
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
         let mut request = vec![AF_UNIX, 0, 0, 0];
@@ -135,6 +139,14 @@ impl Names {
         }
     }
 
+    /// Adds others', as far as there is room.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.absolute.extend(others.absolute);
+        self.relative.extend(others.relative);
+        self.relative.truncate(MAX_RELATIVE);
+    }
+
+    /// Each one once.
     fn sorted(mut self) -> Self {
         for names in [&mut self.absolute, &mut self.relative] {
             names.sort();

@@ -125,16 +125,20 @@ print(open(room).read().strip() if os.path.exists(room) else 20480)
 a, b = socket.socketpair()
 socket.send_fds(a, [b'x'], [1] * 250)
 print(len(socket.recv_fds(b, 1, 250)[1]))
-try: socket.socket(2, 2, 136); print('lite')
-except OSError as e: print(errno.errorcode[e.errno])
-socket.socket(2, 2, 17)";
+def other(*kind):
+    try: return socket.socket(*kind)
+    except OSError as e: return errno.errorcode[e.errno]
+# UDP-Lite, SCTP, DCCP, several ways for one TCP connection, shared memory for TCP.
+kinds = [(2, 2, 136), (10, 2, 136), (2, 1, 132), (2, 6, 33), (2, 1, 262), (10, 1, 256)]
+print(*{other(*kind) for kind in kinds})
+for kind in [(2, 2, 17), (2, 1, 6), (10, 1, 0), (16, 3, 4), (1, 1, 0)]: socket.socket(*kind)";
     let outside = std::fs::read_to_string("/proc/sys/net/core/optmem_max").unwrap();
     for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
         for network in [Network::Private, Network::None] {
             let spec = TaskSpec { network, ..spec.clone() };
             let done = Task::create_for(&python(spec, text), uid).run();
             assert_eq!(
-                done.stdout, "ENOPROTOOPT ENOPROTOOPT ENOPROTOOPT\n20480\n250\nEAFNOSUPPORT\n",
+                done.stdout, "ENOPROTOOPT ENOPROTOOPT ENOPROTOOPT\n20480\n250\nEPROTONOSUPPORT\n",
                 "{done:?}"
             );
         }
@@ -161,6 +165,36 @@ if made == 0: libc.syscall({destroy}, room)"
     // Where the administrator wants it, it is there.
     let done = run(&python(TaskSpec { seccomp: Seccomp::Off, ..script("") }, &text));
     assert_eq!(done.stdout, "fine\n", "{done:?}");
+}
+
+/// The same kind: pages of the machine's pool are in no limit, and there are few. What the kernel says when it has none left is what
+/// it says without a pool, so the pool need not be there to see who refuses.
+#[test]
+fn a12_no_task_takes_the_machines_huge_pages() {
+    let text = "import ctypes, errno, mmap, os
+def tried(what, *arguments):
+    try: what(*arguments)
+    except OSError as e: return errno.errorcode[e.errno]
+    return 'fine'
+libc = ctypes.CDLL(None, use_errno=True)
+def shared(flags):
+    made = libc.shmget(0, 1 << 21, 0o1600 | flags)
+    if made < 0: raise OSError(ctypes.get_errno(), '')
+    libc.shmctl(made, 0, None)
+def mapped(flags): mmap.mmap(-1, 1 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags).close()
+print(tried(mapped, 0x40000), tried(mapped, 0x40000 | 21 << 26), tried(mapped, 0))
+print(tried(os.memfd_create, 'm', 4), tried(os.memfd_create, 'm', 1))
+print(tried(shared, 0o4000), tried(shared, 0))";
+    let tasks = [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)];
+    for (spec, uid) in tasks {
+        for seccomp in [Seccomp::Default, Seccomp::Namespaces] {
+            let done = Task::create_for(&python(TaskSpec { seccomp, ..spec.clone() }, text), uid).run();
+            assert_eq!(done.stdout, "ENOMEM ENOMEM fine\nENOMEM fine\nENOMEM fine\n", "{done:?}");
+        }
+    }
+    // Where the administrator wants it, the kernel is asked; it makes a file of such pages before it has any.
+    let done = run(&python(TaskSpec { seccomp: Seccomp::Off, ..script("") }, text));
+    assert!(done.stdout.contains("\nfine fine\n"), "{done:?}");
 }
 
 /// What version 1 counts apart has a limit there; version 2 counts it with the rest.

@@ -21,6 +21,11 @@ struct Listener {
 impl Listener {
     /// Runs Python in a directory of the machine as a user. `names` is bound there, whatever happens to it then.
     fn start(machine: &Machine, uid: u32, dir: &str, then: &str) -> Self {
+        Self::start_by(&[], machine, uid, dir, then)
+    }
+
+    /// The same by way of a command that runs another one.
+    fn start_by(way: &[&str], machine: &Machine, uid: u32, dir: &str, then: &str) -> Self {
         let text = format!(
             "import os, socket, sys
 os.setgid({uid}); os.setuid({uid}); os.chdir('{dir}')
@@ -32,7 +37,7 @@ def at(name, kind=socket.SOCK_STREAM, listen=True):
 print('ready', flush=True); sys.stdin.read()"
         );
         let mut command: Command = machine.enter();
-        command.args(["python3", "-c", &text]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(way).args(["python3", "-c", &text]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("python");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
@@ -129,6 +134,28 @@ fn r15_a_task_of_the_agents_own_user_reaches_none_either() {
     let spec = TaskSpec { bind_mounts, ..own_script(&tries(&paths)) };
     let done = Task::create_for(&spec, 65_530).run_on(&machine);
     assert_eq!(done.stdout, "end\n", "{done:?}");
+}
+
+/// A program in a network of its own, as `ip netns exec` makes one, names its socket there.
+#[test]
+fn r15_a_task_reaches_no_socket_that_was_named_in_another_network() {
+    let setup = format!("{SETUP}; mkdir /srv/ns; touch /srv/ns/vpn; unshare --net=/srv/ns/vpn true");
+    let machine = Machine::new(Root::Shared, &setup);
+    let vpn = ["nsenter", "--net=/srv/ns/vpn"];
+    let _tmux = Listener::start_by(
+        &vpn,
+        &machine,
+        5001,
+        "/srv/home",
+        "a = at('/srv/home/private/tmux'); b = at('./relative')",
+    );
+    let paths = ["/srv/home/private/tmux", "/srv/alias/relative", "/x/private/tmux", "/x/relative"];
+    for network in [launch::spec::Network::Private, launch::spec::Network::Host] {
+        let bind_mounts = vec![bind(Path::new("/srv/home"), "/x")];
+        let spec = TaskSpec { bind_mounts, network, ..script(&tries(&paths)) };
+        let done = Task::create(&spec).run_on(&machine);
+        assert_eq!(done.stdout, "end\n", "{network:?}: {done:?}");
+    }
 }
 
 /// Whether the agent has a network namespace of its own or not.

@@ -53,6 +53,11 @@ impl Memory {
         Self { own, account: account.map(Counted::new), all: Counted::new(all) }
     }
 
+    /// What tells how much of the memory limit its sockets take.
+    pub(super) fn sockets(&self) -> SocketMemory {
+        SocketMemory(self.own.clone())
+    }
+
     /// For want of whose memory a process of the task was killed, if one was.
     pub(super) fn want(&self) -> Option<Want> {
         let killed = ["memory.oom_control", "memory.events"];
@@ -69,6 +74,19 @@ impl Memory {
             (true, true) => Want::AccountOrAllTasks,
             (false, false) => Want::Machine,
         })
+    }
+}
+
+/// Tells how many bytes of memory a task's TCP and UDP sockets have in its limit (version 2), or in that of their own
+/// (version 1).
+#[derive(Debug)]
+pub(crate) struct SocketMemory(PathBuf);
+
+impl SocketMemory {
+    /// In bytes; nothing where the kernel doesn't count them.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        plain(&self.0.join("memory.kmem.tcp.usage_in_bytes"))
+            .or_else(|| number(&self.0.join("memory.stat"), "sock"))
     }
 }
 

@@ -23,7 +23,7 @@ use memory::Memory;
 
 pub use controller::CgroupSupport;
 pub(crate) use controller::support;
-pub(crate) use memory::Want;
+pub(crate) use memory::{SocketMemory, Want};
 pub use shared::all_tasks_limits;
 
 /// Where version 1 has its device controller.
@@ -171,11 +171,21 @@ impl Cgroup {
         self.dirs.first().map(|dir| dir.join("cgroup.procs"))
     }
 
+    /// A cgroup that has one of each task of the account's in it, and nothing else.
+    pub(crate) fn account(&self) -> Option<PathBuf> {
+        self.owner.as_ref().and(self.dirs.first()?.parent()).map(Path::to_owned)
+    }
+
     /// Kills every process in the cgroup where the kernel can.
     pub(crate) fn kill(&self) {
         for dir in &self.dirs {
             let _ = write_setting(&dir.join("cgroup.kill"), "1");
         }
+    }
+
+    /// What tells how much memory the task's sockets have that is in a limit.
+    pub(crate) fn sockets(&self) -> Option<SocketMemory> {
+        self.memory.as_ref().map(Memory::sockets)
     }
 
     /// For want of whose memory a process of the task was killed, if one was.

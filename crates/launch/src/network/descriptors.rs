@@ -14,7 +14,7 @@ use rustix::net::{
 };
 
 /// Most descriptors of one message.
-const MOST: usize = 2;
+const MOST: usize = 3;
 /// Most bytes of the words that go with them.
 const WORDS: usize = 1024;
 

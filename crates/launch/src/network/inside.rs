@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, lis
 
 use super::descriptors::send_patiently;
 use super::netlink::{LOOPBACK, Netlink};
-use super::{MTU, OWN, RELAY};
+use super::{MTU, OWN, RELAY, diag};
 use crate::spec::Network;
 use crate::sys::{Explain, net};
 
@@ -52,7 +52,10 @@ pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Resu
     }
     let what = || "can't make the way to the master".to_owned();
     let (relay, port) = listener(address).explain(what)?;
-    let descriptors: Vec<&OwnedFd> = [Some(&relay), interface.as_ref()].into_iter().flatten().collect();
+    // The machine's own sockets aren't the task's alone. Best effort: a kernel may tell nothing of them.
+    let diag = if network == Network::Host { None } else { diag::open().ok() };
+    let made = [Some(&relay), interface.as_ref(), diag.as_ref()];
+    let descriptors: Vec<&OwnedFd> = made.into_iter().flatten().collect();
     send_patiently(shim, &descriptors, &words).explain(what)?;
     Ok(port)
 }

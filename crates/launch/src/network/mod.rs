@@ -14,6 +14,7 @@
 //! What a task may have is decided by the agent's administrator and by the master, not here.
 
 pub(crate) mod descriptors;
+pub(crate) mod diag;
 pub(crate) mod doorbell;
 pub(crate) mod helper;
 pub(crate) mod inside;

@@ -16,6 +16,7 @@
 //!
 //! Identity and capabilities are not here (`shim::task`): all of this happens as the launcher's user.
 
+mod elsewhere;
 mod etc;
 mod fresh;
 mod late;
@@ -49,6 +50,7 @@ use seal::{SEALS, Seals};
 use sockets::Sockets;
 use table::Table;
 
+pub(crate) use elsewhere::names_elsewhere;
 pub(crate) use scratch::{Prepared, prepare as prepare_scratch};
 
 /// Directory of our root where replacements of directories are put together; gone before a task runs.

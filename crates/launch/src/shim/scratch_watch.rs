@@ -9,6 +9,7 @@ use rustix::fs::fstatvfs;
 
 use super::too_much::TooMuch;
 use super::usage::{Usage, count};
+use super::watch::Budget;
 use crate::spec::Limits;
 use crate::sys::mount::open_host;
 
@@ -16,9 +17,7 @@ use crate::sys::mount::open_host;
 const TICK: Duration = Duration::from_millis(200);
 /// What changes without the disk getting fuller is found by then.
 const AT_LEAST: Duration = Duration::from_secs(10);
-/// Counting takes at most this part of the time, …
-const PART: u32 = 20;
-/// … unless that would be longer than this.
+/// Counting takes at most a part of the time, unless that would be longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Looks at `scratch` until it is too much, or nobody wants to know any more (`ends` has ended). `in_task` lists the
@@ -26,6 +25,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 pub(super) fn watch(
     scratch: &Path,
     limits: Limits,
+    budget: &Budget,
     ends: &OwnedFd,
     in_task: impl Fn() -> Vec<PathBuf>,
 ) -> Option<TooMuch> {
@@ -50,7 +50,7 @@ pub(super) fn watch(
             bytes: free.bytes.saturating_sub(now.bytes),
             files: free.files.saturating_sub(now.files),
         };
-        if since < wait(lost, room, most, took) {
+        if since < wait(lost, room, most, took, budget) {
             continue;
         }
         free = now;
@@ -72,12 +72,12 @@ pub(super) fn watch(
 }
 
 /// How long to wait after a count that took so long, when the disk has lost this since.
-fn wait(lost: Usage, room: Usage, most: Usage, took: Duration) -> Duration {
+fn wait(lost: Usage, room: Usage, most: Usage, took: Duration, budget: &Budget) -> Duration {
     if lost.bytes > most.bytes || lost.files > most.files {
         // All of it may be the task's, that much is too much. If it is others', counting has half of the time.
         return took;
     }
-    let pause = (took * PART).min(LONGEST);
+    let pause = (took * budget.part()).min(LONGEST);
     let has_room = lost.bytes < room.bytes && lost.files < room.files;
     if has_room { pause.max(AT_LEAST) } else { pause }
 }
@@ -100,13 +100,14 @@ mod tests {
     fn a04_the_next_count_is_never_far_away() {
         let bytes = |bytes| Usage { bytes, files: 0 };
         let (room, most) = (Usage { bytes: 51, files: 51 }, Usage { bytes: 100, files: 100 });
+        let alone = Budget::new(None);
         let seconds = Duration::from_secs;
         // Counts that are quick are made as soon as something may have changed.
-        assert_eq!(wait(bytes(51), room, most, Duration::from_millis(2)), Duration::from_millis(40));
-        assert_eq!(wait(bytes(50), room, most, Duration::from_millis(2)), AT_LEAST);
-        assert_eq!(wait(bytes(51), room, most, seconds(9)), LONGEST);
-        assert_eq!(wait(bytes(0), room, most, seconds(9)), LONGEST);
-        assert_eq!(wait(bytes(101), room, most, seconds(2)), seconds(2));
-        assert_eq!(wait(Usage { bytes: 0, files: 101 }, room, most, seconds(2)), seconds(2));
+        assert_eq!(wait(bytes(51), room, most, Duration::from_millis(2), &alone), Duration::from_millis(40));
+        assert_eq!(wait(bytes(50), room, most, Duration::from_millis(2), &alone), AT_LEAST);
+        assert_eq!(wait(bytes(51), room, most, seconds(9), &alone), LONGEST);
+        assert_eq!(wait(bytes(0), room, most, seconds(9), &alone), LONGEST);
+        assert_eq!(wait(bytes(101), room, most, seconds(2), &alone), seconds(2));
+        assert_eq!(wait(Usage { bytes: 0, files: 101 }, room, most, seconds(2), &alone), seconds(2));
     }
 }

@@ -6,11 +6,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::waitpid;
 use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, pidfd_open};
 
@@ -19,15 +21,17 @@ use super::control::{Control, Running};
 use super::init::{self, Launch};
 use super::log::Log;
 use super::output::{Output, set_nonblocking};
+use super::queue_watch::Watched;
 use super::recorder::{Recorder, shown};
 use super::report::{Report, Reporter};
+use super::scratch_watch;
 use super::usage::processes;
-use super::watch::Watch;
-use super::{queue_watch, scratch_watch};
+use super::watch::{Budget, Watch};
 use crate::cgroup::{Cgroup, Door, Want};
 use crate::exit::{Exit, ExitFile, Limit};
 use crate::identity::{self, Credentials, How};
 use crate::network;
+use crate::network::diag::Diag;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
@@ -37,6 +41,9 @@ use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::{Explain, process};
 use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
+
+/// How long the end of a task may wait for a disk that can't even keep its exit status.
+const LAST_TRIES: Duration = Duration::from_secs(60);
 
 /// Runs the task of a directory to its end and writes the exit status.
 pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, doorbell: Doorbell) {
@@ -53,9 +60,11 @@ pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, 
         shim.note(&format!("the task's directories can't be emptied: {e}"));
     }
     shim.recorder.finish(&mut shim.control);
+    let until = Instant::now() + LAST_TRIES;
     while let Err(e) = exit_file.write(&exit) {
-        if e.kind() == io::ErrorKind::NotFound {
-            // The directory has gone, and with it whoever wanted to know.
+        // The directory has gone, and with it whoever wanted to know. Or nothing of the disk can be changed: the agent takes
+        // what was written so far, and the end is told.
+        if e.kind() == io::ErrorKind::NotFound || Instant::now() >= until {
             return;
         }
         shim.control.wait_for_disk();
@@ -91,8 +100,9 @@ impl Shim {
             self.note(&note);
         }
         let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
-        task.network = self.serve_network(&spec, &network, task.cgroup.doors());
-        match watch(&spec, &task, task_dir) {
+        let (helper, diag) = self.serve_network(&spec, &network, task.cgroup.doors());
+        task.network = helper;
+        match watch(&spec, &task, task_dir, diag) {
             Ok(watch) => task.watch = Some(watch),
             Err(e) => self.note(&format!(
                 "the limits of the task's disk space and of its netlink sockets are not enforced: {e}"
@@ -103,24 +113,35 @@ impl Shim {
         self.finish(&spec)
     }
 
-    /// Starts the helper of the task's network with what the init has made; an init that makes nothing says why itself.
-    fn serve_network(&mut self, spec: &TaskSpec, init: &OwnedFd, doors: &[Door]) -> Option<Helper> {
+    /// Starts the helper of the task's network with what the init has made; an init that makes nothing says why itself. The
+    /// second value tells of the network's sockets.
+    fn serve_network(
+        &mut self,
+        spec: &TaskSpec,
+        init: &OwnedFd,
+        doors: &[Door],
+    ) -> (Option<Helper>, Option<Diag>) {
         if let Some(text) = network::note(spec.network) {
             self.note(text);
         }
-        let (descriptors, words) = network::descriptors::receive_descriptors(init.as_fd()).ok()?;
+        let Ok((made, words)) = network::descriptors::receive_descriptors(init.as_fd()) else {
+            return (None, None);
+        };
         if !words.is_empty() {
             self.note(&words);
         }
-        let mut descriptors = descriptors.into_iter();
-        let (relay, interface) = (descriptors.next()?, descriptors.next());
+        let of_netlink = |made: &OwnedFd| socket_domain(made) == Ok(AddressFamily::NETLINK);
+        let (mut diag, made): (Vec<_>, Vec<_>) = made.into_iter().partition(of_netlink);
+        let diag = diag.pop().map(Diag::new);
+        let mut made = made.into_iter();
+        let (Some(relay), interface) = (made.next(), made.next()) else { return (None, diag) };
         let (doorbell, mode, reach) = (&self.doorbell, spec.mode, spec.reach.as_slice());
         let service = Service { doorbell, relay, interface, mode, doors, reach };
         match Helper::start(service) {
-            Ok(helper) => Some(helper),
+            Ok(helper) => (Some(helper), diag),
             Err(why) => {
                 self.note(&format!("{why}; the task can't reach the master"));
-                None
+                (None, diag)
             }
         }
     }
@@ -161,12 +182,12 @@ impl Shim {
         let Some(task) = self.control.task.take() else {
             return Err("the task was never started".into());
         };
+        self.say();
         match held {
             Some(held) => self.note(&format!("the task is over, but {held}")),
             None => drop(waitpid(task.init, None)),
         }
         if let Some(helper) = task.network {
-        self.say();
             helper.end();
         }
         let no_memory = task.cgroup.ran_out_of_memory();
@@ -190,11 +211,6 @@ impl Shim {
         Ok(Exit { killed: self.control.killed(), limit: self.control.limit().or(memory), ..exit })
     }
 
-    /// A line of Muster's own in the task's log.
-    fn note(&mut self, text: &str) {
-        self.recorder.note(&mut self.control, text);
-    }
-}
     /// Says what there is to say of the task's end.
     fn say(&mut self) {
         for text in self.control.take_words() {
@@ -202,6 +218,11 @@ impl Shim {
         }
     }
 
+    /// A line of Muster's own in the task's log.
+    fn note(&mut self, text: &str) {
+        self.recorder.note(&mut self.control, text);
+    }
+}
 
 /// What a task is told that was killed for want of memory.
 fn no_memory_left(want: Want, spec: &TaskSpec) -> String {
@@ -222,17 +243,22 @@ fn no_memory_left(want: Want, spec: &TaskSpec) -> String {
     )
 }
 
-/// Watches what of the task no limit of the kernel's is about.
-fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path) -> io::Result<Watch> {
+/// Watches what of the task no limit of the kernel's is about. `diag` tells of the sockets of its network.
+fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -> io::Result<Watch> {
     let (watch, limits, init) = (Watch::new()?, spec.limits, task.init.as_raw());
+    let budget = Budget::new(task.cgroup.account());
+    let list = task.cgroup.processes();
+    let in_task = move || processes(list.as_deref(), init);
     if limits.scratch_bytes.is_some() || limits.scratch_files.is_some() {
-        let (list, scratch) = (task.cgroup.processes(), task_dir.join(SCRATCH_DIR));
-        let in_task = move || processes(list.as_deref(), init);
-        watch.begin(move |ends| scratch_watch::watch(&scratch, limits, ends, in_task))?;
+        let (in_task, scratch) = (in_task.clone(), task_dir.join(SCRATCH_DIR));
+        let budget = budget.clone();
+        watch.begin(move |ends| scratch_watch::watch(&scratch, limits, &budget, ends, in_task))?;
     }
     // What is in the machine's own network isn't the task's alone.
     if spec.network != Network::Host {
-        watch.begin(move |ends| queue_watch::watch(init, limits.memory_bytes, ends))?;
+        let (memory, paid, processes) = (limits.memory_bytes, task.cgroup.sockets(), Box::new(in_task));
+        let watched = Watched { init, memory, diag, paid, processes, budget };
+        watch.begin(move |ends| watched.watch(ends))?;
     }
     Ok(watch)
 }
@@ -269,7 +295,8 @@ fn start(
         shim,
         network: Some(to_shim),
         rules: None,
-        sockets: Names::read().explain(|| "can't read which sockets the machine has".into())?,
+        sockets: Names::read(sandbox::names_elsewhere(credentials))
+            .explain(|| "can't read which sockets the machine has".into())?,
         ipv6: network::has_ipv6(),
         relay_port: 0,
         doors: cgroup.doors(),

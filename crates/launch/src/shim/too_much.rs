@@ -23,6 +23,14 @@ pub(super) enum TooMuch {
     Datagrams(u64, u64),
     /// Sockets to ask the kernel by, or for datagrams, more than anybody looks at.
     Sockets,
+    /// So many bytes in sockets of the network that are in no limit, and how many may be.
+    Unpaid(u64, u64),
+    /// So many sockets of the network without an address, which no process is found to have.
+    Lost(u64),
+    /// Sockets of the network without an address, more than anybody looks at.
+    Hidden,
+    /// The same for TCP.
+    Connections,
 }
 
 impl TooMuch {
@@ -30,7 +38,13 @@ impl TooMuch {
     pub(super) fn limit(self) -> Limit {
         match self {
             Self::Bytes(_) | Self::Files(_) | Self::Depth | Self::Held => Limit::Scratch,
-            Self::Answers(_) | Self::Datagrams(..) | Self::Sockets => Limit::Memory,
+            Self::Answers(_)
+            | Self::Datagrams(..)
+            | Self::Sockets
+            | Self::Unpaid(..)
+            | Self::Lost(_)
+            | Self::Hidden
+            | Self::Connections => Limit::Memory,
         }
     }
 
@@ -75,6 +89,25 @@ impl TooMuch {
                 "the task has more than {} netlink sockets, or UDP sockets, too many to be looked at for what they hold: it is \
                  ended",
                 queue_watch::SOCKETS
+            ),
+            Self::Unpaid(bytes, most) => format!(
+                "the task leaves {} in its TCP and UDP sockets that is in no limit of the kernel's, more than {}: what came for \
+                 connections that nobody accepts, or reports about what it sent: it is ended",
+                shown(bytes),
+                shown(most)
+            ),
+            Self::Lost(sockets) => format!(
+                "the task has {sockets} TCP and UDP sockets without an address that none of its processes is found to have \
+                 open, so nobody knows what they hold of the machine's memory: it is ended"
+            ),
+            Self::Hidden => format!(
+                "the task has more than {} TCP and UDP sockets without an address, too many to be looked at for what they \
+                 hold: it is ended",
+                queue_watch::SOCKETS
+            ),
+            Self::Connections => format!(
+                "the task has more than {} TCP sockets, too many to be looked at for what they hold: it is ended",
+                queue_watch::CONNECTIONS
             ),
         }
     }

@@ -2,8 +2,11 @@
 //! output must not wait for it. What they look at is in `scratch_watch` and `queue_watch`, what is done about too much is
 //! `supervise`'s.
 
+use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -11,7 +14,35 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::too_much::TooMuch;
 
 /// They need little.
-const STACK: usize = 256 << 10;
+pub(super) const STACK: usize = 256 << 10;
+
+/// Looking takes at most this part of a processor for one task, …
+const PART: u32 = 20;
+/// … and this part for all tasks of one account: it is the machine's time, and what many tasks are made for would be its
+/// processors. A thread in the task's own cgroup would wait for its turn among all that the task lets run.
+const PART_OF_ACCOUNT: u32 = 4;
+
+/// What looking at a task may cost.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    /// A cgroup that has those of the account's tasks in it.
+    account: Option<PathBuf>,
+}
+
+impl Budget {
+    /// `account` is a cgroup that has those of the account's tasks in it.
+    pub(super) fn new(account: Option<PathBuf>) -> Self {
+        Self { account }
+    }
+
+    /// Looking takes one part of a processor's time in so many.
+    pub(super) fn part(&self) -> u32 {
+        // A directory has a link from each that is in it, its own, and one from above.
+        let links = self.account.as_ref().and_then(|dir| Some(fs::metadata(dir).ok()?.nlink()));
+        let tasks = u32::try_from(links.unwrap_or(0).saturating_sub(2)).unwrap_or(u32::MAX);
+        PART.max(PART_OF_ACCOUNT.saturating_mul(tasks))
+    }
+}
 
 /// The threads; they end with this.
 #[derive(Debug)]
@@ -57,5 +88,24 @@ impl Watch {
     /// What is too much.
     pub(super) fn too_much(&self) -> Option<TooMuch> {
         self.found.get().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a12_looking_at_many_tasks_of_one_account_costs_little_more_than_at_one() {
+        assert_eq!(Budget::new(None).part(), PART);
+        let dir = std::env::temp_dir().join(format!("launch-budget-{}", std::process::id()));
+        let budget = Budget::new(Some(dir.clone()));
+        fs::create_dir_all(dir.join("muster-0")).unwrap();
+        assert_eq!(budget.part(), PART);
+        for task in 1..75 {
+            fs::create_dir(dir.join(format!("muster-{task}"))).unwrap();
+        }
+        assert_eq!(budget.part(), 75 * PART_OF_ACCOUNT);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -33,6 +33,37 @@ pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// Options of socket(7) that libc doesn't name, and how many numbers the first one has.
+const MEMINFO: libc::c_int = 55;
+const NETNS_COOKIE: libc::c_int = 71;
+const MEMINFO_NUMBERS: usize = 9;
+
+/// How much memory a socket has (`SK_MEMINFO_*`).
+pub(crate) fn meminfo(socket: BorrowedFd<'_>) -> io::Result<[u8; MEMINFO_NUMBERS * 4]> {
+    option(socket, MEMINFO)
+}
+
+/// What tells a socket's network namespace from all others (Linux 5.14 and later).
+pub(crate) fn namespace(socket: BorrowedFd<'_>) -> Option<u64> {
+    option(socket, NETNS_COOKIE).ok().map(u64::from_ne_bytes)
+}
+
+fn option<const N: usize>(socket: BorrowedFd<'_>, which: libc::c_int) -> io::Result<[u8; N]> {
+    let mut value = [0; N];
+    let mut length = libc::socklen_t::try_from(N).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the kernel writes at most `length` bytes, which `value` has, and the length itself.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            which,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
+}
+
 /// `IP_LOCAL_PORT_RANGE` of ip(7), which libc doesn't name.
 const LOCAL_PORT_RANGE: libc::c_int = 51;
 
