@@ -50,11 +50,7 @@ impl Drop for Disk {
 }
 
 /// An agent whose directory is on a small disk; the disk goes last.
-async fn on_small_disk(
-    master: &FakeMaster,
-    limits: TaskLimits,
-    keep_free: Bound<u64>,
-) -> (TestAgent, Disk) {
+async fn on_small_disk(master: &FakeMaster, limits: TaskLimits, keep_free: Bound<u64>) -> (TestAgent, Disk) {
     let mut agent = TestAgent::new(&master.url(), Some(master.invitation()));
     let disk = Disk::mount(&agent.scratch().join("disk"));
     agent.options.data_dir = disk.0.join("agent");
@@ -114,7 +110,8 @@ fn of(owner: i64, script: &str) -> Start {
 
 /// All of these of one account are ended for others' sake, and twenty starts of another account aren't kept waiting for it.
 async fn others_start_all_the_same(master: &FakeMaster, greedy: &[&str]) {
-    let other = master.send_start(&of(2, "head -c 3000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
+    let other =
+        master.send_start(&of(2, "head -c 3000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
     master.until("output", |seen| (!seen.log_of(other).is_empty()).then_some(())).await;
     let greedy: Vec<_> = greedy.iter().map(|script| master.send_start(&of(1, script))).collect();
     for _ in 0..20 {
@@ -139,7 +136,7 @@ async fn a04_who_takes_what_is_left_of_a_disk_is_ended_for_others() {
     }
     let master = FakeMaster::start().await;
     let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
-    disk.take(38 << 20, 1);
+    disk.take(50 << 20, 1);
     // What is given back to others is what it waits for.
     let writes = "while :; do head -c 65536 /dev/zero >> /tmp/g; done 2> /dev/null";
     others_start_all_the_same(&master, &[&format!("cat /dev/zero > /tmp/f; {writes}")]).await;
@@ -154,9 +151,10 @@ async fn a04_who_takes_what_is_left_of_a_disks_files_is_ended_for_others() {
         return;
     }
     let master = FakeMaster::start().await;
-    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    let limits = TaskLimits { scratch_files: Bound::At(1200), ..TaskLimits::default() };
+    let (_agent, disk) = on_small_disk(&master, limits, Bound::Usual).await;
     disk.take(1, 500);
-    let files = "n=0; while :; do n=$((n + 1)); : > /tmp/$n; done 2> /dev/null";
+    let files = "n=0; while :; do n=$((n + 1)); true > /tmp/$n; done 2> /dev/null";
     others_start_all_the_same(&master, &[files]).await;
 }
 
