@@ -42,6 +42,7 @@ pub(crate) async fn connect(
         hostname: machine.hostname.clone(),
         master_url: machine.master.clone(),
         held: held(),
+        highest_account: machine.highest_account(),
     }));
     dial::say(&mut channel.sender, &register).await?;
     match dial::answer(&mut channel.receiver).await? {
@@ -121,6 +122,7 @@ fn handle(message: ToAgent, runs: &Arc<Runs>, outbox: &Outbox) -> Result<(), Los
     match message {
         ToAgent::Start(start) => runs.start(start, outbox),
         ToAgent::Kill { allocation, now } => runs.tell(allocation, Command::Kill { now }),
+        ToAgent::Disown { allocation } => runs.tell(allocation, Command::Disown),
         ToAgent::LogsReceived { allocation, offset, kept, full } => {
             runs.tell(allocation, Command::Received { offset, kept, full });
         }

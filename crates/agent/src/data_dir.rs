@@ -73,6 +73,16 @@ impl DataDir {
         self.root.join("incoming")
     }
 
+    /// What the master has no record of; it may not be there yet.
+    pub(crate) fn lost(&self) -> PathBuf {
+        self.root.join("lost")
+    }
+
+    /// The highest number of an account that had a task here.
+    pub(crate) fn accounts_file(&self) -> PathBuf {
+        self.root.join("accounts")
+    }
+
     pub(crate) fn key_file(&self) -> PathBuf {
         self.root.join("link.key")
     }

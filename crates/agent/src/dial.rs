@@ -59,7 +59,7 @@ impl Lost {
     }
 
     pub(crate) fn because(error: &(impl std::error::Error + 'static)) -> Self {
-        Self::Passing(plain(error))
+        if broke_off(error) { closed() } else { Self::Passing(plain(error)) }
     }
 }
 
@@ -210,4 +210,33 @@ pub(crate) fn plain(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// Whether the other side just went, as one that is restarted does: what libraries make of that is for programmers.
+fn broke_off(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            let inner = io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static));
+            if io.kind() == io::ErrorKind::UnexpectedEof || inner.is_some_and(broke_off) {
+                return true;
+            }
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b01_a_master_that_restarts_is_told_of_in_plain_words() {
+        let end = io::Error::new(io::ErrorKind::UnexpectedEof, "close_notify: https://docs.rs/rustls");
+        let carried = LinkError::Carrier(io::Error::other(tungstenite::Error::Io(end)));
+        assert_eq!(Lost::because(&carried).why(), "the master closed the connection");
+        let other = LinkError::Carrier(io::Error::other("no route"));
+        assert!(Lost::because(&other).why().contains("no route"));
+    }
 }

@@ -16,6 +16,7 @@
 //! One task of the runtime drives the connection ([`run()`]), one drives each held run (`run::Follower`). A run goes
 //! on whether or not there is a connection; a connection only gives it somewhere to ship to.
 
+mod accounts;
 mod connection;
 pub mod context;
 mod data_dir;
@@ -28,14 +29,15 @@ mod error;
 mod identity;
 mod key;
 mod limits;
+mod lost;
 mod machine;
 mod options;
 mod outbox;
 mod relay;
 mod reserve;
+mod room;
 mod run;
 mod runs;
-mod room;
 mod supervise;
 mod task_spec;
 mod watch;

@@ -6,17 +6,24 @@ use std::time::Duration;
 
 use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
 use tokio_util::task::AbortOnDropHandle;
+
 use crate::dial::Lost;
 use crate::enrolment::{self, Found};
 use crate::machine::Machine;
 use crate::runs::Runs;
-use crate::{AgentError, Options, connection, key, room, run as runs_on_disk};
+use crate::{AgentError, Options, connection, key, lost, room, run as runs_on_disk};
 
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// A connection that didn't last that long was none: the next tries become slower, whatever the master answered first (S7).
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Longest pause after such ones.
+const UNSTEADY: Duration = Duration::from_secs(30);
 
 /// What runs need at most to pass on what the master said last.
 const OBEY: Duration = Duration::from_secs(1);
@@ -35,6 +42,8 @@ pub async fn run(
     let machine = Arc::new(Machine::open(&options).await?);
     let mut belonging = Belonging::find(&machine, options.invitation)?;
     machine.describe().await;
+    let room = room::keep(Arc::clone(&machine), options.keep_free);
+    let _room = AbortOnDropHandle::new(tokio::spawn(room));
     let runs = Runs::new(Arc::clone(&machine));
     let held = runs_on_disk::tidy(&machine.data_dir)
         .map_err(AgentError::io(format!("cannot read {}", machine.data_dir.tasks().display())))?;
@@ -42,9 +51,11 @@ pub async fn run(
         runs.adopt(id);
     }
     let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
-    let room = room::keep(Arc::clone(&machine), options.keep_free);
-    let _room = AbortOnDropHandle::new(tokio::spawn(room));
     let mut pause = PAUSES.0;
+    let mut longest;
+    let lost = machine.data_dir.lost();
+    // It may take its time, and nobody waits for it.
+    std::thread::spawn(move || lost::tidy(&lost));
     loop {
         let lost = tokio::select! {
             biased;
@@ -54,15 +65,20 @@ pub async fn run(
         let lost = match lost {
             Ok(channel) => {
                 reporter.up();
-                pause = PAUSES.0;
+                let since = Instant::now();
                 let end = connection::serve(channel, &runs, &shutdown).await;
                 reporter.registered.send_replace(false);
+                (pause, longest) = after(since.elapsed(), pause);
                 match end {
                     Ok(()) => return Ok(()),
                     Err(lost) => lost,
                 }
             }
-            Err(lost) => lost,
+            Err(lost) => {
+                // A master that is away is looked for as before.
+                (pause, longest) = (pause.min(PAUSES.1), PAUSES.1);
+                lost
+            }
         };
         match lost {
             Lost::Fatal(error) => return Err(error),
@@ -84,8 +100,13 @@ pub async fn run(
             () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(jittered) => {}
         }
-        pause = (pause * 2).min(PAUSES.1);
+        pause = (pause * 2).min(longest);
     }
+}
+
+/// The next pause and the longest one, when a connection lasted that long.
+fn after(lasted: Duration, pause: Duration) -> (Duration, Duration) {
+    if lasted < STEADY { (pause, UNSTEADY) } else { PAUSES }
 }
 
 /// Whose agent this is, or how it gets to belong to somebody.
@@ -161,5 +182,24 @@ impl Reporter<'_> {
             tracing::warn!("no connection to {}: {why}; trying until there is one", self.machine.master);
             self.trouble = Some(why);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S7: a master that takes an agent in and breaks off at once isn't asked 9 634 times in ten minutes.
+    #[test]
+    fn a04_connections_that_break_off_are_tried_more_and_more_seldom() {
+        let (mut pause, mut waited, mut tries) = (PAUSES.0, Duration::ZERO, 0);
+        while waited < Duration::from_secs(600) {
+            let (next, longest) = after(Duration::from_millis(5), pause);
+            waited += next;
+            tries += 1;
+            pause = (next * 2).min(longest);
+        }
+        assert!(tries < 40, "{tries}");
+        assert_eq!(after(STEADY, pause), PAUSES);
     }
 }

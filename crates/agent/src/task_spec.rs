@@ -213,6 +213,7 @@ mod tests {
             kill_grace: std::time::Duration::ZERO,
             seccomp: spec::Seccomp::Default,
             reserve: crate::reserve::Reserve::open(&dir.join("reserve")).expect("made"),
+            accounts: crate::accounts::Accounts::open(dir.join("accounts")),
             masked: vec![],
             bind_prefixes: None,
             late_mounts: vec![],

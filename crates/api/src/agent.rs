@@ -147,6 +147,12 @@ pub enum ToAgent {
         #[serde(default)]
         now: bool,
     },
+    /// The master has no record of the run, as after its back-up was restored: it is to be ended, and what there is of it
+    /// kept for people, whatever is said of it later (P2).
+    Disown {
+        /// The run.
+        allocation: AllocationId,
+    },
     /// The master has the run's log up to here; send from here on.
     LogsReceived {
         /// The run.
@@ -211,6 +217,10 @@ pub struct Register {
     pub master_url: String,
     /// Runs on its disk that weren't forgotten yet.
     pub held: Vec<AllocationId>,
+    /// The highest number of an account of this master's that ever had a task here: files of that task's user may still be
+    /// there, so a master of which a back-up was restored gives that number to nobody else (P2).
+    #[serde(default)]
+    pub highest_account: Option<UserId>,
 }
 
 /// Inside [`ToAgent::Start`].

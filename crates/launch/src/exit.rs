@@ -86,6 +86,23 @@ pub fn read_exit(task_dir: &Path) -> io::Result<Option<Exit>> {
     }
 }
 
+/// The exit status of a task whose shim gave up giving the file its name, for want of a disk; `None` when it got no further
+/// with it.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn read_unfinished_exit(task_dir: &Path) -> io::Result<Option<Exit>> {
+    match fs::read(task_dir.join(NEW_FILE)) {
+        Ok(bytes) => {
+            // What is behind it was taken beforehand, and is empty.
+            let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+            Ok(bytes.get(..written).and_then(|text| serde_json::from_slice(text).ok()))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// The place of the exit status, with space for it taken before the task runs: however full the disk is when the task
 /// ends, its end can be written down (A4).
 #[derive(Debug)]
@@ -127,5 +144,25 @@ impl ExitFile {
         file.sync_all()?;
         fs::rename(&temporary, self.task_dir.join(EXIT_FILE))?;
         File::open(&self.task_dir)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S7: the end is known however little of the disk can be changed.
+    #[test]
+    fn a04_an_end_that_never_got_its_name_is_told() {
+        let dir = std::env::temp_dir().join(format!("launch-exit-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        assert_eq!(read_unfinished_exit(&dir).unwrap(), None);
+        let reserved = ExitFile::reserve(&dir);
+        assert_eq!(read_unfinished_exit(&dir).unwrap(), None, "nothing is written yet");
+        let exit = Exit::exited(3);
+        reserved.file.unwrap().write_all_at(&serde_json::to_vec(&exit).unwrap(), 0).unwrap();
+        assert_eq!(read_unfinished_exit(&dir).unwrap(), Some(exit));
+        assert_eq!(read_exit(&dir).unwrap(), None);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

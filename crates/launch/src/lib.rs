@@ -32,10 +32,10 @@ mod sys;
 mod task_dir;
 
 pub use cgroup::{CgroupSupport, all_tasks_limits};
-pub use exit::{Exit, Limit, read_exit};
+pub use exit::{Exit, Limit, read_exit, read_unfinished_exit};
 pub use handle::Shim;
 pub use identity::FURTHER_IDS;
 pub use probe::{Capabilities, probe};
 pub use shim::{Holding, holding};
 pub use spec::{TaskSpec, WORK_DIR};
-pub use task_dir::{create_task_dir, empty_scratch, remove_task_dir};
+pub use task_dir::{create_task_dir, empty_scratch, move_task_dir, remove_task_dir};

@@ -73,11 +73,30 @@ pub(crate) fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
 /// # Errors
 /// What the file system says; a directory that isn't there is no error.
 pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
+    remove_cgroups(task_dir);
+    empty::remove(task_dir)
+}
+
+fn remove_cgroups(task_dir: &Path) {
     if let Some(id) = task_dir.file_name().and_then(|n| n.to_str()).filter(|id| is_task_id(id)) {
         let owner = read_spec(task_dir).ok().and_then(|spec| spec.owner);
         cgroup::remove(id, owner.as_ref().map(|owner| owner.key.as_str()));
     }
-    empty::remove(task_dir)
+}
+
+/// Moves the directory of a task that has ended to `to`, where nothing is yet, with what tells of it; cgroups that a
+/// killed shim left behind, and what was its own disk, go.
+///
+/// # Errors
+/// What the file system says. What can't be emptied is moved all the same.
+pub fn move_task_dir(task_dir: &Path, to: &Path) -> io::Result<()> {
+    remove_cgroups(task_dir);
+    // Removing it all is tried again when it is there too long.
+    let _ = empty_scratch(task_dir);
+    for rest in [SCRATCH_DIR, ROOT_DIR] {
+        let _ = fs::remove_dir(task_dir.join(rest));
+    }
+    fs::rename(task_dir, to)
 }
 
 /// Empties a task's own directories, and drops the archive that its work directory was made from; it has ended. What
@@ -86,9 +105,9 @@ pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn empty_scratch(task_dir: &Path) -> io::Result<()> {
-    empty::empty(&task_dir.join(SCRATCH_DIR))?;
+    let emptied = empty::empty(&task_dir.join(SCRATCH_DIR));
     match fs::remove_file(task_dir.join(CONTEXT_FILE)) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => emptied.and(Err(e)),
+        _ => emptied,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{LogChunk, Register, ToAgent, ToMaster};
+use api::error::Code;
 use domain::audit::{Entry, Who};
 use domain::authz::{ManageAgents, Permit};
 use domain::id::AgentId;
@@ -282,10 +283,18 @@ async fn heard(
     match message {
         ToMaster::Started { allocation } => scheduler.started(agent, allocation.task).await,
         ToMaster::Exited { allocation, exit, log_bytes } => {
-            let said = match scheduler.exited(agent, allocation.task, exit, log_bytes).await? {
-                Heard::Forget => ToAgent::Forget { allocation },
-                Heard::SendFrom(offset) => ToAgent::LogsReceived { allocation, offset, kept: 0, full: false },
-                Heard::Later => return Ok(()),
+            let said = match scheduler.exited(agent, allocation, exit, log_bytes).await {
+                Ok(Heard::Forget) => ToAgent::Forget { allocation },
+                Ok(Heard::SendFrom(offset)) => {
+                    ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }
+                }
+                Ok(Heard::Later) => return Ok(()),
+                // All else that the agent has to say, and is told, must not wait for that (S7).
+                Err(error) if error.code() == Code::Unavailable => {
+                    tracing::warn!(%agent, %allocation, %error, "an end couldn't be recorded: its agent says it again");
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             };
             answer(link, said);
             Ok(())

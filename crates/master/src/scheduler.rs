@@ -3,14 +3,14 @@
 //! Every change of a living task goes through here, database first: the memory never knows more than what is stored,
 //! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
-use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
@@ -30,6 +30,7 @@ mod agents;
 mod environment;
 mod held;
 mod kill;
+mod strange;
 mod truth;
 
 pub use agents::{AgentPresence, AgentView};
@@ -76,6 +77,8 @@ struct State {
     /// When agents went away.
     /// By the clock that only goes forward: setting the machine's time ends no task (L04).
     gone: BTreeMap<AgentId, Instant>,
+    /// Runs without a record that agents were told to keep, and the audit log told of.
+    disowned: BTreeSet<AllocationId>,
     /// What was killed and isn't in the database yet, oldest first.
     unrecorded: Vec<kill::Unrecorded>,
     connections: u64,
@@ -248,9 +251,6 @@ impl Scheduler {
         ids.iter().filter_map(|id| state.tasks.get(id)).map(|live| live.task.clone()).collect()
     }
 
-    /// How many tasks live.
-    pub(crate) async fn count_living(&self) -> usize {
-        self.0.state.lock().await.tasks.len()
     /// The living tasks of an account that have files on the master's disk.
     pub(crate) async fn with_context(&self, owner: UserId) -> Vec<TaskId> {
         let state = self.0.state.lock().await;
@@ -258,6 +258,9 @@ impl Scheduler {
         tasks.filter(|task| task.owner == owner && task.has_context).map(|task| task.id).collect()
     }
 
+    /// How many tasks live.
+    pub(crate) async fn count_living(&self) -> usize {
+        self.0.state.lock().await.tasks.len()
     }
 
     /// The end of a task: log complete and durable (as far as the disk takes it), then the database, then the memory.

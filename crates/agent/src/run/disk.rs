@@ -41,6 +41,9 @@ pub(crate) fn inspect(dir: &Path) -> io::Result<Found> {
     if let Some(exit) = launch::read_exit(dir)? {
         return Ok(Found::Ended(exit));
     }
+    if let Some(exit) = launch::read_unfinished_exit(dir)? {
+        return Ok(Found::Ended(exit));
+    }
     Ok(if ever_started(dir) { Found::Gone } else { Found::Unstarted })
 }
 

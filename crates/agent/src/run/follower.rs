@@ -2,7 +2,7 @@
 //! is next. How it begins is in `begin`; what is next is decided in `shipping`; what stands on disk is in `disk`.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::disk::{self, Found};
 use super::log_file::LogFile;
 use super::shipping::{MAX_PIECE, Next, Shipping};
+use crate::lost;
 use crate::machine::Machine;
 use crate::outbox::{Outbox, Turn};
 use crate::watch::Watched;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Kill { now: bool },
     /// The master needs it no more.
     Forget,
+    /// The master has no record of it.
+    Disown,
 }
 
 /// A run that is over, or that a shim sees through.
@@ -97,6 +100,8 @@ pub(crate) struct Follower {
     kill_now: bool,
     /// Nobody wants to hear of it.
     forget: bool,
+    /// The master has no record of it: what there is of it is kept.
+    disowned: bool,
     /// The master has the log up to here for certain.
     kept: u64,
 }
@@ -118,6 +123,7 @@ impl Follower {
             kill: false,
             kill_now: false,
             forget: false,
+            disowned: false,
             kept: 0,
         }
     }
@@ -128,17 +134,17 @@ impl Follower {
         if self.drive(origin).await.is_err() {
             return;
         }
-        let (dir, machine) = (self.dir.clone(), Arc::clone(&self.machine));
+        let (dir, machine, disowned) = (self.dir.clone(), Arc::clone(&self.machine), self.disowned);
         let removed = spawn_blocking(move || {
-            let removed = launch::remove_task_dir(&dir);
+            if disowned {
+                keep(&machine, &dir)
+            } else {
+                remove(&machine, &dir)
+            }
             machine.reserve.adjust();
-            removed
         });
-        match removed.await {
-            Ok(Ok(())) => tracing::debug!("forgotten"),
-            // The next agent finds it and offers it to the master again.
-            Ok(Err(e)) => tracing::warn!("{} couldn't be removed: {e}", self.dir.display()),
-            Err(e) => tracing::error!("{e}"),
+        if let Err(e) = removed.await {
+            tracing::error!("{e}");
         }
     }
 
@@ -205,6 +211,12 @@ impl Follower {
                 }
             }
             Command::Kill { now } => (self.kill, self.kill_now) = (true, self.kill_now || now),
+            Command::Disown => {
+                if !std::mem::replace(&mut self.disowned, true) {
+                    tracing::warn!("{}: it is ended, and its directory kept", NO_RECORD);
+                }
+                self.kill = true;
+            }
             // Forgetting what still runs ends it: nobody would ever hear of it again.
             Command::Forget => (self.kill, self.kill_now, self.forget) = (true, true, true),
         }
@@ -319,6 +331,30 @@ impl Follower {
             }
             _ => {}
         }
+    }
+}
+
+/// Why a directory is kept.
+const NO_RECORD: &str =
+    "the master has no record of this task, as after a back-up of its database was restored";
+
+/// Keeps the directory of a run that the master has no record of.
+fn keep(machine: &Machine, dir: &Path) {
+    let why = format!("{NO_RECORD} ({}). It was ended. What it printed is beside this.", machine.master);
+    match lost::keep(&machine.data_dir.lost(), dir, &why) {
+        Ok(kept) => tracing::warn!("what there is of it is in {}", kept.display()),
+        // The next agent finds it, and the master says it again.
+        Err(e) => tracing::warn!("{} couldn't be moved to lost/, and stays: {e}", dir.display()),
+    }
+}
+
+/// Removes the directory of a run, or puts it where that is tried again (S7).
+fn remove(machine: &Machine, dir: &Path) {
+    let Err(e) = launch::remove_task_dir(dir) else { return tracing::debug!("forgotten") };
+    tracing::warn!("{} couldn't be removed, and will be tried again: {e}", dir.display());
+    // Else the next agent finds it and offers it to the master again.
+    if let Err(e) = lost::put_away(&machine.data_dir.lost(), dir) {
+        tracing::warn!("{} couldn't be moved to lost/, and stays: {e}", dir.display());
     }
 }
 

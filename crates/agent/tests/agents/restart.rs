@@ -250,3 +250,28 @@ async fn a_clean_end_leaves_tasks_running() {
     assert_eq!(master.exit(id).await.code, 0);
     master.look(|seen| assert_eq!(output(seen.log_of(id), Source::Stdout), "up\ndown\n"));
 }
+
+/// P2: the master's back-up was restored, and it has no record of what began afterwards.
+#[tokio::test]
+async fn r45_a_run_that_the_master_has_no_record_of_is_ended_softly_and_kept() {
+    let master = FakeMaster::start().await;
+    let agent = TestAgent::registered(&master).await;
+    let id = master
+        .send_start(&shell("trap 'echo saved; exit 3' TERM; echo epoch 1; while :; do sleep 0.05; done"));
+    let printed = |seen: &Seen| output(seen.log_of(id), Source::Stdout).contains("epoch 1").then_some(());
+    master.until("the first line", printed).await;
+    master.send(ToAgent::Disown { allocation: id });
+    assert_eq!(master.exit(id).await.code, 3);
+    let kept = agent.options.data_dir.join("lost").join(id.to_string());
+    soon("the directory", async {
+        while !kept.join("output.txt").exists() || kept.join("log").exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let text = fs::read_to_string(kept.join("output.txt")).expect("kept");
+    assert!(text.contains("epoch 1\n") && text.contains("saved\n"), "{text}");
+    let why = fs::read_to_string(kept.join("why.txt")).expect("kept");
+    assert!(why.contains("no record of this task") && why.contains(&master.url()), "{why}");
+    assert!(!kept.join("scratch").exists());
+}

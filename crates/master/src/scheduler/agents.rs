@@ -168,8 +168,13 @@ impl Scheduler {
             return Ok(Err(Box::new((arrival, rival))));
         }
         let Arrival { about, version, instance, skew, link, .. } = arrival;
-        let held: BTreeSet<TaskId> = about.held.iter().map(|allocation| allocation.task).collect();
+        let held: BTreeSet<AllocationId> = about.held.iter().copied().collect();
+        let strange = self.strange_runs(&state, agent, &about.held).await?;
+        if let Some(highest) = about.highest_account {
+            self.leave_numbers_free(agent, highest).await?;
+        }
         let _ = link.send(ToAgent::Welcome {});
+        self.disown(&mut state, agent, &strange, &link).await;
         for allocation in &about.held {
             let live = state.tasks.get(&allocation.task);
             let ours = live.filter(|live| {
@@ -203,14 +208,14 @@ impl Scheduler {
         &self,
         state: &mut State,
         agent: &AgentId,
-        held: &BTreeSet<TaskId>,
+        held: &BTreeSet<AllocationId>,
     ) -> Result<(), Error> {
         let assigned = |live: &&Live| live.task.agent.as_ref() == Some(agent);
         let missing: Vec<(TaskId, TaskState, bool)> = state
             .tasks
             .values()
             .filter(assigned)
-            .filter(|live| !held.contains(&live.task.id))
+            .filter(|live| !held.contains(&live.task.allocation))
             .map(|live| (live.task.id, live.task.state, live.task.started_at.is_some()))
             .collect();
         for (id, task_state, started) in missing {
@@ -382,12 +387,16 @@ impl Scheduler {
     pub(crate) async fn exited(
         &self,
         agent: &AgentId,
-        id: TaskId,
+        allocation: AllocationId,
         exit: Exit,
         log_bytes: u64,
     ) -> Result<Heard, Error> {
         let mut state = self.0.state.lock().await;
-        let live = state.tasks.get_mut(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
+        let id = allocation.task;
+        let ours = |live: &&mut Live| {
+            live.task.agent.as_ref() == Some(agent) && live.task.allocation == allocation
+        };
+        let live = state.tasks.get_mut(&id).filter(ours);
         let Some(live) = live else { return Ok(Heard::Forget) };
         let known = live.log.received();
         if known < log_bytes {

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 /// How long a lock may outlive its holder: what a process was starting when it was killed shares the lock until it
 /// has become another program.
@@ -94,9 +95,12 @@ impl DataDir {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        file.set_len(0).with_context(describe)?;
-        file.rewind().with_context(describe)?;
-        writeln!(file, "{}", std::process::id()).with_context(describe)?;
+        // This tells who we are without a byte of the disk; where there is no such lock, the text does.
+        let _ = fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive);
+        if write_holder(&mut file).is_err() {
+            // A full disk stops nobody (S7). An old number would name somebody else.
+            let _ = file.set_len(0);
+        }
         Ok(Lock { _file: file })
     }
 
@@ -121,7 +125,21 @@ impl DataDir {
     }
 }
 
+/// Over what is there, which needs no space.
+fn write_holder(file: &mut File) -> std::io::Result<()> {
+    let text = format!("{}\n", std::process::id());
+    file.rewind()?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
 fn holder(file: &mut File) -> Option<i32> {
+    let ours = Flock::from(FlockType::WriteLock);
+    if let Ok(Some(theirs)) = fcntl_getlk(&*file, &ours)
+        && let Some(pid) = theirs.pid
+    {
+        return Some(pid.as_raw_nonzero().get());
+    }
     let mut text = String::new();
     file.rewind().ok()?;
     file.read_to_string(&mut text).ok()?;

@@ -1,10 +1,11 @@
 //! `muster agent list`, `invite`, `revoke`, `enable` and `disable`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::cluster::{Agent, InviteAgent};
 use clap::Subcommand;
 
 use crate::auth::session::Session;
+use crate::failure::Failure;
 use crate::output;
 use crate::table::{Format, Table, time, yes_no};
 use crate::target::Target;
@@ -65,6 +66,11 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
 async fn list(session: &mut Session, format: Format, with_keys: bool) -> Result<()> {
     let mut agents = session.call(async |client| client.agents().await).await?.agents;
     agents.sort_by(|a, b| a.id.cmp(&b.id));
+    if with_keys && !agents.is_empty() && agents.iter().all(|agent| agent.enrolled.is_none()) {
+        // The master shows them to administrators alone, and says nothing.
+        let text = "only administrators see the keys of agents: add `-u admin`, or log in as one";
+        bail!(Failure::Forbidden(text.to_owned()));
+    }
     if with_keys {
         return keys(&agents).print(format, &agents);
     }

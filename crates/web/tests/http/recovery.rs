@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use api::agent::ToAgent;
+use domain::id::UserId;
 use domain::log::Source;
 use domain::task::Exit;
 use domain::time::Timestamp;
@@ -17,6 +19,7 @@ on_both_databases!(
     a_task_that_its_agent_lost_is_over,
     a_task_killed_while_its_agent_is_away_is_ended_on_return,
     l04_an_agent_that_stays_away_is_given_up_after_its_time,
+    r45_what_a_restored_master_has_no_record_of_is_kept_and_said,
 );
 
 const AT: Timestamp = Timestamp(1_767_225_601_000_000);
@@ -170,4 +173,40 @@ async fn l04_an_agent_that_stays_away_is_given_up_after_its_time(database: Datab
     agent.exit(task.start.allocation, 0).await;
     let over = alice.command(&task.id()).await;
     assert_eq!(over["exitCode"], json!(null), "what was recorded stays");
+}
+
+/// P2: a master whose back-up was restored meets what began after it.
+async fn r45_what_a_restored_master_has_no_record_of_is_kept_and_said(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let admin = master.admin().await;
+    agent.disconnect();
+    let unknown = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("an id");
+    agent.write_unsent(unknown, Source::Stdout, AT, b"epoch 1\n");
+    agent.has_had(UserId(4000));
+    for _ in 0..2 {
+        agent.reconnect().await;
+        let disowned = |m: &ToAgent| match m {
+            ToAgent::Disown { allocation } => Some(*allocation),
+            _ => None,
+        };
+        assert_eq!(agent.until("that it is to be kept", disowned).await, unknown);
+        agent.expect_kill(unknown).await;
+        agent.disconnect();
+    }
+    agent.reconnect().await;
+    agent.exit(unknown, 143).await;
+    let audit = admin.get("/api/v1/audit?action=agent.disown").await.ok();
+    let entries = audit["entries"].as_array().expect("a list");
+    assert_eq!(entries.len(), 1, "once: {audit}");
+    assert_eq!(entries[0]["record"]["after"]["runs"], json!([unknown.to_string()]));
+    // What the master knows goes on.
+    agent.exit(task.start.allocation, 0).await;
+    assert_eq!(alice.command(&task.id()).await["exitCode"], 0);
+    // Files of that account's tasks may be on the agent's machine still.
+    assert_eq!(master.user("bob").await.id, 4001);
+    // What can't be true makes no number unusable.
+    agent.has_had(UserId(i64::MAX));
+    agent.reconnect().await;
+    assert_eq!(master.user("carol").await.id, 4002);
 }

@@ -1,0 +1,166 @@
+//! `lost/`: directories of runs that the master has no record of (P2), for people to look at. What such a task printed is in
+//! `output.txt`, why it is there in `why.txt`; its own disk was emptied. The newest ones stay. Beside them, until they can
+//! be removed, runs that couldn't be.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use launch::record::{HEADER_LEN, MAX_PAYLOAD, decode_header};
+
+use crate::run::LOG_FILE;
+
+/// How many are kept.
+const MOST: usize = 100;
+/// How much they may have of the disk together, in bytes; the newest one may have more.
+const SPACE: u64 = 1 << 30;
+/// What a directory is called that is only waiting to be removed.
+const REST: &str = "rest-";
+
+/// Keeps the directory of a run, which has ended. Returns where it is now.
+///
+/// # Errors
+/// What the file system says; then it is where it was.
+pub(crate) fn keep(lost: &Path, dir: &Path, why: &str) -> io::Result<PathBuf> {
+    let kept = move_to(lost, dir, "")?;
+    // Those are for people's convenience.
+    let _ = fs::write(kept.join("why.txt"), format!("{why}\n"));
+    if let Err(e) = plain_output(&kept) {
+        tracing::debug!("{} keeps its log as it is: {e}", kept.display());
+    }
+    tidy(lost);
+    Ok(kept)
+}
+
+/// Puts the directory of a run away that can't be removed: that is tried again now and then.
+///
+/// # Errors
+/// As [`keep`].
+pub(crate) fn put_away(lost: &Path, dir: &Path) -> io::Result<PathBuf> {
+    move_to(lost, dir, REST)
+}
+
+fn move_to(lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
+    DirBuilder::new().recursive(true).mode(0o700).create(lost)?;
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // An earlier one of that name may be there: back-ups can be restored twice.
+    let mut to = lost.join(format!("{before}{name}"));
+    for number in 2.. {
+        if !to.exists() {
+            break;
+        }
+        to = lost.join(format!("{before}{name}-{number}"));
+    }
+    launch::move_task_dir(dir, &to)?;
+    Ok(to)
+}
+
+/// Tries again to remove what couldn't be, and removes the oldest of what is more than is kept.
+pub(crate) fn tidy(lost: &Path) {
+    let mut kept = vec![];
+    for entry in fs::read_dir(lost).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_rest = entry.file_name().to_string_lossy().starts_with(REST);
+        if is_rest {
+            remove(&path);
+        } else if let Ok(since) = entry.metadata().and_then(|meta| meta.modified()) {
+            kept.push((since, path));
+        }
+    }
+    kept.sort_by_key(|(since, _): &(SystemTime, PathBuf)| std::cmp::Reverse(*since));
+    let mut taken = 0_u64;
+    for (number, (_, path)) in kept.iter().enumerate() {
+        taken = taken.saturating_add(size(path));
+        if number >= MOST || (number > 0 && taken > SPACE) {
+            remove(path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(e) = launch::remove_task_dir(path) {
+        tracing::warn!("{} couldn't be removed: {e}", path.display());
+    }
+}
+
+/// What its files have of the disk.
+fn size(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|meta| meta.blocks().saturating_mul(512)).sum()
+}
+
+/// Puts what the task printed in place of its log, which has a form of its own.
+fn plain_output(dir: &Path) -> io::Result<()> {
+    let (log, output) = (dir.join(LOG_FILE), dir.join("output.txt"));
+    let mut from = BufReader::new(File::open(&log)?);
+    let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&output)?;
+    let written = copy(&mut from, &mut BufWriter::new(to));
+    match written {
+        Ok(()) => fs::remove_file(&log),
+        Err(e) => fs::remove_file(&output).and(Err(e)),
+    }
+}
+
+fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let mut header = [0; HEADER_LEN];
+    let mut payload = Vec::new();
+    loop {
+        match from.read_exact(&mut header) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return to.flush(),
+            other => other?,
+        }
+        // The part that another master had for certain was given back, and reads as empty records.
+        let header = decode_header(&header).ok_or(io::ErrorKind::InvalidData)?;
+        payload.resize(header.len.min(MAX_PAYLOAD) as usize, 0);
+        match from.read_exact(&mut payload) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return to.flush(),
+            other => other?,
+        }
+        to.write_all(&payload)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use launch::record::{Source, encode_header};
+
+    fn run(tasks: &Path, name: &str) -> PathBuf {
+        let dir = tasks.join(name);
+        fs::create_dir_all(dir.join("scratch/tmp")).expect("made");
+        let mut log = vec![0; 4 * HEADER_LEN];
+        for text in ["one\n", "two\n"] {
+            log.extend(encode_header(1, Source::Stdout, 4));
+            log.extend(text.as_bytes());
+        }
+        fs::write(dir.join(LOG_FILE), log).expect("written");
+        fs::write(dir.join("scratch/tmp/big"), vec![1; 1 << 20]).expect("written");
+        dir
+    }
+
+    /// P2: what a master has forgotten isn't thrown away, nor kept without end.
+    #[test]
+    fn r45_what_a_master_forgot_is_kept_and_the_oldest_goes() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let (tasks, lost) = (temp.path().join("tasks"), temp.path().join("lost"));
+        let kept = keep(&lost, &run(&tasks, "a.1"), "because").expect("kept");
+        assert_eq!(fs::read_to_string(kept.join("output.txt")).expect("there"), "one\ntwo\n");
+        assert_eq!(fs::read_to_string(kept.join("why.txt")).expect("there"), "because\n");
+        assert!(
+            !kept.join("scratch").exists() && !kept.join(LOG_FILE).exists() && !tasks.join("a.1").exists()
+        );
+        let again = keep(&lost, &run(&tasks, "a.1"), "because").expect("kept");
+        assert!(again != kept && kept.exists());
+        fs::create_dir(lost.join("rest-x")).expect("made");
+        for i in 0..MOST {
+            fs::create_dir_all(lost.join(format!("old.{i}"))).expect("made");
+            let old = SystemTime::now() - std::time::Duration::from_secs(100 + i as u64);
+            File::open(lost.join(format!("old.{i}"))).and_then(|dir| dir.set_modified(old)).expect("set");
+        }
+        tidy(&lost);
+        let left = fs::read_dir(&lost).expect("there").count();
+        assert!(left == MOST && kept.exists() && again.exists(), "{left}");
+    }
+}
