@@ -22,6 +22,7 @@ mod encryption;
 mod forwarders;
 mod full_disk;
 mod group;
+mod hanging;
 mod identity;
 mod kill_storm;
 mod neighbours;
