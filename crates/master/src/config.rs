@@ -210,6 +210,9 @@ impl Default for DefaultTask {
     }
 }
 
+/// Most of a database's reserve, in bytes: SQLite takes no row that is larger than some 900 MiB.
+const MOST_RESERVE: u64 = 512 << 20;
+
 /// Nothing but comments, which YAML reads as null.
 fn is_blank(text: &str) -> bool {
     text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
@@ -262,6 +265,19 @@ impl Config {
             return Err(bad(format!(
                 "security.hosts: '{host}' is not a plain name such as muster.lab.example"
             )));
+        }
+        if config.security.trusted_proxies.iter().any(Subnet::is_everything) {
+            return Err(bad("security.trusted_proxies: that is every address, so anybody could say where a request comes from: \
+                            name the proxy's own, such as 10.0.0.7"
+                .to_owned()));
+        }
+        if config.agent_lost_after == 0 {
+            return Err(bad("agent_lost_after: 0 would give up all tasks of an agent at once when a connection breaks: give \
+                            seconds, such as 3600"
+                .to_owned()));
+        }
+        if config.disk_reserve_bytes > MOST_RESERVE {
+            return Err(bad(format!("disk_reserve_bytes: give at most {MOST_RESERVE} bytes, or 0 for none")));
         }
         if config.max_context_bytes == 0 {
             return Err(bad("max_context_bytes: give a number of bytes that isn't 0".to_owned()));
@@ -322,6 +338,15 @@ mod tests {
         );
         assert!(refused("security: {default_task: {uid: -1}}\n").contains("-1"));
         assert!(refused("db: {url: mysql://x}\n").contains("db.url"));
+        // What can't be meant says what to write.
+        for (text, told) in [
+            ("agent_lost_after: 0\n", "such as 3600"),
+            ("security: {trusted_proxies: [0.0.0.0/0]}\n", "such as 10.0.0.7"),
+            ("security: {trusted_proxies: [10.0.0.7, \"::/0\"]}\n", "such as 10.0.0.7"),
+            ("disk_reserve_bytes: 999999999999999\n", "at most 536870912"),
+        ] {
+            assert!(refused(text).contains(told), "{text}");
+        }
         let lifespans = |text: &str| refused(&format!("security: {{token: {{{text}}}}}\n"));
         assert!(
             lifespans("default_lifespan_days: 366").contains("default_lifespan_days: give 1 to 365 days")

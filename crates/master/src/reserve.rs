@@ -13,10 +13,17 @@ pub(crate) async fn keep(store: Store, bytes: u64, stop: CancellationToken) {
     if bytes == 0 {
         return;
     }
+    let mut told = None;
     loop {
-        if let Err(error) = store.keep_reserve(bytes).await {
-            tracing::warn!(%error, "the database's reserve for a full disk could not be looked at");
+        // Once for each state: the log is on that disk, too.
+        let trouble = store.keep_reserve(bytes).await.err().map(|error| error.to_string());
+        if let Some(error) = trouble.as_ref().filter(|_| trouble != told) {
+            tracing::warn!(
+                %error, bytes,
+                "the database's reserve for a full disk could not be looked at (disk_reserve_bytes); it is tried again"
+            );
         }
+        told = trouble;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(EVERY) => {}

@@ -25,6 +25,11 @@ impl Subnet {
         let (own, other) = (self.address, address.to_canonical());
         own.is_ipv4() == other.is_ipv4() && masked(own, self.bits) == masked(other, self.bits)
     }
+
+    /// Whether every address of a kind is in it.
+    pub(super) fn is_everything(&self) -> bool {
+        self.bits == 0
+    }
 }
 
 /// The first bits of an address; the rest is zero.

@@ -53,6 +53,14 @@ async fn first_contact(target: &Target, masters: &KnownMasters, shown: &Shown) -
         "The certificate of the master at {address} is by an authority that is not known here.\n\
          That authority's fingerprint is {fingerprint}."
     );
+    if target.cert_file.is_some() {
+        // The commonest way to make a certificate makes one that is an authority's and the server's own at once.
+        bail!(Failure::Untrusted(format!(
+            "{found}\nThe file in MUSTER_MASTER_CERT_FILE doesn't vouch for it. If it is the master's own certificate, made with \
+             `openssl req -x509`, it counts as an authority's (CA:TRUE), which no server may show: make it with `-addext \
+             basicConstraints=critical,CA:FALSE`, or leave the file out and give the fingerprint with --master-fingerprint"
+        )));
+    }
     if !can_ask() {
         bail!(Failure::Untrusted(format!(
             "{found}\nIf it is the one that the master printed when it started, give it with --master-fingerprint or \
