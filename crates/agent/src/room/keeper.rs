@@ -83,7 +83,7 @@ impl Keeper {
 
     /// How it stands with bytes and, where their number is bounded, with files.
     fn levels(&self) -> Option<(Level, Option<Level>)> {
-        let disk = statvfs(&self.machine.data_dir.tasks()).ok()?;
+        let disk = statvfs(self.machine.data_dir.tasks()).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         let files = (disk.f_files > 0).then(|| Level::new(FILES, disk.f_favail, disk.f_files, None));
         Some((Level::new(BYTES, bytes(disk.f_bavail), bytes(disk.f_blocks), self.set), files))
