@@ -122,7 +122,7 @@ async fn others_start_all_the_same(master: &FakeMaster, greedy: &[&str]) {
     for id in greedy {
         let exit = master.exit(id).await;
         assert_eq!((exit.limit, exit.killed), (Some(Limit::Scratch), false));
-        let told = |seen: &Seen| String::from_utf8_lossy(&seen.log_of(id)).contains("agent.keep_free");
+        let told = |seen: &Seen| String::from_utf8_lossy(seen.log_of(id)).contains("agent.keep_free");
         master.until("the reason", |seen| told(seen).then_some(())).await;
     }
     master.look(|seen| assert!(seen.exits.iter().all(|(id, ..)| *id != other), "who holds little stays"));
