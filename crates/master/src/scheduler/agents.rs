@@ -393,9 +393,8 @@ impl Scheduler {
     ) -> Result<Heard, Error> {
         let mut state = self.0.state.lock().await;
         let id = allocation.task;
-        let ours = |live: &&mut Live| {
-            live.task.agent.as_ref() == Some(agent) && live.task.allocation == allocation
-        };
+        let ours =
+            |live: &&mut Live| live.task.agent.as_ref() == Some(agent) && live.task.allocation == allocation;
         let live = state.tasks.get_mut(&id).filter(ours);
         let Some(live) = live else { return Ok(Heard::Forget) };
         let known = live.log.received();
