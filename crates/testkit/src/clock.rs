@@ -1,7 +1,8 @@
 //! A clock that moves only when a test says so.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::time::Timestamp;
@@ -20,7 +21,9 @@ pub struct FakeClock {
     now: AtomicI64,
     /// Who waits for a time waits until a test sets it; else nobody waits.
     holds: AtomicBool,
-    waiting: watch::Sender<usize>,
+    /// Until when those wait who do, by their number.
+    waiting: watch::Sender<BTreeMap<u64, Timestamp>>,
+    numbers: AtomicU64,
     moved: Notify,
 }
 
@@ -29,7 +32,8 @@ impl Default for FakeClock {
         Self {
             now: AtomicI64::new(START),
             holds: AtomicBool::new(false),
-            waiting: watch::Sender::new(0),
+            waiting: watch::Sender::default(),
+            numbers: AtomicU64::new(0),
             moved: Notify::new(),
         }
     }
@@ -53,23 +57,27 @@ impl FakeClock {
         self.holds.store(true, Ordering::SeqCst);
     }
 
-    /// Returns when so many wait for a time.
+    /// Returns when so many wait for a time to come: whose time has come is under way, whether or not they know yet.
     ///
     /// # Panics
     /// When they don't.
     pub async fn held(&self, number: usize) {
         let mut waiting = self.waiting.subscribe();
-        let enough = tokio::time::timeout(DEADLINE, waiting.wait_for(|waiting| *waiting == number));
-        assert!(matches!(enough.await, Ok(Ok(_))), "{} wait, not {number}", *self.waiting.borrow());
+        let still = |waiting: &BTreeMap<_, _>| waiting.values().filter(|then| **then > self.now()).count();
+        let enough = tokio::time::timeout(DEADLINE, waiting.wait_for(|waiting| still(waiting) == number));
+        let enough = matches!(enough.await, Ok(Ok(_)));
+        assert!(enough, "{} wait, not {number}", still(&self.waiting.borrow()));
     }
 }
 
 /// One that waits.
-struct Waits<'a>(&'a watch::Sender<usize>);
+struct Waits<'a>(&'a watch::Sender<BTreeMap<u64, Timestamp>>, u64);
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|waiting| *waiting -= 1);
+        self.0.send_modify(|waiting| {
+            waiting.remove(&self.1);
+        });
     }
 }
 
@@ -80,8 +88,11 @@ impl Clock for FakeClock {
 
     fn until(&self, then: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            self.waiting.send_modify(|waiting| *waiting += 1);
-            let _waits = Waits(&self.waiting);
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            self.waiting.send_modify(|waiting| {
+                waiting.insert(number, then);
+            });
+            let _waits = Waits(&self.waiting, number);
             while self.holds.load(Ordering::SeqCst) {
                 let moved = self.moved.notified();
                 if self.now() >= then {

@@ -58,7 +58,10 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
             problems.push(format!("{name}:{number}: `{UNSAFE}` belongs in {LOW_LEVEL} alone"));
         }
         let product = name.ends_with(".rs") && name.contains("/src/") && !name.starts_with(KNOWS_SQLITE);
-        if product && OF_SQLITE.iter().any(|ending| code(line).contains(ending)) {
+        let names = |ending: &&str| {
+            ["\"", "db"].iter().any(|before| code(line).contains(&format!("{before}{ending}")))
+        };
+        if product && OF_SQLITE.iter().any(names) {
             problems.push(format!("{name}:{number}: files of SQLite's are opened in {KNOWS_SQLITE} alone"));
         }
         if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {

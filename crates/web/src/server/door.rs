@@ -11,6 +11,7 @@ use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
 use super::stream::Io;
+use super::unread::WRITTEN;
 use crate::peer::Peer;
 
 /// A silent peer is asked for a sign of life after this time: connections from dead machines end (A7).
@@ -115,6 +116,8 @@ fn tcp(address: SocketAddr, local: SocketAddr) -> Peer {
 fn tune(stream: &TcpStream) {
     // Small answers must not wait for a full packet.
     let _ = stream.set_nodelay(true);
+    // The listener's own, but for who came before that was set.
+    let _ = sockopt::set_socket_send_buffer_size(stream, WRITTEN);
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, KEEPALIVE);
     let _ = sockopt::set_tcp_keepintvl(stream, KEEPALIVE / 4);

@@ -21,7 +21,7 @@ use crate::peer::Source;
 
 /// Bytes that the kernel is to take of what is written on one connection. It takes twice as many: 2.5 MB a second to
 /// somebody a tenth of a second away.
-const WRITTEN: usize = 128 << 10;
+pub(super) const WRITTEN: usize = 128 << 10;
 
 /// The same of what comes, where half of it is for what goes with it.
 const COMES: usize = 256 << 10;

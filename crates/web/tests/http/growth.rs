@@ -104,7 +104,8 @@ async fn a05_who_came_into_a_group_is_in_the_audit_log_however_large_it_is(datab
     let mallory = account("zz-mallory".to_owned()).await;
     let said = async || {
         let found = admin.get("/api/v1/audit?action=group.&limit=100").await.ok();
-        let records = found["entries"].as_array().expect("a list").iter().map(|entry| entry["record"].clone());
+        let records =
+            found["entries"].as_array().expect("a list").iter().map(|entry| entry["record"].clone());
         records.collect::<Vec<_>>()
     };
     let made = admin.post("/api/v1/groups").json(json!({"name": "class", "addUsers": ids})).await.ok();
