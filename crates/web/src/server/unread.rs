@@ -76,10 +76,17 @@ enum Whose {
     Network(Source),
 }
 
+/// What connections of one leave unread, in bytes.
+#[derive(Default)]
+struct Unread<'a> {
+    sum: usize,
+    lives: Vec<(usize, &'a Arc<Life>)>,
+}
+
 /// Ends what makes up too much: of whoever has most, the largest, until it is enough. An agent's own channel stays.
 fn end_greedy(lives: &[Arc<Life>], held: &HashMap<SocketAddr, u32>, most: usize) {
     let mut all = 0;
-    let mut of: HashMap<Whose, (usize, Vec<(usize, &Arc<Life>)>)> = HashMap::new();
+    let mut of: HashMap<Whose, Unread<'_>> = HashMap::new();
     for life in lives.iter().filter(|life| !life.end.is_cancelled()) {
         let bytes = life.between().and_then(|(_, other)| held.get(&other)).copied().unwrap_or(0);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -92,15 +99,15 @@ fn end_greedy(lives: &[Arc<Life>], held: &HashMap<SocketAddr, u32>, most: usize)
         let Some(whose) = whose.filter(|_| bytes > 0) else { continue };
         all += bytes;
         let entry = of.entry(whose).or_default();
-        entry.0 += bytes;
-        entry.1.push((bytes, life));
+        entry.sum += bytes;
+        entry.lives.push((bytes, life));
     }
-    of.values_mut().for_each(|(_, lives)| lives.sort_unstable_by_key(|(bytes, _)| *bytes));
+    of.values_mut().for_each(|unread| unread.lives.sort_unstable_by_key(|(bytes, _)| *bytes));
     while all > most {
-        let Some((sum, lives)) = of.values_mut().max_by_key(|(sum, _)| *sum) else { return };
-        let Some((bytes, life)) = lives.pop() else { return };
+        let Some(unread) = of.values_mut().max_by_key(|unread| unread.sum) else { return };
+        let Some((bytes, life)) = unread.lives.pop() else { return };
         life.end.cancel();
-        *sum -= bytes;
+        unread.sum -= bytes;
         all -= bytes;
     }
 }
