@@ -101,7 +101,8 @@ mod tests {
             let here = listener.local_addr().expect("bound");
             let mut client = TcpStream::connect(here).expect("connected");
             let (mut accepted, there) = listener.accept().expect("accepted");
-            let (_other, _) =
+            // One that holds nothing.
+            let (_other, _accepted) =
                 (TcpStream::connect(here).expect("connected"), listener.accept().expect("accepted"));
             assert_eq!((unread(here, there), all_unread(here.port()).expect("told")), (0, Vec::new()));
             accepted.set_nonblocking(true).expect("set");
