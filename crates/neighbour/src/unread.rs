@@ -91,6 +91,7 @@ fn read(message: &[u8]) -> Option<(SocketAddr, u32)> {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::{TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -115,10 +116,17 @@ mod tests {
                 held > 0 && usize::try_from(held).is_ok_and(|held| held <= written),
                 "{held} of {written}"
             );
-            assert_eq!(all_unread(here.port()).expect("told"), [(there, held)]);
+            // What the client's own kernel takes meanwhile makes it less.
+            let all = all_unread(here.port()).expect("told");
+            assert!(all.len() == 1 && all[0].0 == there && (1..=held).contains(&all[0].1), "{all:?} {held}");
             drop(accepted);
             client.read_to_end(&mut Vec::new()).expect("all of it");
-            assert_eq!(unread(here, there), 0);
+            // The end itself is taken note of a moment later.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while unread(here, there) > 0 {
+                assert!(Instant::now() < deadline, "it isn't taken");
+                std::thread::yield_now();
+            }
         }
     }
 }
