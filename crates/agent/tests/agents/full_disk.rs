@@ -126,6 +126,9 @@ async fn others_start_all_the_same(master: &FakeMaster, greedy: &[&str]) {
         master.until("the reason", |seen| told(seen).then_some(())).await;
     }
     master.look(|seen| assert!(seen.exits.iter().all(|(id, ..)| *id != other), "who holds little stays"));
+    // A shim outlives its agent, and so would this one the test.
+    master.send(ToAgent::Kill { allocation: other, now: true });
+    assert!(master.exit(other).await.killed);
 }
 
 /// P1: less than the limit of each of them, and all that others have left of the disk.
