@@ -334,7 +334,8 @@ impl Filter {
         if let Some(workspace) = self.workspace {
             sql.push_str(&format!(" AND t.workspace_id = {}", workspace.0));
         }
-        if let Some(viewer) = self.seen_by {
+        // One's own are all seen; without the question an index alone can count them.
+        if let Some(viewer) = self.seen_by.filter(|viewer| self.owners.as_deref() != Some(&[*viewer])) {
             let hidden = workspace::hidden_from(viewer);
             sql.push_str(&format!(" AND (t.owner_id = {viewer} OR t.workspace_id NOT IN ({hidden}))"));
         }

@@ -376,9 +376,10 @@ pub async fn list(
 ) -> Result<Vec<User>, StoreError> {
     let direction = if filter.descending { "DESC" } else { "ASC" };
     let (conditions, column) = (filter.conditions(), filter.sort.column());
-    let sql = format!(
-        "SELECT * FROM users WHERE {conditions} ORDER BY {column} {direction}, id ASC LIMIT $2 OFFSET $3"
-    );
+    let order = format!("ORDER BY {column} {direction}, id ASC");
+    // What lies before the page is skipped in an index, where there is one.
+    let page = format!("SELECT id FROM users WHERE {conditions} {order} LIMIT $2 OFFSET $3");
+    let sql = format!("SELECT * FROM users WHERE id IN ({page}) {order}");
     let rows: Vec<UserRow> = on!(conn, |c| {
         sqlx::query_as(AssertSqlSafe(sql)).bind(filter.pattern()).bind(limit).bind(offset).fetch_all(c).await
     })?;
