@@ -376,7 +376,9 @@ pub async fn list(
 ) -> Result<Vec<User>, StoreError> {
     let direction = if filter.descending { "DESC" } else { "ASC" };
     let (conditions, column) = (filter.conditions(), filter.sort.column());
-    let order = format!("ORDER BY {column} {direction}, id ASC");
+    // By id alone the index has the order; SQLite would sort once more for the same column twice.
+    let then = if filter.sort == SortBy::Id { "" } else { ", id ASC" };
+    let order = format!("ORDER BY {column} {direction}{then}");
     // What lies before the page is skipped in an index, where there is one.
     let page = format!("SELECT id FROM users WHERE {conditions} {order} LIMIT $2 OFFSET $3");
     let sql = format!("SELECT * FROM users WHERE id IN ({page}) {order}");

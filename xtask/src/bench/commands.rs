@@ -1,6 +1,7 @@
 //! Commands that do nothing: what it costs to run one, alone and by thousands.
 
 use std::io;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::http::Http;
 use super::server::Server;
 use super::stats::{median, ms, quantile};
 use super::table::{Table, Unit, Wanted};
+use crate::shell;
 
 const RUNS: usize = 50;
 const MANY: usize = 2000;
@@ -33,7 +35,13 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     table.add("the same, 90 %", quantile(&mut times, 0.9), Unit::Milliseconds, Wanted::Nothing);
 
     let what = format!("{MANY} of them queued at once, through {SLOTS} slots");
-    table.add(what, rate(&http)?, Unit::PerSecond, Wanted::AtLeast(50.0));
+    let rate = rate(&http)?;
+    table.add(what, rate, Unit::PerSecond, Wanted::AtLeast(50.0));
+    // Machines differ, and one from hour to hour.
+    let bare = unshared()?;
+    let what = format!("`unshare` with new mounts, processes, IPC and network, {SLOTS} at once");
+    table.add(what, bare, Unit::PerSecond, Wanted::Nothing);
+    table.add("the former by the latter", rate / bare, Unit::Ratio, Wanted::Nothing);
     server.rest(Duration::from_secs(10))?;
     table.add("memory at rest after them", server.resident()?, Unit::Mebibytes, Wanted::Nothing);
     server.stop()
@@ -76,4 +84,23 @@ fn rate(http: &Http) -> Result<f64> {
             .try_for_each(|client| client.join().map_err(|_| anyhow!("a client broke down"))?)
     })?;
     Ok(MANY as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Namespaces alone, as many at once as the server has slots: what this machine can do of what a start needs.
+fn unshared() -> Result<f64> {
+    const EACH: usize = 50;
+    let slots: usize = SLOTS.parse()?;
+    let began = Instant::now();
+    let some = || -> Result<()> {
+        for _ in 0..EACH {
+            let mut command = Command::new("unshare");
+            shell::output(command.args(["--mount", "--pid", "--ipc", "--net", "--fork", "true"]))?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..slots).map(|_| scope.spawn(some)).collect();
+        all.into_iter().try_for_each(|one| one.join().map_err(|_| anyhow!("a start broke down"))?)
+    })?;
+    Ok((slots * EACH) as f64 / began.elapsed().as_secs_f64())
 }
