@@ -42,7 +42,6 @@ pub(crate) async fn connect(
         hostname: machine.hostname.clone(),
         master_url: machine.master.clone(),
         held: held(),
-        highest_account: machine.highest_account(),
     }));
     dial::say(&mut channel.sender, &register).await?;
     match dial::answer(&mut channel.receiver).await? {

@@ -78,11 +78,6 @@ impl DataDir {
         self.root.join("lost")
     }
 
-    /// The highest number of an account that had a task here.
-    pub(crate) fn accounts_file(&self) -> PathBuf {
-        self.root.join("accounts")
-    }
-
     pub(crate) fn key_file(&self) -> PathBuf {
         self.root.join("link.key")
     }

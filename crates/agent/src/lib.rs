@@ -16,7 +16,6 @@
 //! One task of the runtime drives the connection ([`run()`]), one drives each held run (`run::Follower`). A run goes
 //! on whether or not there is a connection; a connection only gives it somewhere to ship to.
 
-mod accounts;
 mod connection;
 pub mod context;
 mod data_dir;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use domain::agent::Power;
 use domain::config::Network;
-use domain::id::{AgentId, UserId};
+use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
 use launch::spec::{Limits, Mode, Together};
 
-use crate::accounts::Accounts;
 use crate::data_dir::DataDir;
 use crate::enrolment::Enrolment;
 use crate::reserve::Reserve;
@@ -46,7 +45,6 @@ pub(crate) struct Machine {
     pub(crate) kill_grace: Duration,
     pub(crate) seccomp: launch::spec::Seccomp,
     pub(crate) reserve: Reserve,
-    pub(crate) accounts: Accounts,
     pub(crate) masked: Vec<PathBuf>,
     pub(crate) bind_prefixes: Option<Vec<PathBuf>>,
     pub(crate) late_mounts: Vec<PathBuf>,
@@ -99,7 +97,6 @@ impl Machine {
             seccomp: options.seccomp,
             reserve: Reserve::open(&data_dir.root().join("reserve"))
                 .map_err(AgentError::io("cannot keep a reserve in the data directory"))?,
-            accounts: Accounts::open(data_dir.accounts_file()),
             masked,
             bind_prefixes: options.bind_prefixes.clone(),
             late_mounts: options.late_mounts.clone(),
@@ -115,18 +112,6 @@ impl Machine {
     /// Whose agent it is, and by which key.
     pub(crate) fn enrolment(&self) -> Option<Enrolment> {
         self.enrolment.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The highest account of its master's whose task ran here.
-    pub(crate) fn highest_account(&self) -> Option<UserId> {
-        self.accounts.highest(&self.enrolment()?.master.to_string())
-    }
-
-    /// A task of that account is about to run here. Blocks.
-    pub(crate) fn note_account(&self, account: Option<UserId>) {
-        if let (Some(enrolment), Some(account)) = (self.enrolment(), account) {
-            self.accounts.seen(&enrolment.master.to_string(), account);
-        }
     }
 
     pub(crate) fn set_enrolment(&self, enrolment: Option<Enrolment>) {

@@ -4,6 +4,7 @@
 use api::agent::Start;
 use domain::agent::Power;
 use domain::config::{BindMount, Network};
+use domain::identity::MachineNumber;
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
 
@@ -28,7 +29,7 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
         bind_mounts: bind_mounts(machine, start)?,
         limits: machine.limits,
-        owner: owner(machine, start),
+        owner: owner(machine, start)?,
         shm_bytes: start.shm_bytes.or(machine.shm_bytes),
         run_bytes: machine.run_bytes,
         kill_grace_ms: u64::try_from(machine.kill_grace.as_millis()).unwrap_or(u64::MAX),
@@ -50,12 +51,19 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
 
 /// The account, as this machine names it: another agent's master on the same machine has accounts of its own. A master of an
 /// earlier version doesn't say whose the task is.
-fn owner(machine: &Machine, start: &Start) -> Option<spec::Owner> {
+fn owner(machine: &Machine, start: &Start) -> Result<Option<spec::Owner>, String> {
+    let Some(number) = start.owner else { return Ok(None) };
+    // No two accounts are ever one here (F10).
+    let Some(number) = MachineNumber::new(number).map(MachineNumber::get) else {
+        return Err(format!(
+            "its account has number {number}, and machines tell {} accounts apart: update the master",
+            MachineNumber::SPACE
+        ));
+    };
     let master = machine.enrolment().map(|enrolment| enrolment.master.to_string()).unwrap_or_default();
     let master: String = master.chars().take(8).collect();
-    let id = start.owner?;
-    let account = u64::try_from(id.0).ok();
-    Some(spec::Owner { key: format!("{id}-{master}"), account, limits: machine.account_limits })
+    let key = format!("{number}-{master}");
+    Ok(Some(spec::Owner { key, account: Some(number), limits: machine.account_limits }))
 }
 
 /// A task may have less than the administrator of this machine allows, never more.
@@ -185,7 +193,6 @@ mod tests {
     use crate::device::Found;
     use crate::watch::Watch;
     use domain::agent::{Device, DeviceKind};
-    use domain::id::UserId;
     use domain::identity::UnixIdentity;
     use domain::system_ids::AllowedIds;
     use launch::spec::{Limits, Mode, Together};
@@ -213,7 +220,6 @@ mod tests {
             kill_grace: std::time::Duration::ZERO,
             seccomp: spec::Seccomp::Default,
             reserve: crate::reserve::Reserve::open(&dir.join("reserve")).expect("made"),
-            accounts: crate::accounts::Accounts::open(dir.join("accounts")),
             masked: vec![],
             bind_prefixes: None,
             late_mounts: vec![],
@@ -268,15 +274,31 @@ mod tests {
     async fn a12_whose_a_task_is_is_its_account_and_not_its_unix_user() {
         let temp = tempfile::tempdir().expect("temp dir");
         let machine = machine(temp.path(), Power::Root).await;
-        let owner = |id| {
-            let start = Start { owner: id, ..start() };
-            task_spec(&machine, &start, vec![]).expect("possible").owner
+        let owner = |number| {
+            let start = Start { owner: number, ..start() };
+            task_spec(&machine, &start, vec![]).map(|spec| spec.owner)
         };
-        let [one, two] = [7, 8].map(|id| owner(Some(UserId(id))).expect("told"));
+        let [one, two] = [7, 8].map(|number| owner(Some(number)).expect("possible").expect("told"));
         assert!(one.key.starts_with("7-") && two.key.starts_with("8-"), "{one:?} {two:?}");
         assert_eq!([one.account, two.account], [Some(7), Some(8)]);
         assert_eq!(one.limits, machine.account_limits);
-        assert_eq!(owner(None), None, "a master of an earlier version");
+        assert_eq!(owner(None), Ok(None), "a master of an earlier version");
+    }
+
+    /// The host id of a number is one account's, or nobody's: no number is taken for another one.
+    #[tokio::test]
+    async fn f10_a_number_that_there_is_not_is_refused() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let machine = machine(temp.path(), Power::Root).await;
+        let account = |number| {
+            let start = Start { owner: Some(number), ..start() };
+            task_spec(&machine, &start, vec![]).map(|spec| spec.owner.and_then(|owner| owner.account))
+        };
+        assert_eq!(account(MachineNumber::SPACE - 1), Ok(Some(MachineNumber::SPACE - 1)));
+        for number in [MachineNumber::SPACE, MachineNumber::SPACE + 7, u32::MAX] {
+            let refused = account(number).expect_err("no account's");
+            assert!(refused.contains(&number.to_string()), "{refused}");
+        }
     }
 
     /// What the master takes for tasks' is what they can be.

@@ -24,7 +24,7 @@
 
 use domain::agent::{Device, Power};
 use domain::config::{BindMount, Network};
-use domain::id::{AgentId, AllocationId, UserId};
+use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
 use domain::time::Timestamp;
@@ -217,10 +217,6 @@ pub struct Register {
     pub master_url: String,
     /// Runs on its disk that weren't forgotten yet.
     pub held: Vec<AllocationId>,
-    /// The highest number of an account of this master's that ever had a task here: files of that task's user may still be
-    /// there, so a master of which a back-up was restored gives that number to nobody else (P2).
-    #[serde(default)]
-    pub highest_account: Option<UserId>,
 }
 
 /// Inside [`ToAgent::Start`].
@@ -228,10 +224,10 @@ pub struct Register {
 pub struct Start {
     /// The run.
     pub allocation: AllocationId,
-    /// The account that it belongs to: what an agent's machine has is shared out among accounts, not among Unix users
-    /// (I5).
+    /// Whose it is, by the account's `domain::identity::MachineNumber` (earlier masters say its id): what an agent's machine
+    /// has is shared out among accounts, not among Unix users (I5), and root in the task is an id by it.
     #[serde(default)]
-    pub owner: Option<UserId>,
+    pub owner: Option<u32>,
     /// Command line; one element is run by `/bin/sh -c`.
     pub entrypoint: Vec<String>,
     /// Environment, complete but for `PATH`, `HOME` and the like.

@@ -8,6 +8,34 @@ use serde::{Deserialize, Serialize};
 /// sees, and 8388608 that `launch` has for namespaces' makers and for accounts.
 pub const TASK_IDS: u32 = 65_536 + (1 << 23);
 
+/// By which number machines know an account: root in its tasks is an id by it, which no other account's is (F10). Nothing
+/// follows from an account's id, for after a back-up was restored that is given again (P2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MachineNumber(u32);
+
+impl MachineNumber {
+    /// How many there are, from 0 on. So many ids `launch` has for accounts.
+    pub const SPACE: u32 = 1 << 22;
+
+    /// That number; `None` when there is no such: no two numbers ever become one.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        (number < Self::SPACE).then_some(Self(number))
+    }
+
+    /// One that such bytes tell, all as likely as each other.
+    #[must_use]
+    pub fn drawn(bytes: [u8; 4]) -> Self {
+        Self(u32::from_le_bytes(bytes) % Self::SPACE)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
 /// A complete Unix identity: names for people, numbers for the kernel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

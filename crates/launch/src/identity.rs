@@ -80,9 +80,13 @@ pub(crate) fn resolve(
                 return Err(format!("{user} is in groups {:?}, one of which no task can be in", spec.groups));
             }
             let mapped = How::Mapped { base, len: len - 1, owner: base + len + shim % OWNERS };
-            let root = spec.owner.as_ref().and_then(|owner| owner.account).map_or(base, |account| {
-                base + len + OWNERS + u32::try_from(account % u64::from(ACCOUNTS)).unwrap_or(0)
-            });
+            let account = spec.owner.as_ref().and_then(|owner| owner.account);
+            if let Some(number) = account.filter(|number| *number >= ACCOUNTS) {
+                return Err(format!(
+                    "the account's number {number} is none that a machine has an id for: it would be another account's"
+                ));
+            }
+            let root = account.map_or(base, |number| base + len + OWNERS + number);
             real_or_mapped(user, (uid, gid), root, base..end, mapped)
         }
         Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),
@@ -160,17 +164,27 @@ mod tests {
         .unwrap()
     }
 
+    fn of_account(account: Option<u32>) -> Result<Credentials, String> {
+        let owner = Owner { key: "k".into(), account, limits: Together::default() };
+        resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0), 7)
+    }
+
     #[test]
     fn a12_root_in_a_task_is_an_id_of_its_accounts() {
-        let root_of = |account| {
-            let owner = Owner { key: "k".into(), account, limits: Together::default() };
-            resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0), 7).unwrap()
-        };
+        let root_of = |account| of_account(account).unwrap();
         assert_eq!((root_of(None).host_uid, root_of(None).host_gid), (RANGE.start, RANGE.start));
-        let ids = [1, 2, u64::from(ACCOUNTS) - 1].map(|account| root_of(Some(account)).host_uid);
-        assert_eq!(ids, [1_904_259_841, 1_904_259_842, RANGE.end - 1]);
+        let ids = [0, 1, 2, ACCOUNTS - 1].map(|account| root_of(Some(account)).host_uid);
+        assert_eq!(ids, [1_904_259_840, 1_904_259_841, 1_904_259_842, RANGE.end - 1]);
         assert_eq!(root_of(Some(1)).host_gid, RANGE.start, "files can be shared by the group");
-        assert!(RANGE.contains(&root_of(Some(u64::MAX)).host_uid));
+    }
+
+    /// Nobody gets an account whose number comes round to another's (U1).
+    #[test]
+    fn f10_a_number_that_there_is_not_is_no_other_accounts() {
+        for number in [ACCOUNTS, ACCOUNTS + 1, u32::MAX] {
+            let refused = of_account(Some(number)).unwrap_err();
+            assert!(refused.contains(&number.to_string()), "{refused}");
+        }
     }
 
     #[test]

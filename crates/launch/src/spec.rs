@@ -189,10 +189,10 @@ pub struct Limits {
 pub struct Owner {
     /// Names the account's cgroup on this machine; as a task id is made.
     pub key: String,
-    /// Its number among its master's: root in its tasks is an id of its own by it. Absent in descriptions of earlier
+    /// The number by which machines know it: root in its tasks is an id of its own by it. Absent in descriptions of earlier
     /// versions, whose tasks' roots are one.
     #[serde(default)]
-    pub account: Option<u64>,
+    pub account: Option<u32>,
     /// What all its tasks may use.
     pub limits: Together,
 }

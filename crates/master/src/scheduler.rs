@@ -30,6 +30,7 @@ mod agents;
 mod environment;
 mod held;
 mod kill;
+mod number;
 mod strange;
 mod truth;
 
@@ -420,11 +421,15 @@ impl Scheduler {
                 astray.push(*id);
                 continue;
             }
+            let Some(owner) = number::of(&mut tx, live.task.owner, parts.entropy.as_ref()).await? else {
+                astray.push(*id);
+                continue;
+            };
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
             if store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await? {
                 let config = store::task::config(&mut tx, *id).await?;
-                tokens.push((*id, token, config));
+                tokens.push((*id, (owner, token), config));
             } else {
                 // The database knows of a kill, or of its end.
                 astray.push(*id);
@@ -435,7 +440,7 @@ impl Scheduler {
             self.unplace(state, &[id]);
             self.doubt();
         }
-        for (id, token, config) in tokens {
+        for (id, of_its, config) in tokens {
             let Some(live) = state.tasks.get_mut(&id) else {
                 continue;
             };
@@ -445,7 +450,7 @@ impl Scheduler {
             else {
                 continue;
             };
-            let start = environment::start_message(&live.task, &config, &connected.about, parts, token);
+            let start = environment::start_message(&live.task, &config, &connected.about, parts, of_its);
             for name in environment::overruled(&config, &connected.about, &start) {
                 self.say(
                     &live.log,

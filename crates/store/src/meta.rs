@@ -33,23 +33,3 @@ pub(crate) async fn next(tx: &mut Tx, counter: &str) -> Result<i64, StoreError> 
     let (value,): (i64,) = on!(tx, |c| sqlx::query_as(sql).bind(counter).fetch_one(c).await)?;
     Ok(value)
 }
-
-/// The number of a counter that was given out last, 0 before the first.
-///
-/// # Errors
-/// See [`StoreError`].
-pub(crate) async fn last(conn: &mut Conn, counter: &str) -> Result<i64, StoreError> {
-    let sql = "SELECT value FROM counters WHERE name = $1";
-    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql).bind(counter).fetch_optional(c).await)?;
-    Ok(row.map_or(0, |(value,)| value))
-}
-
-/// Has a counter go on behind a number; one that is further stays there.
-///
-/// # Errors
-/// See [`StoreError`].
-pub(crate) async fn raise(tx: &mut Tx, counter: &str, to: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE counters SET value = $2 WHERE name = $1 AND value < $2";
-    on!(tx, |c| sqlx::query(sql).bind(counter).bind(to).execute(c).await.map(drop))?;
-    Ok(())
-}

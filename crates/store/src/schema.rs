@@ -15,6 +15,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0006_exit_signal.sql"),
     include_str!("../migrations/0007_task_configs.sql"),
     include_str!("../migrations/0008_login_places.sql"),
+    include_str!("../migrations/0009_living_tasks.sql"),
+    include_str!("../migrations/0010_machine_numbers.sql"),
+    include_str!("../migrations/0011_removed_logs.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.

@@ -1,7 +1,7 @@
 //! Accounts.
 
 use domain::id::UserId;
-use domain::identity::UnixIdentity;
+use domain::identity::{MachineNumber, UnixIdentity};
 use domain::text::Looks;
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
@@ -132,20 +132,35 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
     Ok(user)
 }
 
-/// Gives out no number up to `highest` any more.
+/// By which number machines know an account; `None` before its first task.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn keep_numbers_free(tx: &mut Tx, highest: UserId) -> Result<(), StoreError> {
-    meta::raise(tx, "user", highest.0).await
+pub async fn machine_number(conn: &mut Conn, id: UserId) -> Result<Option<MachineNumber>, StoreError> {
+    let sql = "SELECT machine_number FROM users WHERE id = $1";
+    let row: Option<(Option<i64>,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
+    let Some(number) = row.and_then(|(number,)| number) else { return Ok(None) };
+    let known = u32::try_from(number).ok().and_then(MachineNumber::new);
+    let corrupt = || StoreError::Corrupt(format!("users, id {id}: machine_number"));
+    known.map(Some).ok_or_else(corrupt)
 }
 
-/// The last number that was given out.
+/// Has machines know an account by a number, for ever; `false` when it is, or was, another's, or the account has one.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn last_number(conn: &mut Conn) -> Result<UserId, StoreError> {
-    meta::last(conn, "user").await.map(UserId)
+pub async fn set_machine_number(
+    tx: &mut Tx,
+    id: UserId,
+    number: MachineNumber,
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE users SET machine_number = $2 WHERE id = $1 AND machine_number IS NULL
+                   AND NOT EXISTS (SELECT 1 FROM users o WHERE o.machine_number = $2)";
+    let number = i64::from(number.get());
+    let affected = on!(tx, |c| {
+        sqlx::query(sql).bind(id.0).bind(number).execute(c).await.map(|done| done.rows_affected())
+    })?;
+    Ok(affected == 1)
 }
 
 /// Writes all of an account's fields.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ::master::system::Clock as _;
 use api::agent::{CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster};
 use domain::agent::{Device, DeviceKind, Power};
-use domain::id::{AgentId, AllocationId, UserId};
+use domain::id::{AgentId, AllocationId};
 use domain::log::{Record, Source};
 use domain::task::Exit;
 use domain::time::Timestamp;
@@ -166,7 +166,6 @@ impl FakeAgent {
                 power: Power::Root,
                 hostname: "fake.example.org".to_owned(),
                 master_url: format!("http://{address}"),
-                highest_account: None,
                 held: Vec::new(),
             },
             instance: format!("{:032x}", rand::random::<u128>()),
@@ -245,11 +244,6 @@ impl FakeAgent {
     /// The connection breaks.
     pub fn disconnect(&mut self) {
         self.wire = None;
-    }
-
-    /// An account of that number had a task here once.
-    pub fn has_had(&mut self, account: UserId) {
-        self.about.highest_account = Some(account);
     }
 
     /// The runs are gone, as after the loss of its disk.

@@ -44,12 +44,7 @@ impl Follower {
             return Ok(self.end_without_shim(disk::killed_early()).await);
         }
         let (machine, id) = (Arc::clone(&self.machine), self.id);
-        let owner = start.owner;
-        let made = spawn_blocking(move || {
-            machine.note_account(owner);
-            shim::make_dir(&machine, id, &spec)
-        });
-        let made = made.await;
+        let made = spawn_blocking(move || shim::make_dir(&machine, id, &spec)).await;
         match made {
             Ok(Ok(_)) => self.start_shim().await,
             Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),

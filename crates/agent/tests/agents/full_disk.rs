@@ -5,7 +5,6 @@ use std::process::Command;
 
 use agent::{Bound, TaskLimits};
 use api::agent::{Start, ToAgent};
-use domain::id::UserId;
 use domain::task::Limit;
 
 use crate::support::{FakeMaster, Seen, TestAgent, emptied, shell, soon};
@@ -104,8 +103,8 @@ async fn a04_who_fills_the_disk_without_end_is_ended() {
 }
 
 /// A task of an account's.
-fn of(owner: i64, script: &str) -> Start {
-    Start { owner: Some(UserId(owner)), ..shell(script) }
+fn of(owner: u32, script: &str) -> Start {
+    Start { owner: Some(owner), ..shell(script) }
 }
 
 /// All of these of one account are ended for others' sake, and twenty starts of another account aren't kept waiting for it.

@@ -4,7 +4,6 @@ use std::io::Write;
 
 use api::agent::{Start, ToAgent};
 use axum::http::StatusCode;
-use domain::id::UserId;
 use domain::log::Source;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -38,7 +37,7 @@ async fn a12_tasks_lie_with_those_of_their_account() {
     let master = FakeMaster::start().await;
     let _agent = TestAgent::registered(&master).await;
     for owner in [7, 8] {
-        let start = Start { owner: Some(UserId(owner)), ..shell("cat /proc/self/cgroup") };
+        let start = Start { owner: Some(owner), ..shell("cat /proc/self/cgroup") };
         let id = master.send_start(&start);
         assert_eq!(master.exit(id).await.code, 0);
         let account = format!("/muster/owner-{owner}-");

@@ -55,7 +55,7 @@ pub(crate) fn new_run() -> AllocationId {
 pub(crate) fn shell(line: &str) -> Start {
     Start {
         allocation: new_run(),
-        owner: Some(domain::id::UserId(7)),
+        owner: Some(7),
         entrypoint: vec![line.to_owned()],
         env: vec![("DET_USER".to_owned(), "ann".to_owned())],
         identity: identity(),

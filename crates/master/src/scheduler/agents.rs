@@ -170,9 +170,6 @@ impl Scheduler {
         let Arrival { about, version, instance, skew, link, .. } = arrival;
         let held: BTreeSet<AllocationId> = about.held.iter().copied().collect();
         let strange = self.strange_runs(&state, agent, &about.held).await?;
-        if let Some(highest) = about.highest_account {
-            self.leave_numbers_free(agent, highest).await?;
-        }
         let _ = link.send(ToAgent::Welcome {});
         self.disown(&mut state, agent, &strange, &link).await;
         for allocation in &about.held {

@@ -3,6 +3,7 @@
 use api::agent::{Register, Start};
 use domain::agent::DeviceKind;
 use domain::config::TaskConfig;
+use domain::identity::MachineNumber;
 use domain::task::Task;
 use serde_json::json;
 
@@ -14,11 +15,11 @@ pub(super) fn start_message(
     config: &TaskConfig,
     about: &Register,
     parts: &Parts,
-    token: String,
+    (owner, token): (MachineNumber, String),
 ) -> Start {
     Start {
         allocation: task.allocation,
-        owner: Some(task.owner),
+        owner: Some(owner.get()),
         entrypoint: config.entrypoint.clone(),
         env: environment(task, config, about, parts, &token),
         identity: task.identity.clone(),

@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 
 use api::agent::ToAgent;
 use domain::audit::{By, Entry, Who};
-use domain::id::{AgentId, AllocationId, UserId};
+use domain::id::{AgentId, AllocationId};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{Scheduler, State};
 use crate::Error;
-
-/// How far an agent may be ahead with the numbers of accounts: nobody makes more between two back-ups.
-const AHEAD: i64 = 100_000;
 
 impl Scheduler {
     /// Those of an agent's runs that the database doesn't know, or not as that agent's.
@@ -77,26 +74,5 @@ impl Scheduler {
             // When it comes the next time.
             Err(error) => tracing::warn!(%agent, %error, "the audit log doesn't say so yet"),
         }
-    }
-
-    /// Accounts that are made from now on get numbers that no task of that agent's ever ran as.
-    pub(super) async fn leave_numbers_free(&self, agent: &AgentId, highest: UserId) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        let last = store::user::last_number(&mut parts.store.read().await?).await?;
-        if highest <= last {
-            return Ok(());
-        }
-        if highest.0 - last.0 > AHEAD {
-            tracing::warn!(%agent, %highest, "the agent names an account that there can't have been: that isn't heeded");
-            return Ok(());
-        }
-        tracing::warn!(
-            %agent,
-            "the agent has had tasks of account {highest}, and this database was at {last}: the numbers up to that are given to \
-             nobody, for what those tasks left on that machine's disks is still theirs"
-        );
-        let mut tx = parts.store.write_urgent().await?;
-        store::user::keep_numbers_free(&mut tx, highest).await?;
-        Ok(tx.commit_unaudited("no account is changed by it").await?)
     }
 }
