@@ -64,3 +64,21 @@ fn statements(text: &str) -> Vec<String> {
     let code = code.join("\n");
     code.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// One that isn't in the list is never made.
+    #[test]
+    fn every_migration_is_in_the_list() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).expect("there").map(|entry| entry.expect("read").path()).collect();
+        files.sort();
+        let texts: Vec<_> = files.iter().map(|file| std::fs::read_to_string(file).expect("read")).collect();
+        assert_eq!(texts, MIGRATIONS);
+    }
+}

@@ -97,6 +97,11 @@ impl Wire {
 
     /// Says something; a closed connection is no error.
     pub async fn send(&mut self, message: &ToMaster) {
+        self.say(&serde_json::to_value(message).expect("JSON")).await;
+    }
+
+    /// As [`Self::send`], also what isn't the protocol's.
+    pub async fn say(&mut self, message: &serde_json::Value) {
         let text = serde_json::to_vec(message).expect("JSON");
         let _ = self.0.sender.send(Kind::Message, &text).await;
     }

@@ -36,6 +36,19 @@ impl Storage {
         Self { _disk: None, folder, postgres }
     }
 
+    /// A back-up of all of it: nobody may have it open.
+    pub async fn copy(&self) -> Self {
+        let postgres = match &self.postgres {
+            None => None,
+            Some(database) => Some(database.copy().await),
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let from = self.folder.path().join(".");
+        let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(folder.path()).status();
+        assert!(copied.expect("cp starts").success());
+        Self { _disk: None, folder, postgres }
+    }
+
     /// Makes an empty one for SQLite on a disk of its own, of a size as `mount` takes it. Needs root.
     pub fn on_small_disk(size: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");

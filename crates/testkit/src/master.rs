@@ -129,6 +129,21 @@ impl TestMaster {
         self.boot().await;
     }
 
+    /// A back-up, made while it is stopped.
+    pub async fn back_up(&mut self) -> Storage {
+        self.stop().await;
+        let copy = self.storage.copy().await;
+        self.boot().await;
+        copy
+    }
+
+    /// Goes on with what a back-up has; all since then is forgotten.
+    pub async fn restore(&mut self, back_up: Storage) {
+        self.stop().await;
+        self.storage = back_up;
+        self.boot().await;
+    }
+
     fn running(&self) -> &Running {
         self.running.as_ref().expect("it runs")
     }

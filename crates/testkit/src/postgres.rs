@@ -18,10 +18,19 @@ pub struct TestDatabase {
 impl TestDatabase {
     /// Makes the database. Panics if the cluster can't be reached: there is no test without it.
     pub async fn create() -> Self {
-        let name = format!("test_{}", Uuid::new_v4().simple());
         // `template1` could be in somebody's use, which fails; nobody can connect to `template0`.
+        Self::like("template0").await
+    }
+
+    /// Makes another one with all that this holds, in which nobody may be at work.
+    pub async fn copy(&self) -> Self {
+        Self::like(&self.name).await
+    }
+
+    async fn like(template: &str) -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
         let output = tokio::process::Command::from(program("createdb"))
-            .args(["--template=template0", &name])
+            .args([&format!("--template={template}"), &name])
             .output()
             .await
             .expect("createdb starts");

@@ -53,6 +53,8 @@ mod meanwhile;
 mod memory;
 #[path = "http/names.rs"]
 mod names;
+#[path = "http/numbers.rs"]
+mod numbers;
 #[path = "http/origins.rs"]
 mod origins;
 #[path = "http/places.rs"]

@@ -1,6 +1,7 @@
 //! Accounts: what is written is read, names are unique, lists are filtered, sorted and paged alike on both databases.
 
-use domain::identity::UnixIdentity;
+use domain::id::UserId;
+use domain::identity::{MachineNumber, UnixIdentity};
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use store::user::{Filter, SortBy};
@@ -8,6 +9,7 @@ use store::{Store, StoreError};
 use testkit::{Database, on_both_databases};
 
 use crate::samples::{NOW, add, open, user};
+use crate::schema::execute;
 
 on_both_databases!(
     an_account_is_read_as_it_was_written,
@@ -19,6 +21,8 @@ on_both_databases!(
     lists_are_sorted_with_the_id_as_last_key,
     pages_join_to_the_whole_list,
     a_name_with_nul_is_not_found,
+    f10_machines_know_an_account_by_one_number_for_ever,
+    f10_accounts_of_before_keep_what_is_theirs_on_machines,
 );
 
 async fn find(store: &Store, name: &str) -> Option<User> {
@@ -254,4 +258,67 @@ async fn a_name_with_nul_is_not_found(database: Database) {
     add(&store, &user("ab")).await;
     assert_eq!(find(&store, "a\0b").await, None);
     assert_eq!(find(&store, "ab\0").await, None);
+}
+
+async fn number(store: &Store, id: UserId) -> Option<u32> {
+    let mut conn = store.read().await.expect("a connection");
+    store::user::machine_number(&mut conn, id).await.expect("read").map(MachineNumber::get)
+}
+
+/// Whether an account has got it.
+async fn give(store: &Store, id: UserId, number: u32) -> bool {
+    let number = MachineNumber::new(number).expect("there is one");
+    let mut tx = store.write().await.expect("a transaction");
+    let given = store::user::set_machine_number(&mut tx, id, number).await.expect("asked");
+    tx.commit_unaudited("a test").await.expect("committed");
+    given
+}
+
+async fn f10_machines_know_an_account_by_one_number_for_ever(database: Database) {
+    let (_storage, store) = open(database).await;
+    let (alice, bob) = (add(&store, &user("alice")).await, add(&store, &user("bob")).await);
+    assert_eq!(number(&store, alice.id).await, None, "not before it is needed");
+    assert!(give(&store, alice.id, 7).await);
+    assert!(!give(&store, alice.id, 8).await, "it has one");
+    assert!(!give(&store, bob.id, 7).await, "it is another's");
+    let gone = User { status: Status::Deactivated, deleted_at: Some(NOW), ..alice.clone() };
+    let mut tx = store.write().await.expect("a transaction");
+    store::user::update(&mut tx, &gone).await.expect("updated");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert!(!give(&store, bob.id, 7).await, "and stays that");
+    assert!(give(&store, bob.id, MachineNumber::SPACE - 1).await);
+    assert_eq!(number(&store, alice.id).await, Some(7));
+    assert_eq!(number(&store, bob.id).await, Some(MachineNumber::SPACE - 1));
+    assert!(!give(&store, UserId(999), 9).await, "nobody");
+}
+
+async fn f10_accounts_of_before_keep_what_is_theirs_on_machines(database: Database) {
+    let (storage, store) = open(database).await;
+    let alice = add(&store, &user("alice")).await;
+    let gone = User { deleted_at: Some(NOW), status: Status::Deactivated, ..user("gone") };
+    let gone = add(&store, &gone).await;
+    let pending = add(&store, &User { status: Status::Pending, ..user("pending") }).await;
+    let raised = [add(&store, &user("last")).await.id, add(&store, &user("raised")).await.id];
+    store.close().await;
+    // As the schema was before, and ids as an agent could raise them.
+    let space = i64::from(MachineNumber::SPACE);
+    for (id, now) in raised.iter().zip([space - 1, space + alice.id.0]) {
+        execute(&storage, &format!("UPDATE users SET id = {now} WHERE id = {id}")).await;
+    }
+    execute(&storage, "DROP INDEX users_by_machine_number").await;
+    execute(&storage, "ALTER TABLE users DROP COLUMN machine_number").await;
+    let migration = include_str!("../../migrations/0010_machine_numbers.sql");
+    let code: Vec<&str> = migration.lines().filter(|line| !line.starts_with("--")).collect();
+    for statement in code.join("\n").split(';').filter(|statement| !statement.trim().is_empty()) {
+        execute(&storage, statement).await;
+    }
+    let store = storage.open().await;
+    for id in [alice.id, gone.id, UserId(space - 1)] {
+        assert_eq!(number(&store, id).await.map(i64::from), Some(id.0));
+    }
+    // Whose id comes round to another's has no number of its own yet, nor who never had a task.
+    for id in [UserId(space + alice.id.0), pending.id] {
+        assert_eq!(number(&store, id).await, None);
+    }
+    assert!(give(&store, pending.id, 9_999).await);
 }
