@@ -50,7 +50,8 @@ pub(crate) async fn connect(
     }
 }
 
-fn now() -> Timestamp {
+/// By the machine's clock.
+pub(crate) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::AgentError;
 
 /// Tells an agent's directory.
-const LOCK_FILE: &str = "agent.lock";
+pub(crate) const LOCK_FILE: &str = "agent.lock";
 
 /// How long an agent that is being replaced may take to let go of the directory.
 const HANDOVER: Duration = Duration::from_secs(3);

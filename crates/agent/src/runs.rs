@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::agent::Start;
 use domain::id::AllocationId;
+use launch::Stray;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -33,6 +34,11 @@ impl Runs {
     /// Takes on a run of an earlier agent.
     pub(crate) fn adopt(self: &Arc<Self>, id: AllocationId) {
         self.hold(id, Origin::Adopted, None);
+    }
+
+    /// Takes on a run that goes on without a record (P2).
+    pub(crate) fn end_stray(self: &Arc<Self>, id: AllocationId, stray: Stray) {
+        self.hold(id, Origin::Outlived(Box::new(stray)), None);
     }
 
     /// Begins a run. One that is held already is left alone.

@@ -1,9 +1,12 @@
 //! The agent's life: takes its directory, finds its runs again, enrols once, and keeps a connection to the master
 //! for as long as it lives.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::id::AllocationId;
+use launch::Stray;
 use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -14,7 +17,7 @@ use crate::dial::Lost;
 use crate::enrolment::{self, Found};
 use crate::machine::Machine;
 use crate::runs::Runs;
-use crate::{AgentError, Options, connection, key, lost, room, run as runs_on_disk};
+use crate::{AgentError, Options, connection, key, lost, room, run as runs_on_disk, stray};
 
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -47,8 +50,15 @@ pub async fn run(
     let runs = Runs::new(Arc::clone(&machine));
     let held = runs_on_disk::tidy(&machine.data_dir)
         .map_err(AgentError::io(format!("cannot read {}", machine.data_dir.tasks().display())))?;
+    let mut strays = find_strays(&machine).await;
     for id in held {
-        runs.adopt(id);
+        match strays.remove(&id) {
+            Some(stray) => runs.end_stray(id, stray),
+            None => runs.adopt(id),
+        }
+    }
+    for (id, stray) in strays {
+        runs.end_stray(id, stray);
     }
     let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
     let mut pause = PAUSES.0;
@@ -102,6 +112,14 @@ pub async fn run(
         }
         pause = (pause * 2).min(longest);
     }
+}
+
+/// What runs on without a record, by its run (P2).
+async fn find_strays(machine: &Arc<Machine>) -> BTreeMap<AllocationId, Stray> {
+    let machine = Arc::clone(machine);
+    let found = tokio::task::spawn_blocking(move || stray::strays(machine.data_dir.root())).await;
+    let found = found.unwrap_or_default().into_iter();
+    found.filter_map(|stray| Some((stray.task_id.parse().ok()?, stray))).collect()
 }
 
 /// The next pause and the longest one, when a connection lasted that long.

@@ -8,6 +8,8 @@ mod enrolment;
 mod flow;
 #[path = "agents/full_disk.rs"]
 mod full_disk;
+#[path = "agents/outlived.rs"]
+mod outlived;
 #[path = "agents/restart.rs"]
 mod restart;
 #[path = "agents/stranger.rs"]

@@ -190,9 +190,10 @@ impl Exit {
     #[must_use]
     pub fn reason(&self, killer: Option<&str>) -> String {
         if self.killed {
-            return match killer {
-                Some(name) => format!("{KILLED} by {name}"),
-                None => KILLED.to_owned(),
+            return match (killer, &self.failure) {
+                (Some(name), _) => format!("{KILLED} by {name}"),
+                (None, Some(why)) => format!("{KILLED}: {why}"),
+                (None, None) => KILLED.to_owned(),
             };
         }
         let code = self.code;

@@ -18,7 +18,7 @@ pub const NOT_EXECUTABLE: i32 = 126;
 pub const NOT_FOUND: i32 = 127;
 
 /// Where the exit status is written before it has its name.
-const NEW_FILE: &str = "exit.json.new";
+pub(crate) const NEW_FILE: &str = "exit.json.new";
 /// Space that is taken for it, in bytes; escaped, the longest reason fits.
 const SPACE: u64 = 32 << 10;
 /// Longest reason that is kept, in bytes.
@@ -93,14 +93,16 @@ pub fn read_exit(task_dir: &Path) -> io::Result<Option<Exit>> {
 /// When the file can't be read.
 pub fn read_unfinished_exit(task_dir: &Path) -> io::Result<Option<Exit>> {
     match fs::read(task_dir.join(NEW_FILE)) {
-        Ok(bytes) => {
-            // What is behind it was taken beforehand, and is empty.
-            let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-            Ok(bytes.get(..written).and_then(|text| serde_json::from_slice(text).ok()))
-        }
+        Ok(bytes) => Ok(unfinished(&bytes)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+pub(crate) fn unfinished(bytes: &[u8]) -> Option<Exit> {
+    // What is behind it was taken beforehand, and is empty.
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.get(..written).and_then(|text| serde_json::from_slice(text).ok())
 }
 
 /// The place of the exit status, with space for it taken before the task runs: however full the disk is when the task

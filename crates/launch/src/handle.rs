@@ -39,8 +39,8 @@ impl Shim {
             if !is_locked(&lock)? {
                 return Ok(None);
             }
-            if let Some(pidfd) = recorded_process(task_dir)? {
-                return Ok(Some(Self { pidfd }));
+            if let Some(shim) = recorded_process(task_dir)? {
+                return Ok(Some(shim));
             }
             let pause = Timespec { tv_sec: 0, tv_nsec: 10_000_000 };
             poll(&mut [], Some(&pause))?;
@@ -49,6 +49,17 @@ impl Shim {
             io::ErrorKind::TimedOut,
             format!("{} is locked by a process that isn't its shim", task_dir.display()),
         ))
+    }
+
+    /// The shim that a descriptor names.
+    pub(crate) fn of(pidfd: OwnedFd) -> Self {
+        Self { pidfd }
+    }
+
+    /// Whether it is over.
+    pub(crate) fn has_exited(&self) -> io::Result<bool> {
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        Ok(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0)
     }
 
     /// The listener at which the task of this directory asks for its master, to accept on: `None` when no shim lives
@@ -99,6 +110,14 @@ impl Shim {
         self.ask(Signal::USR1)
     }
 
+    /// Ends the shim, and by that its task, without a word of how: for one that doesn't obey.
+    ///
+    /// # Errors
+    /// As [`Self::kill`].
+    pub fn destroy(&self) -> io::Result<()> {
+        self.ask(Signal::KILL)
+    }
+
     fn ask(&self, signal: Signal) -> io::Result<()> {
         match pidfd_send_signal(&self.pidfd, signal) {
             Err(rustix::io::Errno::SRCH) => Ok(()),
@@ -145,7 +164,7 @@ pub(crate) fn write_pid(task_dir: &Path) -> io::Result<()> {
 }
 
 /// The process of `shim.pid`, if it is still the one that wrote it.
-fn recorded_process(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
+fn recorded_process(task_dir: &Path) -> io::Result<Option<Shim>> {
     let text = match fs::read_to_string(task_dir.join(PID_FILE)) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -162,18 +181,22 @@ fn recorded_process(task_dir: &Path) -> io::Result<Option<OwnedFd>> {
     let Ok(pidfd) = pidfd_open(raw, PidfdFlags::empty()) else {
         return Ok(None);
     };
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let exited = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? > 0;
+    let shim = Shim::of(pidfd);
     let same = u32::try_from(pid).is_ok_and(|pid| start_time(pid).is_ok_and(|now| now == start));
-    Ok((same && !exited).then_some(pidfd))
+    Ok((same && !shim.has_exited()?).then_some(shim))
 }
 
 /// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks since boot.
 fn start_time(pid: u32) -> io::Result<u64> {
+    stat_field(pid, 19)
+}
+
+/// A number of `/proc/PID/stat`, counted from the one behind the name, which is 0.
+pub(crate) fn stat_field(pid: u32, number: usize) -> io::Result<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The name in parentheses may hold anything, spaces and parentheses too: fields count from the last one.
     stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19))
+        .and_then(|(_, rest)| rest.split_ascii_whitespace().nth(number))
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unreadable /proc/PID/stat"))
 }

@@ -28,6 +28,7 @@ mod seccomp;
 pub mod shim;
 mod sockets;
 pub mod spec;
+mod stray;
 mod sys;
 mod task_dir;
 
@@ -38,4 +39,5 @@ pub use identity::FURTHER_IDS;
 pub use probe::{Capabilities, probe};
 pub use shim::{Holding, holding};
 pub use spec::{TaskSpec, WORK_DIR};
+pub use stray::{Stray, strays};
 pub use task_dir::{create_task_dir, empty_scratch, move_task_dir, remove_task_dir};

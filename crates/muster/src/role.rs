@@ -66,6 +66,12 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         if !agent.is_finished() {
             let _ = agent.await;
         }
+        if ending == Ending::EndTasks {
+            // Those that the master has no record of, too.
+            if let Err(error) = down::end_orphans(&served.dir).await {
+                tracing::error!("not all tasks were ended: {error:#}");
+            }
+        }
         served.stop().await;
         Ok(ExitCode::SUCCESS)
     })

@@ -13,6 +13,7 @@ use crate::data_dir::{DataDir, sync_dir, write_file};
 /// The run's log in its directory.
 pub(crate) const LOG_FILE: &str = "log";
 const EXIT_FILE: &str = "exit.json";
+const UNFINISHED_EXIT: &str = "exit.json.new";
 const PID_FILE: &str = "shim.pid";
 const CONTEXT_FILE: &str = "context.tar.gz";
 
@@ -83,6 +84,16 @@ pub(crate) fn record_end(data_dir: &DataDir, id: AllocationId, exit: &Exit) -> i
     write_file(&temporary.join(EXIT_FILE), &bytes)?;
     fs::rename(&temporary, &dir)?;
     sync_dir(&tasks)
+}
+
+/// Notes that a run is over whose shim goes on in a directory that isn't this one: it writes its end by names that lead here.
+pub(crate) fn is_over(data_dir: &DataDir, id: AllocationId, exit: &Exit) -> io::Result<()> {
+    let unfinished = data_dir.tasks().join(id.to_string()).join(UNFINISHED_EXIT);
+    match fs::remove_file(unfinished) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    record_end(data_dir, id, exit)
 }
 
 /// Where the context directory of a run waits until the run has a directory. It comes here whole before that

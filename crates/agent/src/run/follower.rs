@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::agent::{LogChunk, Start, ToMaster};
 use domain::id::AllocationId;
-use launch::{Exit, Limit, Shim};
+use launch::{Exit, Limit, Shim, Stray};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -41,6 +41,8 @@ pub(crate) enum Origin {
     Start(Box<Start>),
     /// An earlier agent had it.
     Adopted,
+    /// It goes on, and its directory has no record of that.
+    Outlived(Box<Stray>),
 }
 
 /// What a run is told.
@@ -152,6 +154,7 @@ impl Follower {
         let state = match origin {
             Origin::Start(start) => self.begin(*start).await?,
             Origin::Adopted => self.adopt().await?,
+            Origin::Outlived(stray) => self.end_stray(*stray).await?,
         };
         if self.started {
             self.tell(&ToMaster::Started { allocation: self.id });

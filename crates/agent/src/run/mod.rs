@@ -1,12 +1,13 @@
 //! One run of a task on this machine, from the master's word to the removal of its last file.
 //!
 //! `disk` knows the files, `begin` gets the run going, `shim` starts its process, `shipping` decides what to send
-//! next, `log_file` reads it, and `follower` is the loop that drives them all.
+//! next, `log_file` reads it, `outlived` ends what has no record, and `follower` is the loop that drives them all.
 
 mod begin;
 mod disk;
 mod follower;
 mod log_file;
+mod outlived;
 mod shim;
 mod shipping;
 

@@ -34,25 +34,26 @@ pub(super) async fn run(dir: &DataDir) -> Result<()> {
     })
 }
 
-/// Tasks that went on after `up` ended. The next `up` records how they ended.
-async fn end_orphans(dir: &DataDir) -> Result<usize> {
+/// Ends tasks that go on without `up`, those without a record too (P2). The next `up` records how they ended.
+pub(super) async fn end_orphans(dir: &DataDir) -> Result<usize> {
     let tasks = dir.agent().join("tasks");
-    let Ok(entries) = std::fs::read_dir(&tasks) else {
-        return Ok(0);
-    };
     let mut shims = Vec::new();
-    for entry in entries {
+    let strays = agent::strays(&dir.agent());
+    for stray in &strays {
+        stray.shim().kill().with_context(|| format!("task {}", stray.task_id))?;
+        shims.push(stray.shim().pidfd().try_clone_to_owned()?);
+    }
+    for entry in std::fs::read_dir(&tasks).into_iter().flatten() {
         let path = entry.with_context(|| format!("{}", tasks.display()))?.path();
         let Some(shim) = Shim::open(&path).with_context(|| format!("{}", path.display()))? else {
             continue;
         };
         // All of them first: their times to clean up don't add up.
         shim.kill().with_context(|| format!("{}", path.display()))?;
-        shims.push(shim);
+        shims.push(shim.into_pidfd());
     }
     let ended = shims.len();
-    for shim in shims {
-        let exit = shim.into_pidfd();
+    for exit in shims {
         let wait = tokio::task::spawn_blocking(move || wait_readable(&exit));
         wait.await?.context("waiting for a task's end")?;
     }
