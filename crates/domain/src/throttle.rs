@@ -11,34 +11,57 @@ use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// What an address is counted by: IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one.
-#[must_use]
-pub fn address_key(address: Option<IpAddr>) -> String {
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => address.to_string(),
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, d, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
-        }
-        None => "unknown".to_owned(),
+/// Where somebody comes from, as what has a share there: from the widest network to what failures are counted by. Who
+/// guesses may have all addresses of a network, or many networks of one that is wider (R21).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(Vec<String>);
+
+impl Origin {
+    /// By address. IPv6 hosts choose among 2⁶⁴ addresses of their network, so that counts as one; it is one of those that a
+    /// site has, and that of what a provider or an organisation has.
+    #[must_use]
+    pub fn of(address: Option<IpAddr>) -> Self {
+        Self(match address.map(|address| address.to_canonical()) {
+            Some(IpAddr::V4(address)) => {
+                let [a, b, c, _] = address.octets();
+                vec![format!("{a}.{b}.0.0/16"), format!("{a}.{b}.{c}.0/24"), address.to_string()]
+            }
+            Some(IpAddr::V6(address)) => {
+                let [a, b, c, d, ..] = address.segments();
+                vec![
+                    format!("{a:x}:{b:x}::/32"),
+                    format!("{a:x}:{b:x}:{c:x}::/48"),
+                    format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"),
+                ]
+            }
+            None => vec!["unknown".to_owned()],
+        })
+    }
+
+    /// A Unix user of the master's own machine, who is somebody else than its other users, whichever of its addresses is
+    /// used (W12).
+    #[must_use]
+    pub fn local(uid: u32) -> Self {
+        Self(vec![format!("uid {uid} of this machine")])
+    }
+
+    /// From the widest to the narrowest; at least one.
+    #[must_use]
+    pub fn path(&self) -> &[String] {
+        &self.0
+    }
+
+    /// What failures are counted by.
+    #[must_use]
+    pub fn narrowest(&self) -> &str {
+        self.0.last().map_or("", String::as_str)
     }
 }
 
-/// What has one share when one is drawn from all who wait for an account: who guesses may have many addresses of one
-/// network, of which these are the smallest that are commonly given out.
+/// What an address is counted by.
 #[must_use]
-pub fn network_key(address: Option<IpAddr>) -> String {
-    match address.map(|address| address.to_canonical()) {
-        Some(IpAddr::V4(address)) => {
-            let [a, b, c, _] = address.octets();
-            format!("{a}.{b}.{c}.0/24")
-        }
-        Some(IpAddr::V6(address)) => {
-            let [a, b, c, ..] = address.segments();
-            format!("{a:x}:{b:x}:{c:x}::/48")
-        }
-        None => "unknown".to_owned(),
-    }
+pub fn address_key(address: Option<IpAddr>) -> String {
+    Origin::of(address).0.pop().unwrap_or_default()
 }
 
 /// What failures are counted by.
@@ -187,12 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn a08_a_network_has_one_share() {
-        let key = |address: &str| network_key(address.parse().ok());
-        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.200"));
-        assert_ne!(key("192.0.2.1"), key("192.0.3.1"));
-        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
-        assert_ne!(key("2001:db8:1::1"), key("2001:db8:2::1"));
+    fn a08_networks_lie_in_wider_ones() {
+        let path = |address: &str| Origin::of(address.parse().ok()).path().to_vec();
+        assert_eq!(path("::ffff:192.0.2.200"), ["192.0.0.0/16", "192.0.2.0/24", "192.0.2.200"]);
+        assert_eq!(path("2001:db8:1:2:3:4:5:6"), ["2001:db8::/32", "2001:db8:1::/48", "2001:db8:1:2::/64"]);
+        assert_eq!(Origin::local(5001).path().len(), 1);
+        assert_eq!(address_key("2001:db8:1:2::1".parse().ok()), "2001:db8:1:2::/64");
+        assert_eq!(address_key(None), "unknown");
     }
 
     #[test]

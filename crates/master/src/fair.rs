@@ -2,9 +2,12 @@
 //!
 //! Two lanes: who is known, and strangers. Of every four turns one is a stranger's whenever one waits, and three are those
 //! of people who are known: neither lane keeps the other waiting. In a lane it is not who comes first, but who has had
-//! the fewest turns lately. Who is too much when a lane is full is the last one of whoever has the most waiting there.
+//! the fewest turns lately; among strangers the network that has had the fewest, from the widest to the narrowest. Who is
+//! too much when a lane is full is the last one of whoever has the most waiting there.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
+
+use domain::throttle::Origin;
 
 /// Of so many turns one is a stranger's.
 const STRANGERS_TURN: u8 = 4;
@@ -18,78 +21,103 @@ pub enum Lane {
     /// Somebody who is logged in, or has logged in from there before. The account, in any form that tells it from others.
     Known(String),
     /// Anybody; where they ask from.
-    Stranger(String),
+    Stranger(Origin),
+}
+
+impl Lane {
+    /// What has a share each, in what has a share.
+    fn path(&self) -> &[String] {
+        match self {
+            Self::Known(account) => std::slice::from_ref(account),
+            Self::Stranger(origin) => origin.path(),
+        }
+    }
+}
+
+/// Goes down from the widest shares to the narrowest ones: at each step `choose` takes one of the groups, which has the
+/// indices of `paths` below it. Those of the last one are returned.
+pub(crate) fn descend(
+    paths: &[&[String]],
+    mut choose: impl FnMut(Vec<(&str, Vec<usize>)>) -> Option<Vec<usize>>,
+) -> Vec<usize> {
+    let mut chosen: Vec<usize> = (0..paths.len()).collect();
+    for level in 0.. {
+        let mut groups: HashMap<&str, Vec<usize>> = HashMap::new();
+        for index in &chosen {
+            if let Some(key) = paths.get(*index).and_then(|path| path.get(level)) {
+                groups.entry(key).or_default().push(*index);
+            }
+        }
+        let Some(group) = choose(groups.into_iter().collect()) else { break };
+        chosen = group;
+    }
+    chosen
 }
 
 /// One who waits.
-#[derive(Debug, Default)]
-struct Share<T> {
-    /// Turns had lately.
-    had: u32,
-    waiting: VecDeque<(u64, T)>,
+#[derive(Debug)]
+struct Waiter<T> {
+    lane: Lane,
+    item: T,
 }
 
 /// One lane.
 #[derive(Debug)]
 struct Queue<T> {
-    of: HashMap<String, Share<T>>,
-    waiting: usize,
+    /// In the order in which they came.
+    waiting: Vec<Waiter<T>>,
+    /// Turns had lately, by what has a share.
+    had: HashMap<String, u32>,
     turns: u32,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { of: HashMap::new(), waiting: 0, turns: 0 }
+        Self { waiting: vec![], had: HashMap::new(), turns: 0 }
     }
 }
 
 impl<T> Queue<T> {
+    fn paths(&self) -> Vec<&[String]> {
+        self.waiting.iter().map(|waiter| waiter.lane.path()).collect()
+    }
+
+    fn had(&self, key: &str) -> u32 {
+        self.had.get(key).copied().unwrap_or_default()
+    }
+
     /// Takes one more; gives back the one that is too much, if `most` are there already.
-    fn push(&mut self, key: String, number: u64, item: T, most: usize) -> Option<T> {
-        let share = self.of.entry(key).or_insert_with(|| Share { had: 0, waiting: VecDeque::new() });
-        share.waiting.push_back((number, item));
-        self.waiting += 1;
-        if self.waiting <= most {
+    fn push(&mut self, lane: Lane, item: T, most: usize) -> Option<T> {
+        self.waiting.push(Waiter { lane, item });
+        if self.waiting.len() <= most {
             return None;
         }
         // Of two with as many, it is who has had more, and of those who came last.
-        let weight = |share: &Share<T>| {
-            let last = share.waiting.back().map_or(0, |(number, _)| *number);
-            (share.waiting.len(), share.had, last)
-        };
-        let largest = self.of.iter().max_by_key(|(_, share)| weight(share));
-        let key = largest.map(|(key, _)| key.clone())?;
-        let share = self.of.get_mut(&key)?;
-        let (_, item) = share.waiting.pop_back()?;
-        self.waiting -= 1;
-        self.tidy(&key);
-        Some(item)
+        let of_the_most = descend(&self.paths(), |groups| {
+            let most =
+                groups.into_iter().max_by_key(|(key, all)| (all.len(), self.had(key), all.last().copied()));
+            most.map(|(_, all)| all)
+        });
+        of_the_most.last().map(|last| self.waiting.remove(*last).item)
     }
 
     fn pop(&mut self) -> Option<T> {
-        let waiting = self.of.iter().filter_map(|(key, share)| {
-            let (number, _) = share.waiting.front()?;
-            Some(((share.had, *number), key))
+        let next = descend(&self.paths(), |groups| {
+            let least = groups.into_iter().min_by_key(|(key, all)| (self.had(key), all.first().copied()));
+            least.map(|(_, all)| all)
         });
-        let key = waiting.min_by_key(|(order, _)| *order).map(|(_, key)| key.clone())?;
-        let share = self.of.get_mut(&key)?;
-        let (_, item) = share.waiting.pop_front()?;
-        share.had = share.had.saturating_add(1);
-        self.waiting -= 1;
+        let Waiter { lane, item } = next.first().map(|first| self.waiting.remove(*first))?;
+        for key in lane.path() {
+            let had = self.had.entry(key.clone()).or_default();
+            *had = had.saturating_add(1);
+        }
         self.turns += 1;
         if self.turns >= LATELY {
             self.turns = 0;
-            self.of.values_mut().for_each(|share| share.had /= 2);
-            self.of.retain(|_, share| share.had > 0 || !share.waiting.is_empty());
+            self.had.values_mut().for_each(|had| *had /= 2);
+            self.had.retain(|_, had| *had > 0);
         }
         Some(item)
-    }
-
-    /// Forgets who has had nothing and waits for nothing.
-    fn tidy(&mut self, key: &str) {
-        if self.of.get(key).is_some_and(|share| share.had == 0 && share.waiting.is_empty()) {
-            self.of.remove(key);
-        }
     }
 }
 
@@ -100,23 +128,22 @@ pub(crate) struct Fair<T> {
     strangers: Queue<T>,
     /// Most that wait in each lane.
     most: usize,
-    numbers: u64,
     /// Turns since the last stranger's.
     since: u8,
 }
 
 impl<T> Fair<T> {
     pub(crate) fn new(most: usize) -> Self {
-        Self { known: Queue::default(), strangers: Queue::default(), most, numbers: 0, since: 0 }
+        Self { known: Queue::default(), strangers: Queue::default(), most, since: 0 }
     }
 
     /// Takes one who waits. What is given back is too much: it may be another one.
     pub(crate) fn push(&mut self, lane: Lane, item: T) -> Option<T> {
-        self.numbers += 1;
-        match lane {
-            Lane::Known(key) => self.known.push(key, self.numbers, item, self.most),
-            Lane::Stranger(key) => self.strangers.push(key, self.numbers, item, self.most),
-        }
+        let queue = match lane {
+            Lane::Known(_) => &mut self.known,
+            Lane::Stranger(_) => &mut self.strangers,
+        };
+        queue.push(lane, item, self.most)
     }
 
     /// Who is next.
@@ -125,7 +152,7 @@ impl<T> Fair<T> {
         let known = if strangers_turn { None } else { self.known.pop() };
         if let Some(item) = known {
             // With no stranger there nobody's turn comes nearer.
-            self.since = if self.strangers.waiting > 0 { self.since + 1 } else { 0 };
+            self.since = if self.strangers.waiting.is_empty() { 0 } else { self.since + 1 };
             return Some(item);
         }
         self.since = 0;
@@ -143,8 +170,8 @@ mod tests {
         Lane::Known(name.to_owned())
     }
 
-    fn stranger(place: &str) -> Lane {
-        Lane::Stranger(place.to_owned())
+    fn stranger(address: &str) -> Lane {
+        Lane::Stranger(Origin::of(address.parse().ok()))
     }
 
     /// Who has the turns, one after the other.
@@ -157,7 +184,7 @@ mod tests {
         let mut fair = Fair::new(MOST);
         for _ in 0..30 {
             fair.push(known("alice"), "alice");
-            fair.push(stranger("there"), "stranger");
+            fair.push(stranger("203.0.113.7"), "stranger");
         }
         let turns = turns(&mut fair, 40);
         assert_eq!(turns.iter().filter(|who| **who == "stranger").count(), 10);
@@ -188,29 +215,59 @@ mod tests {
             fair.push(known("alice"), "alice");
             fair.pop();
         }
-        assert!(fair.known.of["alice"].had <= 2 * LATELY);
+        assert!(fair.known.had["alice"] <= 2 * LATELY);
         for number in 0..LATELY * 12 {
             fair.push(known(&format!("one of many {number}")), "many");
             fair.pop();
         }
-        assert!(!fair.known.of.contains_key("alice"), "it is forgotten");
-        assert!(fair.known.of.len() <= 2 * LATELY as usize, "and so are they");
+        assert!(!fair.known.had.contains_key("alice"), "it is forgotten");
+        assert!(fair.known.had.len() <= 2 * LATELY as usize, "and so are they");
     }
 
     #[test]
     fn a08_nobody_fills_a_lane() {
         let mut fair = Fair::new(MOST);
         for _ in 0..MOST {
-            assert_eq!(fair.push(stranger("there"), "flood"), None, "as long as nobody else wants it");
+            assert_eq!(fair.push(stranger("203.0.113.7"), "flood"), None, "as long as nobody else wants it");
             assert_eq!(fair.push(known("alice"), "alice"), None);
         }
-        assert_eq!(fair.push(stranger("there"), "flood"), Some("flood"));
-        for (number, lane) in (0..8).map(|number| (number, stranger(&format!("new {number}")))) {
+        assert_eq!(fair.push(stranger("203.0.113.7"), "flood"), Some("flood"));
+        for (number, lane) in (0..8).map(|number| (number, stranger(&format!("198.51.{number}.1")))) {
             assert_eq!(fair.push(lane, "new"), Some("flood"), "{number}");
         }
         assert_eq!(fair.push(known("bob"), "bob"), Some("alice"));
-        assert_eq!((fair.known.waiting, fair.strangers.waiting), (MOST, MOST));
+        assert_eq!((fair.known.waiting.len(), fair.strangers.waiting.len()), (MOST, MOST));
         assert_eq!(fair.pop(), Some("alice"), "who has come first");
         assert_eq!(fair.pop(), Some("bob"), "and then who hasn't had any");
+    }
+
+    /// U3: invented names, from as many networks as a site of IPv6 has.
+    #[test]
+    fn a08_r21_many_networks_of_one_are_one() {
+        for many in [
+            (0..800).map(|n| format!("2001:db8:77:{n:x}::1")).collect::<Vec<_>>(),
+            (0..800).map(|n| format!("2001:db8:{n:x}::1")).collect(),
+            (1..255).map(|n| format!("203.0.113.{n}")).collect(),
+            (1..255).map(|n| format!("203.0.{n}.1")).collect(),
+        ] {
+            let mut fair = Fair::new(MOST);
+            let mut waits = 0;
+            for round in 0..4 * MOST {
+                for one in many.iter().cycle().skip(round * 7).take(7) {
+                    assert_ne!(fair.push(stranger(one), "flood"), Some("one"), "{one}");
+                }
+                // Another one each time: whoever comes new.
+                if round % 8 == 7 && waits == 0 {
+                    assert_ne!(fair.push(stranger(&format!("2001:dead:{round:x}::1")), "one"), Some("one"));
+                    waits = 3;
+                }
+                if fair.pop() == Some("one") {
+                    waits = 0;
+                } else if waits > 0 {
+                    waits -= 1;
+                    assert!(waits > 0, "{round}: {one:?} still waits", one = many.first());
+                }
+            }
+        }
     }
 }

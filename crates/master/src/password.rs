@@ -6,7 +6,7 @@ use std::time::Duration;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash};
 use domain::audit::By;
-use domain::throttle::address_key;
+use domain::throttle::Origin;
 use domain::user::Password;
 use tokio::sync::oneshot;
 
@@ -73,7 +73,7 @@ impl Lane {
     pub(crate) fn of(by: &By) -> Self {
         match by {
             By::Account { username, .. } | By::Task { username, .. } => Self::Known(secret::digest(username)),
-            By::Anonymous { address } => Self::Stranger(address_key(*address)),
+            By::Anonymous { address } => Self::Stranger(Origin::of(*address)),
             _ => Self::ours(),
         }
     }

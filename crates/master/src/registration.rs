@@ -12,7 +12,7 @@ use domain::id::UserId;
 use domain::registration::{
     Invitation, OVERALL, PER_ADDRESS, Registration, State, WAITING_MAX, WINDOW, username,
 };
-use domain::throttle::{Scope, address_key};
+use domain::throttle::{Origin, Scope};
 use domain::time::Timestamp;
 use domain::user::{Status, User, display_name, email};
 use store::login_failure as failures;
@@ -86,7 +86,7 @@ struct Checked {
     /// Digest of the invitation's code.
     invitation: Option<String>,
     /// From where.
-    address: String,
+    origin: Origin,
 }
 
 fn invalid(error: &impl std::fmt::Display) -> Error {
@@ -125,7 +125,7 @@ impl Registrations {
         let (wish, password) = check(wish, visitor)?;
         // Asked twice: a password costs much to hash, so first it is seen whether it is worth it.
         self.look(&wish).await.map_err(refused)?;
-        let lane = Lane::Stranger(wish.address.clone());
+        let lane = Lane::Stranger(wish.origin.clone());
         let password = parts.hasher.store(password, lane, parts.entropy.as_ref()).await?;
         let mut tx = parts.store.write().await?;
         let invitation = self.judge(&mut tx, &wish).await.map_err(refused)?;
@@ -159,7 +159,7 @@ impl Registrations {
         let parts = &*self.parts;
         let now = parts.clock.now();
         let mut conn = parts.store.read().await?;
-        let failed = failures::get(&mut conn, Scope::Registration, &wish.address).await?;
+        let failed = failures::get(&mut conn, Scope::Registration, wish.origin.narrowest()).await?;
         if let Some(wait) = failed.and_then(|failed| failed.wait(Scope::Registration, now)) {
             return Err(Error::TooMany { what: "too many registrations", seconds: wait.as_secs() + 1 });
         }
@@ -167,7 +167,7 @@ impl Registrations {
         drop(conn);
         if matches!(judged, Err(Error::Conflict(_))) {
             let mut tx = parts.store.write().await?;
-            failures::add(&mut tx, Scope::Registration, &wish.address, now).await?;
+            failures::add(&mut tx, Scope::Registration, wish.origin.narrowest(), now).await?;
             tx.commit_unaudited("the refusal itself is noted").await?;
         }
         judged.map(drop)
@@ -195,7 +195,7 @@ impl Registrations {
             }
         };
         if invitation.is_none() {
-            within_limits(conn, &wish.address, now).await?;
+            within_limits(conn, wish.origin.narrowest(), now).await?;
         }
         // Names of accounts that were deleted count as well (R35).
         for name in [&wish.username, &wish.display_name] {
@@ -227,7 +227,7 @@ impl Registrations {
             email: wish.email.clone(),
             user: user.id,
             state: if invitation.is_some() { State::Accepted } else { State::Pending },
-            address: wish.address.clone(),
+            address: wish.origin.narrowest().to_owned(),
             created_at: now,
             decided_at: invitation.map(|_| now),
             decided_by: invitation.and_then(|invitation| invitation.created_by),
@@ -270,7 +270,7 @@ fn check(wish: Wish, visitor: Visitor) -> Result<(Checked, Presented), Error> {
         email: email(&wish.email).map_err(|e| invalid(&e))?,
         display_name: display_name(&wish.display_name).map_err(|e| invalid(&e))?,
         invitation: wish.invitation.map(|code| secret::digest(code.trim())),
-        address: address_key(visitor.address),
+        origin: Origin::of(visitor.address),
     };
     if wish.password.is_empty() {
         return Err(Error::Invalid("choose a password".to_owned()));

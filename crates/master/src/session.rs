@@ -27,7 +27,7 @@ use crate::config::BlankPasswords;
 use crate::password::{Hasher, Lane, Presented};
 use crate::secret;
 use crate::system::{Clock, Entropy};
-use crate::throttle::{Attempt, Throttle, strangers};
+use crate::throttle::{Attempt, Throttle, origin};
 use crate::{Config, Error};
 
 /// Sessions kept in memory; the database is asked for others.
@@ -215,7 +215,7 @@ impl Sessions {
         if password.is_blank() {
             // One guess among all passwords, the same each time: it isn't counted.
             self.allow_blank(visitor.origin)?;
-            let (user, good) = self.check(username, password, strangers(&visitor)).await?;
+            let (user, good) = self.check(username, password, Lane::Stranger(origin(&visitor))).await?;
             return self.admit(user, good, visitor, None).await;
         }
         let attempt = inner.throttle.begin(username, &password, &visitor, None).await?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use domain::id::SessionId;
 use domain::throttle::{
-    FORGOTTEN_AFTER, Failures, HELD, PLACE_FORGOTTEN_AFTER, Scope, address_key, come_again_in, network_key,
+    FORGOTTEN_AFTER, Failures, HELD, Origin, PLACE_FORGOTTEN_AFTER, Scope, come_again_in,
 };
 use domain::time::Timestamp;
 use quick_cache::sync::Cache;
@@ -52,18 +52,9 @@ pub(crate) struct Throttle {
 /// A device among the places from which an account has logged in.
 const DEVICE: &str = "device ";
 
-/// What failures are counted by and log-ins remembered: the address, and for programs of this machine their Unix user,
-/// who is somebody else than the other users of the machine, whichever of its addresses is used (W12).
-fn place_key(visitor: &Visitor) -> String {
-    match visitor.uid {
-        Some(uid) => format!("uid {uid} of this machine"),
-        None => address_key(visitor.address),
-    }
-}
-
-/// With whom a stranger's password waits to be looked at.
-pub(crate) fn strangers(visitor: &Visitor) -> Lane {
-    Lane::Stranger(place_key(visitor))
+/// What failures are counted by and log-ins remembered, and what has a share of the turns.
+pub(crate) fn origin(visitor: &Visitor) -> Origin {
+    visitor.uid.map_or_else(|| Origin::of(visitor.address), Origin::local)
 }
 
 /// Somebody who wants to log in.
@@ -147,19 +138,20 @@ impl Throttle {
     /// With whom somebody waits to be judged: only a hint, for nobody is looked up for it.
     fn lane_at_the_gate(&self, asks: &Asks<'_>) -> Lane {
         let account = secret::digest(asks.username);
-        let place = place_key(asks.visitor);
+        let origin = origin(asks.visitor);
         let device = asks.visitor.device.shown().map(|digest| format!("{DEVICE}{digest}"));
         let seen = |place: &str| self.seen.get(&self.marks.hash_one((&account, place))).is_some();
-        if asks.session.is_some() || device.as_deref().is_some_and(seen) || seen(&place) {
+        if asks.session.is_some() || device.as_deref().is_some_and(seen) || seen(origin.narrowest()) {
             Lane::Known(account)
         } else {
-            Lane::Stranger(place)
+            Lane::Stranger(origin)
         }
     }
 
     /// Who it is that asks, and what their failures count for.
     async fn recognise(&self, conn: &mut Conn, asks: &Asks<'_>) -> Result<Try, Error> {
-        let address = place_key(asks.visitor);
+        let origin = origin(asks.visitor);
+        let address = origin.narrowest().to_owned();
         let account = secret::digest(asks.username);
         let device = asks.visitor.device.shown().map(|digest| format!("{DEVICE}{digest}"));
         let device = match device {
@@ -176,15 +168,14 @@ impl Throttle {
         }
         let subjects = [
             (Scope::Account, format!("{account} from {}", own.as_ref().unwrap_or(&address))),
-            (Scope::Address, address.clone()),
+            (Scope::Address, address),
             (Scope::Anywhere, account.clone()),
         ];
         Ok(Try {
             subjects,
             password: self.marks.hash_one((&account, asks.password.secret())),
             account,
-            network: asks.visitor.uid.map_or_else(|| network_key(asks.visitor.address), |_| address.clone()),
-            address,
+            origin,
             device: asks.visitor.device.clone(),
             knows_device: device.is_some(),
             known: own.is_some() || was_here,
@@ -250,15 +241,14 @@ impl Throttle {
         entropy: &dyn Entropy,
     ) -> Result<Option<String>, Error> {
         let now = self.clock.now();
-        let Try { subjects: [(scope, subject), ..], account, address, device, knows_device, .. } =
-            &attempt.of;
+        let Try { subjects: [(scope, subject), ..], account, origin, device, knows_device, .. } = &attempt.of;
         // Those that came meanwhile are still under way, or wrong guesses of somebody else; and who guesses there now isn't
         // given new ones by it.
         if attempt.of.before > 0 && !attempt.contested {
             failures::clear(tx, *scope, subject).await?;
         }
-        failures::add_place(tx, account, address, now).await?;
-        self.is_known(account, address);
+        failures::add_place(tx, account, origin.narrowest(), now).await?;
+        self.is_known(account, origin.narrowest());
         let device = match device {
             Device::None => return Ok(None),
             Device::Shown(digest) if *knows_device => digest.clone(),

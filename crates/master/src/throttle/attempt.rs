@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::throttle::Scope;
+use domain::throttle::{Origin, Scope};
 
 use crate::password::Lane;
 use crate::session::Device;
@@ -21,9 +21,7 @@ pub(super) struct Try {
     pub(super) subjects: [Subject; 3],
     /// Digest of the account's name.
     pub(super) account: String,
-    pub(super) address: String,
-    /// What has one share when one is drawn.
-    pub(super) network: String,
+    pub(super) origin: Origin,
     pub(super) device: Device,
     /// The account has logged in with it before.
     pub(super) knows_device: bool,
@@ -68,7 +66,7 @@ impl Attempt {
         if self.of.known {
             Lane::Known(self.of.account.clone())
         } else {
-            Lane::Stranger(self.of.address.clone())
+            Lane::Stranger(self.of.origin.clone())
         }
     }
 }

@@ -1,16 +1,18 @@
 //! Who is next when a wait is over: one of those who are held until then is drawn (A8, R18).
 //!
-//! Else it would be who is first, and that is always a program that never stops guessing. A share is a password from a
-//! network: the same one many times is one share, and one that was wrong lately has none as long as there are others. So
-//! a script with an old password is in nobody's way, and who guesses has no more shares than connections.
+//! Else it would be who is first, and that is always a program that never stops guessing. Networks have a share each, from
+//! the widest to the narrowest, and there passwords: the same one many times is one share, and one that was wrong lately
+//! has none as long as there are others. So a script with an old password is in nobody's way, and who guesses has no more
+//! shares than networks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quick_cache::sync::Cache;
 use tokio::sync::oneshot;
 
 use super::attempt::{Attempt, Subject, Try, UnderWay};
+use crate::fair::descend;
 use crate::system::Entropy;
 
 /// Most who are held of those who are known, and of strangers.
@@ -41,6 +43,13 @@ struct Ticket {
     number: u64,
     of: Try,
     call: oneshot::Sender<Attempt>,
+}
+
+impl Ticket {
+    /// What has a share each of what is held: accounts, or networks of strangers.
+    fn path(&self) -> &[String] {
+        if self.of.known { std::slice::from_ref(&self.of.account) } else { self.of.origin.path() }
+    }
 }
 
 /// Somebody's ticket; without it they aren't drawn.
@@ -103,12 +112,16 @@ impl Draws {
         Holder { draws: self.clone(), subject, number, called }
     }
 
+    /// Of those who are known any of the account with most, of strangers any of the network with most.
     fn any_of_the_most(&self, held: &mut Held, known: bool) -> Option<Ticket> {
-        let of_them = |tickets: &Vec<Ticket>| tickets.first().is_some_and(|ticket| ticket.of.known == known);
-        let lists = held.by.iter().filter(|(_, tickets)| of_them(tickets));
-        let (subject, tickets) = lists.max_by_key(|(_, tickets)| tickets.len())?;
-        let number = tickets.get(self.random(tickets.len()))?.number;
-        let subject = subject.clone();
+        let all =
+            held.by.iter().flat_map(|(subject, tickets)| tickets.iter().map(move |ticket| (subject, ticket)));
+        let all: Vec<_> = all.filter(|(_, ticket)| ticket.of.known == known).collect();
+        let paths: Vec<_> = all.iter().map(|(_, ticket)| ticket.path()).collect();
+        let of_the_most =
+            descend(&paths, |groups| groups.into_iter().map(|(_, all)| all).max_by_key(Vec::len));
+        let (subject, ticket) = all.get(*of_the_most.get(self.random(of_the_most.len()))?)?;
+        let (subject, number) = ((*subject).clone(), ticket.number);
         held.take(&subject, number)
     }
 
@@ -146,10 +159,12 @@ impl Draws {
         let fresh: Vec<_> =
             all.iter().filter(|(_, of)| self.0.wrong.get(&of.password).is_none()).copied().collect();
         let all = if fresh.is_empty() { all } else { &fresh };
-        let networks: HashSet<&str> = all.iter().map(|(_, of)| of.network.as_str()).collect();
-        let network = networks.iter().nth(self.random(networks.len()))?;
-        let there: Vec<_> = all.iter().filter(|(_, of)| of.network == **network).collect();
-        let passwords: HashSet<u64> = there.iter().map(|(_, of)| of.password).collect();
+        let paths: Vec<_> = all.iter().map(|(_, of)| of.origin.path()).collect();
+        let there = descend(&paths, |mut groups| {
+            (!groups.is_empty()).then(|| groups.swap_remove(self.random(groups.len())).1)
+        });
+        let there: Vec<_> = there.into_iter().filter_map(|index| all.get(index)).collect();
+        let passwords: BTreeSet<u64> = there.iter().map(|(_, of)| of.password).collect();
         let password = passwords.iter().nth(self.random(passwords.len()))?;
         let (number, _) = there.iter().find(|(_, of)| of.password == *password)?;
         *number
@@ -177,7 +192,7 @@ impl Drop for Holder {
 
 #[cfg(test)]
 mod tests {
-    use domain::throttle::Scope;
+    use domain::throttle::{Origin, Scope};
 
     use super::*;
     use crate::session::Device;
@@ -187,13 +202,15 @@ mod tests {
         (Scope::Anywhere, "alice".to_owned())
     }
 
-    fn asks(network: &str, password: u64) -> Try {
-        let other = |scope| (scope, network.to_owned());
+    const HERE: &str = "192.0.2.1";
+    const THERE: &str = "198.51.100.1";
+
+    fn asks(address: &str, password: u64) -> Try {
+        let other = |scope| (scope, address.to_owned());
         Try {
             subjects: [other(Scope::Account), other(Scope::Address), subject()],
             account: "alice".to_owned(),
-            address: network.to_owned(),
-            network: network.to_owned(),
+            origin: Origin::of(address.parse().ok()),
             device: Device::None,
             knows_device: false,
             known: false,
@@ -224,30 +241,30 @@ mod tests {
 
     #[test]
     fn a08_networks_have_a_share_each_and_in_them_passwords() {
-        let (draws, me) = (draws(), asks("here", 0));
+        let (draws, me) = (draws(), asks(HERE, 0));
         assert_eq!(hundred_times(&draws, &me, &[]), 100);
         let half = 20..80;
-        assert!(half.contains(&hundred_times(&draws, &me, &vec![asks("here", 1); 40])), "one password");
-        let many: Vec<_> = (1..40).map(|password| asks("there", password)).collect();
+        assert!(half.contains(&hundred_times(&draws, &me, &vec![asks(HERE, 1); 40])), "one password");
+        let many: Vec<_> = (1..40).map(|password| asks(THERE, password)).collect();
         assert!(half.contains(&hundred_times(&draws, &me, &many)), "one network");
-        let many: Vec<_> = (1..40).map(|password| asks("here", password)).collect();
+        let many: Vec<_> = (1..40).map(|password| asks(HERE, password)).collect();
         assert!(hundred_times(&draws, &me, &many) < 20, "who guesses has connections");
         (1..40).for_each(|password| draws.was_wrong(password));
         assert_eq!(hundred_times(&draws, &me, &many), 100, "what was wrong lately is in nobody's way");
         draws.was_wrong(0);
-        assert!(hundred_times(&draws, &me, &vec![asks("here", 1); 40]) > 20, "unless all were");
+        assert!(hundred_times(&draws, &me, &vec![asks(HERE, 1); 40]) > 20, "unless all were");
     }
 
     #[tokio::test]
     async fn a08_who_is_drawn_is_called_and_who_has_left_is_not() {
         let (draws, under_way) = (draws(), UnderWay::default());
         draws.was_wrong(0);
-        let me = asks("here", 0);
-        let mut one = draws.hold(subject(), asks("there", 1));
-        drop(draws.hold(subject(), asks("elsewhere", 2)));
+        let me = asks(HERE, 0);
+        let mut one = draws.hold(subject(), asks(THERE, 1));
+        drop(draws.hold(subject(), asks("203.0.113.1", 2)));
         assert!(draws.draw(&me, None, &under_way).is_none(), "another is");
         let called = one.call().await.expect("it");
-        assert_eq!((called.of.network.as_str(), under_way.lock().expect("whole").len()), ("there", 3));
+        assert_eq!((called.of.origin.narrowest(), under_way.lock().expect("whole").len()), (THERE, 3));
         drop(one);
         drop(called);
         assert!(under_way.lock().expect("whole").is_empty());
@@ -257,14 +274,29 @@ mod tests {
     #[tokio::test]
     async fn a08_no_more_are_held_than_there_is_room_for() {
         let draws = draws();
-        let mut many: Vec<_> = (0..HELD).map(|_| draws.hold(subject(), asks("there", 1))).collect();
+        let mut many: Vec<_> = (0..HELD).map(|_| draws.hold(subject(), asks(THERE, 1))).collect();
         let other = (Scope::Anywhere, "bob".to_owned());
-        let mut one = draws.hold(other, asks("here", 1));
+        let mut one = draws.hold(other, asks(HERE, 1));
         let told = many.iter_mut().filter_map(|holder| holder.called.try_recv().err());
         assert_eq!(told.filter(|error| *error == oneshot::error::TryRecvError::Closed).count(), 1);
         assert_eq!(one.called.try_recv().err(), Some(oneshot::error::TryRecvError::Empty), "who came last");
         drop(many);
         drop(one);
         assert_eq!(draws.held().strangers, 0);
+    }
+
+    /// U4: who guesses at one account has most of what waits for it, and still only their own network's place.
+    #[tokio::test]
+    async fn a08_r18_it_is_in_place_of_one_of_the_network_that_has_most() {
+        let draws = draws();
+        let mut here = draws.hold(subject(), asks(HERE, 1));
+        let from = |number: usize| asks(&format!("198.51.{}.{}", number / 250, number % 250), 2);
+        let many: Vec<_> = (0..3 * HELD).map(|number| draws.hold(subject(), from(number))).collect();
+        assert_eq!(
+            here.called.try_recv().err(),
+            Some(oneshot::error::TryRecvError::Empty),
+            "as much as they like"
+        );
+        drop(many);
     }
 }

@@ -75,14 +75,20 @@ impl Drop for Pass {
 mod tests {
     use std::pin::pin;
 
+    use domain::throttle::Origin;
+
     use super::*;
+
+    fn stranger(uid: usize) -> Lane {
+        Lane::Stranger(Origin::local(u32::try_from(uid).expect("small")))
+    }
 
     #[tokio::test]
     async fn a08_strangers_at_the_gate_are_in_nobodys_way() {
         let gate = Gate::default();
-        let first = gate.pass(Lane::Stranger("a".to_owned())).await.expect("in");
+        let first = gate.pass(stranger(0)).await.expect("in");
         let mut strangers: Vec<_> =
-            (0..WAITING).map(|number| Box::pin(gate.pass(Lane::Stranger(number.to_string())))).collect();
+            (0..WAITING).map(|number| Box::pin(gate.pass(stranger(number)))).collect();
         for stranger in &mut strangers {
             assert!(futures_poll(stranger.as_mut()).is_none());
         }
@@ -101,14 +107,13 @@ mod tests {
     #[tokio::test]
     async fn a08_who_is_too_much_is_told() {
         let gate = Gate::default();
-        let _inside = gate.pass(Lane::Stranger("a".to_owned())).await.expect("in");
-        let mut held: Vec<_> =
-            (0..WAITING).map(|_| Box::pin(gate.pass(Lane::Stranger("a".to_owned())))).collect();
+        let _inside = gate.pass(stranger(0)).await.expect("in");
+        let mut held: Vec<_> = (0..WAITING).map(|_| Box::pin(gate.pass(stranger(0)))).collect();
         for one in &mut held {
             assert!(futures_poll(one.as_mut()).is_none());
         }
-        assert!(matches!(gate.pass(Lane::Stranger("a".to_owned())).await, Err(Error::Busy(_))));
-        let mut other = pin!(gate.pass(Lane::Stranger("b".to_owned())));
+        assert!(matches!(gate.pass(stranger(0)).await, Err(Error::Busy(_))));
+        let mut other = pin!(gate.pass(stranger(1)));
         assert!(futures_poll(other.as_mut()).is_none(), "in place of one who has many");
     }
 
