@@ -8,7 +8,7 @@ use api::agent::{CONNECT_PATH, Opening, Remedy, ToAgent};
 use api::error::ErrorBody;
 use domain::id::AllocationId;
 use futures_util::{SinkExt, StreamExt, future};
-use link::{Channel, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
+use link::{CARRIED, Channel, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -23,9 +23,6 @@ use crate::machine::Machine;
 
 /// Longest wait for each step until the master has answered.
 const STEP: Duration = Duration::from_secs(10);
-
-/// Longest message of the carrier: one of Noise.
-const CARRIED: usize = 65_535;
 
 /// What a carrier keeps in each direction, in bytes: a task has many of them, and they are mostly idle.
 const BUFFER: usize = 8 << 10;

@@ -1,4 +1,4 @@
-//! Frames on a channel. A frame may be longer than a message of Noise (65 535 bytes): it goes in pieces, each with a
+//! Frames on a channel. A frame may be longer than a message of the carrier: it goes in pieces, each with a
 //! byte before it that says what the frame is and whether it goes on.
 //!
 //! Both ends count messages, and the count is part of what is encrypted: one that was changed, repeated, left out or
@@ -17,14 +17,21 @@ use crate::fused::{In, Out};
 /// What Noise adds to each message.
 const TAG: usize = 16;
 
+/// Longest message of the carrier, in bytes. Anybody may begin one, and it is kept until it is whole: so it is shorter than
+/// Noise allows (A6).
+pub const CARRIED: usize = 16 << 10;
+
 /// Most bytes of a frame in one message.
-pub(crate) const PIECE: usize = 65_535 - TAG - 1;
+pub(crate) const PIECE: usize = CARRIED - TAG - 1;
 
 /// In a piece's first byte: there is more of this frame.
 const MORE: u8 = 0x80;
 
-/// Longest frame that is taken when nothing else is said, in bytes.
-const LONGEST: usize = 2 << 20;
+/// Longest frame of whoever is known, when nothing else is said, in bytes.
+pub const LONGEST: usize = 2 << 20;
+
+/// Longest frame that is taken of anybody, in bytes: the first one says what a channel is for.
+pub(crate) const OPENING: usize = 4 << 10;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

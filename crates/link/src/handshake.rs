@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
 use snow::{Builder, HandshakeState};
 
+use crate::channel::OPENING;
 use crate::fused::{In, Out};
 use crate::{LinkError, Public, Receiver, Secret, Sender};
 
@@ -20,7 +21,7 @@ const PROLOGUE: &[u8] = b"muster link 1";
 /// Longer than either message of the handshake.
 const LONGEST: usize = 256;
 
-/// A carrier of whole messages of up to 65 535 bytes. Nothing is trusted to it, and after its first failure nothing is
+/// A carrier of whole messages of up to [`crate::CARRIED`] bytes. Nothing is trusted to it, and after its first failure nothing is
 /// asked of it any more.
 pub struct Wire {
     out: Out,
@@ -68,7 +69,8 @@ pub async fn initiate(mut wire: Wire, own: &Secret, peer: Public) -> Result<Chan
     channel(state, wire, peer)
 }
 
-/// Answers one who opens a channel. Who it is, is proved by the first frame that arrives on it.
+/// Answers one who opens a channel. Who it is, is proved by the first frame that arrives on it, which is a short one; who
+/// is known may say more ([`Receiver::take_up_to`]).
 ///
 /// # Errors
 /// [`LinkError::Unproved`] when it asked for somebody else. Waits without end for one who says nothing.
@@ -83,7 +85,9 @@ pub async fn accept(mut wire: Wire, own: &Secret) -> Result<Channel, LinkError> 
     let peer = state.get_remote_static().ok_or(LinkError::Protocol)?;
     let peer = Public::from_bytes(peer).map_err(|_| LinkError::Protocol)?;
     write(&mut state, &mut wire).await?;
-    channel(state, wire, peer)
+    let mut channel = channel(state, wire, peer)?;
+    channel.receiver.take_up_to(OPENING);
+    Ok(channel)
 }
 
 fn builder(own: &Secret) -> Result<Builder<'_>, LinkError> {

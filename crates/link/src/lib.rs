@@ -22,7 +22,7 @@ mod invitation;
 mod key;
 mod splice;
 
-pub use channel::{Frame, Kind, Receiver, Sender};
+pub use channel::{CARRIED, Frame, Kind, LONGEST, Receiver, Sender};
 pub use handshake::{Channel, Wire, accept, initiate};
 pub use invitation::{BadInvitation, Invitation};
 pub use key::{BadKey, Public, Secret};

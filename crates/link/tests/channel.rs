@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, sink, stream};
-use link::{Channel, Ends, Frame, Kind, LinkError, Secret, Wire, accept, initiate, splice};
+use link::{CARRIED, Channel, Ends, Frame, Kind, LONGEST, LinkError, Secret, Wire, accept, initiate, splice};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +60,9 @@ async fn channels(to_master: Meddling, to_agent: Meddling) -> (Channel, Channel)
     let (agent, master) = (key(), key());
     let (near, far) = carriers(to_master, to_agent);
     let (near, far) = tokio::join!(initiate(near, &agent, master.public()), accept(far, &master));
-    let (near, far) = (near.expect("a channel"), far.expect("a channel"));
+    let (near, mut far) = (near.expect("a channel"), far.expect("a channel"));
     assert_eq!((near.peer, far.peer), (master.public(), agent.public()));
+    far.receiver.take_up_to(LONGEST);
     (near, far)
 }
 
@@ -72,7 +73,9 @@ fn frame(kind: Kind, body: &[u8]) -> Frame {
 #[tokio::test]
 async fn frames_of_every_length_arrive_whole_and_in_order() {
     let (mut near, mut far) = channels(honest(), honest()).await;
-    let lengths = [0, 1, 2, 65_517, 65_518, 65_519, 131_036, 131_037, 1 << 20];
+    // A piece has a first byte and the cipher's 16.
+    let piece = CARRIED - 17;
+    let lengths = [0, 1, 2, piece - 1, piece, piece + 1, 2 * piece, 2 * piece + 1, 1 << 20];
     let all: Vec<u8> = (0..1_u32 << 20).map(|n| ((n * 7) >> 3).to_le_bytes()[0]).collect();
     let sent = async {
         for length in lengths {
@@ -102,6 +105,17 @@ async fn a_frame_without_end_is_refused() {
     assert!(matches!(far.receiver.next().await, Err(LinkError::TooLong(100_000))));
     drop(far);
     sent.await.expect("no panic").expect_err("nobody listens");
+}
+
+/// U6: anybody who knows the master's public key gets as far as the first frame.
+#[tokio::test]
+async fn a06_who_is_not_known_yet_says_little() {
+    let (agent, master) = (key(), key());
+    let (near, far) = carriers(honest(), honest());
+    let (near, far) = tokio::join!(initiate(near, &agent, master.public()), accept(far, &master));
+    let (mut near, mut far) = (near.expect("a channel"), far.expect("a channel"));
+    tokio::spawn(async move { near.sender.send(Kind::Message, &[0; 10_000]).await });
+    assert!(matches!(far.receiver.next().await, Err(LinkError::TooLong(4096))));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Only TLS 1.2 and 1.3, only HTTP/1.1. New connections get the newest good certificate; those that are open go on.
 
 mod authority;
+mod bounded;
 mod files;
 mod greeting;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use authority::Authority;
 use files::Watched;
+pub(crate) use greeting::Encrypted;
 
 use crate::origin::Hosts;
 use crate::server::{Accepted, Accepting, Acceptor};

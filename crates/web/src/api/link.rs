@@ -15,7 +15,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use domain::id::{AgentId, AllocationId};
 use futures_util::{SinkExt as _, StreamExt as _, future, stream};
-use link::{Channel, Ends, Frame, Kind, LinkError, Receiver, SILENCE, Sender, Wire};
+use link::{CARRIED, Channel, Ends, Frame, Kind, LONGEST, LinkError, Receiver, SILENCE, Sender, Wire};
 use master::Error;
 use master::agent::Connection;
 use serde::de::DeserializeOwned;
@@ -32,9 +32,6 @@ use crate::server::{Holder, Standing};
 
 /// How long an agent may take for each step until it is known.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Longest message of the carrier: one of Noise.
-const CARRIED: usize = 65_535;
 
 /// Bytes between HTTP and the channel, in each direction.
 const BUFFER: usize = 16 << 10;
@@ -134,6 +131,7 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
         Opening::Http { agent, allocation } => match held(app, peer, &agent, allocation).await {
             Ok((over, holder)) => {
                 standing.is_known(holder);
+                receiver.take_up_to(LONGEST);
                 // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
                 over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
                 return;
@@ -197,6 +195,7 @@ async fn register(
     address: Option<IpAddr>,
 ) -> Result<Option<(Connection, Orders)>, Error> {
     let caller = app.master.agents.admit(key, control).await?;
+    receiver.take_up_to(LONGEST);
     let Ok(Ok(ToMaster::Register(about))) = timeout(PATIENCE, hear(receiver)).await else {
         return Ok(None);
     };

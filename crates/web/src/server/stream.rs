@@ -13,12 +13,12 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::life::Life;
 use super::limits::STALLED;
 use super::registry::Place;
+use crate::tls::Encrypted;
 
 /// What HTTP is spoken on.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {
@@ -33,9 +33,9 @@ impl Io for TcpStream {
     }
 }
 
-impl Io for TlsStream<TcpStream> {
+impl Io for Encrypted {
     fn forget(&self) {
-        self.get_ref().0.forget();
+        self.get_ref().0.get_ref().forget();
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Tls;
+use super::bounded::Bounded;
 use crate::origin::Hosts;
 
 /// How long a handshake may take, and a plain request's head.
@@ -24,16 +25,15 @@ const HEAD: usize = 8 << 10;
 /// How long a peer may take to read the answer to a plain request, and go.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// A connection that is encrypted.
+pub(crate) type Encrypted = TlsStream<Bounded<TcpStream>>;
+
 impl Tls {
     /// Makes the connection an encrypted one. Plain HTTP is answered here and never gets further: `None`.
     ///
     /// # Errors
     /// When the peer doesn't keep to the protocol, takes too long, or goes away.
-    pub(crate) async fn accept(
-        &self,
-        stream: TcpStream,
-        hosts: &Hosts,
-    ) -> io::Result<Option<TlsStream<TcpStream>>> {
+    pub(crate) async fn accept(&self, stream: TcpStream, hosts: &Hosts) -> io::Result<Option<Encrypted>> {
         let greeted = timeout(PATIENCE, async {
             let mut first = [0];
             if stream.peek(&mut first).await? == 0 {
@@ -41,7 +41,9 @@ impl Tls {
             }
             if first == [HANDSHAKE] {
                 let acceptor = TlsAcceptor::from(std::sync::Arc::clone(&self.config));
-                return acceptor.accept(stream).await.map(Some);
+                let mut encrypted = acceptor.accept(Bounded::new(stream)).await?;
+                encrypted.get_mut().0.is_encrypted();
+                return Ok(Some(encrypted));
             }
             Plain::read(stream).await?.refuse(hosts).await.map(|()| None)
         });
@@ -122,7 +124,26 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::bounded::HANDSHAKE;
     use super::*;
+
+    /// U5: a handshake's message may be 64 KiB long, and is kept until it is whole.
+    #[tokio::test]
+    async fn a06_a_handshake_is_read_so_far_and_no_further() {
+        let (mut ours, theirs) = tokio::io::duplex(1 << 17);
+        ours.write_all(&[0x16; 1 << 16]).await.unwrap();
+        let mut bounded = Bounded::new(theirs);
+        let mut read = 0;
+        let refused = loop {
+            match bounded.read(&mut [0; 4096]).await {
+                Ok(length) => read += length,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((read, refused.kind()), (HANDSHAKE, io::ErrorKind::InvalidData));
+        bounded.is_encrypted();
+        assert_eq!(bounded.read(&mut [0; 4096]).await.unwrap(), 4096, "and then all that comes");
+    }
 
     async fn answer(request: &str) -> String {
         let (mut ours, theirs) = tokio::io::duplex(1 << 16);
