@@ -2,14 +2,18 @@
 //! Everything else is allowed: a list of what is allowed would break what somebody needs tomorrow.
 //!
 //! Namespaces of its own are among it, unless the administrator wants containers inside tasks: whoever makes one is root
-//! there, and what root may make is counted for nobody (G3, G4): pseudo-terminals, neighbours of a network, mounts.
+//! there, and what root may make is counted for nobody (G3, G4): pseudo-terminals, neighbours of a network, mounts. So are
+//! programs of its own in the kernel, whose memory is one number for the machine (T1).
 //!
 //! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT and EPROTONOSUPPORT for
-//! kinds of sockets, ENOMEM for huge pages, else EPERM. System calls of another architecture than the machine's own (32-bit programs) end the process. The kernel
-//! remembers which calls are always allowed, so that those cost next to nothing.
+//! kinds of sockets, ENOMEM for huge pages, EINVAL for filters, else EPERM. System calls of another architecture than the
+//! machine's own (32-bit programs) end the process. The kernel remembers which calls are always allowed, so that those cost
+//! next to nothing.
 
 mod huge_pages;
 mod namespaces;
+mod own_programs;
+mod program;
 mod set_ids;
 
 use std::collections::BTreeMap;
@@ -20,6 +24,8 @@ use seccompiler::{
     TargetArch, apply_filter,
 };
 
+pub(crate) use self::program::Pass;
+use self::program::{Part, joined};
 use crate::spec::Seccomp;
 
 /// As if the kernel had no such thing.
@@ -102,60 +108,87 @@ const PERSONALITIES: [u32; 3] = [u32::MAX, 0, 0x0004_0000];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// The filters, ready to be put on.
-pub(crate) struct Filters(Vec<BpfProgram>);
+/// The filter, ready to be put on.
+pub(crate) struct Filter(BpfProgram);
 
-impl Filters {
-    /// Makes them: `usual` is what the administrator lets tasks have, `set_ids` refuses what would make files that give
-    /// ids. `None` on an architecture that is not known here.
+impl Filter {
+    /// Makes it: `usual` is what the administrator lets tasks have, `set_ids` refuses what would make files that give ids,
+    /// and who shows the `pass` may do all the same what it refuses. `None` if there is nothing to refuse, and on an
+    /// architecture that is not known here.
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn new(usual: Seccomp, set_ids: bool) -> Result<Option<Self>, String> {
+    pub(crate) fn new(usual: Seccomp, set_ids: bool, pass: Option<Pass>) -> Result<Option<Self>, String> {
         let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
-        let made = || -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
-            let mut made = vec![];
-            if usual != Seccomp::Off {
-                made.push(filter(arch, missing(), libc::ENOSYS)?);
-                made.push(filter(arch, forbidden()?, libc::EPERM)?);
-                made.push(filter(arch, sockets()?, libc::EAFNOSUPPORT)?);
-                made.push(filter(arch, protocols()?, libc::EPROTONOSUPPORT)?);
-                made.push(filter(arch, options()?, libc::ENOPROTOOPT)?);
-                made.push(filter(arch, reports()?, 0)?);
-                made.push(filter(arch, huge_pages::taken()?, libc::ENOMEM)?);
-            }
-            if usual == Seccomp::Default {
-                made.push(filter(arch, namespaces::missing(), libc::ENOSYS)?);
-                made.push(filter(arch, namespaces::forbidden()?, libc::EPERM)?);
-            }
-            if set_ids {
-                made.push(filter(arch, set_ids::missing(), libc::ENOSYS)?);
-                made.push(filter(arch, set_ids::forbidden()?, libc::EPERM)?);
-            }
-            Ok(made)
-        };
-        let mut filters = made().map_err(|e| format!("can't make the task's system call filter: {e}"))?;
-        if !filters.is_empty() {
-            filters.extend(no_other_calls());
+        let parts = parts(arch, usual, set_ids);
+        let mut parts = parts.map_err(|e| format!("can't make the task's system call filter: {e}"))?;
+        if parts.is_empty() {
+            return Ok(None);
         }
-        Ok(Some(Self(filters)))
+        parts.extend(program::no_other_calls());
+        Ok(Some(Self(joined(parts, pass))))
     }
 
-    /// Puts them on this process, for good. It must not be able to gain privileges any more.
+    /// Puts it on this process, for good. The process can't gain privileges any more from then on.
+    ///
+    /// A process with root's rights on the machine is not bound by the limit of the kernel's memory for programs, which is
+    /// one for all of the machine and which anybody may use up (T1).
     ///
     /// # Errors
     /// One sentence.
     pub(crate) fn apply(&self) -> Result<(), String> {
-        let put_on = self.0.iter().try_for_each(|filter| apply_filter(filter));
-        put_on.map_err(|e| {
-            format!("this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without")
+        apply_filter(&self.0).map_err(|e| match e {
+            seccompiler::Error::Seccomp(e) if is_out_of_memory(&e) => format!(
+                "this machine has no memory left for the task's system call filter ({e}): programs of its users have \
+                 used it up, and an agent without root gets no more than they. End those, raise sysctl \
+                 net.core.bpf_jit_limit, or start the agent as root"
+            ),
+            e => format!(
+                "this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without"
+            ),
         })
     }
 }
 
-fn filter(arch: TargetArch, rules: Rules, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+/// What a kernel says that has no room for the program, depending on its kind: EPERM, ENOMEM, or one of its own numbers.
+fn is_out_of_memory(error: &std::io::Error) -> bool {
+    const ENOTSUPP: i32 = 524;
+    matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | ENOTSUPP))
+}
+
+fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, seccompiler::BackendError> {
+    let mut all = vec![];
+    if usual != Seccomp::Off {
+        all.extend([
+            (missing(), libc::ENOSYS),
+            (forbidden()?, libc::EPERM),
+            (sockets()?, libc::EAFNOSUPPORT),
+            (protocols()?, libc::EPROTONOSUPPORT),
+            (options()?, libc::ENOPROTOOPT),
+            (reports()?, 0),
+            (huge_pages::taken()?, libc::ENOMEM),
+        ]);
+    }
+    if !usual.allows_filters() {
+        all.extend([
+            (own_programs::of_calls()?, libc::EINVAL),
+            (own_programs::of_sockets()?, libc::ENOPROTOOPT),
+            (own_programs::of_devices()?, libc::ENOTTY),
+        ]);
+    }
+    if !usual.allows_namespaces() {
+        all.extend([(namespaces::missing(), libc::ENOSYS), (namespaces::forbidden()?, libc::EPERM)]);
+    }
+    if set_ids {
+        all.extend([(set_ids::missing(), libc::ENOSYS), (set_ids::forbidden()?, libc::EPERM)]);
+    }
+    all.into_iter().map(|(rules, error)| part(arch, rules, error)).collect()
+}
+
+fn part(arch: TargetArch, rules: Rules, error: i32) -> Result<Part, seccompiler::BackendError> {
     let errno = SeccompAction::Errno(error.unsigned_abs());
-    SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()
+    let steps = SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()?;
+    Ok(Part { steps, error })
 }
 
 fn missing() -> Rules {
@@ -226,24 +259,4 @@ fn conditions<const N: usize>(
     values: [u32; N],
 ) -> Result<Vec<SeccompCondition>, seccompiler::BackendError> {
     values.into_iter().map(|value| argument(index, SeccompCmpOp::Ne, value)).collect()
-}
-
-/// On x86 the same calls have other numbers for programs with short pointers (x32), which no filter above knows.
-#[cfg(target_arch = "x86_64")]
-fn no_other_calls() -> Option<BpfProgram> {
-    const X32: u32 = 0x4000_0000;
-    let step =
-        |code: u32, jt, jf, k| seccompiler::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
-    Some(vec![
-        // The number of the call is what the kernel puts first.
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 0, 1, X32),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs()),
-        step(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ])
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn no_other_calls() -> Option<BpfProgram> {
-    None
 }

@@ -95,14 +95,29 @@ pub struct TaskSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Seccomp {
-    /// Nothing that no training needs, and no namespaces of its own.
+    /// Nothing that no training needs, no programs of its own in the kernel, and no namespaces.
     #[default]
     Default,
-    /// Nothing that no training needs; namespaces, for containers inside the task. They are bounded by their number only:
-    /// what is in them may be everybody's (tables of neighbours, pseudo-terminals).
+    /// Nothing that no training needs, and no namespaces; filters of its own, of system calls and of sockets. The memory for
+    /// those is one number for the machine (T1).
+    Filters,
+    /// Nothing that no training needs; filters, and namespaces, for containers inside the task. They are bounded by their
+    /// number only: what is in them may be everybody's (tables of neighbours, pseudo-terminals).
     Namespaces,
     /// Anything.
     Off,
+}
+
+impl Seccomp {
+    /// A task may have the kernel run programs of its own, that filter calls or what sockets receive.
+    pub(crate) fn allows_filters(self) -> bool {
+        self >= Self::Filters
+    }
+
+    /// A task may make namespaces.
+    pub(crate) fn allows_namespaces(self) -> bool {
+        self >= Self::Namespaces
+    }
 }
 
 /// The network of a task (A2, A3), from least to most.

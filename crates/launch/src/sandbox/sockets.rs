@@ -23,7 +23,6 @@ use super::source::{Source, as_user};
 use super::table::Table;
 use super::{Context, Root};
 use crate::sockets::is_shown;
-use crate::spec::Seccomp;
 use crate::sys::Explain;
 use crate::sys::landlock::only_sockets_below;
 use crate::sys::mount::{attach, open_beneath, path_of};
@@ -115,7 +114,7 @@ impl Sockets {
 /// Rules for what is there later: of the machine's sockets a task may reach those in its bind mounts alone (`bound`), where
 /// other tasks' are. None on older kernels, nor for a task that may mount, which no rules of this kind allow.
 pub(super) fn rules(root: &Root<'_>, bound: &[OwnedFd]) -> Result<Option<OwnedFd>, String> {
-    if root.context.spec.seccomp != Seccomp::Default {
+    if root.context.spec.seccomp.allows_namespaces() {
         return Ok(None);
     }
     let bound: Vec<_> = bound.iter().map(AsFd::as_fd).collect();

@@ -21,7 +21,7 @@ use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
 use crate::identity::{Credentials, How};
-use crate::seccomp::Filters;
+use crate::seccomp::{Filter, Pass};
 use crate::sockets::Names;
 use crate::spec::{Network, TaskSpec};
 use crate::sys::{Explain, process};
@@ -35,7 +35,9 @@ pub(super) struct Launch<'a> {
     pub(super) context: Option<File>,
     pub(super) unpack: Unpack,
     /// What the command may not ask of the kernel.
-    pub(super) filters: Option<Filters>,
+    pub(super) filter: Option<Filter>,
+    /// By which the command's process does so all the same, until it executes.
+    pub(super) pass: Pass,
     pub(super) reporter: Reporter,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,

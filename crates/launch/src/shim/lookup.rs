@@ -9,12 +9,13 @@ use std::ffi::CString;
 use std::path::Path;
 
 use nix::errno::Errno;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::OFlags;
 
 use super::report::Report;
 use crate::exit::{NOT_EXECUTABLE, NOT_FOUND};
+use crate::seccomp::Pass;
 use crate::spec::TaskSpec;
-use crate::sys::process;
+use crate::sys::{mount, process};
 
 /// Why a path isn't taken.
 const MAGIC: &str = "it leads through a link of /proc such as /proc/self/fd/3 (or round in a circle), which no path of a \
@@ -24,10 +25,9 @@ const MAGIC: &str = "it leads through a link of /proc such as /proc/self/fd/3 (o
 ///
 /// # Errors
 /// One sentence with the remedy.
-pub(super) fn enter(work_dir: &str) -> Result<(), String> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let entered = openat2(CWD, work_dir, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        .and_then(rustix::process::fchdir);
+pub(super) fn enter(work_dir: &str, pass: Pass) -> Result<(), String> {
+    let found = mount::find(Path::new(work_dir), OFlags::DIRECTORY, pass.arguments());
+    let entered = found.and_then(rustix::process::fchdir);
     entered.map_err(|e| match e {
         rustix::io::Errno::LOOP => format!("work_dir {work_dir}: {MAGIC}"),
         e => format!(
@@ -51,12 +51,11 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Looks the command up in the task's `PATH`. To be called before the system call filter is on, which knows no
-    /// openat2.
+    /// Looks the command up in the task's `PATH`.
     ///
     /// # Errors
     /// What to tell the owner.
-    pub(super) fn find(spec: &TaskSpec, relay_port: u16) -> Result<Self, Report> {
+    pub(super) fn find(spec: &TaskSpec, relay_port: u16, pass: Pass) -> Result<Self, Report> {
         let env = spec.full_env(relay_port);
         let name = spec.argv.first().map_or("", String::as_str);
         let c = |text: String| CString::new(text).ok();
@@ -75,14 +74,13 @@ impl Command {
             refused: None,
         };
         for candidate in candidates(name, path) {
-            this.consider(&candidate)?;
+            this.consider(&candidate, pass)?;
         }
         Ok(this)
     }
 
-    fn consider(&mut self, candidate: &str) -> Result<(), Report> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        match openat2(CWD, Path::new(candidate), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+    fn consider(&mut self, candidate: &str, pass: Pass) -> Result<(), Report> {
+        match mount::find(Path::new(candidate), OFlags::empty(), pass.arguments()) {
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return Ok(()),
             // Execvp goes on looking after this one, too.
             Err(rustix::io::Errno::ACCESS) => self.refused = self.refused.or(Some(Errno::EACCES)),

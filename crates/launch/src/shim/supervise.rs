@@ -25,6 +25,7 @@ use super::queue_watch::Watched;
 use super::recorder::{Recorder, shown};
 use super::report::{Report, Reporter};
 use super::scratch_watch;
+use super::task;
 use super::usage::processes;
 use super::watch::{Budget, Watch};
 use crate::cgroup::{Cgroup, Door, Want};
@@ -36,7 +37,7 @@ use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
-use crate::seccomp::Filters;
+use crate::seccomp::{Filter, Pass};
 use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::{Explain, process};
@@ -282,13 +283,16 @@ fn start(
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(e) => return Err(format!("can't open the context archive: {e}")),
     };
+    let pass = Pass::new().explain(|| "can't make what the task's launcher needs of chance".into())?;
+    let before = task::filters_first(credentials).then_some(pass);
     let mut launch = Launch {
         spec,
         credentials,
         task_dir,
         context,
         unpack,
-        filters: Filters::new(spec.seccomp, credentials.how != How::Real)?,
+        filter: Filter::new(spec.seccomp, credentials.how != How::Real, before)?,
+        pass,
         reporter: Reporter::new(tells),
         stdout,
         stderr,

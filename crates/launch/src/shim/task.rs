@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
@@ -16,8 +15,8 @@ use super::report::Report;
 use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
 use crate::exit::LAUNCH_FAILED;
-use crate::identity::How;
-use crate::seccomp::Filters;
+use crate::identity::{Credentials, How};
+use crate::seccomp::Filter;
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, landlock, process};
 
@@ -41,15 +40,31 @@ pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &Own
 fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<Command, Report> {
     become_the_task(launch, says_unshared, mapped).map_err(Report::Failed)?;
     let_go(launch);
-    lookup::enter(launch.spec.work_dir()).map_err(Report::Failed)?;
+    lookup::enter(launch.spec.work_dir(), launch.pass).map_err(Report::Failed)?;
     if let Some(context) = launch.context.take() {
         let unpacked = (launch.unpack)(context);
         unpacked.map_err(|e| Report::Failed(format!("can't unpack the context directory: {e}")))?;
     }
-    let command = Command::find(launch.spec, launch.relay_port)?;
-    // Last: what the launcher itself needs is over.
-    launch.filters.as_ref().map_or(Ok(()), Filters::apply).map_err(Report::Failed)?;
+    let command = Command::find(launch.spec, launch.relay_port, launch.pass)?;
+    if !filters_first(launch.credentials) {
+        // What the launcher itself needs is over.
+        filter(launch).map_err(Report::Failed)?;
+    }
     Ok(command)
+}
+
+/// Whether the command's process puts its filter on before it gives up root's rights: without those, the kernel may have no
+/// room for it (T1). It then needs a pass for what it still has to do.
+pub(super) fn filters_first(credentials: Credentials) -> bool {
+    match credentials.how {
+        How::Real | How::Mapped { .. } => true,
+        // It never had any.
+        How::Own => false,
+    }
+}
+
+fn filter(launch: &Launch<'_>) -> Result<(), String> {
+    launch.filter.as_ref().map_or(Ok(()), Filter::apply)
 }
 
 /// Closes all that isn't the task's, before anything that its configuration names is looked at: the launcher's
@@ -78,7 +93,7 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
     become_user(launch, says_unshared, mapped)?;
     // From here on it is a user like others, who may all have to wait for what one of them has.
     wait_for_room(PATIENCE);
-    process::new_session_keyring();
+    process::new_session_keyring(launch.pass.arguments());
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
 
     let null = std::fs::File::open("/dev/null").explain(|| "can't open /dev/null of the task".into())?;
@@ -92,6 +107,9 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
 fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
     let user = &launch.spec.identity.user;
     let what = || format!("can't become {user}");
+    if filters_first(launch.credentials) {
+        filter(launch)?;
+    }
     match launch.credentials.how {
         How::Real => {
             process::drop_bounding_set().explain(what)?;
@@ -102,7 +120,7 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
             per_user::act_as(owner).explain(what)?;
             // Root in here has every capability over this namespace, which owns nothing: not the mounts, not the
             // network, not one file of the machine (D5).
-            unshare(CloneFlags::CLONE_NEWUSER)
+            process::unshare_user(launch.pass.arguments())
                 .explain(|| "this machine refuses the user namespace that root in a task needs (sysctl user.max_user_namespaces); link a user other than root".into())?;
             rustix::io::write(says_unshared, b"u").explain(what)?;
             if rustix::io::read(mapped, &mut [0_u8; 1]) != Ok(1) {

@@ -1,15 +1,16 @@
 //! The file-descriptor based mount calls (open_tree, move_mount, mount_setattr, fsopen), which never look a path
 //! up twice. Which mounts a task gets is in `sandbox`.
 
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::mem::{size_of, size_of_val};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2, readlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
@@ -34,6 +35,25 @@ pub(crate) enum Propagate {
 /// Opens `path` from `/`, following links but no magic ones, without needing a right on the file itself.
 pub(crate) fn open_host(path: &Path) -> rustix::io::Result<OwnedFd> {
     openat2(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+}
+
+/// Opens `path` from the current directory, following links but no magic ones, without needing a right on it, and whatever
+/// a filter says to whoever doesn't give the last two arguments (`seccomp`).
+pub(crate) fn find(path: &Path, flags: OFlags, spare: [u64; 2]) -> rustix::io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::INVAL)?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
+    // Flags, mode, and what is followed.
+    let how = [u64::from(flags.bits()), 0, ResolveFlags::NO_MAGICLINKS.bits()];
+    // SAFETY: path and `how`, which has the form of the kernel's `open_how`, are read only and outlive the call; the kernel
+    // looks at no arguments after its size.
+    let fd = unsafe {
+        let (how, len) = (how.as_ptr(), size_of_val(&how));
+        libc::syscall(libc::SYS_openat2, libc::AT_FDCWD, path.as_ptr(), how, len, spare[0], spare[1])
+    };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0);
+    let fd = fd.ok_or_else(|| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Opens `path` with `root` as `/`: `..` and links can't lead out.

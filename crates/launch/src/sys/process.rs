@@ -148,11 +148,22 @@ pub(crate) fn drop_bounding_set() -> io::Result<()> {
     Ok(())
 }
 
-/// Leaves the launcher's session keyring for an empty one. Best effort: a kernel may have no keyrings.
-pub(crate) fn new_session_keyring() {
-    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
-    // SAFETY: a null name asks for an anonymous keyring; nothing is read or written.
-    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
+/// Leaves the launcher's session keyring for an empty one, whatever a filter says to whoever doesn't give the last two
+/// arguments (`seccomp`). Best effort: a kernel may have no keyrings.
+pub(crate) fn new_session_keyring(spare: [u64; 2]) {
+    const JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; nothing is read or written, nor are further arguments looked at.
+    unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, 0_usize, 0, 0, spare[0], spare[1]) };
+}
+
+/// Moves this process, which has one thread, into a user namespace that it makes; the last two arguments as above.
+pub(crate) fn unshare_user(spare: [u64; 2]) -> io::Result<()> {
+    let flags = libc::c_long::from(libc::CLONE_NEWUSER);
+    // SAFETY: the call takes one number and touches no memory; the kernel looks at no further arguments.
+    match unsafe { libc::syscall(libc::SYS_unshare, flags, 0, 0, 0, spare[0], spare[1]) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Replaces the process; returns only the error.

@@ -1,6 +1,7 @@
 //! `launch-test-shim TASKDIR`: the entry that `muster shim` has, for the tests of this crate alone.
 //!
-//! Its unpacking writes a file `unpacked` that tells who unpacked and where; a context that begins with `bad` fails.
+//! Its unpacking writes a file `unpacked` that tells who unpacked and where; a context that begins with `bad` fails, and one
+//! that begins with `launched` has a file of that name tell of the process that unpacks.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,6 +17,9 @@ fn unpack(mut context: File) -> Result<(), String> {
     context.read_to_string(&mut text).map_err(|e| e.to_string())?;
     if text.starts_with("bad") {
         return Err("the archive is damaged".into());
+    }
+    if text.starts_with("launched") {
+        std::fs::copy("/proc/self/status", "launched").map_err(|e| e.to_string())?;
     }
     std::fs::write("unpacked", text).map_err(|e| e.to_string())
 }

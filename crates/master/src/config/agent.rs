@@ -110,10 +110,12 @@ impl Default for Agent {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Seccomp {
-    /// Nothing that no training needs, and no namespaces of their own.
+    /// Nothing that no training needs, and neither filters nor namespaces of their own.
     #[default]
     Default,
-    /// Nothing that no training needs; namespaces, for containers inside tasks.
+    /// Nothing that no training needs, and no namespaces; filters, for programs that shut themselves in by them.
+    Filters,
+    /// Nothing that no training needs; filters and namespaces, for containers inside tasks.
     Namespaces,
     /// Anything.
     Off,

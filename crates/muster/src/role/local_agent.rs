@@ -66,6 +66,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
         seccomp: match config.seccomp {
             Seccomp::Default => launch::spec::Seccomp::Default,
             Seccomp::Namespaces => launch::spec::Seccomp::Namespaces,
+            Seccomp::Filters => launch::spec::Seccomp::Filters,
             Seccomp::Off => launch::spec::Seccomp::Off,
         },
         masked: Vec::new(),
