@@ -34,7 +34,7 @@ mod options;
 mod outbox;
 mod relay;
 mod reserve;
-mod room;
+pub mod room;
 mod run;
 mod runs;
 mod stray;

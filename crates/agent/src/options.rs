@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::config::Network;
@@ -12,6 +13,7 @@ use launch::spec::Seccomp;
 use link::Invitation;
 
 use crate::limits::{AccountLimits, Bound, TaskLimits};
+use crate::room::Holder;
 
 /// What an agent is told at start.
 #[derive(Clone)]
@@ -51,9 +53,11 @@ pub struct Options {
     pub limits: TaskLimits,
     /// What all tasks of one account may use together.
     pub account_limits: AccountLimits,
-    /// How many bytes of the disk are to be free: tasks that hold most of it are ended for that. Usually a twentieth of it,
-    /// or a gigabyte.
+    /// How many bytes of the disk are to be free: the account that holds most of it gives way for that. Usually a twentieth of
+    /// it, or a gigabyte.
     pub keep_free: Bound<u64>,
+    /// Who else has something of accounts' on the disk of `data_dir`: a master beside it.
+    pub beside: Vec<Arc<dyn Holder>>,
     /// Size of a task's `/run` in bytes; `launch`'s default when absent.
     pub run_bytes: Option<u64>,
     /// Size of a task's `/dev/shm` in bytes when it asks for none; `launch`'s default when absent.

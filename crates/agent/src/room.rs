@@ -1,17 +1,60 @@
-//! Room on the agent's disk (A4): when little of it is free, for bytes or for files, the task that holds most of the account
-//! that holds most is ended, and so on until there is room again. No task's limit does that: it knows nothing of what else
-//! is on the disk, nor of other tasks. Whose tasks are to end is decided here; looking and ending is `keeper`'s.
+//! Room on a disk (A4): when little of it is free, for bytes or for files, the account that holds most of it gives way: at
+//! first the logs of its tasks that are over, the oldest first, then the task that holds most; and so on until there is
+//! room again. No task's limit does that: it knows nothing of what else is on the disk, nor of other tasks. Who gives way is
+//! decided here; looking and giving back is `keeper`'s. What an account holds is the sum of what everybody says who has
+//! something of its on that disk, a [`Holder`]: the agent (`tasks`), and the master with its logs where it has the same disk.
 //!
-//! Who holds least is ended last: an account is safe from another one as long as it holds less than that one. And what
-//! others than tasks have filled no end of a task makes free: where tasks hold little, none is ended.
+//! Who holds least gives way last: an account is safe from another one as long as it holds less than that one. And what
+//! others than accounts have filled nobody's end makes free: where they hold little, nothing is done.
 
 mod keeper;
+mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 
-use domain::id::AllocationId;
+use domain::id::{AllocationId, TaskId};
 
-pub(crate) use keeper::keep;
+pub use keeper::keep;
+pub(crate) use tasks::Tasks;
+
+/// What a [`Holder`] does.
+pub type Doing<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Somebody who has things of accounts' on a disk, and can give them back.
+pub trait Holder: Send + Sync {
+    /// What it has there, what is older first. All tasks that aren't over are among it, whatever they hold.
+    fn shares(&self) -> Doing<'_, Vec<Share>>;
+
+    /// Gives these back, as far as it can.
+    fn give_back<'a>(&'a self, shares: Vec<&'a Share>) -> Doing<'a, ()>;
+}
+
+/// What of a disk is a task's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The task.
+    pub task: TaskId,
+    /// Its account; itself where nobody knows that.
+    pub owner: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Files and directories.
+    pub files: u64,
+    /// How it is given back.
+    pub way: Way,
+}
+
+/// How something is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The run is ended.
+    End(AllocationId),
+    /// The log of a task that is over is removed.
+    Remove,
+    /// It isn't, for now.
+    None,
+}
 
 /// What is thought of one thing that a disk has: bytes, or files.
 #[derive(Debug, Clone, Copy)]
@@ -19,12 +62,18 @@ struct Measure {
     name: &'static str,
     /// Least and most of it that is to be free; between them it is a twentieth of all.
     free: (u64, u64),
-    /// The tasks of an account that holds no more aren't ended for it, or no more than a hundredth of all.
+    /// An account that holds no more needn't give way, or no more than a hundredth of all.
     little: u64,
+    of: fn(&Share) -> u64,
 }
 
-const BYTES: Measure = Measure { name: "bytes", free: (16 << 20, 1 << 30), little: 64 << 20 };
-const FILES: Measure = Measure { name: "files", free: (256, 100_000), little: 10_000 };
+const BYTES: Measure =
+    Measure { name: "bytes", free: (16 << 20, 1 << 30), little: 64 << 20, of: |share| share.bytes };
+const FILES: Measure =
+    Measure { name: "files", free: (256, 100_000), little: 10_000, of: |share| share.files };
+
+/// Most things that are given back at once.
+const MOST: usize = 1000;
 
 /// One of them, as it stands.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +81,7 @@ struct Level {
     measure: Measure,
     free: u64,
     all: u64,
-    /// With less than this free, what tasks hold is counted.
+    /// With less than this free, what accounts hold is counted.
     low: u64,
     /// An administrator set that: it counts whatever else is on the disk.
     set: bool,
@@ -53,7 +102,7 @@ impl Level {
         self.free < self.low / 4
     }
 
-    /// How much is to be free when tasks hold so much. Where others have most of the disk, it's a part of the rest.
+    /// How much is to be free when accounts hold so much. Where others have most of the disk, it's a part of the rest.
     fn goal(&self, held: u64) -> u64 {
         if self.set {
             return self.low;
@@ -62,59 +111,105 @@ impl Level {
         self.low.min(part.max(self.measure.free.0))
     }
 
-    /// So little that ending an account's tasks for it is no help.
+    /// So little that it is no help when an account gives it back.
     fn little(&self) -> u64 {
         self.measure.little.min(self.all / 100)
     }
 }
 
-/// A task, and what it has of one of them.
+/// A share of somebody's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Share {
-    id: AllocationId,
-    /// Its account; itself where nobody knows that.
-    owner: String,
-    held: u64,
-    /// It was asked to end just now.
+struct Part {
+    share: Share,
+    /// Who has it: the number of the holder that can give it back.
+    holder: usize,
+    /// Its task was asked to end just now.
     ends: bool,
 }
 
-/// Which tasks are to end.
+/// What all holders have: of a task that isn't over one part, its run and its log together, of the first that can end it. Whose
+/// it is the last one knows best.
+fn together(lists: Vec<Vec<Share>>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::with_capacity(lists.iter().map(Vec::len).sum());
+    // Those of earlier holders. The last one has most: all logs of what is over.
+    let mut known: HashMap<TaskId, usize> = HashMap::new();
+    let last = lists.len().saturating_sub(1);
+    for (holder, list) in lists.into_iter().enumerate() {
+        let begin = parts.len();
+        for share in list {
+            let earlier = known.get(&share.task).and_then(|number| parts.get_mut(*number));
+            let Some(Part { share: sum, holder: giver, .. }) = earlier else {
+                parts.push(Part { share, holder, ends: false });
+                continue;
+            };
+            sum.bytes = sum.bytes.saturating_add(share.bytes);
+            sum.files = sum.files.saturating_add(share.files);
+            sum.owner = share.owner;
+            if sum.way == Way::None {
+                (sum.way, *giver) = (share.way, holder);
+            }
+        }
+        let new = parts.iter().enumerate().skip(begin).filter(|_| holder < last);
+        known.extend(new.map(|(number, part)| (part.share.task, number)));
+    }
+    parts
+}
+
+/// What is to be given back.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Choice {
-    /// Whoever holds most comes first.
-    tasks: Vec<Share>,
+    /// Numbers of parts. Whoever holds most comes first.
+    parts: Vec<usize>,
     /// There is too little room even without them: others have it.
     in_vain: bool,
 }
 
-fn choose(level: &Level, shares: Vec<Share>) -> Choice {
-    let goal = level.goal(sum(&shares));
-    let mut free = level.free;
-    let mut accounts: BTreeMap<String, Vec<Share>> = BTreeMap::new();
-    for share in shares {
-        if share.ends {
-            free = free.saturating_add(share.held);
-        } else {
-            accounts.entry(share.owner.clone()).or_default().push(share);
-        }
-    }
-    for shares in accounts.values_mut() {
-        shares.sort_unstable_by_key(|share| share.held);
-    }
-    let mut tasks = Vec::new();
-    while free < goal {
-        let most = accounts.values_mut().max_by_key(|shares| sum(shares));
-        let Some(shares) = most.filter(|shares| sum(shares) > level.little()) else { break };
-        let Some(share) = shares.pop() else { break };
-        free = free.saturating_add(share.held);
-        tasks.push(share);
-    }
-    Choice { tasks, in_vain: free < goal }
+/// What an account holds, and what of it can be given back.
+#[derive(Default)]
+struct Account {
+    held: u64,
+    can_give: u64,
+    /// Of tasks that are over, the oldest one first.
+    logs: VecDeque<(u64, usize)>,
+    tasks: Vec<(u64, usize)>,
 }
 
-fn sum(shares: &[Share]) -> u64 {
-    shares.iter().fold(0, |sum, share| sum.saturating_add(share.held))
+fn choose(level: &Level, parts: &[Part]) -> Choice {
+    let of = |part: &Part| (level.measure.of)(&part.share);
+    let goal = level.goal(parts.iter().fold(0, |sum, part| sum.saturating_add(of(part))));
+    let mut free = level.free;
+    let mut accounts: HashMap<&str, Account> = HashMap::new();
+    for (number, part) in parts.iter().enumerate() {
+        let held = of(part);
+        if part.ends && matches!(part.share.way, Way::End(_)) {
+            free = free.saturating_add(held);
+            continue;
+        }
+        let account = accounts.entry(&part.share.owner).or_default();
+        account.held = account.held.saturating_add(held);
+        match part.share.way {
+            Way::End(_) => account.tasks.push((held, number)),
+            Way::Remove if held > 0 => account.logs.push_back((held, number)),
+            Way::Remove | Way::None => continue,
+        }
+        account.can_give = account.can_give.saturating_add(held);
+    }
+    for account in accounts.values_mut() {
+        account.tasks.sort_unstable();
+    }
+    let mut chosen = Vec::new();
+    // A little more of logs, so that it isn't done again in a moment.
+    while free < if chosen.is_empty() { goal } else { goal.saturating_add(goal / 4) } && chosen.len() < MOST {
+        let able = accounts.values_mut().filter(|account| account.can_give > level.little());
+        let Some(account) = able.max_by_key(|account| account.held) else { break };
+        let log = account.logs.pop_front();
+        let Some((held, number)) = log.or_else(|| account.tasks.pop().filter(|_| free < goal)) else { break };
+        account.held = account.held.saturating_sub(held);
+        account.can_give = account.can_give.saturating_sub(held);
+        free = free.saturating_add(held);
+        chosen.push(number);
+    }
+    Choice { parts: chosen, in_vain: free < goal }
 }
 
 #[cfg(test)]
@@ -128,22 +223,38 @@ mod tests {
         Level::new(BYTES, free * MIB, 2000 * MIB, None)
     }
 
+    fn task(n: usize) -> TaskId {
+        format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a{n:08x}").parse().expect("valid")
+    }
+
     /// Accounts, and what each of their tasks holds.
-    fn shares(accounts: &[(&str, &[u64])]) -> Vec<Share> {
+    fn parts(accounts: &[(&str, &[u64])]) -> Vec<Part> {
         let all = accounts.iter().flat_map(|(owner, held)| held.iter().map(move |held| (*owner, *held)));
-        let share = |(n, (owner, held)): (usize, (&str, u64))| Share {
-            id: format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a0000000{n}.1").parse().expect("valid"),
-            owner: owner.to_owned(),
-            held: held * MIB,
-            ends: false,
+        let part = |(n, (owner, held)): (usize, (&str, u64))| {
+            let way = Way::End(AllocationId::first(task(n)));
+            let share = Share { task: task(n), owner: owner.to_owned(), bytes: held * MIB, files: 1, way };
+            Part { share, holder: 0, ends: false }
         };
-        all.enumerate().map(share).collect()
+        all.enumerate().map(part).collect()
+    }
+
+    /// The same, of tasks that are over: what their logs take.
+    fn logs(accounts: &[(&str, &[u64])]) -> Vec<Part> {
+        let mut logs = parts(accounts);
+        logs.iter_mut().for_each(|log| log.share.way = Way::Remove);
+        logs
+    }
+
+    /// What is chosen holds so much, in the order in which it is.
+    fn held(choice: &Choice, parts: &[Part]) -> Vec<u64> {
+        choice.parts.iter().map(|number| parts[*number].share.bytes / MIB).collect()
     }
 
     /// What each of those holds that are to end, and whether there is room then.
     fn chosen(free: u64, accounts: &[(&str, &[u64])]) -> (Vec<u64>, bool) {
-        let choice = choose(&disk(free), shares(accounts));
-        (choice.tasks.iter().map(|task| task.held / MIB).collect(), !choice.in_vain)
+        let parts = parts(accounts);
+        let choice = choose(&disk(free), &parts);
+        (held(&choice, &parts), !choice.in_vain)
     }
 
     #[test]
@@ -154,13 +265,75 @@ mod tests {
         assert_eq!(chosen(0, &[("one", &[300, 200, 400]), ("two", &[450])]), (vec![400], true));
         // As many as it takes: the account with most, whoever that is by then.
         let goal = Level::new(BYTES, 0, 2000 * MIB, Some(100 * MIB));
-        let choice = choose(&goal, shares(&[("one", &[50, 45, 10]), ("two", &[48, 40])]));
-        assert_eq!(choice.tasks.iter().map(|task| task.held / MIB).collect::<Vec<_>>(), [50, 48, 45]);
+        let those = parts(&[("one", &[50, 45, 10]), ("two", &[48, 40])]);
+        assert_eq!(held(&choose(&goal, &those), &those), [50, 48, 45]);
         assert_eq!(chosen(100, &[("one", &[700])]), (vec![], true));
         // What ends already is counted as room.
-        let mut ending = shares(&[("one", &[700, 100])]);
+        let mut ending = parts(&[("one", &[700, 100])]);
         ending[0].ends = true;
-        assert_eq!(choose(&disk(0), ending), Choice::default());
+        assert_eq!(choose(&disk(0), &ending), Choice::default());
+    }
+
+    /// V1: what somebody has printed is theirs as much as what they have written.
+    #[test]
+    fn a04_who_has_printed_most_makes_room() {
+        // The logs of what is over first, the oldest first, and a little more of them than must be.
+        let mut those = logs(&[("printer", &[60, 50, 200, 10, 10])]);
+        those.extend(parts(&[("printer", &[190]), ("innocent", &[300])]));
+        assert_eq!(held(&choose(&disk(0), &those), &those), [60, 50, 200]);
+        // Then what runs: others' tasks are safe as long as their accounts hold less.
+        let mut those = logs(&[("printer", &[20])]);
+        those.extend(parts(&[("printer", &[190, 180]), ("innocent", &[150])]));
+        assert_eq!(held(&choose(&disk(0), &those), &those), [20, 190]);
+        // A log is no task: it goes for others' sake only if its account has most.
+        let mut those = logs(&[("innocent", &[150])]);
+        those.extend(parts(&[("greedy", &[700])]));
+        assert_eq!(held(&choose(&disk(0), &those), &those), [700]);
+        // Nothing is removed that has no room to give, nor while there is room.
+        assert_eq!(choose(&disk(100), &logs(&[("printer", &[900])])), Choice::default());
+        assert!(choose(&disk(0), &logs(&[("printer", &[9, 9])])).in_vain);
+        // Who has most and can't give it now keeps no other from it; and small tasks don't end for large things that stay.
+        let mut those = logs(&[("printer", &[400])]);
+        those[0].share.way = Way::None;
+        those.extend(parts(&[("printer", &[1, 2]), ("greedy", &[300])]));
+        assert_eq!(held(&choose(&disk(0), &those), &those), [300]);
+    }
+
+    #[test]
+    fn a04_a_hundred_thousand_logs_are_chosen_from_in_a_moment() {
+        let names: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+        let accounts: Vec<(&str, &[u64])> = names.iter().map(|name| (name.as_str(), &[1; 100][..])).collect();
+        let those = logs(&accounts);
+        let level = Level::new(BYTES, 0, 2_000_000 * MIB, Some(1000 * MIB));
+        let begun = std::time::Instant::now();
+        let choice = choose(&level, &those);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert_eq!((choice.parts.len(), choice.in_vain), (MOST, false));
+    }
+
+    /// A run and its log are one thing, whoever has which.
+    #[test]
+    fn a04_a_disk_has_one_ledger() {
+        let share = |n: usize, owner: &str, bytes, way| Share {
+            task: task(n),
+            owner: owner.to_owned(),
+            bytes,
+            files: 1,
+            way,
+        };
+        let run = Way::End(AllocationId::first(task(1)));
+        let tasks = vec![share(1, "0001-key", 5, run), share(2, "0001-key", 7, Way::None)];
+        let log = |n, bytes, way| share(n, "account 1", bytes, way);
+        let logs = vec![log(3, 1, Way::Remove), log(1, 10, run), log(2, 20, Way::Remove)];
+        let parts = together(vec![tasks, logs]);
+        let told = |part: &Part| {
+            let Share { task, owner, bytes, way, .. } = &part.share;
+            assert_eq!(owner, "account 1");
+            (*task, *bytes, *way, part.holder)
+        };
+        let expected =
+            [(task(1), 15, run, 0), (task(2), 27, Way::Remove, 1), (task(3), 1, Way::Remove, 1)];
+        assert_eq!(parts.iter().map(told).collect::<Vec<_>>(), expected);
     }
 
     #[test]
@@ -171,7 +344,7 @@ mod tests {
         assert_eq!(chosen(15, &[("one", &[90])]), (vec![90], true));
         // An administrator's word is another thing.
         let set = Level::new(BYTES, 80 * MIB, 2000 * MIB, Some(100 * MIB));
-        assert_eq!(choose(&set, shares(&[("one", &[60])])).tasks.len(), 1);
+        assert_eq!(choose(&set, &parts(&[("one", &[60])])).parts.len(), 1);
     }
 
     #[test]

@@ -45,7 +45,10 @@ pub async fn run(
     let machine = Arc::new(Machine::open(&options).await?);
     let mut belonging = Belonging::find(&machine, options.invitation)?;
     machine.describe().await;
-    let room = room::keep(Arc::clone(&machine), options.keep_free);
+    let tasks = machine.data_dir.tasks().to_owned();
+    let mut holders: Vec<Arc<dyn room::Holder>> = vec![Arc::new(room::Tasks(tasks.clone()))];
+    holders.extend(options.beside);
+    let room = room::keep(tasks, options.keep_free, holders);
     let _room = AbortOnDropHandle::new(tokio::spawn(room));
     let runs = Runs::new(Arc::clone(&machine));
     let held = runs_on_disk::tidy(&machine.data_dir)

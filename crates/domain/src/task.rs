@@ -139,6 +139,8 @@ pub struct Task {
     pub ending: Option<Ending>,
     /// Somebody asked for its end.
     pub kill_requested: bool,
+    /// When its log was removed, for the master's disk was nearly full (A4).
+    pub log_removed_at: Option<Timestamp>,
 }
 
 /// What happened to a task's process, as its agent reports it. Whether a signal ended it is said by `signal` alone: 137

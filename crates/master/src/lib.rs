@@ -87,6 +87,8 @@ pub struct Master {
     pub registrations: registration::Registrations,
     /// Tasks.
     pub tasks: task::Tasks,
+    /// What tasks' logs take of the disk.
+    pub kept_logs: log::Kept,
     /// Workspaces.
     pub workspaces: workspace::Workspaces,
     /// Projects.
@@ -190,10 +192,11 @@ impl Master {
             store.clone(),
             Arc::clone(&config),
             Arc::clone(&clock),
-            logs,
+            logs.clone(),
             contexts,
             live.clone(),
         );
+        let kept_logs = log::Kept::new(logs, store.clone(), live.clone(), Arc::clone(&clock));
         let unbroken = unbroken::Unbroken::default();
         let agents = agent::Agents::new(
             store.clone(),
@@ -219,6 +222,7 @@ impl Master {
             sessions,
             registrations,
             tasks,
+            kept_logs,
             workspaces,
             projects,
             templates,

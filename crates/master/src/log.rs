@@ -7,23 +7,25 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::id::TaskId;
-use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark, one_line};
+use domain::log::{HEADER_BYTES, Lines, MAX_PAYLOAD, Record, Records, Source, end_mark, gap_mark, one_line};
 use domain::time::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 use tokio::sync::watch;
 
 mod backward;
+mod kept;
 mod mask;
 mod reading;
 
 pub use backward::Backward;
 use backward::Known;
+pub use kept::{Kept, KeptLog, Of};
 use mask::Tails;
 pub use reading::Follower;
 
@@ -91,6 +93,24 @@ impl Logs {
     fn path(&self, task: TaskId) -> PathBuf {
         let id = task.to_string();
         self.root.join(id.get(..2).unwrap_or("00")).join(format!("{id}.log"))
+    }
+
+    /// What there is of a log takes so much of the disk, in bytes; `None` when there is none.
+    fn on_disk(&self, task: TaskId) -> Option<u64> {
+        std::fs::metadata(self.path(task)).ok().map(|file| file.blocks() * 512)
+    }
+
+    /// Removes the log of a task that is over. Who is reading it is told, and keeps none of its space.
+    fn remove(&self, task: TaskId) -> io::Result<()> {
+        let path = self.path(task);
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        std::fs::remove_file(&path)?;
+        self.known.forget(task);
+        file.set_len(0)
     }
 
     /// Opens the log of a living task, making it or taking up what is there.
@@ -200,7 +220,10 @@ impl Writer {
             let stored = whole.stored_len() as u64;
             self.len += stored;
             self.last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
-            if self.last_own.is_none() {
+            if let Some(gap) = whole.gap() {
+                self.from_agent = self.from_agent.saturating_add(gap);
+                self.tails = Tails::default();
+            } else if self.last_own.is_none() {
                 self.from_agent += stored;
                 self.tails.stored(whole.source.as_byte(), whole.payload);
             }
@@ -283,6 +306,29 @@ impl TaskLog {
         writer.from_agent += news.len() as u64;
         writer.last_own = None;
         writer.tails = tails;
+        self.tell(&writer);
+        Ok(writer.from_agent)
+    }
+
+    /// Passes over a part of the agent's log file that nobody has any more, and says so, if this log ends where the part
+    /// begins. Answers how much is here then.
+    pub(crate) fn append_gap(&self, at: Timestamp, from: u64, to: u64) -> io::Result<u64> {
+        let mut writer = lock(&self.writer);
+        let Some(missing) = to.checked_sub(from).filter(|missing| *missing > 0 && from == writer.from_agent)
+        else {
+            return Ok(writer.from_agent);
+        };
+        let line = format!(
+            "{missing} bytes of this log are missing here: the agent gave them to a master and keeps them no more, and this one \
+             doesn't have them (was a back-up restored?)\n"
+        );
+        let mut bytes = gap_mark(missing).to_vec();
+        Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
+        let appended = writer.take_space(bytes.len()).and_then(|()| writer.append(&bytes));
+        writer.starved = appended.is_err();
+        appended?;
+        writer.from_agent = to;
+        (writer.last_own, writer.tails) = (Some(line.into_bytes()), Tails::default());
         self.tell(&writer);
         Ok(writer.from_agent)
     }

@@ -156,6 +156,7 @@ impl Tasks {
             slot_ids: Vec::new(),
             ending: None,
             kill_requested: false,
+            log_removed_at: None,
         };
         // Files may have taken seconds to pack.
         let mut tx = again::begin(&self.store, &permit).await?;
@@ -287,13 +288,21 @@ impl Tasks {
     /// A task's log from byte `offset` on.
     #[must_use]
     pub fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Follower {
-        self.logs.read(permit.target().0.id, offset, follow)
+        let task = &permit.target().0;
+        match task.log_removed_at {
+            Some(at) => Follower::removed(at, offset),
+            None => self.logs.read(task.id, offset, follow),
+        }
     }
 
     /// What there is of a task's log, backwards.
     #[must_use]
     pub fn log_back(&self, permit: &Permit<ReadTask>) -> Backward {
-        self.logs.read_back(permit.target().0.id)
+        let task = &permit.target().0;
+        match task.log_removed_at {
+            Some(at) => Backward::removed(task.id, at),
+            None => self.logs.read_back(task.id),
+        }
     }
 
     /// A task's log from about its last `last` lines on, and the state of the lines there.
@@ -306,7 +315,11 @@ impl Tasks {
         last: u64,
         follow: bool,
     ) -> Result<(Follower, Lines), Error> {
-        let read = self.logs.read_last(permit.target().0.id, last, follow).await;
+        let task = &permit.target().0;
+        if let Some(at) = task.log_removed_at {
+            return Ok((Follower::removed(at, 0), Lines::default()));
+        }
+        let read = self.logs.read_last(task.id, last, follow).await;
         read.map_err(Error::io("reading a task's log"))
     }
 

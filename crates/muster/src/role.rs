@@ -6,6 +6,7 @@ mod encryption;
 mod local_agent;
 mod own_socket;
 mod process;
+mod room;
 mod serve;
 
 use std::path::Path;
@@ -42,6 +43,8 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         let stop = CancellationToken::new();
         let mut options = local_agent::options(&served, args.slots).await?;
         options.guarded.extend(args.master.config.clone());
+        let keep_free = options.keep_free;
+        let _room = room::beside(served.kept_logs(), &mut options);
         let (registered, ready) = watch::channel(false);
         let mut agent = tokio::spawn(agent::run(options, registered, stop.clone()));
         let mut told = false;
@@ -49,6 +52,7 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
             ended = until_ended(ready, &served, &mut endings, &mut told) => ended,
             gone = &mut agent => match gone.context("the agent broke down")? {
                 Err(error @ AgentError::Stranger { .. }) => {
+                    let _room = room::alone(served.kept_logs(), keep_free);
                     without_agent(error, &served, &mut endings, told).await
                 }
                 gone => {
@@ -119,6 +123,7 @@ pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
     process::block_on(async move {
         let mut endings = process::endings()?;
         let served = Served::start(&args).await?;
+        let _room = room::alone(served.kept_logs(), local_agent::keep_free(&served.config.agent));
         served.say_ready()?;
         let ending = tokio::select! {
             ending = endings.next() => ending,

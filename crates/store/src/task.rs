@@ -1,5 +1,7 @@
 //! Tasks with their latest run.
 
+use std::collections::BTreeSet;
+
 use domain::config::TaskConfig;
 use domain::id::{AgentId, AllocationId, TaskId, TaskIdPrefix, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
@@ -35,11 +37,13 @@ row!(TaskRow {
     exit_code: Option<i64>,
     exit_signal: Option<i64>,
     exit_reason: Option<String>,
+    log_removed_at: Option<i64>,
 });
 
 const SELECT: &str = "SELECT t.id, t.seq, t.kind, t.owner_id, u.username, u.display_name, t.workspace_id, t.description,
         t.slots, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
-        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_signal, t.exit_reason
+        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_signal, t.exit_reason,
+        t.log_removed_at
     FROM tasks t JOIN users u ON u.id = t.owner_id";
 
 fn from_row(row: TaskRow) -> Result<Task, StoreError> {
@@ -83,6 +87,7 @@ fn from_row(row: TaskRow) -> Result<Task, StoreError> {
             reason: row.exit_reason.unwrap_or_default(),
         }),
         kill_requested: row.kill_requested,
+        log_removed_at: row.log_removed_at.map(Timestamp),
     })
 }
 
@@ -253,6 +258,55 @@ pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool,
     Ok(affected == 1)
 }
 
+/// Of a task as much as is needed to say whose its log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Logged {
+    /// The order of making.
+    pub seq: i64,
+    /// Its latest run.
+    pub allocation: AllocationId,
+    /// Whose it is.
+    pub owner: UserId,
+    /// It is over: its log grows no more.
+    pub over: bool,
+}
+
+/// The tasks that were made after number `last`, oldest first: those too whose logs were removed, for a crash may have come
+/// between.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged>, StoreError> {
+    let sql = "SELECT seq, id, run, owner_id, state FROM tasks WHERE seq > $1 ORDER BY seq LIMIT $2";
+    let rows: Vec<(i64, String, i64, i64, String)> =
+        on!(conn, |c| sqlx::query_as(sql).bind(last).bind(limit).fetch_all(c).await)?;
+    let read = |(seq, id, run, owner, state): (i64, String, i64, i64, String)| {
+        let corrupt = |what: &str| StoreError::Corrupt(format!("tasks, id {id}: {what}"));
+        let task: TaskId = id.parse().map_err(|_| corrupt("id"))?;
+        let run = u32::try_from(run).map_err(|_| corrupt("run"))?;
+        let allocation = AllocationId { task, run };
+        Ok(Logged { seq, allocation, owner: UserId(owner), over: state == State::Terminated.as_str() })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Notes that the logs of these tasks, which are over, aren't there any more.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn set_log_removed(tx: &mut Tx, tasks: &[TaskId], now: Timestamp) -> Result<(), StoreError> {
+    for some in tasks.chunks(200) {
+        let ids: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();
+        let sql = format!(
+            "UPDATE tasks SET log_removed_at = $1
+             WHERE state = 'terminated' AND log_removed_at IS NULL AND id IN ({})",
+            ids.join(", ")
+        );
+        on!(tx, |c| sqlx::query(AssertSqlSafe(sql.clone())).bind(now.0).execute(c).await.map(drop))?;
+    }
+    Ok(())
+}
+
 /// Writes a task's priority.
 ///
 /// # Errors
@@ -274,6 +328,22 @@ pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreErr
     let row: Option<TaskRow> =
         on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(c).await)?;
     row.map(from_row).transpose()
+}
+
+/// Those of these tasks that there are.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn known(conn: &mut Conn, ids: &BTreeSet<TaskId>) -> Result<Vec<TaskId>, StoreError> {
+    let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    let mut known = Vec::new();
+    for some in ids.chunks(1000) {
+        let sql = format!("SELECT id FROM tasks WHERE id IN ({})", some.join(", "));
+        let found: Vec<(String,)> =
+            on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
+        known.extend(found.into_iter().filter_map(|(id,)| id.parse::<TaskId>().ok()));
+    }
+    Ok(known)
 }
 
 /// The living task whose run has this token.

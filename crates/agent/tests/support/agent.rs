@@ -59,6 +59,7 @@ impl TestAgent {
             limits: TaskLimits::default(),
             account_limits: AccountLimits::default(),
             keep_free: Bound::Usual,
+            beside: Vec::new(),
             kill_grace: std::time::Duration::from_secs(10),
             seccomp: launch::spec::Seccomp::Default,
             masked: vec![],

@@ -2,7 +2,7 @@
 //! processes tell. The task's own end is settled in `supervise`.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::held::{self, Held};
+use super::recorder::shown;
 use super::report::{Report, Reports};
 use super::too_much::TooMuch;
 use super::watch::Watch;
@@ -20,7 +21,7 @@ use crate::cgroup::Cgroup;
 use crate::exit::Limit;
 use crate::network::helper::Helper;
 use crate::sys::process;
-use crate::task_dir::empty_scratch;
+use crate::task_dir::{LOG_FILE, empty_scratch};
 
 /// Pause before a full disk is tried again.
 const DISK_PAUSE: Duration = Duration::from_millis(250);
@@ -29,10 +30,16 @@ const DYING: Duration = Duration::from_secs(5);
 /// How long the last output of a task that has ended may wait for a full disk.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What the log of a task says that is ended for others' sake.
-const NO_ROOM: &str = "the disk of this agent is nearly full, and of the accounts whose tasks have something on it this task's has \
-                       most, and of those this task (/tmp, /var/tmp, /run/determined, the work directory): it is ended, to make room \
-                       for others (agent.keep_free)";
+/// What the log of a task says that is ended for others' sake. It names the log, which counts as well: it may be all that the
+/// task has, and where it is the master's disk too, as long as it is.
+fn no_room(task_dir: &Path) -> String {
+    let log = shown(std::fs::metadata(task_dir.join(LOG_FILE)).map_or(0, |log| log.len()));
+    format!(
+        "the disk of this agent is nearly full, and of the accounts whose tasks have something on it this task's has most, and of \
+         those this task (/tmp, /var/tmp, /run/determined, the work directory, and what it has printed, {log} in its log): it \
+         is ended, to make room for others (agent.keep_free)"
+    )
+}
 
 /// Ignores what would end the shim before its task, and turns the requests to end it into a descriptor.
 pub(super) fn hold_signals() -> nix::Result<SignalFd> {
@@ -199,7 +206,7 @@ impl Control {
     fn make_room(&mut self) {
         self.listen();
         if self.ended.is_none() && self.limit.is_none() && !self.killed {
-            self.words.push(NO_ROOM.to_owned());
+            self.words.push(no_room(&self.task_dir));
         }
         self.end_for(Limit::Scratch);
     }

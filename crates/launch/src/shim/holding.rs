@@ -2,26 +2,27 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::usage::{self, Usage};
 use crate::cgroup;
 use crate::spec::TaskSpec;
 use crate::sys::mount::open_host;
-use crate::task_dir::{CONTEXT_FILE, PID_FILE, SCRATCH_DIR, read_spec};
+use crate::task_dir::{CONTEXT_FILE, LOG_FILE, PID_FILE, SCRATCH_DIR, read_spec};
 
 /// What a task has of the disk, and whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holding {
     /// The key of the account that the task belongs to, when that is known.
     pub owner: Option<String>,
-    /// Bytes that its end gives back.
+    /// Bytes: of its own directories, its files that have no name, its context, and of its log what is still here.
     pub bytes: u64,
-    /// Files and directories that its end removes.
+    /// Files and directories in its own ones.
     pub files: u64,
 }
 
-/// Counts what the end of this directory's task gives back. Blocks; millions of files take seconds.
+/// Counts what this directory's task has. Blocks; millions of files take seconds.
 ///
 /// # Errors
 /// When the directory can't be read.
@@ -33,7 +34,10 @@ pub fn holding(task_dir: &Path) -> io::Result<Holding> {
     let all = |_| Usage { bytes: u64::MAX, files: u64::MAX };
     let used = usage::count(&scratch, &processes(&spec, task_dir)).unwrap_or_else(all);
     let context = fs::metadata(task_dir.join(CONTEXT_FILE)).map_or(0, |file| file.len());
-    Ok(Holding { owner, bytes: used.bytes.saturating_add(context), files: used.files })
+    // What the master has of it takes no space here any more, whatever its length.
+    let log = fs::metadata(task_dir.join(LOG_FILE)).map_or(0, |file| file.blocks() * 512);
+    let beside = context.saturating_add(log);
+    Ok(Holding { owner, bytes: used.bytes.saturating_add(beside), files: used.files })
 }
 
 /// The task's processes, as directories of `/proc`; they may hold files that have no name any more.

@@ -12,10 +12,11 @@ use std::sync::Arc;
 
 use domain::id::TaskId;
 use domain::log::{HEADER_BYTES, Line, Lines, MAX_PAYLOAD, Records};
+use domain::time::Timestamp;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::reading::{opened, piece};
+use super::reading::{of_removed, opened, piece};
 
 /// Shortest stretch between two marks, in bytes.
 const SHORTEST: u64 = 16 << 10;
@@ -106,6 +107,13 @@ impl Weighter<TaskId, Marks> for Size {
     }
 }
 
+impl Known {
+    /// A log isn't there any more.
+    pub(super) fn forget(&self, task: TaskId) {
+        self.0.remove(&task);
+    }
+}
+
 impl Default for Known {
     fn default() -> Self {
         Self(Arc::new(Cache::with_weighter(1000, KNOWN_BYTES, Size)))
@@ -121,6 +129,8 @@ pub struct Backward {
     end: Option<u64>,
     known: Known,
     begun: Option<Begun>,
+    /// The log isn't there any more: all that there is to be read.
+    removed: Option<Vec<u8>>,
 }
 
 /// What is read of.
@@ -139,7 +149,13 @@ struct Begun {
 
 impl Backward {
     pub(super) fn new(task: TaskId, path: PathBuf, end: Option<u64>, known: Known) -> Self {
-        Self { task, path, end, known, begun: None }
+        Self { task, path, end, known, begun: None, removed: None }
+    }
+
+    /// Reads a log that was removed `at` that time.
+    pub(crate) fn removed(task: TaskId, at: Timestamp) -> Self {
+        let removed = Some(of_removed(at));
+        Self { removed, ..Self::new(task, PathBuf::new(), None, Known::default()) }
     }
 
     /// The lines of the last block that wasn't given out yet and that are `wanted`, oldest first; `None` when all were.
@@ -195,6 +211,12 @@ impl Backward {
     }
 
     fn block(&mut self, wanted: impl Fn(&Line) -> bool) -> io::Result<Option<Vec<Line>>> {
+        if let Some(bytes) = self.removed.take() {
+            let mut found = Vec::new();
+            Records::new(&bytes).for_each(|record| Lines::default().push(record, |line| found.push(line)));
+            found.retain(wanted);
+            return Ok(Some(found));
+        }
         let Some(begun) = self.begin()? else { return Ok(None) };
         while begun.divide()? {}
         let Some(Mark { mut offset, mut lines }) = begun.marks.pop() else { return Ok(None) };

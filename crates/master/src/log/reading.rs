@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use domain::log::Records;
+use domain::log::{Record, Records, Source};
+use domain::time::Timestamp;
 use tokio::sync::watch;
 
 use super::Progress;
@@ -22,16 +23,35 @@ pub struct Follower {
     at: u64,
     progress: Option<watch::Receiver<Progress>>,
     follow: bool,
+    /// The log isn't there any more: all that there is to be read.
+    removed: Option<Vec<u8>>,
+}
+
+/// All that there is of a log that was removed then, as a record of the master's (A4).
+pub(super) fn of_removed(at: Timestamp) -> Vec<u8> {
+    let line =
+        format!("this log was removed at {}, because the master's disk was nearly full\n", at.rfc3339());
+    let mut bytes = Vec::new();
+    Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
+    bytes
 }
 
 impl Follower {
+    /// Reads a log that was removed `at` that time.
+    pub(crate) fn removed(at: Timestamp, offset: u64) -> Self {
+        let bytes = of_removed(at);
+        // Who goes on from somewhere in it may lack the rest; who has got this has got all.
+        let wanted = offset == 0 || offset > bytes.len() as u64;
+        Self { removed: wanted.then_some(bytes), ..Self::new(PathBuf::new(), 0, None, false) }
+    }
+
     pub(super) fn new(
         path: PathBuf,
         at: u64,
         progress: Option<watch::Receiver<Progress>>,
         follow: bool,
     ) -> Self {
-        Self { path, file: None, at, progress, follow }
+        Self { path, file: None, at, progress, follow, removed: None }
     }
 
     /// The next whole records; `None` at the end. Waits for more when following a living task. Dropping the future
@@ -41,10 +61,18 @@ impl Follower {
     /// When the file can't be read.
     pub async fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
+            if let Some(bytes) = self.removed.take() {
+                // Nothing comes behind it.
+                (self.path, self.file, self.progress) = (PathBuf::new(), None, None);
+                return Ok(Some(bytes));
+            }
             let progress = self.progress.as_mut().map(|progress| *progress.borrow_and_update());
             let end = progress.map_or(u64::MAX, |progress| progress.bytes);
             if self.at < end {
                 let bytes = self.piece(end).await?;
+                if self.removed.is_some() {
+                    continue;
+                }
                 if !bytes.is_empty() {
                     self.at += bytes.len() as u64;
                     return Ok(Some(bytes));
@@ -67,15 +95,25 @@ impl Follower {
         let (path, known, at) = (self.path.clone(), self.file.clone(), self.at);
         let read = move || {
             let Some(file) = known.map_or_else(|| opened(&path), |file| Ok(Some(file)))? else {
-                return Ok((None, Vec::new()));
+                return Ok((None, Vec::new(), None));
             };
             let bytes = piece(&file, at, end)?;
-            Ok((Some(file), bytes))
+            let removed = if bytes.is_empty() { removed_at(&file)? } else { None };
+            Ok((Some(file), bytes, removed))
         };
-        let (file, bytes) = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()?;
+        let (file, bytes, removed) =
+            tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten()?;
         self.file = file;
+        self.removed = removed.map(of_removed);
         Ok(bytes)
     }
+}
+
+/// When a log was removed that somebody reads: it is empty then and has no name.
+fn removed_at(file: &File) -> io::Result<Option<Timestamp>> {
+    let about = file.metadata()?;
+    let removed = about.nlink() == 0 && about.len() == 0;
+    Ok(removed.then(|| Timestamp(about.mtime() * 1_000_000 + about.mtime_nsec() / 1000)))
 }
 
 /// A log that is there.

@@ -13,6 +13,9 @@ use crate::Error;
 /// How a task ended whose agent was taken out of service.
 const AGENT_DISABLED: &str = "agent disabled";
 
+/// How a task ended whose log was too much for the master's disk.
+const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, and of the accounts with logs on it this task's has most";
+
 /// A kill that was done and couldn't be written down yet.
 pub(super) struct Unrecorded {
     task: TaskId,
@@ -66,6 +69,23 @@ impl Scheduler {
         }
         if let Err(error) = self.finish_kills(&mut state).await {
             tracing::warn!(%agent, %error, "what ran there was ended; that is written down as soon as it can be");
+            self.0.wake.notify_one();
+        }
+    }
+
+    /// Ends these, whose logs the master's disk has no room for, and which hold most of it (A4).
+    pub(crate) async fn end_for_room(&self, tasks: &[TaskId]) {
+        let mut state = self.0.state.lock().await;
+        for id in tasks {
+            let Some(live) = state.tasks.get_mut(id).filter(|live| !live.task.kill_requested) else {
+                continue;
+            };
+            live.end_reason = Some(NO_ROOM);
+            self.act_on_kill(&mut state, *id, NO_ROOM);
+            state.unrecorded.push(Unrecorded { task: *id, entry: None });
+        }
+        if let Err(error) = self.finish_kills(&mut state).await {
+            tracing::warn!(%error, "tasks were ended to make room; that is written down as soon as it can be");
             self.0.wake.notify_one();
         }
     }

@@ -59,14 +59,15 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             memory: size(config.account_limits.memory.as_deref()),
             pids: number(config.account_limits.pids),
         },
-        keep_free: size(config.keep_free.as_deref()),
+        keep_free: keep_free(config),
+        beside: Vec::new(),
         run_bytes: config.run_size.as_deref().and_then(domain::config::parse_size),
         shm_bytes: config.shm_size.as_deref().and_then(domain::config::parse_size),
         kill_grace: std::time::Duration::from_secs(config.kill_grace),
         seccomp: match config.seccomp {
             Seccomp::Default => launch::spec::Seccomp::Default,
-            Seccomp::Namespaces => launch::spec::Seccomp::Namespaces,
             Seccomp::Filters => launch::spec::Seccomp::Filters,
+            Seccomp::Namespaces => launch::spec::Seccomp::Namespaces,
             Seccomp::Off => launch::spec::Seccomp::Off,
         },
         masked: Vec::new(),
@@ -87,6 +88,11 @@ fn warn_of(config: &master::config::Agent) {
     for missing in config.late_mounts.iter().filter(|directory| !directory.is_dir()) {
         tracing::warn!("agent.late_mounts: {} isn't there", missing.display());
     }
+}
+
+/// How much of a disk is to be free, an agent's and a master's.
+pub(super) fn keep_free(config: &config::Agent) -> Bound<u64> {
+    size(config.keep_free.as_deref())
 }
 
 /// A size that was checked when the file was read.

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use domain::authz::{InviteAgent, Permit};
 use domain::id::AgentId;
 use link::{Invitation, Public};
+use master::log::Kept;
 use master::system::{SystemClock, SystemEntropy};
 use master::{Config, Master, Parts};
 use store::Store;
@@ -120,6 +121,11 @@ impl Served {
         let permit = Permit::<InviteAgent>::system("the agent of `muster up`", ());
         let (invitation, _) = self.master.agents.invite(permit, Some(name.clone()), true).await?;
         Ok(invitation)
+    }
+
+    /// Its tasks' logs.
+    pub(super) fn kept_logs(&self) -> &Kept {
+        &self.master.kept_logs
     }
 
     /// What agents know this master by.

@@ -95,3 +95,61 @@ fn a04_who_takes_what_is_left_of_a_disk_keeps_nobody_from_starting() {
         assert!(log.err().contains("agent.keep_free"), "{}", log.err());
     }
 }
+
+/// V1: what an account has printed is its as much as what it has written, whether or not its tasks still run.
+#[test]
+fn a04_who_has_printed_most_gives_way_and_nobody_else() {
+    let there = OnDisk::up("200m");
+    let [printer, innocent] = ["printer", "innocent"].map(|name| there.muster.user(name));
+    let kept =
+        innocent.detach("--slots 0", "head -c 50M /dev/zero > /tmp/f; echo up; exec tail -f /dev/null");
+    eventually("it has what it needs", || {
+        innocent.muster(&format!("command logs {kept}")).out().contains("up").then_some(())
+    });
+    let [oldest, second] = [0, 1].map(|_| {
+        let id = printer.detach("--slots 0", "yes | head -c 15M; echo end");
+        printer.wait_for_state(&id, "TERMINATED");
+        id
+    });
+    let last = printer.muster(&format!("command logs --tail 2 {oldest}")).exits(0);
+    assert_eq!(last.out(), "end\n");
+    let ids = [0; 4].map(|_| printer.detach("--slots 0", "yes | head -c 60M; exec tail -f /dev/null"));
+
+    // The logs of what is over go first. Whoever reads one later is told.
+    for id in [&oldest, &second] {
+        let removed = eventually("the log goes", || {
+            let log = printer.muster(&format!("command logs {id}")).exits(0);
+            log.err().contains("this log was removed at 20").then_some(log)
+        });
+        assert_eq!(removed.out(), "");
+        for line in ["command logs -f", "command logs --tail 5"] {
+            let log = printer.muster(&format!("{line} {id}"));
+            let said = log.err().matches("this log was removed at 20").count();
+            assert_eq!((log.out(), said), ("", 1), "{}", log.err());
+        }
+        assert_eq!(printer.wait_for_state(id, "TERMINATED")["exitCode"], 0);
+    }
+    // Then what runs of it, as far as it takes.
+    let ended = eventually("one of them is ended", || {
+        let over = |id: &&String| {
+            let is = printer.json(&format!("command describe {id}"));
+            is["exitStatus"].as_str().is_some_and(|why| why.contains("out of disk space"))
+        };
+        ids.iter().find(over)
+    });
+    eventually("there is room", || (there.free() >= 8 << 20).then_some(()));
+    innocent.muster("command run --slots 0 echo x").exits(0);
+    assert_eq!(innocent.json(&format!("command describe {kept}"))["state"], "STATE_RUNNING");
+    let log = printer.muster(&format!("command logs --tail 5 {ended}")).exits(0);
+    assert!(log.err().contains("agent.keep_free") || log.err().contains("removed at"), "{}", log.err());
+
+    let audit = there.muster.person("admin").muster("-u admin audit export").exits(0);
+    let noted = |id: &str| {
+        audit.out().lines().any(|line| line.contains("task.remove_log") && line.contains(id))
+    };
+    assert!(noted(&oldest) && noted(&second));
+    there.muster.person("admin").muster("-u admin audit verify").exits(0);
+    for id in ids.iter().chain([&kept]) {
+        there.muster.person("admin").muster(&format!("-u admin command kill {id}")).exits(0);
+    }
+}

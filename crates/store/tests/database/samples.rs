@@ -81,6 +81,7 @@ pub(crate) fn task(owner: &User) -> Task {
         slot_ids: Vec::new(),
         ending: None,
         kill_requested: false,
+        log_removed_at: None,
     }
 }
 
