@@ -77,6 +77,8 @@ struct State {
     body: Option<Coming>,
     /// The peer takes nothing of what we write.
     stalled: Option<Instant>,
+    /// Bytes that came since the last answer.
+    heard: usize,
 }
 
 /// Whose a connection is, as far as limits are concerned.
@@ -148,8 +150,15 @@ pub(super) enum Worth {
 impl Life {
     pub(super) fn new(source: Source, now: fn() -> Instant) -> Self {
         let since = now();
-        let state =
-            State { phase: Phase::Silent, since, holder: None, asked: false, body: None, stalled: None };
+        let state = State {
+            phase: Phase::Silent,
+            since,
+            holder: None,
+            asked: false,
+            body: None,
+            stalled: None,
+            heard: 0,
+        };
         let near = tokio::sync::Mutex::default();
         let (whose, end) = (OnceCell::new(), CancellationToken::new());
         let between = None;
@@ -209,8 +218,9 @@ impl Life {
     }
 
     /// Bytes came.
-    pub(super) fn heard(&self) {
+    pub(super) fn heard(&self, bytes: usize) {
         let mut state = self.state();
+        state.heard = state.heard.saturating_add(bytes);
         if matches!(state.phase, Phase::Silent | Phase::Idle) {
             (state.phase, state.since) = (Phase::Heading, (self.now)());
         }
@@ -259,6 +269,13 @@ impl Life {
     /// The answer is written.
     pub(super) fn answered(&self, upgraded: bool) {
         self.enter(if upgraded { Phase::Upgraded } else { Phase::Idle });
+        self.state().heard = 0;
+    }
+
+    /// How much a stranger has said that isn't answered, in bytes: that is in memory, twice and more.
+    pub(super) fn unanswered(&self) -> usize {
+        let state = self.state();
+        if state.holder.is_some() { 0 } else { state.heard }
     }
 
     /// A request on it showed good credentials, or an agent proved itself. Tells whether that is news.

@@ -361,7 +361,7 @@ mod tests {
     fn a07_the_oldest_silent_stranger_goes_first() {
         let mut guests = Guests::new();
         let first = guests.come(1).expect("room");
-        first.heard();
+        first.heard(1);
         advance(1);
         let silent = guests.come(1).expect("room");
         advance(2);
@@ -374,7 +374,7 @@ mod tests {
 
     /// A stranger who has asked for something, and keeps the connection.
     fn idle(life: &Life) {
-        life.heard();
+        life.heard(1);
         life.asked();
         life.answered(false);
     }
@@ -391,7 +391,7 @@ mod tests {
             idle(&guests.come_from(Source::V4([127, 0, 0, address])).expect("one of them goes"));
         }
         assert!(!newcomer.end.is_cancelled());
-        newcomer.heard();
+        newcomer.heard(1);
         advance(2);
         idle(&guests.come_from(Source::V4([127, 0, 0, 60])).expect("room"));
         assert!(newcomer.end.is_cancelled(), "it had its time");
@@ -486,9 +486,9 @@ mod tests {
         body.asked();
         body.wants_body();
         advance(9);
-        silent.heard();
+        silent.heard(1);
         advance(9);
-        silent.heard();
+        silent.heard(1);
         assert!(!late(&silent), "ten seconds from the first byte");
         advance(1);
         assert!(late(&silent), "whatever dribbles in");

@@ -128,8 +128,9 @@ impl AsyncRead for Watched {
         }
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
-        if buf.filled().len() > before {
-            self.life.heard();
+        let bytes = buf.filled().len() - before;
+        if bytes > 0 {
+            self.life.heard(bytes);
         }
         Poll::Ready(read)
     }

@@ -1,6 +1,6 @@
 //! What was written and nobody has read, at either end: the kernel holds it, for each connection as much as its buffers
 //! take, and autotuning lets those grow to megabytes (A5, A7). Here it has an end for each connection, and for all of
-//! them. That none is given up before its peer has taken all, or all is forgotten, is for `stream`: what the kernel keeps
+//! them; and so has what strangers have said that can't be answered yet, which this process holds (A6). That none is given up before its peer has taken all, or all is forgotten, is for `stream`: what the kernel keeps
 //! for nobody would be in no number.
 
 use std::collections::HashMap;
@@ -29,6 +29,12 @@ const COMES: usize = 256 << 10;
 /// Most bytes that all connections together may leave unread.
 const MOST: usize = 96 << 20;
 
+/// Most bytes that all strangers together may have said without having been answered …
+const SAID: usize = 32 << 20;
+
+/// … of which each can have so much: a head, and a body that strangers may send.
+const EACH: usize = 64 << 10;
+
 /// How often that is looked at, while there are enough connections for so much.
 const OFTEN: Duration = Duration::from_millis(500);
 
@@ -51,6 +57,9 @@ pub(super) async fn watch(registry: &Registry, doors: &[Door]) {
     let mut often = interval(OFTEN);
     loop {
         often.tick().await;
+        if registry.count().saturating_mul(EACH) >= SAID {
+            end_greedy(&registry.lives(), Life::unanswered, SAID);
+        }
         if registry.count().saturating_mul(WRITTEN * 2 + COMES) < MOST {
             continue;
         }
@@ -62,10 +71,18 @@ pub(super) async fn watch(registry: &Registry, doors: &[Door]) {
             )
         });
         match told.await {
-            Ok(Ok(held)) => end_greedy(&registry.lives(), &held, MOST),
+            Ok(Ok(held)) => end_greedy(&registry.lives(), unread(&held), MOST),
             Ok(Err(error)) => tracing::debug!(%error, "what is unread isn't known"),
             Err(error) => tracing::debug!(%error, "what is unread isn't known"),
         }
+    }
+}
+
+/// What a connection leaves unread, in bytes.
+fn unread(held: &HashMap<SocketAddr, u32>) -> impl Fn(&Life) -> usize {
+    |life| {
+        let bytes = life.between().and_then(|(_, other)| held.get(&other)).copied().unwrap_or(0);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 }
 
@@ -76,20 +93,19 @@ enum Whose {
     Network(Source),
 }
 
-/// What connections of one leave unread, in bytes.
+/// What connections of one hold, in bytes.
 #[derive(Default)]
-struct Unread<'a> {
+struct Held<'a> {
     sum: usize,
     lives: Vec<(usize, &'a Arc<Life>)>,
 }
 
 /// Ends what makes up too much: of whoever has most, the largest, until it is enough. An agent's own channel stays.
-fn end_greedy(lives: &[Arc<Life>], held: &HashMap<SocketAddr, u32>, most: usize) {
+fn end_greedy(lives: &[Arc<Life>], held: impl Fn(&Life) -> usize, most: usize) {
     let mut all = 0;
-    let mut of: HashMap<Whose, Unread<'_>> = HashMap::new();
+    let mut of: HashMap<Whose, Held<'_>> = HashMap::new();
     for life in lives.iter().filter(|life| !life.end.is_cancelled()) {
-        let bytes = life.between().and_then(|(_, other)| held.get(&other)).copied().unwrap_or(0);
-        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let bytes = held(life);
         let (holder, _, _) = life.seen();
         let whose = match holder {
             Some(Holder::Agent) => continue,
@@ -102,12 +118,12 @@ fn end_greedy(lives: &[Arc<Life>], held: &HashMap<SocketAddr, u32>, most: usize)
         entry.sum += bytes;
         entry.lives.push((bytes, life));
     }
-    of.values_mut().for_each(|unread| unread.lives.sort_unstable_by_key(|(bytes, _)| *bytes));
+    of.values_mut().for_each(|held| held.lives.sort_unstable_by_key(|(bytes, _)| *bytes));
     while all > most {
-        let Some(unread) = of.values_mut().max_by_key(|unread| unread.sum) else { return };
-        let Some((bytes, life)) = unread.lives.pop() else { return };
+        let Some(held) = of.values_mut().max_by_key(|held| held.sum) else { return };
+        let Some((bytes, life)) = held.lives.pop() else { return };
         life.end.cancel();
-        unread.sum -= bytes;
+        held.sum -= bytes;
         all -= bytes;
     }
 }
@@ -141,11 +157,30 @@ mod tests {
         let lives = [&one, &two, &other, &hers, &agents].map(Arc::clone);
         let held = HashMap::from([(a, 30), (b, 40), (c, 50), (d, 60), (e, 1000)]);
         let gone = || lives.iter().map(|life| life.end.is_cancelled()).collect::<Vec<_>>();
-        end_greedy(&lives, &held, 180);
+        end_greedy(&lives, unread(&held), 180);
         assert_eq!(gone(), [false; 5]);
-        end_greedy(&lives, &held, 140);
+        end_greedy(&lives, unread(&held), 140);
         assert_eq!(gone(), [false, true, false, false, false]);
-        end_greedy(&lives, &held, 90);
+        end_greedy(&lives, unread(&held), 90);
         assert_eq!(gone(), [false, true, false, true, false]);
+    }
+
+    /// U5: heads and bodies without their end.
+    #[test]
+    fn a06_strangers_say_so_much_without_an_answer() {
+        let alice = Some(Holder::Account { user: UserId(1), admin: false });
+        let (flood, _): (Vec<_>, Vec<_>) = (1..10).map(|n| life(&format!("10.0.0.{n}:1"), None)).unzip();
+        let (hers, _) = life("10.0.0.99:1", alice);
+        let (other, _) = life("10.0.1.2:1", None);
+        flood.iter().for_each(|life| life.heard(30_000));
+        hers.heard(1 << 20);
+        other.heard(2_000);
+        let lives: Vec<_> = flood.iter().chain([&hers, &other]).map(Arc::clone).collect();
+        end_greedy(&lives, Life::unanswered, 100_000);
+        assert_eq!(flood.iter().filter(|life| !life.end.is_cancelled()).count(), 3);
+        assert!(!hers.end.is_cancelled() && !other.end.is_cancelled());
+        flood.iter().for_each(|life| life.answered(false));
+        end_greedy(&lives, Life::unanswered, 2_000);
+        assert!(!other.end.is_cancelled(), "what was answered is gone");
     }
 }
