@@ -10,10 +10,11 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, chmodat, fchmod, fchown, fstat,
-    ioctl_getflags, ioctl_setflags, openat, openat2, renameat, statat, unlinkat,
+    AtFlags, CWD, Dir, FileType, IFlags, Mode, OFlags, ResolveFlags, StatxFlags, chmodat, fchmod, fchown,
+    fstat, ioctl_getflags, ioctl_setflags, openat, openat2, renameat, statat, statx, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -21,9 +22,9 @@ use crate::sys::subvolume;
 
 /// Names that are kept in memory at once.
 const BATCH: usize = 1024;
-/// Batches of one emptying. The deepest and fullest directories need far fewer; only somebody who goes on making more
-/// below a directory that he holds could need them all.
-const BATCHES: u32 = 100_000;
+/// Names and directories that may come while a directory is being emptied, however many were there before (T3): only
+/// somebody who holds one below it and goes on making more is behind so many.
+const NEWCOMERS: u64 = 1_000_000;
 /// Directories below each other of which none could be moved up: each costs a descriptor.
 const DEEPEST: u32 = 64;
 
@@ -34,13 +35,18 @@ const DEEPEST: u32 = 64;
 /// What the file system said first of what couldn't be removed (all else is), and when somebody outside makes more all
 /// the time.
 pub(crate) fn empty(dir: &Path) -> io::Result<()> {
+    empty_since(dir, SystemTime::now(), NEWCOMERS)
+}
+
+/// The same, where what is made from `begun` on has come meanwhile, and of that no more than `newcomers` is removed.
+fn empty_since(dir: &Path, begun: SystemTime, newcomers: u64) -> io::Result<()> {
     let top = match open(CWD, dir) {
         Err(Errno::NOENT) => return Ok(()),
         other => other?,
     };
     free(top.as_fd());
     let outer = top.as_fd();
-    let mut emptying = Emptying { outer, moved: 0, batches: BATCHES, first: None };
+    let mut emptying = Emptying { outer, moved: 0, begun, newcomers, first: None };
     let cleared = emptying.clear(Place { dir: outer, top: outer, is_top: true, depth: 0 });
     emptying.first.map_or(cleared, Err)
 }
@@ -62,8 +68,10 @@ struct Emptying<'a> {
     outer: BorrowedFd<'a>,
     /// The next name for what is moved.
     moved: u64,
-    /// Batches that are left.
-    batches: u32,
+    /// Since when.
+    begun: SystemTime,
+    /// How much may still come.
+    newcomers: u64,
     /// What went wrong first.
     first: Option<io::Error>,
 }
@@ -71,16 +79,17 @@ struct Emptying<'a> {
 impl Emptying<'_> {
     /// Removes everything in a directory, or moves it up. What can't be removed is passed over, and stays.
     fn clear(&mut self, place: Place<'_>) -> io::Result<()> {
+        // What is found at first was there before.
+        let mut known = u64::MAX;
         loop {
             let mut entries = Dir::read_from(place.dir)?;
-            let (mut found, mut gone) = (0, 0);
+            let (mut found, mut gone, moved) = (0, 0, self.moved);
             loop {
                 let names = some_names(&mut entries)?;
                 if names.is_empty() {
                     break;
                 }
-                self.batches = self.batches.checked_sub(1).ok_or_else(filled_again)?;
-                found += names.len();
+                found += u64::try_from(names.len()).unwrap_or(u64::MAX);
                 for name in names {
                     match self.remove(place, &name) {
                         Ok(()) => gone += 1,
@@ -92,7 +101,15 @@ impl Emptying<'_> {
             if found == 0 || gone == 0 {
                 return Ok(());
             }
+            self.let_come(found.saturating_sub(known))?;
+            known = (self.moved - moved).saturating_add(found - gone);
         }
+    }
+
+    /// Notes that so much has come while this was being emptied.
+    fn let_come(&mut self, newcomers: u64) -> io::Result<()> {
+        self.newcomers = self.newcomers.checked_sub(newcomers).ok_or_else(filled_again)?;
+        Ok(())
     }
 
     /// Removes one name, or moves it up.
@@ -121,6 +138,9 @@ impl Emptying<'_> {
             }
         }
         take_away(&below)?;
+        if is_since(&below, self.begun) {
+            self.let_come(1)?;
+        }
         let below = below.as_fd();
         // Directories aren't moved out of a subvolume.
         let top = if is_subvolume { below } else { place.top };
@@ -164,6 +184,16 @@ fn filled_again() -> io::Error {
 
 fn is_same(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> bool {
     a.as_raw_fd() == b.as_raw_fd()
+}
+
+/// Whether a directory was made from then on; where the file system doesn't tell, it may have been.
+fn is_since(dir: &OwnedFd, begun: SystemTime) -> bool {
+    let Ok(found) = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME) else { return true };
+    let told = found.stx_mask & StatxFlags::BTIME.bits() != 0;
+    let seconds = u64::try_from(found.stx_btime.tv_sec).unwrap_or(0);
+    let made = UNIX_EPOCH + Duration::new(seconds, found.stx_btime.tv_nsec);
+    // The kernel's clock for files is some ticks behind.
+    !told || made + Duration::from_millis(20) >= begun
 }
 
 /// Removes what is no directory.
@@ -301,6 +331,31 @@ mod tests {
         remove(&place).unwrap();
         remove(&place).unwrap();
         assert!(!place.exists());
+    }
+
+    /// T3: what was there before has no bound; what comes meanwhile has.
+    #[test]
+    fn a04_however_much_a_task_leaves_is_removed_and_only_newcomers_are_bounded() {
+        let place = std::env::temp_dir().join(format!("launch-many-{}", std::process::id()));
+        let dir = place.join("dir");
+        let fill = || {
+            for name in ["a", "b/c/d"] {
+                for i in 0..200 {
+                    fs::create_dir_all(dir.join(name).join(i.to_string())).unwrap();
+                    fs::write(dir.join(name).join(i.to_string()).join("f"), "").unwrap();
+                }
+            }
+        };
+        fill();
+        let later = SystemTime::now() + Duration::from_secs(60);
+        empty_since(&dir, later, 10).unwrap();
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        // As if all had come since.
+        fill();
+        let refused = empty_since(&dir, UNIX_EPOCH, 10);
+        assert!(refused.is_err_and(|e| e.to_string().contains("goes on filling")));
+        assert!(fs::read_dir(&dir).unwrap().count() > 100);
+        remove(&place).unwrap();
     }
 
     #[test]

@@ -129,18 +129,21 @@ impl From<Described> for Mount {
 }
 
 impl Mount {
-    /// Fields 1 to 5; the kind follows the lone dash.
+    /// Fields 1 to 5; behind the lone dash are the kind, what its owner calls the source, and what the kernel says of the
+    /// file system. Only there is told who serves it: whoever mounts it may call the source `user_id=0` (T4).
     fn parse(line: &str) -> Option<Self> {
         let (mount, rest) = line.split_once(" - ")?;
         let fields: Vec<&str> = mount.split(' ').collect();
+        let mut rest = rest.split(' ');
+        let (kind, options) = (rest.next()?, rest.nth(1).unwrap_or_default());
         Some(Self {
             id: fields.first()?.parse().ok()?,
             parent: fields.get(1)?.parse().ok()?,
             device: (*fields.get(2)?).to_owned(),
             root: unescape(fields.get(3)?),
             point: unescape(fields.get(4)?),
-            kind: rest.split(' ').next()?.to_owned(),
-            server: rest.split([' ', ',']).find_map(|option| option.strip_prefix("user_id=")?.parse().ok()),
+            kind: kind.to_owned(),
+            server: options.split(',').rev().find_map(|option| option.strip_prefix("user_id=")?.parse().ok()),
         })
     }
 
@@ -239,6 +242,20 @@ mod tests {
         assert_eq!(shown("/srv/state/deep", "/x").unwrap(), Path::new("/x"));
         assert_eq!(shown("/srv/state2", "/x"), None);
         assert_eq!(shown("/home", "/x"), None);
+    }
+
+    #[test]
+    fn a07_who_serves_a_file_system_is_what_the_kernel_says_and_not_its_name() {
+        let server = |source: &str, options: &str| {
+            let line = format!("31 1 0:52 / /home/eve/m rw,nosuid,nodev - fuse.user_id=0 {source} {options}");
+            Mount::parse(&line).unwrap().server
+        };
+        let told = "rw,user_id=6001,group_id=6001,allow_other";
+        for source in ["user_id=0", "user_id=0,user_id=0", "x,user_id=0,", "rw\\040user_id=0", "honest", ""] {
+            assert_eq!(server(source, told), Some(6001), "{source}");
+        }
+        assert_eq!(server("user_id=0", "rw"), None);
+        assert_eq!(mount("/", "/").server, None);
     }
 
     #[test]
