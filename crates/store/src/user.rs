@@ -149,11 +149,7 @@ pub async fn machine_number(conn: &mut Conn, id: UserId) -> Result<Option<Machin
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn set_machine_number(
-    tx: &mut Tx,
-    id: UserId,
-    number: MachineNumber,
-) -> Result<bool, StoreError> {
+pub async fn set_machine_number(tx: &mut Tx, id: UserId, number: MachineNumber) -> Result<bool, StoreError> {
     let sql = "UPDATE users SET machine_number = $2 WHERE id = $1 AND machine_number IS NULL
                    AND NOT EXISTS (SELECT 1 FROM users o WHERE o.machine_number = $2)";
     let number = i64::from(number.get());
