@@ -173,6 +173,7 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
         all.extend([
             (own_programs::of_calls()?, libc::EINVAL),
             (own_programs::of_sockets()?, libc::ENOPROTOOPT),
+            (own_programs::of_readers()?, 0),
             (own_programs::of_devices()?, libc::ENOTTY),
         ]);
     }
