@@ -156,6 +156,7 @@ fn is_out_of_memory(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::ENOMEM | ENOTSUPP))
 }
 
+/// The first that refuses a call answers for it.
 fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, seccompiler::BackendError> {
     let mut all = vec![];
     if usual != Seccomp::Off {
@@ -167,6 +168,7 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
             (options()?, libc::ENOPROTOOPT),
             (reports()?, 0),
             (huge_pages::taken()?, libc::ENOMEM),
+            (huge_pages::unknown()?, libc::EINVAL),
         ]);
     }
     if !usual.allows_filters() {

@@ -184,12 +184,13 @@ def shared(flags):
 def mapped(flags): mmap.mmap(-1, 1 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | flags).close()
 print(tried(mapped, 0x40000), tried(mapped, 0x40000 | 21 << 26), tried(mapped, 0))
 print(tried(os.memfd_create, 'm', 4), tried(os.memfd_create, 'm', 1))
+print(tried(os.memfd_create, 'm', 0xffffffff), tried(os.memfd_create, 'm', 0x24), tried(os.memfd_create, 'm', 0xfc000007))
 print(tried(shared, 0o4000), tried(shared, 0))";
     let tasks = [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)];
     for (spec, uid) in tasks {
         for seccomp in [Seccomp::Default, Seccomp::Namespaces] {
             let done = Task::create_for(&python(TaskSpec { seccomp, ..spec.clone() }, text), uid).run();
-            assert_eq!(done.stdout, "ENOMEM ENOMEM fine\nENOMEM fine\nENOMEM fine\n", "{done:?}");
+            assert_eq!(done.stdout, "ENOMEM ENOMEM fine\nENOMEM fine\nEINVAL EINVAL ENOMEM\nENOMEM fine\n", "{done:?}");
         }
     }
     // Where the administrator wants it, the kernel is asked; it makes a file of such pages before it has any.
