@@ -3,19 +3,21 @@
 //! be removed, runs that couldn't be.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use launch::record::{HEADER_LEN, MAX_PAYLOAD, decode_header};
+use domain::log::Records;
 
-use crate::run::LOG_FILE;
+use crate::run::{LOG_FILE, Piece, piece};
 
 /// How many are kept.
 const MOST: usize = 100;
 /// How much they may have of the disk together, in bytes; the newest one may have more.
 const SPACE: u64 = 1 << 30;
+/// So much of a log is read at once, in bytes.
+const PIECE: usize = 1 << 20;
 /// What a directory is called that is only waiting to be removed.
 const REST: &str = "rest-";
 
@@ -94,45 +96,45 @@ fn size(dir: &Path) -> u64 {
 /// Puts what the task printed in place of its log, which has a form of its own.
 fn plain_output(dir: &Path) -> io::Result<()> {
     let (log, output) = (dir.join(LOG_FILE), dir.join("output.txt"));
-    let mut from = BufReader::new(File::open(&log)?);
+    let from = File::open(&log)?;
     let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&output)?;
-    let written = copy(&mut from, &mut BufWriter::new(to));
+    let written = copy(&from, &mut BufWriter::new(to));
     match written {
         Ok(()) => fs::remove_file(&log),
         Err(e) => fs::remove_file(&output).and(Err(e)),
     }
 }
 
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let mut header = [0; HEADER_LEN];
-    let mut payload = Vec::new();
+fn copy(from: &File, to: &mut impl Write) -> io::Result<()> {
+    let mut offset = 0;
     loop {
-        match from.read_exact(&mut header) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return to.flush(),
-            other => other?,
+        match piece(from, offset, PIECE)? {
+            Piece::Records(bytes) if bytes.is_empty() => return to.flush(),
+            Piece::Records(bytes) => {
+                for record in Records::new(&bytes) {
+                    to.write_all(record.payload)?;
+                }
+                offset += bytes.len() as u64;
+            }
+            Piece::Gone(end) => {
+                writeln!(to, "[{} bytes were with a master, and are here no more]", end - offset)?;
+                offset = end;
+            }
         }
-        // The part that another master had for certain was given back, and reads as empty records.
-        let header = decode_header(&header).ok_or(io::ErrorKind::InvalidData)?;
-        payload.resize(header.len.min(MAX_PAYLOAD) as usize, 0);
-        match from.read_exact(&mut payload) {
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return to.flush(),
-            other => other?,
-        }
-        to.write_all(&payload)?;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use launch::record::{Source, encode_header};
+    use launch::record::{HEADER_LEN, Source, encode_header};
 
     fn run(tasks: &Path, name: &str) -> PathBuf {
         let dir = tasks.join(name);
         fs::create_dir_all(dir.join("scratch/tmp")).expect("made");
-        let mut log = vec![0; 4 * HEADER_LEN];
+        let mut log = vec![0; 4 * HEADER_LEN + 5];
         for text in ["one\n", "two\n"] {
-            log.extend(encode_header(1, Source::Stdout, 4));
+            log.extend(encode_header(1_790_000_000_000_000, Source::Stdout, 4));
             log.extend(text.as_bytes());
         }
         fs::write(dir.join(LOG_FILE), log).expect("written");
@@ -146,7 +148,10 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp dir");
         let (tasks, lost) = (temp.path().join("tasks"), temp.path().join("lost"));
         let kept = keep(&lost, &run(&tasks, "a.1"), "because").expect("kept");
-        assert_eq!(fs::read_to_string(kept.join("output.txt")).expect("there"), "one\ntwo\n");
+        assert_eq!(
+            fs::read_to_string(kept.join("output.txt")).expect("there"),
+            "[69 bytes were with a master, and are here no more]\none\ntwo\n"
+        );
         assert_eq!(fs::read_to_string(kept.join("why.txt")).expect("there"), "because\n");
         assert!(
             !kept.join("scratch").exists() && !kept.join(LOG_FILE).exists() && !tasks.join("a.1").exists()

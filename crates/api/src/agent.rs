@@ -2,7 +2,8 @@
 //!
 //! Frames of kind `Message` are the JSON of [`Opening`] (the first one), [`ToAgent`] and [`ToMaster`]; frames of kind
 //! `Data` are [`LogChunk`]s, or a stream's bytes. Delivery is at least once: either side repeats what the other hasn't
-//! confirmed, and repeating is harmless.
+//! confirmed, and repeating is harmless. An agent that comes again and again waits: its registrations are served one at a time,
+//! in a tenth of the time, and one that names other runs that nobody knows each time is refused for a while.
 //!
 //! ```text
 //! agent                                   master
@@ -12,6 +13,7 @@
 //!                              <-   LogsReceived (one for each run held: where to go on)
 //!                              <-   Start | Kill | Forget | Ping
 //! Started, LogChunk…, Exited   ->
+//! LogMissing (in a log)        ->
 //!                              <-   LogsReceived, Forget
 //!
 //! Opening::Enrol               ->
@@ -41,6 +43,13 @@ pub const LOG_WINDOW: u64 = 4 << 20;
 
 /// Longest piece of a log, in bytes.
 pub const MAX_CHUNK: usize = 512 << 10;
+
+/// Most runs that an agent may name when it registers; with more it is refused. A machine has fewer: a hundred without slots, one
+/// for each slot, and those whose end the master hasn't recorded yet.
+pub const MAX_HELD: usize = 4096;
+
+/// Most slots that an agent may name; with more it is refused.
+pub const MAX_DEVICES: usize = 1024;
 
 /// Longest message that an agent takes, in bytes: a start with all its variables.
 pub const MAX_ORDER: usize = 64 << 20;
@@ -189,6 +198,16 @@ pub enum ToMaster {
         /// The run.
         allocation: AllocationId,
     },
+    /// The agent doesn't have this part of the run's log any more: a master had it for certain, and this one doesn't, for a
+    /// back-up of before was restored (P2). What comes behind it follows when the master says that it goes on there.
+    LogMissing {
+        /// The run.
+        allocation: AllocationId,
+        /// Where the part begins, in bytes of the run's log file.
+        from: u64,
+        /// Where it ends.
+        to: u64,
+    },
     /// The run is over and its whole log was sent. Repeated until `Forget` comes.
     Exited {
         /// The run.
@@ -203,7 +222,7 @@ pub enum ToMaster {
 /// Inside [`ToMaster::Register`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Register {
-    /// Its slots.
+    /// Its slots, [`MAX_DEVICES`] at most.
     pub devices: Vec<Device>,
     /// What is wrong with its machine's devices, for people (B9).
     #[serde(default)]
@@ -215,7 +234,7 @@ pub struct Register {
     /// Where it reaches the master; its tasks are told the same (`DET_MASTER`).
     #[serde(default)]
     pub master_url: String,
-    /// Runs on its disk that weren't forgotten yet.
+    /// Runs on its disk that weren't forgotten yet, [`MAX_HELD`] at most.
     pub held: Vec<AllocationId>,
 }
 

@@ -81,6 +81,13 @@ pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
     header
 }
 
+/// What the master writes where so many bytes of the agent's file are missing, for good: an [`end_mark`] whose time is
+/// that number, negative. How far the file is here is still known by adding up (P2).
+#[must_use]
+pub fn gap_mark(bytes: u64) -> [u8; HEADER_BYTES] {
+    end_mark(Timestamp(-i64::try_from(bytes).unwrap_or(i64::MAX)))
+}
+
 /// Text of others within a line of the master's own: control characters are written out, so that a description can't
 /// forge a line of its own (A14).
 #[must_use]
@@ -103,6 +110,13 @@ impl<'a> Record<'a> {
     #[must_use]
     pub fn stored_len(&self) -> usize {
         HEADER_BYTES + self.payload.len()
+    }
+
+    /// Bytes of the agent's file that are missing here, if this is a [`gap_mark`].
+    #[must_use]
+    pub fn gap(&self) -> Option<u64> {
+        let is_mark = self.source == Source::Master && self.payload.is_empty() && self.at.0 < 0;
+        is_mark.then(|| self.at.0.unsigned_abs())
     }
 
     /// Appends the stored form to `out`. Payloads over [`MAX_PAYLOAD`] become several records.

@@ -1,12 +1,13 @@
 //! Agents: working with those that are let in, taking them out of service (X8). How one is let in is in `enrolment`.
 
 mod enrolment;
+mod turns;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::agent::{LogChunk, Register, ToAgent, ToMaster};
+use api::agent::{LogChunk, MAX_DEVICES, MAX_HELD, Register, ToAgent, ToMaster};
 use api::error::Code;
 use domain::audit::{Entry, Who};
 use domain::authz::{ManageAgents, Permit};
@@ -20,6 +21,8 @@ use crate::cluster::Cluster;
 use crate::scheduler::{Arrival, Had, Heard, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
+
+use turns::Turns;
 
 pub use self::enrolment::INVITATION_LIFETIME;
 pub use crate::scheduler::{AgentPresence, AgentView};
@@ -47,6 +50,7 @@ pub struct Agents {
     key: Arc<Secret>,
     scheduler: Scheduler,
     unbroken: Unbroken,
+    turns: Turns,
 }
 
 impl std::fmt::Debug for Agents {
@@ -109,7 +113,16 @@ impl Agents {
         scheduler: Scheduler,
         unbroken: Unbroken,
     ) -> Self {
-        Self { store, clock, entropy, cluster, key: Arc::new(key), scheduler, unbroken }
+        Self {
+            store,
+            clock,
+            entropy,
+            cluster,
+            key: Arc::new(key),
+            scheduler,
+            unbroken,
+            turns: Turns::default(),
+        }
     }
 
     /// The master's key: what agents know it by.
@@ -122,7 +135,8 @@ impl Agents {
     /// connection, whether or not the connection still stands then (B1).
     ///
     /// # Errors
-    /// [`Error::Conflict`] when another process is this agent (B5).
+    /// [`Error::Conflict`] when another process is this agent (B5), [`Error::Invalid`] when it names more than a machine has,
+    /// [`Error::Busy`] and [`Error::TooMany`] when it comes too often.
     pub async fn register(
         &self,
         caller: AgentCaller,
@@ -131,8 +145,11 @@ impl Agents {
         address: Option<IpAddr>,
     ) -> Result<Connection, Error> {
         let AgentCaller { agent, key, instance, version, skew } = caller;
+        can_be(&about)?;
         let agents = self.clone();
+        let turn = self.turns.take(&agent).await?;
         let registered = async move {
+            let _turn = turn;
             let (slots, weak) = (about.devices.len(), link.downgrade());
             let hostname = about.hostname.clone();
             let new = Arrival { key, about, version, instance, skew, link };
@@ -267,6 +284,17 @@ impl Agents {
     }
 }
 
+/// Whether one machine can have all that (A5): whatever an agent names is looked at while others wait.
+fn can_be(about: &Register) -> Result<(), Error> {
+    let bound = |what: &str, has: usize, most: usize| {
+        let more =
+            || Error::Invalid(format!("this agent names {has} {what}, and a machine has {most} at most"));
+        if has > most { Err(more()) } else { Ok(()) }
+    };
+    bound("runs", about.held.len(), MAX_HELD)?;
+    bound("slots", about.devices.len(), MAX_DEVICES)
+}
+
 fn answer(link: &mpsc::WeakUnboundedSender<ToAgent>, message: ToAgent) {
     if let Some(link) = link.upgrade() {
         let _ = link.send(message);
@@ -297,6 +325,11 @@ async fn heard(
                 Err(error) => return Err(error),
             };
             answer(link, said);
+            Ok(())
+        }
+        ToMaster::LogMissing { allocation, from, to } => {
+            let Had { offset, kept, full } = scheduler.log_missing(agent, allocation, from, to).await?;
+            answer(link, ToAgent::LogsReceived { allocation, offset, kept, full });
             Ok(())
         }
         ToMaster::Pong { number } => {

@@ -3,14 +3,14 @@
 //! Every change of a living task goes through here, database first: the memory never knows more than what is stored,
 //! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
-use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
 use domain::task::{Ending, State as TaskState, Task};
@@ -79,7 +79,7 @@ struct State {
     /// By the clock that only goes forward: setting the machine's time ends no task (L04).
     gone: BTreeMap<AgentId, Instant>,
     /// Runs without a record that agents were told to keep, and the audit log told of.
-    disowned: BTreeSet<AllocationId>,
+    disowned: strange::Disowned,
     /// What was killed and isn't in the database yet, oldest first.
     unrecorded: Vec<kill::Unrecorded>,
     connections: u64,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ::master::system::Clock as _;
 use api::agent::{CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster};
 use domain::agent::{Device, DeviceKind, Power};
-use domain::id::{AgentId, AllocationId};
+use domain::id::{AgentId, AllocationId, TaskId};
 use domain::log::{Record, Source};
 use domain::task::Exit;
 use domain::time::Timestamp;
@@ -249,6 +249,37 @@ impl FakeAgent {
     /// The connection breaks.
     pub fn disconnect(&mut self) {
         self.wire = None;
+    }
+
+    /// Names runs from now on that no master ever heard of.
+    pub fn invent(&mut self, runs: usize) {
+        let run = || AllocationId::first(TaskId(uuid::Uuid::from_u128(rand::random())));
+        self.logs.extend((0..runs).map(|_| (run(), Vec::new())));
+    }
+
+    /// Registers on a connection of its own, as the same process; says whether it was welcome.
+    pub fn register_beside(&self) -> impl Future<Output = bool> + use<> {
+        let opening = control(self.name.as_str(), &self.instance, self.clock.now());
+        let (at, key, master_key) = (self.master, self.key.clone(), self.master_key);
+        let about = Register { held: self.logs.keys().copied().collect(), ..self.about.clone() };
+        async move {
+            let mut wire = Wire::open(at, &key, master_key, &opening).await.expect("the master");
+            wire.send(&ToMaster::Register(Box::new(about))).await;
+            matches!(wire.receive().await, Some(ToAgent::Welcome {}))
+        }
+    }
+
+    /// Length of the run's log, in bytes.
+    #[must_use]
+    pub fn written(&self, allocation: AllocationId) -> u64 {
+        self.logs.get(&allocation).map_or(0, Vec::len) as u64
+    }
+
+    /// Says that a part of a run's log is gone; waits until the master goes on behind it.
+    pub async fn lose_log(&mut self, allocation: AllocationId, from: u64, to: u64) {
+        self.wire().send(&ToMaster::LogMissing { allocation, from, to }).await;
+        let passed = |m: &ToAgent| matches!(m, ToAgent::LogsReceived { allocation: a, offset, .. } if *a == allocation && *offset == to);
+        self.until("that it goes on there", |m| passed(m).then_some(())).await;
     }
 
     /// The runs are gone, as after the loss of its disk.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::disk::{self, Found};
-use super::log_file::LogFile;
+use super::log_file::{LogFile, Piece};
 use super::shipping::{MAX_PIECE, Next, Shipping};
 use crate::lost;
 use crate::machine::Machine;
@@ -106,6 +106,8 @@ pub(crate) struct Follower {
     disowned: bool,
     /// The master has the log up to here for certain.
     kept: u64,
+    /// It was said that there is something else in the log than records.
+    unreadable: bool,
 }
 
 impl Follower {
@@ -127,6 +129,7 @@ impl Follower {
             forget: false,
             disowned: false,
             kept: 0,
+            unreadable: false,
         }
     }
 
@@ -312,17 +315,26 @@ impl Follower {
     /// Uses the run's turn.
     async fn ship(&mut self, turn: Turn, log: &mut LogFile, state: &State) {
         match (self.shipping.next(), state) {
-            (Next::Piece(offset), _) => {
-                let records = log.read(offset, MAX_PIECE).await.unwrap_or_else(|e| {
-                    // The rest can't be had. The run's end is worth telling all the same.
-                    tracing::error!("the task's log can't be read: {e}");
-                    Vec::new()
-                });
-                self.shipping.sent(offset, records.len());
-                if !records.is_empty() {
-                    turn.send_chunk(&LogChunk { allocation: self.id, offset, records });
+            (Next::Piece(offset), _) => match log.read(offset, MAX_PIECE).await {
+                Ok(Piece::Records(records)) => {
+                    self.shipping.sent(offset, records.len());
+                    if !records.is_empty() {
+                        turn.send_chunk(&LogChunk { allocation: self.id, offset, records });
+                    }
                 }
-            }
+                Ok(Piece::Gone(to)) => {
+                    self.shipping.sent(offset, usize::try_from(to - offset).unwrap_or(usize::MAX));
+                    tracing::warn!("bytes {offset} to {to} of the task's log aren't here any more: the master is told");
+                    turn.send(&ToMaster::LogMissing { allocation: self.id, from: offset, to });
+                }
+                Err(e) => {
+                    // The rest can't be had. The run's end is worth telling all the same.
+                    if !std::mem::replace(&mut self.unreadable, true) {
+                        tracing::error!("the task's log can't be read: {e}");
+                    }
+                    self.shipping.sent(offset, 0);
+                }
+            },
             (Next::End(log_bytes), State::Ended(exit)) => {
                 self.shipping.end_sent();
                 turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });

@@ -13,3 +13,4 @@ mod shipping;
 
 pub(crate) use disk::{LOG_FILE, tidy};
 pub(crate) use follower::{Command, Follower, Origin};
+pub(crate) use log_file::{Piece, piece};

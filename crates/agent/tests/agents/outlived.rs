@@ -1,13 +1,15 @@
 //! What runs on while its directory is taken away, or gets an older one's place, as when a back-up is restored (P2).
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
 
+use api::agent::{Start, ToAgent};
 use domain::id::AllocationId;
-use domain::log::Source;
+use domain::log::{Records, Source};
 
-use crate::support::{FakeMaster, Seen, TestAgent, output, shell};
+use crate::support::{FakeMaster, Gate, Seen, TestAgent, output, shell, soon};
 
 /// Saves its work when it is asked to end.
 const TRAINING: &str = "trap 'echo saved; exit 3' TERM; echo epoch 1; while :; do sleep 0.05; done";
@@ -85,6 +87,47 @@ async fn r45_a_task_that_an_older_directory_never_began_does_not_begin_twice() {
     fs::create_dir(&dir).expect("made");
     fs::write(dir.join("spec.json"), spec).expect("written");
     is_ended_and_told(&master, &mut agent, id).await;
+}
+
+/// V4: the master had the log for certain, the agent gave its space back, and now the master is one of before.
+#[tokio::test]
+async fn r45_a_log_that_a_master_had_goes_on_behind_what_is_gone() {
+    let mut master = FakeMaster::start().await;
+    let agent = TestAgent::registered(&master).await;
+    let gate = Gate::new(&agent);
+    let line =
+        "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 999; echo half; read x < /shared/gate; echo end";
+    let id = master.send_start(&Start { bind_mounts: vec![gate.mount()], ..shell(line) });
+    let had = master.until("the first half", |seen| {
+        let log = seen.log_of(id);
+        log.ends_with(b"half\n").then(|| u64::try_from(log.len()).expect("small"))
+    });
+    let had = had.await;
+    master.send(ToAgent::LogsReceived { allocation: id, offset: had, kept: had, full: false });
+    let given_back = async {
+        let log = agent.task_dir(id).join("log");
+        while fs::metadata(&log).expect("there").blocks() * 512 > 1 << 20 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the log's space", given_back).await;
+    master.go_away().await;
+    master.change(|seen| {
+        let log = seen.logs.get_mut(&id).expect("some came");
+        let mut records = Records::new(log);
+        assert!(records.next().is_some());
+        let first = records.consumed();
+        log.truncate(first);
+    });
+    master.come_back().await;
+    gate.open().await;
+    assert_eq!(master.exit(id).await.code, 0);
+    master.look(|seen| {
+        let (_, from, to) = seen.missing[0];
+        assert!(from > 0 && to == had && seen.missing.len() == 1, "{:?}", seen.missing);
+        let rest = &seen.log_of(id)[usize::try_from(to).expect("small")..];
+        assert_eq!(output(rest, Source::Stdout), "end\n");
+    });
 }
 
 #[tokio::test]

@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) started: Vec<AllocationId>,
     pub(crate) exits: Vec<(AllocationId, Exit, u64)>,
     pub(crate) logs: BTreeMap<AllocationId, Vec<u8>>,
+    /// Parts of logs that the agent doesn't have any more.
+    pub(crate) missing: Vec<(AllocationId, u64, u64)>,
     /// Offset and length of each piece, as it came.
     pub(crate) pieces: Vec<(AllocationId, u64, usize)>,
     /// Pieces aren't answered.
@@ -343,6 +345,13 @@ fn told(master: &Master, message: ToMaster) -> Option<ToAgent> {
             seen.exits.push((allocation, exit, log_bytes));
             let complete = offset(seen.log_of(allocation)) >= log_bytes;
             (complete && !seen.keep).then_some(ToAgent::Forget { allocation })
+        }
+        ToMaster::LogMissing { allocation, from, to } => {
+            let log = seen.logs.entry(allocation).or_default();
+            assert_eq!(offset(log), from, "where the log ends");
+            log.resize(usize::try_from(to).expect("small"), 0);
+            seen.missing.push((allocation, from, to));
+            Some(ToAgent::LogsReceived { allocation, offset: to, kept: 0, full: false })
         }
         other => panic!("{other:?} after the registration"),
     })

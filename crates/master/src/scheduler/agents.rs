@@ -146,6 +146,7 @@ impl Scheduler {
         agent: &AgentId,
         arrival: Arrival,
     ) -> Result<Result<u64, Box<(Arrival, Rival)>>, Error> {
+        let unknown = self.unknown_tasks(&arrival.about.held).await?;
         let mut state = self.0.state.lock().await;
         self.resolve_doubt(&mut state).await?;
         // Since it was asked, the agent may have been shut out.
@@ -167,12 +168,13 @@ impl Scheduler {
             };
             return Ok(Err(Box::new((arrival, rival))));
         }
-        let Arrival { about, version, instance, skew, link, .. } = arrival;
-        let held: BTreeSet<AllocationId> = about.held.iter().copied().collect();
-        let strange = self.strange_runs(&state, agent, &about.held).await?;
+        let Arrival { mut about, version, instance, skew, link, .. } = arrival;
+        let held: BTreeSet<AllocationId> = std::mem::take(&mut about.held).into_iter().collect();
+        let sorted = self.sort_out(&mut state, agent, &held, &unknown)?;
+        self.end_begun(&mut state, agent, &sorted).await?;
         let _ = link.send(ToAgent::Welcome {});
-        self.disown(&mut state, agent, &strange, &link).await;
-        for allocation in &about.held {
+        self.disown(&mut state, agent, &sorted, &link).await;
+        for allocation in &held {
             let live = state.tasks.get(&allocation.task);
             let ours = live.filter(|live| {
                 live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
@@ -376,6 +378,32 @@ impl Scheduler {
         };
         let appended = tokio::task::spawn_blocking(append).await;
         appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
+    }
+
+    /// A part of a task's log is with nobody any more: it goes on behind that (P2). Answers as [`Self::logged`].
+    pub(crate) async fn log_missing(
+        &self,
+        agent: &AgentId,
+        allocation: AllocationId,
+        from: u64,
+        to: u64,
+    ) -> Result<Had, Error> {
+        let state = self.0.state.lock().await;
+        let live = state.tasks.get(&allocation.task);
+        let live = live.filter(|live| live.task.agent.as_ref() == Some(agent));
+        let log = live.map(|live| Arc::clone(&live.log));
+        drop(state);
+        let Some(log) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
+        let now = self.0.parts.clock.now();
+        let passed = move || {
+            let passed = log.append_gap(now, from, to);
+            if passed.is_err() && !log.is_starved() {
+                return passed.map(|offset| Had { offset, kept: 0, full: false });
+            }
+            Ok(Had { offset: log.received(), kept: log.kept(), full: log.is_starved() })
+        };
+        let passed = tokio::task::spawn_blocking(passed).await;
+        passed.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
     }
 
     /// A task is over, and its log was sent up to `log_bytes`. Answers whether the agent may forget it; else it has to

@@ -1,78 +1,256 @@
 //! What an agent has that this master has no record of: its database is older than that, for a back-up of it was restored
-//! (P2). Who has lost their memory has nothing deleted, and says so.
+//! (P2). Who has lost their memory has nothing deleted, and says so. Runs of tasks that the database does know, and that wait
+//! in it, are ended with a reason.
+//!
+//! An agent that lies can invent such runs: how many it may name is bounded by the protocol, they are looked up together and
+//! while nobody waits for the state, and all news are one entry of the audit log, of which each agent has an allowance (A5).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use api::agent::ToAgent;
 use domain::audit::{By, Entry, Who};
-use domain::id::{AgentId, AllocationId};
+use domain::id::{AgentId, AllocationId, TaskId};
+use domain::task::State as TaskState;
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{Scheduler, State};
-use crate::Error;
+use crate::{Error, secret};
 
-impl Scheduler {
-    /// Those of an agent's runs that the database doesn't know, or not as that agent's.
-    pub(super) async fn strange_runs(
-        &self,
-        state: &State,
+/// How often an agent can have news at once, …
+const AT_ONCE: u32 = 10;
+/// … and how long it takes until it can once more.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// So many runs are named in a line of the master's own log.
+const NAMED: usize = 10;
+
+/// How a task ended that waits here, and that an agent had begun.
+const BEGUN: &str =
+    "allocation was killed: it had begun after the back-up that the master's database was restored from";
+
+/// What agents were told to give up and the audit log tells of: of each agent no more than it holds.
+#[derive(Debug, Default)]
+pub(super) struct Disowned(BTreeMap<AgentId, Told>);
+
+#[derive(Debug)]
+struct Told {
+    runs: BTreeSet<AllocationId>,
+    /// When all of the allowance is there again.
+    full_at: Instant,
+}
+
+impl Disowned {
+    /// Those of an agent's strange runs that weren't told of yet; `None` when it comes with such too often.
+    fn news(
+        &mut self,
         agent: &AgentId,
-        held: &[AllocationId],
-    ) -> Result<BTreeSet<AllocationId>, Error> {
-        let mut strange = BTreeSet::new();
-        let mut conn = None;
-        for allocation in held {
-            if let Some(live) = state.tasks.get(&allocation.task) {
-                if live.task.allocation != *allocation || live.task.agent.as_ref() != Some(agent) {
-                    strange.insert(*allocation);
-                }
-                continue;
-            }
-            let conn = match &mut conn {
-                Some(conn) => conn,
-                none => none.insert(self.0.parts.store.read().await?),
-            };
-            if store::task::by_id(conn, allocation.task).await?.is_none() {
-                strange.insert(*allocation);
-            }
-        }
-        Ok(strange)
+        strange: &BTreeSet<AllocationId>,
+        now: Instant,
+    ) -> Option<Vec<AllocationId>> {
+        let Some(told) = self.0.get_mut(agent) else { return Some(strange.iter().copied().collect()) };
+        // What it doesn't hold any more it won't come with again.
+        told.runs.retain(|run| strange.contains(run));
+        let new: Vec<_> = strange.difference(&told.runs).copied().collect();
+        let spent = told.full_at.saturating_duration_since(now);
+        (new.is_empty() || spent + PAUSE <= PAUSE * AT_ONCE).then_some(new)
     }
 
-    /// Has the agent keep them, and says so where people look: once, however often the agent comes.
+    fn told(&mut self, agent: &AgentId, new: Vec<AllocationId>, now: Instant) {
+        let fresh = || Told { runs: BTreeSet::new(), full_at: now };
+        let told = self.0.entry(agent.clone()).or_insert_with(fresh);
+        told.full_at = told.full_at.max(now) + PAUSE;
+        told.runs.extend(new);
+    }
+}
+
+/// An agent's runs, as they are known here.
+#[derive(Debug, Default)]
+pub(super) struct Sorted {
+    /// The database doesn't know them, or not as that agent's.
+    strange: BTreeSet<AllocationId>,
+    /// They wait here.
+    begun: Vec<AllocationId>,
+}
+
+impl Scheduler {
+    /// Those tasks of these runs that neither the memory nor the database knows. Others' work goes on meanwhile.
+    pub(super) async fn unknown_tasks(&self, held: &[AllocationId]) -> Result<BTreeSet<TaskId>, Error> {
+        let state = self.0.state.lock().await;
+        let tasks = held.iter().map(|run| run.task).filter(|task| !state.tasks.contains_key(task));
+        let mut unknown: BTreeSet<TaskId> = tasks.collect();
+        drop(state);
+        if unknown.is_empty() {
+            return Ok(unknown);
+        }
+        let mut conn = self.0.parts.store.read().await?;
+        for known in store::task::known(&mut conn, &unknown).await? {
+            unknown.remove(&known);
+        }
+        Ok(unknown)
+    }
+
+    /// Sorts an agent's runs out: nothing is changed yet.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`] when it comes too often with runs that nobody knows.
+    pub(super) fn sort_out(
+        &self,
+        state: &mut State,
+        agent: &AgentId,
+        held: &BTreeSet<AllocationId>,
+        unknown: &BTreeSet<TaskId>,
+    ) -> Result<Sorted, Error> {
+        let mut sorted = Sorted::default();
+        for run in held {
+            let Some(live) = state.tasks.get(&run.task) else {
+                // One that was in the memory then is over since.
+                if unknown.contains(&run.task) {
+                    sorted.strange.insert(*run);
+                }
+                continue;
+            };
+            let task = &live.task;
+            if task.allocation == *run && task.agent.as_ref() == Some(agent) {
+                continue;
+            }
+            if task.allocation == *run && task.state == TaskState::Queued && !task.kill_requested {
+                sorted.begun.push(*run);
+            } else {
+                sorted.strange.insert(*run);
+            }
+        }
+        let news = state.disowned.news(agent, &sorted.strange, Instant::now());
+        news.map(|_| sorted).ok_or(Error::TooMany {
+            what: "this agent has come with runs that the master doesn't know again and again",
+            seconds: PAUSE.as_secs(),
+        })
+    }
+
+    /// Has the agent keep what is strange, and says so where people look: once, however often the agent comes.
     pub(super) async fn disown(
         &self,
         state: &mut State,
         agent: &AgentId,
-        strange: &BTreeSet<AllocationId>,
+        sorted: &Sorted,
         link: &mpsc::UnboundedSender<ToAgent>,
     ) {
-        for allocation in strange {
+        for allocation in &sorted.strange {
             let _ = link.send(ToAgent::Disown { allocation: *allocation });
         }
-        let new: Vec<AllocationId> = strange.difference(&state.disowned).copied().collect();
+        let now = Instant::now();
+        let new = state.disowned.news(agent, &sorted.strange, now).unwrap_or_default();
         if new.is_empty() {
             return;
         }
-        for allocation in &new {
-            tracing::warn!(
-                %agent, %allocation,
-                "the agent has a task of which this database has no record (was a back-up restored?): it is ended there, and its \
-                 directory kept in lost/ of the agent's data directory"
-            );
-        }
-        let runs: Vec<String> = new.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            %agent, runs = names(&new),
+            "the agent has tasks of which this database has no record (was a back-up restored?): they are ended there, and their \
+             directories kept in lost/ of the agent's data directory"
+        );
         let by = By::System { reason: "tasks of which the database has no record" };
         let entry = Entry::done(&by, "agent.disown", Who::named("agent", agent, agent.as_str()));
+        let runs: Vec<String> = new.iter().map(ToString::to_string).collect();
         let noted = async {
             let tx = self.0.parts.store.write_urgent().await?;
             tx.commit(&entry.made(json!({ "runs": runs })), self.0.parts.clock.now()).await
         };
         match noted.await {
-            Ok(()) => state.disowned.extend(new),
+            Ok(()) => state.disowned.told(agent, new, now),
             // When it comes the next time.
             Err(error) => tracing::warn!(%agent, %error, "the audit log doesn't say so yet"),
         }
+    }
+
+    /// Ends what waits here and runs there. It can't go on: which slots it has nobody knows, and its token counts no more; and
+    /// it must not begin a second time. What it prints is kept as any task's.
+    pub(super) async fn end_begun(
+        &self,
+        state: &mut State,
+        agent: &AgentId,
+        sorted: &Sorted,
+    ) -> Result<(), Error> {
+        if sorted.begun.is_empty() {
+            return Ok(());
+        }
+        let parts = &self.0.parts;
+        let mut tx = parts.store.write_urgent().await?;
+        let mut ours = Vec::new();
+        for run in &sorted.begun {
+            // One that nobody has.
+            let digest = secret::digest(&secret::token(parts.entropy.as_ref(), "mtt"));
+            if store::task::set_placed(&mut tx, run.task, agent, &[], &digest).await? {
+                store::task::set_kill_requested(&mut tx, run.task).await?;
+                ours.push(*run);
+            } else {
+                // The database knows of a kill, or of its end.
+                self.doubt();
+            }
+        }
+        let by = By::System { reason: "tasks that wait in the database and had begun" };
+        let entry = Entry::done(&by, "agent.end_begun", Who::named("agent", agent, agent.as_str()));
+        let runs: Vec<String> = ours.iter().map(ToString::to_string).collect();
+        if let Err(error) = tx.commit(&entry.made(json!({ "runs": runs })), parts.clock.now()).await {
+            self.doubt();
+            return Err(error.into());
+        }
+        tracing::warn!(
+            %agent, runs = names(&ours),
+            "tasks that wait in this database have begun there (was a back-up restored?): they are ended"
+        );
+        for run in ours {
+            let Some(live) = state.tasks.get_mut(&run.task) else { continue };
+            live.task.agent = Some(agent.clone());
+            live.task.state = TaskState::Starting;
+            live.end_reason = Some(BEGUN);
+            // The agent is told as of every run whose end was asked for.
+            self.act_on_kill(state, run.task, BEGUN);
+        }
+        Ok(())
+    }
+}
+
+/// The first ones by name, the others by number.
+fn names(runs: &[AllocationId]) -> String {
+    let named: Vec<String> = runs.iter().take(NAMED).map(ToString::to_string).collect();
+    let named = named.join(", ");
+    match runs.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(from: u128, many: u128) -> BTreeSet<AllocationId> {
+        (from..from + many).map(|n| AllocationId::first(TaskId(uuid::Uuid::from_u128(n)))).collect()
+    }
+
+    /// U2: who invents runs makes neither the memory nor the audit log grow.
+    #[tokio::test]
+    async fn a05_what_an_agent_invents_is_neither_kept_nor_told_without_a_bound() {
+        let (mut disowned, now) = (Disowned::default(), Instant::now());
+        let agent: AgentId = "liar".parse().expect("a name");
+        let mut told = 0;
+        for round in 0..50 {
+            let held = runs(round * 1000, 1000);
+            let Some(new) = disowned.news(&agent, &held, now) else { continue };
+            assert_eq!(new.len(), 1000);
+            disowned.told(&agent, new, now);
+            told += 1;
+        }
+        assert_eq!(told, AT_ONCE);
+        assert!(disowned.0[&agent].runs.len() <= 1000);
+        let last = runs(9000, 1000);
+        assert!(disowned.news(&agent, &last, now).is_none(), "what it came with is forgotten");
+        let later = now + PAUSE;
+        let new = disowned.news(&agent, &last, later).expect("once more");
+        disowned.told(&agent, new, later);
+        assert_eq!(disowned.news(&agent, &last, later), Some(vec![]), "once");
+        assert!(disowned.news(&"other".parse().expect("a name"), &last, now).is_some());
     }
 }

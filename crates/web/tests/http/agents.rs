@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::agent::{Opening, PROTOCOL, Register, ToAgent, ToMaster};
+use api::agent::{MAX_DEVICES, MAX_HELD, Opening, PROTOCOL, Register, ToAgent, ToMaster};
 use domain::agent::Power;
 use domain::time::Timestamp;
 use link::{Invitation, Kind, LinkError, Secret};
@@ -35,6 +35,7 @@ on_both_databases!(
     a03_http_through_an_agent_is_never_local,
     a02_http_is_served_for_runs_that_the_agent_holds,
     a02_what_is_open_for_a_run_ends_with_it_or_with_its_agent,
+    a05_an_agent_that_invents_runs_costs_nobody_else,
 );
 
 const USED: &str = "the invitation is not valid, was used, has expired, or is for another name (see --name)";
@@ -537,4 +538,46 @@ async fn b23_what_runs_on_what_is_disabled_is_ended_or_runs_out(database: Databa
     let restarted = admin.run_true().await;
     admin.post("/api/v1/agents/node/enable").await.ok();
     assert_eq!(agent.accept_start().await.allocation.task.to_string(), restarted);
+}
+
+/// U2: ten connections that each name 40 000 runs kept everybody else from starting and killing.
+async fn a05_an_agent_that_invents_runs_costs_nobody_else(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, admin) = (master.user("alice").await, master.admin().await);
+    let mut liar = master.agent("liar").await;
+    liar.invent(MAX_HELD + 1);
+    let refused = liar.try_reconnect().await.expect_err("more than a machine has");
+    assert!(refused.contains("4097 runs, and a machine has 4096 at most"), "{refused}");
+    liar.lose_everything();
+    liar.about.devices = vec![liar.about.devices[0].clone(); MAX_DEVICES + 1];
+    let refused = liar.try_reconnect().await.expect_err("more than a machine has");
+    assert!(refused.contains("1025 slots"), "{refused}");
+    liar.about.devices.truncate(2);
+
+    liar.invent(MAX_HELD);
+    let many: Vec<_> = (0..12).map(|_| tokio::spawn(liar.register_beside())).collect();
+    let waiting = alice.run(json!({"entrypoint": ["true"], "resources": {"slots": 2}})).await;
+    alice.post(&format!("/api/v1/commands/{waiting}/kill")).await.ok();
+    admin.get("/api/v1/agents").await.ok();
+    assert!(many.iter().any(|one| !one.is_finished()), "others had to wait for all of them");
+    for one in many {
+        soon("its end", one).await.expect("no panic");
+    }
+    liar.reconnect().await;
+    let told = async || {
+        let audit = admin.get("/api/v1/audit?action=agent.disown").await.ok();
+        audit["entries"].as_array().expect("a list").len()
+    };
+    assert_eq!(told().await, 1, "once for all of them");
+    // Other ones each time: for a while, then it isn't heard.
+    let mut refusals = 0;
+    for _ in 0..12 {
+        liar.lose_everything();
+        liar.invent(3);
+        if let Err(refused) = liar.try_reconnect().await {
+            assert!(refused.contains("again and again"), "{refused}");
+            refusals += 1;
+        }
+    }
+    assert_eq!((told().await, refusals), (10, 3));
 }

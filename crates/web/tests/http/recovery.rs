@@ -19,6 +19,8 @@ on_both_databases!(
     a_task_killed_while_its_agent_is_away_is_ended_on_return,
     l04_an_agent_that_stays_away_is_given_up_after_its_time,
     r45_what_a_restored_master_has_no_record_of_is_kept_and_said,
+    r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reason,
+    r45_a_log_goes_on_behind_what_nobody_has_any_more,
 );
 
 const AT: Timestamp = Timestamp(1_767_225_601_000_000);
@@ -201,4 +203,63 @@ async fn r45_what_a_restored_master_has_no_record_of_is_kept_and_said(database: 
     // What the master knows goes on.
     agent.exit(task.start.allocation, 0).await;
     assert_eq!(alice.command(&task.id()).await["exitCode"], 0);
+}
+
+/// V5: the back-up is from before the task's start.
+async fn r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reason(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let (alice, admin) = (master.user("alice").await, master.admin().await);
+    let mut agent = master.agent("node").await;
+    let both_slots = json!({"entrypoint": ["true"], "resources": {"slots": 2}});
+    alice.run(both_slots.clone()).await;
+    let first = agent.accept_start().await.allocation;
+    let id = alice.run(both_slots).await;
+    let run = format!("{id}.1").parse().expect("a run");
+    agent.disconnect();
+    agent.write_unsent(run, Source::Stdout, AT, b"epoch 1\n");
+    agent.reconnect().await;
+    agent.expect_kill(run).await;
+    assert_eq!(alice.command(&id).await["state"], "STATE_TERMINATING");
+    // Also if that is all that this master ever does.
+    master.restart().await;
+    agent.reconnect().await;
+    agent.expect_kill(run).await;
+    agent.resend_log(run, 0).await;
+    agent.exit_as(run, Exit { code: 143, killed: true, ..Exit::default() }).await;
+    let over = alice.command(&id).await;
+    let reason = over["exitStatus"].as_str().expect("a reason");
+    assert!(reason.starts_with("allocation was killed: it had begun after the back-up"), "{reason}");
+    let log = alice.follow(&id).await.rest().await.join("\n");
+    assert!(log.contains("epoch 1") && log.contains("it had begun after the back-up"), "{log}");
+    let audit = admin.get("/api/v1/audit?action=agent.end_begun").await.ok();
+    assert_eq!(audit["entries"][0]["record"]["after"]["runs"], json!([format!("{id}.1")]), "{audit}");
+    // It isn't begun again; others are.
+    agent.exit(first, 0).await;
+    let next = alice.run_true().await;
+    assert_eq!(agent.accept_start().await.allocation.task.to_string(), next);
+}
+
+/// V4: a master of before wants what the agent gave back to the one of then.
+async fn r45_a_log_goes_on_behind_what_nobody_has_any_more(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let (alice, mut agent, task) = running(&master).await;
+    let run = task.start.allocation;
+    let had = agent.wanted_from(run).await;
+    assert!(had > 0);
+    for (line, text) in [(b"two", b"three\n"), (b"fou", b"five.\n")] {
+        let from = agent.written(run);
+        agent.write_unsent(run, Source::Stdout, AT, line);
+        let to = agent.written(run);
+        agent.lose_log(run, from, to).await;
+        // Saying it again changes nothing.
+        agent.lose_log(run, from, to).await;
+        agent.send_log(run, Source::Stdout, AT, text).await;
+        master.restart().await;
+        agent.reconnect().await;
+        assert_eq!(agent.wanted_from(run).await, agent.written(run), "counted after a restart, too");
+    }
+    agent.exit(run, 0).await;
+    assert_eq!(written(&alice, &task).await, ["one", "three", "five."]);
+    let log = alice.follow(&task.id()).await.rest().await.join("\n");
+    assert_eq!(log.matches("19 bytes of this log are missing here").count(), 2, "{log}");
 }
