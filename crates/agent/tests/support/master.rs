@@ -299,9 +299,11 @@ async fn work(master: Shared, channel: Channel, control: Control) -> Option<()> 
         let reason = format!("agent {} has another key", control.agent);
         return say(&mut sender, &ToAgent::Refused { reason, remedy: Remedy::Enrol }).await;
     }
+    receiver.take_up_to(link::LONGEST);
     let ToMaster::Register(register) = hear(&mut receiver).await? else {
         panic!("the second message is Register");
     };
+    receiver.take_up_to(link::LONGEST);
     let (to_agent, mut outgoing) = mpsc::unbounded_channel();
     let held = register.held.clone();
     say(&mut sender, &ToAgent::Welcome {}).await?;
