@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::api::error::Code;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -18,6 +19,7 @@ use master::Error;
 use master::log::{Backward, Follower};
 use master::session::Caller;
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::App;
@@ -52,14 +54,24 @@ pub(crate) async fn output(
         let piece = follower.next().await.transpose()?;
         Some((piece.map(Bytes::from), follower))
     });
-    Ok(streamed("application/octet-stream", while_readable(&app, &caller, task, pieces)))
+    Ok(streamed("application/octet-stream", while_readable(&app, &caller, task, None, pieces)))
 }
 
-/// A task's log to who may read it, for as long as that is so (P6, R22).
+/// The last line for who may not read on, in the form of an error in a stream (contract "identity", section 1.4): without
+/// it clients take the log to be over.
+fn farewell() -> Bytes {
+    let code = Code::PermissionDenied;
+    let message = "you may not read this log any more: log in again, or ask for access";
+    let error = json!({"grpcCode": code.grpc(), "httpCode": code.http(), "message": message});
+    Bytes::from(format!("{}\n", json!({"error": error})))
+}
+
+/// A task's log to who may read it, for as long as that is so (P6, R22); then `farewell`.
 pub(crate) fn while_readable<S>(
     app: &App,
     caller: &Caller,
     task: String,
+    farewell: Option<S::Item>,
     stream: S,
 ) -> impl stream::Stream<Item = S::Item> + Send + use<S>
 where
@@ -71,7 +83,7 @@ where
         let (app, task) = (asked.clone(), task.clone());
         async move { readable(&app, &caller, &task).await.map(drop).map_err(|failure| failure.0) }
     };
-    while_allowed(app, caller, still, None, stream)
+    while_allowed(app, caller, still, farewell, stream)
 }
 
 fn streamed(
@@ -275,7 +287,8 @@ pub(crate) async fn lines(
     if wanted.from_end {
         let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer, turns);
         let pieces = stream::try_unfold(latest, Latest::next);
-        return Ok(streamed("application/json", while_readable(&app, &caller, task, pieces)));
+        let pieces = while_readable(&app, &caller, task, Some(Ok(farewell())), pieces);
+        return Ok(streamed("application/json", pieces));
     }
     let reading = Reading {
         follower: app.master.tasks.log(&permit, 0, follow),
@@ -292,7 +305,8 @@ pub(crate) async fn lines(
         },
     };
     let pieces = stream::try_unfold(reading, Reading::next);
-    Ok(streamed("application/json", while_readable(&app, &caller, task, pieces)))
+    let pieces = while_readable(&app, &caller, task, Some(Ok(farewell())), pieces);
+    Ok(streamed("application/json", pieces))
 }
 
 impl Reading {

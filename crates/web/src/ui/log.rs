@@ -103,7 +103,7 @@ pub(crate) async fn follow(
         let event = following.next().await?;
         Some((Ok::<_, Infallible>(event), following))
     });
-    let events = while_readable(&app, &page.caller, task, events);
+    let events = while_readable(&app, &page.caller, task, None, events);
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
 }
 
@@ -282,7 +282,7 @@ pub(crate) async fn text(
     let pieces = stream::try_unfold(whole, Whole::next);
     let headers =
         [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CONTENT_DISPOSITION, "inline")];
-    Ok((headers, Body::from_stream(while_readable(&app, &page.caller, task, pieces))).into_response())
+    Ok((headers, Body::from_stream(while_readable(&app, &page.caller, task, None, pieces))).into_response())
 }
 
 /// The whole text, piece by piece.

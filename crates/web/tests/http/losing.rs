@@ -47,7 +47,10 @@ async fn open(who: &User, task: &Task) -> [Stream; 3] {
     [lines, output, page]
 }
 
-async fn all_end(open: [Stream; 3]) {
+async fn all_end(mut open: [Stream; 3]) {
+    open[0]
+        .until(r#"{"error":{"grpcCode":7,"httpCode":403,"message":"you may not read this log any more"#)
+        .await;
     for stream in open {
         assert!(stream.closes_within(SOON).await);
     }

@@ -14,6 +14,7 @@ on_sqlite!(
     a_list_is_no_object_on_any_row,
     other_methods_are_refused_aloud_with_and_without_a_body,
     query_keys_come_in_either_spelling,
+    a_slash_at_the_end_says_nothing,
     containers_have_states_that_clients_know,
     logs_of_elsewhere_are_not_here,
     x10_a_workspace_has_its_name_alone_in_any_case,
@@ -204,6 +205,18 @@ async fn query_keys_come_in_either_spelling(database: Database) {
         let found = admin.get(&format!("/api/v1/commands?{key}=99")).await.ok();
         assert_eq!(found["commands"], json!([]), "{key}");
     }
+}
+
+/// `determined-identity.md` section 1.
+async fn a_slash_at_the_end_says_nothing(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    admin.post("/api/v1/workspaces/").json(json!({"name": "vision"})).await.ok();
+    let found = admin.get("/api/v1/workspaces/?name=vision").await.ok();
+    assert_eq!(found["workspaces"].as_array().map(Vec::len), Some(1));
+    assert_eq!(admin.get("/api/v1/me/").await.ok()["user"]["username"], "admin");
+    admin.get("/api/v1/me//").await.refused(404);
+    admin.get("/api/v1/nothing/").await.refused(404);
 }
 
 async fn containers_have_states_that_clients_know(database: Database) {
