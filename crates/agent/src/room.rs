@@ -52,6 +52,8 @@ pub enum Way {
     End(AllocationId),
     /// The log of a task that is over is removed.
     Remove,
+    /// It goes by itself: its run is over.
+    Soon,
     /// It isn't, for now.
     None,
 }
@@ -123,7 +125,7 @@ struct Part {
     share: Share,
     /// Who has it: the number of the holder that can give it back.
     holder: usize,
-    /// Its task was asked to end just now.
+    /// It was asked to end just now, or is over since then: there is room soon.
     ends: bool,
 }
 
@@ -145,7 +147,7 @@ fn together(lists: Vec<Vec<Share>>) -> Vec<Part> {
             sum.bytes = sum.bytes.saturating_add(share.bytes);
             sum.files = sum.files.saturating_add(share.files);
             sum.owner = share.owner;
-            if sum.way == Way::None {
+            if sum.way == Way::None || share.way == Way::Remove {
                 (sum.way, *giver) = (share.way, holder);
             }
         }
@@ -181,7 +183,7 @@ fn choose(level: &Level, parts: &[Part]) -> Choice {
     let mut accounts: HashMap<&str, Account> = HashMap::new();
     for (number, part) in parts.iter().enumerate() {
         let held = of(part);
-        if part.ends && matches!(part.share.way, Way::End(_)) {
+        if part.ends {
             free = free.saturating_add(held);
             continue;
         }
@@ -190,7 +192,7 @@ fn choose(level: &Level, parts: &[Part]) -> Choice {
         match part.share.way {
             Way::End(_) => account.tasks.push((held, number)),
             Way::Remove if held > 0 => account.logs.push_back((held, number)),
-            Way::Remove | Way::None => continue,
+            Way::Remove | Way::Soon | Way::None => continue,
         }
         account.can_give = account.can_give.saturating_add(held);
     }
@@ -292,6 +294,10 @@ mod tests {
         // Nothing is removed that has no room to give, nor while there is room.
         assert_eq!(choose(&disk(100), &logs(&[("printer", &[900])])), Choice::default());
         assert!(choose(&disk(0), &logs(&[("printer", &[9, 9])])).in_vain);
+        // What is over is room soon: nobody else gives way for it at once.
+        let mut those = parts(&[("printer", &[400]), ("innocent", &[300])]);
+        (those[0].share.way, those[0].ends) = (Way::Soon, true);
+        assert_eq!(choose(&disk(0), &those), Choice::default());
         // Who has most and can't give it now keeps no other from it; and small tasks don't end for large things that stay.
         let mut those = logs(&[("printer", &[400])]);
         those[0].share.way = Way::None;
@@ -322,7 +328,7 @@ mod tests {
             way,
         };
         let run = Way::End(AllocationId::first(task(1)));
-        let tasks = vec![share(1, "0001-key", 5, run), share(2, "0001-key", 7, Way::None)];
+        let tasks = vec![share(1, "0001-key", 5, run), share(2, "0001-key", 7, Way::Soon)];
         let log = |n, bytes, way| share(n, "account 1", bytes, way);
         let logs = vec![log(3, 1, Way::Remove), log(1, 10, run), log(2, 20, Way::Remove)];
         let parts = together(vec![tasks, logs]);

@@ -1,6 +1,6 @@
 //! Looks how full a disk is and, when it is, what accounts hold of it; has that given back which `choose` names.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(200);
 const PART: u32 = 20;
 /// … unless that would be longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
-/// What is asked to end has gone by then, or is stuck.
+/// What is asked to end, or is over, has gone by then, or is stuck.
 const GONE: Duration = Duration::from_secs(30);
 
 /// Sees to it that there is room on a disk, for as long as it is polled. `place` is a directory on it, `least` how many bytes are
@@ -29,7 +29,7 @@ pub async fn keep(place: PathBuf, least: Bound<u64>, holders: Vec<Arc<dyn Holder
         Bound::Unlimited => return,
         Bound::At(bytes) => Some(bytes),
     };
-    let mut keeper = Keeper { place, set, holders, asked: BTreeMap::new(), counted: None, told: false };
+    let mut keeper = Keeper { place, set, holders, leaving: HashMap::new(), counted: None, told: false };
     loop {
         tokio::time::sleep(TICK).await;
         keeper.look().await;
@@ -40,8 +40,8 @@ struct Keeper {
     place: PathBuf,
     set: Option<u64>,
     holders: Vec<Arc<dyn Holder>>,
-    /// Whose end was asked for, and when.
-    asked: BTreeMap<TaskId, Instant>,
+    /// Whose end was asked for, or who was seen to be over, and when.
+    leaving: HashMap<TaskId, Instant>,
     /// When the last count was over, and how long it took.
     counted: Option<(Instant, Duration)>,
     /// It was said that nothing helps.
@@ -62,13 +62,12 @@ impl Keeper {
             return;
         }
         let begun = Instant::now();
-        self.asked.retain(|_, at| at.elapsed() < GONE);
         let mut lists = Vec::with_capacity(self.holders.len());
         for holder in &self.holders {
             lists.push(holder.shares().await);
         }
         let mut parts = together(lists);
-        parts.iter_mut().for_each(|part| part.ends = self.asked.contains_key(&part.share.task));
+        self.note_leaving(&mut parts);
         // Bytes first, and one thing at a time: what makes room for bytes makes room for files, too.
         for level in low {
             if self.make_room(&level, &parts).await {
@@ -76,6 +75,24 @@ impl Keeper {
             }
         }
         self.counted = Some((Instant::now(), begun.elapsed()));
+    }
+
+    /// Notes which of these will be gone soon.
+    fn note_leaving(&mut self, parts: &mut [Part]) {
+        let mut leaving = HashMap::new();
+        for Part { share, ends, .. } in parts {
+            let known = self.leaving.get(&share.task).copied();
+            let since = match share.way {
+                Way::End(_) => known,
+                Way::Soon => known.or_else(|| Some(Instant::now())),
+                Way::Remove | Way::None => None,
+            };
+            if let Some(since) = since {
+                leaving.insert(share.task, since);
+                *ends = since.elapsed() < GONE;
+            }
+        }
+        self.leaving = leaving;
     }
 
     /// How it stands with bytes and, where their number is bounded, with files.
@@ -95,7 +112,7 @@ impl Keeper {
             let of = chosen.iter().filter(|part| part.holder == number).map(|part| &part.share);
             let shares: Vec<&Share> = of.collect();
             if !shares.is_empty() {
-                self.asked.extend(tell(level, &shares).into_iter().map(|task| (task, Instant::now())));
+                self.leaving.extend(tell(level, &shares).into_iter().map(|task| (task, Instant::now())));
                 holder.give_back(shares).await;
             }
         }
@@ -108,7 +125,7 @@ impl Keeper {
                 level.measure.name
             );
         }
-        !chosen.is_empty() || !self.asked.is_empty()
+        !chosen.is_empty() || parts.iter().any(|part| part.ends)
     }
 }
 

@@ -37,7 +37,7 @@ fn shares(dir: &Path) -> Vec<Share> {
         // What can't be read yet, or any more, holds nothing.
         let holding = launch::holding(&dir).ok()?;
         let owner = holding.owner.unwrap_or_else(|| id.to_string());
-        let way = if over { Way::None } else { Way::End(id) };
+        let way = if over { Way::Soon } else { Way::End(id) };
         Some(Share { task: id.task, owner, bytes: holding.bytes, files: holding.files, way })
     };
     ids.filter_map(share).collect()

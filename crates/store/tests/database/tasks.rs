@@ -18,6 +18,7 @@ on_both_databases!(
     p15_lists_go_by_owner_workspace_and_order,
     r48_tasks_are_searched_for_literally,
     a06_lists_read_no_configurations,
+    a04_whose_logs_there_are_and_which_were_removed,
 );
 
 async fn find(store: &Store, wanted: &Task) -> Task {
@@ -268,4 +269,36 @@ async fn a06_lists_read_no_configurations(database: Database) {
     assert_eq!(task::count_living(&mut conn, alice.id).await.expect("counted"), 1);
     assert!(task::has_made(&mut conn, alice.id, 1).await.expect("counted"));
     assert!(!task::has_made(&mut conn, alice.id, 2).await.expect("counted"));
+}
+
+async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
+    let (_storage, store) = open(database).await;
+    let (alice, bob) = (owner(&store, "alice").await, add(&store, &user("bob")).await);
+    let mut tasks = Vec::new();
+    for by in [&alice, &bob, &alice] {
+        tasks.push(add_task(&store, sample(by)).await);
+    }
+    let ending = Ending { at: NOW, exit_code: Some(0), exit_signal: None, reason: "over".to_owned() };
+    let later = Timestamp(NOW.0 + 5);
+    let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
+    for (over, at) in [(1, NOW), (2, later)] {
+        let mut tx = store.write().await.expect("a transaction");
+        task::set_ended(&mut tx, ids[over], &ending).await.expect("ended");
+        // What isn't over keeps its log, and what was removed was removed then.
+        task::set_log_removed(&mut tx, &ids[..=over], at).await.expect("noted");
+        tx.commit_unaudited("a test").await.expect("committed");
+    }
+    let mut removed = Vec::new();
+    for task in &tasks {
+        removed.push(find(&store, task).await.log_removed_at);
+    }
+    assert_eq!(removed, [None, Some(NOW), Some(later)]);
+    let mut conn = store.read().await.expect("a connection");
+    let mut last = 0;
+    for (task, over) in tasks.iter().zip([false, true, true]) {
+        let found = task::logged(&mut conn, last, 1).await.expect("read");
+        assert_eq!(found, [task::Logged { seq: task.seq, allocation: task.allocation, owner: task.owner, over }]);
+        last = task.seq;
+    }
+    assert_eq!(task::logged(&mut conn, last, 1).await.expect("read"), []);
 }

@@ -2,6 +2,7 @@
 
 use domain::log::{Records, Source};
 use domain::time::Timestamp;
+use master::log::Of;
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, on_sqlite};
 
@@ -14,6 +15,7 @@ on_sqlite!(
     a05_a_log_of_empty_lines_costs_the_master_little,
     b13_unfinished_lines_are_seen_soon_and_in_order,
     b13_a_progress_bar_goes_on_in_the_page,
+    a04_a_removed_log_says_so_to_whoever_reads_it,
 );
 
 /// 2026-01-01T00:00:01.5Z.
@@ -272,4 +274,67 @@ async fn b13_a_progress_bar_goes_on_in_the_page(database: Database) {
     assert!(!event.contains("20%"), "{event}");
     agent.exit(run, 0).await;
     page.read_until("event: end").await;
+}
+
+async fn a04_a_removed_log_says_so_to_whoever_reads_it(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let run = task.start.allocation;
+    // More than a reader is given ahead.
+    for n in 0..40 {
+        agent.send_log(run, Source::Stdout, AT, format!("{n:07}\n").repeat(32_768).as_bytes()).await;
+    }
+    agent.exit(run, 0).await;
+    let id = run.task;
+    let kept = master.services().kept_logs.clone();
+    let all = kept.all().await.expect("counted");
+    let log = all.iter().find(|log| log.allocation == run).expect("there");
+    assert!((log.of, log.bytes > 10 << 20) == (Of::Over, true), "{log:?}");
+
+    let path = format!("/api/v1/tasks/{id}/logs");
+    let mut reader = alice.get(&path).stream().await;
+    reader.until("0000000").await;
+    kept.remove(&[id], log.bytes).await.expect("removed");
+    // Who was reading it gets what is on its way, is told, and keeps none of its space.
+    let rest = reader.rest().await;
+    assert!(rest.len() < 40 * 32_768, "{}", rest.len());
+    let is_told = |line: &String| {
+        line.starts_with("this log was removed at 20") && line.contains("disk was nearly full")
+    };
+    assert!(rest.last().is_some_and(is_told), "{:?}", rest.last());
+    let all = kept.all().await.expect("counted");
+    assert!(all.iter().all(|log| log.allocation != run), "{all:?}");
+
+    for _ in 0..2 {
+        let mut told = None;
+        for query in
+            ["", "?follow=true", "?limit=2", "?orderBy=ORDER_BY_DESC", "?orderBy=ORDER_BY_DESC&limit=1"]
+        {
+            let lines = alice.get(&format!("{path}{query}")).stream().await.rest().await;
+            assert!(lines.len() == 1 && lines.iter().all(is_told), "{query}: {lines:?}");
+            told = lines.into_iter().next();
+        }
+        let told = told.expect("said");
+        let whole = alice.get(&format!("/api/v1/tasks/{id}/output")).await.expect(200).body;
+        let record = Records::new(&whole).next().expect("one");
+        assert_eq!((record.source, record.payload), (Source::Master, format!("{told}\n").as_bytes()));
+        for (offset, there) in [(1, false), (whole.len(), false), (5 << 20, true)] {
+            let rest = alice.get(&format!("/api/v1/tasks/{id}/output?follow=true&offset={offset}")).await;
+            assert_eq!(!rest.expect(200).body.is_empty(), there, "{offset}");
+        }
+        let browser = alice.in_browser();
+        let text = browser.get(&format!("/commands/{id}/log.txt")).await.expect(200);
+        assert!(text.text().contains(&told), "{}", text.text());
+        let mut page = browser.get(&format!("/commands/{id}/log")).stream().await;
+        assert!(page.read_until("event: end").await.contains("this log was removed"));
+        // The same after a restart, and an agent that comes with it doesn't send it again.
+        master.restart().await;
+        let _ = agent.try_reconnect().await;
+    }
+    let entries = master.admin().await.get("/api/v1/audit?action=task.remove_log").await.expect(200).json();
+    let entries = entries["entries"].as_array().expect("a list").clone();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["record"]["before"]["tasks"], json!([id.to_string()]));
 }
