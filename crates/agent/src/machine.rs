@@ -17,9 +17,6 @@ use crate::reserve::Reserve;
 use crate::watch::Watch;
 use crate::{AgentError, Options, device, limits};
 
-/// Length of the range that root in a task is mapped to.
-pub(crate) const ROOT_RANGE_LEN: u32 = 65_536;
-
 /// The agent and its machine.
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -66,7 +63,7 @@ impl Machine {
         let power = power(options.shared);
         let mode = match power {
             Power::Root => {
-                Mode::Root { root_range_base: options.root_range_base, root_range_len: ROOT_RANGE_LEN }
+                Mode::Root { root_range_base: options.root_range_base }
             }
             Power::Unprivileged { .. } => Mode::Unprivileged,
         };

@@ -304,7 +304,8 @@ mod tests {
     /// What the master takes for tasks' is what they can be.
     #[test]
     fn d05_the_ids_of_tasks_are_as_many_as_the_master_thinks() {
-        assert_eq!(crate::machine::ROOT_RANGE_LEN + launch::FURTHER_IDS, domain::identity::TASK_IDS);
+        assert_eq!(launch::TASK_IDS, domain::identity::TASK_IDS);
+        assert_eq!(launch::ACCOUNTS, MachineNumber::SPACE);
     }
 
     #[tokio::test]

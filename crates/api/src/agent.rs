@@ -244,7 +244,7 @@ pub struct Start {
     /// The run.
     pub allocation: AllocationId,
     /// Whose it is, by the account's `domain::identity::MachineNumber` (earlier masters say its id): what an agent's machine
-    /// has is shared out among accounts, not among Unix users (I5), and root in the task is an id by it.
+    /// has is shared out among accounts, not among Unix users (I5), and all ids of the task are by it (T6).
     #[serde(default)]
     pub owner: Option<u32>,
     /// Command line; one element is run by `/bin/sh -c`.

@@ -4,18 +4,18 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many ids of a machine, from `agent.root_range_base` on, stand for root in tasks and its like (D5): 65536 that a task
-/// sees, and 8388608 that `launch` has for namespaces' makers and for accounts.
-pub const TASK_IDS: u32 = 65_536 + (1 << 23);
+/// How many ids of a machine, from `agent.root_range_base` on, are tasks' (D5): 65536 that stand for their common group and
+/// what serves them, 4194304 that `launch` has for namespaces' makers, and 4096 for each account.
+pub const TASK_IDS: u32 = 65_536 + (1 << 22) + (MachineNumber::SPACE << 12);
 
-/// By which number machines know an account: root in its tasks is an id by it, which no other account's is (F10). Nothing
-/// follows from an account's id, for after a back-up was restored that is given again (P2).
+/// By which number machines know an account: root and all others in its tasks are ids by it, which no other account's are
+/// (F10, T6). Nothing follows from an account's id, for after a back-up was restored that is given again (P2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MachineNumber(u32);
 
 impl MachineNumber {
-    /// How many there are, from 0 on. So many ids `launch` has for accounts.
-    pub const SPACE: u32 = 1 << 22;
+    /// How many there are, from 0 on. For so many accounts `launch` has ids.
+    pub const SPACE: u32 = 1 << 19;
 
     /// That number; `None` when there is no such: no two numbers ever become one.
     #[must_use]

@@ -35,7 +35,7 @@ mod task_dir;
 pub use cgroup::{CgroupSupport, all_tasks_limits};
 pub use exit::{Exit, Limit, read_exit, read_unfinished_exit};
 pub use handle::Shim;
-pub use identity::FURTHER_IDS;
+pub use identity::{ACCOUNTS, TASK_IDS};
 pub use probe::{Capabilities, probe};
 pub use shim::{Holding, holding};
 pub use spec::{TaskSpec, WORK_DIR};

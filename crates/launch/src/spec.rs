@@ -227,10 +227,9 @@ pub struct Together {
 pub enum Mode {
     /// The launcher is root and becomes any user. An identity of uid 0 is mapped to a range that owns nothing.
     Root {
-        /// First host id of the range that root in a task is mapped to.
+        /// First host id of the range that root in a task and its like are mapped to; the launcher knows how long that is
+        /// (`identity::TASK_IDS`). Records of earlier versions say a length, too.
         root_range_base: u32,
-        /// Number of ids in the range.
-        root_range_len: u32,
     },
     /// The launcher is an ordinary user, and so is every task.
     Unprivileged,

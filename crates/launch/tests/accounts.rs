@@ -189,14 +189,22 @@ fn a12_what_a_killed_shim_left_is_removed_also_where_an_earlier_version_made_it(
     }
 }
 
+/// One of two numbers of accounts, of this test alone; the other is the next.
+fn two_numbers() -> u32 {
+    std::process::id() % (launch::ACCOUNTS / 2) * 2
+}
+
+/// A task of root of the account that machines know by this number.
+fn of_number(account: u32, text: &str) -> TaskSpec {
+    let owner = Owner { account: Some(account), ..owner(&account.to_string(), None, None) };
+    TaskSpec { owner: Some(owner), ..root_script(text) }
+}
+
 /// Root in the tasks of two accounts: what the kernel counts for each user, and files, are each one's own (F10, I11).
 #[test]
 fn a12_root_in_one_accounts_tasks_is_nobody_to_anothers() {
-    let number = std::process::id() % 1_000_000 * 2;
-    let of = |account, text: &str| {
-        let owner = Owner { account: Some(account), ..owner(&account.to_string(), None, None) };
-        TaskSpec { owner: Some(owner), ..root_script(text) }
-    };
+    let number = two_numbers();
+    let of = of_number;
     let dir = TestDir::new();
     let shared = dir.dir("shared", 0o777, 0);
     let pipes = "import fcntl, os, sys, time
@@ -231,4 +239,81 @@ if first != size():
     let meta = fs::metadata(shared.join("mine")).unwrap();
     assert!(meta.uid() > RANGE + 65_536 && meta.gid() == RANGE, "{meta:?}");
     end(&greedy);
+}
+
+/// A service's user in the tasks of two accounts is two users of the machine (T6), whose files are each one's own.
+#[test]
+fn f10_whoever_root_becomes_in_one_accounts_tasks_is_nobody_to_anothers() {
+    let number = two_numbers();
+    let dir = TestDir::new();
+    let shared = dir.dir("shared", 0o1777, 0);
+    let task = |account, text: &str| {
+        let text = format!(
+            "import os, socket, struct
+def become(id):
+    os.setgroups([]); os.setgid(id); os.setuid(id)
+{text}"
+        );
+        let mut spec = python(of_number(account, ""), &text);
+        spec.bind_mounts = vec![bind(&shared, "/mnt/x")];
+        spec
+    };
+    let writes = "for id in (33, 1000, 4094, 65534):
+    if os.fork() == 0:
+        become(id)
+        with open(f'/mnt/x/{id}', 'w') as file: file.write('secret')
+        os.chmod(f'/mnt/x/{id}', 0o600)
+        os._exit(0)
+    assert os.wait()[1] == 0
+print('fine')";
+    let done = run(&task(number, writes));
+    assert_eq!(done.stdout, "fine\n", "{done:?}");
+    let first = RANGE + 65_536 + (1 << 22) + number * 4096;
+    for (id, offset) in [(33, 33), (1000, 1000), (4094, 4094), (65_534, 4095)] {
+        let meta = fs::metadata(shared.join(format!("{id}"))).unwrap();
+        assert_eq!((meta.uid(), meta.gid()), (first + offset, first + offset), "{id}");
+    }
+    let reads = "def attempt(what):
+    try: return what()
+    except OSError as e: return type(e).__name__
+for id in (33, 1000, 4094, 65534):
+    path = f'/mnt/x/{id}'
+    if os.fork() == 0:
+        become(id)
+        got = [lambda: open(path).read(), lambda: open(path, 'a').close(), lambda: os.chmod(path, 0o777)]
+        print(*[attempt(what) for what in got], flush=True)
+        os._exit(0)
+    os.wait()
+print(attempt(lambda: open('/mnt/x/33').read()))";
+    let refused = "PermissionError PermissionError PermissionError\n".repeat(4) + "PermissionError\n";
+    let done = run(&task(number + 1, reads));
+    assert_eq!(done.stdout, refused, "{done:?}");
+    let done = run(&task(number, reads));
+    assert_eq!(done.stdout, "secret None None\n".repeat(4) + "secret\n", "{done:?}");
+}
+
+/// What a Debian userland becomes and gives files to is there: apt's own user, `nobody`, system users, first people.
+#[test]
+fn f10_the_users_of_an_ordinary_userland_are_there_and_others_are_not() {
+    let number = two_numbers();
+    let text = "import os
+open('f', 'w').close()
+for id in (1, 42, 999, 1000, 4094, 65534):
+    os.chown('f', id, id)
+    if os.fork() == 0:
+        os.setgroups([id]); os.setresgid(id, id, id); os.setresuid(id, id, id)
+        assert (os.getuid(), os.getgid(), os.getgroups()) == (id, id, [id])
+        os._exit(0)
+    assert os.wait()[1] == 0, id
+for id in (4095, 5000, 65533, 65535):
+    for pair in ((id, -1), (-1, id)):
+        try: os.chown('f', *pair)
+        except OSError as e: print(e.strerror)
+print(open('/proc/self/uid_map').read(), open('/proc/self/gid_map').read())";
+    let done = run(&python(of_number(number, ""), text));
+    let first = RANGE + 65_536 + (1 << 22) + number * 4096;
+    let (users, nobody) = (format!("0 {first} 4095"), format!("65534 {} 1", first + 4095));
+    let groups = format!("0 {RANGE} 1 1 {} 4094", first + 1);
+    let words = format!("{}{users} {nobody} {groups} {nobody}", "Invalid argument ".repeat(8));
+    assert_eq!(done.stdout.split_whitespace().collect::<Vec<_>>().join(" "), words, "{done:?}");
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 use launch::TaskSpec;
 use launch::spec::Seccomp;
-use support::{RANGE, Task, TestDir, bind, identity, root_script, run, script};
+use support::{RANGE, ROOT, Task, TestDir, bind, identity, root_script, run, script};
 
 #[test]
 fn d03_id_says_the_linked_identity() {
@@ -58,9 +58,9 @@ fn d05_root_in_the_task_is_nobody_on_the_machine() {
     assert_eq!(done.exit.code, 0, "{done:?}");
     assert_eq!(done.stdout, "");
     let file = fs::metadata(shared.join("file")).unwrap();
-    assert_eq!((file.uid(), file.gid()), (RANGE, RANGE));
+    assert_eq!((file.uid(), file.gid()), (ROOT, RANGE));
     // A setuid file of root in the task belongs to nobody here.
-    assert_eq!(fs::metadata(shared.join("sh")).unwrap().uid(), RANGE);
+    assert_eq!(fs::metadata(shared.join("sh")).unwrap().uid(), ROOT);
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn d07_det_nobody_has_a_home_to_write_in() {
 fn r37_ids_are_exact_or_refused() {
     let dir = TestDir::new();
     let shared = dir.dir("shared", 0o1777, 0);
-    for id in [1, 2_000_000_000, (1 << 31) - 1, 1 << 31, u32::MAX - 1] {
+    for id in [1, RANGE - 1, RANGE + launch::TASK_IDS, u32::MAX - 1] {
         let mut spec = script("id -u; id -g; touch /mnt/$(id -u)");
         spec.identity = identity("edge", id, "edge", id);
         spec.bind_mounts = vec![bind(&shared, "/mnt")];
@@ -87,8 +87,7 @@ fn r37_ids_are_exact_or_refused() {
         let file = fs::metadata(shared.join(id.to_string())).unwrap();
         assert_eq!((file.uid(), file.gid()), (id, id));
     }
-    for (uid, gid) in
-        [(u32::MAX, 1), (1, u32::MAX), (5001, 0), (RANGE, 5001), (0, 65_535), (RANGE + 70_000, 5001)]
+    for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5001, 0), (RANGE, 5001), (0, u32::MAX), (1 << 31, 5001)]
     {
         let mut spec = script("echo ran");
         spec.identity = identity("edge", uid, "edge", gid);
@@ -133,7 +132,7 @@ fn r39_root_in_the_task_has_no_new_privileges_either() {
     let done = run(&root_script(
         "grep -E '^(Uid|NoNewPrivs)' /proc/self/status | tr -s '\\t ' ' '; cat /proc/self/uid_map | tr -s ' '",
     ));
-    let map = format!(" 0 {RANGE} 1\n 1 {} 65534\n", RANGE + 1);
+    let map = format!(" 0 {ROOT} 4095\n 65534 {} 1\n", ROOT + 4095);
     assert_eq!(done.stdout, format!("Uid: 0 0 0 0\nNoNewPrivs: 1\n{map}"));
 }
 

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use support::{RANGE, Task, TestDir, bind, mounts, root_script, run, script};
+use support::{ROOT, Task, TestDir, bind, mounts, root_script, run, script};
 
 #[test]
 fn every_task_has_its_own_places() {
@@ -210,7 +210,7 @@ fn the_task_directory_is_invisible() {
 #[test]
 fn r40_work_folders_are_0700_of_the_user() {
     let text = "echo ready; exec sleep 1000";
-    for (spec, uid) in [(script(text), 5001), (root_script(text), RANGE)] {
+    for (spec, uid) in [(script(text), 5001), (root_script(text), ROOT)] {
         let task = Task::create(&spec);
         assert!(task.start());
         task.wait_for("ready");

@@ -213,7 +213,7 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         run_bytes: None,
         fence_devices: false,
         mode: if root {
-            Mode::Root { root_range_base: agent.options.root_range_base, root_range_len: 65_536 }
+            Mode::Root { root_range_base: agent.options.root_range_base }
         } else {
             Mode::Unprivileged
         },

@@ -16,6 +16,7 @@ use rustix::thread::set_no_new_privs;
 use super::doorbell::Doorbell;
 use super::stack;
 use crate::cgroup::Door;
+use crate::identity;
 use crate::spec::Mode;
 use crate::sys::{Explain, process};
 
@@ -98,9 +99,9 @@ fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<
 
 /// Becomes a user that owns nothing, where the shim may; nobody of the same user may look into it.
 fn give_up_rights(mode: Mode) -> std::io::Result<()> {
-    if let Mode::Root { root_range_base, root_range_len } = mode {
-        let last = root_range_base.saturating_add(root_range_len.saturating_sub(1));
-        let (uid, gid) = (Uid::from_raw(last), Gid::from_raw(last));
+    if let Mode::Root { root_range_base } = mode {
+        let id = identity::helper(root_range_base);
+        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         setgroups(&[])?;
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;

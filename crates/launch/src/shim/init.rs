@@ -20,7 +20,7 @@ use super::report::{Report, Reporter};
 use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
-use crate::identity::{Credentials, How};
+use crate::identity::{Credentials, How, Ids};
 use crate::seccomp::{Filter, Pass};
 use crate::sockets::Names;
 use crate::spec::{Network, TaskSpec};
@@ -116,10 +116,10 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
         }
         Some(command) => {
             drop((says_unshared, mapped));
-            if let How::Mapped { base, len, .. } = launch.credentials.how {
+            if let How::Mapped { ids, .. } = launch.credentials.how {
                 // Nothing to read means that the process has failed, and said so itself.
                 if rustix::io::read(&unshared, &mut [0_u8; 1]) == Ok(1) {
-                    map_range(command, launch.credentials.host_uid, base, len)?;
+                    map_range(command, ids)?;
                     let _ = rustix::io::write(&says_mapped, b"m");
                 }
             }
@@ -168,12 +168,12 @@ fn map_own(credentials: Credentials) -> Result<(), String> {
     Ok(())
 }
 
-/// Maps root of the command's user namespace to an id that owns nothing, and others to the range of such ids.
-fn map_range(command: Pid, root: u32, base: u32, len: u32) -> Result<(), String> {
-    let users = format!("0 {root} 1\n1 {} {}", base + 1, len - 1);
-    for (file, text) in [("uid_map", users), ("gid_map", format!("0 {base} {len}"))] {
-        fs::write(format!("/proc/{command}/{file}"), text)
-            .explain(|| format!("can't map root of the task to {root}, and others to {base} and up"))?;
+/// Maps all of the command's user namespace to ids that own nothing but what tasks of its account made.
+fn map_range(command: Pid, ids: Ids) -> Result<(), String> {
+    for (file, text) in [("uid_map", ids.users()), ("gid_map", ids.groups())] {
+        fs::write(format!("/proc/{command}/{file}"), &text).explain(|| {
+            format!("can't map the task's ids ({file}: {})", text.trim_end().replace('\n', ", "))
+        })?;
     }
     Ok(())
 }

@@ -19,8 +19,10 @@ use launch::spec::{BindMount, Identity, Limits, Mode, Propagation};
 use launch::{Exit, Shim, TaskSpec, create_task_dir, read_exit};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-/// First host id of root in a task.
+/// First of the launcher's ids on the host: the group of all tasks of root.
 pub(crate) const RANGE: u32 = 1_900_000_000;
+/// First host id of a task of root whose account nobody told.
+pub(crate) const ROOT: u32 = RANGE + 4096;
 /// Longest that a task of a test may take, in seconds.
 const DEADLINE: i64 = 60;
 
@@ -99,7 +101,7 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         seccomp: launch::spec::Seccomp::Default,
         shm_bytes: None,
         run_bytes: None,
-        mode: Mode::Root { root_range_base: RANGE, root_range_len: 65_536 },
+        mode: Mode::Root { root_range_base: RANGE },
         masked: vec![],
         bind_prefixes: None,
         late_mounts: vec![],

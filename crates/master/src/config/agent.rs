@@ -17,7 +17,7 @@ pub use domain::config::Network;
 pub struct Agent {
     /// Without root: takes root-identity tasks of every account.
     pub shared: bool,
-    /// First of the uids that stand for a task's root and its like.
+    /// First of the uids and gids that stand for users of tasks without a link.
     pub root_range_base: u32,
     /// The only places that bind mounts may come from; none is everywhere.
     pub bind_prefixes: Option<Vec<PathBuf>>,

@@ -1,6 +1,6 @@
-//! By which number machines know a task's account: root in its tasks is an id by it, and what they leave on disks stays that
-//! id's (F10). It is drawn, and kept with the account: so neither two masters nor one whose back-up was restored (P2) give
-//! the same to two accounts, but by a chance of one in four million, and nobody has a say in it, an agent least.
+//! By which number machines know a task's account: whoever is in its tasks is an id by it, and what they leave on disks stays
+//! that id's (F10, T6). It is drawn, and kept with the account: so neither two masters nor one whose back-up was restored (P2) give
+//! the same to two accounts, but by a chance of one in half a million, and nobody has a say in it, an agent least.
 
 use domain::id::UserId;
 use domain::identity::MachineNumber;
@@ -9,7 +9,7 @@ use store::Tx;
 use crate::Error;
 use crate::system::Entropy;
 
-/// How often it is drawn in one go before the account waits: seldom twice, while accounts are less than millions.
+/// How often it is drawn in one go before the account waits: seldom twice, while accounts are less than hundreds of thousands.
 const TRIES: usize = 64;
 
 /// That of an account, drawn now if it has none. `None` when only numbers were drawn that others have.
