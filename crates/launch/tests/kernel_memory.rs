@@ -190,7 +190,10 @@ print(tried(shared, 0o4000), tried(shared, 0))";
     for (spec, uid) in tasks {
         for seccomp in [Seccomp::Default, Seccomp::Namespaces] {
             let done = Task::create_for(&python(TaskSpec { seccomp, ..spec.clone() }, text), uid).run();
-            assert_eq!(done.stdout, "ENOMEM ENOMEM fine\nENOMEM fine\nEINVAL EINVAL ENOMEM\nENOMEM fine\n", "{done:?}");
+            assert_eq!(
+                done.stdout, "ENOMEM ENOMEM fine\nENOMEM fine\nEINVAL EINVAL ENOMEM\nENOMEM fine\n",
+                "{done:?}"
+            );
         }
     }
     // Where the administrator wants it, the kernel is asked; it makes a file of such pages before it has any.
