@@ -27,9 +27,8 @@ use crate::watch::Watched;
 /// How long the master may take to answer before everything unanswered is sent again.
 const OVERDUE: Duration = Duration::from_secs(15);
 
-/// How long a log rests for which the master has no space: while its task runs, or when somebody wants the task's end.
-/// Without either, as long as [`OVERDUE`]: by then there may be space again. The master gives up what finds none twice.
-const SHORT_REST: Duration = Duration::from_secs(3);
+/// How long a log rests for which the master has no space, so that the end is known soon after there is some.
+const REST: Duration = Duration::from_secs(3);
 
 /// Pause before something that the machine refused is tried again.
 pub(super) const RETRY: Duration = Duration::from_secs(1);
@@ -100,6 +99,8 @@ pub(crate) struct Follower {
     pub(super) kill: bool,
     /// At once.
     kill_now: bool,
+    /// It ended because somebody wanted that, or for room on the disk.
+    hurried: bool,
     /// Nobody wants to hear of it.
     forget: bool,
     /// The master has no record of it: what there is of it is kept.
@@ -126,6 +127,7 @@ impl Follower {
             started: false,
             kill: false,
             kill_now: false,
+            hurried: false,
             forget: false,
             disowned: false,
             kept: 0,
@@ -167,6 +169,7 @@ impl Follower {
 
     pub(super) fn ended(&mut self, exit: Exit) -> State {
         self.shipping.ended();
+        self.hurried = exit.killed || exit.limit == Some(Limit::Scratch);
         State::Ended(exit)
     }
 
@@ -213,7 +216,7 @@ impl Follower {
                 match (&self.outbox, full) {
                     (None, _) => {}
                     (Some(_), false) => self.shipping.received(offset),
-                    (Some(_), true) => self.shipping.refused(offset),
+                    (Some(_), true) => self.shipping.refused(offset, self.kill || self.hurried),
                 }
             }
             Command::Kill { now } => (self.kill, self.kill_now) = (true, self.kill_now || now),
@@ -264,7 +267,7 @@ impl Follower {
             {
                 turn = Some(Box::pin(outbox.clone().turn()));
             }
-            let patience = self.patience(&state);
+            let patience = self.patience();
             tokio::select! {
                 command = self.commands.recv() => {
                     let command = command.ok_or(Abandoned)?;
@@ -304,12 +307,8 @@ impl Follower {
     }
 
     /// How long the master may take to answer, or its disk to get space.
-    fn patience(&self, state: &State) -> Duration {
-        let hurried = match state {
-            State::Live(_) => true,
-            State::Ended(exit) => self.kill || exit.killed,
-        };
-        if hurried && self.shipping.is_resting() { SHORT_REST } else { OVERDUE }
+    fn patience(&self) -> Duration {
+        if self.shipping.is_resting() { REST } else { OVERDUE }
     }
 
     /// Uses the run's turn.
@@ -324,7 +323,9 @@ impl Follower {
                 }
                 Ok(Piece::Gone(to)) => {
                     self.shipping.sent(offset, usize::try_from(to - offset).unwrap_or(usize::MAX));
-                    tracing::warn!("bytes {offset} to {to} of the task's log aren't here any more: the master is told");
+                    tracing::warn!(
+                        "bytes {offset} to {to} of the task's log aren't here any more: the master is told"
+                    );
                     turn.send(&ToMaster::LogMissing { allocation: self.id, from: offset, to });
                 }
                 Err(e) => {

@@ -5,6 +5,9 @@ use api::agent::{LOG_WINDOW, MAX_CHUNK};
 /// Most bytes of records in one message: what surrounds them needs some too.
 pub(crate) const MAX_PIECE: usize = MAX_CHUNK - 256;
 
+/// An end that the master knows of, and nobody hurries, waits so many rests for its log.
+const RESTS: u32 = 5;
+
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -31,6 +34,8 @@ pub(crate) struct Shipping {
     resting: bool,
     /// The end is to be said although the log isn't there.
     early_end: bool,
+    /// How often it rested since it ended.
+    rests: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -101,11 +106,13 @@ impl Shipping {
     }
 
     /// The master has the log up to `offset` and no space for more: the rest is sent again after a while. The end doesn't
-    /// wait for that (A4): the space may be what the run holds.
-    pub(crate) fn refused(&mut self, offset: u64) {
+    /// wait for that (A4): the space may be what the run holds. The master gives up what finds none when it hears the end twice:
+    /// it does so later, unless the end is `hurried`.
+    pub(crate) fn refused(&mut self, offset: u64, hurried: bool) {
         // What was on the way is refused as well, each piece with an answer of its own.
         if !self.resting {
-            self.early_end = self.ended;
+            self.early_end = self.ended && (hurried || self.rests.is_multiple_of(RESTS));
+            self.rests += 1;
         }
         self.position = Some(Position::at(offset));
         (self.resting, self.unread) = (true, true);
@@ -131,6 +138,7 @@ impl Shipping {
         self.ended = true;
         self.unread = true;
         self.early_end = self.resting;
+        self.rests = u32::from(self.resting);
     }
 
     /// `bytes` of records from `offset` were sent; 0 when there were none.
@@ -249,7 +257,7 @@ mod tests {
         run.connected(Some(0));
         run.grew();
         run.sent(0, 80);
-        run.refused(30);
+        run.refused(30, true);
         assert_eq!(run.next(), Next::Wait, "not at once again");
         run.grew();
         assert_eq!(run.next(), Next::Wait);
@@ -262,16 +270,40 @@ mod tests {
         assert_eq!(run.next(), Next::Piece(30), "there may be space by now");
         run.sent(30, 50);
         run.sent(80, 0);
-        run.refused(30);
+        run.refused(30, true);
         assert_eq!(run.next(), Next::EarlyEnd);
         run.early_end_sent();
-        run.refused(30);
+        run.refused(30, true);
         assert_eq!(run.next(), Next::Wait, "once for each try");
         run.repeat();
         run.sent(30, 50);
         run.received(80);
         run.sent(80, 0);
         assert_eq!(run.next(), Next::End(80), "it has healed");
+    }
+
+    /// V3: there may be space at any time, but a log that nobody hurries isn't given up for a disk that was full for a moment.
+    #[test]
+    fn a04_a_log_is_tried_more_often_than_it_is_given_up() {
+        let mut run = Shipping::default();
+        run.connected(Some(0));
+        run.grew();
+        run.sent(0, 80);
+        run.ended();
+        run.refused(0, false);
+        assert_eq!(run.next(), Next::EarlyEnd, "the master knows soon that it is over");
+        run.early_end_sent();
+        for _ in 1..RESTS {
+            run.repeat();
+            assert_eq!(run.next(), Next::Piece(0));
+            run.sent(0, 80);
+            run.refused(0, false);
+            assert_eq!(run.next(), Next::Wait);
+        }
+        run.repeat();
+        run.sent(0, 80);
+        run.refused(0, false);
+        assert_eq!(run.next(), Next::EarlyEnd);
     }
 
     #[test]
