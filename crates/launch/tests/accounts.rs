@@ -189,9 +189,9 @@ fn a12_what_a_killed_shim_left_is_removed_also_where_an_earlier_version_made_it(
     }
 }
 
-/// One of two numbers of accounts, of this test alone; the other is the next.
+/// One of two numbers of accounts, of this test alone; the other is the next. Their ids are above 2³¹, as most are.
 fn two_numbers() -> u32 {
-    std::process::id() % (launch::ACCOUNTS / 2) * 2
+    launch::ACCOUNTS - 2 - std::process::id() % (launch::ACCOUNTS / 4) * 2
 }
 
 /// A task of root of the account that machines know by this number.
@@ -303,6 +303,7 @@ for id in (1, 42, 999, 1000, 4094, 65534):
     if os.fork() == 0:
         os.setgroups([id]); os.setresgid(id, id, id); os.setresuid(id, id, id)
         assert (os.getuid(), os.getgid(), os.getgroups()) == (id, id, [id])
+        assert os.stat(os.ttyname(os.openpty()[1])).st_uid == id
         os._exit(0)
     assert os.wait()[1] == 0, id
 for id in (4095, 5000, 65533, 65535):
