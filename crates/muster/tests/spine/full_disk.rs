@@ -26,6 +26,15 @@ impl Drop for Disk {
 
 impl OnDisk {
     fn up(size: &str) -> Self {
+        Self::beside(size, 0)
+    }
+
+    /// Where others had so many bytes before.
+    fn beside(size: &str, others: u64) -> Self {
+        Self::set_up(size, others, Setup::default())
+    }
+
+    fn set_up(size: &str, others: u64, setup: Setup) -> Self {
         let dir = dir_for_all();
         let place = dir.path().join("disk");
         std::fs::create_dir(&place).expect("a directory");
@@ -33,12 +42,22 @@ impl OnDisk {
         mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=755"), "none"]).arg(&place);
         assert!(mount.status().expect("mount").success());
         let disk = Disk { place, _dir: dir };
-        let muster = Setup::default().data_dir(disk.place.join("data")).up();
+        if others > 0 {
+            let theirs = std::fs::File::create(disk.place.join("others")).expect("a file");
+            rustix::fs::fallocate(&theirs, rustix::fs::FallocateFlags::empty(), 0, others).expect("space");
+        }
+        let muster = setup.data_dir(disk.place.join("data")).up();
         Self { muster, disk }
     }
 
     fn free(&self) -> u64 {
-        let disk = rustix::fs::statvfs(&self.disk.place).expect("mounted");
+        self.disk.free()
+    }
+}
+
+impl Disk {
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.place).expect("mounted");
         disk.f_bavail * disk.f_frsize
     }
 }
@@ -58,7 +77,8 @@ fn a04_a_log_need_not_fit_twice_on_the_disk() {
 
 #[test]
 fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
-    let there = OnDisk::up("120m");
+    // Where nobody gives way.
+    let there = OnDisk::set_up("120m", 0, Setup::default().config("agent: {keep_free: none}"));
     let me = there.muster.person("me");
     let id = me.detach("", "yes | head -c 200M; echo end");
     eventually("a full disk", || (there.free() < 3 << 20).then_some(()));
@@ -77,11 +97,8 @@ fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
 /// P1: one account's tasks, none of which reaches its own limit, on a disk that others have half filled.
 #[test]
 fn a04_who_takes_what_is_left_of_a_disk_keeps_nobody_from_starting() {
-    let there = OnDisk::up("160m");
+    let there = OnDisk::beside("160m", 80 << 20);
     let [greedy, other] = ["greedy", "other"].map(|name| there.muster.person(name));
-    let honest = std::fs::File::create(there.disk.place.join("honest")).expect("a file");
-    let leave = there.free().saturating_sub(40 << 20);
-    rustix::fs::fallocate(&honest, rustix::fs::FallocateFlags::empty(), 0, leave).expect("space");
     let fill = "while :; do head -c 65536 /dev/zero >> ~/f; done 2> /dev/null";
     let ids = [0, 1].map(|_| greedy.detach("--slots 0", fill));
     for _ in 0..20 {
@@ -144,9 +161,8 @@ fn a04_who_has_printed_most_gives_way_and_nobody_else() {
     assert!(log.err().contains("agent.keep_free") || log.err().contains("removed at"), "{}", log.err());
 
     let audit = there.muster.person("admin").muster("-u admin audit export").exits(0);
-    let noted = |id: &str| {
-        audit.out().lines().any(|line| line.contains("task.remove_log") && line.contains(id))
-    };
+    let noted =
+        |id: &str| audit.out().lines().any(|line| line.contains("task.remove_log") && line.contains(id));
     assert!(noted(&oldest) && noted(&second));
     there.muster.person("admin").muster("-u admin audit verify").exits(0);
     for id in ids.iter().chain([&kept]) {
