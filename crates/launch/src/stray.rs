@@ -105,8 +105,10 @@ impl Here {
         let open = open_files(&process);
         let (lock, descriptor) =
             open.iter().find(|(name, _)| name.file_name() == Some(LOCK_FILE.as_ref()))?;
-        let known = id(&tasks.join(&task_id).join(LOCK_FILE)).ok();
-        if known == Some(id(descriptor).ok()?) {
+        let task_dir = tasks.join(&task_id);
+        let known = id(&task_dir.join(LOCK_FILE)).ok();
+        // A file system that gives one file several numbers doesn't make every task a stray.
+        if known == Some(id(descriptor).ok()?) || !matches!(Shim::open(&task_dir), Ok(None)) {
             return None;
         }
         let dir = lock.parent()?;

@@ -173,6 +173,33 @@ fn down_without_a_server_ends_what_went_on() {
 }
 
 #[test]
+fn r45_down_and_the_next_start_end_what_has_no_record() {
+    let mut muster = Setup::default().keeps_port().up();
+    let me = muster.person("me");
+    for with_down in [true, false] {
+        let id = me.detach("", "echo on; while :; do sleep 1000; done");
+        me.wait_for_state(&id, "RUNNING");
+        muster.stop();
+        // As by a back-up of before, put in the directory's place.
+        fs::remove_dir_all(muster.data_dir().join("agent/tasks")).expect("removed");
+        if with_down {
+            assert_eq!(muster.down().exits(0).out(), "Muster was not running; 1 task was ended\n");
+        }
+        muster.begin();
+        let ended = me.wait_for_state(&id, "TERMINATED");
+        let why = if with_down {
+            "lost the task"
+        } else {
+            "its agent's record of it was older than what ran, or was lost"
+        };
+        assert!(ended["exitStatus"].as_str().is_some_and(|said| said.contains(why)), "{ended}");
+        muster.stop();
+        assert_eq!(muster.down().exits(0).out(), "Muster was not running\n");
+        muster.begin();
+    }
+}
+
+#[test]
 fn l02_kill_9_of_the_shim_ends_the_task_and_is_told() {
     let muster = Muster::up();
     let me = muster.person("me");
