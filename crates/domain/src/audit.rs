@@ -199,6 +199,8 @@ pub struct Entry {
     after: Value,
     result: Outcome,
     reason: String,
+    /// See [`Entry::protects`].
+    protects: bool,
     /// What follows it in the log, of the same change.
     more: Vec<Entry>,
 }
@@ -210,7 +212,13 @@ impl Entry {
         let (before, after) = (Value::Null, Value::Null);
         let target = Who { id: facts::short(&target.id), name: facts::short(&target.name), ..target };
         let (by, result, reason) = (by.clone(), Outcome::Done, String::new());
-        Self { by, action, target, before, after, result, reason, more: Vec::new() }
+        Self { by, action, target, before, after, result, reason, protects: false, more: Vec::new() }
+    }
+
+    /// Of what shuts out whoever has come into an account, and does nothing else: it has an allowance of its own.
+    #[must_use]
+    pub fn protects(self) -> Self {
+        Self { protects: true, ..self }
     }
 
     /// Another one of the same change.
@@ -287,7 +295,7 @@ impl Entry {
         self.result == Outcome::Done && !harmless.iter().any(|start| self.action.starts_with(start))
     }
 
-    /// Whose allowance it is written from (X4): none has what Muster, agents, strangers and administrators do, nor what ends
+    /// Whose allowance it and what it tells of are written from (X4): none has what Muster, agents, strangers and administrators do, nor what ends
     /// or takes away what cost something when it was made.
     #[must_use]
     pub fn spender(&self) -> Option<Spender> {
@@ -297,6 +305,7 @@ impl Entry {
             By::Account { admin: true, .. } => None,
             // Who has used up the one still logs in.
             By::Account { user, .. } if self.action == "session.open" => Some(Spender::LogIn(*user)),
+            By::Account { user, .. } if self.protects => Some(Spender::Safety(*user)),
             By::Account { user, .. } | By::Task { owner: user, .. } => Some(Spender::Change(*user)),
             By::Agent { .. } | By::Anonymous { .. } | By::System { .. } => None,
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::id::UserId;
+use crate::text::claims_an_office;
 use crate::time::Timestamp;
 
 /// Most accounts that wait to be accepted at a time (R16).
@@ -226,7 +227,7 @@ pub fn username(raw: &str) -> Result<String, InvalidName> {
     if !plain || !(2..=crate::user::NAME_MAX_BYTES).contains(&name.len()) {
         return Err(InvalidName::Shape);
     }
-    if RESERVED.contains(&name.to_ascii_lowercase().as_str()) {
+    if RESERVED.contains(&name.to_ascii_lowercase().as_str()) || claims_an_office(name) {
         return Err(InvalidName::Reserved);
     }
     Ok(name.to_owned())
@@ -244,7 +245,7 @@ mod tests {
         for bad in ["", "a", "a b", "a\nb", "a.b", "zoë", "a/b", "a@b", &"x".repeat(65)] {
             assert_eq!(username(bad), Err(InvalidName::Shape), "{bad:?}");
         }
-        for reserved in ["admin", "Root", "LOG_HANDLER", "users", "register", "static"] {
+        for reserved in ["admin", "Root", "LOG_HANDLER", "users", "register", "static", "adm1n", "sys-tem"] {
             assert_eq!(username(reserved), Err(InvalidName::Reserved), "{reserved}");
         }
     }

@@ -20,34 +20,87 @@ pub fn is_in_no_name(c: char) -> bool {
     steers(c) || matches!(c, '\u{34f}' | '\u{200c}' | '\u{200d}')
 }
 
+/// Words of others, short and on one line: without what steers a terminal or the text around it, and `most` characters at most.
+#[must_use]
+pub fn plain(text: &str, most: usize) -> String {
+    text.chars().filter(|c| !steers(*c)).take(most).collect()
+}
+
 /// What a name looks like, whatever letters of which script it is written with: as it is written, and in small letters,
 /// for `I` looks like `l` and `i` doesn't.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Looks {
     as_written: String,
     small: String,
+    bare: String,
 }
 
 impl Looks {
     /// Of this name.
     #[must_use]
     pub fn of(name: &str) -> Self {
-        Self { as_written: seen(name), small: seen(&name.to_lowercase()) }
+        let small = name.to_lowercase();
+        Self { as_written: seen(name), small: seen(&small), bare: bare(&small) }
     }
 
-    /// Whether one may be taken for the other.
+    /// Whether one may be taken for the other. A dot, dash, line or blank within a name is as good as another one, and none at
+    /// its ends is seen; but whether there is one tells people apart, as `anna.b` and `annab`.
     #[must_use]
     pub fn alike(&self, other: &Self) -> bool {
         let looks = [&other.as_written, &other.small];
         looks.contains(&&self.as_written) || looks.contains(&&self.small)
     }
+
+    /// Whether it may pass for the other at a glance, as nobody may for an administrator: only letters and digits count, and
+    /// digits for the letters that they stand for.
+    #[must_use]
+    pub fn passes_for(&self, other: &Self) -> bool {
+        self.alike(other) || (!self.bare.is_empty() && self.bare == other.bare)
+    }
 }
 
-/// Look-alikes have one skeleton: also `rn` and `m`, `1` and `l`, `0` and `o`, `vv` and `w`.
+/// Whether a name says that its bearer is an administrator, or the installation itself.
+#[must_use]
+pub fn claims_an_office(name: &str) -> bool {
+    let is = |name: &str, offices: &[&str]| {
+        let looks = Looks::of(name);
+        offices.iter().any(|office| looks.passes_for(&Looks::of(office)))
+    };
+    let mut words = name.split(|c: char| c.is_whitespace() || "()[]{}<>,;:/".contains(c));
+    is(name, &["system", "muster", "determined", "root"]) || words.any(|word| is(word, &ADMINISTRATOR))
+}
+
+/// What administrators are called.
+pub(crate) const ADMINISTRATOR: [&str; 2] = ["admin", "administrator"];
+
+fn bare(small: &str) -> String {
+    let only: String = small.chars().filter(|c| !is_mark(*c)).collect();
+    let read = |c| match c {
+        'i' | '1' => 'l',
+        '3' => 'e',
+        '4' => 'a',
+        '5' => 's',
+        '7' => 't',
+        '8' => 'b',
+        other => other,
+    };
+    seen(&only).chars().filter(|c| c.is_alphanumeric()).map(read).collect()
+}
+
+/// What stands between the parts of a name.
+fn is_mark(c: char) -> bool {
+    matches!(c, '.' | '_' | '-') || c.is_whitespace()
+}
+
+/// Look-alikes have one skeleton: also `rn` and `m`, `1` and `l`, `0` and `o`, `vv` and `w`, `cl` and `d`.
 fn seen(name: &str) -> String {
     let skeletons: String = skeleton(name).collect();
     // That of a zero is a large O.
-    skeleton(&skeletons.to_lowercase()).collect::<String>().replace("vv", "w")
+    let skeletons: String = skeleton(&skeletons.to_lowercase()).collect();
+    let letters = skeletons.replace("vv", "w").replace("cl", "d");
+    let parts: Vec<&str> = letters.split(is_mark).filter(|part| !part.is_empty()).collect();
+    // One that is nothing but marks looks like itself.
+    if parts.is_empty() { letters } else { parts.join(".") }
 }
 
 /// Whether a word of a name has letters of several scripts that aren't written together, as Latin and Cyrillic aren't.
@@ -79,6 +132,32 @@ mod tests {
     }
 
     #[test]
+    fn a14_words_of_others_are_plain_and_short() {
+        assert_eq!(plain("h\u{1b}[2J\u{1b}[HALL GOOD\r\n\u{202e}b\u{2066}\u{9b}", 10), "h[2J[HALL ");
+        assert_eq!(plain("NVIDIA A100-SXM4 80 GB, Zoë", 100), "NVIDIA A100-SXM4 80 GB, Zoë");
+    }
+
+    #[test]
+    fn a14_nobody_passes_for_an_administrator() {
+        let passes = |one: &str, other: &str| Looks::of(one).passes_for(&Looks::of(other));
+        for one in ["admin.", "admin-", "adm1n", "a.d.m.i.n", "ADM1N", "adrnin", "adm|n", "4dmin", "aclmin"] {
+            assert!(passes(one, "admin"), "{one}");
+        }
+        for one in ["da.ve", "d4ve", "dave.", "dave_", "clave", "c.lave"] {
+            assert!(passes(one, "dave"), "{one}");
+        }
+        for one in ["adam", "damin", "testadmin", "admin2", "administra", "--"] {
+            assert!(!passes(one, "admin"), "{one}");
+        }
+        for one in ["Administrator", "alice (admin)", "System", "Adm1n of all", "M.uster"] {
+            assert!(claims_an_office(one), "{one}");
+        }
+        for one in ["Alice", "Solar System Group", "Dave (ETH)", "", "Administra Ltd", "Адам"] {
+            assert!(!claims_an_office(one), "{one}");
+        }
+    }
+
+    #[test]
     fn a14_look_alikes_look_alike() {
         for (one, other) in [("admin", "\u{430}dmin"), ("Alice", "\u{391}lice"), ("bob", "b\u{3bf}b")] {
             assert!(alike(one, other), "{other}");
@@ -93,11 +172,20 @@ mod tests {
             ("ian", "lan"),
             ("wanda", "vvanda"),
             ("anna", "ANNA"),
+            ("dave", "clave"),
+            ("dave", "dave_"),
+            ("dave", ".Dave-"),
+            ("anna.b", "anna_b"),
         ] {
             assert_eq!(alike(one, other), one != "ian", "{one}, {other}");
         }
         for (one, other) in [("alice", "alicia"), ("anna1", "anna2"), ("tim", "tom"), ("u10", "u11")] {
             assert!(!alike(one, other), "{one}, {other}");
+        }
+        for (one, other) in
+            [("anna.b", "annab"), ("andré", "andre"), ("u4", "ua"), ("--", "__"), ("d.e", "de")]
+        {
+            assert!(!alike(one, other), "{one}, {other}: people are called so");
         }
         for one in ["Zoë Müller", "李小龍", "Алиса", "أليس", "李 Bruce Lee", "田中ひろし", "Anna Алиса", "x1"]
         {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::UserId;
 use crate::identity::UnixIdentity;
-use crate::text::{is_in_no_name, mixes_scripts};
+use crate::text::{ADMINISTRATOR, Looks, is_in_no_name, mixes_scripts};
 use crate::time::Timestamp;
 
 /// Longest user or display name, in bytes (R19).
@@ -113,6 +113,9 @@ pub enum InvalidName {
     /// Characters that show nothing of their own.
     #[error("Display name cannot contain control characters.")]
     Steers,
+    /// Says what its bearer isn't.
+    #[error("Display name cannot say that this is an administrator, or the system.")]
+    ClaimsOffice,
     /// Looks like what it isn't.
     #[error("Display name cannot mix letters of different scripts in a word.")]
     MixesScripts,
@@ -160,15 +163,17 @@ pub fn display_name(raw: &str) -> Result<String, InvalidName> {
     if mixes_scripts(name) { Err(InvalidName::MixesScripts) } else { Ok(name.to_owned()) }
 }
 
-/// Checks that `new` isn't a name kept for somebody else.
+/// Checks that `new` isn't a name kept for somebody else, and doesn't pass for one (A14).
 ///
 /// # Errors
 /// Which reserved name it is.
 pub fn reserved(new: &str, old: Option<&str>, admin: bool) -> Result<(), InvalidName> {
-    if new.eq_ignore_ascii_case("admin") && !admin {
+    let looks = Looks::of(new);
+    let passes_for = |name: &str| looks.passes_for(&Looks::of(name));
+    if ADMINISTRATOR.iter().any(|name| passes_for(name)) && !admin {
         return Err(InvalidName::ReservedAdmin);
     }
-    if new.eq_ignore_ascii_case("determined") && old != Some("determined") {
+    if passes_for("determined") && old != Some("determined") {
         return Err(InvalidName::ReservedDetermined);
     }
     Ok(())
@@ -257,6 +262,8 @@ mod tests {
     #[test]
     fn reserved_names_stay_with_their_owners() {
         assert_eq!(reserved("Admin", Some("bob"), false), Err(InvalidName::ReservedAdmin));
+        assert_eq!(reserved("adm1n.", Some("bob"), false), Err(InvalidName::ReservedAdmin));
+        assert_eq!(reserved("d.etermined", Some("bob"), false), Err(InvalidName::ReservedDetermined));
         assert_eq!(reserved("admin", Some("root"), true), Ok(()));
         assert_eq!(reserved("Determined", Some("bob"), true), Err(InvalidName::ReservedDetermined));
         assert_eq!(reserved("determined", Some("determined"), false), Ok(()));

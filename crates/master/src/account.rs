@@ -9,7 +9,8 @@ use domain::audit::{By, Entry};
 use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
-use domain::user::{Password, Status, User, display_name, email, reserved, username};
+use domain::text::claims_an_office;
+use domain::user::{InvalidName, Password, Status, User, display_name, email, reserved, username};
 pub use store::user::{Filter as UserFilter, SortBy};
 use store::{Conn, Store, StoreError};
 
@@ -180,6 +181,16 @@ impl Accounts {
         if kill && patch.active != Some(false) {
             return Err(Error::Invalid("killTasks goes with active: false alone".to_owned()));
         }
+        let only_password = change == UserChange { password: true, ..UserChange::default() };
+        let protects = only_password && by.user() == Some(target.id);
+        let entry = |of: &User| {
+            let entry = Entry::done(&by, "user.update", audit::account(of));
+            if protects { entry.protects() } else { entry }
+        };
+        // Before any work is done for it: `web`'s guard lets it through.
+        if let Some(spender) = entry(&target).spender() {
+            self.store.may_grow(spender, self.clock.now())?;
+        }
         let password = match &patch.password {
             Some(text) => {
                 let presented = Presented::new(Some(text.clone()), patch.is_hashed.unwrap_or(false));
@@ -208,6 +219,12 @@ impl Accounts {
         }
         if after.identity != before.identity {
             self.not_the_systems(after.identity.as_ref())?;
+        }
+        if change.display_name
+            && claims_an_office(&after.display_name)
+            && by.as_actor().is_none_or(|by| !by.admin)
+        {
+            return Err(invalid(&InvalidName::ClaimsOffice));
         }
         if change.display_name
             && !after.display_name.is_empty()
@@ -253,13 +270,12 @@ impl Accounts {
         if ends_sessions {
             store::session::delete_of_user(&mut tx, after.id).await?;
         }
-        let entry = Entry::done(&by, "user.update", audit::account(&before));
         let mut facts = audit::account_facts(&after);
         if change.password {
             // A password that was replaced by another one looks like no change.
             facts["passwordChanged"] = serde_json::Value::Bool(true);
         }
-        let committed = tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await;
+        let committed = tx.commit(&entry(&before).changed(audit::account_facts(&before), facts), now).await;
         if ends_sessions {
             self.sessions.user_ended(after.id);
         } else {

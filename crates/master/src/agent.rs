@@ -1,6 +1,7 @@
 //! Agents: working with those that are let in, taking them out of service (X8). How one is let in is in `enrolment`.
 
 mod enrolment;
+mod plain;
 mod turns;
 
 use std::net::IpAddr;
@@ -146,6 +147,7 @@ impl Agents {
     ) -> Result<Connection, Error> {
         let AgentCaller { agent, key, instance, version, skew } = caller;
         can_be(&about)?;
+        let (about, version) = (plain::register(about), plain::version(&version));
         let agents = self.clone();
         let turn = self.turns.take(&agent).await?;
         let registered = async move {

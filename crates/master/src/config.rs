@@ -303,6 +303,17 @@ impl Config {
         IdentityParts { user: Some(user), uid: Some(uid), group: Some(group), gid: Some(gid) }.complete()
     }
 
+    /// Most that the master keeps of one task's log, in bytes: what its own agent keeps to, at least (A4).
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        let agents = match self.agent.task_limits.log.as_deref() {
+            None => 0,
+            Some(UNLIMITED) => u64::MAX,
+            Some(size) => domain::config::parse_size(size).unwrap_or(0),
+        };
+        self.limits.log_bytes.max(agents)
+    }
+
     /// What an administrator may read through the API: all but secrets, with the keys that Determined's clients look
     /// for.
     #[must_use]
@@ -358,8 +369,12 @@ mod tests {
     #[test]
     fn d10_what_could_not_work_is_refused_at_the_start() {
         for (wrong, told) in [
-            ("agent: {root_range_base: 5}", "agent.root_range_base: give the first of 8454144 free ids"),
-            ("agent: {root_range_base: 4294967295}", "agent.root_range_base"),
+            (
+                "agent: {root_range_base: 5}",
+                "agent.root_range_base: give the first of 2151743488 free ids, 1000000 to 2143223806",
+            ),
+            ("agent: {root_range_base: 2143223807}", "agent.root_range_base: give the first"),
+            ("agent: {root_range_base: 4294967295}", "agent.root_range_base: give the first"),
             ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),
             ("agent: {account_limits: {memory: 1K}}", "agent.account_limits.memory: '1K' is too little"),

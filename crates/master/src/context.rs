@@ -1,14 +1,15 @@
 //! Context directories: checked, packed once, kept as a blob until the task is over (B12). A blob whose task isn't made
 //! after all is removed at once; what a master left behind that was killed in between goes at the next start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE, MAX_CONTEXT_DEPTH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::id::TaskId;
+use domain::id::{TaskId, UserId};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -21,11 +22,57 @@ const MAX_ENTRIES: usize = 100_000;
 #[derive(Debug, Clone)]
 pub struct Contexts {
     root: PathBuf,
+    coming: Arc<Mutex<Coming>>,
+}
+
+/// What is sent and not yet a living task's, in bytes, by account and in the order in which it came.
+#[derive(Debug, Default)]
+struct Coming {
+    bytes: BTreeMap<(UserId, u64), u64>,
+    number: u64,
+}
+
+/// The place of one that is coming: dropped, it isn't any more.
+#[derive(Debug)]
+pub(crate) struct Place {
+    coming: Arc<Mutex<Coming>>,
+    key: (UserId, u64),
+}
+
+impl Place {
+    /// What the account had sent before, in bytes, that is still coming.
+    pub(crate) fn earlier(&self) -> u64 {
+        let (owner, number) = self.key;
+        let coming = lock(&self.coming);
+        coming.bytes.range((owner, 0)..(owner, number)).fold(0, |sum, (_, bytes)| sum.saturating_add(*bytes))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.coming).bytes.remove(&self.key);
+    }
+}
+
+fn lock(coming: &Mutex<Coming>) -> MutexGuard<'_, Coming> {
+    coming.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Contexts {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+        Self { root, coming: Arc::default() }
+    }
+
+    /// Counts what an account has sent, from now on until its task lives or isn't made: launches at once don't each find the
+    /// room that only one of them can have.
+    pub(crate) fn comes(&self, owner: UserId, files: &[ContextFile]) -> Place {
+        let bytes =
+            files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.content.len() as u64 / 4 * 3));
+        let mut coming = lock(&self.coming);
+        coming.number += 1;
+        let key = (owner, coming.number);
+        coming.bytes.insert(key, bytes);
+        Place { coming: Arc::clone(&self.coming), key }
     }
 
     fn path(&self, task: TaskId) -> PathBuf {
@@ -48,16 +95,17 @@ impl Contexts {
         packed.await.map_err(|e| Error::io("packing the context directory")(std::io::Error::other(e)))?
     }
 
-    /// Whether these tasks of an account have less than `most` bytes here.
+    /// Whether these tasks of an account have less than `most` bytes here, together with what is `earlier` and still coming.
     ///
     /// # Errors
     /// When they have as many, or more.
-    pub(crate) async fn check_sum(&self, tasks: Vec<TaskId>, most: u64) -> Result<(), Error> {
+    pub(crate) async fn check_sum(&self, earlier: u64, tasks: Vec<TaskId>, most: u64) -> Result<(), Error> {
         let paths: Vec<PathBuf> = tasks.into_iter().map(|task| self.path(task)).collect();
         let sizes = move || paths.iter().filter_map(|path| Some(std::fs::metadata(path).ok()?.len())).sum();
         let sum: u64 = tokio::task::spawn_blocking(sizes)
             .await
             .map_err(|e| Error::io("looking at context directories")(std::io::Error::other(e)))?;
+        let sum = sum.saturating_add(earlier);
         if sum < most {
             return Ok(());
         }
@@ -280,8 +328,8 @@ mod tests {
         assert!(contexts.put(fails, vec![file("../x", FILE_TYPE, 0o644)], 1 << 20).await.is_err());
         contexts.put(ends, files(), 1 << 20).await.expect("packed").stays();
         // P1: who has many tasks that wait doesn't get the disk.
-        contexts.check_sum(vec![stays, ends], 1 << 20).await.expect("there is room");
-        let many = contexts.check_sum(vec![stays, ends], 50).await.expect_err("more than fifty bytes");
+        contexts.check_sum(0, vec![stays, ends], 1 << 20).await.expect("there is room");
+        let many = contexts.check_sum(0, vec![stays, ends], 50).await.expect_err("more than fifty bytes");
         assert!(many.to_string().contains("limits.contexts_bytes"), "{many}");
         contexts.remove(ends);
         contexts.put(old, files(), 1 << 20).await.expect("packed").stays();
@@ -293,6 +341,22 @@ mod tests {
         let names = std::fs::read_dir(contexts.path(stays).parent().expect("a folder")).expect("read");
         assert_eq!(names.count(), 1, "only what lives is there");
         assert!(contexts.open(stays).await.expect("read").is_some());
+    }
+
+    #[tokio::test]
+    async fn a04_launches_at_once_do_not_each_find_the_same_room() {
+        let folder = tempfile::tempdir().expect("folder");
+        let contexts = Contexts::new(folder.path().join("contexts"));
+        let files = [ContextFile { content: STANDARD.encode([0; 3000]), ..file("x", FILE_TYPE, 0o644) }];
+        let places: Vec<_> = (0..30).map(|_| contexts.comes(UserId(7), &files)).collect();
+        let mut room = 0;
+        for place in &places {
+            room += usize::from(contexts.check_sum(place.earlier(), Vec::new(), 1000).await.is_ok());
+        }
+        assert_eq!(room, 1, "the last one may be beyond the limit, and only one");
+        assert_eq!(contexts.comes(UserId(8), &files).earlier(), 0, "others' have nothing to do with it");
+        drop(places);
+        assert_eq!(contexts.comes(UserId(7), &files).earlier(), 0, "all are done");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Master {
             cluster::Cluster::open(&store, &config, &data_dir, &hasher, clock.as_ref(), entropy.as_ref())
                 .await?;
         let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref()).await?;
-        store.limit_growth(Allowance(config.limits.audit_bytes_per_day));
+        store.limit_growth(Allowance(config.limits.stored_bytes_per_day));
         let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let sessions = session::Sessions::new(
             store.clone(),
@@ -166,7 +166,7 @@ impl Master {
         );
         let groups = group::Groups::new(store.clone(), Arc::clone(&clock), sessions.clone());
         let settings = setting::Settings::new(store.clone());
-        let logs = log::Logs::new(data_dir.join("logs"));
+        let logs = log::Logs::new(data_dir.join("logs")).limited(config.log_bytes());
         let contexts = context::Contexts::new(data_dir.join("contexts"));
         let live = scheduler::Scheduler::new(scheduler::Parts {
             store: store.clone(),

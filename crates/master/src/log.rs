@@ -35,6 +35,9 @@ const UNCERTAIN: u64 = 8 << 20;
 /// Space for what the master says at a log's end, in bytes: it is there when others have filled the disk (A4).
 const FOR_MASTER: u64 = 4096;
 
+/// What a log that is full may have beyond its limit, in bytes: an honest agent's own lines about that, and the master's.
+const BEYOND: u64 = 1 << 20;
+
 /// Bytes read at a time when a log is taken up.
 const READ_BYTES: usize = 512 << 10;
 
@@ -42,6 +45,8 @@ const READ_BYTES: usize = 512 << 10;
 #[derive(Debug, Clone)]
 pub struct Logs {
     root: Arc<PathBuf>,
+    /// Most bytes of one.
+    limit: u64,
     /// Of living tasks only.
     open: Arc<Mutex<HashMap<TaskId, Arc<TaskLog>>>>,
     /// Where in logs reading can begin.
@@ -73,6 +78,18 @@ struct Writer {
     securing: bool,
     /// The file has space behind its end.
     ahead: bool,
+    /// What comes of the agent's beyond this length isn't kept.
+    limit: u64,
+    /// What wasn't kept, since this log was taken up.
+    dropped: Option<Dropped>,
+}
+
+/// A part of an agent's log that is thrown away.
+#[derive(Debug, Clone, Copy)]
+struct Dropped {
+    /// Where the mark stands that says how long it is.
+    mark: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +104,13 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Logs {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root: Arc::new(root), open: Arc::default(), known: Known::default() }
+        Self { root: Arc::new(root), limit: u64::MAX, open: Arc::default(), known: Known::default() }
+    }
+
+    /// With a bound on what is kept of one task's, whatever its agent sends: a limit that an honest agent keeps to, which may
+    /// say so behind it (A4).
+    pub(crate) fn limited(self, bytes: u64) -> Self {
+        Self { limit: bytes.saturating_add(BEYOND), ..self }
     }
 
     fn path(&self, task: TaskId) -> PathBuf {
@@ -119,7 +142,7 @@ impl Logs {
         if let Some(log) = open.get(&task) {
             return Ok(Arc::clone(log));
         }
-        let writer = Writer::recover(self.path(task))?;
+        let writer = Writer { limit: self.limit, ..Writer::recover(self.path(task))? };
         let (progress, _) = watch::channel(Progress { bytes: writer.len, complete: false });
         let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
         open.insert(task, Arc::clone(&log));
@@ -139,6 +162,8 @@ impl Logs {
             kept: 0,
             securing: false,
             ahead: false,
+            limit: self.limit,
+            dropped: None,
         };
         let (progress, _) = watch::channel(Progress { bytes: 0, complete: false });
         let log = Arc::new(TaskLog { writer: Mutex::new(writer), progress });
@@ -192,6 +217,8 @@ impl Writer {
             kept: 0,
             securing: false,
             ahead: false,
+            limit: u64::MAX,
+            dropped: None,
         };
         match File::open(&writer.path) {
             Ok(file) => writer.measure(file),
@@ -254,6 +281,26 @@ impl Writer {
         Ok(())
     }
 
+    /// Throws so many bytes of the agent's away: they count as had, by a mark that is written once and then changed, and a
+    /// line says so. Who sends small pieces makes the file no longer.
+    fn drop_from_agent(&mut self, at: Timestamp, bytes: u64) -> io::Result<()> {
+        if let Some(Dropped { mark, bytes: before }) = self.dropped {
+            let bytes = before.saturating_add(bytes);
+            self.file()?.write_all_at(&gap_mark(bytes), mark)?;
+            self.dropped = Some(Dropped { mark, bytes });
+            return Ok(());
+        }
+        let mark = self.len;
+        let line = "this log is longer than the master keeps (limits.log_bytes): what comes from here on is thrown away\n";
+        let mut piece = gap_mark(bytes).to_vec();
+        Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut piece);
+        self.append(&piece)?;
+        self.dropped = Some(Dropped { mark, bytes });
+        self.last_own = Some(line.as_bytes().to_vec());
+        self.tails = Tails::default();
+        Ok(())
+    }
+
     /// All of `bytes` or none of them: after an error the file is cut back.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let at = self.len;
@@ -282,7 +329,7 @@ impl TaskLog {
     }
 
     /// Adds a piece of the agent's log file that begins at `offset` there; what is here already is passed over, and a
-    /// piece behind a gap isn't taken. Answers how much is here then.
+    /// piece behind a gap isn't taken. What is beyond the log's limit is thrown away. Answers how much is here then.
     pub(crate) fn append_from_agent(&self, offset: u64, bytes: &[u8]) -> io::Result<u64> {
         let mut writer = lock(&self.writer);
         let known = writer.from_agent.checked_sub(offset).map(usize::try_from);
@@ -292,10 +339,21 @@ impl TaskLog {
         let Some(news) = bytes.get(known..).filter(|news| !news.is_empty()) else {
             return Ok(writer.from_agent);
         };
-        let mut records = Records::new(news);
-        if records.by_ref().any(|record| record.source == Source::Master) || records.consumed() != news.len()
-        {
+        let (mut records, mut at) = (Records::new(news), Timestamp::default());
+        let foreign = records.by_ref().any(|record| {
+            at = record.at;
+            record.source == Source::Master
+        });
+        if foreign || records.consumed() != news.len() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the agent sent what is no log record"));
+        }
+        if writer.dropped.is_some() || writer.len.saturating_add(news.len() as u64) > writer.limit {
+            let dropped = writer.drop_from_agent(at, news.len() as u64);
+            writer.starved = dropped.is_err();
+            dropped?;
+            writer.from_agent += news.len() as u64;
+            self.tell(&writer);
+            return Ok(writer.from_agent);
         }
         let mut tails = writer.tails.clone();
         let masked = tails.mask(news);
@@ -318,6 +376,15 @@ impl TaskLog {
         else {
             return Ok(writer.from_agent);
         };
+        // Nobody makes it longer by many small ones.
+        if writer.dropped.is_some() || writer.len > writer.limit {
+            let dropped = writer.drop_from_agent(at, missing);
+            writer.starved = dropped.is_err();
+            dropped?;
+            writer.from_agent = to;
+            self.tell(&writer);
+            return Ok(writer.from_agent);
+        }
         let line = format!(
             "{missing} bytes of this log are missing here: the agent gave them to a master and keeps them no more, and this one \
              doesn't have them (was a back-up restored?)\n"
@@ -448,6 +515,38 @@ mod tests {
         assert_eq!(gap, 2 * one as u64, "behind a gap nothing is taken");
         assert_eq!(log.append_from_agent(2 * one as u64, &all[2 * one..]).expect("rest"), all.len() as u64);
         assert_eq!(text(&logs, task).await, "scheduled\na\nb\nc\n");
+    }
+
+    #[tokio::test]
+    async fn a04_an_agent_that_lies_fills_no_disk_with_one_log() {
+        let (folder, logs, task) = logs();
+        let logs = logs.limited(1 << 20);
+        let piece = records(&["a line\n"; 1000]);
+        let log = logs.open(task).expect("open");
+        let mut sent = 0;
+        for _ in 0..200 {
+            sent += piece.len() as u64;
+            let here = log.append_from_agent(sent - piece.len() as u64, &piece).expect("appended");
+            assert_eq!(here, sent, "it counts as had: an agent goes on and ends");
+        }
+        // Also in the smallest of pieces.
+        let small = records(&["x"]);
+        for _ in 0..1000 {
+            sent = log.append_from_agent(sent, &small).expect("appended");
+        }
+        log.append_end(Timestamp(0), "over").expect("appended");
+        let len = std::fs::metadata(logs.path(task)).expect("there").len();
+        assert!(((1 << 20)..=(2 << 20) + 500).contains(&len) && sent > 4 << 20, "{len} of {sent}");
+        let told = text(&logs, task).await;
+        assert_eq!(told.matches("thrown away").count(), 1, "one line says so");
+        assert!(
+            told.contains("limits.log_bytes") && told.ends_with("over\n"),
+            "{}",
+            &told[told.len() - 200..]
+        );
+        // A master that starts anew still knows how far the agent is.
+        let again = Logs::new(folder.path().to_owned()).limited(1 << 20);
+        assert_eq!(again.open(task).expect("open").received(), sent);
     }
 
     #[tokio::test]

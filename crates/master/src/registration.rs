@@ -12,9 +12,10 @@ use domain::id::UserId;
 use domain::registration::{
     Invitation, OVERALL, PER_ADDRESS, Registration, State, WAITING_MAX, WINDOW, username,
 };
+use domain::text::claims_an_office;
 use domain::throttle::{Origin, Scope};
 use domain::time::Timestamp;
-use domain::user::{Status, User, display_name, email};
+use domain::user::{InvalidName, Status, User, display_name, email};
 use store::login_failure as failures;
 use store::{Conn, Store, Tx};
 
@@ -272,6 +273,9 @@ fn check(wish: Wish, visitor: Visitor) -> Result<(Checked, Presented), Error> {
         invitation: wish.invitation.map(|code| secret::digest(code.trim())),
         origin: Origin::of(visitor.address),
     };
+    if claims_an_office(&checked.display_name) {
+        return Err(invalid(&InvalidName::ClaimsOffice));
+    }
     if wish.password.is_empty() {
         return Err(Error::Invalid("choose a password".to_owned()));
     }

@@ -128,9 +128,13 @@ impl Tasks {
         let mut conn = self.store.read().await?;
         self.runs_as(&mut conn, owner.id, workspace, &default).await?;
         drop(conn);
-        let context = if has_context {
+        // Held until the scheduler has the task.
+        let place = has_context.then(|| self.contexts.comes(owner.id, &files));
+        let context = if let Some(place) = &place {
+            // Before the living ones are looked for, so that what comes to life meanwhile is seen in one of both.
+            let earlier = place.earlier();
             let others = self.scheduler.with_context(owner.id).await;
-            self.contexts.check_sum(others, self.config.limits.contexts_bytes).await?;
+            self.contexts.check_sum(earlier, others, self.config.limits.contexts_bytes).await?;
             Some(self.contexts.put(id, files, self.config.max_context_bytes).await?)
         } else {
             None
@@ -182,6 +186,7 @@ impl Tasks {
             context.stays();
         }
         self.scheduler.submit(task.clone()).await;
+        drop(place);
         // To its owner, whoever asks.
         let shown = Shown::own(&config);
         Ok((task, shown))

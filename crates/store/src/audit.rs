@@ -5,6 +5,7 @@ use domain::time::Timestamp;
 use sqlx::AssertSqlSafe;
 
 use crate::db::{on, row};
+use crate::growth::ROW;
 use crate::{Conn, StoreError, Tx};
 
 row!(LineRow {
@@ -51,9 +52,6 @@ impl From<LineRow> for Line {
         Self { seq: row.seq, body: row.body, hash: row.hash, keys }
     }
 }
-
-/// What a row takes beside the entry's own text, about, in bytes: what it is found by, twice.
-const ROW: usize = 512;
 
 /// Adds an entry behind the last one, and those that belong to it. Answers how many bytes that takes.
 ///

@@ -62,7 +62,7 @@ pub struct Store {
     pub(crate) spare: Arc<AtomicU64>,
     /// What is opened of SQLite's files beside SQLite.
     pub(crate) beside: Arc<Beside>,
-    /// How much accounts have written into the audit log.
+    /// How much accounts have added to all of it.
     pub(crate) growth: Arc<Growth>,
     /// The generation of rights.
     rights: watch::Sender<u64>,
@@ -91,6 +91,8 @@ enum Inner {
 pub struct Tx {
     conn: Conn,
     store: Store,
+    /// Bytes that it adds for good, in all tables but the audit log.
+    pub(crate) added: usize,
     _writer: OwnedMutexGuard<()>,
 }
 
@@ -136,9 +138,9 @@ impl Tx {
         self.ask_again(entry.by()).await?;
         let bytes = audit::append(&mut self, entry, now).await?;
         if let Some(spender) = spender {
-            self.store.growth.spend(spender, bytes, now);
+            self.store.growth.spend(spender, bytes.saturating_add(self.added), now);
         }
-        let Self { conn, store, _writer } = self;
+        let Self { conn, store, added: _, _writer } = self;
         let ended = end(conn).await;
         // Also when that failed: it may have happened all the same. The next change waits until it is known.
         if entry.all().any(Entry::may_change_rights) {
@@ -323,7 +325,7 @@ impl Store {
             Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres { pool, .. } => Inner::PostgresTx(pool.begin().await?),
         };
-        Ok(Tx { conn: Conn(inner), store: self.clone(), _writer: guard })
+        Ok(Tx { conn: Conn(inner), store: self.clone(), added: 0, _writer: guard })
     }
 
     /// The file of an SQLite database.

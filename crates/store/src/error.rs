@@ -9,8 +9,11 @@ pub enum StoreError {
     /// Whoever made the change has lost rights since they were looked up; nothing was changed.
     #[error("your rights have changed meanwhile, and nothing was done: try again")]
     Outdated,
-    /// Whoever made the change has changed too much lately; nothing was changed.
-    #[error("this account has made too many changes: try again in {seconds} s")]
+    /// Whoever made the change has added too much lately; nothing was changed.
+    #[error(
+        "this account has made too many changes: what it adds to the database in a day is limited (limits.stored_bytes_per_day); \
+         try again in {seconds} s, or have an administrator raise the limit"
+    )]
     TooFast {
         /// Until then.
         seconds: u64,

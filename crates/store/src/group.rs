@@ -27,6 +27,7 @@ impl From<GroupRow> for Group {
 pub async fn insert(tx: &mut Tx, name: &str, now: Timestamp) -> Result<Group, StoreError> {
     let id = GroupId(meta::next(tx, "group").await?);
     let sql = "INSERT INTO user_groups (id, name, created_at) VALUES ($1, $2, $3)";
+    tx.adds(name.len());
     on!(tx, |c| sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(c).await.map(drop))?;
     Ok(Group { id, name: name.to_owned() })
 }
@@ -85,6 +86,7 @@ pub async fn members(conn: &mut Conn, id: GroupId) -> Result<Vec<User>, StoreErr
 /// See [`StoreError`].
 pub async fn add(tx: &mut Tx, id: GroupId, user: UserId) -> Result<bool, StoreError> {
     let sql = "INSERT INTO group_members (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    tx.adds(0);
     change(tx, sql, id, user).await
 }
 

@@ -1,5 +1,6 @@
-//! What accounts have used of their allowance in the audit log ([`Allowance`], X4). In memory: whoever could start the master
-//! anew to forget it could write into the database, too.
+//! What accounts have used of their allowance in the database ([`Allowance`], X4, A4): all bytes that their commits add for good,
+//! in the audit log and in every other table ([`Tx::adds`]). In memory: whoever could start the master anew to forget it could
+//! write into the database, too.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +9,16 @@ use std::time::Duration;
 use domain::audit::{Allowance, Spender};
 use domain::time::Timestamp;
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, Tx};
+
+/// What a row takes beside its texts, about, in bytes: its numbers, and what it is found by.
+pub(crate) const ROW: usize = 512;
 
 /// Accounts that are remembered before those are looked for that have all of theirs again.
 const MANY: usize = 4096;
+
+/// A clock that is behind by more than this was set back; by less, it was read a moment ago.
+const SET_BACK: Duration = Duration::from_secs(60);
 
 /// What is used.
 #[derive(Debug, Default)]
@@ -21,6 +28,21 @@ pub(crate) struct Growth(Mutex<Ledger>);
 struct Ledger {
     allowance: Allowance,
     used: HashMap<Spender, Timestamp>,
+    /// The latest time that was told.
+    latest: Timestamp,
+}
+
+impl Ledger {
+    /// Who has used something when the clock is set back has used no more than that.
+    fn at(&mut self, now: Timestamp) {
+        let back = self.latest.since(now);
+        if back > SET_BACK {
+            let back = i64::try_from(back.as_micros()).unwrap_or(i64::MAX);
+            self.used.values_mut().for_each(|used| *used = Timestamp(used.0.saturating_sub(back)));
+            self.latest = now;
+        }
+        self.latest = self.latest.max(now);
+    }
 }
 
 impl Growth {
@@ -30,7 +52,10 @@ impl Growth {
 
     /// Refuses who has used up theirs.
     pub(crate) fn ask(&self, spender: Spender, now: Timestamp) -> Result<(), StoreError> {
-        let wait = self.with(|ledger| ledger.allowance.wait(*ledger.used.get(&spender)?, now));
+        let wait = self.with(|ledger| {
+            ledger.at(now);
+            ledger.allowance.wait(*ledger.used.get(&spender)?, now)
+        });
         let whole = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         wait.map_or(Ok(()), |wait| Err(StoreError::TooFast { seconds: whole(wait) }))
     }
@@ -38,6 +63,7 @@ impl Growth {
     /// Notes what somebody has used.
     pub(crate) fn spend(&self, spender: Spender, bytes: usize, now: Timestamp) {
         self.with(|ledger| {
+            ledger.at(now);
             if ledger.used.len() > MANY {
                 ledger.used.retain(|_, used| *used > now);
             }
@@ -48,16 +74,91 @@ impl Growth {
 }
 
 impl Store {
-    /// How much one account may make the audit log grow; there is no bound without this.
+    /// How much one account may make the database grow; there is no bound without this.
     pub fn limit_growth(&self, allowance: Allowance) {
         self.growth.with(|ledger| ledger.allowance = allowance);
     }
 
-    /// Whether somebody may make an entry now, asked before any work is done for it; [`crate::Tx::commit`] asks all the same.
+    /// Whether somebody may change something now, asked before any work is done for it; [`crate::Tx::commit`] asks all the same.
     ///
     /// # Errors
     /// [`StoreError::TooFast`].
     pub fn may_grow(&self, spender: Spender, now: Timestamp) -> Result<(), StoreError> {
         self.growth.ask(spender, now)
+    }
+}
+
+impl Tx {
+    /// Notes that a row is added for good, with texts of so many bytes: whoever inserts one says so, and [`Tx::commit`] has the
+    /// account pay for it.
+    pub(crate) fn adds(&mut self, texts: usize) {
+        self.replaces(texts);
+        self.added = self.added.saturating_add(ROW);
+    }
+
+    /// The same of a row that is there: its texts are replaced.
+    pub(crate) fn replaces(&mut self, texts: usize) {
+        self.added = self.added.saturating_add(texts);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::UserId;
+
+    use super::*;
+
+    /// Tables that no account makes grow by its changes, and why.
+    const OTHERWISE: [&str; 11] = [
+        "audit",              // counted by what `append` answers
+        "reserve",            // holds nothing
+        "schema_version",     // the program's own
+        "meta",               // the program's own
+        "counters",           // a row for each kind
+        "agents",             // an administrator's
+        "revoked_agent_keys", // an administrator's
+        "invitations",        // of agents: an administrator's
+        "login_failures",     // forgotten after a time, and bounded by addresses
+        "login_places",       // forgotten after a time
+        "user_settings",      // 1 MiB for each account: `domain::setting`
+    ];
+
+    #[test]
+    fn a04_who_adds_a_row_says_how_much_that_is() {
+        let mut inserts = 0;
+        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("sources") {
+            let text = std::fs::read_to_string(file.expect("file").path()).unwrap_or_default();
+            let functions = text.split("\n}\n").filter(|function| !function.contains("fn a04_"));
+            for function in functions {
+                for insert in function.split("INSERT INTO ").skip(1) {
+                    let table = insert.split(' ').next().unwrap_or_default();
+                    let counts = function.contains("tx.adds(");
+                    assert!(
+                        counts || OTHERWISE.contains(&table),
+                        "{table} grows, and nobody pays: {function}"
+                    );
+                    inserts += 1;
+                }
+            }
+        }
+        assert!(inserts >= 20, "{inserts}");
+    }
+
+    #[test]
+    fn r47_a_clock_that_is_set_back_keeps_nobody_waiting() {
+        let (growth, who) = (Growth::default(), Spender::Change(UserId(7)));
+        growth.with(|ledger| ledger.allowance = Allowance(1 << 20));
+        let now = Timestamp(1_000_000_000_000_000);
+        growth.spend(who, 1 << 19, now);
+        let Err(StoreError::TooFast { seconds }) = growth.ask(who, now) else {
+            panic!("half a day's at once")
+        };
+        let earlier = Timestamp(now.0 - 30 * 24 * 3_600_000_000);
+        let Err(StoreError::TooFast { seconds: then }) = growth.ask(who, earlier) else {
+            panic!("as before")
+        };
+        assert_eq!(then, seconds);
+        let later = earlier.plus(Duration::from_secs(seconds));
+        assert!(growth.ask(who, later).is_ok());
     }
 }

@@ -45,6 +45,7 @@ pub async fn insert(
     let id = meta::next(tx, "user_invitation").await?;
     let sql = "INSERT INTO user_invitations (id, token_hash, email, created_by, created_at, expires_at)
                VALUES ($1, $2, $3, $4, $5, $6)";
+    tx.adds(token_hash.len() + invitation.email.as_ref().map_or(0, String::len));
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(id)

@@ -51,6 +51,7 @@ pub async fn insert(
     let id = meta::next(tx, "mail").await?;
     let sql = "INSERT INTO mails (id, recipient, subject, body, created_at, attempts, next_attempt_at)
                VALUES ($1, $2, $3, $4, $5, 0, $5)";
+    tx.adds(recipient.len() + subject.len() + body.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(id)

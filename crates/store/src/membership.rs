@@ -108,6 +108,7 @@ pub async fn set(tx: &mut Tx, scope: Scope, member: MemberId, role: Role) -> Res
     let sql =
         "INSERT INTO memberships (scope, scope_id, member_kind, member_id, role) VALUES ($1, $2, $3, $4, $5)
                ON CONFLICT (scope, scope_id, member_kind, member_id) DO UPDATE SET role = excluded.role";
+    tx.adds(0);
     on!(tx, |c| {
         let query = sqlx::query(sql).bind(kind).bind(id).bind(member_kind).bind(member).bind(role.as_str());
         query.execute(c).await.map(drop)

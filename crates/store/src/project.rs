@@ -72,6 +72,7 @@ pub async fn next_id(tx: &mut Tx) -> Result<ProjectId, StoreError> {
 /// Runs a statement whose parameters are all of a project's columns.
 async fn write(tx: &mut Tx, sql: &'static str, project: &Project) -> Result<u64, StoreError> {
     let (notes, tags) = (json(&project.notes)?, json(&project.tags)?);
+    tx.replaces(project.name.len() + project.description.len() + notes.len() + tags.len());
     let affected = on!(tx, |c| {
         sqlx::query(sql)
             .bind(project.id.0)
@@ -102,6 +103,7 @@ pub async fn insert(tx: &mut Tx, project: &Project) -> Result<(), StoreError> {
         "INSERT INTO projects (id, workspace_id, name, code, description, notes, tags, private, archived,
                    owner_id, created_at, modified_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    tx.adds(0);
     one_row("a project", write(tx, sql, project).await?)
 }
 
@@ -383,6 +385,7 @@ async fn listed(
 /// See [`StoreError`].
 pub async fn bookmark(tx: &mut Tx, user: UserId, project: ProjectId) -> Result<bool, StoreError> {
     let sql = "INSERT INTO bookmarks (user_id, project_id) VALUES ($1, $2) ON CONFLICT (user_id, project_id) DO NOTHING";
+    tx.adds(0);
     let affected = on!(tx, |c| {
         sqlx::query(sql).bind(user.0).bind(project.0).execute(c).await.map(|done| done.rows_affected())
     })?;

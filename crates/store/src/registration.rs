@@ -45,6 +45,7 @@ pub async fn insert(tx: &mut Tx, registration: &Registration) -> Result<Registra
     let sql =
         "INSERT INTO registrations (id, username, email, user_id, state, address, created_at, decided_at, decided_by)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    tx.adds(registration.username.len() + registration.email.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(id)

@@ -26,6 +26,7 @@ pub async fn insert(
     let id = meta::next(tx, "session").await?;
     let sql =
         "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
+    tx.adds(token_hash.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(id)

@@ -106,6 +106,7 @@ pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task
                    priority, state, run, slot_ids, kill_requested, created_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '[]', $13, $14)";
     let (config, identity) = (json(config)?, json(&task.identity)?);
+    tx.adds(task.description.len() + identity.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(task.id.to_string())
@@ -127,6 +128,7 @@ pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task
             .map(drop)
     })?;
     let sql = "INSERT INTO task_configs (task_id, config) VALUES ($1, $2)";
+    tx.replaces(config.len());
     on!(tx, |c| sqlx::query(sql).bind(task.id.to_string()).bind(&config).execute(c).await.map(drop))?;
     Ok(Task { seq, ..task })
 }
@@ -339,8 +341,7 @@ pub async fn known(conn: &mut Conn, ids: &BTreeSet<TaskId>) -> Result<Vec<TaskId
     let mut known = Vec::new();
     for some in ids.chunks(1000) {
         let sql = format!("SELECT id FROM tasks WHERE id IN ({})", some.join(", "));
-        let found: Vec<(String,)> =
-            on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
+        let found: Vec<(String,)> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
         known.extend(found.into_iter().filter_map(|(id,)| id.parse::<TaskId>().ok()));
     }
     Ok(known)

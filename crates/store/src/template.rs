@@ -46,10 +46,12 @@ fn from_row(row: TemplateRow) -> Result<Template, StoreError> {
 pub async fn insert(tx: &mut Tx, template: &Template) -> Result<(), StoreError> {
     let sql = "INSERT INTO templates (name, config, workspace_id, owner_id, created_at, modified_at)
                VALUES ($1, $2, $3, $4, $5, $6)";
+    let config = template.config.unmasked().to_string();
+    tx.adds(template.name.len() + config.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(&template.name)
-            .bind(template.config.unmasked().to_string())
+            .bind(&config)
             .bind(template.workspace.0)
             .bind(template.owner.0)
             .bind(template.created_at.0)
@@ -67,11 +69,13 @@ pub async fn insert(tx: &mut Tx, template: &Template) -> Result<(), StoreError> 
 /// [`StoreError::Duplicate`] when the new name is taken.
 pub async fn update(tx: &mut Tx, name: &str, template: &Template) -> Result<(), StoreError> {
     let sql = "UPDATE templates SET name = $2, config = $3, modified_at = $4 WHERE name = $1";
+    let config = template.config.unmasked().to_string();
+    tx.replaces(template.name.len() + config.len());
     let affected = on!(tx, |c| {
         sqlx::query(sql)
             .bind(name)
             .bind(&template.name)
-            .bind(template.config.unmasked().to_string())
+            .bind(&config)
             .bind(template.modified_at.0)
             .execute(c)
             .await

@@ -64,6 +64,7 @@ pub async fn insert(
     let sql =
         "INSERT INTO tokens (id, user_id, token_hash, description, scope, created_by, created_at, expires_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    tx.adds(token_hash.len() + token.description.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(id.0)

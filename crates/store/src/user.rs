@@ -128,6 +128,7 @@ pub async fn insert(tx: &mut Tx, user: &User, now: Timestamp) -> Result<User, St
                    agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, email, service, deleted_at,
                    search)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14, $15, $16, $17)";
+    tx.adds(0);
     write(tx, sql, &user).await?;
     Ok(user)
 }
@@ -232,10 +233,11 @@ pub async fn by_username_even_deleted(conn: &mut Conn, username: &str) -> Result
 /// # Errors
 /// See [`StoreError`].
 pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
-    let sql = "SELECT username, display_name FROM users WHERE id <> $1";
-    let rows: Vec<(String, String)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
+    let sql = "SELECT username, display_name, admin FROM users WHERE id <> $1";
+    let rows: Vec<(String, String, bool)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
     let wanted = Looks::of(name);
-    Ok(rows.iter().flat_map(|(name, shown)| [name, shown]).any(|other| wanted.alike(&Looks::of(other))))
+    let mut names = rows.iter().flat_map(|(name, shown, admin)| [(name, *admin), (shown, *admin)]);
+    Ok(names.any(|(other, admin)| is_taken_for(&wanted, other, admin)))
 }
 
 /// Whether another account than `id` has a user name that looks like this one, whatever letters it is written with.
@@ -243,10 +245,16 @@ pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Re
 /// # Errors
 /// See [`StoreError`].
 pub async fn looks_like_another(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
-    let sql = "SELECT username FROM users WHERE id <> $1 AND deleted_at IS NULL";
-    let rows: Vec<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
+    let sql = "SELECT username, admin FROM users WHERE id <> $1 AND deleted_at IS NULL";
+    let rows: Vec<(String, bool)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
     let wanted = Looks::of(name);
-    Ok(rows.iter().any(|(other,)| wanted.alike(&Looks::of(other))))
+    Ok(rows.iter().any(|(other, admin)| is_taken_for(&wanted, other, *admin)))
+}
+
+/// For an administrator, nobody passes at a glance (A14).
+fn is_taken_for(wanted: &Looks, other: &str, admin: bool) -> bool {
+    let other = Looks::of(other);
+    if admin { wanted.passes_for(&other) } else { wanted.alike(&other) }
 }
 
 /// Whether another account than `id` has this e-mail address, whatever the case of its letters.

@@ -62,6 +62,7 @@ pub async fn insert_uncategorized(tx: &mut Tx, owner: UserId, now: Timestamp) ->
         "INSERT INTO projects (id, workspace_id, name, code, description, notes, tags, private, archived,
                    owner_id, created_at, modified_at)
                VALUES ($1, $2, 'Uncategorized', 'UNCAT', '', '[]', '[]', FALSE, FALSE, $3, $4, $4)";
+    tx.adds(0);
     on!(tx, |c| {
         sqlx::query(sql).bind(project).bind(workspace).bind(owner.0).bind(now.0).execute(c).await.map(drop)
     })?;
@@ -193,6 +194,7 @@ pub async fn insert(tx: &mut Tx, workspace: &Workspace) -> Result<Workspace, Sto
         "INSERT INTO workspaces (id, name, owner_id, private, archived, agent_user, agent_uid, agent_group,
                    agent_gid, personal_of, created_at)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    tx.adds(workspace.name.len());
     on!(tx, |c| {
         sqlx::query(sql)
             .bind(workspace.id.0)

@@ -13,11 +13,15 @@ use crate::lists::{Cost, in_turn};
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
 const BODY_LIMIT: usize = 256 << 10;
 
-/// Changes that end something or take it away: who has changed too much gets through all the same.
+/// Changes that end something or take it away, and those that may be a new password of one's own: who has changed too much gets
+/// through all the same, and `Tx::commit` asks about the rest.
 const ENDS: &[&str] = &[
     "/logout",
     "/api/v1/sessions/{session}",
     "/account/sessions/{session}/end",
+    "/account/password",
+    "/api/v1/users/{user}/password",
+    "/api/v1/users/{user}",
     "/api/v1/tokens/{token}",
     "/api/v1/commands/{task}/kill",
     "/commands/{task}/kill",

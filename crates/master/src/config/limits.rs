@@ -34,9 +34,13 @@ pub struct Limits {
     /// Bytes that the context directories of an account's tasks that aren't over may have on the master's disk; the last one
     /// may be beyond it (A4).
     pub contexts_bytes: u64,
-    /// Bytes by which one account, administrators' excepted, can make the audit log grow in a day, and by its log-ins as much
-    /// again; an eighth of it at once. What ends something always gets through. 0 is no bound (X4).
-    pub audit_bytes_per_day: u64,
+    /// Most that is kept of one task's log, in bytes, whatever its agent sends (A4). What `agent.task_limits.log` says here counts
+    /// as well, if that is more; where other agents have more, this is to be raised.
+    pub log_bytes: u64,
+    /// Bytes by which one account, administrators' excepted, can make the database grow in a day: the audit log, its tasks with
+    /// their configurations, its templates and all else. By its log-ins as much again, and by new passwords; a quarter of it at
+    /// once. What ends something always gets through. 0 is no bound (X4, A4).
+    pub stored_bytes_per_day: u64,
 }
 
 impl Default for Limits {
@@ -54,7 +58,8 @@ impl Default for Limits {
             tokens: 1_000,
             bodies_bytes: 512 << 20,
             contexts_bytes: 4 << 30,
-            audit_bytes_per_day: 256 << 20,
+            log_bytes: 256 << 20,
+            stored_bytes_per_day: 256 << 20,
         }
     }
 }
@@ -77,8 +82,11 @@ impl Limits {
         if self.bodies_bytes < 16 << 20 {
             return Err("bodies_bytes: give 16777216 or more".to_owned());
         }
-        if (1..1 << 20).contains(&self.audit_bytes_per_day) {
-            return Err("audit_bytes_per_day: give 1048576 or more, or 0 for no bound".to_owned());
+        if (1..1 << 20).contains(&self.stored_bytes_per_day) {
+            return Err("stored_bytes_per_day: give 1048576 or more, or 0 for no bound".to_owned());
+        }
+        if self.log_bytes < 1 << 20 {
+            return Err("log_bytes: give 1048576 or more".to_owned());
         }
         let sizes = [("config_bytes", self.config_bytes), ("merged_config_bytes", self.merged_config_bytes)];
         match sizes.into_iter().find(|(_, size)| !(1024..=16 << 20).contains(size)) {

@@ -71,14 +71,6 @@ impl Rival {
     }
 }
 
-/// Longest trouble that is shown, in characters.
-const MAX_TROUBLE: usize = 2000;
-
-/// What an agent says, for a terminal or a page.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TROUBLE).collect()
-}
-
 /// How far the master is with a run's log, in bytes of the agent's.
 pub(crate) struct Had {
     /// It has what is before this.
@@ -120,7 +112,7 @@ impl Scheduler {
             agent: agent.clone(),
             connected: state.connected.get(&agent.id).map(|c| AgentPresence {
                 devices: c.about.devices.clone(),
-                trouble: c.about.trouble.as_deref().map(plain),
+                trouble: c.about.trouble.clone(),
                 version: c.version.clone(),
                 hostname: c.about.hostname.clone(),
                 since: c.since,

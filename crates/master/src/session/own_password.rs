@@ -61,7 +61,7 @@ impl Sessions {
         let token = secret::token(inner.entropy.as_ref(), "mst");
         let digest = secret::digest(&token);
         let session = store::session::insert(&mut tx, after.id, &digest, now, now.plus(LIFETIME)).await?;
-        let entry = Entry::done(permit.by(), "user.update", audit::account(&before));
+        let entry = Entry::done(permit.by(), "user.update", audit::account(&before)).protects();
         let mut facts = audit::account_facts(&after);
         facts["passwordChanged"] = Value::Bool(true);
         facts["otherSessions"] = json!(if end_others { "ended" } else { "kept" });

@@ -297,7 +297,10 @@ async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
     let mut last = 0;
     for (task, over) in tasks.iter().zip([false, true, true]) {
         let found = task::logged(&mut conn, last, 1).await.expect("read");
-        assert_eq!(found, [task::Logged { seq: task.seq, allocation: task.allocation, owner: task.owner, over }]);
+        assert_eq!(
+            found,
+            [task::Logged { seq: task.seq, allocation: task.allocation, owner: task.owner, over }]
+        );
         last = task.seq;
     }
     assert_eq!(task::logged(&mut conn, last, 1).await.expect("read"), []);

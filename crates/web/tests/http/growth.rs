@@ -8,12 +8,70 @@ use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
 on_both_databases!(
     r47_one_account_cannot_make_the_audit_log_grow_for_ever,
+    a04_what_an_account_has_stored_counts_whatever_table_it_is_in,
+    r25_who_uses_up_an_allowance_keeps_nobody_from_a_new_password,
     r47_kills_that_go_on_are_not_all_written,
     a05_who_came_into_a_group_is_in_the_audit_log_however_large_it_is,
 );
 
-/// What an account may add at once: an eighth of a day's.
-const AT_ONCE: usize = (1 << 20) / 8;
+/// What an account may add at once: a quarter of a day's.
+const AT_ONCE: usize = (1 << 20) / 4;
+
+/// A master where accounts may add a mebibyte in a day.
+async fn strict(database: Database) -> TestMaster {
+    TestMaster::configured(database, |config| config.limits.stored_bytes_per_day = 1 << 20).await
+}
+
+/// Launches as often as that is allowed, each with 40 kB of variables, and kills at once what it launched; how often that was,
+/// and after how many seconds it is to come again.
+async fn use_up(user: &User) -> (usize, u64) {
+    let variables: Vec<_> = (0..10).map(|n| format!("V{n}={}", "x".repeat(4000))).collect();
+    let config = json!({"entrypoint": ["true"], "environment": {"environment_variables": variables}});
+    let mut done = 0;
+    loop {
+        let answer = user.post("/api/v1/commands").json(json!({ "config": config })).await;
+        if answer.status == 429 {
+            assert!(answer.text().contains("limits.stored_bytes_per_day"), "{}", answer.text());
+            return (done, answer.header("retry-after").parse().expect("a number"));
+        }
+        let id = answer.ok()["command"]["id"].as_str().expect("an id").to_owned();
+        user.post(&format!("/api/v1/commands/{id}/kill")).await.ok();
+        done += 1;
+    }
+}
+
+async fn a04_what_an_account_has_stored_counts_whatever_table_it_is_in(database: Database) {
+    let master = strict(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    let (done, seconds) = use_up(&alice).await;
+    assert!((1..=AT_ONCE / 40_000 + 1).contains(&done), "{done} times 40 kB");
+    assert!((1..=24 * 3600).contains(&seconds), "{seconds}");
+    // Nor by what else it can store.
+    let small = json!({"config": {"entrypoint": ["true"]}});
+    alice.post("/api/v1/commands").json(small.clone()).await.refused(429);
+    alice.post("/api/v1/workspaces").json(json!({"name": "hers"})).await.refused(429);
+    bob.post("/api/v1/commands").json(small.clone()).await.ok();
+    master.clock.advance(Duration::from_secs(seconds));
+    alice.post("/api/v1/commands").json(small).await.ok();
+}
+
+async fn r25_who_uses_up_an_allowance_keeps_nobody_from_a_new_password(database: Database) {
+    let master = strict(database).await;
+    for (name, by_post) in [("alice", true), ("bob", false)] {
+        let (thief, owner) = (master.user(name).await, master.log_in(name).await);
+        use_up(&thief).await;
+        owner.patch(&owner.path()).json(json!({"displayName": "Not now"})).await.refused(429);
+        let both = json!({"password": "a new one of words", "displayName": "Not now"});
+        owner.patch(&owner.path()).json(both).await.refused(429);
+        let new = json!("a new one of words");
+        if by_post {
+            owner.post(&format!("{}/password", owner.path())).json(new).await.ok();
+        } else {
+            owner.patch(&owner.path()).json(json!({ "password": new, "isHashed": false })).await.ok();
+        }
+        assert_eq!(thief.get("/api/v1/me").await.status, 401, "{name}: whoever was in is out");
+    }
+}
 
 /// The bytes of entries that an account has made.
 async fn grown(admin: &User, name: &str) -> usize {
@@ -28,7 +86,7 @@ async fn grown(admin: &User, name: &str) -> usize {
 }
 
 async fn r47_one_account_cannot_make_the_audit_log_grow_for_ever(database: Database) {
-    let master = TestMaster::configured(database, |config| config.limits.audit_bytes_per_day = 1 << 20).await;
+    let master = strict(database).await;
     let (admin, alice, bob) = (master.admin().await, master.user("alice").await, master.user("bob").await);
     let mut agent = master.agent("node").await;
     let task = master.task(&alice, &mut agent).await;

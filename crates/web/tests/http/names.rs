@@ -125,6 +125,17 @@ async fn a14_user_names_differ_by_more_than_case(database: Database) {
         let renamed = bob.patch(&bob.path()).json(json!({"username": name})).await;
         assert_eq!(renamed.status, if name == "bo8" { 200 } else { 409 }, "{name}");
     }
+    // Nobody passes for an administrator at a glance; other people's names differ by a dot.
+    for name in ["admin.", "adm1n", "a.dmin", "carol_", "determined-"] {
+        assert_eq!(bob.patch(&bob.path()).json(json!({"username": name})).await.status, 409, "{name}");
+    }
+    for name in ["administrat0r", "Administrator"] {
+        assert_eq!(bob.patch(&bob.path()).json(json!({"username": name})).await.status, 400, "{name}");
+    }
+    for name in ["Administrator", "carol (admin)", "System"] {
+        assert_eq!(bob.patch(&bob.path()).json(json!({"displayName": name})).await.status, 400, "{name}");
+    }
+    bob.patch(&bob.path()).json(json!({"username": "car.ol"})).await.ok();
     bob.patch(&bob.path()).json(json!({"username": "bob"})).await.ok();
     // One's own may change its case, and what one has is no hindrance.
     bob.patch(&bob.path()).json(json!({"username": "Bob"})).await.ok();
