@@ -133,6 +133,17 @@ mod tests {
         let own = PathBuf::from("/proc/self");
         assert_eq!(count(&root, &[own.clone(), own]).unwrap().files, 4);
         drop(held);
+        // A directory and a link that have no name any more either.
+        fs::create_dir(dir.join("h")).unwrap();
+        std::os::unix::fs::symlink("x".repeat(2000), dir.join("i")).unwrap();
+        let held = ["h", "i"].map(|name| {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(&root, name, flags, Mode::empty()).unwrap()
+        });
+        fs::remove_dir(dir.join("h")).unwrap();
+        fs::remove_file(dir.join("i")).unwrap();
+        assert_eq!(count(&root, &[PathBuf::from("/proc/self")]).unwrap().files, 5);
+        drop(held);
         let mut deep = dir.join("deep");
         for _ in 0..DEEPEST {
             fs::create_dir(&deep).unwrap();

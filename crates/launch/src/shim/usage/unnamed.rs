@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
 use rustix::path::Arg;
 
 use crate::sys::process::{Shared, share};
@@ -127,9 +127,9 @@ impl<F: FnMut(u64)> Search<'_, F> {
     fn one(&mut self, dir: impl AsFd, link: impl Arg) {
         // What is known of it: nobody who serves a file system is asked, or waited for.
         let Ok(file) = statx(dir, link, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
-        let is_file = FileType::from_raw_mode(file.stx_mode.into()) == FileType::RegularFile;
         let device = (file.stx_dev_major, file.stx_dev_minor);
-        if !is_file || file.stx_nlink > 0 || device != self.device || self.found.contains(&file.stx_ino) {
+        // Directories and links without a name keep their space as well (T2).
+        if file.stx_nlink > 0 || device != self.device || self.found.contains(&file.stx_ino) {
             return;
         }
         if self.found.len() < APART {
