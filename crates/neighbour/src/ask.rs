@@ -3,14 +3,14 @@
 //! `status`, `uid_map` and `cgroup` are answered by the kernel whatever the process does.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, makedev, statx};
 
 use crate::doubt::Doubt;
-use crate::held::{self, ask};
+use crate::held::{self, What, ask, ask_what};
 
 /// What a file is, by what the kernel has in memory.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +76,10 @@ pub(crate) fn link(process: u32, name: &str) -> Result<Option<PathBuf>, Doubt> {
     ask(process, || fs::read_link(format!("/proc/{process}/{name}")).ok())
 }
 
-/// How a descriptor was opened: the mode of the link itself.
+/// How a descriptor was opened: the mode of the link itself, for which no kernel waits.
 pub(crate) fn mode(process: u32, number: u32) -> u32 {
     let link = || fs::symlink_metadata(format!("/proc/{process}/fd/{number}"));
-    ask(process, link).ok().and_then(Result::ok).map_or(0, |link| link.mode())
+    ask_what(process, What::Numbers, link).ok().and_then(Result::ok).map_or(0, |link| link.mode())
 }
 
 /// What there is below `/proc/PID` under a name such as `maps`; nothing when it is over.
@@ -88,6 +88,21 @@ pub(crate) fn mode(process: u32, number: u32) -> u32 {
 /// As [`link`].
 pub(crate) fn text(process: u32, name: &str) -> Result<Vec<u8>, Doubt> {
     ask(process, || fs::read(format!("/proc/{process}/{name}")).unwrap_or_default())
+}
+
+/// The same, but no more of it than that, and whether that is all.
+///
+/// # Errors
+/// As [`link`].
+pub(crate) fn text_until(process: u32, name: &str, most: u64) -> Result<(Vec<u8>, bool), Doubt> {
+    ask(process, || {
+        let (mut text, mut is_all) = (Vec::new(), true);
+        if let Ok(file) = fs::File::open(format!("/proc/{process}/{name}")) {
+            let _ = file.take(most).read_to_end(&mut text);
+            is_all = u64::try_from(text.len()).is_ok_and(|length| length < most);
+        }
+        (text, is_all)
+    })
 }
 
 #[cfg(test)]

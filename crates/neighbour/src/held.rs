@@ -1,34 +1,33 @@
 //! Whoever makes us wait. What a process has open, or has in its memory, is answered by the kernel; but it may have to wait
-//! for that process, or for a file system that somebody serves (FUSE, NFS) and that stops answering. Nobody's judgement
-//! may depend on that (S5): a look is done by a thread of its own, which says of whom it asks. When one question takes too
-//! long, the thread is left to itself, and the look begins anew and leaves out that process until the question is over.
+//! for that process, or for a file system that somebody serves (FUSE, NFS) and that stops answering, or answers just in
+//! time. Nobody's judgement may depend on that (S5, T5): a look is done by a thread of its own, which says of whom it asks,
+//! and what it waits is counted for the user whose process that is (`spent`). Who has used up his share isn't asked any
+//! more; if that is in the middle of a question, the thread is left to itself, and the look begins anew.
 //!
 //! What is left out can't be judged: whose verdict it may matter for asks for [`hidden`]. A process that starts another
-//! program while a file of FUSE waits to be closed makes even who only asks where it lives wait.
+//! program while a file of FUSE waits to be closed makes even who only asks where it lives wait. What never waits is the
+//! list of descriptors by number (`numbers`), so that who is left out is still seen where he has something in common.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::doubt::Doubt;
-use crate::scan::user;
+use crate::scan::owner;
+use crate::spent::{Spent, User, waits};
 use crate::unreadable;
 
-/// How long one question may take. The kernel's own answers take a thousandth of that.
+/// How long one question may take, be it to root's. The kernel's own answers take a thousandth of that.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How often it is seen to that nothing takes too long.
-const OFTEN: Duration = Duration::from_millis(100);
+const OFTEN: Duration = Duration::from_millis(50);
 
 /// How long a look may take in all.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// So many threads may wait for one user's processes; then none of them is asked, until one of those goes on.
-const MOST_OF_ONE: usize = 4;
 
 /// So many looks may go on after their time, whatever for; then there are no others.
 const MOST_LATE: usize = 16;
@@ -39,10 +38,22 @@ pub(crate) struct Waiting(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of whom a thread still asks, and whose that process is.
-    held: Vec<(u32, Option<u32>)>,
+    /// Questions that a thread still asks, though nobody waits for it.
+    held: Vec<(u32, User, What)>,
+    /// What was waited for whom.
+    spent: Spent,
     /// Threads that go on after their time and wait for nobody.
     late: usize,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    /// What may have to wait for the process.
+    All,
+    /// What no kernel is known to wait for; it is asked of those too who are left out otherwise, and takes nothing of
+    /// their share.
+    Numbers,
 }
 
 /// One look's thread.
@@ -54,10 +65,20 @@ struct Looking {
 
 #[derive(Debug, Default)]
 struct Now {
-    /// Of whom it asks, and since when.
-    asks: Option<(u32, Instant)>,
-    /// Of whom it couldn't.
-    hidden: BTreeSet<u32>,
+    /// Of whom it asks what, and since when.
+    asks: Option<(u32, What, Instant)>,
+    /// How often it had waited before that.
+    waits: i64,
+    /// How long it has waited, and for whom.
+    waited: HashMap<User, Duration>,
+    /// Whom it has asked, and as whose each was shown before: who holds it up may be over by then.
+    owners: HashMap<u32, u32>,
+    /// Who those are, where it mattered.
+    users: HashMap<u32, User>,
+    /// Of whom it couldn't ask, and whose they are.
+    hidden: BTreeMap<u32, u32>,
+    /// It did ask one of them before: what is known of him is neither all nor what is known of those who are left out.
+    is_half: bool,
     /// Nobody waits for it any more.
     left: bool,
     /// It was left for being late, and counts as such.
@@ -74,8 +95,16 @@ thread_local! {
 /// # Errors
 /// When that process makes somebody wait already, or nobody waits for this look any more.
 pub(crate) fn ask<T>(process: u32, question: impl FnOnce() -> T) -> Result<T, Doubt> {
+    ask_what(process, What::All, question)
+}
+
+/// The same for one kind of question.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_what<T>(process: u32, what: What, question: impl FnOnce() -> T) -> Result<T, Doubt> {
     let Some(looking) = LOOKING.with_borrow(Clone::clone) else { return Ok(question()) };
-    looking.begin(process)?;
+    looking.begin(process, what)?;
     let answer = question();
     looking.end()?;
     Ok(answer)
@@ -95,8 +124,8 @@ pub(crate) fn moves() -> bool {
     LOOKING.with_borrow(|looking| looking.as_ref().is_none_or(|looking| looking.moves()))
 }
 
-/// The processes of which this look couldn't ask something.
-pub(crate) fn hidden() -> BTreeSet<u32> {
+/// The processes of which this look couldn't ask something, and as whose each is shown.
+pub(crate) fn hidden() -> BTreeMap<u32, u32> {
     let looking = LOOKING.with_borrow(Clone::clone);
     looking.map(|looking| looking.now().hidden.clone()).unwrap_or_default()
 }
@@ -120,6 +149,7 @@ impl Waiting {
             let (of_thread, look) = (Running(Arc::clone(&looking)), Arc::clone(&look));
             let begun = thread::Builder::new().name("look".to_owned()).spawn(move || {
                 LOOKING.set(Some(Arc::clone(&of_thread.0)));
+                of_thread.0.now().waits = waits();
                 let _ = says.send(look());
             });
             begun.map_err(|e| unreadable(&e))?;
@@ -129,12 +159,18 @@ impl Waiting {
         }
     }
 
-    /// Whether nothing more is asked of a process.
-    fn spares(&self, process: u32) -> bool {
-        let held = &self.state().held;
-        let of = |user: Option<u32>| held.iter().filter(|(_, whose)| *whose == user).count();
-        held.iter().any(|(pid, _)| *pid == process)
-            || (held.len() >= MOST_OF_ONE && of(whose(process)) >= MOST_OF_ONE)
+    /// Whether everybody is asked everything.
+    fn spares_nobody(&self) -> bool {
+        let state = self.state();
+        state.held.is_empty() && state.spent.is_empty()
+    }
+
+    /// Whether that isn't asked of a user's process. Of a user one thread waits at most: with what one of his processes
+    /// hides nobody who has to do with him can be judged anyhow.
+    fn spares(&self, process: u32, user: User, what: What) -> bool {
+        let state = self.state();
+        state.held.iter().any(|(pid, whose, asked)| *asked == what && (*pid == process || *whose == user))
+            || (what == What::All && state.spent.is_out(user, Instant::now()))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,49 +178,68 @@ impl Waiting {
     }
 }
 
-/// The user of this machine whose a process is. Whoever lives in another user namespace may have any number of uids, and
-/// is one with all that do. Its links in `/proc` may be what has to be waited for.
-fn whose(process: u32) -> Option<u32> {
-    let map = |process: &str| fs::read(format!("/proc/{process}/uid_map"));
-    let is_home = map(&process.to_string()).ok()? == map("self").ok()?;
-    user(process).ok().filter(|_| is_home)
-}
-
 impl Looking {
     fn now(&self) -> MutexGuard<'_, Now> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, process: u32) -> Result<(), Doubt> {
-        let spared = self.waiting.spares(process);
+    fn begin(&self, process: u32, what: What) -> Result<(), Doubt> {
         let mut now = self.now();
-        if spared {
-            now.hidden.insert(process);
+        let was_asked = now.owners.contains_key(&process) && !now.hidden.contains_key(&process);
+        // Who is over by now is asked in vain, and makes nobody wait.
+        let owner = *now.owners.entry(process).or_insert_with(|| owner(process).unwrap_or_default());
+        if !self.waiting.spares_nobody() && self.waiting.spares(process, now.user(process), what) {
+            now.hidden.insert(process, owner);
+            now.is_half |= was_asked;
             return Err(Doubt::HeldUp(process));
         }
         if now.left {
             return Err(Doubt::Late);
         }
-        now.asks = Some((process, Instant::now()));
+        now.asks = Some((process, what, Instant::now()));
         Ok(())
     }
 
     fn moves(&self) -> bool {
+        let waits = waits();
+        let at = Instant::now();
         let mut now = self.now();
-        if let Some((_, since)) = &mut now.asks {
+        self.count(&mut now, waits, at);
+        if let Some((_, _, since)) = &mut now.asks {
             *since = Instant::now();
         }
         !now.left
     }
 
+    /// Counts what was waited from the beginning of a question until then.
+    fn count(&self, now: &mut Now, waits: i64, until: Instant) {
+        let has_waited = std::mem::replace(&mut now.waits, waits) != waits;
+        let asks = now.asks.filter(|(_, what, _)| has_waited && *what == What::All);
+        let Some((process, _, since)) = asks else { return };
+        let user = now.user(process);
+        let waited = now.waited.entry(user).or_default();
+        *waited += until.saturating_duration_since(since);
+        let spent = &mut self.waiting.state().spent;
+        if spent.left(user, *waited).is_some_and(|left| left.is_zero()) {
+            spent.leave_out(user, until);
+        }
+    }
+
     fn end(&self) -> Result<(), Doubt> {
+        let waits = waits();
+        let at = Instant::now();
         let mut now = self.now();
-        let asked = now.asks.take();
         if !now.left {
+            self.count(&mut now, waits, at);
+            now.asks = None;
             return Ok(());
         }
+        let asked = now.asks.take();
         let mut state = self.waiting.state();
-        let of_this = asked.and_then(|(process, _)| state.held.iter().position(|(pid, _)| *pid == process));
+        let is_it = |(pid, _, what): &(u32, User, What)| {
+            asked.is_some_and(|(process, asked, _)| (process, asked) == (*pid, *what))
+        };
+        let of_this = state.held.iter().position(is_it);
         // One that was left for being late hasn't noted anybody.
         if let Some(place) = of_this.filter(|_| !now.late) {
             state.held.swap_remove(place);
@@ -192,11 +247,15 @@ impl Looking {
         Err(Doubt::Late)
     }
 
-    /// Waits for what the thread says; `None` when somebody holds it up, who is left out from now on.
+    /// Waits for what the thread says; `None` when somebody held it up, who is left out from now on.
     fn wait<T>(&self, said: &Receiver<Result<T, Doubt>>, deadline: Instant) -> Option<Result<T, Doubt>> {
         loop {
             match said.recv_timeout(OFTEN) {
-                Ok(verdict) => return Some(verdict),
+                Ok(verdict) => {
+                    self.settle();
+                    let again = verdict.is_ok() && self.now().is_half && Instant::now() < deadline;
+                    return (!again).then_some(verdict);
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Some(Err(Doubt::Kernel("a look broke down".to_owned())));
                 }
@@ -204,21 +263,46 @@ impl Looking {
             }
             let is_over = Instant::now() >= deadline;
             let mut now = self.now();
-            match now.asks.filter(|(_, since)| is_over || since.elapsed() >= PATIENCE) {
-                Some((process, _)) => {
-                    now.left = true;
-                    let whose = whose(process);
-                    self.waiting.state().held.push((process, whose));
-                    return is_over.then_some(Err(Doubt::Late));
-                }
-                None if is_over => {
+            let Some((process, what, since)) = now.asks else {
+                if is_over {
                     (now.left, now.late) = (true, true);
                     self.waiting.state().late += 1;
                     return Some(Err(Doubt::Late));
                 }
-                None => {}
+                continue;
+            };
+            let elapsed = since.elapsed();
+            // Most questions are over at once.
+            if !is_over && elapsed < OFTEN {
+                continue;
+            }
+            let user = now.user(process);
+            let waited = now.waited.get(&user).copied().unwrap_or_default();
+            let mut state = self.waiting.state();
+            let left = state.spent.left(user, waited).filter(|_| what == What::All).unwrap_or(PATIENCE);
+            let is_too_much = elapsed >= left.min(PATIENCE);
+            if is_too_much && what == What::All {
+                state.spent.leave_out(user, Instant::now());
+            }
+            if is_over || is_too_much {
+                now.left = true;
+                state.held.push((process, user, what));
+                return is_over.then_some(Err(Doubt::Late));
             }
         }
+    }
+
+    /// What this look has waited counts for those after it.
+    fn settle(&self) {
+        let now = self.now();
+        self.waiting.state().spent.settle(&now.waited, Instant::now());
+    }
+}
+
+impl Now {
+    fn user(&mut self, process: u32) -> User {
+        let owner = self.owners.get(&process).copied().unwrap_or_default();
+        *self.users.entry(process).or_insert_with(|| User::of(process, owner))
     }
 }
 

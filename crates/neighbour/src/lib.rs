@@ -11,6 +11,7 @@ mod doubt;
 mod exact;
 mod held;
 mod kind;
+mod numbers;
 mod process;
 mod programs;
 mod reach;
@@ -18,12 +19,14 @@ mod related;
 mod scan;
 mod shared;
 mod sockets;
+mod spent;
 mod unix;
 mod unread;
 
 pub use sockets::Listener;
 pub use unread::{all_unread, unread};
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -146,7 +149,7 @@ impl Neighbours {
             let holders = scan.holders(&End::Socket(listener.inode)).iter();
             holders.copied().map(Process).try_for_each(|process| {
                 process.check_home(&home, &task_uids)?;
-                process.check_asked()
+                process.check_asked(&BTreeSet::new())
             })
         })
     }
@@ -161,14 +164,14 @@ impl Neighbours {
             }
             let process = Process(*pid);
             process.check_home(&look.home, &look.task_uids)?;
-            process.check_seen(look)?;
             if process.is_browser() {
                 related::check_browser(process, look)?;
             } else {
                 process.check_alone(look)?;
                 related::check(process, look)?;
             }
-            process.check_asked()?;
+            process.check_seen(look)?;
+            process.check_asked(&look.reached.borrow())?;
         }
         look.tables.check_whole()
     }

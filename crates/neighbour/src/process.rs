@@ -1,5 +1,7 @@
 //! What a process is: where it lives, which program it runs, and what it has open itself.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -49,6 +51,8 @@ pub(crate) struct Look {
     pub(crate) master: SocketAddr,
     /// The TCP socket at the other end, if that is what was asked about.
     pub(crate) judged: Option<u64>,
+    /// All that may speak by who was asked about.
+    pub(crate) reached: RefCell<BTreeSet<u32>>,
 }
 
 /// See [`Process::image`].
@@ -81,26 +85,33 @@ impl Process {
         if is_one { Ok(true) } else { self.is_below_shim() }
     }
 
-    /// All that may be related to it was looked at.
+    /// All that may be related to it was looked at until now.
     pub(crate) fn check_seen(self, look: &Look) -> Result<(), Doubt> {
         let uid = scan::user(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
-        match [uid, 0].into_iter().find(|uid| look.scan.is_too_much(*uid)) {
+        let is_too_much = |uid: &u32| look.scan.is_too_much(*uid) || look.shared.is_too_much(*uid);
+        match [uid, 0].into_iter().find(is_too_much) {
             Some(uid) => Err(Doubt::TooMuch(uid)),
             None => Ok(()),
         }
     }
 
-    /// Whoever of its user's or of root's may be related to it didn't keep from us what was asked until now. Others would have
-    /// to be let in, as those are with whom one has an ordinary file in common.
-    pub(crate) fn check_asked(self) -> Result<(), Doubt> {
+    /// Whoever of its user's or of root's may be related to it didn't keep from us what was asked until now, nor did
+    /// those above it or those `reached` over what they have in common. Others would have to be let in, as those are with
+    /// whom one has an ordinary file in common.
+    pub(crate) fn check_asked(self, reached: &BTreeSet<u32>) -> Result<(), Doubt> {
         let hidden = held::hidden();
         // Most hide nothing.
         if hidden.is_empty() {
             return Ok(());
         }
         let uid = scan::user(self.0).map_err(|_| Doubt::Unreadable(self.0))?;
-        let may_be = |pid: &u32| scan::user(*pid).is_ok_and(|user| user == 0 || user == uid);
-        hidden.into_iter().find(may_be).map_or(Ok(()), |pid| Err(Doubt::HeldUp(pid)))
+        let above = self.and_above();
+        let may_be = |pid: u32, owner: u32| {
+            let user = scan::user(pid).unwrap_or(owner);
+            user == 0 || user == uid || reached.contains(&pid) || above.contains(&Self(pid))
+        };
+        let mut hidden = hidden.into_iter();
+        hidden.find(|(pid, owner)| may_be(*pid, *owner)).map_or(Ok(()), |(pid, _)| Err(Doubt::HeldUp(pid)))
     }
 
     /// It has nothing open by which somebody else's words could come to the master, but for what it was given to speak
@@ -360,6 +371,7 @@ impl Look {
             task_uids: task_uids.clone(),
             master,
             judged: None,
+            reached: RefCell::default(),
         })
     }
 

@@ -149,8 +149,7 @@ impl<'a> Reach<'a> {
         if process.is_terminal() {
             return Ok(());
         }
-        let memory = shared::memory(process, &mut usize::MAX.clone());
-        memory.into_iter().try_for_each(|(key, used)| self.file(key, used))
+        shared::memory(process)?.into_iter().try_for_each(|(key, used)| self.file(key, used))
     }
 
     /// Who has that file, too. Most are shared by nobody.
@@ -159,7 +158,11 @@ impl<'a> Reach<'a> {
             return Ok(());
         }
         let look = self.look;
-        let mappers = if used.nameless { look.shared.mappers(key, &look.scan)? } else { &[] };
+        // How they use it isn't known.
+        for other in look.scan.left_out(key).filter(|other| *other != used.process.0) {
+            self.add(used.process, other, false);
+        }
+        let mappers = if used.nameless { look.shared.mappers(key, &look.scan) } else { &[] };
         for other in look.shared.users(key, &look.scan).iter().chain(mappers) {
             if other.process != used.process && self.answers((other.reads, other.writes)) {
                 self.add(used.process, other.process.0, false);

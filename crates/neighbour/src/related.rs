@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use crate::doubt::Doubt;
+use crate::held;
 use crate::process::{Look, Process};
 use crate::reach::{self, Way};
 use crate::scan::STDERR;
@@ -32,11 +33,20 @@ pub(crate) fn check(process: Process, look: &Look) -> Result<(), Doubt> {
     // only hears of it, isn't one of them.
     let heard = reach::all(&starters, Way::Hears, u32::MAX, look)?;
     let told = reach::all(&starters, Way::Says, u32::MAX, look)?;
-    check_all(heard.intersection(&told).copied().collect())
+    check_all(heard.intersection(&told).copied().collect())?;
+    // Nor can it be told of those who are left out whether it is one who hears and another who says.
+    let hidden = held::hidden();
+    let mut left_out =
+        [heard, told].map(|all| all.into_iter().find(|other| hidden.contains_key(other))).into_iter();
+    match (left_out.next().flatten(), left_out.next().flatten()) {
+        (Some(_), Some(other)) => Err(Doubt::HeldUp(other)),
+        _ => Ok(()),
+    }
 }
 
 /// A process that is somehow connected with one that speaks to the master.
 fn check_other(process: Process, other: Process, look: &Look) -> Result<(), Doubt> {
+    look.reached.borrow_mut().insert(other.0);
     let doubtful = if other.is_browser() {
         other.serves(look)
     } else {
@@ -72,6 +82,7 @@ fn check_starters(process: Process, look: &Look) -> Result<Vec<Process>, Doubt> 
     }
     starters.retain(|starter| *starter != process && !is_known(*starter, look));
     for starter in &starters {
+        look.reached.borrow_mut().insert(starter.0);
         let doubtful = if starter.is_browser() { starter.serves(look) } else { starter.is_abroad(look) };
         if doubtful {
             return Err(Doubt::SpeaksFor(process.0, starter.0));

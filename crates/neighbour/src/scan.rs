@@ -11,7 +11,10 @@ use std::path::PathBuf;
 
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat_raw};
 
+use crate::held::What;
+use crate::numbers::Mounts;
 use crate::process::Process;
+use crate::shared::Key;
 use crate::{Doubt, unreadable};
 use crate::{ask, held};
 
@@ -27,6 +30,9 @@ const AS_ROOTS: usize = 10_000;
 
 /// Most descriptors of all processes: who has subordinate uids has many.
 const MOST_IN_ALL: usize = 500_000;
+
+/// Of one user's processes that are left out fewer are looked at: each costs more.
+const MOST_LEFT_OUT: usize = 10_000;
 
 /// What a descriptor leads to, as far as it may carry somebody's words.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,6 +97,8 @@ pub(crate) struct Scan {
     holders: HashMap<End, Vec<u32>>,
     /// Who holds the makers' side of a terminal; read when it is asked for.
     makers: OnceCell<HashMap<u32, Vec<u32>>>,
+    /// Who has which file open of those that are left out otherwise.
+    left_out: HashMap<Key, Vec<u32>>,
     /// How many descriptors of a user's processes were looked at.
     looked_at: HashMap<u32, usize>,
     in_all: usize,
@@ -115,26 +123,64 @@ impl Scan {
         let mut others: HashMap<PathBuf, bool> = HashMap::new();
         let terminals = own_terminals();
         let mut scan = Self::default();
+        let mounts = OnceCell::new();
         for pid in pids {
             held::go_on()?;
-            // Over, or somebody else's, or not to be asked now.
-            let Ok(Some(namespace)) = ask::link(pid, "ns/pid") else { continue };
-            let is_home = namespace == home;
+            let (namespace, is_left_out) = match ask::link(pid, "ns/pid") {
+                Ok(Some(namespace)) => (namespace, false),
+                // Over, or somebody else's.
+                Ok(None) => continue,
+                Err(_) => (PathBuf::new(), true),
+            };
+            let is_home = if is_left_out { is_of_our_pids(pid) } else { namespace == home };
+            // Of whom that can't be told, all is looked at.
+            let is_tasks = |tasks| Process(pid).is_tasks(tasks).unwrap_or(false);
             if let Where::People(tasks) = range
                 && !is_home
-                // Of whom that can't be told, all is looked at.
-                && *others.entry(namespace).or_insert_with(|| Process(pid).is_tasks(tasks).unwrap_or(false))
+                && if is_left_out {
+                    is_tasks(tasks)
+                } else {
+                    *others.entry(namespace).or_insert_with(|| is_tasks(tasks))
+                }
             {
                 continue;
             }
             let Ok(uid) = owner(pid) else { continue };
-            let Ok(Ok(mut open)) = held::ask(pid, || scan.look_into(pid, uid)) else { continue };
+            let open = if is_left_out { None } else { held::ask(pid, || scan.look_into(pid, uid)).ok() };
+            let mut open = match open {
+                Some(Ok(open)) => open,
+                Some(Err(_)) => continue,
+                None => scan.look_at_numbers(pid, uid, &mounts, terminals[0])?,
+            };
             if !is_home {
                 open.retain(|open| is_of_ours(pid, open, terminals));
             }
             scan.add(pid, open);
         }
         Ok(scan)
+    }
+
+    /// What is left of somebody who isn't asked.
+    fn look_at_numbers(
+        &mut self,
+        pid: u32,
+        uid: u32,
+        mounts: &OnceCell<Mounts>,
+        terminals: Option<u64>,
+    ) -> Result<Vec<Open>, Doubt> {
+        if mounts.get().is_none() {
+            let _ = mounts.set(Mounts::read().map_err(|e| unreadable(&e))?);
+        }
+        let most = MOST_LEFT_OUT.saturating_sub(self.looked_at_of(uid));
+        let Some(mounts) = mounts.get() else { return Ok(Vec::new()) };
+        let known = mounts.known(pid, most, terminals)?;
+        let count = known.open.len() + known.files.len();
+        *self.looked_at.entry(uid).or_default() += count;
+        self.in_all = self.in_all.saturating_add(count);
+        for key in known.files {
+            self.left_out.entry(key).or_default().push(pid);
+        }
+        Ok(known.open)
     }
 
     fn look_into(&mut self, pid: u32, uid: u32) -> rustix::io::Result<Vec<Open>> {
@@ -194,6 +240,11 @@ impl Scan {
         self.holders.get(end).map_or(&[], Vec::as_slice)
     }
 
+    /// The processes that are left out otherwise and have that file open.
+    pub(crate) fn left_out(&self, key: Key) -> impl Iterator<Item = u32> {
+        self.left_out.get(&key).into_iter().flatten().copied()
+    }
+
     /// The processes that hold the makers' side of a terminal.
     pub(crate) fn makers(&self, terminal: u32) -> &[u32] {
         let makers = self.makers.get_or_init(|| {
@@ -214,8 +265,8 @@ impl Scan {
 
 /// Of which terminal a descriptor is the makers' side.
 pub(crate) fn made_by(pid: u32, number: u32) -> Option<u32> {
-    let info = ask::text(pid, &format!("fdinfo/{number}")).ok()?;
-    let info = String::from_utf8(info).ok()?;
+    let info = || fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}"));
+    let info = held::ask_what(pid, What::Numbers, info).ok()?.ok()?;
     info.lines().find_map(|line| line.strip_prefix("tty-index:\t")?.parse().ok())
 }
 
@@ -224,10 +275,19 @@ fn own_terminals() -> [Option<u64>; 2] {
     ["/dev/pts", "/dev"].map(|path| fs::metadata(path).map(|meta| meta.dev()).ok())
 }
 
-/// Whether it isn't a terminal of another machine's, as it were: a container has a /dev/pts/0, too.
+/// Whether a process that is left out lives where this one does, or below.
+fn is_of_our_pids(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.is_none_or(|numbers| numbers.split_whitespace().count() == 1)
+}
+
+/// Whether it isn't a terminal of another machine's, as it were: a container has a /dev/pts/0, too. Of whom that can't be
+/// asked, they may all be ours.
 fn is_of_ours(pid: u32, open: &Open, terminals: [Option<u64>; 2]) -> bool {
     let device = || ask::files(pid, std::iter::once(open.number)).first().map(|(_, file)| file.device);
-    !matches!(open.end, End::Terminal(_) | End::Maker) || terminals.contains(&device())
+    !matches!(open.end, End::Terminal(_) | End::Maker)
+        || device().is_none_or(|device| terminals.contains(&Some(device)))
 }
 
 /// Whose a process is, be it that it doesn't let others look into it, or that it is allowed to do more than who started it.

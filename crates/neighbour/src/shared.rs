@@ -2,7 +2,7 @@
 //! more. Who else has it is looked up only if somebody who matters has any: it means to look at everybody.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rustix::fs::{FileType, makedev};
 
@@ -10,10 +10,13 @@ use crate::ask;
 use crate::doubt::Doubt;
 use crate::process::{Image, Process};
 use crate::programs::is_service;
-use crate::scan::{End, Scan, owner};
+use crate::scan::{End, Scan, user};
 
-/// Most bytes of descriptions of memory that are read: a process may have a great many pieces.
-const MOST: usize = 16 << 20;
+/// Most bytes of descriptions of one user's memory that are read: a process may have a great many pieces.
+const MOST: u64 = 16 << 20;
+
+/// Most of all users'.
+const MOST_IN_ALL: u64 = 64 << 20;
 
 /// A file: its file system and its number there.
 pub(crate) type Key = (u64, u64);
@@ -35,7 +38,8 @@ type Index = HashMap<Key, Vec<Use>>;
 pub(crate) struct Shared {
     images: OnceCell<HashMap<Image, Vec<u32>>>,
     files: OnceCell<Index>,
-    memory: OnceCell<Result<Index, Doubt>>,
+    /// With whose memory there is too much of.
+    memory: OnceCell<(Index, BTreeSet<u32>)>,
 }
 
 impl Shared {
@@ -65,20 +69,31 @@ impl Shared {
     }
 
     /// Who has that file in memory, so that others see what he writes there.
-    pub(crate) fn mappers(&self, key: Key, scan: &Scan) -> Result<&[Use], Doubt> {
-        let memory = self.memory.get_or_init(|| {
-            let (mut index, mut left) = (Index::new(), MOST);
+    pub(crate) fn mappers(&self, key: Key, scan: &Scan) -> &[Use] {
+        let (index, _) = self.memory.get_or_init(|| {
+            let (mut index, mut too_much) = (Index::new(), BTreeSet::new());
+            let (mut left, mut left_in_all) = (HashMap::new(), MOST_IN_ALL);
             for pid in scan.pids() {
-                for (key, used) in memory(Process(pid), &mut left) {
+                let Ok(uid) = user(pid) else { continue };
+                let left = left.entry(uid).or_insert(MOST);
+                let (maps, is_all) = maps(Process(pid), left_in_all.min(*left));
+                let length = u64::try_from(maps.len()).unwrap_or(u64::MAX);
+                (*left, left_in_all) = (left.saturating_sub(length), left_in_all.saturating_sub(length));
+                if !is_all {
+                    too_much.insert(uid);
+                }
+                for (key, used) in mappings(Process(pid), &maps) {
                     index.entry(key).or_default().push(used);
                 }
-                if left == 0 {
-                    return Err(Doubt::TooMuch(owner(pid).unwrap_or_default()));
-                }
             }
-            Ok(index)
+            (index, too_much)
         });
-        memory.as_ref().map(|index| index.get(&key).map_or(&[][..], Vec::as_slice)).map_err(Clone::clone)
+        index.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a user's processes have more in memory than is looked at, if that was asked for.
+    pub(crate) fn is_too_much(&self, uid: u32) -> bool {
+        self.memory.get().is_some_and(|(_, too_much)| too_much.contains(&uid))
     }
 }
 
@@ -100,12 +115,23 @@ fn is_of_service(process: Process, number: u32) -> bool {
     path.is_some_and(|path| path.to_str().is_some_and(is_service))
 }
 
-/// What of a process's memory others may have, too; of what it says of itself no more than `left` bytes are read.
-pub(crate) fn memory(process: Process, left: &mut usize) -> Vec<(Key, Use)> {
-    let maps = ask::text(process.0, "maps").unwrap_or_default();
-    let maps = String::from_utf8_lossy(&maps);
-    *left = left.saturating_sub(maps.len());
-    maps.lines().filter_map(|line| mapping(process, line)).collect()
+/// What of a process's memory others may have, too.
+///
+/// # Errors
+/// When that is too much to be looked at.
+pub(crate) fn memory(process: Process) -> Result<Vec<(Key, Use)>, Doubt> {
+    match maps(process, MOST) {
+        (maps, true) => Ok(mappings(process, &maps)),
+        _ => Err(Doubt::TooMuch(user(process.0).unwrap_or_default())),
+    }
+}
+
+fn maps(process: Process, most: u64) -> (Vec<u8>, bool) {
+    ask::text_until(process.0, "maps", most).unwrap_or_else(|_| (Vec::new(), true))
+}
+
+fn mappings(process: Process, maps: &[u8]) -> Vec<(Key, Use)> {
+    String::from_utf8_lossy(maps).lines().filter_map(|line| mapping(process, line)).collect()
 }
 
 /// `from-to perms offset dev inode path`. What is only read there, and by its name everybody's, is a library's or such.

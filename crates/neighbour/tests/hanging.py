@@ -4,11 +4,17 @@
 #   exec    its end, while the process starts another program: what describes its memory can't be read meanwhile
 #   memory  a read, while the process puts it into its memory: what is written there (`cmdline`) can't be read meanwhile;
 #           it is above a process in a pid namespace of its own
-import ctypes, os, select, signal, struct, sys, tempfile, threading, time
+#   late    nothing: many processes start a program of that file system again and again, and each time its end is answered
+#           just in time
+# What it is given as its error output only those processes keep.
+import ctypes, heapq, os, select, signal, struct, sys, tempfile, threading, time
 
 HOW, UID = sys.argv[1], int(sys.argv[2])
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWPID, REC, PRIVATE, NOSUID_NODEV = 0x20000, 0x20000000, 0x4000, 0x40000, 6
+
+# How many are late, how much, and what each runs: a shell closes what it reads when it becomes another program.
+MANY, LATE, AGAIN = 60, 0.5, b'exec /bin/sh "$0"\n'
 
 def checked(result):
     assert result == 0, os.strerror(ctypes.get_errno())
@@ -18,6 +24,11 @@ def attributes(node):
     return struct.pack('<6Q10I', node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, UID, UID, 0, 4096, 0)
 
 def hold(path, go):
+    # It has nothing to do with who looks, nor with who started both.
+    nothing, told = os.open('/dev/null', os.O_RDWR), os.dup(1)
+    for number in (0, 1) if HOW == 'memory' else (0, 1, go):
+        os.dup2(nothing, number)
+    os.set_inheritable(told, False)
     os.setgroups([])
     os.setgid(UID)
     if HOW == 'memory' and os.fork() == 0:
@@ -28,6 +39,8 @@ def hold(path, go):
         signal.pause()
     os.setuid(UID)
     LIBC.prctl(1, signal.SIGKILL)
+    if HOW == 'late':
+        os.execv('/bin/sh', ['sh', path])
     file = os.open(path, os.O_RDONLY)
     if HOW == 'exec':
         # It is closed by that.
@@ -38,7 +51,8 @@ def hold(path, go):
         LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
         # Past what is cached: it waits for the page that is being read.
         LIBC.mmap(None, 4096, 1, 2, os.open(path, os.O_RDONLY), 0)
-    os.write(1, f'ready {os.getpid()}\n'.encode())
+    os.write(told, f'ready {os.getpid()}\n'.encode())
+    os.close(told)
     signal.pause()
 
 def waits(pid):
@@ -53,17 +67,31 @@ fuse = os.open('/dev/fuse', os.O_RDWR)
 options = f'fd={fuse},rootmode=40000,user_id={UID},group_id={UID},allow_other'
 checked(LIBC.mount(b'hanging', at.encode(), b'fuse', NOSUID_NODEV, options.encode()))
 go_read, go = os.pipe()
-holder = os.fork()
-if holder == 0:
-    os.close(fuse)
-    os.close(go)
-    try:
-        hold(at + '/f', go_read)
-    finally:
-        os._exit(1)
-opened, ready = 0, False
+def begin():
+    holder = os.fork()
+    if holder == 0:
+        os.close(fuse)
+        os.close(go)
+        try:
+            hold(at + '/f', go_read)
+        finally:
+            os._exit(1)
+    return holder
+
+holders = [begin() for _ in range(MANY if HOW == 'late' else 1)]
+holder = holders[0]
+os.dup2(os.open('/dev/null', os.O_WRONLY), 2)
+opened, ready, later = 0, False, []
 while True:
     readable, _, _ = select.select([0, fuse], [], [], 0.01)
+    while later and later[0][0] <= time.monotonic():
+        try:
+            os.write(fuse, struct.pack('<IiQ', 16, 0, heapq.heappop(later)[1]))
+        except FileNotFoundError:
+            pass
+        if len(later) > MANY // 2 and not ready:
+            print('ready', holder, flush=True)
+            ready = True
     if HOW == 'memory' and opened == 2 and not ready and waits(holder):
         print('ready', holder, flush=True)
         ready = True
@@ -85,18 +113,25 @@ while True:
     elif what in (14, 27):  # OPEN, OPENDIR
         opened += 1
         # The second time not by the cache.
-        answer(struct.pack('<QII', 1, 3 * (opened == 2), 0))
+        answer(struct.pack('<QII', 1, 1 if HOW == 'late' else 3 * (opened == 2), 0))
     elif what == 25 and HOW == 'exec':  # FLUSH
         print('ready', holder, flush=True)
-    elif what == 15:  # READ
+    elif what == 25 and HOW == 'late':
+        heapq.heappush(later, (time.monotonic() + LATE, number))
+    elif what == 15 and HOW == 'late':  # READ
+        at_, size = struct.unpack('<QI', request[48:60])
+        answer(AGAIN[at_:at_ + size])
+    elif what == 15:
         os.write(go, b'x')
     elif what in (2, 36, 42):  # FORGET, INTERRUPT
         pass
     else:
         answer(b'', 0 if what in (18, 25, 29) else -38)
-os.kill(holder, signal.SIGKILL)
+for holder in holders:
+    os.kill(holder, signal.SIGKILL)
 # All that waits for it goes on.
 os.close(fuse)
-os.waitpid(holder, 0)
+for holder in holders:
+    os.waitpid(holder, 0)
 checked(LIBC.umount2(at.encode(), 2))
 os.rmdir(at)

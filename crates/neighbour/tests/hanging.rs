@@ -25,6 +25,11 @@ struct Hanging {
 
 impl Hanging {
     fn start(how: &str) -> Self {
+        Self::start_with(how, Stdio::null())
+    }
+
+    /// With something that only those hold whom it holds up.
+    fn start_with(how: &str, shared: Stdio) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/hanging.py");
         let mut python = Command::new("/usr/bin/python3");
@@ -32,6 +37,7 @@ impl Hanging {
         // The owner has to come to it.
         std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("ours");
+        python.stderr(shared);
         let mut script = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("started");
         let mut said = BufReader::new(script.stdout.take().expect("a pipe")).lines();
         let ready = said.next().expect("it is ready").expect("readable");
@@ -62,12 +68,19 @@ type Judged = (Option<Result<(), Doubt>>, Duration);
 
 /// Judges a program of that user's.
 fn judge(neighbours: &Neighbours, uid: u32) -> Judged {
+    judge_with(neighbours, uid, Stdio::null())
+}
+
+/// Judges one that has this as its input.
+fn judge_with(neighbours: &Neighbours, uid: u32, input: Stdio) -> Judged {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let here: SocketAddr = listener.local_addr().expect("bound");
     let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", CLIENT, &here.port().to_string(), &uid.to_string()]);
-    python.stdin(Stdio::null()).stdout(Stdio::null());
+    python.stdin(input).stdout(Stdio::null());
     let mut client = python.spawn().expect("started");
+    // With it what it was given.
+    drop(python);
     let (_connection, peer) = listener.accept().expect("accepted");
     let (says, said) = channel();
     let (begun, neighbours) = (Instant::now(), neighbours.clone());
@@ -120,6 +133,50 @@ fn a03_r15_a_process_whose_memory_cant_be_described_holds_up_nobody() {
 #[test]
 fn a03_r15_a_process_whose_command_cant_be_read_holds_up_nobody() {
     assert_quick("memory");
+}
+
+#[test]
+fn a03_r15_many_processes_that_answer_just_in_time_hold_up_nobody() {
+    assert_quick("late");
+}
+
+#[test]
+fn a03_r15_who_is_left_out_for_being_late_isnt_invisible() {
+    if !may_mount() {
+        return;
+    }
+    for how in ["late", "exec"] {
+        for has_name in [false, true] {
+            let (input, theirs) = ends_of_pipe(has_name);
+            let hanging = Hanging::start_with(how, theirs);
+            let neighbours = Neighbours::new(0..0);
+            // The first look finds out who is late; those after it don't ask him.
+            let (of_another, took) = judge(&neighbours, 6001);
+            let (of_one_he_speaks_to, then) = judge_with(&neighbours, 6001, input);
+            let of_his = judge(&neighbours, OWNER).0;
+            drop(hanging);
+            assert_eq!(of_another, Some(Ok(())), "{how}");
+            let spoken_to = matches!(of_one_he_speaks_to, Some(Err(_)));
+            assert!(spoken_to, "{how}, {has_name}: after {took:?} and {then:?}");
+            assert!(matches!(of_his, Some(Err(Doubt::HeldUp(_)))), "{how}: {of_his:?}");
+        }
+    }
+}
+
+/// A pipe, of which this process has nothing.
+fn ends_of_pipe(has_name: bool) -> (Stdio, Stdio) {
+    if !has_name {
+        let (input, theirs) = std::io::pipe().expect("a pipe");
+        return (input.into(), theirs.into());
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let both = std::fs::File::options().read(true).write(true).open(&path).expect("opened");
+    let theirs = std::fs::File::options().write(true).open(&path).expect("opened");
+    let input = std::fs::File::open(&path).expect("opened");
+    drop(both);
+    (input.into(), theirs.into())
 }
 
 #[test]
