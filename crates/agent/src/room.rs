@@ -171,6 +171,8 @@ struct Choice {
 struct Account {
     held: u64,
     can_give: u64,
+    /// That in logs of tasks that are over.
+    in_logs: u64,
     /// Of tasks that are over, the oldest one first.
     logs: VecDeque<(u64, usize)>,
     tasks: Vec<(u64, usize)>,
@@ -191,7 +193,10 @@ fn choose(level: &Level, parts: &[Part]) -> Choice {
         account.held = account.held.saturating_add(held);
         match part.share.way {
             Way::End(_) => account.tasks.push((held, number)),
-            Way::Remove if held > 0 => account.logs.push_back((held, number)),
+            Way::Remove if held > 0 => {
+                account.in_logs = account.in_logs.saturating_add(held);
+                account.logs.push_back((held, number));
+            }
             Way::Remove | Way::Soon | Way::None => continue,
         }
         account.can_give = account.can_give.saturating_add(held);
@@ -200,11 +205,17 @@ fn choose(level: &Level, parts: &[Part]) -> Choice {
         account.tasks.sort_unstable();
     }
     let mut chosen = Vec::new();
-    // A little more of logs, so that it isn't done again in a moment.
-    while free < if chosen.is_empty() { goal } else { goal.saturating_add(goal / 4) } && chosen.len() < MOST {
+    loop {
+        // A little more of logs, so that it isn't done again in a moment.
+        let enough = if chosen.is_empty() { goal } else { goal.saturating_add(goal / 4) };
+        if free >= enough || chosen.len() >= MOST {
+            break;
+        }
         let able = accounts.values_mut().filter(|account| account.can_give > level.little());
         let Some(account) = able.max_by_key(|account| account.held) else { break };
-        let log = account.logs.pop_front();
+        // Small logs are no help, and say why their tasks ended.
+        let log = if account.in_logs > level.little() { account.logs.pop_front() } else { None };
+        account.in_logs = account.in_logs.saturating_sub(log.map_or(0, |(held, _)| held));
         let Some((held, number)) = log.or_else(|| account.tasks.pop().filter(|_| free < goal)) else { break };
         account.held = account.held.saturating_sub(held);
         account.can_give = account.can_give.saturating_sub(held);
@@ -284,9 +295,13 @@ mod tests {
         those.extend(parts(&[("printer", &[190]), ("innocent", &[300])]));
         assert_eq!(held(&choose(&disk(0), &those), &those), [60, 50, 200]);
         // Then what runs: others' tasks are safe as long as their accounts hold less.
-        let mut those = logs(&[("printer", &[20])]);
+        let mut those = logs(&[("printer", &[30])]);
         those.extend(parts(&[("printer", &[190, 180]), ("innocent", &[150])]));
-        assert_eq!(held(&choose(&disk(0), &those), &those), [20, 190]);
+        assert_eq!(held(&choose(&disk(0), &those), &those), [30, 190]);
+        // Small logs stay: they are no help.
+        let mut those = logs(&[("printer", &[1, 2, 3])]);
+        those.extend(parts(&[("printer", &[190, 180]), ("innocent", &[150])]));
+        assert_eq!(held(&choose(&disk(0), &those), &those), [190]);
         // A log is no task: it goes for others' sake only if its account has most.
         let mut those = logs(&[("innocent", &[150])]);
         those.extend(parts(&[("greedy", &[700])]));
