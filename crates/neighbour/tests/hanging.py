@@ -7,14 +7,15 @@
 #   late    nothing: many processes start a program of that file system again and again, and each time its end is answered
 #           just in time
 # What it is given as its error output only those processes keep.
-import ctypes, heapq, os, select, signal, struct, sys, tempfile, threading, time
+import ctypes, heapq, os, random, select, signal, struct, sys, tempfile, threading, time
 
 HOW, UID = sys.argv[1], int(sys.argv[2])
 LIBC = ctypes.CDLL(None, use_errno=True)
 NEWNS, NEWPID, REC, PRIVATE, NOSUID_NODEV = 0x20000, 0x20000000, 0x4000, 0x40000, 6
 
-# How many are late, how much, and what each runs: a shell closes what it reads when it becomes another program.
-MANY, LATE, AGAIN = 60, 0.5, b'exec /bin/sh "$0"\n'
+# How many are late, by how much (not by the same, or they would all go on at once), how often until they are in step no more,
+# and what each runs: a shell closes what it reads when it becomes another program.
+MANY, LATE, TIMES, AGAIN = 80, (0.3, 0.7), 4, b'exec /bin/sh "$0"\n'
 
 def checked(result):
     assert result == 0, os.strerror(ctypes.get_errno())
@@ -81,7 +82,7 @@ def begin():
 holders = [begin() for _ in range(MANY if HOW == 'late' else 1)]
 holder = holders[0]
 os.dup2(os.open('/dev/null', os.O_WRONLY), 2)
-opened, ready, later = 0, False, []
+opened, ready, later, ends = 0, False, [], 0
 while True:
     readable, _, _ = select.select([0, fuse], [], [], 0.01)
     while later and later[0][0] <= time.monotonic():
@@ -89,9 +90,6 @@ while True:
             os.write(fuse, struct.pack('<IiQ', 16, 0, heapq.heappop(later)[1]))
         except FileNotFoundError:
             pass
-        if len(later) > MANY // 2 and not ready:
-            print('ready', holder, flush=True)
-            ready = True
     if HOW == 'memory' and opened == 2 and not ready and waits(holder):
         print('ready', holder, flush=True)
         ready = True
@@ -117,7 +115,10 @@ while True:
     elif what == 25 and HOW == 'exec':  # FLUSH
         print('ready', holder, flush=True)
     elif what == 25 and HOW == 'late':
-        heapq.heappush(later, (time.monotonic() + LATE, number))
+        heapq.heappush(later, (time.monotonic() + random.uniform(*LATE), number))
+        ends += 1
+        if ends == MANY * TIMES:
+            print('ready', holder, flush=True)
     elif what == 15 and HOW == 'late':  # READ
         at_, size = struct.unpack('<QI', request[48:60])
         answer(AGAIN[at_:at_ + size])
