@@ -62,9 +62,7 @@ impl Machine {
         let data_dir = DataDir::open(&options.data_dir).await?;
         let power = power(options.shared);
         let mode = match power {
-            Power::Root => {
-                Mode::Root { root_range_base: options.root_range_base }
-            }
+            Power::Root => Mode::Root { root_range_base: options.root_range_base },
             Power::Unprivileged { .. } => Mode::Unprivileged,
         };
         let variable = std::env::var("CUDA_VISIBLE_DEVICES").ok();

@@ -9,6 +9,7 @@ use domain::id::TaskId;
 use rustix::fs::statvfs;
 use tokio::task::spawn_blocking;
 
+use super::filling::Filling;
 use super::{BYTES, Choice, FILES, Holder, Level, Part, Share, Way, choose, together};
 use crate::limits::Bound;
 
@@ -29,7 +30,15 @@ pub async fn keep(place: PathBuf, least: Bound<u64>, holders: Vec<Arc<dyn Holder
         Bound::Unlimited => return,
         Bound::At(bytes) => Some(bytes),
     };
-    let mut keeper = Keeper { place, set, holders, leaving: HashMap::new(), counted: None, told: false };
+    let mut keeper = Keeper {
+        place,
+        set,
+        holders,
+        filling: [Filling::default(), Filling::default()],
+        leaving: HashMap::new(),
+        counted: None,
+        told: false,
+    };
     loop {
         tokio::time::sleep(TICK).await;
         keeper.look().await;
@@ -40,6 +49,8 @@ struct Keeper {
     place: PathBuf,
     set: Option<u64>,
     holders: Vec<Arc<dyn Holder>>,
+    /// Of bytes and of files.
+    filling: [Filling; 2],
     /// Whose end was asked for, or who was seen to be over, and when.
     leaving: HashMap<TaskId, Instant>,
     /// When the last count was over, and how long it took.
@@ -96,12 +107,17 @@ impl Keeper {
     }
 
     /// How it stands with bytes and, where their number is bounded, with files.
-    async fn levels(&self) -> Option<(Level, Option<Level>)> {
+    async fn levels(&mut self) -> Option<(Level, Option<Level>)> {
         let place = self.place.clone();
         let disk = spawn_blocking(move || statvfs(&place)).await.ok()?.ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        let files = (disk.f_files > 0).then(|| Level::new(FILES, disk.f_favail, disk.f_files, None));
-        Some((Level::new(BYTES, bytes(disk.f_bavail), bytes(disk.f_blocks), self.set), files))
+        let now = Instant::now();
+        let [filled, files] = &mut self.filling;
+        let grown = filled.note(bytes(disk.f_blocks.saturating_sub(disk.f_bfree)), now);
+        let level = Level::new(BYTES, bytes(disk.f_bavail), bytes(disk.f_blocks), self.set).grown_by(grown);
+        let more = files.note(disk.f_files.saturating_sub(disk.f_ffree), now);
+        let files = || Level::new(FILES, disk.f_favail, disk.f_files, None).grown_by(more);
+        Some((level, (disk.f_files > 0).then(files)))
     }
 
     /// Has that given back which makes room; whether any is on its way.
@@ -118,11 +134,13 @@ impl Keeper {
         }
         if in_vain && chosen.is_empty() && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(
-                "the disk of {} has only {} {} left, and accounts hold little of it that they could give back: nothing is \
-                 ended or removed; make room there",
+                "the disk of {} has only {} {} left; it has become fuller by {} in the last day, and accounts hold too little \
+                 that they could give back (a bind mount there that somebody fills isn't among that): nothing is ended or \
+                 removed; make room there",
                 self.place.display(),
                 level.free,
-                level.measure.name
+                level.measure.name,
+                level.grown
             );
         }
         !chosen.is_empty() || parts.iter().any(|part| part.ends)

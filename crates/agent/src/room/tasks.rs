@@ -23,7 +23,9 @@ impl Holder for Tasks {
         let dir = self.0.clone();
         let shares: Vec<Share> = shares.into_iter().cloned().collect();
         // An error means that the runtime shuts down.
-        Box::pin(async { drop(spawn_blocking(move || shares.iter().for_each(|share| end(&dir, share))).await) })
+        Box::pin(async {
+            drop(spawn_blocking(move || shares.iter().for_each(|share| end(&dir, share))).await)
+        })
     }
 }
 

@@ -32,6 +32,12 @@ impl Disk {
         rustix::fs::fallocate(&first, rustix::fs::FallocateFlags::empty(), 0, bytes).expect("space");
     }
 
+    /// Bytes.
+    fn free(&self) -> u64 {
+        let disk = rustix::fs::statvfs(&self.0).expect("mounted");
+        disk.f_bavail * disk.f_frsize
+    }
+
     async fn full(&self) {
         let full = async {
             while rustix::fs::statvfs(&self.0).expect("mounted").f_bavail > 100 {
@@ -50,8 +56,19 @@ impl Drop for Disk {
 
 /// An agent whose directory is on a small disk; the disk goes last.
 async fn on_small_disk(master: &FakeMaster, limits: TaskLimits, keep_free: Bound<u64>) -> (TestAgent, Disk) {
+    beside(master, limits, keep_free, |_| ()).await
+}
+
+/// The same, where others have something on it already.
+async fn beside(
+    master: &FakeMaster,
+    limits: TaskLimits,
+    keep_free: Bound<u64>,
+    others: impl FnOnce(&Disk),
+) -> (TestAgent, Disk) {
     let mut agent = TestAgent::new(&master.url(), Some(master.invitation()));
     let disk = Disk::mount(&agent.scratch().join("disk"));
+    others(&disk);
     agent.options.data_dir = disk.0.join("agent");
     agent.options.limits = limits;
     agent.options.keep_free = keep_free;
@@ -137,14 +154,36 @@ async fn a04_who_takes_what_is_left_of_a_disk_is_ended_for_others() {
         return;
     }
     let master = FakeMaster::start().await;
-    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
-    disk.take(50 << 20, 1);
+    let others = |disk: &Disk| disk.take(50 << 20, 1);
+    let (_agent, _disk) = beside(&master, TaskLimits::default(), Bound::Usual, others).await;
     // What is given back to others is what it waits for.
     let writes = "while :; do head -c 65536 /dev/zero >> /tmp/g; done 2> /dev/null";
     others_start_all_the_same(&master, &[&format!("cat /dev/zero > /tmp/f; {writes}")]).await;
     // A name it need not have, and several share it.
     let nameless = "exec 3> /tmp/f; rm /tmp/f; while :; do head -c 65536 /dev/zero >&3; done 2> /dev/null";
     others_start_all_the_same(&master, &[nameless, writes, writes]).await;
+}
+
+/// T2: somebody fills a bind mount on that disk, and nobody's end makes room for long.
+#[tokio::test]
+async fn a04_nobody_is_ended_for_what_others_fill() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let master = FakeMaster::start().await;
+    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    let innocent =
+        master.send_start(&of(2, "head -c 20000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
+    master.until("output", |seen| (!seen.log_of(innocent).is_empty()).then_some(())).await;
+    disk.take(disk.free(), 1);
+    // Each waits for room as long as a start does.
+    for _ in 0..3 {
+        let next = master.send_start(&of(2, "exit 3"));
+        assert_eq!(master.exit(next).await.code, 3);
+    }
+    master.look(|seen| assert!(seen.exits.iter().all(|(id, ..)| *id != innocent)));
+    master.send(ToAgent::Kill { allocation: innocent, now: true });
+    assert!(master.exit(innocent).await.killed);
 }
 
 #[tokio::test]
@@ -154,8 +193,7 @@ async fn a04_who_takes_what_is_left_of_a_disks_files_is_ended_for_others() {
     }
     let master = FakeMaster::start().await;
     let limits = TaskLimits { scratch_files: Bound::At(1200), ..TaskLimits::default() };
-    let (_agent, disk) = on_small_disk(&master, limits, Bound::Usual).await;
-    disk.take(1, 500);
+    let (_agent, _disk) = beside(&master, limits, Bound::Usual, |disk| disk.take(1, 500)).await;
     let files = "n=0; while :; do n=$((n + 1)); true > /tmp/$n; done 2> /dev/null";
     others_start_all_the_same(&master, &[files]).await;
 }
