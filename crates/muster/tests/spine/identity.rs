@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Muster, Person, Setup, mode};
 
 /// First of the ids that stand for a task's root.
-const RANGE: u32 = 1_900_000_000;
+const RANGE: u32 = 2_100_000_000;
 /// First of those that are accounts' own, 4096 of each.
 const ACCOUNTS: u32 = RANGE + 65_536 + (1 << 22);
 
