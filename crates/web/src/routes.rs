@@ -1,8 +1,11 @@
 //! The table of all routes.
 
 use axum::Router;
-use axum::http::Method;
+use axum::extract::Request;
+use axum::http::{Method, Uri};
 use axum::middleware;
+use axum::response::Response;
+use tower_service::Service as _;
 
 use crate::access::Access::{Agent, Page, Polyaxon, Public, User, UserOrTask};
 use crate::table::{Row, Table};
@@ -187,9 +190,34 @@ pub fn rows(app: App) -> Vec<Row> {
 
 pub(crate) fn router(app: App) -> Router {
     let (router, _) = table(app.clone()).into_parts();
-    router
-        .fallback(respond::no_route)
-        .method_not_allowed_fallback(respond::no_method)
-        .layer(middleware::from_fn_with_state(app.clone(), respond::envelope))
-        .with_state(app)
+    let router = router.method_not_allowed_fallback(respond::no_method);
+    let envelope = middleware::from_fn_with_state(app.clone(), respond::envelope);
+    let exact = router.clone().fallback(no_route).layer(envelope.clone()).with_state(app.clone());
+    router.fallback(move |request| without_slash(exact, request)).layer(envelope).with_state(app)
+}
+
+/// An address of the API that is no row's means the same without the slash at its end (`determined-identity.md` section 1);
+/// Polyaxon's have one.
+async fn without_slash(mut exact: Router, mut request: Request) -> Response {
+    let uri = request.uri();
+    if let Some(path) = uri.path().strip_suffix('/').filter(|path| path.starts_with("/api/v1/")) {
+        let plain = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+        // What was an address is one without its last character, too.
+        if let Ok(plain) = plain.parse() {
+            let asked = std::mem::replace(request.uri_mut(), plain);
+            request.extensions_mut().insert(Asked(asked));
+        }
+    }
+    exact.call(request).await.unwrap_or_else(|never| match never {})
+}
+
+/// What was asked for, with its slash.
+#[derive(Clone)]
+struct Asked(Uri);
+
+async fn no_route(mut request: Request) -> Response {
+    if let Some(Asked(asked)) = request.extensions_mut().remove() {
+        *request.uri_mut() = asked;
+    }
+    respond::no_route(request).await
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, Uri};
+use axum::http::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -188,7 +188,6 @@ impl Server {
             life.asked();
             let body_of = Arc::clone(life);
             let mut request: Request = request.map(|body| Body::new(Asked::new(body, body_of)));
-            tolerate_slash(request.uri_mut());
             request.extensions_mut().insert(peer.clone());
             let registry = Arc::clone(&self.registry);
             request.extensions_mut().insert(Standing { life: Arc::clone(life), registry });
@@ -215,16 +214,6 @@ impl Server {
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection broke off");
         }
-    }
-}
-
-/// An address of the API means the same with a slash at its end (`determined-identity.md` section 1).
-fn tolerate_slash(uri: &mut Uri) {
-    let Some(path) = uri.path().strip_suffix('/').filter(|path| path.starts_with("/api/v1/")) else { return };
-    let plain = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-    // What was an address is one without its last character, too.
-    if let Ok(plain) = plain.parse() {
-        *uri = plain;
     }
 }
 
