@@ -191,6 +191,43 @@ fn a03_r15_what_a_users_own_process_has_in_memory_has_to_be_known() {
     assert!(matches!(verdict, Some(Err(Doubt::HeldUp(_)))), "{verdict:?} after {took:?}");
 }
 
+/// Has so many pieces of one file in its memory that there is more to be said of them than is read.
+const PIECES: &str = "
+import ctypes, os, signal, sys
+os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+mmap = ctypes.CDLL(None).mmap
+mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+file = os.open(sys.argv[1], os.O_RDONLY)
+for _ in range(20000): mmap(None, 4096, 1, 2, file, 0)
+print('ready', flush=True)
+signal.pause()
+";
+
+#[test]
+fn a03_r15_what_a_user_has_in_memory_is_too_much_for_him_alone() {
+    if !may_mount() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let deep = (0..5).fold(dir.path().to_owned(), |path, _| path.join("x".repeat(200)));
+    std::fs::create_dir_all(&deep).expect("made");
+    std::fs::write(deep.join("f"), "x").expect("written");
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", PIECES]).arg(deep.join("f")).arg("5003").stdout(Stdio::piped());
+    let mut has_much = python.stderr(Stdio::null()).spawn().expect("started");
+    let mut said = BufReader::new(has_much.stdout.take().expect("a pipe")).lines();
+    assert_eq!(said.next().expect("it is ready").expect("readable"), "ready");
+    let neighbours = Neighbours::new(0..0);
+    let judged = [6001, 5003].map(|uid| judge(&neighbours, uid).0);
+    has_much.kill().expect("killed");
+    has_much.wait().expect("over");
+    let [of_another, of_his] = judged;
+    assert_eq!(of_another, Some(Ok(())));
+    // To read even that may take longer than is waited.
+    assert!(matches!(of_his, Some(Err(Doubt::TooMuch(5003) | Doubt::HeldUp(_)))), "{of_his:?}");
+}
+
 /// Tells the test below that it is the process that looks.
 const ITSELF: &str = "HELD_UP_TEST_LOOKS";
 
