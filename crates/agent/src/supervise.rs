@@ -2,6 +2,7 @@
 //! for as long as it lives.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use domain::id::AllocationId;
 use launch::Stray;
 use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -27,6 +28,9 @@ const STEADY: Duration = Duration::from_secs(10);
 
 /// Longest pause after such ones.
 const UNSTEADY: Duration = Duration::from_secs(30);
+
+/// Between two tries to remove what couldn't be.
+const TIDIES: Duration = Duration::from_secs(10 * 60);
 
 /// What runs need at most to pass on what the master said last.
 const OBEY: Duration = Duration::from_secs(1);
@@ -66,9 +70,7 @@ pub async fn run(
     let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
     let mut pause = PAUSES.0;
     let mut longest;
-    let lost = machine.data_dir.lost();
-    // It may take its time, and nobody waits for it.
-    std::thread::spawn(move || lost::tidy(&lost));
+    let _tidying = AbortOnDropHandle::new(tokio::spawn(keep_tidy(machine.data_dir.lost())));
     loop {
         let lost = tokio::select! {
             biased;
@@ -114,6 +116,18 @@ pub async fn run(
             () = tokio::time::sleep(jittered) => {}
         }
         pause = (pause * 2).min(longest);
+    }
+}
+
+/// Tries again, now and then, to remove what couldn't be. It may take its time, and nobody waits for it.
+async fn keep_tidy(lost: PathBuf) {
+    let mut ticks = tokio::time::interval(TIDIES);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let lost = lost.clone();
+        // An error means that the runtime shuts down.
+        let _ = tokio::task::spawn_blocking(move || lost::tidy(&lost)).await;
     }
 }
 
