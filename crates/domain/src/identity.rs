@@ -14,8 +14,9 @@ pub const TASK_IDS: u32 = 65_536 + (1 << 22) + (MachineNumber::SPACE << 12);
 pub struct MachineNumber(u32);
 
 impl MachineNumber {
-    /// How many there are, from 0 on. For so many accounts `launch` has ids.
-    pub const SPACE: u32 = 1 << 19;
+    /// How many there are, from 0 on. For so many accounts `launch` has ids: all of them lie in the upper half of what ids
+    /// there are, where no directory of people has any.
+    pub const SPACE: u32 = 520_000;
 
     /// That number; `None` when there is no such: no two numbers ever become one.
     #[must_use]

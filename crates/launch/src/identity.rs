@@ -13,7 +13,7 @@ const COMMON: u32 = 65_536;
 const OWNERS: u32 = 1 << 22;
 
 /// How many accounts have ids after those.
-pub const ACCOUNTS: u32 = 1 << 19;
+pub const ACCOUNTS: u32 = 520_000;
 
 /// Ids of each account, so that all that its tasks do and leave on disks is its own, whoever they are inside (T6), and what
 /// the kernel counts for each user (descriptors in flight, memory of pipes, watches of epoll), one account doesn't take from
@@ -205,7 +205,7 @@ mod tests {
     use super::*;
     use crate::spec::{Owner, Together};
 
-    const RANGE: std::ops::Range<u32> = 1_900_000_000..4_051_743_488;
+    const RANGE: std::ops::Range<u32> = 1_900_000_000..4_034_179_840;
     /// The first account's first id.
     const FIRST: u32 = 1_904_259_840;
 
@@ -298,7 +298,7 @@ mod tests {
         for id in [RANGE.start, helper(RANGE.start), FIRST, (1 << 31) - 1, 1 << 31, RANGE.end - 1] {
             for (uid, gid) in [(id, 5001), (5001, id)] {
                 let refused = root(uid, gid).unwrap_err();
-                assert!(refused.contains("the range 1900000000 to 4051743487"), "{refused}");
+                assert!(refused.contains("the range 1900000000 to 4034179839"), "{refused}");
             }
         }
         assert!(root(0, u32::MAX).is_err());
@@ -312,7 +312,7 @@ mod tests {
         let highest = u32::MAX - TASK_IDS - 1;
         assert_eq!(with(highest).map(|got| got.host_gid), Ok(highest));
         for bad in [0, LOWEST_RANGE - 1, highest + 1, u32::MAX] {
-            assert!(with(bad).unwrap_err().contains("2143223806 at most"), "{bad}");
+            assert!(with(bad).unwrap_err().contains("2160787454 at most"), "{bad}");
         }
     }
 

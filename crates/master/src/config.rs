@@ -371,9 +371,9 @@ mod tests {
         for (wrong, told) in [
             (
                 "agent: {root_range_base: 5}",
-                "agent.root_range_base: give the first of 2151743488 free ids, 1000000 to 2143223806",
+                "agent.root_range_base: give the first of 2134179840 free ids, 1000000 to 2160787454",
             ),
-            ("agent: {root_range_base: 2143223807}", "agent.root_range_base: give the first"),
+            ("agent: {root_range_base: 2160787455}", "agent.root_range_base: give the first"),
             ("agent: {root_range_base: 4294967295}", "agent.root_range_base: give the first"),
             ("agent: {run_size: 0}", "agent.run_size: '0' is not a size such as 8G, of 64K at least"),
             ("agent: {task_limits: {memory: 1K}}", "agent.task_limits.memory: '1K' is too little"),

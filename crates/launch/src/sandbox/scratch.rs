@@ -7,8 +7,10 @@
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
+use rustix::io::Errno;
 
 use crate::identity::Credentials;
 use crate::sys::Explain;
@@ -45,6 +47,12 @@ pub(crate) enum Prepared {
     Found,
 }
 
+/// How long a start waits here for a disk that others have filled: who does that is ended soon (A4).
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// Makes the scratch directories and the place where the root is composed.
 ///
 /// # Errors
@@ -52,16 +60,23 @@ pub(crate) enum Prepared {
 pub(crate) fn prepare(task_dir: &Path, credentials: Credentials) -> Result<Prepared, String> {
     let what = || "can't make the task's scratch directories".to_owned();
     let task_dir = open_dir(CWD, task_dir.as_os_str()).explain(what)?;
-    match mkdirat(&task_dir, SCRATCH_DIR, Mode::from_raw_mode(0o700)) {
-        Err(rustix::io::Errno::EXIST) => return Ok(Prepared::Found),
+    let until = Instant::now() + PATIENCE;
+    let make = |dir: BorrowedFd<'_>, path: &str| loop {
+        match mkdirat(dir, path, Mode::from_raw_mode(0o700)) {
+            Err(Errno::NOSPC) if Instant::now() < until => std::thread::park_timeout(PAUSE),
+            other => return other,
+        }
+    };
+    match make(task_dir.as_fd(), SCRATCH_DIR) {
+        Err(Errno::EXIST) => return Ok(Prepared::Found),
         other => other.explain(what)?,
     }
-    mkdirat(&task_dir, ROOT_DIR, Mode::from_raw_mode(0o700)).explain(what)?;
+    make(task_dir.as_fd(), ROOT_DIR).explain(what)?;
     let scratch = open_dir(task_dir.as_fd(), SCRATCH_DIR).explain(what)?;
     // Owners are set last and from the inside out: until then nobody else can reach anything here.
     let mut made = vec![];
     for (path, mode, owner) in DIRECTORIES {
-        mkdirat(&scratch, path, Mode::from_raw_mode(0o700)).explain(what)?;
+        make(scratch.as_fd(), path).explain(what)?;
         made.push((open_dir(scratch.as_fd(), path).explain(what)?, mode, owner));
     }
     for (dir, mode, owner) in made.iter().rev() {

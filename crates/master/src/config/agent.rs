@@ -87,7 +87,7 @@ impl Default for Agent {
     fn default() -> Self {
         Self {
             shared: false,
-            root_range_base: 2_100_000_000,
+            root_range_base: 1 << 31,
             bind_prefixes: None,
             late_mounts: Vec::new(),
             allowed_ids: AllowedIds::default(),

@@ -133,8 +133,8 @@ fn unknown_users_and_bad_ids() {
     link("5001", "0").exits(1).says("agentGid 0 needs agentUid 0");
     assert!(!admin.muster("user list").ok().contains("5001"), "nothing half done");
     link("4294967294", "4294967294").exits(0);
-    link("2147483648", "5001").exits(0);
-    assert_eq!(admin.muster("command run id -u").ok(), "2147483648", "R37: exactly that one");
+    link("2147483647", "5001").exits(0);
+    assert_eq!(admin.muster("command run id -u").ok(), "2147483647", "R37: exactly that one");
     for name in ["a/b", "ünïcode", "x|y"] {
         admin.muster(&format!("user create {name}")).exits(1);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::{Muster, Person, Setup, mode};
 
 /// First of the ids that stand for a task's root.
-const RANGE: u32 = 2_100_000_000;
+const RANGE: u32 = 1 << 31;
 /// First of those that are accounts' own, 4096 of each.
 const ACCOUNTS: u32 = RANGE + 65_536 + (1 << 22);
 
@@ -76,7 +76,7 @@ fn d04_d05_root_in_a_task_is_nobody_on_the_machine() {
     assert_eq!(said.out(), "uid=0(root) gid=0(root) groups=0(root)\n");
     // An id of this account's, and the group of all accounts.
     let (uid, gid) = owner(&dir.join("made"));
-    assert!((ACCOUNTS..ACCOUNTS + (1 << 31)).contains(&uid) && gid == RANGE, "{uid} {gid}");
+    assert!((ACCOUNTS..ACCOUNTS + (520_000 << 12)).contains(&uid) && gid == RANGE, "{uid} {gid}");
     assert_eq!((uid - ACCOUNTS) % 4096, 0, "root is an account's first");
     assert_eq!(owner(&dir.join("of-root")), (0, 0));
 }
