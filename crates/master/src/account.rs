@@ -221,12 +221,6 @@ impl Accounts {
             self.not_the_systems(after.identity.as_ref())?;
         }
         if change.display_name
-            && claims_an_office(&after.display_name)
-            && by.as_actor().is_none_or(|by| !by.admin)
-        {
-            return Err(invalid(&InvalidName::ClaimsOffice));
-        }
-        if change.display_name
             && !after.display_name.is_empty()
             && store::user::name_in_use_by_other(&mut tx, &after.display_name, after.id).await?
         {
@@ -234,6 +228,12 @@ impl Accounts {
             return Err(Error::Invalid(format!(
                 "can not change display name to {name} found a similar username or display name"
             )));
+        }
+        if change.display_name
+            && claims_an_office(&after.display_name)
+            && by.as_actor().is_none_or(|by| !by.admin)
+        {
+            return Err(invalid(&InvalidName::ClaimsOffice));
         }
         if let Some(email) = after.email.as_ref().filter(|_| change.email) {
             let now = self.clock.now();
