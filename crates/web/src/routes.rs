@@ -196,8 +196,8 @@ pub(crate) fn router(app: App) -> Router {
     router.fallback(move |request| without_slash(exact, request)).layer(envelope).with_state(app)
 }
 
-/// An address of the API that is no row's means the same without the slash at its end (`determined-identity.md` section 1);
-/// Polyaxon's have one.
+/// An address of the API that is no row's means the same without the slash at its end (`determined-identity.md` section 1).
+/// Polyaxon's have one: `/api/v1/users/` is what a user of that name has.
 async fn without_slash(mut exact: Router, mut request: Request) -> Response {
     let uri = request.uri();
     if let Some(path) = uri.path().strip_suffix('/').filter(|path| path.starts_with("/api/v1/")) {

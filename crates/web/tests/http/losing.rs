@@ -49,7 +49,7 @@ async fn open(who: &User, task: &Task) -> [Stream; 3] {
 
 async fn all_end(mut open: [Stream; 3]) {
     open[0]
-        .until(r#"{"error":{"grpcCode":7,"httpCode":403,"message":"you may not read this log any more"#)
+        .read_until(r#"{"error":{"grpcCode":7,"httpCode":403,"message":"you may not read this log any more"#)
         .await;
     for stream in open {
         assert!(stream.closes_within(SOON).await);
