@@ -96,7 +96,10 @@ struct Level {
 
 impl Level {
     fn new(measure: Measure, free: u64, all: u64, set: Option<u64>) -> Self {
-        let low = set.unwrap_or_else(|| (all / 20).clamp(measure.free.0, measure.free.1));
+        // More than half of a disk can't be meant: every task would be ended for it (V8).
+        let low = set
+            .map(|set| set.min(all / 2))
+            .unwrap_or_else(|| (all / 20).clamp(measure.free.0, measure.free.1));
         Self { measure, free, all, low, set: set.is_some(), grown: 0 }
     }
 
@@ -396,6 +399,7 @@ mod tests {
     fn a04_a_large_disk_keeps_a_gigabyte_free_and_a_small_one_a_little() {
         let low = |all: u64| Level::new(BYTES, 0, all * MIB, None).low / MIB;
         assert_eq!((low(100), low(2000), low(10_000_000)), (16, 100, 1024));
+        assert_eq!(Level::new(BYTES, 0, 2000 * MIB, Some(3000 * MIB)).low / MIB, 1000, "no more than half");
         let files = Level::new(FILES, 100, 12_000, None);
         assert_eq!((files.low, files.little(), files.goal(5000)), (600, 120, 600));
     }

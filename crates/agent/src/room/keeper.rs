@@ -39,6 +39,8 @@ pub async fn keep(place: PathBuf, least: Bound<u64>, holders: Vec<Arc<dyn Holder
         counted: None,
         told: false,
     };
+    // How full it is before anything of ours begins.
+    keeper.levels().await;
     loop {
         tokio::time::sleep(TICK).await;
         keeper.look().await;
