@@ -1,26 +1,22 @@
 //! The wire: types of the v1 API, error codes, the protocol between agent and master; with feature `client`, the typed
 //! client. Nothing here decides anything.
 
-pub mod agent;
-pub mod audit;
-pub mod auth;
 #[cfg(feature = "client")]
 pub mod client;
-pub mod cluster;
-pub mod command;
 pub mod error;
-pub mod fingerprint;
-pub mod group;
-pub mod log;
+mod machines;
 pub mod page;
-pub mod project;
-pub mod registration;
-pub mod role;
-pub mod template;
-pub mod token;
-pub mod user;
+mod people;
+mod places;
+mod record;
 pub mod wire;
-pub mod workspace;
+mod workload;
+
+pub use machines::{agent, cluster, fingerprint};
+pub use people::{auth, group, registration, role, token, user};
+pub use places::{project, workspace};
+pub use record::{audit, log};
+pub use workload::{command, template};
 
 /// The version of the Determined API that is spoken; its clients compare it with their own.
 pub const DETERMINED_VERSION: &str = "0.38.1";

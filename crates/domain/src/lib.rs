@@ -3,24 +3,20 @@
 //! Everything here is a plain function of its arguments. There is deliberately no clock, no source of
 //! randomness, no file system, no network and no database in this crate: callers pass in what they read.
 
-pub mod agent;
-pub mod audit;
 pub mod authz;
-pub mod config;
-pub mod group;
 pub mod id;
-pub mod identity;
-pub mod log;
-pub mod password;
-pub mod place;
-pub mod registration;
-pub mod scheduler;
-pub mod session;
-pub mod setting;
-pub mod system_ids;
-pub mod task;
+mod machines;
+mod people;
+mod places;
+mod record;
 pub mod text;
-pub mod throttle;
 pub mod time;
-pub mod token;
-pub mod user;
+mod workload;
+
+pub use machines::agent;
+pub use people::{
+    group, identity, password, registration, session, setting, system_ids, throttle, token, user,
+};
+pub use places::place;
+pub use record::{audit, log};
+pub use workload::{config, scheduler, task};

@@ -4,38 +4,27 @@
 //!
 //! There is deliberately no HTTP and no SQL here: `web` calls these services, and they call `store`.
 
-pub mod account;
-mod again;
-pub mod agent;
-pub mod audit;
-pub mod bootstrap;
-pub mod cluster;
-pub mod config;
-pub mod context;
 pub mod error;
-mod fair;
-pub mod group;
-mod link_key;
-pub mod log;
-pub mod mail;
-pub mod member;
-pub mod password;
-pub mod project;
-pub mod registration;
-mod reserve;
-mod scheduler;
-pub mod secret;
-pub mod session;
-pub mod setting;
+mod installation;
+mod machines;
+mod people;
+mod places;
+mod record;
 pub mod system;
-mod system_ids;
-mod taken;
-pub mod task;
-pub mod template;
-mod throttle;
-pub mod token;
 pub mod unbroken;
-pub mod workspace;
+mod workload;
+
+use installation::reserve;
+pub use installation::{bootstrap, cluster, config};
+pub use machines::agent;
+use machines::link_key;
+pub use people::{account, group, password, registration, secret, session, setting, token};
+use people::{fair, system_ids, throttle};
+use places::{again, taken};
+pub use places::{member, project, workspace};
+pub use record::{audit, log, mail};
+use workload::scheduler;
+pub use workload::{context, task, template};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -4,30 +4,22 @@
 //! changing takes a [`Tx`], so that no write happens outside a transaction. There is one writer at a time in a master,
 //! on both databases: read-then-write needs no retries. Nothing here decides who may do what.
 
-pub mod agent;
-pub mod audit;
-pub mod belongings;
-mod beside;
-mod db;
+mod database;
 mod error;
-pub mod group;
-mod growth;
-pub mod invitation;
-pub mod login_failure;
-pub mod mail;
-pub mod membership;
-pub mod meta;
-pub mod project;
-pub mod registration;
-mod reserve;
-mod schema;
-pub mod session;
-pub mod setting;
-pub mod task;
-pub mod template;
-pub mod token;
-pub mod user;
-pub mod workspace;
+mod machines;
+mod people;
+mod places;
+mod record;
+mod workload;
+
+pub use database::meta;
+use database::{beside, db, reserve, schema};
+pub use machines::agent;
+pub use people::{group, invitation, login_failure, registration, session, setting, token, user};
+pub use places::{belongings, membership, project, workspace};
+use record::growth;
+pub use record::{audit, mail};
+pub use workload::{task, template};
 
 pub use db::{Conn, Store, Tx};
 pub use error::StoreError;

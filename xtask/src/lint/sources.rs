@@ -110,7 +110,7 @@ mod tests {
     fn l05_files_of_sqlite_are_opened_beside_it_in_one_place() {
         let line = format!("//! Here.\nopen(beside(file, \"{}));\n", OF_SQLITE[0]);
         problems("crates/master/src/lib.rs", &line, 1);
-        problems("crates/store/src/reserve.rs", &line, 0);
+        problems("crates/store/src/database/reserve.rs", &line, 0);
     }
 
     #[test]

@@ -7,17 +7,17 @@ use crate::{Store, StoreError};
 
 /// All migrations in order; the first is number 1. Entries are never changed once released, only added.
 const MIGRATIONS: &[&str] = &[
-    include_str!("../migrations/0001_spine.sql"),
-    include_str!("../migrations/0002_login_failures.sql"),
-    include_str!("../migrations/0003_accounts.sql"),
-    include_str!("../migrations/0004_reserve.sql"),
-    include_str!("../migrations/0005_agent_keys.sql"),
-    include_str!("../migrations/0006_exit_signal.sql"),
-    include_str!("../migrations/0007_task_configs.sql"),
-    include_str!("../migrations/0008_login_places.sql"),
-    include_str!("../migrations/0009_living_tasks.sql"),
-    include_str!("../migrations/0010_machine_numbers.sql"),
-    include_str!("../migrations/0011_removed_logs.sql"),
+    include_str!("../../migrations/0001_spine.sql"),
+    include_str!("../../migrations/0002_login_failures.sql"),
+    include_str!("../../migrations/0003_accounts.sql"),
+    include_str!("../../migrations/0004_reserve.sql"),
+    include_str!("../../migrations/0005_agent_keys.sql"),
+    include_str!("../../migrations/0006_exit_signal.sql"),
+    include_str!("../../migrations/0007_task_configs.sql"),
+    include_str!("../../migrations/0008_login_places.sql"),
+    include_str!("../../migrations/0009_living_tasks.sql"),
+    include_str!("../../migrations/0010_machine_numbers.sql"),
+    include_str!("../../migrations/0011_removed_logs.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.

@@ -1,0 +1,5 @@
+//! Agents and the installation.
+
+pub mod agent;
+pub mod cluster;
+pub mod fingerprint;

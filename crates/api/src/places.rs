@@ -1,0 +1,4 @@
+//! Workspaces and projects.
+
+pub mod project;
+pub mod workspace;

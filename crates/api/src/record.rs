@@ -1,0 +1,4 @@
+//! What is kept of what happened.
+
+pub mod audit;
+pub mod log;

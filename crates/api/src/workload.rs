@@ -1,0 +1,4 @@
+//! What people start.
+
+pub mod command;
+pub mod template;

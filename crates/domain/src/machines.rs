@@ -1,0 +1,3 @@
+//! What work runs on.
+
+pub mod agent;

@@ -1,0 +1,3 @@
+//! Where things belong: workspaces and projects.
+
+pub mod place;

@@ -1,0 +1,6 @@
+//! The installation itself: its configuration, its first start, its ids.
+
+pub mod bootstrap;
+pub mod cluster;
+pub mod config;
+pub(crate) mod reserve;

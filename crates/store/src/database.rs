@@ -1,0 +1,7 @@
+//! The database itself: how it is opened, brought up to date, and written to.
+
+pub(crate) mod beside;
+pub(crate) mod db;
+pub mod meta;
+pub(crate) mod reserve;
+pub(crate) mod schema;

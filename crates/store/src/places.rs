@@ -1,0 +1,6 @@
+//! Workspaces and projects, and who belongs to them.
+
+pub mod belongings;
+pub mod membership;
+pub mod project;
+pub mod workspace;

@@ -1,0 +1,4 @@
+//! Tasks and templates.
+
+pub mod task;
+pub mod template;
