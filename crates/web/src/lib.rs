@@ -3,28 +3,22 @@
 //! A handler turns a request into a call of a service of `master`, and its result into an answer; it decides nothing.
 //! There is deliberately no SQL and no `store` here.
 
-mod access;
 mod answers;
 mod api;
-mod bodies;
-mod changes;
-mod cookie;
-mod extract;
-mod late;
-mod lists;
-mod live;
+mod guard;
 mod openapi;
-mod origin;
-pub mod peer;
 mod polyaxon;
 mod respond;
+mod room;
 mod routes;
 mod server;
 mod table;
 pub mod tls;
-mod turns;
 mod ui;
-mod whole;
+
+pub use guard::peer;
+use guard::{access, changes, cookie, extract, late, live, origin};
+use room::{bodies, lists, turns, whole};
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

@@ -23,8 +23,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::agent::agent_name;
 use crate::App;
+use crate::api::agent::agent_name;
 use crate::extract::From;
 use crate::peer::Peer;
 use crate::respond::{Failure, message};

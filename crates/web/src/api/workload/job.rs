@@ -19,7 +19,7 @@ use crate::respond::{Answer, Failure};
 use crate::whole::{self, Step};
 
 /// Tasks that are shown in one step.
-pub(super) const STEP: usize = 250;
+pub(crate) const STEP: usize = 250;
 
 /// Living tasks, those that run first. There may be very many: their order is taken at once, they themselves step by step,
 /// as they are then (A5).

@@ -14,8 +14,8 @@ use master::session::Caller;
 use master::workspace::WorkspaceFilter;
 use serde_json::{Value, json};
 
-use super::role::{ROLES, number, of_person};
 use crate::App;
+use crate::api::role::{ROLES, number, of_person};
 use crate::extract::User;
 use crate::respond::{Answer, Failure};
 
@@ -92,7 +92,7 @@ fn elsewhere(role: Option<Role>) -> Place {
 }
 
 /// What members with that role may do in a workspace.
-pub(super) fn of_role(role: Role) -> Vec<Value> {
+pub(crate) fn of_role(role: Role) -> Vec<Value> {
     let member = Actor {
         user: UserId(-1),
         username: String::new(),

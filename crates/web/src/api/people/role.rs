@@ -27,7 +27,7 @@ const EVERYWHERE: &str =
     "roles are given in workspaces: name one, or make the account an administrator of all";
 
 /// All roles, by number.
-pub(super) const ROLES: [Role; 3] = [Role::Viewer, Role::Editor, Role::Administrator];
+pub(crate) const ROLES: [Role; 3] = [Role::Viewer, Role::Editor, Role::Administrator];
 
 /// A role's number and name: Determined's numbers are its own; these are only told apart by them.
 fn number_and_name(role: Role) -> (i64, &'static str) {
@@ -39,11 +39,11 @@ fn number_and_name(role: Role) -> (i64, &'static str) {
 }
 
 /// A role's number.
-pub(super) fn number(role: Role) -> i64 {
+pub(crate) fn number(role: Role) -> i64 {
     number_and_name(role).0
 }
 
-pub(super) fn shown(role: Role) -> Value {
+pub(crate) fn shown(role: Role) -> Value {
     let mut shown = in_short(role);
     shown["permissions"] = Value::Array(permission::of_role(role));
     shown
@@ -56,7 +56,7 @@ fn in_short(role: Role) -> Value {
 }
 
 /// A role with those who have it.
-pub(super) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Value {
+pub(crate) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Value {
     let of_role = members.iter().filter(|(_, member)| member.role == role);
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for (workspace, member) in of_role {
@@ -76,7 +76,7 @@ async fn roles(app: &App, caller: &Caller, of: &[MemberId]) -> Result<Vec<(Works
 }
 
 /// A person's roles in workspaces that the caller sees into: given to themselves, or to a group that they are in.
-pub(super) async fn of_person(
+pub(crate) async fn of_person(
     app: &App,
     caller: &Caller,
     person: UserId,

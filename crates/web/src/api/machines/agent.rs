@@ -168,7 +168,7 @@ pub(crate) async fn invite(
     }))
 }
 
-pub(super) fn agent_name(text: &str) -> Result<AgentId, Error> {
+pub(crate) fn agent_name(text: &str) -> Result<AgentId, Error> {
     let rule = "use 1 to 64 letters, digits and . _ -, beginning with a letter or digit";
     text.parse().map_err(|e| Error::Invalid(format!("{e}: {rule}")))
 }

@@ -1,0 +1,4 @@
+//! What is kept of what happened.
+
+pub(crate) mod audit;
+pub(crate) mod log;

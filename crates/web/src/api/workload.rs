@@ -1,0 +1,6 @@
+//! What people start.
+
+pub(crate) mod command;
+pub(crate) mod job;
+pub(crate) mod task;
+pub(crate) mod template;
