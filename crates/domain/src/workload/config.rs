@@ -1,22 +1,31 @@
 //! The configuration of a command, notebook, TensorBoard or shell (contract "runtime", section 2.2):
 //! parsing and defaults. Free-form JSON comes in, a checked [`TaskConfig`] goes out. How templates and defaults are laid
-//! under it is in [`layer`].
+//! under it is in [`layer`], what of an experiment's configuration a template may have in [`experiment`], and which
+//! settings have no effect yet in [`unhonoured`].
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub mod experiment;
 pub mod layer;
 pub mod secrets;
+mod size;
 mod submitted;
+mod unhonoured;
 
 pub use layer::layered;
+pub use size::parse_size;
 pub use submitted::Limits;
+pub use unhonoured::{Unhonoured, unhonoured};
 
 /// Lowest and highest priority; lower runs first.
 pub const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=99;
 
 /// The priority of a task that doesn't name one.
 pub const DEFAULT_PRIORITY: i64 = 42;
+
+/// Longest startup hook in bytes: it is handed to the task as one variable, which the kernel takes 128 KiB of.
+pub const MAX_STARTUP_HOOK: usize = 64 << 10;
 
 /// Why a configuration was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +57,10 @@ pub struct TaskConfig {
     /// What the task can reach; `None` is what its agent gives. More than that is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// A shell script that is sourced before the command, in the same shell. Determined knows it in
+    /// `task_container_defaults` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup_hook: Option<String>,
     /// More detailed logs.
     pub debug: bool,
     /// Options for PBS.
@@ -69,6 +82,7 @@ impl Default for TaskConfig {
             notebook_idle_type: "kernels_or_terminals".to_owned(),
             work_dir: None,
             network: None,
+            startup_hook: None,
             debug: false,
             pbs: Map::new(),
             slurm: Map::new(),
@@ -200,7 +214,7 @@ pub struct Resources {
     pub weight: f64,
     /// Upper bound on slots.
     pub max_slots: Option<u32>,
-    /// Size of `/dev/shm` in bytes.
+    /// Size of `/dev/shm`: bytes, or text such as `1.5g`.
     pub shm_size: Option<Value>,
     /// Devices of the machine.
     pub devices: Vec<Value>,
@@ -232,12 +246,7 @@ impl TaskConfig {
         layer::refuse_lists(&request)?;
         layer::refuse_lists(defaults)?;
         let merged = layered(defaults, request);
-        let config: Self = serde_path_to_error::deserialize(merged).map_err(|error| {
-            let (place, why) = (error.path().to_string(), error.into_inner().to_string());
-            // At the top there is nothing to name, nor where the sentence begins with it.
-            let named = place == "." || why.starts_with(&format!("unknown field `{place}`"));
-            InvalidConfig(if named { why } else { format!("{place}: {why}") })
-        })?;
+        let config: Self = layer::read(merged)?;
         config.check()?;
         Ok(config)
     }
@@ -277,44 +286,34 @@ impl TaskConfig {
         if let Some(dir) = self.work_dir.as_ref().filter(|dir| !dir.starts_with(['/', '$'])) {
             return refuse(format!("work_dir: '{dir}' must be absolute"));
         }
+        if let Some(hook) = &self.startup_hook {
+            if hook.contains('\0') {
+                return refuse("startup_hook: it contains a NUL character".to_owned());
+            }
+            if hook.len() > MAX_STARTUP_HOOK {
+                let size = hook.len();
+                return refuse(format!(
+                    "startup_hook: it has {size} bytes, and {MAX_STARTUP_HOOK} is the limit; put a long script into a \
+                     file and source that"
+                ));
+            }
+        }
         self.shm_bytes().map(drop)
     }
 
-    /// Size of `/dev/shm` in bytes: a number, or text such as `4G`.
+    /// Size of `/dev/shm` in bytes; `None` is what its agent gives.
     ///
     /// # Errors
-    /// When `resources.shm_size` is neither.
+    /// When `resources.shm_size` is no size.
     pub fn shm_bytes(&self) -> Result<Option<u64>, InvalidConfig> {
-        let bad = |v: &Value| InvalidConfig(format!("resources.shm_size: {v} is not a size such as 4G"));
-        match &self.resources.shm_size {
-            None => Ok(None),
-            Some(Value::Number(n)) => n.as_u64().map(Some).ok_or_else(|| bad(&Value::Number(n.clone()))),
-            Some(Value::String(text)) => {
-                parse_size(text).map(Some).ok_or_else(|| bad(&Value::String(text.clone())))
-            }
-            Some(other) => Err(bad(other)),
-        }
-    }
-}
-
-/// Bytes from text such as `512`, `64M`, `1.5g`, `4GiB`; `None` when it is no size.
-#[must_use]
-pub fn parse_size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = 1_u128
-        << match lower.get(digits.len()..)?.trim_end_matches("ib").trim_end_matches('b') {
-            "" => 0,
-            "k" => 10,
-            "m" => 20,
-            "g" => 30,
-            "t" => 40,
-            _ => return None,
+        let Some(size) = &self.resources.shm_size else { return Ok(None) };
+        let bytes = size::of_value(size);
+        let bad = || {
+            InvalidConfig(format!("resources.shm_size: {size} is not a size such as 1.5g, 64m or 1073741824"))
         };
-    let (whole, fraction) = digits.trim().split_once('.').unwrap_or((digits.trim(), "0"));
-    let part = u128::from(fraction.parse::<u32>().ok()?) * unit
-        / 10_u128.checked_pow(fraction.len().try_into().ok()?)?;
-    u64::try_from(u128::from(whole.parse::<u64>().ok()?) * unit + part).ok()
+        // 0 is the usual size, as for Docker; to tmpfs it would be no limit.
+        bytes.map(|bytes| (bytes != 0).then_some(bytes)).ok_or_else(bad)
+    }
 }
 
 #[cfg(test)]
@@ -345,19 +344,5 @@ mod tests {
         let relative =
             json!({"entrypoint": ["x"], "bind_mounts": [{"host_path": "a", "container_path": "/b"}]});
         assert!(wrong(relative).contains("must be absolute"));
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(parse_size("4G"), Some(4 << 30));
-        assert_eq!(parse_size("64 MiB"), Some(64 << 20));
-        assert_eq!(parse_size("12"), Some(12));
-        assert_eq!(parse_size("1.5g"), Some(3 << 29), "B21");
-        assert_eq!(parse_size("0.25 kb"), Some(256));
-        for no_size in ["1.", ".5g", "1.2.3", "-1", "1e3", "1.99999999999"] {
-            assert_eq!(parse_size(no_size), None, "{no_size}");
-        }
-        assert_eq!(parse_size("G"), None);
-        assert_eq!(parse_size("99999999999T"), None);
     }
 }

@@ -3,42 +3,10 @@
 //! A template serves every kind of task, so it may hold what only some kinds have (B21): that is kept for them, and
 //! left out where a task of another kind is laid over it.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{InvalidConfig, PerDevice, TaskConfig};
-
-/// What an experiment's configuration has at its top beside what a command's has (contract "runtime", section 2.3).
-const OF_EXPERIMENTS: [&str; 26] = [
-    "name",
-    "searcher",
-    "hyperparameters",
-    "checkpoint_storage",
-    "reproducibility",
-    "labels",
-    "workspace",
-    "project",
-    "data",
-    "max_restarts",
-    "min_validation_period",
-    "min_checkpoint_period",
-    "perform_initial_validation",
-    "checkpoint_policy",
-    "scheduling_unit",
-    "records_per_epoch",
-    "optimizations",
-    "profiling",
-    "retention_policy",
-    "log_policies",
-    "preemption_timeout",
-    "integrations",
-    "security",
-    "tensorboard_storage",
-    "data_layer",
-    "version",
-];
-
-/// What an experiment's `resources` have, and a command's haven't.
-const RESOURCES_OF_EXPERIMENTS: [&str; 3] = ["slots_per_trial", "native_parallel", "agent_label"];
+use super::{InvalidConfig, PerDevice, TaskConfig, experiment};
 
 /// Checks what the master's defaults may say: any part of a command's configuration, but no unknown one.
 ///
@@ -52,12 +20,36 @@ pub fn check_defaults(layer: &Value) -> Result<(), InvalidConfig> {
     TaskConfig::resolve(&serde_json::json!({"entrypoint": ["true"]}), layer.clone()).map(drop)
 }
 
-/// Checks what a template may say: any part of any kind's configuration, but nothing that no kind knows.
+/// Checks what a template may say: any part of any kind's configuration, each of the right form, but nothing that no kind
+/// knows.
 ///
 /// # Errors
 /// The first thing wrong, by its place in the configuration.
 pub fn check_template(template: &Value) -> Result<(), InvalidConfig> {
-    check_defaults(&for_command(template.clone()))
+    check_defaults(&for_command(template.clone()))?;
+    let template = normalised(template.clone());
+    let piece = only(&template, &experiment::KEYS);
+    refuse_lists_in_place_of_maps(&piece)?;
+    read::<experiment::Piece>(piece)?;
+    let resources = only(template.get("resources").unwrap_or(&Value::Null), &experiment::RESOURCES);
+    read::<experiment::Resources>(resources).map_err(|e| InvalidConfig(format!("resources.{}", e.0)))?;
+    Ok(())
+}
+
+/// These keys of a map.
+fn only(map: &Value, keys: &[&str]) -> Value {
+    let map = map.as_object().into_iter().flatten().filter(|(key, _)| keys.contains(&key.as_str()));
+    Value::Object(map.map(|(key, value)| (key.clone(), value.clone())).collect())
+}
+
+/// Reads a form; what is wrong is named by its place.
+pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, InvalidConfig> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (place, why) = (error.path().to_string(), error.into_inner().to_string());
+        // At the top there is nothing to name, nor where the sentence begins with it.
+        let named = place == "." || why.starts_with(&format!("unknown field `{place}`"));
+        InvalidConfig(if named { why } else { format!("{place}: {why}") })
+    })
 }
 
 /// Refuses lists in place of maps, wherever a configuration has a map of known keys: read by position, what is in them
@@ -78,13 +70,28 @@ pub fn refuse_lists(config: &Value) -> Result<(), InvalidConfig> {
     Ok(())
 }
 
+/// The same for what experiments have: none of their maps may be a list, and of their lists only that of log policies has
+/// maps in it.
+fn refuse_lists_in_place_of_maps(piece: &Value) -> Result<(), InvalidConfig> {
+    const LISTS: [&str; 2] = ["labels", "log_policies"];
+    let of_policies = piece.get("log_policies").and_then(Value::as_array);
+    if of_policies.is_some_and(|policies| policies.iter().any(Value::is_array)) {
+        return Err(InvalidConfig("log_policies must be a list of maps".to_owned()));
+    }
+    let mut keys = piece.as_object().into_iter().flatten();
+    match keys.find(|(key, value)| value.is_array() && !LISTS.contains(&key.as_str())) {
+        Some((key, _)) => Err(InvalidConfig(format!("{key}: a list is not what belongs there"))),
+        None => Ok(()),
+    }
+}
+
 /// What of a template a command, notebook, TensorBoard or shell takes: all but what experiments alone have.
 #[must_use]
 pub fn for_command(mut template: Value) -> Value {
     let Some(map) = template.as_object_mut() else { return template };
-    map.retain(|key, _| !OF_EXPERIMENTS.contains(&key.as_str()));
+    map.retain(|key, _| !experiment::KEYS.contains(&key.as_str()));
     if let Some(resources) = map.get_mut("resources").and_then(Value::as_object_mut) {
-        resources.retain(|key, _| !RESOURCES_OF_EXPERIMENTS.contains(&key.as_str()));
+        resources.retain(|key, _| !experiment::RESOURCES.contains(&key.as_str()));
     }
     // An experiment's may be one line for the shell, which is a list of one for a command.
     if let Some(line @ Value::String(_)) = map.get_mut("entrypoint") {
@@ -204,15 +211,52 @@ mod tests {
             "resources": {"slots_per_trial": 2, "shm_size": "1.5g"},
         });
         check_template(&experiment).expect("an experiment's");
-        for piece in
-            [json!({"description": "x"}), json!({"environment": {"image": "a"}}), json!({}), json!(null)]
-        {
-            check_template(&piece).expect("a piece");
+        for piece in [
+            json!({"description": "x"}),
+            json!({"environment": {"image": "a"}}),
+            json!({}),
+            json!(null),
+            json!({"searcher": null, "labels": ["a"], "resources": null}),
+            json!({"labels": {"a": true}, "version": 0, "max_restarts": 0}),
+            json!({"searcher": {"max_length": {"batches": 100}, "bracket_rungs": [1]}}),
+            json!({"searcher": {"max_length": 100, "divisor": 4, "mode": "aggressive"}}),
+            json!({"checkpoint_storage": {"save_trial_best": 3}}),
+            json!({"checkpoint_storage": {"type": "s3", "bucket": "b", "access_key": "a", "secret_key": "s"}}),
+            json!({"checkpoint_storage": {"type": "shared_fs", "host_path": "/data", "storage_path": null}}),
+            json!({"min_checkpoint_period": {"epochs": 1}, "checkpoint_policy": "none", "data": {"url": "x"}}),
+            json!({"profiling": {"enabled": true}, "reproducibility": {"experiment_seed": 7}}),
+            json!({"log_policies": [{"pattern": "CUDA.*", "action": {"type": "exclude_node"}}]}),
+            json!({"retention_policy": {"log_retention_days": -1}, "preemption_timeout": 60}),
+            json!({"hyperparameters": {"lr": {"type": "log", "minval": -4, "maxval": -1, "base": 10}}}),
+            json!({"resources": {"slots_per_trial": 4, "native_parallel": false}, "integrations": {"pachyderm": {}}}),
+            json!({"startup_hook": "module load cuda"}),
+        ] {
+            check_template(&piece).unwrap_or_else(|e| panic!("{piece}: {e}"));
         }
         let wrong = |template: Value| check_template(&template).expect_err("refused").to_string();
         assert!(wrong(json!({"hyperparametres": {}})).contains("hyperparametres"));
         assert!(wrong(json!({"name": "x", "resources": {"slot": 1}})).contains("slot"));
         assert!(wrong(json!(["x"])).contains("map of settings"));
+        for (piece, told) in [
+            (json!({"searcher": {"max_trials": "many"}}), "searcher.max_trials: "),
+            (json!({"searcher": {"max_trial": 4}}), "searcher.max_trial"),
+            (json!({"searcher": ["single"]}), "searcher: a list"),
+            (json!({"hyperparameters": [0.1]}), "hyperparameters: a list"),
+            (json!({"checkpoint_storage": {"type": "floppy"}}), "checkpoint_storage.type: "),
+            (json!({"checkpoint_storage": ["s3", "hunter2"]}), "checkpoint_storage: a list"),
+            (json!({"max_restarts": -1}), "max_restarts: "),
+            (
+                json!({"min_validation_period": {"weeks": 1}}),
+                "min_validation_period: give a number, or one of",
+            ),
+            (json!({"labels": 5}), "labels: give a list"),
+            (json!({"log_policies": [["x"]]}), "log_policies must be a list of maps"),
+            (json!({"checkpoint_policy": "some"}), "checkpoint_policy: "),
+            (json!({"resources": {"slots_per_trial": "two"}}), "resources.slots_per_trial: "),
+        ] {
+            let said = wrong(piece);
+            assert!(said.contains(told), "{told}: {said}");
+        }
 
         let command = for_command(experiment);
         let kept = json!({"entrypoint": ["python3 train.py"], "resources": {"shm_size": "1.5g"}});

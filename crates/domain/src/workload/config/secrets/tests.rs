@@ -231,3 +231,38 @@ fn a10_what_is_masked_is_found_when_it_comes_back() {
         assert_eq!(masked_key(&value).as_deref(), key);
     }
 }
+
+/// What experiments have in templates is as much its owner's as the rest.
+#[test]
+fn a10_b21_a_piece_of_an_experiment_keeps_its_secrets() {
+    let piece = json!({
+        "name": "mnist",
+        "searcher": {"name": "adaptive_asha", "metric": "loss", "max_trials": 16},
+        "hyperparameters": {"lr": 0.1, "api_key": "canary-1"},
+        "checkpoint_storage": {
+            "type": "s3",
+            "bucket": "lab",
+            "access_key": "canary-2",
+            "secret_key": "canary-3",
+            "connection_string": "canary-4",
+            "credential": "canary-5",
+            "endpoint_url": "https://u:canary-6@s3.lab",
+        },
+        "data": {"url": "https://h/x?sig=canary-7", "token": "canary-8"},
+        "integrations": {"pachyderm": {"pachd": {"host": "h", "token": "canary-9"}}},
+        "startup_hook": "export AWS_SECRET=canary-a\ncurl -u alice:canary-b http://h",
+    });
+    crate::config::layer::check_template(&piece).expect("a piece");
+    let shown = others(piece.clone());
+    assert!(!shown.to_string().contains("canary"), "{shown}");
+    assert_eq!((&shown["name"], &shown["checkpoint_storage"]["bucket"]), (&json!("mnist"), &json!("lab")));
+    for (key, secret) in [
+        ("checkpoint_storage", json!({"secret_key": "x"})),
+        ("checkpoint_storage", json!({"connection_string": "x"})),
+        ("startup_hook", json!("export TOKEN=0123456789abcdef")),
+    ] {
+        assert!(Layer::new(json!({ key: secret })).has_secrets(), "{key}");
+    }
+    let plain = json!({"checkpoint_storage": {"type": "shared_fs", "host_path": "/data"}, "max_restarts": 3});
+    assert!(!Layer::new(plain).has_secrets());
+}
