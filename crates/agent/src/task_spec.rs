@@ -11,9 +11,12 @@ use launch::spec::{self, Propagation};
 use crate::identity;
 use crate::machine::Machine;
 
-/// Sources what the context directory brings for it, then becomes the command. The same shell, so that exported
-/// variables stay (contract "runtime", section 3.2).
-const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
+/// The file of a configuration's `startup_hook`, in [`spec::RUN_DIR`] (contract "runtime", section 3.2).
+const STARTUP_HOOK: &str = "dynamic-tcd-startup-hook.sh";
+
+/// Sources the configuration's hook, where there is one, and what the context directory brings for it, then becomes the
+/// command. The same shell, so that exported variables stay (contract "runtime", section 3.2).
+const WITH_STARTUP_HOOKS: &str = r#"if [ -n "$0" ]; then . "$0"; fi; if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
 
 /// What the shim is told. `groups` are those of [`identity::groups`].
 ///
@@ -22,7 +25,7 @@ const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup
 pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> Result<TaskSpec, String> {
     let spec = TaskSpec {
         task_id: start.allocation.to_string(),
-        argv: argv(&start.entrypoint, start.has_context),
+        argv: argv(start),
         env: env(machine, start),
         identity: identity::checked(machine, &start.identity)?,
         groups,
@@ -44,6 +47,9 @@ pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> R
         reach: machine.reach.clone(),
         guarded: machine.guarded.clone(),
         relay_env: relay_env(),
+        shown: vec![],
+        own_files: start.startup_hook.iter().map(|hook| hook_file(hook)).collect(),
+        unfinished: false,
     };
     spec.check()?;
     Ok(spec)
@@ -98,17 +104,25 @@ fn relay_env() -> Vec<(String, String)> {
     variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
 }
 
-fn argv(entrypoint: &[String], has_context: bool) -> Vec<String> {
-    let shell = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
-    let command = match entrypoint {
-        [line] => shell(line),
+fn hook_file(hook: &str) -> spec::OwnFile {
+    spec::OwnFile { path: STARTUP_HOOK.into(), content: spec::Content::Text(hook.to_owned()) }
+}
+
+fn argv(start: &Start) -> Vec<String> {
+    let shell = |shell: &str, script: &str| vec![shell.to_owned(), "-c".to_owned(), script.to_owned()];
+    let command = match start.entrypoint.as_slice() {
+        [line] => shell("/bin/sh", line),
         words => words.to_vec(),
     };
-    if !has_context {
+    // A private work directory has nothing in it that doesn't come from a context directory.
+    if !start.has_context && start.work_dir.is_none() && start.startup_hook.is_none() {
         return command;
     }
-    let mut argv = shell(WITH_STARTUP_HOOK);
-    argv.push("sh".to_owned());
+    // Hooks that were written for Determined are bash's. What is the machine's is the task's.
+    let bash = std::path::Path::new("/bin/bash");
+    let mut argv = shell(if bash.exists() { "/bin/bash" } else { "/bin/sh" }, WITH_STARTUP_HOOKS);
+    let hook = start.startup_hook.as_ref().map(|_| format!("{}/{STARTUP_HOOK}", spec::RUN_DIR));
+    argv.push(hook.unwrap_or_default());
     argv.extend(command);
     argv
 }
@@ -243,6 +257,7 @@ mod tests {
             network: None,
             slots: vec![],
             has_context: false,
+            startup_hook: None,
             token: "t".into(),
         }
     }

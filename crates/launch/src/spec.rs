@@ -4,12 +4,15 @@
 //! in `identity`, whether a bind mount may be in `sandbox::source`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Component, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 /// The default work directory, which is also the default `HOME` (contract of the task environment, section 3.2).
 pub const WORK_DIR: &str = "/run/determined/workdir";
+
+/// The task's own directory besides its work directory (contract of the task environment, section 3.2).
+pub const RUN_DIR: &str = "/run/determined";
 
 /// Default size of `/run` in bytes (A12).
 pub const RUN_BYTES: u64 = 64 << 20;
@@ -18,7 +21,7 @@ pub const RUN_BYTES: u64 = 64 << 20;
 pub const SHM_BYTES: u64 = 2 << 30;
 
 /// `PATH` of a task whose environment has none. The last of it is [`NAMES_DIR`].
-pub(crate) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin";
+pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/bin";
 
 /// Has the programs that a task's users expect under names that the machine may lack: `python` (B21).
 pub(crate) const NAMES_DIR: &str = "/run/bin";
@@ -89,6 +92,49 @@ pub struct TaskSpec {
     /// for a port of 127.0.0.1.
     #[serde(default)]
     pub relay_env: Vec<(String, String)>,
+    /// Directories of the launcher's own that the task sees, however hidden they are otherwise.
+    #[serde(default)]
+    pub shown: Vec<Shown>,
+    /// Files that are in the task when it starts, made by its own user.
+    #[serde(default)]
+    pub own_files: Vec<OwnFile>,
+    /// Something is still to be added: no shim runs it.
+    #[serde(default)]
+    pub unfinished: bool,
+}
+
+/// A directory of the launcher's own that a task sees.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shown {
+    /// Absolute path on the machine. The shim holds a shared lock (flock(2)) of it until its task has ended, so that nobody
+    /// removes it meanwhile.
+    pub host_path: PathBuf,
+    /// The name that it has in the task's `/run`.
+    pub name: String,
+    /// The task may write to it, and it is given to the task's user: it is empty.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+/// A file in a task that is there when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnFile {
+    /// Where, below [`RUN_DIR`]; directories are made.
+    pub path: PathBuf,
+    /// What.
+    pub content: Content,
+}
+
+/// What a task's own file is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// This text.
+    Text(String),
+    /// This text, to be executed.
+    Program(String),
+    /// A symbolic link to this.
+    Link(PathBuf),
 }
 
 /// What a task may ask of the kernel (A14), from least to most.
@@ -297,6 +343,16 @@ impl TaskSpec {
         }
         if let Some(owner) = self.owner.as_ref().filter(|owner| !is_task_id(&owner.key)) {
             return Err(format!("the owner {:?} can't name a cgroup", owner.key));
+        }
+        if self.unfinished {
+            return Err("its description isn't finished".into());
+        }
+        if let Some(shown) = self.shown.iter().find(|shown| !is_task_id(&shown.name)) {
+            return Err(format!("{:?} can't be a name in /run", shown.name));
+        }
+        let plain = |part| matches!(part, Component::Normal(_));
+        if let Some(file) = self.own_files.iter().find(|file| !file.path.components().all(plain)) {
+            return Err(format!("{} is not below {RUN_DIR}", file.path.display()));
         }
         if self.argv.first().is_none_or(String::is_empty) {
             return Err("the task has no command: give an entrypoint".into());

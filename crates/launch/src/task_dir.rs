@@ -63,8 +63,24 @@ fn same_task(task_dir: &Path, spec: &TaskSpec) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("{} holds another task", task_dir.display())))
 }
 
+/// Puts a finished description in place of an unfinished one; no shim was started.
+///
+/// # Errors
+/// What the file system says.
+pub fn finish_spec(task_dir: &Path, spec: &TaskSpec) -> io::Result<()> {
+    let temporary = task_dir.join("spec.json.new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(&serde_json::to_vec(spec)?)?;
+    file.sync_all()?;
+    fs::rename(temporary, task_dir.join(SPEC_FILE))?;
+    File::open(task_dir)?.sync_all()
+}
+
 /// The description that the agent wrote.
-pub(crate) fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
+///
+/// # Errors
+/// What the file system says, and when it isn't one.
+pub fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
     Ok(serde_json::from_slice(&fs::read(task_dir.join(SPEC_FILE))?)?)
 }
 

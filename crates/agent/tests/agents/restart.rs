@@ -225,6 +225,9 @@ async fn l02_a_run_without_a_shim_is_begun_after_a_crash() {
         relay_env: vec![],
         reach: vec![],
         guarded: vec![],
+        shown: vec![],
+        own_files: vec![],
+        unfinished: false,
     };
     launch::create_task_dir(&agent.options.data_dir.join("tasks"), &id.to_string(), &spec).expect("made");
     agent.start();

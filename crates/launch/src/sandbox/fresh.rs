@@ -8,7 +8,7 @@ use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
 
 use super::{Context, Root, clone_host};
 use crate::identity::How;
-use crate::spec::{DEFAULT_PATH, NAMES_DIR};
+use crate::spec::{DEFAULT_PATH, NAMES_DIR, Shown};
 use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, new_fs};
 use crate::task_dir::SCRATCH_DIR;
@@ -53,6 +53,8 @@ pub(super) struct Fresh {
     devices: Vec<(String, OwnedFd)>,
     /// Scratch directories with their path in the task.
     scratch: Vec<(&'static str, OwnedFd)>,
+    /// What the launcher shows, with its name in `/run`.
+    shown: Vec<(String, OwnedFd)>,
 }
 
 /// Clones them.
@@ -85,7 +87,14 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
             .explain(|| format!("can't show the task's own /{at} to it"))?;
         scratch.push((at, tree));
     }
-    Ok(Fresh { sys, cgroups, devices, scratch })
+    let mut shown = vec![];
+    for Shown { host_path, name, writable } in &context.spec.shown {
+        let attrs = NOSUID | NODEV | if *writable { 0 } else { RDONLY };
+        let tree =
+            clone_host(host_path, false, attrs).explain(|| format!("can't show the task its /run/{name}"))?;
+        shown.push((name.clone(), tree));
+    }
+    Ok(Fresh { sys, cgroups, devices, scratch, shown })
 }
 
 /// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
@@ -121,6 +130,11 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
     }
     dev(root, fresh.devices)?;
     run(root)?;
+    for (name, tree) in fresh.shown {
+        let at = format!("run/{name}");
+        root.mkdir(&at, 0o755)?;
+        root.attach_at(tree.as_fd(), &at)?;
+    }
     for (at, tree) in fresh.scratch {
         // A machine without a `/var/tmp` of its own (a link to `/tmp`, say) needs none hidden.
         let plain = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;

@@ -38,6 +38,7 @@ use crate::network::helper::{Helper, Service};
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::{Filter, Pass};
+use crate::shown;
 use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::{Explain, process};
@@ -50,7 +51,7 @@ const LAST_TRIES: Duration = Duration::from_secs(60);
 pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, doorbell: Doorbell) {
     let mut exit_file = ExitFile::reserve(task_dir);
     let control = Control::new(signals, task_dir.to_owned());
-    let mut shim = Shim { recorder: Recorder::new(log), control, doorbell };
+    let mut shim = Shim { recorder: Recorder::new(log), control, doorbell, shown: vec![] };
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
         Err(_) if shim.control.killed() => Exit::killed(),
@@ -76,6 +77,8 @@ struct Shim {
     recorder: Recorder,
     control: Control,
     doorbell: Doorbell,
+    /// Locks of what the task is shown.
+    shown: Vec<File>,
 }
 
 impl Shim {
@@ -91,6 +94,7 @@ impl Shim {
                     .into(),
             );
         }
+        self.shown = shown::take(&spec.shown, credentials)?;
         let (mut cgroup, mut notes) = Cgroup::create(&spec);
         if spec.fence_devices
             && let Err(reason) = cgroup.fence(&spec.devices)

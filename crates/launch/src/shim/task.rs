@@ -17,6 +17,7 @@ use crate::descriptors::wait_for_room;
 use crate::exit::LAUNCH_FAILED;
 use crate::identity::{Credentials, How};
 use crate::seccomp::Filter;
+use crate::shown;
 use crate::spec::TaskSpec;
 use crate::sys::{Explain, landlock, process};
 
@@ -40,6 +41,7 @@ pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &Own
 fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<Command, Report> {
     become_the_task(launch, says_unshared, mapped).map_err(Report::Failed)?;
     let_go(launch);
+    shown::make_own_files(&launch.spec.own_files).map_err(Report::Failed)?;
     lookup::enter(launch.spec.work_dir(), launch.pass).map_err(Report::Failed)?;
     if let Some(context) = launch.context.take() {
         let unpacked = (launch.unpack)(context);

@@ -111,6 +111,9 @@ pub(crate) fn script(text: &str) -> TaskSpec {
         fence_devices: false,
         network: launch::spec::Network::Private,
         relay_env: vec![],
+        shown: vec![],
+        own_files: vec![],
+        unfinished: false,
     }
 }
 

@@ -1,0 +1,107 @@
+//! What a launcher of tasks gives them of its own: directories that they only see, and files that are there at the start.
+
+mod support;
+
+use std::fs::{self, File};
+
+use launch::TaskSpec;
+use launch::spec::{Content, OwnFile, Shown};
+use rustix::fs::{FlockOperation, flock};
+use support::{Task, TestDir, root_script, run, script};
+
+fn free(path: &std::path::Path) -> bool {
+    let dir = File::open(path).unwrap();
+    flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// The directory around is hidden, and what is shown of it can't be changed, whoever asks.
+#[test]
+fn r40_a_directory_of_the_launchers_is_seen_and_stays_as_it_is() {
+    let dir = TestDir::new();
+    let hidden = dir.dir("hidden", 0o755, 0);
+    let tools = hidden.join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("tool"), "#!/bin/sh\necho works\n").unwrap();
+    for path in [tools.clone(), tools.join("tool")] {
+        // To whoever is let in it would be writable.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        fs::set_permissions(path, mode).unwrap();
+    }
+    let shown = vec![Shown { host_path: tools.clone(), name: "tools".into(), writable: false }];
+    let text = format!(
+        "/run/tools/tool; (echo x > /run/tools/tool) 2>/dev/null || echo kept; (: > /run/tools/new) 2>/dev/null || echo kept
+         (mount -o remount,rw,bind /run/tools; umount /run/tools; mv /run/tools /run/other) >/dev/null 2>&1 || echo stays
+         ls {}",
+        hidden.display()
+    );
+    for spec in [script(&text), root_script(&text)] {
+        let done = run(&TaskSpec { shown: shown.clone(), masked: vec![hidden.clone()], ..spec });
+        assert_eq!(done.stdout, "works\nkept\nkept\nstays\n", "{done:?}");
+    }
+    assert_eq!(fs::read_dir(&tools).unwrap().count(), 1);
+}
+
+/// Whoever wants to remove it knows that a task has it.
+#[test]
+fn r40_what_is_shown_is_locked_until_the_task_has_ended() {
+    let dir = TestDir::new();
+    let tools = dir.dir("tools", 0o755, 0);
+    let shown = vec![Shown { host_path: tools.clone(), name: "tools".into(), writable: false }];
+    let task = Task::create(&TaskSpec { shown: shown.clone(), ..script("echo up; exec tail -f /dev/null") });
+    assert!(task.start());
+    task.wait_for("up");
+    assert!(!free(&tools));
+    task.shim().unwrap().kill_now().unwrap();
+    task.wait();
+    assert!(free(&tools));
+    let remover = File::open(&tools).unwrap();
+    flock(&remover, FlockOperation::NonBlockingLockExclusive).unwrap();
+    let done = run(&TaskSpec { shown, ..script("echo ran") });
+    assert!(done.exit.failure.is_some_and(|why| why.contains("/run/tools")), "{}", done.stdout);
+}
+
+#[test]
+fn r40_what_is_given_is_the_tasks_own() {
+    let dir = TestDir::new();
+    let made = dir.dir("made", 0o700, 0);
+    let shown = vec![Shown { host_path: made.clone(), name: "made".into(), writable: true }];
+    let done =
+        run(&TaskSpec { shown, ..root_script("echo it > /run/made/file && stat -c %u /run/made/file") });
+    assert_eq!(done.stdout, "0\n", "{done:?}");
+    assert_eq!(fs::read_to_string(made.join("file")).unwrap(), "it\n");
+    // In a task root is nobody.
+    assert!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(made.join("file")).unwrap()) >= 1 << 20);
+}
+
+#[test]
+fn r41_a_tasks_own_files_are_there_and_are_its_own() {
+    let file = |path: &str, content| OwnFile { path: path.into(), content };
+    let own_files = vec![
+        file("pythonuserbase/bin/hello", Content::Program("#!/bin/sh\necho hello\n".into())),
+        file("pythonuserbase/bin/again", Content::Link("hello".into())),
+        file("info/note", Content::Text("noted\n".into())),
+    ];
+    let text = "cd /run/determined; pythonuserbase/bin/again; cat info/note; stat -c '%u %a' info/note; rm info/note";
+    for (spec, uid) in [(script(text), 5001), (root_script(text), 0)] {
+        let done = run(&TaskSpec { own_files: own_files.clone(), ..spec });
+        assert_eq!(done.stdout, format!("hello\nnoted\n{uid} 644\n"), "{done:?}");
+        assert_eq!(done.exit.code, 0);
+    }
+}
+
+#[test]
+fn r44_what_is_given_has_plain_names_and_what_isnt_finished_doesnt_run() {
+    let spec = script("echo ran");
+    assert!(TaskSpec { unfinished: true, ..spec.clone() }.check().is_err());
+    for bad in ["/etc/x", "../x", "a/../x", "./x"] {
+        let own_files = vec![OwnFile { path: bad.into(), content: Content::Text(String::new()) }];
+        assert!(TaskSpec { own_files, ..spec.clone() }.check().is_err(), "{bad}");
+    }
+    for bad in ["", "..", "a/b", "/x"] {
+        let shown = vec![Shown { host_path: "/tmp".into(), name: bad.into(), writable: false }];
+        assert!(TaskSpec { shown, ..spec.clone() }.check().is_err(), "{bad}");
+    }
+    let task = Task::create(&TaskSpec { unfinished: true, ..spec.clone() });
+    launch::finish_spec(&task.task_dir, &spec).unwrap();
+    assert_eq!(task.run().stdout, "ran\n");
+}
