@@ -14,9 +14,8 @@ use crate::machine::Machine;
 /// The file of a configuration's `startup_hook`, in [`spec::RUN_DIR`] (contract "runtime", section 3.2).
 const STARTUP_HOOK: &str = "dynamic-tcd-startup-hook.sh";
 
-/// Sources the configuration's hook, where there is one, and what the context directory brings for it, then becomes the
-/// command. The same shell, so that exported variables stay (contract "runtime", section 3.2).
-const WITH_STARTUP_HOOKS: &str = r#"if [ -n "$0" ]; then . "$0"; fi; if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
+/// Sources what the work directory has for it, then becomes the command. The same shell, so that exported variables stay.
+const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
 
 /// What the shim is told. `groups` are those of [`identity::groups`].
 ///
@@ -119,10 +118,11 @@ fn argv(start: &Start) -> Vec<String> {
         return command;
     }
     // Hooks that were written for Determined are bash's. What is the machine's is the task's.
-    let bash = std::path::Path::new("/bin/bash");
-    let mut argv = shell(if bash.exists() { "/bin/bash" } else { "/bin/sh" }, WITH_STARTUP_HOOKS);
-    let hook = start.startup_hook.as_ref().map(|_| format!("{}/{STARTUP_HOOK}", spec::RUN_DIR));
-    argv.push(hook.unwrap_or_default());
+    let bash = std::path::Path::new("/bin/bash").exists();
+    let hook = start.startup_hook.as_ref().map(|_| format!(". {}/{STARTUP_HOOK}; ", spec::RUN_DIR));
+    let script = format!("{}{WITH_STARTUP_HOOK}", hook.unwrap_or_default());
+    let mut argv = shell(if bash { "/bin/bash" } else { "/bin/sh" }, &script);
+    argv.push(if bash { "bash" } else { "sh" }.to_owned());
     argv.extend(command);
     argv
 }
@@ -201,7 +201,7 @@ fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::data_dir::DataDir;
     use crate::device::Found;
@@ -241,10 +241,11 @@ mod tests {
             reach: vec![],
             guarded: vec![],
             watch: Watch::new().expect("inotify"),
+            environment: crate::environment::Environment::none(),
         }
     }
 
-    fn start() -> Start {
+    pub(crate) fn start() -> Start {
         Start {
             allocation: "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid"),
             owner: None,
@@ -267,7 +268,7 @@ mod tests {
         let temp = tempfile::tempdir().expect("temp dir");
         let machine = machine(temp.path(), Power::Root).await;
         let spec = task_spec(&machine, &start(), vec![]).expect("possible");
-        assert_eq!(spec.argv, ["/bin/sh", "-c", "echo hi"]);
+        assert_eq!(spec.argv[4..], ["/bin/sh", "-c", "echo hi"], "its work directory may have a hook");
         assert_eq!(spec.work_dir.as_deref(), Some("/home/lab/ann"));
         assert!(spec.devices.is_empty());
         assert!(spec.env.contains(&("CUDA_VISIBLE_DEVICES".into(), "all".into())));
@@ -279,10 +280,23 @@ mod tests {
             ..start()
         };
         let spec = task_spec(&machine, &on_gpu, vec![]).expect("possible");
-        assert_eq!(spec.argv[..2], ["/bin/sh", "-c"]);
-        assert_eq!(spec.argv[3..], ["sh", "python", "x.py"]);
+        assert_eq!(spec.argv[1..3], ["-c", WITH_STARTUP_HOOK]);
+        assert_eq!(spec.argv[4..], ["python", "x.py"]);
+        assert!(spec.own_files.is_empty());
         let cuda: Vec<_> = spec.env.iter().filter(|(k, _)| k == "CUDA_VISIBLE_DEVICES").collect();
         assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
+
+        let private = Start { work_dir: None, ..start() };
+        let spec = task_spec(&machine, &private, vec![]).expect("possible");
+        assert_eq!(spec.argv, ["/bin/sh", "-c", "echo hi"], "nothing is in its work directory");
+        let hooked = Start { startup_hook: Some("export A=1".into()), ..private };
+        let spec = task_spec(&machine, &hooked, vec![]).expect("possible");
+        assert!(
+            spec.argv[2].starts_with(". /run/determined/dynamic-tcd-startup-hook.sh; "),
+            "{:?}",
+            spec.argv
+        );
+        assert_eq!(spec.own_files, [hook_file("export A=1")]);
     }
 
     #[tokio::test]

@@ -142,6 +142,29 @@ async fn r45_the_context_directory_is_the_users() {
     });
 }
 
+/// First the configuration's, then the work directory's, in the shell that becomes the command.
+#[tokio::test]
+async fn startup_hooks_run_before_the_command() {
+    let master = FakeMaster::start().await;
+    master.change(|seen| {
+        seen.context = context(&[("startup-hook.sh", "export ORDER=\"$ORDER two\"\n", 0o644)]);
+    });
+    let _agent = TestAgent::registered(&master).await;
+    let line = "echo \"$ORDER\"; stat -c %u /run/determined/dynamic-tcd-startup-hook.sh";
+    let with = |start: Start, hook: &str| Start { startup_hook: Some(hook.to_owned()), ..start };
+    let both = master.send_start(&with(with_context(line), "export ORDER=one\n"));
+    let bash = master.send_start(&with(shell("echo $WORDS"), "words=(a b)\nexport WORDS=${words[1]}"));
+    let ended = master.send_start(&with(shell("echo on"), "echo off\nexit 7"));
+    assert_eq!(master.exit(both).await.code, 0);
+    assert_eq!(master.exit(bash).await.code, 0);
+    assert_eq!(master.exit(ended).await.code, 7);
+    master.look(|seen| {
+        let out = |id| output(seen.log_of(id), Source::Stdout);
+        assert_eq!(out(both), format!("one two\n{}\n", identity().uid));
+        assert_eq!((out(bash).as_str(), out(ended).as_str()), ("b\n", "off\n"));
+    });
+}
+
 #[tokio::test]
 async fn a_context_directory_that_is_no_archive_fails_the_run() {
     let master = FakeMaster::start().await;

@@ -65,6 +65,7 @@ pub(crate) fn shell(line: &str) -> Start {
         network: None,
         slots: vec![],
         has_context: false,
+        startup_hook: None,
         token: "token-of-the-run".to_owned(),
     }
 }

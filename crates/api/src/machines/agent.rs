@@ -255,6 +255,9 @@ pub struct Start {
     pub identity: UnixIdentity,
     /// Working directory; none is the private one.
     pub work_dir: Option<String>,
+    /// A script that is sourced before the command, ahead of the context directory's own.
+    #[serde(default)]
+    pub startup_hook: Option<String>,
     /// Directories of the machine.
     pub bind_mounts: Vec<BindMount>,
     /// Size of `/dev/shm` in bytes.

@@ -24,6 +24,7 @@ pub(super) fn start_message(
         env: environment(task, config, about, parts, &token),
         identity: task.identity.clone(),
         work_dir: config.work_dir.clone(),
+        startup_hook: config.startup_hook.clone(),
         bind_mounts: config.bind_mounts.clone(),
         shm_bytes: config.shm_bytes().ok().flatten(),
         network: config.network,
