@@ -34,6 +34,14 @@ pub enum StoreError {
         /// The latest that this program knows.
         known: i64,
     },
+    /// A step that the database has taken isn't the one that this program knows by that number.
+    #[error(
+        "the database was made by another Muster (its migration {version} isn't this one's): start that version, or restore a back-up"
+    )]
+    OtherSchema {
+        /// The first such migration.
+        version: i64,
+    },
     /// Another master works on it.
     #[error("another master is already running on this database")]
     InUse,

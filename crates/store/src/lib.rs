@@ -1,8 +1,9 @@
 //! SQL: connections, transactions, migrations, one module per noun. The only crate that names sqlx.
 //!
-//! One SQL text serves SQLite and PostgreSQL; [`db::on!`](db) runs the same body on either. Reading takes a [`Conn`],
-//! changing takes a [`Tx`], so that no write happens outside a transaction. There is one writer at a time in a master,
-//! on both databases: read-then-write needs no retries. Nothing here decides who may do what.
+//! One SQL text serves SQLite and PostgreSQL: `database/sql.rs` carries it out on either. A table's columns are said once, in
+//! its module's `table!`. Reading takes a [`Conn`], changing takes a [`Tx`], so that no write happens outside a transaction.
+//! There is one writer at a time in a master, on both databases: read-then-write needs no retries. Nothing here decides who
+//! may do what; what the policy lets somebody see is said in SQL in `visible.rs`, for lists.
 
 mod database;
 mod error;
@@ -10,10 +11,11 @@ mod machines;
 mod people;
 mod places;
 mod record;
+mod visible;
 mod workload;
 
 pub use database::meta;
-use database::{beside, db, reserve, schema};
+use database::{beside, cells, db, reserve, schema, sql, statements, table, value};
 pub use machines::agent;
 pub use people::{group, invitation, login_failure, registration, session, setting, token, user};
 pub use places::{belongings, membership, project, workspace};

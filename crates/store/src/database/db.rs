@@ -1,4 +1,4 @@
-//! Connections and transactions on either database, and the macros that keep one SQL text.
+//! Connections and transactions on either database.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,37 +20,6 @@ use tokio::time::Instant;
 use crate::beside::Beside;
 use crate::growth::Growth;
 use crate::{StoreError, audit, reserve, schema, session};
-
-/// Runs the same body on either database: `on!(conn, |c| sqlx::query("…").fetch_one(c).await)`.
-macro_rules! on {
-    ($conn:expr, |$c:ident| $body:expr) => {
-        match $conn.raw() {
-            crate::db::Raw::Sqlite($c) => $body,
-            crate::db::Raw::Postgres($c) => $body,
-        }
-    };
-}
-
-/// Declares a row type that both databases can fill, by column name.
-macro_rules! row {
-    ($name:ident { $($field:ident: $type:ty),* $(,)? }) => {
-        pub(crate) struct $name { $($field: $type),* }
-        impl sqlx::FromRow<'_, sqlx::sqlite::SqliteRow> for $name {
-            fn from_row(row: &sqlx::sqlite::SqliteRow) -> sqlx::Result<Self> {
-                use sqlx::Row as _;
-                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
-            }
-        }
-        impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for $name {
-            fn from_row(row: &sqlx::postgres::PgRow) -> sqlx::Result<Self> {
-                use sqlx::Row as _;
-                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
-            }
-        }
-    };
-}
-
-pub(crate) use {on, row};
 
 /// A database, open and migrated.
 #[derive(Debug, Clone)]

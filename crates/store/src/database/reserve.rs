@@ -11,9 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rustix::fs::statvfs;
-use sqlx::AssertSqlSafe;
 
-use crate::db::on;
+use crate::sql::{Sql, sql};
 use crate::{Conn, Store, StoreError};
 
 /// No more than this part of the disk, each.
@@ -66,12 +65,12 @@ impl Store {
     async fn fill(&self, bytes: u64) -> Result<(), StoreError> {
         let emptied = "DELETE FROM reserve";
         let mut tx = self.write_urgent().await?;
-        on!(tx, |c| sqlx::query(emptied).execute(c).await.map(drop))?;
-        let filled = format!("INSERT INTO reserve (filler) VALUES (zeroblob({bytes}))");
-        on!(tx, |c| sqlx::query(AssertSqlSafe(filled)).execute(c).await.map(drop))?;
+        Sql::from(emptied).run(&mut tx).await?;
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        sql!("INSERT INTO reserve (filler) VALUES (zeroblob(?))", bytes).run(&mut tx).await?;
         tx.commit_unaudited("it holds nothing").await?;
         let mut tx = self.write_urgent().await?;
-        on!(tx, |c| sqlx::query(emptied).execute(c).await.map(drop))?;
+        Sql::from(emptied).run(&mut tx).await?;
         tx.commit_unaudited("it holds nothing").await
     }
 }
@@ -80,7 +79,7 @@ impl Store {
 pub(crate) async fn free_bytes(conn: &mut Conn) -> Result<u64, StoreError> {
     let mut product = 1;
     for pragma in ["PRAGMA freelist_count", "PRAGMA page_size"] {
-        let (value,): (i64,) = on!(conn, |c| sqlx::query_as(pragma).fetch_one(c).await)?;
+        let value: i64 = Sql::from(pragma).one(conn).await?;
         product *= u64::try_from(value).unwrap_or(0);
     }
     Ok(product)

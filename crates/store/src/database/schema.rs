@@ -1,9 +1,12 @@
-//! Migrations: one numbered list for both databases.
+//! Migrations: one numbered list for both databases, and how a database shows which of them it was made by.
 
-use sqlx::AssertSqlSafe;
+use std::collections::BTreeMap;
 
-use crate::db::on;
-use crate::{Store, StoreError};
+use domain::audit::digest;
+
+use crate::sql::{Sql, run_text, sql};
+use crate::statements::statements;
+use crate::{Store, StoreError, Tx};
 
 /// All migrations in order; the first is number 1. Entries are never changed once released, only added.
 const MIGRATIONS: &[&str] = &[
@@ -27,42 +30,71 @@ const TASK_CONFIGS: i64 = 7;
 #[expect(clippy::cast_possible_wrap, reason = "there are a handful")]
 pub const LATEST: i64 = MIGRATIONS.len() as i64;
 
-/// Brings the database to [`LATEST`], each step in a transaction of its own.
+/// Brings the database to [`LATEST`], each step in a transaction of its own, once it is known that the steps before were the
+/// ones that this program has.
 pub(crate) async fn migrate(store: &Store) -> Result<(), StoreError> {
-    let mut tx = store.write().await?;
-    let table = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)";
-    on!(tx, |c| sqlx::query(table).execute(c).await.map(drop))?;
-    tx.commit_unaudited("before anybody is there").await?;
-
-    let mut conn = store.read().await?;
-    let newest = "SELECT version FROM schema_version ORDER BY version DESC LIMIT 1";
-    let found: Option<(i64,)> = on!(conn, |c| sqlx::query_as(newest).fetch_optional(c).await)?;
-    drop(conn);
-    let found = found.map_or(0, |(version,)| version);
+    let found = found(store).await?;
     if found > LATEST {
         return Err(StoreError::Newer { found, known: LATEST });
     }
+    compare(store, found).await?;
     for (number, text) in (1_i64..).zip(MIGRATIONS).filter(|(number, _)| *number > found) {
         let mut tx = store.write().await?;
         for statement in statements(text) {
-            on!(tx, |c| sqlx::query(AssertSqlSafe(statement.clone())).execute(c).await.map(drop))?;
+            run_text(&mut tx, statement).await?;
         }
         if number == TASK_CONFIGS {
             crate::task::note_slots(&mut tx).await?;
         }
-        let done = "INSERT INTO schema_version (version) VALUES ($1)";
-        on!(tx, |c| sqlx::query(done).bind(number).execute(c).await.map(drop))?;
+        sql!("INSERT INTO schema_version (version) VALUES (?)", number).run(&mut tx).await?;
+        note(&mut tx, number, &checksum(text)).await?;
         tx.commit_unaudited("before anybody is there").await?;
         tracing::info!(schema = number, "database schema brought up to date");
     }
     Ok(())
 }
 
-/// The statements of a migration, without comment lines. None of ours has a semicolon inside.
-fn statements(text: &str) -> Vec<String> {
-    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("--")).collect();
-    let code = code.join("\n");
-    code.split(';').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect()
+/// The database's schema; 0 is a new one.
+async fn found(store: &Store) -> Result<i64, StoreError> {
+    let mut tx = store.write().await?;
+    for table in [
+        "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL PRIMARY KEY)",
+        "CREATE TABLE IF NOT EXISTS schema_checksums (version BIGINT NOT NULL PRIMARY KEY, checksum TEXT NOT NULL)",
+    ] {
+        Sql::from(table).run(&mut tx).await?;
+    }
+    let newest = "SELECT version FROM schema_version ORDER BY version DESC LIMIT 1";
+    let found = Sql::from(newest).first(&mut tx).await?;
+    tx.commit_unaudited("before anybody is there").await?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Refuses a database that was made by other migrations than this program's. Of those that were carried out before there were
+/// checksums, the checksum is noted now.
+async fn compare(store: &Store, found: i64) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    let kept: Vec<(i64, String)> =
+        Sql::from("SELECT version, checksum FROM schema_checksums").all(&mut tx).await?;
+    let kept: BTreeMap<i64, String> = kept.into_iter().collect();
+    for (number, text) in (1..=found).zip(MIGRATIONS) {
+        let ours = checksum(text);
+        match kept.get(&number) {
+            Some(theirs) if *theirs == ours => {}
+            Some(_) => return Err(StoreError::OtherSchema { version: number }),
+            None => note(&mut tx, number, &ours).await?,
+        }
+    }
+    tx.commit_unaudited("before anybody is there").await
+}
+
+async fn note(tx: &mut Tx, version: i64, checksum: &str) -> Result<(), StoreError> {
+    let sql = "INSERT INTO schema_checksums (version, checksum) VALUES (?, ?)";
+    sql!(sql, version, checksum).run(tx).await.map(drop)
+}
+
+/// SHA-256 of what a migration does: its comments and its form may change.
+fn checksum(text: &str) -> String {
+    digest(&statements(text).join(";\n"))
 }
 
 #[cfg(test)]

@@ -3,8 +3,10 @@
 use domain::id::{AgentId, UserId};
 use domain::time::Timestamp;
 
-use crate::db::{on, row};
-use crate::error::one_row;
+use crate::cells::Json;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
 use crate::{Conn, StoreError, Tx};
 
 /// An enrolled agent.
@@ -30,31 +32,11 @@ pub struct Agent {
     pub last_address: Option<String>,
 }
 
-row!(AgentRow {
-    id: String,
-    public_key: String,
-    enabled: bool,
-    draining: bool,
-    disabled_slots: String,
-    enrolled_at: i64,
-    revoked_at: Option<i64>,
-    last_seen_at: Option<i64>,
-    last_address: Option<String>,
-});
-
-fn from_row(row: AgentRow) -> Result<Agent, StoreError> {
-    let corrupt = |what: String| StoreError::Corrupt(format!("agents: {what}"));
-    Ok(Agent {
-        id: row.id.parse().map_err(|e| corrupt(format!("{e}")))?,
-        public_key: row.public_key,
-        enabled: row.enabled,
-        draining: row.draining,
-        disabled_slots: serde_json::from_str(&row.disabled_slots).map_err(|e| corrupt(format!("{e}")))?,
-        enrolled_at: Timestamp(row.enrolled_at),
-        revoked_at: row.revoked_at.map(Timestamp),
-        last_seen_at: row.last_seen_at.map(Timestamp),
-        last_address: row.last_address,
-    })
+table! {
+    agents a => Agent {
+        id, public_key, enabled, draining, disabled_slots as Json, enrolled_at, revoked_at, last_seen_at,
+        last_address,
+    }
 }
 
 /// Enrols an agent.
@@ -63,19 +45,8 @@ fn from_row(row: AgentRow) -> Result<Agent, StoreError> {
 /// [`StoreError::Duplicate`] when the name or the key is taken.
 pub async fn insert(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT INTO agents (id, public_key, enabled, draining, disabled_slots, enrolled_at)
-               VALUES ($1, $2, $3, $4, '[]', $5)";
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.as_str())
-            .bind(public_key)
-            .bind(true)
-            .bind(false)
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(())
+               VALUES (?, ?, ?, ?, '[]', ?)";
+    sql!(sql, id, public_key, true, false, now).run(tx).await.map(drop)
 }
 
 /// Gives an enrolled agent another key; one that was shut out is let in again by it.
@@ -83,12 +54,8 @@ pub async fn insert(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp)
 /// # Errors
 /// [`StoreError::Duplicate`] when the key is another agent's.
 pub async fn set_key(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE agents SET public_key = $2, enrolled_at = $3, revoked_at = NULL WHERE id = $1";
-    let affected = on!(tx, |c| {
-        let query = sqlx::query(sql).bind(id.as_str()).bind(public_key).bind(now.0);
-        query.execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("an agent", affected)
+    let sql = "UPDATE agents SET public_key = ?, enrolled_at = ?, revoked_at = NULL WHERE id = ?";
+    sql!(sql, public_key, now, id).run_once(tx, "an agent").await
 }
 
 /// Shuts an agent out.
@@ -96,11 +63,7 @@ pub async fn set_key(tx: &mut Tx, id: &AgentId, public_key: &str, now: Timestamp
 /// # Errors
 /// See [`StoreError`].
 pub async fn revoke(tx: &mut Tx, id: &AgentId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE agents SET revoked_at = $2 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id.as_str()).bind(now.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("an agent", affected)
+    sql!("UPDATE agents SET revoked_at = ? WHERE id = ?", now, id).run_once(tx, "an agent").await
 }
 
 /// A key is refused from now on.
@@ -108,10 +71,9 @@ pub async fn revoke(tx: &mut Tx, id: &AgentId, now: Timestamp) -> Result<(), Sto
 /// # Errors
 /// See [`StoreError`].
 pub async fn refuse_key(tx: &mut Tx, key: &str, agent: &AgentId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "INSERT INTO revoked_agent_keys (public_key, agent_id, revoked_at) VALUES ($1, $2, $3)
+    let sql = "INSERT INTO revoked_agent_keys (public_key, agent_id, revoked_at) VALUES (?, ?, ?)
                ON CONFLICT (public_key) DO NOTHING";
-    on!(tx, |c| { sqlx::query(sql).bind(key).bind(agent.as_str()).bind(now.0).execute(c).await.map(drop) })?;
-    Ok(())
+    sql!(sql, key, agent, now).run(tx).await.map(drop)
 }
 
 /// Whether a key is refused.
@@ -119,9 +81,7 @@ pub async fn refuse_key(tx: &mut Tx, key: &str, agent: &AgentId, now: Timestamp)
 /// # Errors
 /// See [`StoreError`].
 pub async fn is_refused(conn: &mut Conn, key: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT agent_id FROM revoked_agent_keys WHERE public_key = $1";
-    let row: Option<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(key).fetch_optional(c).await)?;
-    Ok(row.is_some())
+    sql!("SELECT agent_id FROM revoked_agent_keys WHERE public_key = ?", key).exists(conn).await
 }
 
 /// An agent came or left.
@@ -134,12 +94,8 @@ pub async fn set_seen(
     address: Option<&str>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE agents SET last_seen_at = $2, last_address = COALESCE($3, last_address) WHERE id = $1";
-    let affected = on!(tx, |c| {
-        let query = sqlx::query(sql).bind(id.as_str()).bind(now.0).bind(address.map(str::to_owned));
-        query.execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("an agent", affected)
+    let sql = "UPDATE agents SET last_seen_at = ?, last_address = COALESCE(?, last_address) WHERE id = ?";
+    sql!(sql, now, address, id).run_once(tx, "an agent").await
 }
 
 /// One agent.
@@ -147,9 +103,7 @@ pub async fn set_seen(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: &AgentId) -> Result<Option<Agent>, StoreError> {
-    let sql = "SELECT * FROM agents WHERE id = $1";
-    let row: Option<AgentRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.as_str()).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    Agent::select(sql!("a.id = ?", id)).first(conn).await
 }
 
 /// All agents, by name.
@@ -157,9 +111,7 @@ pub async fn by_id(conn: &mut Conn, id: &AgentId) -> Result<Option<Agent>, Store
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(conn: &mut Conn) -> Result<Vec<Agent>, StoreError> {
-    let sql = "SELECT * FROM agents ORDER BY id";
-    let rows: Vec<AgentRow> = on!(conn, |c| sqlx::query_as(sql).fetch_all(c).await)?;
-    rows.into_iter().map(from_row).collect()
+    Agent::select(Sql::default()).with(" ORDER BY a.id").all(conn).await
 }
 
 /// Writes whether an agent and its slots take tasks.
@@ -168,18 +120,8 @@ pub async fn list(conn: &mut Conn) -> Result<Vec<Agent>, StoreError> {
 /// See [`StoreError`].
 pub async fn set_service(tx: &mut Tx, agent: &Agent) -> Result<(), StoreError> {
     let slots = serde_json::json!(agent.disabled_slots).to_string();
-    let sql = "UPDATE agents SET enabled = $2, draining = $3, disabled_slots = $4 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(agent.id.as_str())
-            .bind(agent.enabled)
-            .bind(agent.draining)
-            .bind(slots)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    one_row("an agent", affected)
+    let sql = "UPDATE agents SET enabled = ?, draining = ?, disabled_slots = ? WHERE id = ?";
+    sql!(sql, agent.enabled, agent.draining, slots, agent.id).run_once(tx, "an agent").await
 }
 
 /// An invitation.
@@ -197,13 +139,11 @@ pub struct Invitation {
     pub expires_at: Timestamp,
 }
 
-row!(InvitationRow {
-    agent_id: Option<String>,
-    replaces: bool,
-    used_by_key: Option<String>,
-    invited_by: Option<i64>,
-    expires_at: i64,
-});
+table! {
+    invitations i => Invitation {
+        agent: [agent_id], replaces, used_by_key, by: [invited_by], expires_at,
+    }
+}
 
 /// Keeps an invitation.
 ///
@@ -217,21 +157,8 @@ pub async fn insert_invitation(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO invitations (token_hash, agent_id, replaces, invited_by, created_at, expires_at)
-               VALUES ($1, $2, $3, $4, $5, $6)";
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(token_hash)
-            .bind(agent.map(|a| a.as_str().to_owned()))
-            .bind(replaces)
-            .bind(by.map(|id| id.0))
-            .bind(now.0)
-            .bind(expires_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(())
+    let invitation = Invitation { agent: agent.cloned(), replaces, used_by_key: None, by, expires_at };
+    invitation.insert(tx, &[("token_hash", token_hash.value()), ("created_at", now.value())]).await
 }
 
 /// The invitation with this digest.
@@ -239,17 +166,7 @@ pub async fn insert_invitation(
 /// # Errors
 /// See [`StoreError`].
 pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
-    let sql = "SELECT agent_id, replaces, used_by_key, invited_by, expires_at FROM invitations
-               WHERE token_hash = $1";
-    let row: Option<InvitationRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
-    let Some(row) = row else { return Ok(None) };
-    let agent = row.agent_id.as_deref().map(str::parse).transpose();
-    let agent = agent.map_err(|e| StoreError::Corrupt(format!("invitations: {e}")))?;
-    let expires_at = Timestamp(row.expires_at);
-    let InvitationRow { replaces, used_by_key, .. } = row;
-    let by = row.invited_by.map(UserId);
-    Ok(Some(Invitation { agent, replaces, used_by_key, by, expires_at }))
+    Invitation::select(sql!("i.token_hash = ?", token_hash)).first(conn).await
 }
 
 /// Takes back what invites under a name, and wasn't used.
@@ -257,9 +174,8 @@ pub async fn invitation(conn: &mut Conn, token_hash: &str) -> Result<Option<Invi
 /// # Errors
 /// See [`StoreError`].
 pub async fn withdraw_invitations(tx: &mut Tx, agent: &AgentId) -> Result<(), StoreError> {
-    let sql = "DELETE FROM invitations WHERE agent_id = $1 AND used_by_key IS NULL";
-    on!(tx, |c| sqlx::query(sql).bind(agent.as_str()).execute(c).await.map(drop))?;
-    Ok(())
+    let sql = "DELETE FROM invitations WHERE agent_id = ? AND used_by_key IS NULL";
+    sql!(sql, agent).run(tx).await.map(drop)
 }
 
 /// Uses an invitation up.
@@ -267,9 +183,6 @@ pub async fn withdraw_invitations(tx: &mut Tx, agent: &AgentId) -> Result<(), St
 /// # Errors
 /// See [`StoreError`].
 pub async fn use_invitation(tx: &mut Tx, token_hash: &str, key: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE invitations SET used_by_key = $2 WHERE token_hash = $1 AND used_by_key IS NULL";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(token_hash).bind(key).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("an invitation", affected)
+    let sql = "UPDATE invitations SET used_by_key = ? WHERE token_hash = ? AND used_by_key IS NULL";
+    sql!(sql, key, token_hash).run_once(tx, "an invitation").await
 }

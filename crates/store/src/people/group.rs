@@ -4,20 +4,14 @@ use domain::group::Group;
 use domain::id::{GroupId, UserId};
 use domain::time::Timestamp;
 use domain::user::User;
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
-use crate::error::one_row;
-use crate::user::{self, UserRow};
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
 use crate::{Conn, StoreError, Tx, meta};
 
-row!(GroupRow { id: i64, name: String });
-row!(CountedRow { id: i64, name: String, members: i64 });
-
-impl From<GroupRow> for Group {
-    fn from(row: GroupRow) -> Self {
-        Self { id: GroupId(row.id), name: row.name }
-    }
+table! {
+    user_groups g => Group { id, name }
 }
 
 /// Makes a group without members.
@@ -25,11 +19,9 @@ impl From<GroupRow> for Group {
 /// # Errors
 /// [`StoreError::Duplicate`] when the name is taken.
 pub async fn insert(tx: &mut Tx, name: &str, now: Timestamp) -> Result<Group, StoreError> {
-    let id = GroupId(meta::next(tx, "group").await?);
-    let sql = "INSERT INTO user_groups (id, name, created_at) VALUES ($1, $2, $3)";
-    tx.adds(name.len());
-    on!(tx, |c| sqlx::query(sql).bind(id.0).bind(name).bind(now.0).execute(c).await.map(drop))?;
-    Ok(Group { id, name: name.to_owned() })
+    let group = Group { id: GroupId(meta::next(tx, "group").await?), name: name.to_owned() };
+    group.insert(tx, &[("created_at", now.value())]).await?;
+    Ok(group)
 }
 
 /// One group.
@@ -37,9 +29,7 @@ pub async fn insert(tx: &mut Tx, name: &str, now: Timestamp) -> Result<Group, St
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: GroupId) -> Result<Option<Group>, StoreError> {
-    let sql = "SELECT id, name FROM user_groups WHERE id = $1";
-    let row: Option<GroupRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.map(Group::from))
+    Group::select(sql!("g.id = ?", id)).first(conn).await
 }
 
 /// Gives a group another name.
@@ -47,11 +37,7 @@ pub async fn by_id(conn: &mut Conn, id: GroupId) -> Result<Option<Group>, StoreE
 /// # Errors
 /// [`StoreError::Duplicate`] when the name is taken.
 pub async fn rename(tx: &mut Tx, id: GroupId, name: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE user_groups SET name = $2 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id.0).bind(name).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("a group", affected)
+    sql!("UPDATE user_groups SET name = ? WHERE id = ?", name, id).run_once(tx, "a group").await
 }
 
 /// Removes a group, and what its members could do by it.
@@ -60,11 +46,11 @@ pub async fn rename(tx: &mut Tx, id: GroupId, name: &str) -> Result<(), StoreErr
 /// See [`StoreError`].
 pub async fn delete(tx: &mut Tx, id: GroupId) -> Result<(), StoreError> {
     for sql in [
-        "DELETE FROM memberships WHERE member_kind = 'group' AND member_id = $1",
-        "DELETE FROM group_members WHERE group_id = $1",
-        "DELETE FROM user_groups WHERE id = $1",
+        "DELETE FROM memberships WHERE member_kind = 'group' AND member_id = ?",
+        "DELETE FROM group_members WHERE group_id = ?",
+        "DELETE FROM user_groups WHERE id = ?",
     ] {
-        on!(tx, |c| sqlx::query(sql).bind(id.0).execute(c).await.map(drop))?;
+        sql!(sql, id).run(tx).await?;
     }
     Ok(())
 }
@@ -74,10 +60,10 @@ pub async fn delete(tx: &mut Tx, id: GroupId) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn members(conn: &mut Conn, id: GroupId) -> Result<Vec<User>, StoreError> {
-    let sql = "SELECT u.* FROM users u JOIN group_members m ON m.user_id = u.id
-               WHERE m.group_id = $1 AND u.deleted_at IS NULL ORDER BY u.id";
-    let rows: Vec<UserRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_all(c).await)?;
-    rows.into_iter().map(user::from_row).collect()
+    User::select("u.deleted_at IS NULL")
+        .with(sql!(" AND u.id IN (SELECT user_id FROM group_members WHERE group_id = ?) ORDER BY u.id", id))
+        .all(conn)
+        .await
 }
 
 /// Puts an account into a group; whether it wasn't in it before.
@@ -85,9 +71,9 @@ pub async fn members(conn: &mut Conn, id: GroupId) -> Result<Vec<User>, StoreErr
 /// # Errors
 /// See [`StoreError`].
 pub async fn add(tx: &mut Tx, id: GroupId, user: UserId) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO group_members (group_id, user_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO group_members (group_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING";
     tx.adds(0);
-    change(tx, sql, id, user).await
+    Ok(sql!(sql, id, user).run(tx).await? > 0)
 }
 
 /// Takes an account out of a group; whether it was in it.
@@ -95,14 +81,8 @@ pub async fn add(tx: &mut Tx, id: GroupId, user: UserId) -> Result<bool, StoreEr
 /// # Errors
 /// See [`StoreError`].
 pub async fn remove(tx: &mut Tx, id: GroupId, user: UserId) -> Result<bool, StoreError> {
-    change(tx, "DELETE FROM group_members WHERE group_id = $1 AND user_id = $2", id, user).await
-}
-
-async fn change(tx: &mut Tx, sql: &'static str, id: GroupId, user: UserId) -> Result<bool, StoreError> {
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id.0).bind(user.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    Ok(affected > 0)
+    let sql = "DELETE FROM group_members WHERE group_id = ? AND user_id = ?";
+    Ok(sql!(sql, id, user).run(tx).await? > 0)
 }
 
 /// Which groups.
@@ -114,14 +94,12 @@ pub struct Filter {
     pub member: Option<UserId>,
 }
 
-const WHERE: &str = "($1 = '' OR g.name = $1)
-    AND ($2 = 0 OR EXISTS (SELECT 1 FROM group_members m WHERE m.group_id = g.id AND m.user_id = $2))";
-
 impl Filter {
-    /// NUL is in no name, and an error on PostgreSQL; nor is its stand-in.
-    fn parameters(&self) -> (String, i64) {
-        let name = self.name.as_deref().unwrap_or_default().replace('\0', "\n");
-        (name, self.member.map_or(0, |member| member.0))
+    fn conditions(&self) -> Sql {
+        let mut all = Sql::default();
+        all.and_named("g.name = ?", self.name.as_ref());
+        all.and_if("g.id IN (SELECT m.group_id FROM group_members m WHERE m.user_id = ?)", self.member);
+        all
     }
 }
 
@@ -130,11 +108,7 @@ impl Filter {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM user_groups g WHERE {WHERE}");
-    let (name, member) = filter.parameters();
-    let (count,): (i64,) =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(member).fetch_one(c).await)?;
-    Ok(count)
+    Group::count(conn, filter.conditions()).await
 }
 
 /// A page of the groups that match, by id, each with the number of its members.
@@ -147,15 +121,9 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<(Group, i64)>, StoreError> {
-    let sql = format!(
-        "SELECT g.id, g.name, (SELECT COUNT(*) FROM group_members m JOIN users u ON u.id = m.user_id
-            WHERE m.group_id = g.id AND u.deleted_at IS NULL) AS members
-         FROM user_groups g WHERE {WHERE} ORDER BY g.id LIMIT $3 OFFSET $4"
-    );
-    let (name, member) = filter.parameters();
-    let rows: Vec<CountedRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(member).bind(limit).bind(offset).fetch_all(c).await
-    })?;
-    let counted = |row: CountedRow| (Group { id: GroupId(row.id), name: row.name }, row.members);
-    Ok(rows.into_iter().map(counted).collect())
+    let members = ", (SELECT COUNT(*) FROM group_members m JOIN users u ON u.id = m.user_id
+        WHERE m.group_id = g.id AND u.deleted_at IS NULL)";
+    let sql = Sql::from("SELECT ").with(Group::SHOWN).with(members).with(Group::FROM);
+    let page = sql!(" ORDER BY g.id LIMIT ? OFFSET ?", limit, offset);
+    sql.filtered(filter.conditions()).with(page).all(conn).await
 }

@@ -5,32 +5,13 @@ use domain::id::UserId;
 use domain::registration::Invitation;
 use domain::time::Timestamp;
 
-use crate::db::{on, row};
-use crate::error::one_row;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
 use crate::{Conn, StoreError, Tx, meta};
 
-row!(InvitationRow {
-    id: i64,
-    email: Option<String>,
-    created_by: Option<i64>,
-    created_at: i64,
-    expires_at: i64,
-    used_by: Option<i64>,
-    used_at: Option<i64>,
-});
-
-impl From<InvitationRow> for Invitation {
-    fn from(row: InvitationRow) -> Self {
-        Self {
-            id: row.id,
-            email: row.email,
-            created_by: row.created_by.map(UserId),
-            created_at: Timestamp(row.created_at),
-            expires_at: Timestamp(row.expires_at),
-            used_by: row.used_by.map(UserId),
-            used_at: row.used_at.map(Timestamp),
-        }
-    }
+table! {
+    user_invitations i => Invitation { id, email, created_by, created_at, expires_at, used_by, used_at }
 }
 
 /// Keeps an invitation; `invitation.id` is ignored and a fresh one given out.
@@ -42,23 +23,9 @@ pub async fn insert(
     invitation: &Invitation,
     token_hash: &str,
 ) -> Result<Invitation, StoreError> {
-    let id = meta::next(tx, "user_invitation").await?;
-    let sql = "INSERT INTO user_invitations (id, token_hash, email, created_by, created_at, expires_at)
-               VALUES ($1, $2, $3, $4, $5, $6)";
-    tx.adds(token_hash.len() + invitation.email.as_ref().map_or(0, String::len));
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(token_hash)
-            .bind(&invitation.email)
-            .bind(invitation.created_by.map(|by| by.0))
-            .bind(invitation.created_at.0)
-            .bind(invitation.expires_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(Invitation { id, ..invitation.clone() })
+    let invitation = Invitation { id: meta::next(tx, "user_invitation").await?, ..invitation.clone() };
+    invitation.insert(tx, &[("token_hash", token_hash.value())]).await?;
+    Ok(invitation)
 }
 
 /// The invitation with this digest.
@@ -66,10 +33,7 @@ pub async fn insert(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<Invitation>, StoreError> {
-    let sql = "SELECT * FROM user_invitations WHERE token_hash = $1";
-    let row: Option<InvitationRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
-    Ok(row.map(Invitation::from))
+    Invitation::select(sql!("i.token_hash = ?", token_hash)).first(conn).await
 }
 
 /// Uses an invitation up.
@@ -77,11 +41,8 @@ pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<I
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_used(tx: &mut Tx, id: i64, by: UserId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE user_invitations SET used_by = $2, used_at = $3 WHERE id = $1 AND used_at IS NULL";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id).bind(by.0).bind(now.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("an invitation", affected)
+    let sql = "UPDATE user_invitations SET used_by = ?, used_at = ? WHERE id = ? AND used_at IS NULL";
+    sql!(sql, by, now, id).run_once(tx, "an invitation").await
 }
 
 /// Takes back what an account invited people and agents with, and nobody has used.
@@ -89,12 +50,10 @@ pub async fn set_used(tx: &mut Tx, id: i64, by: UserId, now: Timestamp) -> Resul
 /// # Errors
 /// See [`StoreError`].
 pub async fn withdraw_of(tx: &mut Tx, by: UserId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE user_invitations SET expires_at = $2
-               WHERE created_by = $1 AND used_at IS NULL AND expires_at > $2";
-    on!(tx, |c| sqlx::query(sql).bind(by.0).bind(now.0).execute(c).await.map(drop))?;
-    let sql = "DELETE FROM invitations WHERE invited_by = $1 AND used_by_key IS NULL";
-    on!(tx, |c| sqlx::query(sql).bind(by.0).execute(c).await.map(drop))?;
-    Ok(())
+    let sql = "UPDATE user_invitations SET expires_at = ?
+               WHERE created_by = ? AND used_at IS NULL AND expires_at > ?";
+    sql!(sql, now, by, now).run(tx).await?;
+    sql!("DELETE FROM invitations WHERE invited_by = ? AND used_by_key IS NULL", by).run(tx).await.map(drop)
 }
 
 /// Whether who invited may still invite: an active administrator, or Muster itself.
@@ -112,9 +71,7 @@ pub async fn counts(conn: &mut Conn, by: Option<UserId>) -> Result<bool, StoreEr
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM user_invitations";
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).fetch_one(c).await)?;
-    Ok(count)
+    Invitation::count(conn, Sql::default()).await
 }
 
 /// A page of them, newest first.
@@ -122,8 +79,6 @@ pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(conn: &mut Conn, offset: i64, limit: i64) -> Result<Vec<Invitation>, StoreError> {
-    let sql = "SELECT * FROM user_invitations ORDER BY id DESC LIMIT $1 OFFSET $2";
-    let rows: Vec<InvitationRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(limit).bind(offset).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(Invitation::from).collect())
+    let page = sql!(" ORDER BY i.id DESC LIMIT ? OFFSET ?", limit, offset);
+    Invitation::select(Sql::default()).with(page).all(conn).await
 }

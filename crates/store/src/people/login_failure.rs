@@ -3,21 +3,17 @@
 use domain::throttle::{Failures, Scope};
 use domain::time::Timestamp;
 
-use crate::db::{on, row};
+use crate::sql::sql;
 use crate::{Conn, StoreError, Tx};
-
-row!(FailureRow { failures: i64, last_at: i64 });
-row!(PlaceRow { last_at: i64 });
 
 /// The failures that are on record.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn get(conn: &mut Conn, scope: Scope, subject: &str) -> Result<Option<Failures>, StoreError> {
-    let sql = "SELECT failures, last_at FROM login_failures WHERE scope = $1 AND subject = $2";
-    let row: Option<FailureRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(scope.as_str()).bind(subject).fetch_optional(c).await)?;
-    Ok(row.map(|row| Failures { count: row.failures, last_at: Timestamp(row.last_at) }))
+    let sql = "SELECT failures, last_at FROM login_failures WHERE scope = ? AND subject = ?";
+    let row: Option<(i64, Timestamp)> = sql!(sql, scope, subject).first(conn).await?;
+    Ok(row.map(|(count, last_at)| Failures { count, last_at }))
 }
 
 /// Counts one more.
@@ -25,13 +21,10 @@ pub async fn get(conn: &mut Conn, scope: Scope, subject: &str) -> Result<Option<
 /// # Errors
 /// See [`StoreError`].
 pub async fn add(tx: &mut Tx, scope: Scope, subject: &str, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "INSERT INTO login_failures (scope, subject, failures, last_at) VALUES ($1, $2, 1, $3)
+    let sql = "INSERT INTO login_failures (scope, subject, failures, last_at) VALUES (?, ?, 1, ?)
                ON CONFLICT (scope, subject)
                DO UPDATE SET failures = login_failures.failures + 1, last_at = excluded.last_at";
-    on!(tx, |c| {
-        sqlx::query(sql).bind(scope.as_str()).bind(subject).bind(now.0).execute(c).await.map(drop)
-    })?;
-    Ok(())
+    sql!(sql, scope, subject, now).run(tx).await.map(drop)
 }
 
 /// Forgets the failures of a subject.
@@ -39,9 +32,7 @@ pub async fn add(tx: &mut Tx, scope: Scope, subject: &str, now: Timestamp) -> Re
 /// # Errors
 /// See [`StoreError`].
 pub async fn clear(tx: &mut Tx, scope: Scope, subject: &str) -> Result<(), StoreError> {
-    let sql = "DELETE FROM login_failures WHERE scope = $1 AND subject = $2";
-    on!(tx, |c| sqlx::query(sql).bind(scope.as_str()).bind(subject).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM login_failures WHERE scope = ? AND subject = ?", scope, subject).run(tx).await.map(drop)
 }
 
 /// Forgets all that were last added to before `before`.
@@ -49,9 +40,7 @@ pub async fn clear(tx: &mut Tx, scope: Scope, subject: &str) -> Result<(), Store
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete_old(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
-    let sql = "DELETE FROM login_failures WHERE last_at < $1";
-    on!(tx, |c| sqlx::query(sql).bind(before.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM login_failures WHERE last_at < ?", before).run(tx).await.map(drop)
 }
 
 /// Whether an account has logged in from an address.
@@ -59,10 +48,8 @@ pub async fn delete_old(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError
 /// # Errors
 /// See [`StoreError`].
 pub async fn is_known_place(conn: &mut Conn, account: &str, address: &str) -> Result<bool, StoreError> {
-    let sql = "SELECT last_at FROM login_places WHERE account = $1 AND address = $2";
-    let row: Option<PlaceRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(account).bind(address).fetch_optional(c).await)?;
-    Ok(row.is_some_and(|row| row.last_at > 0))
+    let sql = "SELECT last_at FROM login_places WHERE account = ? AND address = ? AND last_at > 0";
+    sql!(sql, account, address).exists(conn).await
 }
 
 /// Remembers that an account has logged in from an address.
@@ -70,10 +57,9 @@ pub async fn is_known_place(conn: &mut Conn, account: &str, address: &str) -> Re
 /// # Errors
 /// See [`StoreError`].
 pub async fn add_place(tx: &mut Tx, account: &str, address: &str, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "INSERT INTO login_places (account, address, last_at) VALUES ($1, $2, $3)
+    let sql = "INSERT INTO login_places (account, address, last_at) VALUES (?, ?, ?)
                ON CONFLICT (account, address) DO UPDATE SET last_at = excluded.last_at";
-    on!(tx, |c| sqlx::query(sql).bind(account).bind(address).bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!(sql, account, address, now).run(tx).await.map(drop)
 }
 
 /// Forgets an account's places whose names begin so (a word without `%` and `_`), but for the `keep` that were used last.
@@ -86,12 +72,10 @@ pub async fn delete_oldest_places(
     prefix: &str,
     keep: i64,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM login_places WHERE account = $1 AND address IN (
-                   SELECT address FROM login_places WHERE account = $1 AND address LIKE $2
-                   ORDER BY last_at DESC, address LIMIT 1000 OFFSET $3)";
-    let like = format!("{prefix}%");
-    on!(tx, |c| { sqlx::query(sql).bind(account).bind(&like).bind(keep).execute(c).await.map(drop) })?;
-    Ok(())
+    let sql = "DELETE FROM login_places WHERE account = ? AND address IN (
+                   SELECT address FROM login_places WHERE account = ? AND address LIKE ?
+                   ORDER BY last_at DESC, address LIMIT 1000 OFFSET ?)";
+    sql!(sql, account, account, format!("{prefix}%"), keep).run(tx).await.map(drop)
 }
 
 /// Forgets all places that were last used before `before`.
@@ -99,7 +83,5 @@ pub async fn delete_oldest_places(
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete_old_places(tx: &mut Tx, before: Timestamp) -> Result<(), StoreError> {
-    let sql = "DELETE FROM login_places WHERE last_at < $1";
-    on!(tx, |c| sqlx::query(sql).bind(before.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM login_places WHERE last_at < ?", before).run(tx).await.map(drop)
 }

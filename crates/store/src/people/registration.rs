@@ -4,36 +4,14 @@ use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
 
-use crate::db::{on, row};
-use crate::error::one_row;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
 use crate::{Conn, StoreError, Tx, meta};
 
-row!(RegistrationRow {
-    id: i64,
-    username: String,
-    email: String,
-    user_id: i64,
-    state: String,
-    address: String,
-    created_at: i64,
-    decided_at: Option<i64>,
-    decided_by: Option<i64>,
-});
-
-fn from_row(row: RegistrationRow) -> Result<Registration, StoreError> {
-    let state = State::parse(&row.state);
-    let corrupt = || StoreError::Corrupt(format!("registrations, id {}: state", row.id));
-    Ok(Registration {
-        id: row.id,
-        username: row.username.clone(),
-        email: row.email.clone(),
-        user: UserId(row.user_id),
-        state: state.ok_or_else(corrupt)?,
-        address: row.address.clone(),
-        created_at: Timestamp(row.created_at),
-        decided_at: row.decided_at.map(Timestamp),
-        decided_by: row.decided_by.map(UserId),
-    })
+table! {
+    registrations r => Registration {
+        id, username, email, user: [user_id], state, address, created_at, decided_at, decided_by,
+    }
 }
 
 /// Keeps a registration; `registration.id` is ignored and a fresh one given out.
@@ -41,27 +19,9 @@ fn from_row(row: RegistrationRow) -> Result<Registration, StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn insert(tx: &mut Tx, registration: &Registration) -> Result<Registration, StoreError> {
-    let id = meta::next(tx, "registration").await?;
-    let sql =
-        "INSERT INTO registrations (id, username, email, user_id, state, address, created_at, decided_at, decided_by)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    tx.adds(registration.username.len() + registration.email.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(&registration.username)
-            .bind(&registration.email)
-            .bind(registration.user.0)
-            .bind(registration.state.as_str())
-            .bind(&registration.address)
-            .bind(registration.created_at.0)
-            .bind(registration.decided_at.map(|at| at.0))
-            .bind(registration.decided_by.map(|by| by.0))
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(Registration { id, ..registration.clone() })
+    let registration = Registration { id: meta::next(tx, "registration").await?, ..registration.clone() };
+    registration.insert(tx, &[]).await?;
+    Ok(registration)
 }
 
 /// Writes what became of a registration.
@@ -75,18 +35,15 @@ pub async fn decide(
     by: Option<UserId>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE registrations SET state = $2, decided_by = $3, decided_at = $4 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(state.as_str())
-            .bind(by.map(|by| by.0))
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    one_row("a registration", affected)
+    sql!(
+        "UPDATE registrations SET state = ?, decided_by = ?, decided_at = ? WHERE id = ?",
+        state,
+        by,
+        now,
+        id
+    )
+    .run_once(tx, "a registration")
+    .await
 }
 
 /// Forgets where mail reached the person of an account.
@@ -94,9 +51,7 @@ pub async fn decide(
 /// # Errors
 /// See [`StoreError`].
 pub async fn forget_email(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
-    let sql = "UPDATE registrations SET email = '' WHERE user_id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("UPDATE registrations SET email = '' WHERE user_id = ?", user).run(tx).await.map(drop)
 }
 
 /// The latest registration under that exact name.
@@ -104,13 +59,7 @@ pub async fn forget_email(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn latest_of_name(conn: &mut Conn, username: &str) -> Result<Option<Registration>, StoreError> {
-    if username.contains('\0') {
-        return Ok(None);
-    }
-    let sql = "SELECT * FROM registrations WHERE username = $1 ORDER BY id DESC LIMIT 1";
-    let row: Option<RegistrationRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(username).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    latest(conn, sql!("r.username = ?", username)).await
 }
 
 /// The registration that an account came from.
@@ -118,10 +67,11 @@ pub async fn latest_of_name(conn: &mut Conn, username: &str) -> Result<Option<Re
 /// # Errors
 /// See [`StoreError`].
 pub async fn of_user(conn: &mut Conn, user: UserId) -> Result<Option<Registration>, StoreError> {
-    let sql = "SELECT * FROM registrations WHERE user_id = $1 ORDER BY id DESC LIMIT 1";
-    let row: Option<RegistrationRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(user.0).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    latest(conn, sql!("r.user_id = ?", user)).await
+}
+
+async fn latest(conn: &mut Conn, condition: Sql) -> Result<Option<Registration>, StoreError> {
+    Registration::select(condition).with(" ORDER BY r.id DESC LIMIT 1").first(conn).await
 }
 
 /// How many wait for a decision.
@@ -143,12 +93,19 @@ pub async fn nth_last(
     since: Timestamp,
     address: Option<&str>,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "SELECT created_at FROM registrations WHERE created_at > $1 AND ($2 = '' OR address = $2)
-               ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET $3";
-    let row: Option<(i64,)> = on!(conn, |c| {
-        sqlx::query_as(sql).bind(since.0).bind(address.unwrap_or("")).bind(n - 1).fetch_optional(c).await
-    })?;
-    Ok(row.map(|(at,)| Timestamp(at)))
+    let mut conditions = sql!("created_at > ?", since);
+    conditions.and_if("address = ?", address);
+    Sql::from("SELECT created_at FROM registrations")
+        .filtered(conditions)
+        .with(sql!(" ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?", n - 1))
+        .first(conn)
+        .await
+}
+
+fn in_state(state: Option<State>) -> Sql {
+    let mut all = Sql::default();
+    all.and_if("r.state = ?", state);
+    all
 }
 
 /// How many there are, in one state or in all.
@@ -156,10 +113,7 @@ pub async fn nth_last(
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, state: Option<State>) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM registrations WHERE $1 = '' OR state = $1";
-    let (count,): (i64,) =
-        on!(conn, |c| sqlx::query_as(sql).bind(state.map_or("", State::as_str)).fetch_one(c).await)?;
-    Ok(count)
+    Registration::count(conn, in_state(state)).await
 }
 
 /// A page of them, newest first.
@@ -172,9 +126,6 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Registration>, StoreError> {
-    let sql = "SELECT * FROM registrations WHERE $1 = '' OR state = $1 ORDER BY id DESC LIMIT $2 OFFSET $3";
-    let rows: Vec<RegistrationRow> = on!(conn, |c| {
-        sqlx::query_as(sql).bind(state.map_or("", State::as_str)).bind(limit).bind(offset).fetch_all(c).await
-    })?;
-    rows.into_iter().map(from_row).collect()
+    let page = sql!(" ORDER BY r.id DESC LIMIT ? OFFSET ?", limit, offset);
+    Registration::select(in_state(state)).with(page).all(conn).await
 }

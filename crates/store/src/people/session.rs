@@ -4,13 +4,16 @@ use domain::authz::{Actor, Via};
 use domain::id::{SessionId, UserId};
 use domain::session::Session;
 use domain::time::Timestamp;
-use domain::user::Password;
+use domain::user::{Password, User};
 
-use crate::db::{on, row};
-use crate::user::{self, UserRow};
-use crate::{Conn, StoreError, Tx, meta, token};
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
+use crate::{Conn, StoreError, Tx, meta, token, user};
 
-row!(SessionRow { session_id: i64, session_created_at: i64, expires_at: i64 });
+table! {
+    sessions s => Session { id, user_id, created_at, expires_at }
+}
 
 /// Opens a session.
 ///
@@ -23,56 +26,20 @@ pub async fn insert(
     created_at: Timestamp,
     expires_at: Timestamp,
 ) -> Result<Session, StoreError> {
-    let id = meta::next(tx, "session").await?;
-    let sql =
-        "INSERT INTO sessions (id, user_id, token_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.adds(token_hash.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(user.0)
-            .bind(token_hash)
-            .bind(created_at.0)
-            .bind(expires_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(Session { id: SessionId(id), user_id: user, created_at, expires_at })
+    let id = SessionId(meta::next(tx, "session").await?);
+    let session = Session { id, user_id: user, created_at, expires_at };
+    session.insert(tx, &[("token_hash", token_hash.value())]).await?;
+    Ok(session)
 }
 
 /// The session of a token and its account, whatever their states.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn by_token_hash(
-    conn: &mut Conn,
-    token_hash: &str,
-) -> Result<Option<(Session, domain::user::User)>, StoreError> {
-    let sql = "SELECT s.id AS session_id, s.created_at AS session_created_at, s.expires_at, u.*
-               FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.token_hash = $1";
-    struct Both(SessionRow, UserRow);
-    impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for Both
-    where
-        SessionRow: sqlx::FromRow<'r, R>,
-        UserRow: sqlx::FromRow<'r, R>,
-    {
-        fn from_row(row: &'r R) -> sqlx::Result<Self> {
-            Ok(Self(SessionRow::from_row(row)?, UserRow::from_row(row)?))
-        }
-    }
-    let found: Option<Both> = on!(conn, |c| sqlx::query_as(sql).bind(token_hash).fetch_optional(c).await)?;
-    let Some(Both(session, row)) = found else {
-        return Ok(None);
-    };
-    let user = user::from_row(row)?;
-    let session = Session {
-        id: SessionId(session.session_id),
-        user_id: user.id,
-        created_at: Timestamp(session.session_created_at),
-        expires_at: Timestamp(session.expires_at),
-    };
-    Ok(Some((session, user)))
+pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<(Session, User)>, StoreError> {
+    let sql = Sql::from("SELECT ").with(Session::SHOWN).with(", ").with(User::SHOWN).with(Session::FROM);
+    let whose = sql!(" JOIN users u ON u.id = s.user_id WHERE s.token_hash = ?", token_hash);
+    sql.with(whose).first(conn).await
 }
 
 /// Whether a session wasn't ended.
@@ -80,15 +47,13 @@ pub async fn by_token_hash(
 /// # Errors
 /// See [`StoreError`].
 pub async fn exists(conn: &mut Conn, id: SessionId) -> Result<bool, StoreError> {
-    let sql = "SELECT id FROM sessions WHERE id = $1";
-    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.is_some())
+    sql!("SELECT id FROM sessions WHERE id = ?", id).exists(conn).await
 }
 
 /// Whether an account is still what an actor was found to be, and what proved it is still good.
 pub(crate) async fn still_holds(conn: &mut Conn, actor: &Actor) -> Result<bool, StoreError> {
     let user = user::by_id(conn, actor.user).await?;
-    let holds = |user: &domain::user::User| user.is_active() && (user.admin || !actor.admin);
+    let holds = |user: &User| user.is_active() && (user.admin || !actor.admin);
     let Some(user) = user.filter(holds) else { return Ok(false) };
     Ok(match actor.via {
         Via::Session(id) => exists(conn, id).await?,
@@ -99,27 +64,12 @@ pub(crate) async fn still_holds(conn: &mut Conn, actor: &Actor) -> Result<bool, 
     })
 }
 
-row!(BareRow { id: i64, user_id: i64, created_at: i64, expires_at: i64 });
-
-impl From<BareRow> for Session {
-    fn from(row: BareRow) -> Self {
-        Self {
-            id: SessionId(row.id),
-            user_id: UserId(row.user_id),
-            created_at: Timestamp(row.created_at),
-            expires_at: Timestamp(row.expires_at),
-        }
-    }
-}
-
 /// One session.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, StoreError> {
-    let sql = "SELECT id, user_id, created_at, expires_at FROM sessions WHERE id = $1";
-    let row: Option<BareRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.map(Session::from))
+    Session::select(sql!("s.id = ?", id)).first(conn).await
 }
 
 /// An account's sessions that are good at `now`, newest first; at most `limit`.
@@ -132,11 +82,8 @@ pub async fn of_user(
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<Session>, StoreError> {
-    let sql = "SELECT id, user_id, created_at, expires_at FROM sessions
-               WHERE user_id = $1 AND expires_at > $2 ORDER BY id DESC LIMIT $3";
-    let rows: Vec<BareRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(user.0).bind(now.0).bind(limit).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(Session::from).collect())
+    let good = sql!("s.user_id = ? AND s.expires_at > ?", user, now);
+    Session::select(good).with(sql!(" ORDER BY s.id DESC LIMIT ?", limit)).all(conn).await
 }
 
 /// Ends one session; ending it twice is no error.
@@ -144,9 +91,7 @@ pub async fn of_user(
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
-    let sql = "DELETE FROM sessions WHERE id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(id.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM sessions WHERE id = ?", id).run(tx).await.map(drop)
 }
 
 /// Ends all sessions of an account.
@@ -154,9 +99,7 @@ pub async fn delete(tx: &mut Tx, id: SessionId) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
-    let sql = "DELETE FROM sessions WHERE user_id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM sessions WHERE user_id = ?", user).run(tx).await.map(drop)
 }
 
 /// Ends the oldest sessions of an account, so that `keep` stay. Answers which.
@@ -165,13 +108,12 @@ pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<(), StoreError>
 /// See [`StoreError`].
 pub async fn delete_oldest(tx: &mut Tx, user: UserId, keep: u32) -> Result<Vec<SessionId>, StoreError> {
     // More than a few are there only when the limit was lowered; the next log-ins end the rest.
-    let sql = "SELECT id FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT 100 OFFSET $2";
-    let rows: Vec<(i64,)> =
-        on!(tx, |c| sqlx::query_as(sql).bind(user.0).bind(i64::from(keep)).fetch_all(c).await)?;
-    for (id,) in &rows {
-        delete(tx, SessionId(*id)).await?;
+    let sql = "SELECT id FROM sessions WHERE user_id = ? ORDER BY id DESC LIMIT 100 OFFSET ?";
+    let oldest: Vec<SessionId> = sql!(sql, user, keep).all(tx).await?;
+    for id in &oldest {
+        delete(tx, *id).await?;
     }
-    Ok(rows.into_iter().map(|(id,)| SessionId(id)).collect())
+    Ok(oldest)
 }
 
 /// Removes sessions that ended before `now`.
@@ -179,7 +121,5 @@ pub async fn delete_oldest(tx: &mut Tx, user: UserId, keep: u32) -> Result<Vec<S
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete_expired(tx: &mut Tx, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "DELETE FROM sessions WHERE expires_at <= $1";
-    on!(tx, |c| sqlx::query(sql).bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM sessions WHERE expires_at <= ?", now).run(tx).await.map(drop)
 }

@@ -3,21 +3,20 @@
 use domain::id::UserId;
 use domain::setting::Setting;
 
-use crate::db::{on, row};
+use crate::sql::sql;
+use crate::table::{Table as _, table};
 use crate::{Conn, StoreError, Tx};
 
-row!(SettingRow { storage_path: String, name: String, value: String });
+table! {
+    user_settings s => Setting { path: [storage_path], key: [name], value }
+}
 
 /// All settings of an account, by path and key.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Setting>, StoreError> {
-    let sql =
-        "SELECT storage_path, name, value FROM user_settings WHERE user_id = $1 ORDER BY storage_path, name";
-    let rows: Vec<SettingRow> = on!(conn, |c| sqlx::query_as(sql).bind(user.0).fetch_all(c).await)?;
-    let setting = |row: SettingRow| Setting { path: row.storage_path, key: row.name, value: row.value };
-    Ok(rows.into_iter().map(setting).collect())
+    Setting::select(sql!("s.user_id = ?", user)).with(" ORDER BY s.storage_path, s.name").all(conn).await
 }
 
 /// Puts `settings` in place of all that the account has.
@@ -25,13 +24,11 @@ pub async fn of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Setting>, Stor
 /// # Errors
 /// [`StoreError::Duplicate`] when two have the same path and key.
 pub async fn replace(tx: &mut Tx, user: UserId, settings: &[Setting]) -> Result<(), StoreError> {
-    let sql = "DELETE FROM user_settings WHERE user_id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
-    let sql = "INSERT INTO user_settings (user_id, storage_path, name, value) VALUES ($1, $2, $3, $4)";
+    sql!("DELETE FROM user_settings WHERE user_id = ?", user).run(tx).await?;
+    // Not paid for: `domain::setting` limits them all together.
+    let sql = "INSERT INTO user_settings (user_id, storage_path, name, value) VALUES (?, ?, ?, ?)";
     for Setting { path, key, value } in settings {
-        on!(tx, |c| {
-            sqlx::query(sql).bind(user.0).bind(path).bind(key).bind(value).execute(c).await.map(drop)
-        })?;
+        sql!(sql, user, path, key, value).run(tx).await?;
     }
     Ok(())
 }

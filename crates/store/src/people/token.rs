@@ -2,40 +2,19 @@
 
 use domain::id::{TokenId, UserId};
 use domain::time::Timestamp;
-use domain::token::{Scope, Token};
+use domain::token::Token;
 use domain::user::User;
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
-use crate::error::one_row;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
 use crate::{Conn, StoreError, Tx, meta, user};
 
-row!(TokenRow {
-    id: i64,
-    user_id: i64,
-    username: String,
-    description: String,
-    scope: String,
-    created_at: i64,
-    expires_at: i64,
-    revoked_at: Option<i64>,
-    last_used_at: Option<i64>,
-});
-
-impl From<TokenRow> for Token {
-    fn from(row: TokenRow) -> Self {
-        Self {
-            id: TokenId(row.id),
-            user: UserId(row.user_id),
-            username: row.username,
-            description: row.description,
-            scope: Scope::from_stored(&row.scope),
-            created_at: Timestamp(row.created_at),
-            expires_at: Timestamp(row.expires_at),
-            revoked_at: row.revoked_at.map(Timestamp),
-            last_used_at: row.last_used_at.map(Timestamp),
-        }
+table! {
+    tokens t => Token {
+        id, user: [user_id], description, scope, created_at, expires_at, revoked_at,
     }
+    reads "JOIN users u ON u.id = t.user_id" { username: "u.username", last_used_at: "t.last_used_at" }
 }
 
 /// How many tokens of an account can still be used.
@@ -43,12 +22,8 @@ impl From<TokenRow> for Token {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count_live(conn: &mut Conn, user: UserId, now: Timestamp) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM tokens WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2";
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).bind(user.0).bind(now.0).fetch_one(c).await)?;
-    Ok(count)
+    Token::count(conn, sql!("t.user_id = ? AND t.revoked_at IS NULL AND t.expires_at > ?", user, now)).await
 }
-
-const SELECT: &str = "SELECT t.*, u.username FROM tokens t JOIN users u ON u.id = t.user_id";
 
 /// Makes a token; `token.id` is ignored and a fresh one given out.
 ///
@@ -60,26 +35,9 @@ pub async fn insert(
     token_hash: &str,
     created_by: Option<UserId>,
 ) -> Result<Token, StoreError> {
-    let id = TokenId(meta::next(tx, "token").await?);
-    let sql =
-        "INSERT INTO tokens (id, user_id, token_hash, description, scope, created_by, created_at, expires_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    tx.adds(token_hash.len() + token.description.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.0)
-            .bind(token.user.0)
-            .bind(token_hash)
-            .bind(&token.description)
-            .bind(token.scope.as_str())
-            .bind(created_by.map(|by| by.0))
-            .bind(token.created_at.0)
-            .bind(token.expires_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(Token { id, ..token.clone() })
+    let token = Token { id: TokenId(meta::next(tx, "token").await?), ..token.clone() };
+    token.insert(tx, &[("token_hash", token_hash.value()), ("created_by", created_by.value())]).await?;
+    Ok(token)
 }
 
 /// A token and its account, whatever their states.
@@ -87,10 +45,8 @@ pub async fn insert(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<(Token, User)>, StoreError> {
-    let sql = format!("{SELECT} WHERE t.token_hash = $1");
-    let row: Option<TokenRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(token_hash).fetch_optional(c).await)?;
-    let Some(token) = row.map(Token::from) else { return Ok(None) };
+    let token: Option<Token> = Token::select(sql!("t.token_hash = ?", token_hash)).first(conn).await?;
+    let Some(token) = token else { return Ok(None) };
     let user = user::by_id(conn, token.user).await?;
     Ok(user.map(|user| (token, user)))
 }
@@ -100,10 +56,7 @@ pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<(
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: TokenId) -> Result<Option<Token>, StoreError> {
-    let sql = format!("{SELECT} WHERE t.id = $1");
-    let row: Option<TokenRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.map(Token::from))
+    Token::select(sql!("t.id = ?", id)).first(conn).await
 }
 
 /// Writes a token's description and when it was revoked.
@@ -111,17 +64,8 @@ pub async fn by_id(conn: &mut Conn, id: TokenId) -> Result<Option<Token>, StoreE
 /// # Errors
 /// See [`StoreError`].
 pub async fn update(tx: &mut Tx, token: &Token) -> Result<(), StoreError> {
-    let sql = "UPDATE tokens SET description = $2, revoked_at = $3 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(token.id.0)
-            .bind(&token.description)
-            .bind(token.revoked_at.map(|at| at.0))
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    one_row("a token", affected)
+    let sql = "UPDATE tokens SET description = ?, revoked_at = ? WHERE id = ?";
+    sql!(sql, token.description, token.revoked_at, token.id).run_once(tx, "a token").await
 }
 
 /// Revokes all tokens of an account.
@@ -129,9 +73,8 @@ pub async fn update(tx: &mut Tx, token: &Token) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn revoke_of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
-    on!(tx, |c| sqlx::query(sql).bind(user.0).bind(now.0).execute(c).await.map(drop))?;
-    Ok(())
+    let sql = "UPDATE tokens SET revoked_at = ? WHERE user_id = ? AND revoked_at IS NULL";
+    sql!(sql, now, user).run(tx).await.map(drop)
 }
 
 /// Notes when a token was last used.
@@ -139,9 +82,7 @@ pub async fn revoke_of_user(tx: &mut Tx, user: UserId, now: Timestamp) -> Result
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_last_used(tx: &mut Tx, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE tokens SET last_used_at = $2 WHERE id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(id.0).bind(at.0).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("UPDATE tokens SET last_used_at = ? WHERE id = ?", at, id).run(tx).await.map(drop)
 }
 
 /// What a list of tokens goes by; the id comes last.
@@ -191,20 +132,19 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Numbers may stand in the text.
-    fn conditions(&self) -> String {
-        let mut sql = "1 = 1".to_owned();
-        if let Some(user) = self.user {
-            sql.push_str(&format!(" AND t.user_id = {}", user.0));
-        }
+    fn conditions(&self) -> Sql {
+        let mut all = Sql::default();
+        all.and_if("t.user_id = ?", self.user);
         if !self.ids.is_empty() {
-            let ids: Vec<String> = self.ids.iter().map(|id| id.0.to_string()).collect();
-            sql.push_str(&format!(" AND t.id IN ({})", ids.join(", ")));
+            all.and(Sql::one_of("t.id", &self.ids));
         }
-        if let Some(now) = self.live_at {
-            sql.push_str(&format!(" AND t.revoked_at IS NULL AND t.expires_at > {}", now.0));
-        }
-        sql
+        all.and_if("t.revoked_at IS NULL AND t.expires_at > ?", self.live_at);
+        all
+    }
+
+    fn order(&self) -> Sql {
+        let direction = if self.descending { " DESC" } else { " ASC" };
+        Sql::from(" ORDER BY ").with(self.sort.column()).with(direction).with(", t.id").with(direction)
     }
 }
 
@@ -213,9 +153,7 @@ impl Filter {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM tokens t WHERE {}", filter.conditions());
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_one(c).await)?;
-    Ok(count)
+    Token::count(conn, filter.conditions()).await
 }
 
 /// A page of the tokens that match.
@@ -228,12 +166,6 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Token>, StoreError> {
-    let direction = if filter.descending { "DESC" } else { "ASC" };
-    let (conditions, column) = (filter.conditions(), filter.sort.column());
-    let sql = format!(
-        "{SELECT} WHERE {conditions} ORDER BY {column} {direction}, t.id {direction} LIMIT $1 OFFSET $2"
-    );
-    let rows: Vec<TokenRow> =
-        on!(conn, |c| { sqlx::query_as(AssertSqlSafe(sql)).bind(limit).bind(offset).fetch_all(c).await })?;
-    Ok(rows.into_iter().map(Token::from).collect())
+    let page = filter.order().with(sql!(" LIMIT ? OFFSET ?", limit, offset));
+    Token::select(filter.conditions()).with(page).all(conn).await
 }

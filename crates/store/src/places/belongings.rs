@@ -2,12 +2,12 @@
 
 use domain::id::UserId;
 
-use crate::db::on;
+use crate::sql::sql;
 use crate::{StoreError, Tx};
 
 async fn each(tx: &mut Tx, statements: &[&'static str], user: UserId) -> Result<(), StoreError> {
     for sql in statements.iter().copied() {
-        on!(tx, |c| sqlx::query(sql).bind(user.0).execute(c).await.map(drop))?;
+        sql!(sql, user).run(tx).await?;
     }
     Ok(())
 }
@@ -18,11 +18,11 @@ async fn each(tx: &mut Tx, statements: &[&'static str], user: UserId) -> Result<
 /// See [`StoreError`].
 pub async fn remove(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
     let statements = [
-        "DELETE FROM sessions WHERE user_id = $1",
-        "DELETE FROM group_members WHERE user_id = $1",
-        "DELETE FROM memberships WHERE member_kind = 'user' AND member_id = $1",
-        "DELETE FROM user_settings WHERE user_id = $1",
-        "DELETE FROM bookmarks WHERE user_id = $1",
+        "DELETE FROM sessions WHERE user_id = ?",
+        "DELETE FROM group_members WHERE user_id = ?",
+        "DELETE FROM memberships WHERE member_kind = 'user' AND member_id = ?",
+        "DELETE FROM user_settings WHERE user_id = ?",
+        "DELETE FROM bookmarks WHERE user_id = ?",
     ];
     each(tx, &statements, user).await
 }
@@ -34,7 +34,7 @@ pub async fn remove(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
 pub async fn remove_pending(tx: &mut Tx, user: UserId) -> Result<(), StoreError> {
     remove(tx, user).await?;
     let statements =
-        ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM users WHERE id = $1 AND status = 'pending'"];
+        ["DELETE FROM tokens WHERE user_id = ?", "DELETE FROM users WHERE id = ? AND status = 'pending'"];
     each(tx, &statements, user).await
 }
 
@@ -43,14 +43,13 @@ pub async fn remove_pending(tx: &mut Tx, user: UserId) -> Result<(), StoreError>
 /// # Errors
 /// See [`StoreError`].
 pub async fn hand_over(tx: &mut Tx, from: UserId, to: UserId) -> Result<(), StoreError> {
-    let statements = [
-        "UPDATE tasks SET owner_id = $2 WHERE owner_id = $1",
-        "UPDATE workspaces SET owner_id = $2 WHERE owner_id = $1",
-        "UPDATE projects SET owner_id = $2 WHERE owner_id = $1",
-        "UPDATE templates SET owner_id = $2 WHERE owner_id = $1",
-    ];
-    for sql in statements {
-        on!(tx, |c| sqlx::query(sql).bind(from.0).bind(to.0).execute(c).await.map(drop))?;
+    for sql in [
+        "UPDATE tasks SET owner_id = ? WHERE owner_id = ?",
+        "UPDATE workspaces SET owner_id = ? WHERE owner_id = ?",
+        "UPDATE projects SET owner_id = ? WHERE owner_id = ?",
+        "UPDATE templates SET owner_id = ? WHERE owner_id = ?",
+    ] {
+        sql!(sql, to, from).run(tx).await?;
     }
     Ok(())
 }

@@ -2,19 +2,17 @@
 
 use domain::id::{GroupId, UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role, Scope};
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
-use crate::workspace::hidden_from;
-use crate::{Conn, StoreError, Tx};
+use crate::sql::{Sql, sql};
+use crate::{Conn, StoreError, Tx, visible};
 
-row!(MemberRow { member_kind: String, member_id: i64, name: Option<String>, role: String });
-row!(InWorkspaceRow { scope_id: i64, member_kind: String, member_id: i64, name: Option<String>, role: String });
-
-/// The name of a membership's account or group; of one that is gone there is none.
-const NAME: &str = "CASE m.member_kind
+/// What a membership `m` is read from: whom, and as what.
+const SHOWN: &str = "m.member_kind, m.member_id, m.role, CASE m.member_kind
     WHEN 'user' THEN (SELECT u.username FROM users u WHERE u.id = m.member_id AND u.deleted_at IS NULL)
     ELSE (SELECT g.name FROM user_groups g WHERE g.id = m.member_id) END AS name";
+
+/// One as it lies in the database; of an account or a group that is gone there is no name.
+type Row = (String, i64, String, Option<String>);
 
 /// The two columns of a scope.
 fn scope_columns(scope: Scope) -> (&'static str, i64) {
@@ -32,14 +30,24 @@ fn member_columns(member: MemberId) -> (&'static str, i64) {
     }
 }
 
-fn from_row(row: MemberRow) -> Option<Member> {
-    let id = match row.member_kind.as_str() {
-        "user" => MemberId::User(UserId(row.member_id)),
-        "group" => MemberId::Group(GroupId(row.member_id)),
+fn from_row((kind, id, role, name): Row) -> Option<Member> {
+    let id = match kind.as_str() {
+        "user" => MemberId::User(UserId(id)),
+        "group" => MemberId::Group(GroupId(id)),
         _ => return None,
     };
     // Whoever is gone, and whatever is no role, is no member (R27).
-    Some(Member { id, name: row.name?, role: Role::parse(&row.role)? })
+    Some(Member { id, name: name?, role: Role::parse(&role)? })
+}
+
+/// Reads a role from the number that [`visible::HIGHEST_ROLE`] is.
+pub(crate) fn role(number: Option<i64>) -> Option<Role> {
+    match number {
+        Some(1) => Some(Role::Viewer),
+        Some(2) => Some(Role::Editor),
+        Some(3) => Some(Role::Administrator),
+        _ => None,
+    }
 }
 
 /// All members of a place, users first, by name.
@@ -48,12 +56,9 @@ fn from_row(row: MemberRow) -> Option<Member> {
 /// See [`StoreError`].
 pub async fn list(conn: &mut Conn, scope: Scope) -> Result<Vec<Member>, StoreError> {
     let (kind, id) = scope_columns(scope);
-    let sql = format!(
-        "SELECT m.member_kind, m.member_id, m.role, {NAME} FROM memberships m
-         WHERE m.scope = $1 AND m.scope_id = $2 ORDER BY m.member_kind DESC, name, m.member_id"
-    );
-    let rows: Vec<MemberRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(kind).bind(id).fetch_all(c).await)?;
+    let sql = Sql::from("SELECT ").with(SHOWN).with(" FROM memberships m");
+    let sql = sql.filtered(sql!("m.scope = ? AND m.scope_id = ?", kind, id));
+    let rows: Vec<Row> = sql.with(" ORDER BY m.member_kind DESC, name, m.member_id").all(conn).await?;
     Ok(rows.into_iter().filter_map(from_row).collect())
 }
 
@@ -68,24 +73,30 @@ pub async fn in_workspaces(
     of: Option<&[MemberId]>,
     role: Option<Role>,
 ) -> Result<Vec<(WorkspaceId, Member)>, StoreError> {
-    let hidden = seen_by.map(|viewer| format!("AND m.scope_id NOT IN ({})", hidden_from(viewer)));
-    let one = |(kind, id): (&str, i64)| format!("(m.member_kind = '{kind}' AND m.member_id = {id})");
-    let some = of.map(|of| of.iter().copied().map(member_columns).map(one).collect::<Vec<_>>());
-    let some = some.map(|of| if of.is_empty() { "1 = 0".to_owned() } else { of.join(" OR ") });
-    let role = role.map(|role| format!("AND m.role = '{}'", role.as_str()));
-    let sql = format!(
-        "SELECT m.scope_id, m.member_kind, m.member_id, m.role, {NAME} FROM memberships m
-         WHERE m.scope = 'workspace' {} {} {} ORDER BY m.scope_id, m.member_kind DESC, m.member_id",
-        hidden.unwrap_or_default(),
-        some.map(|some| format!("AND ({some})")).unwrap_or_default(),
-        role.unwrap_or_default()
-    );
-    let rows: Vec<InWorkspaceRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
-    let member = |row: InWorkspaceRow| {
-        let InWorkspaceRow { scope_id, member_kind, member_id, name, role } = row;
-        Some((WorkspaceId(scope_id), from_row(MemberRow { member_kind, member_id, name, role })?))
-    };
-    Ok(rows.into_iter().filter_map(member).collect())
+    let mut conditions = Sql::from("m.scope = 'workspace'");
+    seen_by.iter().for_each(|viewer| conditions.and(visible::members(*viewer)));
+    of.iter().for_each(|of| conditions.and(one_of(of)));
+    conditions.and_if("m.role = ?", role);
+    let sql = Sql::from("SELECT m.scope_id, ").with(SHOWN).with(" FROM memberships m").filtered(conditions);
+    let order = " ORDER BY m.scope_id, m.member_kind DESC, m.member_id";
+    let rows: Vec<(WorkspaceId, Row)> = sql.with(order).all(conn).await?;
+    Ok(rows.into_iter().filter_map(|(id, row)| Some((id, from_row(row)?))).collect())
+}
+
+/// A membership `m` is one of these members'.
+fn one_of(members: &[MemberId]) -> Sql {
+    let (mut users, mut groups) = (Vec::new(), Vec::new());
+    for member in members {
+        match member {
+            MemberId::User(id) => users.push(*id),
+            MemberId::Group(id) => groups.push(*id),
+        }
+    }
+    Sql::from("((m.member_kind = 'user' AND ")
+        .with(Sql::one_of("m.member_id", &users))
+        .with(") OR (m.member_kind = 'group' AND ")
+        .with(Sql::one_of("m.member_id", &groups))
+        .with("))")
 }
 
 /// The name of a group, when there is one.
@@ -93,9 +104,7 @@ pub async fn in_workspaces(
 /// # Errors
 /// See [`StoreError`].
 pub async fn group_name(conn: &mut Conn, id: GroupId) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT name FROM user_groups WHERE id = $1";
-    let row: Option<(String,)> = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.map(|(name,)| name))
+    sql!("SELECT name FROM user_groups WHERE id = ?", id).first(conn).await
 }
 
 /// Makes somebody a member, or changes their role.
@@ -103,17 +112,11 @@ pub async fn group_name(conn: &mut Conn, id: GroupId) -> Result<Option<String>, 
 /// # Errors
 /// See [`StoreError`].
 pub async fn set(tx: &mut Tx, scope: Scope, member: MemberId, role: Role) -> Result<(), StoreError> {
-    let (kind, id) = scope_columns(scope);
-    let (member_kind, member) = member_columns(member);
-    let sql =
-        "INSERT INTO memberships (scope, scope_id, member_kind, member_id, role) VALUES ($1, $2, $3, $4, $5)
+    let ((kind, id), (member_kind, member)) = (scope_columns(scope), member_columns(member));
+    let sql = "INSERT INTO memberships (scope, scope_id, member_kind, member_id, role) VALUES (?, ?, ?, ?, ?)
                ON CONFLICT (scope, scope_id, member_kind, member_id) DO UPDATE SET role = excluded.role";
     tx.adds(0);
-    on!(tx, |c| {
-        let query = sqlx::query(sql).bind(kind).bind(id).bind(member_kind).bind(member).bind(role.as_str());
-        query.execute(c).await.map(drop)
-    })?;
-    Ok(())
+    sql!(sql, kind, id, member_kind, member, role).run(tx).await.map(drop)
 }
 
 /// Makes somebody a member no more; who was none stays none.
@@ -121,15 +124,10 @@ pub async fn set(tx: &mut Tx, scope: Scope, member: MemberId, role: Role) -> Res
 /// # Errors
 /// See [`StoreError`].
 pub async fn remove(tx: &mut Tx, scope: Scope, member: MemberId) -> Result<(), StoreError> {
-    let (kind, id) = scope_columns(scope);
-    let (member_kind, member) = member_columns(member);
+    let ((kind, id), (member_kind, member)) = (scope_columns(scope), member_columns(member));
     let sql = "DELETE FROM memberships
-               WHERE scope = $1 AND scope_id = $2 AND member_kind = $3 AND member_id = $4";
-    on!(tx, |c| {
-        let query = sqlx::query(sql).bind(kind).bind(id).bind(member_kind).bind(member);
-        query.execute(c).await.map(drop)
-    })?;
-    Ok(())
+               WHERE scope = ? AND scope_id = ? AND member_kind = ? AND member_id = ?";
+    sql!(sql, kind, id, member_kind, member).run(tx).await.map(drop)
 }
 
 /// Leaves a place without members.
@@ -138,7 +136,5 @@ pub async fn remove(tx: &mut Tx, scope: Scope, member: MemberId) -> Result<(), S
 /// See [`StoreError`].
 pub async fn clear(tx: &mut Tx, scope: Scope) -> Result<(), StoreError> {
     let (kind, id) = scope_columns(scope);
-    let sql = "DELETE FROM memberships WHERE scope = $1 AND scope_id = $2";
-    on!(tx, |c| sqlx::query(sql).bind(kind).bind(id).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM memberships WHERE scope = ? AND scope_id = ?", kind, id).run(tx).await.map(drop)
 }

@@ -1,64 +1,21 @@
 //! Projects, where one account stands in them, and who bookmarked them.
 
 use domain::id::{ProjectId, UserId, WorkspaceId};
-use domain::place::{Note, Project, ProjectPlace, Scope};
-use domain::time::Timestamp;
-use sqlx::AssertSqlSafe;
+use domain::place::{Project, ProjectPlace, Scope};
 
-use crate::db::{on, row};
-use crate::error::one_row;
-use crate::workspace::{HIGHEST, is_member, owned_by, role, text};
-use crate::{Conn, StoreError, Tx, membership, meta, workspace};
+use crate::cells::Json;
+use crate::membership::role;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Value;
+use crate::{Conn, StoreError, Tx, membership, meta, visible, workspace};
 
-row!(ProjectRow {
-    id: i64,
-    workspace_id: i64,
-    name: String,
-    code: String,
-    description: String,
-    notes: String,
-    tags: String,
-    private: bool,
-    archived: bool,
-    owner_id: i64,
-    username: String,
-    created_at: i64,
-    modified_at: i64,
-});
-
-const SELECT: &str =
-    "SELECT p.id, p.workspace_id, p.name, p.code, p.description, p.notes, p.tags, p.private, p.archived,
-        p.owner_id, u.username, p.created_at, p.modified_at
-    FROM projects p JOIN users u ON u.id = p.owner_id";
-
-const SELECT_WITHOUT_NOTES: &str =
-    "SELECT p.id, p.workspace_id, p.name, p.code, p.description, '[]' AS notes, p.tags, p.private, p.archived,
-        p.owner_id, u.username, p.created_at, p.modified_at
-    FROM projects p JOIN users u ON u.id = p.owner_id";
-
-fn from_row(row: ProjectRow) -> Result<Project, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("projects, id {}: {what}", row.id));
-    let notes: Vec<Note> = serde_json::from_str(&row.notes).map_err(|_| corrupt("notes"))?;
-    let tags: Vec<String> = serde_json::from_str(&row.tags).map_err(|_| corrupt("tags"))?;
-    Ok(Project {
-        id: ProjectId(row.id),
-        workspace: WorkspaceId(row.workspace_id),
-        name: row.name,
-        code: row.code,
-        description: row.description,
-        notes,
-        tags,
-        private: row.private,
-        archived: row.archived,
-        owner: UserId(row.owner_id),
-        owner_name: row.username,
-        created_at: Timestamp(row.created_at),
-        modified_at: Timestamp(row.modified_at),
-    })
-}
-
-fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError::Corrupt(e.to_string()))
+table! {
+    projects p => Project {
+        id, workspace: [workspace_id], name, code, description, notes as Json, tags as Json,
+        private, archived, owner: [owner_id], created_at, modified_at,
+    }
+    reads "JOIN users u ON u.id = p.owner_id" { owner_name: "u.username" }
 }
 
 /// The number that the next project gets: its key is made with it.
@@ -69,42 +26,12 @@ pub async fn next_id(tx: &mut Tx) -> Result<ProjectId, StoreError> {
     meta::next(tx, "project").await.map(ProjectId)
 }
 
-/// Runs a statement whose parameters are all of a project's columns.
-async fn write(tx: &mut Tx, sql: &'static str, project: &Project) -> Result<u64, StoreError> {
-    let (notes, tags) = (json(&project.notes)?, json(&project.tags)?);
-    tx.replaces(project.name.len() + project.description.len() + notes.len() + tags.len());
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(project.id.0)
-            .bind(project.workspace.0)
-            .bind(&project.name)
-            .bind(&project.code)
-            .bind(&project.description)
-            .bind(&notes)
-            .bind(&tags)
-            .bind(project.private)
-            .bind(project.archived)
-            .bind(project.owner.0)
-            .bind(project.created_at.0)
-            .bind(project.modified_at.0)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    Ok(affected)
-}
-
 /// Makes a project, with an id from [`next_id`].
 ///
 /// # Errors
 /// [`StoreError::Duplicate`] when its name is taken in the workspace, or its key anywhere.
 pub async fn insert(tx: &mut Tx, project: &Project) -> Result<(), StoreError> {
-    let sql =
-        "INSERT INTO projects (id, workspace_id, name, code, description, notes, tags, private, archived,
-                   owner_id, created_at, modified_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    tx.adds(0);
-    one_row("a project", write(tx, sql, project).await?)
+    project.insert(tx, &[]).await
 }
 
 /// Writes all of a project's fields.
@@ -112,9 +39,8 @@ pub async fn insert(tx: &mut Tx, project: &Project) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Duplicate`] when its name is taken in the workspace, or its key anywhere.
 pub async fn update(tx: &mut Tx, project: &Project) -> Result<(), StoreError> {
-    let sql = "UPDATE projects SET workspace_id = $2, name = $3, code = $4, description = $5, notes = $6, tags = $7,
-                   private = $8, archived = $9, owner_id = $10, created_at = $11, modified_at = $12 WHERE id = $1";
-    one_row("a project", write(tx, sql, project).await?)
+    tx.replaces(project.values()?.iter().map(Value::text_bytes).sum());
+    project.update(tx, "a project", &[]).await
 }
 
 /// Takes a project away, with its members and bookmarks.
@@ -123,12 +49,8 @@ pub async fn update(tx: &mut Tx, project: &Project) -> Result<(), StoreError> {
 /// See [`StoreError`].
 pub async fn delete(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
     membership::clear(tx, Scope::Project(id)).await?;
-    let sql = "DELETE FROM bookmarks WHERE project_id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(id.0).execute(c).await.map(drop))?;
-    let sql = "DELETE FROM projects WHERE id = $1";
-    let affected =
-        on!(tx, |c| sqlx::query(sql).bind(id.0).execute(c).await.map(|done| done.rows_affected()))?;
-    one_row("a project", affected)
+    sql!("DELETE FROM bookmarks WHERE project_id = ?", id).run(tx).await?;
+    sql!("DELETE FROM projects WHERE id = ?", id).run_once(tx, "a project").await
 }
 
 /// One project.
@@ -136,10 +58,7 @@ pub async fn delete(tx: &mut Tx, id: ProjectId) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: ProjectId) -> Result<Option<Project>, StoreError> {
-    let sql = format!("{SELECT} WHERE p.id = $1");
-    let row: Option<ProjectRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    Project::select(sql!("p.id = ?", id)).first(conn).await
 }
 
 /// The project with a certain key.
@@ -147,10 +66,7 @@ pub async fn by_id(conn: &mut Conn, id: ProjectId) -> Result<Option<Project>, St
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_key(conn: &mut Conn, key: &str) -> Result<Option<ProjectId>, StoreError> {
-    let sql = "SELECT id FROM projects WHERE code = $1";
-    let key = key.replace('\0', "\u{fffd}");
-    let row: Option<(i64,)> = on!(conn, |c| sqlx::query_as(sql).bind(key).fetch_optional(c).await)?;
-    Ok(row.map(|(id,)| ProjectId(id)))
+    sql!("SELECT id FROM projects WHERE code = ?", key).first(conn).await
 }
 
 /// The project of that name in a workspace.
@@ -162,14 +78,8 @@ pub async fn by_name(
     workspace: WorkspaceId,
     name: &str,
 ) -> Result<Option<ProjectId>, StoreError> {
-    let sql = "SELECT id FROM projects WHERE workspace_id = $1 AND name = $2";
-    let name = name.replace('\0', "\u{fffd}");
-    let row: Option<(i64,)> =
-        on!(conn, |c| sqlx::query_as(sql).bind(workspace.0).bind(name).fetch_optional(c).await)?;
-    Ok(row.map(|(id,)| ProjectId(id)))
+    sql!("SELECT id FROM projects WHERE workspace_id = ? AND name = ?", workspace, name).first(conn).await
 }
-
-row!(StandingRow { workspace_id: i64, owner_id: i64, private: bool, role: Option<i64> });
 
 /// How `viewer` stands to a project.
 ///
@@ -180,24 +90,15 @@ pub async fn place(
     id: ProjectId,
     viewer: UserId,
 ) -> Result<Option<ProjectPlace>, StoreError> {
-    let is_member = is_member("$2");
-    let sql = format!(
-        "SELECT p.workspace_id, p.owner_id, p.private,
-            (SELECT {HIGHEST} FROM memberships m
-             WHERE m.scope = 'project' AND m.scope_id = p.id AND {is_member}) AS role
-         FROM projects p WHERE p.id = $1"
-    );
-    let row: Option<StandingRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(viewer.0).fetch_optional(c).await)?;
-    let Some(row) = row else { return Ok(None) };
-    let workspace = workspace::place(conn, WorkspaceId(row.workspace_id), viewer).await?;
-    Ok(workspace.map(|workspace| ProjectPlace {
-        project: id,
-        owner: UserId(row.owner_id),
-        private: row.private,
-        role: role(row.role),
-        workspace,
-    }))
+    let sql = Sql::from("SELECT p.workspace_id, p.owner_id, p.private, (SELECT ")
+        .with(visible::HIGHEST_ROLE)
+        .with(visible::own_in_project(viewer))
+        .with(sql!(") FROM projects p WHERE p.id = ?", id));
+    let row: Option<(WorkspaceId, UserId, bool, Option<i64>)> = sql.first(conn).await?;
+    let Some((workspace, owner, private, number)) = row else { return Ok(None) };
+    let workspace = workspace::place(conn, workspace, viewer).await?;
+    let role = role(number);
+    Ok(workspace.map(|workspace| ProjectPlace { project: id, owner, private, role, workspace }))
 }
 
 /// What a list of projects goes by.
@@ -238,60 +139,34 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The order as SQL.
-    fn order(&self) -> String {
-        let direction = if self.descending { "DESC" } else { "ASC" };
+    fn order(&self) -> Sql {
+        let direction = if self.descending { " DESC" } else { " ASC" };
         let column = match self.sort {
             SortBy::Id => "p.id",
             SortBy::Name => "p.name",
             SortBy::Description => "p.description",
         };
-        format!("ORDER BY {column} {direction}, p.id ASC")
+        Sql::from(" ORDER BY ").with(column).with(direction).with(", p.id ASC")
     }
 
-    /// `$1` is the name.
-    fn conditions(&self) -> String {
-        let mut sql = "($1 = '' OR p.name = $1)".to_owned();
-        if let Some(workspace) = self.workspace {
-            sql.push_str(&format!(" AND p.workspace_id = {workspace}"));
-        }
-        if let Some(user) = self.personal_of {
-            sql.push_str(&format!(
-                " AND p.workspace_id IN (SELECT w.id FROM workspaces w WHERE w.personal_of = {user})"
-            ));
-        }
-        if let Some(user) = self.bookmarked_by {
-            sql.push_str(&format!(
-                " AND p.id IN (SELECT b.project_id FROM bookmarks b WHERE b.user_id = {user})"
-            ));
-        }
-        if let Some(archived) = self.archived {
-            sql.push_str(if archived { " AND p.archived" } else { " AND NOT p.archived" });
-        }
-        sql.push_str(&owned_by("p", self.owners.as_deref()));
-        if let Some(ids) = &self.ids {
-            let list: Vec<String> = ids.iter().map(ToString::to_string).collect();
-            let list = if list.is_empty() { "0".to_owned() } else { list.join(", ") };
-            sql.push_str(&format!(" AND p.id IN ({list})"));
-        }
-        if let Some(viewer) = self.seen_by {
-            sql.push_str(&format!(" AND {}", seen_by(viewer)));
-        }
-        sql
+    fn conditions(&self) -> Sql {
+        let mut all = Sql::default();
+        all.and_named("p.name = ?", self.name.as_ref());
+        all.and_if("p.workspace_id = ?", self.workspace);
+        let personal = "p.workspace_id IN (SELECT w.id FROM workspaces w WHERE w.personal_of = ?)";
+        all.and_if(personal, self.personal_of);
+        let bookmarked = "p.id IN (SELECT b.project_id FROM bookmarks b WHERE b.user_id = ?)";
+        all.and_if(bookmarked, self.bookmarked_by);
+        all.and_either(self.archived, "p.archived", "NOT p.archived");
+        self.owners.iter().for_each(|owners| all.and(Sql::one_of("p.owner_id", owners)));
+        self.ids.iter().for_each(|ids| all.and(Sql::one_of("p.id", ids)));
+        self.seen_by.iter().for_each(|viewer| all.and(visible::projects(*viewer)));
+        all
     }
-}
 
-/// Whether `viewer` sees a project `p`; the same as the policy's `sees_project`.
-fn seen_by(viewer: UserId) -> String {
-    let (viewer, is_member) = (viewer.0, is_member(&viewer.0.to_string()));
-    format!(
-        "(p.owner_id = {viewer}
-          OR EXISTS (SELECT 1 FROM memberships m WHERE m.scope = 'project' AND m.scope_id = p.id AND {is_member})
-          OR EXISTS (SELECT 1 FROM memberships m
-              WHERE m.scope = 'workspace' AND m.scope_id = p.workspace_id AND {is_member})
-          OR EXISTS (SELECT 1 FROM workspaces w WHERE w.id = p.workspace_id
-              AND (w.owner_id = {viewer} OR (NOT w.private AND NOT p.private))))"
-    )
+    fn page(&self, offset: i64, limit: i64) -> Sql {
+        self.order().with(sql!(" LIMIT ? OFFSET ?", limit, offset))
+    }
 }
 
 /// How many projects match.
@@ -299,10 +174,7 @@ fn seen_by(viewer: UserId) -> String {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM projects p WHERE {}", filter.conditions());
-    let name = text(filter.name.as_ref());
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(name).fetch_one(c).await)?;
-    Ok(count)
+    Project::count(conn, filter.conditions()).await
 }
 
 /// How many projects that `viewer` may see are in each workspace that has some; `None` sees all.
@@ -310,12 +182,12 @@ pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> 
 /// # Errors
 /// See [`StoreError`].
 pub async fn counts(conn: &mut Conn, viewer: Option<UserId>) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
-    let seen = viewer.map_or_else(|| "1 = 1".to_owned(), seen_by);
-    let sql = format!(
-        "SELECT p.workspace_id, COUNT(*) FROM projects p WHERE {seen} GROUP BY p.workspace_id ORDER BY p.workspace_id"
-    );
-    let rows: Vec<(i64, i64)> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(|(id, count)| (WorkspaceId(id), count)).collect())
+    let seen = viewer.map_or_else(Sql::default, visible::projects);
+    Sql::from("SELECT p.workspace_id, COUNT(*) FROM projects p")
+        .filtered(seen)
+        .with(" GROUP BY p.workspace_id ORDER BY p.workspace_id")
+        .all(conn)
+        .await
 }
 
 /// Which projects match: a page of them, or of all, for these are small.
@@ -328,13 +200,8 @@ pub async fn ids(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<ProjectId>, StoreError> {
-    let (conditions, order) = (filter.conditions(), filter.order());
-    let sql = format!("SELECT p.id FROM projects p WHERE {conditions} {order} LIMIT $2 OFFSET $3");
-    let name = text(filter.name.as_ref());
-    let rows: Vec<(i64,)> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset).fetch_all(c).await
-    })?;
-    Ok(rows.into_iter().map(|(id,)| ProjectId(id)).collect())
+    let sql = Sql::from("SELECT p.id FROM projects p").filtered(filter.conditions());
+    sql.with(filter.page(offset, limit)).all(conn).await
 }
 
 /// A page of the projects that match, without their notes, which may be long.
@@ -347,7 +214,8 @@ pub async fn list_without_notes(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Project>, StoreError> {
-    listed(conn, SELECT_WITHOUT_NOTES, filter, offset, limit).await
+    let sql = Project::select(filter.conditions()).replaced("p.notes", "'[]'");
+    sql.with(filter.page(offset, limit)).all(conn).await
 }
 
 /// A page of the projects that match.
@@ -360,23 +228,7 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Project>, StoreError> {
-    listed(conn, SELECT, filter, offset, limit).await
-}
-
-async fn listed(
-    conn: &mut Conn,
-    select: &str,
-    filter: &Filter,
-    offset: i64,
-    limit: i64,
-) -> Result<Vec<Project>, StoreError> {
-    let (conditions, order) = (filter.conditions(), filter.order());
-    let sql = format!("{select} WHERE {conditions} {order} LIMIT $2 OFFSET $3");
-    let name = text(filter.name.as_ref());
-    let rows: Vec<ProjectRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(limit).bind(offset).fetch_all(c).await
-    })?;
-    rows.into_iter().map(from_row).collect()
+    Project::select(filter.conditions()).with(filter.page(offset, limit)).all(conn).await
 }
 
 /// Notes that an account wants to find a project again; tells whether that was news.
@@ -384,12 +236,9 @@ async fn listed(
 /// # Errors
 /// See [`StoreError`].
 pub async fn bookmark(tx: &mut Tx, user: UserId, project: ProjectId) -> Result<bool, StoreError> {
-    let sql = "INSERT INTO bookmarks (user_id, project_id) VALUES ($1, $2) ON CONFLICT (user_id, project_id) DO NOTHING";
+    let sql = "INSERT INTO bookmarks (user_id, project_id) VALUES (?, ?) ON CONFLICT (user_id, project_id) DO NOTHING";
     tx.adds(0);
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(user.0).bind(project.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    Ok(affected == 1)
+    Ok(sql!(sql, user, project).run(tx).await? == 1)
 }
 
 /// Takes that back; tells whether there was one.
@@ -397,11 +246,8 @@ pub async fn bookmark(tx: &mut Tx, user: UserId, project: ProjectId) -> Result<b
 /// # Errors
 /// See [`StoreError`].
 pub async fn unbookmark(tx: &mut Tx, user: UserId, project: ProjectId) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM bookmarks WHERE user_id = $1 AND project_id = $2";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(user.0).bind(project.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    Ok(affected == 1)
+    let sql = "DELETE FROM bookmarks WHERE user_id = ? AND project_id = ?";
+    Ok(sql!(sql, user, project).run(tx).await? == 1)
 }
 
 /// Whether an account bookmarked a project.
@@ -409,8 +255,6 @@ pub async fn unbookmark(tx: &mut Tx, user: UserId, project: ProjectId) -> Result
 /// # Errors
 /// See [`StoreError`].
 pub async fn is_bookmarked(conn: &mut Conn, user: UserId, project: ProjectId) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM bookmarks WHERE user_id = $1 AND project_id = $2";
-    let row: Option<(i32,)> =
-        on!(conn, |c| sqlx::query_as(sql).bind(user.0).bind(project.0).fetch_optional(c).await)?;
-    Ok(row.is_some())
+    let sql = "SELECT 1 FROM bookmarks WHERE user_id = ? AND project_id = ?";
+    sql!(sql, user, project).exists(conn).await
 }

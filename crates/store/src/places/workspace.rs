@@ -2,47 +2,36 @@
 
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
-use domain::place::{Place, Role, Workspace};
+use domain::place::{Place, Workspace};
 use domain::time::Timestamp;
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
-use crate::error::one_row;
-use crate::{Conn, StoreError, Tx, meta};
+use crate::cells::{Cells, Read};
+use crate::membership::role;
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, Write, table};
+use crate::value::{Stored as _, Value};
+use crate::{Conn, StoreError, Tx, meta, visible};
 
-row!(WorkspaceRow {
-    id: i64,
-    name: String,
-    owner_id: i64,
-    username: String,
-    private: bool,
-    archived: bool,
-    agent_user: Option<String>,
-    agent_uid: Option<i64>,
-    agent_group: Option<String>,
-    agent_gid: Option<i64>,
-    personal_of: Option<i64>,
-    created_at: i64,
-});
+table! {
+    workspaces w => Workspace {
+        id, name, owner: [owner_id], private, archived,
+        identity: [agent_user, agent_uid, agent_group, agent_gid],
+        personal_of, created_at,
+    }
+    reads "JOIN users u ON u.id = w.owner_id" { owner_name: "u.username" }
+}
 
-impl From<WorkspaceRow> for Workspace {
-    fn from(row: WorkspaceRow) -> Self {
-        Self {
-            id: WorkspaceId(row.id),
-            name: row.name,
-            owner: UserId(row.owner_id),
-            owner_name: row.username,
-            private: row.private,
-            archived: row.archived,
-            identity: IdentityParts {
-                user: row.agent_user,
-                uid: row.agent_uid,
-                group: row.agent_group,
-                gid: row.agent_gid,
-            },
-            personal_of: row.personal_of.map(UserId),
-            created_at: Timestamp(row.created_at),
-        }
+impl Read for IdentityParts {
+    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
+        Ok(Self { user: cells.next()?, uid: cells.next()?, group: cells.next()?, gid: cells.next()? })
+    }
+}
+
+impl Write for IdentityParts {
+    fn write(&self, values: &mut Vec<Value>) -> Result<(), StoreError> {
+        let Self { user, uid, group, gid } = self;
+        values.extend([user.value(), uid.value(), group.value(), gid.value()]);
+        Ok(())
     }
 }
 
@@ -56,23 +45,15 @@ pub async fn insert_uncategorized(tx: &mut Tx, owner: UserId, now: Timestamp) ->
     if (workspace, project) != (UNCATEGORIZED.0, 1) {
         return Err(StoreError::Corrupt("counters: the shared workspace is not the first".to_owned()));
     }
-    let sql = "INSERT INTO workspaces (id, name, owner_id, created_at) VALUES ($1, 'Uncategorized', $2, $3)";
-    on!(tx, |c| sqlx::query(sql).bind(workspace).bind(owner.0).bind(now.0).execute(c).await.map(drop))?;
+    let sql = "INSERT INTO workspaces (id, name, owner_id, created_at) VALUES (?, 'Uncategorized', ?, ?)";
+    sql!(sql, workspace, owner, now).run(tx).await?;
     let sql =
         "INSERT INTO projects (id, workspace_id, name, code, description, notes, tags, private, archived,
                    owner_id, created_at, modified_at)
-               VALUES ($1, $2, 'Uncategorized', 'UNCAT', '', '[]', '[]', FALSE, FALSE, $3, $4, $4)";
+               VALUES (?, ?, 'Uncategorized', 'UNCAT', '', '[]', '[]', FALSE, FALSE, ?, ?, ?)";
     tx.adds(0);
-    on!(tx, |c| {
-        sqlx::query(sql).bind(project).bind(workspace).bind(owner.0).bind(now.0).execute(c).await.map(drop)
-    })?;
-    Ok(())
+    sql!(sql, project, workspace, owner, now, now).run(tx).await.map(drop)
 }
-
-const SELECT: &str =
-    "SELECT w.id, w.name, w.owner_id, u.username, w.private, w.archived, w.agent_user, w.agent_uid,
-        w.agent_group, w.agent_gid, w.personal_of, w.created_at
-    FROM workspaces w JOIN users u ON u.id = w.owner_id";
 
 /// What a list of workspaces goes by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -104,46 +85,15 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// `$1` is the name, `$2` the name in any case.
-    fn conditions(&self) -> String {
-        let mut sql =
-            "w.deleted_at IS NULL AND ($1 = '' OR w.name = $1) AND ($2 = '' OR LOWER(w.name) = LOWER($2))"
-                .to_owned();
-        if let Some(archived) = self.archived {
-            sql.push_str(if archived { " AND w.archived" } else { " AND NOT w.archived" });
-        }
-        sql.push_str(&owned_by("w", self.owners.as_deref()));
-        if let Some(viewer) = self.seen_by {
-            sql.push_str(&format!(" AND {}", seen_by(viewer)));
-        }
-        sql
+    fn conditions(&self) -> Sql {
+        let mut all = Sql::from("w.deleted_at IS NULL");
+        all.and_named("w.name = ?", self.name.as_ref());
+        all.and_named("LOWER(w.name) = LOWER(?)", self.name_in_any_case.as_ref());
+        all.and_either(self.archived, "w.archived", "NOT w.archived");
+        self.owners.iter().for_each(|owners| all.and(Sql::one_of("w.owner_id", owners)));
+        self.seen_by.iter().for_each(|viewer| all.and(visible::workspaces(*viewer)));
+        all
     }
-}
-
-/// A condition on the owner's column of a table, with ` AND ` before it.
-pub(crate) fn owned_by(table: &str, owners: Option<&[UserId]>) -> String {
-    let Some(owners) = owners else { return String::new() };
-    if owners.is_empty() {
-        return " AND 1 = 0".to_owned();
-    }
-    let list: Vec<String> = owners.iter().map(|id| id.0.to_string()).collect();
-    format!(" AND {table}.owner_id IN ({})", list.join(", "))
-}
-
-/// Text for a parameter: NUL, which PostgreSQL doesn't take, is in no name.
-pub(crate) fn text(value: Option<&String>) -> String {
-    value.map(|text| text.replace('\0', "\u{fffd}")).unwrap_or_default()
-}
-
-/// Whether `viewer` sees that a workspace `w` is there; the same as the policy's `sees`.
-fn seen_by(viewer: UserId) -> String {
-    let (viewer, is_member) = (viewer.0, is_member(&viewer.0.to_string()));
-    format!(
-        "(NOT w.private OR w.owner_id = {viewer}
-          OR EXISTS (SELECT 1 FROM memberships m WHERE m.scope = 'workspace' AND m.scope_id = w.id AND {is_member})
-          OR EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND (p.owner_id = {viewer} OR EXISTS (
-              SELECT 1 FROM memberships m WHERE m.scope = 'project' AND m.scope_id = p.id AND {is_member}))))"
-    )
 }
 
 /// How many workspaces match.
@@ -151,11 +101,7 @@ fn seen_by(viewer: UserId) -> String {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM workspaces w WHERE {}", filter.conditions());
-    let (name, any_case) = (text(filter.name.as_ref()), text(filter.name_in_any_case.as_ref()));
-    let (count,): (i64,) =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(any_case).fetch_one(c).await)?;
-    Ok(count)
+    Workspace::count(conn, filter.conditions()).await
 }
 
 /// A page of the workspaces that match.
@@ -168,20 +114,14 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Workspace>, StoreError> {
-    let direction = if filter.descending { "DESC" } else { "ASC" };
-    let column = match filter.sort {
-        SortBy::Id => "w.id",
-        SortBy::Name => "w.name",
+    let order = match (filter.sort, filter.descending) {
+        (SortBy::Id, false) => " ORDER BY w.id",
+        (SortBy::Id, true) => " ORDER BY w.id DESC",
+        (SortBy::Name, false) => " ORDER BY w.name, w.id",
+        (SortBy::Name, true) => " ORDER BY w.name DESC, w.id",
     };
-    let conditions = filter.conditions();
-    let sql =
-        format!("{SELECT} WHERE {conditions} ORDER BY {column} {direction}, w.id ASC LIMIT $3 OFFSET $4");
-    let (name, any_case) = (text(filter.name.as_ref()), text(filter.name_in_any_case.as_ref()));
-    let rows: Vec<WorkspaceRow> = on!(conn, |c| {
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(name).bind(any_case).bind(limit).bind(offset);
-        query.fetch_all(c).await
-    })?;
-    Ok(rows.into_iter().map(Workspace::from).collect())
+    let page = Sql::from(order).with(sql!(" LIMIT ? OFFSET ?", limit, offset));
+    Workspace::select(filter.conditions()).with(page).all(conn).await
 }
 
 /// Makes a workspace; `workspace.id` is ignored and a fresh one given out.
@@ -190,28 +130,7 @@ pub async fn list(
 /// [`StoreError::Duplicate`] when the name is taken.
 pub async fn insert(tx: &mut Tx, workspace: &Workspace) -> Result<Workspace, StoreError> {
     let workspace = Workspace { id: WorkspaceId(meta::next(tx, "workspace").await?), ..workspace.clone() };
-    let sql =
-        "INSERT INTO workspaces (id, name, owner_id, private, archived, agent_user, agent_uid, agent_group,
-                   agent_gid, personal_of, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
-    tx.adds(workspace.name.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(workspace.id.0)
-            .bind(&workspace.name)
-            .bind(workspace.owner.0)
-            .bind(workspace.private)
-            .bind(workspace.archived)
-            .bind(&workspace.identity.user)
-            .bind(workspace.identity.uid)
-            .bind(&workspace.identity.group)
-            .bind(workspace.identity.gid)
-            .bind(workspace.personal_of.map(|id| id.0))
-            .bind(workspace.created_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
+    workspace.insert(tx, &[]).await?;
     Ok(workspace)
 }
 
@@ -220,23 +139,11 @@ pub async fn insert(tx: &mut Tx, workspace: &Workspace) -> Result<Workspace, Sto
 /// # Errors
 /// [`StoreError::Duplicate`] when the name is taken.
 pub async fn update(tx: &mut Tx, workspace: &Workspace) -> Result<(), StoreError> {
-    let sql = "UPDATE workspaces SET name = $2, private = $3, archived = $4, agent_user = $5, agent_uid = $6,
-                   agent_group = $7, agent_gid = $8 WHERE id = $1 AND deleted_at IS NULL";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(workspace.id.0)
-            .bind(&workspace.name)
-            .bind(workspace.private)
-            .bind(workspace.archived)
-            .bind(&workspace.identity.user)
-            .bind(workspace.identity.uid)
-            .bind(&workspace.identity.group)
-            .bind(workspace.identity.gid)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    one_row("a workspace", affected)
+    let Workspace { id, name, private, archived, identity, .. } = workspace;
+    let IdentityParts { user, uid, group, gid } = identity;
+    let sql = "UPDATE workspaces SET name = ?, private = ?, archived = ?, agent_user = ?, agent_uid = ?,
+                   agent_group = ?, agent_gid = ? WHERE id = ? AND deleted_at IS NULL";
+    sql!(sql, name, private, archived, user, uid, group, gid, id).run_once(tx, "a workspace").await
 }
 
 /// Takes a workspace away: its name is free again, its projects and templates are gone, its tasks stay.
@@ -244,25 +151,19 @@ pub async fn update(tx: &mut Tx, workspace: &Workspace) -> Result<(), StoreError
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete(tx: &mut Tx, id: WorkspaceId, now: Timestamp) -> Result<(), StoreError> {
-    let its_projects = format!("(SELECT p.id FROM projects p WHERE p.workspace_id = {id})");
-    let rows = [
-        format!("DELETE FROM bookmarks WHERE project_id IN {its_projects}"),
-        format!("DELETE FROM memberships WHERE scope = 'project' AND scope_id IN {its_projects}"),
-        format!("DELETE FROM projects WHERE workspace_id = {id}"),
-        format!("DELETE FROM memberships WHERE scope = 'workspace' AND scope_id = {id}"),
-        format!("DELETE FROM templates WHERE workspace_id = {id}"),
-    ];
-    for sql in rows {
-        on!(tx, |c| sqlx::query(AssertSqlSafe(sql)).execute(c).await.map(drop))?;
+    for sql in [
+        "DELETE FROM bookmarks WHERE project_id IN (SELECT p.id FROM projects p WHERE p.workspace_id = ?)",
+        "DELETE FROM memberships WHERE scope = 'project'
+            AND scope_id IN (SELECT p.id FROM projects p WHERE p.workspace_id = ?)",
+        "DELETE FROM projects WHERE workspace_id = ?",
+        "DELETE FROM memberships WHERE scope = 'workspace' AND scope_id = ?",
+        "DELETE FROM templates WHERE workspace_id = ?",
+    ] {
+        sql!(sql, id).run(tx).await?;
     }
     // No name has a control character: nobody can have this one, or ask for it.
-    let sql = "UPDATE workspaces SET deleted_at = $2, personal_of = NULL, name = name || $3 WHERE id = $1";
-    let suffix = format!("\u{1f}{id}");
-    let affected = on!(tx, |c| {
-        let query = sqlx::query(sql).bind(id.0).bind(now.0).bind(suffix);
-        query.execute(c).await.map(|done| done.rows_affected())
-    })?;
-    one_row("a workspace", affected)
+    let sql = "UPDATE workspaces SET deleted_at = ?, personal_of = NULL, name = name || ? WHERE id = ?";
+    sql!(sql, now, format!("\u{1f}{id}"), id).run_once(tx, "a workspace").await
 }
 
 /// How many tasks in a workspace aren't over.
@@ -270,9 +171,7 @@ pub async fn delete(tx: &mut Tx, id: WorkspaceId, now: Timestamp) -> Result<(), 
 /// # Errors
 /// See [`StoreError`].
 pub async fn living_tasks(conn: &mut Conn, id: WorkspaceId) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM tasks WHERE workspace_id = $1 AND state <> 'terminated'";
-    let (count,): (i64,) = on!(conn, |c| sqlx::query_as(sql).bind(id.0).fetch_one(c).await)?;
-    Ok(count)
+    sql!("SELECT COUNT(*) FROM tasks WHERE workspace_id = ? AND state <> 'terminated'", id).one(conn).await
 }
 
 /// The workspace where an account's Polyaxon projects are.
@@ -280,10 +179,8 @@ pub async fn living_tasks(conn: &mut Conn, id: WorkspaceId) -> Result<i64, Store
 /// # Errors
 /// See [`StoreError`].
 pub async fn personal_of(conn: &mut Conn, user: UserId) -> Result<Option<Workspace>, StoreError> {
-    let sql = format!("{SELECT} WHERE w.personal_of = $1 AND w.deleted_at IS NULL ORDER BY w.id LIMIT 1");
-    let row: Option<WorkspaceRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(user.0).fetch_optional(c).await)?;
-    Ok(row.map(Workspace::from))
+    let its = sql!("w.personal_of = ? AND w.deleted_at IS NULL", user);
+    Workspace::select(its).with(" ORDER BY w.id LIMIT 1").first(conn).await
 }
 
 /// One workspace, unless it was deleted.
@@ -291,46 +188,7 @@ pub async fn personal_of(conn: &mut Conn, user: UserId) -> Result<Option<Workspa
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>, StoreError> {
-    let sql = format!("{SELECT} WHERE w.id = $1 AND w.deleted_at IS NULL");
-    let row: Option<WorkspaceRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).fetch_optional(c).await)?;
-    Ok(row.map(Workspace::from))
-}
-
-row!(PlaceRow {
-    owner_id: i64,
-    private: bool,
-    deleted_at: Option<i64>,
-    role: Option<i64>,
-    guest: i64
-});
-
-/// Reads a role from the number that [`place`] computes.
-pub(crate) fn role(number: Option<i64>) -> Option<Role> {
-    match number {
-        Some(1) => Some(Role::Viewer),
-        Some(2) => Some(Role::Editor),
-        Some(3) => Some(Role::Administrator),
-        _ => None,
-    }
-}
-
-/// Whether a membership `m` is an account's own or one of its groups'. `viewer` is a parameter such as `$2`, or a number.
-pub(crate) fn is_member(viewer: &str) -> String {
-    format!(
-        "((m.member_kind = 'user' AND m.member_id = {viewer}) OR (m.member_kind = 'group'
-            AND m.member_id IN (SELECT g.group_id FROM group_members g WHERE g.user_id = {viewer})))"
-    )
-}
-
-/// The ids of workspaces whose content `viewer` may not see.
-pub(crate) fn hidden_from(viewer: UserId) -> String {
-    let (viewer, is_member) = (viewer.0, is_member(&viewer.0.to_string()));
-    format!(
-        "SELECT w.id FROM workspaces w WHERE (w.private OR w.deleted_at IS NOT NULL) AND w.owner_id <> {viewer}
-         AND (w.deleted_at IS NOT NULL OR NOT EXISTS (SELECT 1 FROM memberships m
-             WHERE m.scope = 'workspace' AND m.scope_id = w.id AND {is_member}))"
-    )
+    Workspace::select(sql!("w.id = ? AND w.deleted_at IS NULL", id)).first(conn).await
 }
 
 /// The workspaces whose content `viewer` may not see.
@@ -338,41 +196,29 @@ pub(crate) fn hidden_from(viewer: UserId) -> String {
 /// # Errors
 /// See [`StoreError`].
 pub async fn hidden(conn: &mut Conn, viewer: UserId) -> Result<Vec<WorkspaceId>, StoreError> {
-    let sql = hidden_from(viewer);
-    let rows: Vec<(i64,)> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(|(id,)| WorkspaceId(id)).collect())
+    visible::hidden_workspaces(viewer).all(conn).await
 }
-
-/// The highest role of a group of memberships as a number, see [`role`].
-pub(crate) const HIGHEST: &str =
-    "CAST(MAX(CASE m.role WHEN 'administrator' THEN 3 WHEN 'editor' THEN 2 ELSE 1 END) AS BIGINT)";
 
 /// How `viewer` stands to a workspace. One that was deleted is private and has no members.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn place(conn: &mut Conn, id: WorkspaceId, viewer: UserId) -> Result<Option<Place>, StoreError> {
-    let is_member = is_member("$2");
-    let sql = format!(
-        "SELECT w.owner_id, w.private, w.deleted_at,
-            (SELECT {HIGHEST} FROM memberships m
-             WHERE m.scope = 'workspace' AND m.scope_id = w.id AND {is_member}) AS role,
-            (SELECT COUNT(*) FROM projects p WHERE p.workspace_id = w.id AND (p.owner_id = $2 OR EXISTS (
-                SELECT 1 FROM memberships m
-                WHERE m.scope = 'project' AND m.scope_id = p.id AND {is_member}))) AS guest
-         FROM workspaces w WHERE w.id = $1"
-    );
-    let row: Option<PlaceRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql)).bind(id.0).bind(viewer.0).fetch_optional(c).await
-    })?;
-    Ok(row.map(|row| {
-        let gone = row.deleted_at.is_some();
+    let sql = Sql::from("SELECT w.owner_id, w.private, w.deleted_at, (SELECT ")
+        .with(visible::HIGHEST_ROLE)
+        .with(visible::own_in_workspace(viewer))
+        .with("), EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND ")
+        .with(visible::guest_by_project(viewer))
+        .with(sql!(") FROM workspaces w WHERE w.id = ?", id));
+    let row: Option<(UserId, bool, Option<Timestamp>, Option<i64>, bool)> = sql.first(conn).await?;
+    Ok(row.map(|(owner, private, deleted_at, number, guest)| {
+        let gone = deleted_at.is_some();
         Place {
             workspace: id,
-            owner: UserId(row.owner_id),
-            private: row.private || gone,
-            role: role(row.role).filter(|_| !gone),
-            guest: row.guest > 0 && !gone,
+            owner,
+            private: private || gone,
+            role: role(number).filter(|_| !gone),
+            guest: guest && !gone,
         }
     }))
 }

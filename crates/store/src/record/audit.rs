@@ -2,23 +2,11 @@
 
 use domain::audit::{BEGINNING, Entry, Record, digest};
 use domain::time::Timestamp;
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
+use crate::cells::{Cells, Read};
 use crate::growth::ROW;
+use crate::sql::{Sql, sql};
 use crate::{Conn, StoreError, Tx};
-
-row!(LineRow {
-    seq: i64,
-    at: i64,
-    actor: String,
-    action: String,
-    target: String,
-    result: String,
-    body: String,
-    hash: String,
-});
-row!(HeadRow { seq: i64, hash: String });
 
 /// One entry as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,10 +34,10 @@ impl Line {
     }
 }
 
-impl From<LineRow> for Line {
-    fn from(row: LineRow) -> Self {
-        let keys = (Timestamp(row.at), row.actor, row.action, row.target, row.result);
-        Self { seq: row.seq, body: row.body, hash: row.hash, keys }
+impl Read for Line {
+    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
+        let (seq, body, hash) = cells.next()?;
+        Ok(Self { seq, body, hash, keys: cells.next()? })
     }
 }
 
@@ -66,27 +54,15 @@ pub async fn append(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<usize,
 }
 
 async fn append_one(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<usize, StoreError> {
-    let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
-    let head: Option<HeadRow> = on!(tx, |c| sqlx::query_as(sql).fetch_optional(c).await)?;
-    let (seq, previous) = head.map_or((1, BEGINNING.to_owned()), |head| (head.seq + 1, head.hash));
+    let head = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+    let head: Option<(i64, String)> = Sql::from(head).first(tx).await?;
+    let (seq, previous) = head.map_or((1, BEGINNING.to_owned()), |(seq, hash)| (seq + 1, hash));
     let record = Record::of(entry, seq, now, &previous);
-    let body = record.text();
+    let (body, result) = (record.text(), record.result.as_str());
+    let (actor, target, hash) = (record.actor.key(), record.target.key(), digest(&body));
     let sql = "INSERT INTO audit (seq, at, actor, action, target, result, body, hash)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(seq)
-            .bind(now.0)
-            .bind(record.actor.key())
-            .bind(&record.action)
-            .bind(record.target.key())
-            .bind(record.result.as_str())
-            .bind(&body)
-            .bind(digest(&body))
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    sql!(sql, seq, now, actor, record.action, target, result, body, hash).run(tx).await?;
     Ok(body.len())
 }
 
@@ -107,8 +83,25 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
-const WHERE: &str = "($2 = '' OR actor = $2) AND ($3 = '' OR action = $3 OR (action >= $3 AND action < $4))
-    AND ($5 = '' OR target = $5) AND ($6 = '' OR result = $6) AND at >= $7 AND at < $8";
+impl Filter {
+    fn conditions(&self) -> Sql {
+        let mut all = Sql::default();
+        all.and_named("actor = ?", self.actor.as_ref());
+        match self.action.as_deref() {
+            None | Some("") => {}
+            Some(action) => match action.strip_suffix('.') {
+                // All that begin so: up to what would follow the dot.
+                Some(noun) => all.and(sql!("action >= ? AND action < ?", action, format!("{noun}/"))),
+                None => all.and(sql!("action = ?", action)),
+            },
+        }
+        all.and_named("target = ?", self.target.as_ref());
+        all.and_named("result = ?", self.result.as_ref());
+        all.and_if("at >= ?", self.since);
+        all.and_if("at < ?", self.until);
+        all
+    }
+}
 
 /// The next entries that match, after number `after`, oldest first; or before it, newest first.
 ///
@@ -121,26 +114,16 @@ pub async fn list(
     newest_first: bool,
     limit: i64,
 ) -> Result<Vec<Line>, StoreError> {
-    let (compare, direction) = if newest_first { ("<", "DESC") } else { (">", "ASC") };
-    let sql =
-        format!("SELECT * FROM audit WHERE seq {compare} $1 AND {WHERE} ORDER BY seq {direction} LIMIT $9");
-    let text = |value: &Option<String>| value.clone().unwrap_or_default().replace('\0', "");
-    let action = text(&filter.action);
-    // All that begin so: up to what would follow the dot.
-    let end = action.strip_suffix('.').map(|noun| format!("{noun}/")).unwrap_or_default();
-    let rows: Vec<LineRow> = on!(conn, |c| {
-        sqlx::query_as(AssertSqlSafe(sql))
-            .bind(after)
-            .bind(text(&filter.actor))
-            .bind(action)
-            .bind(end)
-            .bind(text(&filter.target))
-            .bind(text(&filter.result))
-            .bind(filter.since.map_or(i64::MIN, |at| at.0))
-            .bind(filter.until.map_or(i64::MAX, |at| at.0))
-            .bind(limit)
-            .fetch_all(c)
-            .await
-    })?;
-    Ok(rows.into_iter().map(Line::from).collect())
+    let (behind, order) = match newest_first {
+        false => ("seq > ?", " ORDER BY seq ASC"),
+        true => ("seq < ?", " ORDER BY seq DESC"),
+    };
+    let mut conditions = filter.conditions();
+    conditions.and(sql!(behind, after));
+    Sql::from("SELECT seq, body, hash, at, actor, action, target, result FROM audit")
+        .filtered(conditions)
+        .with(order)
+        .with(sql!(" LIMIT ?", limit))
+        .all(conn)
+        .await
 }

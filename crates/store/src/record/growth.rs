@@ -104,15 +104,18 @@ impl Tx {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use domain::id::UserId;
 
     use super::*;
 
     /// Tables that no account makes grow by its changes, and why.
-    const OTHERWISE: [&str; 11] = [
+    const OTHERWISE: [&str; 12] = [
         "audit",              // counted by what `append` answers
         "reserve",            // holds nothing
         "schema_version",     // the program's own
+        "schema_checksums",   // the program's own
         "meta",               // the program's own
         "counters",           // a row for each kind
         "agents",             // an administrator's
@@ -123,13 +126,22 @@ mod tests {
         "user_settings",      // 1 MiB for each account: `domain::setting`
     ];
 
+    /// Each source of this crate.
+    fn sources(folder: &Path) -> Vec<String> {
+        let read = |entry: std::io::Result<std::fs::DirEntry>| {
+            let path = entry.expect("entry").path();
+            if path.is_dir() { sources(&path) } else { vec![std::fs::read_to_string(path).expect("text")] }
+        };
+        std::fs::read_dir(folder).expect("sources").flat_map(read).collect()
+    }
+
+    /// What `table!` adds is paid for in `Table::insert`, which is one of these.
     #[test]
     fn a04_who_adds_a_row_says_how_much_that_is() {
         let mut inserts = 0;
-        for file in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).expect("sources") {
-            let text = std::fs::read_to_string(file.expect("file").path()).unwrap_or_default();
+        for text in sources(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))) {
             let functions = text.split("\n}\n").filter(|function| !function.contains("fn a04_"));
-            for function in functions {
+            for function in functions.filter(|function| !function.contains("#[cfg(test)]")) {
                 for insert in function.split("INSERT INTO ").skip(1) {
                     let table = insert.split(' ').next().unwrap_or_default();
                     let counts = function.contains("tx.adds(");
@@ -141,7 +153,7 @@ mod tests {
                 }
             }
         }
-        assert!(inserts >= 20, "{inserts}");
+        assert!(inserts >= 15, "{inserts}");
     }
 
     #[test]

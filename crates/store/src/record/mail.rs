@@ -2,7 +2,9 @@
 
 use domain::time::Timestamp;
 
-use crate::db::{on, row};
+use crate::sql::sql;
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
 use crate::{Conn, StoreError, Tx, meta};
 
 /// A mail that waits.
@@ -22,19 +24,8 @@ pub struct Mail {
     pub attempts: i64,
 }
 
-row!(MailRow { id: i64, recipient: String, subject: String, body: String, created_at: i64, attempts: i64 });
-
-impl From<MailRow> for Mail {
-    fn from(row: MailRow) -> Self {
-        Self {
-            id: row.id,
-            recipient: row.recipient,
-            subject: row.subject,
-            body: row.body,
-            created_at: Timestamp(row.created_at),
-            attempts: row.attempts,
-        }
-    }
+table! {
+    mails m => Mail { id, recipient, subject, body, created_at, attempts }
 }
 
 /// Puts a mail into the queue, to be sent at once.
@@ -48,22 +39,10 @@ pub async fn insert(
     body: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let (recipient, subject, body) = (recipient.to_owned(), subject.to_owned(), body.to_owned());
     let id = meta::next(tx, "mail").await?;
-    let sql = "INSERT INTO mails (id, recipient, subject, body, created_at, attempts, next_attempt_at)
-               VALUES ($1, $2, $3, $4, $5, 0, $5)";
-    tx.adds(recipient.len() + subject.len() + body.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id)
-            .bind(recipient)
-            .bind(subject)
-            .bind(body)
-            .bind(now.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    Ok(())
+    let mail = Mail { id, recipient, subject, body, created_at: now, attempts: 0 };
+    mail.insert(tx, &[("next_attempt_at", now.value())]).await
 }
 
 /// What is to be sent now, oldest first.
@@ -71,10 +50,8 @@ pub async fn insert(
 /// # Errors
 /// See [`StoreError`].
 pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Mail>, StoreError> {
-    let sql = "SELECT id, recipient, subject, body, created_at, attempts FROM mails
-               WHERE next_attempt_at <= $1 ORDER BY next_attempt_at, id LIMIT $2";
-    let rows: Vec<MailRow> = on!(conn, |c| sqlx::query_as(sql).bind(now.0).bind(limit).fetch_all(c).await)?;
-    Ok(rows.into_iter().map(Mail::from).collect())
+    let page = sql!(" ORDER BY m.next_attempt_at, m.id LIMIT ?", limit);
+    Mail::select(sql!("m.next_attempt_at <= ?", now)).with(page).all(conn).await
 }
 
 /// Notes that a mail could not be sent, and when to try again.
@@ -82,9 +59,8 @@ pub async fn due(conn: &mut Conn, now: Timestamp, limit: i64) -> Result<Vec<Mail
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_failed(tx: &mut Tx, id: i64, next_attempt_at: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE mails SET attempts = attempts + 1, next_attempt_at = $2 WHERE id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(id).bind(next_attempt_at.0).execute(c).await.map(drop))?;
-    Ok(())
+    let sql = "UPDATE mails SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?";
+    sql!(sql, next_attempt_at, id).run(tx).await.map(drop)
 }
 
 /// Takes a mail out of the queue.
@@ -92,7 +68,5 @@ pub async fn set_failed(tx: &mut Tx, id: i64, next_attempt_at: Timestamp) -> Res
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete(tx: &mut Tx, id: i64) -> Result<(), StoreError> {
-    let sql = "DELETE FROM mails WHERE id = $1";
-    on!(tx, |c| sqlx::query(sql).bind(id).execute(c).await.map(drop))?;
-    Ok(())
+    sql!("DELETE FROM mails WHERE id = ?", id).run(tx).await.map(drop)
 }

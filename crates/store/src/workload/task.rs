@@ -4,91 +4,41 @@ use std::collections::BTreeSet;
 
 use domain::config::TaskConfig;
 use domain::id::{AgentId, AllocationId, TaskId, TaskIdPrefix, UserId, WorkspaceId};
-use domain::identity::UnixIdentity;
 use domain::task::{Ending, Kind, State, Task};
 use domain::time::Timestamp;
-use sqlx::AssertSqlSafe;
 
-use crate::db::{on, row};
-use crate::error::one_row;
-use crate::{Conn, StoreError, Tx, meta, workspace};
+use crate::cells::{Cells, Json, Read};
+use crate::sql::{Sql, sql};
+use crate::table::{Table as _, table};
+use crate::value::Stored as _;
+use crate::{Conn, StoreError, Tx, meta, visible};
 
-row!(TaskRow {
-    id: String,
-    seq: i64,
-    kind: String,
-    owner_id: i64,
-    username: String,
-    display_name: String,
-    workspace_id: i64,
-    description: String,
-    slots: i64,
-    run_as: String,
-    has_context: bool,
-    priority: i64,
-    state: String,
-    run: i64,
-    agent_id: Option<String>,
-    slot_ids: String,
-    kill_requested: bool,
-    created_at: i64,
-    started_at: Option<i64>,
-    ended_at: Option<i64>,
-    exit_code: Option<i64>,
-    exit_signal: Option<i64>,
-    exit_reason: Option<String>,
-    log_removed_at: Option<i64>,
-});
-
-const SELECT: &str = "SELECT t.id, t.seq, t.kind, t.owner_id, u.username, u.display_name, t.workspace_id, t.description,
-        t.slots, t.run_as, t.has_context, t.priority, t.state, t.run, t.agent_id, t.slot_ids, t.kill_requested,
-        t.created_at, t.started_at, t.ended_at, t.exit_code, t.exit_signal, t.exit_reason,
-        t.log_removed_at
-    FROM tasks t JOIN users u ON u.id = t.owner_id";
-
-fn from_row(row: TaskRow) -> Result<Task, StoreError> {
-    let corrupt = |what: &str| StoreError::Corrupt(format!("tasks, id {}: {what}", row.id));
-    let id: TaskId = row.id.parse().map_err(|_| corrupt("id"))?;
-    let run = u32::try_from(row.run).map_err(|_| corrupt("run"))?;
-    let exit_code = row.exit_code.map(i32::try_from).transpose().map_err(|_| corrupt("exit_code"))?;
-    let exit_signal = row.exit_signal.map(i32::try_from).transpose().map_err(|_| corrupt("exit_signal"))?;
-    let agent: Option<AgentId> =
-        row.agent_id.as_deref().map(str::parse).transpose().map_err(|_| corrupt("agent_id"))?;
-    let slots = u32::try_from(row.slots).map_err(|_| corrupt("slots"))?;
-    let identity: UnixIdentity = serde_json::from_str(&row.run_as).map_err(|_| corrupt("run_as"))?;
-    let slot_ids: Vec<u32> = serde_json::from_str(&row.slot_ids).map_err(|_| corrupt("slot_ids"))?;
-    let state = State::from_stored(&row.state).ok_or_else(|| corrupt("state"))?;
-    if row.kind != Kind::Command.as_str() {
-        return Err(corrupt("kind"));
+table! {
+    tasks t => Task {
+        id, seq, kind, owner: [owner_id], workspace: [workspace_id], description, slots, identity: [run_as] as Json,
+        has_context, state, priority, created_at, slot_ids as Json, kill_requested,
     }
-    Ok(Task {
-        id,
-        kind: Kind::Command,
-        seq: row.seq,
-        owner: UserId(row.owner_id),
-        owner_name: row.username,
-        owner_display_name: row.display_name,
-        workspace: WorkspaceId(row.workspace_id),
-        description: row.description,
-        slots,
-        identity,
-        has_context: row.has_context,
-        allocation: AllocationId { task: id, run },
-        state,
-        priority: row.priority,
-        created_at: Timestamp(row.created_at),
-        started_at: row.started_at.map(Timestamp),
-        agent,
-        slot_ids,
-        ending: row.ended_at.map(|at| Ending {
-            at: Timestamp(at),
-            exit_code,
-            exit_signal,
-            reason: row.exit_reason.unwrap_or_default(),
-        }),
-        kill_requested: row.kill_requested,
-        log_removed_at: row.log_removed_at.map(Timestamp),
-    })
+    reads "JOIN users u ON u.id = t.owner_id" {
+        owner_name: "u.username", owner_display_name: "u.display_name", allocation: "t.id, t.run",
+        started_at: "t.started_at", agent: "t.agent_id",
+        ending: "t.ended_at, t.exit_code, t.exit_signal, t.exit_reason",
+        log_removed_at: "t.log_removed_at",
+    }
+}
+
+impl Read for AllocationId {
+    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
+        Ok(Self { task: cells.next()?, run: cells.next()? })
+    }
+}
+
+impl Read for Option<Ending> {
+    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
+        let at: Option<Timestamp> = cells.next()?;
+        let (exit_code, exit_signal) = cells.next()?;
+        let reason: Option<String> = cells.next()?;
+        Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason: reason.unwrap_or_default() }))
+    }
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
@@ -100,37 +50,14 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task, StoreError> {
-    let seq = meta::next(tx, "task").await?;
-    let sql =
-        "INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, slots, run_as, has_context,
-                   priority, state, run, slot_ids, kill_requested, created_at)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, '[]', $13, $14)";
-    let (config, identity) = (json(config)?, json(&task.identity)?);
-    tx.adds(task.description.len() + identity.len());
-    on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(task.id.to_string())
-            .bind(seq)
-            .bind(task.kind.as_str())
-            .bind(task.owner.0)
-            .bind(task.workspace.0)
-            .bind(&task.description)
-            .bind(i64::from(task.slots))
-            .bind(&identity)
-            .bind(task.has_context)
-            .bind(task.priority)
-            .bind(task.state.as_str())
-            .bind(i64::from(task.allocation.run))
-            .bind(false)
-            .bind(task.created_at.0)
-            .execute(c)
-            .await
-            .map(drop)
-    })?;
-    let sql = "INSERT INTO task_configs (task_id, config) VALUES ($1, $2)";
+    let task = Task { seq: meta::next(tx, "task").await?, ..task };
+    task.insert(tx, &[("run", task.allocation.run.value())]).await?;
+    let config = json(config)?;
     tx.replaces(config.len());
-    on!(tx, |c| sqlx::query(sql).bind(task.id.to_string()).bind(&config).execute(c).await.map(drop))?;
-    Ok(Task { seq, ..task })
+    let sql = "INSERT INTO task_configs (task_id, config) VALUES (?, ?)";
+    tx.adds(0);
+    sql!(sql, task.id, config).run(tx).await?;
+    Ok(task)
 }
 
 /// What a task runs, fully merged.
@@ -138,8 +65,7 @@ pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task
 /// # Errors
 /// See [`StoreError`].
 pub async fn config(conn: &mut Conn, id: TaskId) -> Result<TaskConfig, StoreError> {
-    let sql = "SELECT config FROM task_configs WHERE task_id = $1";
-    let (config,): (String,) = on!(conn, |c| sqlx::query_as(sql).bind(id.to_string()).fetch_one(c).await)?;
+    let config: String = sql!("SELECT config FROM task_configs WHERE task_id = ?", id).one(conn).await?;
     serde_json::from_str(&config)
         .map_err(|_| StoreError::Corrupt(format!("task_configs, task_id {id}: config")))
 }
@@ -149,16 +75,15 @@ pub(crate) async fn note_slots(tx: &mut Tx) -> Result<(), StoreError> {
     let sql = "SELECT t.id, c.config FROM tasks t JOIN task_configs c ON c.task_id = t.id
                WHERE t.slots IS NULL LIMIT 100";
     loop {
-        let rows: Vec<(String, String)> = on!(tx, |c| sqlx::query_as(sql).fetch_all(c).await)?;
+        let rows: Vec<(String, String)> = Sql::from(sql).all(tx).await?;
         if rows.is_empty() {
             return Ok(());
         }
         for (id, config) in rows {
             let corrupt = |_| StoreError::Corrupt(format!("task_configs, task_id {id}: config"));
             let config: TaskConfig = serde_json::from_str(&config).map_err(corrupt)?;
-            let sql = "UPDATE tasks SET slots = $2 WHERE id = $1";
-            let slots = i64::from(config.resources.slots);
-            on!(tx, |c| sqlx::query(sql).bind(&id).bind(slots).execute(c).await.map(drop))?;
+            let slots = config.resources.slots;
+            sql!("UPDATE tasks SET slots = ? WHERE id = ?", slots, id).run(tx).await?;
         }
     }
 }
@@ -168,8 +93,7 @@ pub(crate) async fn note_slots(tx: &mut Tx) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count_living(conn: &mut Conn, owner: UserId) -> Result<i64, StoreError> {
-    let sql = "SELECT COUNT(*) FROM tasks WHERE owner_id = $1 AND state <> 'terminated'";
-    Ok(on!(conn, |c| sqlx::query_scalar(sql).bind(owner.0).fetch_one(c).await)?)
+    Task::count(conn, sql!("t.owner_id = ? AND t.state <> 'terminated'", owner)).await
 }
 
 /// Whether an account has so many tasks, those included that are over.
@@ -179,9 +103,9 @@ pub async fn count_living(conn: &mut Conn, owner: UserId) -> Result<i64, StoreEr
 /// # Errors
 /// See [`StoreError`].
 pub async fn has_made(conn: &mut Conn, owner: UserId, many: i64) -> Result<bool, StoreError> {
-    let sql = "SELECT CASE WHEN COALESCE((SELECT MAX(seq) FROM tasks), 0) < $2 THEN 0
-                      ELSE (SELECT COUNT(*) FROM tasks WHERE owner_id = $1) END";
-    let made: i64 = on!(conn, |c| sqlx::query_scalar(sql).bind(owner.0).bind(many).fetch_one(c).await)?;
+    let sql = "SELECT CASE WHEN COALESCE((SELECT MAX(seq) FROM tasks), 0) < ? THEN 0
+                      ELSE (SELECT COUNT(*) FROM tasks WHERE owner_id = ?) END";
+    let made: i64 = sql!(sql, many, owner).one(conn).await?;
     Ok(made >= many)
 }
 
@@ -197,21 +121,9 @@ pub async fn set_placed(
     slots: &[u32],
     token_hash: &str,
 ) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'starting', agent_id = $2, slot_ids = $3, token_hash = $4
-               WHERE id = $1 AND state IN ('queued', 'starting') AND kill_requested = $5";
-    let slots = json(&slots)?;
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.to_string())
-            .bind(agent.as_str())
-            .bind(&slots)
-            .bind(token_hash)
-            .bind(false)
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    Ok(affected == 1)
+    let sql = "UPDATE tasks SET state = 'starting', agent_id = ?, slot_ids = ?, token_hash = ?
+               WHERE id = ? AND state IN ('queued', 'starting') AND kill_requested = ?";
+    Ok(sql!(sql, agent, json(&slots)?, token_hash, id, false).run(tx).await? == 1)
 }
 
 /// Notes that the process runs; tells whether that was news.
@@ -219,11 +131,8 @@ pub async fn set_placed(
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_running(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'running', started_at = $2 WHERE id = $1 AND state = 'starting'";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id.to_string()).bind(now.0).execute(c).await.map(|done| done.rows_affected())
-    })?;
-    Ok(affected == 1)
+    let sql = "UPDATE tasks SET state = 'running', started_at = ? WHERE id = ? AND state = 'starting'";
+    Ok(sql!(sql, now, id).run(tx).await? == 1)
 }
 
 /// Notes that somebody asked for the end; a task that is over stays as it is.
@@ -231,11 +140,10 @@ pub async fn set_running(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<bool
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreError> {
-    let sql = "UPDATE tasks SET kill_requested = $2,
+    let sql = "UPDATE tasks SET kill_requested = ?,
                    state = CASE WHEN state = 'queued' THEN state ELSE 'terminating' END
-               WHERE id = $1 AND state <> 'terminated'";
-    on!(tx, |c| sqlx::query(sql).bind(id.to_string()).bind(true).execute(c).await.map(drop))?;
-    Ok(())
+               WHERE id = ? AND state <> 'terminated'";
+    sql!(sql, true, id).run(tx).await.map(drop)
 }
 
 /// Ends a task, once: its run's token dies with it. Tells whether that was news.
@@ -243,21 +151,11 @@ pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreErro
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = $2, exit_code = $3, exit_reason = $4,
-                   exit_signal = $5
-               WHERE id = $1 AND state <> 'terminated'";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql)
-            .bind(id.to_string())
-            .bind(ending.at.0)
-            .bind(ending.exit_code.map(i64::from))
-            .bind(&ending.reason)
-            .bind(ending.exit_signal.map(i64::from))
-            .execute(c)
-            .await
-            .map(|done| done.rows_affected())
-    })?;
-    Ok(affected == 1)
+    let Ending { at, exit_code, exit_signal, reason } = ending;
+    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = ?, exit_code = ?, exit_reason = ?,
+                   exit_signal = ?
+               WHERE id = ? AND state <> 'terminated'";
+    Ok(sql!(sql, at, exit_code, reason, exit_signal, id).run(tx).await? == 1)
 }
 
 /// Of a task as much as is needed to say whose its log is.
@@ -273,23 +171,22 @@ pub struct Logged {
     pub over: bool,
 }
 
+impl Read for Logged {
+    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
+        let (seq, allocation, owner) = cells.next()?;
+        let over = cells.next::<State>()? == State::Terminated;
+        Ok(Self { seq, allocation, owner, over })
+    }
+}
+
 /// The tasks that were made after number `last`, oldest first: those too whose logs were removed, for a crash may have come
 /// between.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged>, StoreError> {
-    let sql = "SELECT seq, id, run, owner_id, state FROM tasks WHERE seq > $1 ORDER BY seq LIMIT $2";
-    let rows: Vec<(i64, String, i64, i64, String)> =
-        on!(conn, |c| sqlx::query_as(sql).bind(last).bind(limit).fetch_all(c).await)?;
-    let read = |(seq, id, run, owner, state): (i64, String, i64, i64, String)| {
-        let corrupt = |what: &str| StoreError::Corrupt(format!("tasks, id {id}: {what}"));
-        let task: TaskId = id.parse().map_err(|_| corrupt("id"))?;
-        let run = u32::try_from(run).map_err(|_| corrupt("run"))?;
-        let allocation = AllocationId { task, run };
-        Ok(Logged { seq, allocation, owner: UserId(owner), over: state == State::Terminated.as_str() })
-    };
-    rows.into_iter().map(read).collect()
+    let sql = "SELECT seq, id, run, owner_id, state FROM tasks WHERE seq > ? ORDER BY seq LIMIT ?";
+    sql!(sql, last, limit).all(conn).await
 }
 
 /// Notes that the logs of these tasks, which are over, aren't there any more.
@@ -297,14 +194,10 @@ pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_log_removed(tx: &mut Tx, tasks: &[TaskId], now: Timestamp) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE tasks SET log_removed_at = ? WHERE state = 'terminated' AND log_removed_at IS NULL AND ";
     for some in tasks.chunks(200) {
-        let ids: Vec<String> = some.iter().map(|id| format!("'{id}'")).collect();
-        let sql = format!(
-            "UPDATE tasks SET log_removed_at = $1
-             WHERE state = 'terminated' AND log_removed_at IS NULL AND id IN ({})",
-            ids.join(", ")
-        );
-        on!(tx, |c| sqlx::query(AssertSqlSafe(sql.clone())).bind(now.0).execute(c).await.map(drop))?;
+        sql!(sql, now).with(Sql::one_of("id", some)).run(tx).await?;
     }
     Ok(())
 }
@@ -314,11 +207,7 @@ pub async fn set_log_removed(tx: &mut Tx, tasks: &[TaskId], now: Timestamp) -> R
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_priority(tx: &mut Tx, id: TaskId, priority: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE tasks SET priority = $2 WHERE id = $1";
-    let affected = on!(tx, |c| {
-        sqlx::query(sql).bind(id.to_string()).bind(priority).execute(c).await.map(|d| d.rows_affected())
-    })?;
-    one_row("a task", affected)
+    sql!("UPDATE tasks SET priority = ? WHERE id = ?", priority, id).run_once(tx, "a task").await
 }
 
 /// One task.
@@ -326,10 +215,7 @@ pub async fn set_priority(tx: &mut Tx, id: TaskId, priority: i64) -> Result<(), 
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreError> {
-    let sql = format!("{SELECT} WHERE t.id = $1");
-    let row: Option<TaskRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(id.to_string()).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    Task::select(sql!("t.id = ?", id)).first(conn).await
 }
 
 /// Those of these tasks that there are.
@@ -337,12 +223,11 @@ pub async fn by_id(conn: &mut Conn, id: TaskId) -> Result<Option<Task>, StoreErr
 /// # Errors
 /// See [`StoreError`].
 pub async fn known(conn: &mut Conn, ids: &BTreeSet<TaskId>) -> Result<Vec<TaskId>, StoreError> {
-    let ids: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+    let ids: Vec<TaskId> = ids.iter().copied().collect();
     let mut known = Vec::new();
     for some in ids.chunks(1000) {
-        let sql = format!("SELECT id FROM tasks WHERE id IN ({})", some.join(", "));
-        let found: Vec<(String,)> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
-        known.extend(found.into_iter().filter_map(|(id,)| id.parse::<TaskId>().ok()));
+        let sql = Sql::from("SELECT id FROM tasks WHERE ").with(Sql::one_of("id", some));
+        known.append(&mut sql.all(conn).await?);
     }
     Ok(known)
 }
@@ -352,10 +237,7 @@ pub async fn known(conn: &mut Conn, ids: &BTreeSet<TaskId>) -> Result<Vec<TaskId
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<Task>, StoreError> {
-    let sql = format!("{SELECT} WHERE t.token_hash = $1 AND t.state <> 'terminated'");
-    let row: Option<TaskRow> =
-        on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).bind(token_hash).fetch_optional(c).await)?;
-    row.map(from_row).transpose()
+    Task::select(sql!("t.token_hash = ? AND t.state <> 'terminated'", token_hash)).first(conn).await
 }
 
 /// All tasks that aren't over, oldest first.
@@ -363,9 +245,7 @@ pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<T
 /// # Errors
 /// See [`StoreError`].
 pub async fn alive(conn: &mut Conn) -> Result<Vec<Task>, StoreError> {
-    let sql = format!("{SELECT} WHERE t.state <> 'terminated' ORDER BY t.seq");
-    let rows: Vec<TaskRow> = on!(conn, |c| sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await)?;
-    rows.into_iter().map(from_row).collect()
+    Task::select("t.state <> 'terminated'").with(" ORDER BY t.seq").all(conn).await
 }
 
 /// Which tasks.
@@ -390,49 +270,27 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Numbers and hexadecimal digits may stand in the text; there are never many. `patterns` is the number of the first
-    /// of the two parameters that are [`Self::patterns`].
-    fn conditions(&self, patterns: u8) -> String {
-        let mut sql = "t.kind = $1".to_owned();
-        if let Some(owners) = &self.owners {
-            let list: Vec<String> = owners.iter().map(|id| id.0.to_string()).collect();
-            match list.as_slice() {
-                [] => sql.push_str(" AND 1 = 0"),
-                [one] => sql.push_str(&format!(" AND t.owner_id = {one}")),
-                many => sql.push_str(&format!(" AND t.owner_id IN ({})", many.join(", "))),
-            }
-        }
-        if let Some(workspace) = self.workspace {
-            sql.push_str(&format!(" AND t.workspace_id = {}", workspace.0));
-        }
+    fn conditions(&self) -> Sql {
+        let mut all = sql!("t.kind = ?", self.kind);
+        self.owners.iter().for_each(|owners| all.and(Sql::one_of("t.owner_id", owners)));
+        all.and_if("t.workspace_id = ?", self.workspace);
         // One's own are all seen; without the question an index alone can count them.
-        if let Some(viewer) = self.seen_by.filter(|viewer| self.owners.as_deref() != Some(&[*viewer])) {
-            let hidden = workspace::hidden_from(viewer);
-            sql.push_str(&format!(" AND (t.owner_id = {viewer} OR t.workspace_id NOT IN ({hidden}))"));
+        let viewer = self.seen_by.filter(|viewer| self.owners.as_deref() != Some(&[*viewer]));
+        viewer.iter().for_each(|viewer| all.and(visible::tasks(*viewer)));
+        let prefix = self.id_prefix.as_ref().map(|prefix| format!("{}%", prefix.as_str()));
+        all.and_if("t.id LIKE ?", prefix);
+        all.and_if(if self.ascending { "t.seq > ?" } else { "t.seq < ?" }, self.after);
+        if let Some(text) = self.text.as_deref().map(escaped) {
+            let found = "(LOWER(t.description) LIKE ? ESCAPE '!' OR t.id LIKE ? ESCAPE '!')";
+            all.and(sql!(found, format!("%{text}%"), format!("{text}%")));
         }
-        if let Some(prefix) = &self.id_prefix {
-            sql.push_str(&format!(" AND t.id LIKE '{}%'", prefix.as_str()));
-        }
-        if let Some(last) = self.after {
-            sql.push_str(&format!(" AND t.seq {} {last}", if self.ascending { '>' } else { '<' }));
-        }
-        if self.text.is_some() {
-            let (description, id) = (patterns, patterns + 1);
-            sql.push_str(&format!(
-                " AND (LOWER(t.description) LIKE ${description} ESCAPE '\\' OR t.id LIKE ${id} ESCAPE '\\')"
-            ));
-        }
-        sql
+        all
     }
+}
 
-    /// For description and id, with nothing in them but what was asked for.
-    fn patterns(&self) -> Option<[String; 2]> {
-        let text = self.text.as_ref()?.to_lowercase();
-        // NUL would end the pattern on SQLite, and is an error on PostgreSQL; no description has it.
-        let text = text.replace('\0', "\u{fffd}");
-        let text = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        Some([format!("%{text}%"), format!("{text}%")])
-    }
+/// A text that stands for itself in a pattern.
+fn escaped(text: &str) -> String {
+    text.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_")
 }
 
 /// How many tasks match.
@@ -440,16 +298,7 @@ impl Filter {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> {
-    let sql = format!("SELECT COUNT(*) FROM tasks t WHERE {}", filter.conditions(2));
-    let (count,): (i64,) = on!(conn, |c| {
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str());
-        let query = match filter.patterns() {
-            Some([description, id]) => query.bind(description).bind(id),
-            None => query,
-        };
-        query.fetch_one(c).await
-    })?;
-    Ok(count)
+    Task::count(conn, filter.conditions()).await
 }
 
 /// A page of the tasks that match, in the order of their making.
@@ -462,16 +311,7 @@ pub async fn list(
     offset: i64,
     limit: i64,
 ) -> Result<Vec<Task>, StoreError> {
-    let direction = if filter.ascending { "ASC" } else { "DESC" };
-    let conditions = filter.conditions(4);
-    let sql = format!("{SELECT} WHERE {conditions} ORDER BY t.seq {direction} LIMIT $2 OFFSET $3");
-    let rows: Vec<TaskRow> = on!(conn, |c| {
-        let query = sqlx::query_as(AssertSqlSafe(sql)).bind(filter.kind.as_str()).bind(limit).bind(offset);
-        let query = match filter.patterns() {
-            Some([description, id]) => query.bind(description).bind(id),
-            None => query,
-        };
-        query.fetch_all(c).await
-    })?;
-    rows.into_iter().map(from_row).collect()
+    let order = if filter.ascending { " ORDER BY t.seq ASC" } else { " ORDER BY t.seq DESC" };
+    let page = sql!(" LIMIT ? OFFSET ?", limit, offset);
+    Task::select(filter.conditions()).with(order).with(page).all(conn).await
 }

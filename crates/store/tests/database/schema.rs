@@ -6,7 +6,12 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 use store::{LATEST_SCHEMA, StoreError};
 use testkit::{Database, Storage, on_both_databases, on_sqlite};
 
-on_both_databases!(migrations_run_once, a_newer_schema_is_refused_and_left_alone);
+on_both_databases!(
+    migrations_run_once,
+    a_newer_schema_is_refused_and_left_alone,
+    a_changed_migration_is_refused,
+    a_database_of_before_there_were_checksums_gets_them,
+);
 on_sqlite!(both_databases_end_in_the_same_schema);
 
 /// A schema in words that both databases have: one line for each column, index and constraint.
@@ -128,5 +133,30 @@ async fn a_newer_schema_is_refused_and_left_alone(database: Database) {
     assert!(refused.to_string().contains("newer Muster"), "{refused}");
     execute(&storage, "DELETE FROM schema_version WHERE version = 9999").await;
     assert_eq!(versions(&storage).await, (1..=LATEST_SCHEMA).collect::<Vec<_>>());
+    storage.open().await.close().await;
+}
+
+async fn a_changed_migration_is_refused(database: Database) {
+    let storage = migrated(database).await;
+    execute(&storage, "UPDATE schema_checksums SET checksum = 'another' WHERE version = 3").await;
+    for _ in 0..2 {
+        let refused = storage.try_open().await.expect_err("refused");
+        let StoreError::OtherSchema { version } = refused else { panic!("{refused:?}") };
+        assert_eq!(version, 3);
+        assert!(refused.to_string().contains("its migration 3"), "{refused}");
+    }
+}
+
+async fn a_database_of_before_there_were_checksums_gets_them(database: Database) {
+    let storage = migrated(database).await;
+    execute(&storage, "DROP TABLE schema_checksums").await;
+    storage.open().await.close().await;
+    let checksums = "SELECT CAST(COUNT(*) AS BIGINT) FROM schema_checksums WHERE LENGTH(checksum) = 64";
+    let noted: i64 = match storage.postgres_url() {
+        None => sqlx::query_scalar(checksums).fetch_one(&mut sqlite(&storage).await).await,
+        Some(_) => sqlx::query_scalar(checksums).fetch_one(&mut postgres(&storage).await).await,
+    }
+    .expect("read");
+    assert_eq!(noted, LATEST_SCHEMA);
     storage.open().await.close().await;
 }
