@@ -106,9 +106,21 @@ pub struct LaunchCommandResponse {
     pub command: Command,
     /// Its configuration, fully merged.
     pub config: Value,
-    /// `LAUNCH_WARNING_…`.
+    /// `LAUNCH_WARNING_…`: Determined's clients know `…CURRENT_SLOTS_EXCEEDED` and fail at any other text.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// What of the configuration has no effect. Muster's own.
+    #[serde(default, rename = "configWarnings")]
+    pub config_warnings: Vec<ConfigWarning>,
+}
+
+/// A setting that was taken and has no effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigWarning {
+    /// Where it stands, such as `environment.image`.
+    pub key: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// A command.

@@ -13,6 +13,7 @@ mod bootstrap;
 mod connections;
 mod encryption;
 mod limits;
+mod pools;
 mod smtp;
 mod subnet;
 
@@ -24,6 +25,8 @@ pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
 pub use encryption::{CertificateFiles, Encryption};
 pub use limits::Limits;
+pub(crate) use pools::DEFAULT_POOL;
+pub use pools::Pool;
 pub use smtp::{Smtp, Tls};
 pub use subnet::{InvalidSubnet, Subnet, any_contains};
 
@@ -61,6 +64,8 @@ pub struct Config {
     pub connections: Connections,
     /// Under every command's own configuration.
     pub task_container_defaults: Value,
+    /// Resource pools of which there is something to say.
+    pub resource_pools: Vec<Pool>,
     /// Longest packed context directory, in bytes.
     pub max_context_bytes: u64,
     /// Bytes that an SQLite database keeps for itself in either of its files, so that logging in and what ends go on when
@@ -88,6 +93,7 @@ impl Default for Config {
             security: Security::default(),
             connections: Connections::default(),
             task_container_defaults: json!({}),
+            resource_pools: Vec::new(),
             max_context_bytes: 96 << 20,
             disk_reserve_bytes: 16 << 20,
             limits: Limits::default(),
@@ -237,6 +243,9 @@ impl Config {
         })?;
         let config = Self::parse(&text, &file.display().to_string())?;
         tell_if_empty(&text, &file.display().to_string());
+        for setting in config.unhonoured() {
+            tracing::warn!("{}: {setting}", file.display());
+        }
         let password = config.smtp.as_ref().and_then(|smtp| smtp.password_file.as_deref());
         if let Some(missing) = password.filter(|password| !password.exists()) {
             // It is read for each mail, so it may still come.
@@ -251,7 +260,7 @@ impl Config {
     /// The file, the line and the reason.
     pub fn parse(text: &str, file: &str) -> Result<Self, BadConfig> {
         let bad = |reason: String| BadConfig { file: file.to_owned(), reason };
-        let config: Self = if is_blank(text) {
+        let mut config: Self = if is_blank(text) {
             Self::default()
         } else {
             serde_saphyr::from_str(text).map_err(|e| bad(e.to_string()))?
@@ -289,8 +298,8 @@ impl Config {
         if config.db.url.as_ref().is_some_and(|url| !url.starts_with("postgres")) {
             return Err(bad("db.url: give a postgres://… address, or leave it out for SQLite".to_owned()));
         }
-        domain::config::layer::check_defaults(&config.task_container_defaults)
-            .map_err(|e| bad(format!("task_container_defaults: {e}")))?;
+        config.read_defaults();
+        config.check_defaults().map_err(bad)?;
         Ok(config)
     }
 
@@ -327,7 +336,7 @@ impl Config {
         if let Value::Object(map) = &mut config {
             map.insert("resource_manager".to_owned(), json!({"type": "agent"}));
             map.insert("feature_switches".to_owned(), json!([]));
-            map.insert("resource_pools".to_owned(), json!([{"pool_name": "default"}]));
+            map.insert("resource_pools".to_owned(), self.pools_for_display());
         }
         config
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
+use domain::config::Unhonoured;
 use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Machine, Waiting, schedule};
@@ -184,14 +185,18 @@ impl Scheduler {
         }
     }
 
-    /// A task that was just stored joins the queue. Nothing can fail here: it is in the database.
-    pub(crate) async fn submit(&self, task: Task) {
+    /// A task that was just stored joins the queue. Nothing can fail here: it is in the database. What of its configuration
+    /// has no effect is said first of all.
+    pub(crate) async fn submit(&self, task: Task, unhonoured: &[Unhonoured]) {
         let mut state = self.0.state.lock().await;
         // Somebody's kill may have taken it up from the database meanwhile.
         if state.tasks.contains_key(&task.id) {
             return;
         }
         let log = self.0.parts.logs.begin(task.id);
+        for setting in unhonoured {
+            self.say(&log, &format!("warning: {setting}"));
+        }
         self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
         state.tasks.insert(task.id, Live::new(task, log));
         self.0.wake.notify_one();

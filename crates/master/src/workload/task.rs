@@ -8,18 +8,22 @@ use domain::audit::{Entry, Who};
 use domain::authz::{
     Actor, ChangeTask, Permit, ReadContext, ReadTask, StartTask, TaskActor, UseTemplate, Visible,
 };
+use domain::config::layer;
 use domain::config::secrets::{Shown, masked_words};
-use domain::config::{DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, layered};
+use domain::config::{
+    DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, Unhonoured, layered, unhonoured,
+};
 use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
 use domain::identity::{self, UnixIdentity};
 use domain::log::Lines;
 use domain::task::{Kind, State, Task};
 use domain::user::User;
-use serde_json::json;
+use serde_json::{Value, json};
 pub use store::task::Filter as TaskFilter;
 use store::{Conn, Store, Tx};
 use uuid::Uuid;
 
+use crate::config::DEFAULT_POOL;
 use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
 pub use crate::scheduler::Queued;
@@ -43,6 +47,17 @@ impl std::fmt::Debug for Tasks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Tasks")
     }
+}
+
+/// A task that was just made.
+#[derive(Debug)]
+pub struct Started {
+    /// The task.
+    pub task: Task,
+    /// Its configuration, fully merged, for its owner.
+    pub config: Shown,
+    /// What its owner set that has no effect.
+    pub unhonoured: Vec<Unhonoured>,
 }
 
 /// A running task that showed its own token.
@@ -82,19 +97,19 @@ impl Tasks {
         template: Option<Permit<UseTemplate>>,
         request: Option<&str>,
         files: Vec<ContextFile>,
-    ) -> Result<(Task, Shown), Error> {
+    ) -> Result<Started, Error> {
         let invalid = |e: InvalidConfig| Error::Invalid(e.to_string());
         let limits = self.config.limits.of_configs();
         let request = limits.read(request).map_err(invalid)?;
-        let defaults = &self.config.task_container_defaults;
-        let resolved = match &template {
-            Some(template) => {
-                let under = layered(defaults, Templates::for_command(template));
-                TaskConfig::resolve(&under, request.clone())
-            }
-            None => TaskConfig::resolve(defaults, request.clone()),
+        layer::refuse_lists(&request).map_err(invalid)?;
+        // What its owner says, in a template or here: the defaults under it are the installation's.
+        let wanted = match &template {
+            Some(template) => layered(&Templates::for_command(template), request.clone()),
+            None => request.clone(),
         };
-        let mut config = resolved.map_err(invalid)?;
+        let unhonoured = unhonoured(&wanted);
+        let defaults = self.config.defaults_in(pool_of(&wanted));
+        let mut config = TaskConfig::resolve(&defaults, wanted).map_err(invalid)?;
         if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
             let text = "cannot set work_dir and context directory at the same time";
             return Err(Error::Invalid(text.to_owned()));
@@ -108,13 +123,13 @@ impl Tasks {
                 "request unfulfillable: it asks for {slots} slots, and no connected agent has as many"
             )));
         }
-        if !matches!(config.resources.resource_pool.as_str(), "" | "default") {
+        if !matches!(config.resources.resource_pool.as_str(), "" | DEFAULT_POOL) {
             let pool = &config.resources.resource_pool;
             return Err(Error::Invalid(format!(
-                "resource pool '{pool}' does not exist: leave it out, or use default"
+                "resource pool '{pool}' does not exist: leave it out, or use {DEFAULT_POOL}"
             )));
         }
-        config.resources.resource_pool = "default".to_owned();
+        config.resources.resource_pool = DEFAULT_POOL.to_owned();
         if config.description.is_empty() {
             config.description = format!("Command ({})", three_words());
         }
@@ -185,11 +200,11 @@ impl Tasks {
         if let Some(context) = context {
             context.stays();
         }
-        self.scheduler.submit(task.clone()).await;
+        self.scheduler.submit(task.clone(), &unhonoured).await;
         drop(place);
         // To its owner, whoever asks.
-        let shown = Shown::own(&config);
-        Ok((task, shown))
+        let config = Shown::own(&config);
+        Ok(Started { task, config, unhonoured })
     }
 
     /// One account's tasks, living and in all, have limits (A6).
@@ -481,6 +496,12 @@ impl Tasks {
 /// A task as an audit entry's target.
 pub(crate) fn target(task: &Task) -> Who {
     Who::named("task", &task.id, &task.description)
+}
+
+/// The pool that a configuration names.
+fn pool_of(config: &Value) -> &str {
+    let named = config.pointer("/resources/resource_pool").and_then(Value::as_str);
+    named.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_POOL)
 }
 
 fn three_words() -> String {

@@ -99,6 +99,10 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
     for warning in &launched.warnings {
         output::note(&format!("muster: {warning}"));
     }
+    // Who follows the log reads them there.
+    for warning in launched.config_warnings.iter().filter(|_| args.detach) {
+        output::note(&format!("muster: warning: {}", warning.message));
+    }
     if input_is_left_unread() {
         output::note(
             "muster: Standard input isn't sent to the command: send files with --context or --include.",

@@ -20,6 +20,35 @@ pub fn check_defaults(layer: &Value) -> Result<(), InvalidConfig> {
     TaskConfig::resolve(&serde_json::json!({"entrypoint": ["true"]}), layer.clone()).map(drop)
 }
 
+/// Defaults in our own form, which is that of the configurations that they lie under. Determined's `task_container_defaults`
+/// have some settings at the top that configurations have further down; what stands in both places stays, to be refused.
+#[must_use]
+pub fn with_places(mut defaults: Value) -> Value {
+    const PLACES: [(&str, &str, &str); 8] = [
+        ("image", "environment", "image"),
+        ("environment_variables", "environment", "environment_variables"),
+        ("force_pull_image", "environment", "force_pull_image"),
+        ("registry_auth", "environment", "registry_auth"),
+        ("add_capabilities", "environment", "add_capabilities"),
+        ("drop_capabilities", "environment", "drop_capabilities"),
+        ("shm_size_bytes", "resources", "shm_size"),
+        ("devices", "resources", "devices"),
+    ];
+    let Some(map) = defaults.as_object_mut() else { return defaults };
+    for (key, parent, name) in PLACES {
+        let Some(value) = map.remove(key) else { continue };
+        let parent = map.entry(parent).or_insert(Value::Null);
+        if parent.is_null() {
+            *parent = Value::Object(Map::new());
+        }
+        match parent.as_object_mut().filter(|inside| !inside.contains_key(name)) {
+            Some(inside) => drop(inside.insert(name.to_owned(), value)),
+            None => drop(map.insert(key.to_owned(), value)),
+        }
+    }
+    defaults
+}
+
 /// Checks what a template may say: any part of any kind's configuration, each of the right form, but nothing that no kind
 /// knows.
 ///

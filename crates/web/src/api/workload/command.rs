@@ -2,13 +2,15 @@
 
 use ::api::cluster::Container;
 use ::api::command::{
-    Command, CommandResponse, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands, SetPriority,
+    Command, CommandResponse, ConfigWarning, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands,
+    SetPriority,
 };
 use ::api::page::PageQuery;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
+use domain::config::Unhonoured;
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::task::{Kind, State as TaskState, Task};
 use master::session::Caller;
@@ -113,10 +115,14 @@ pub(crate) async fn launch(
     let permit = permit.map_err(|refusal| Error::refused(refusal, workspace::hidden(workspace)))?;
     let config = request.config.as_deref().map(RawValue::get);
     let files = request.files.unwrap_or_default();
-    let (task, config) =
-        app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
-    let (command, config) = (shown(&app.master, &task), config.into_value());
-    Ok(Json(LaunchCommandResponse { command, config, warnings: Vec::new() }))
+    let started = app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
+    Ok(Json(LaunchCommandResponse {
+        command: shown(&app.master, &started.task),
+        config: started.config.into_value(),
+        // Determined's clients know one word for each, and fail at others.
+        warnings: Vec::new(),
+        config_warnings: started.unhonoured.iter().map(config_warning).collect(),
+    }))
 }
 
 pub(crate) async fn list(
@@ -141,6 +147,10 @@ pub(crate) async fn list(
     let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(page)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
     Ok(Json(ListCommands { commands, pagination }).into_response())
+}
+
+fn config_warning(setting: &Unhonoured) -> ConfigWarning {
+    ConfigWarning { key: setting.key.to_owned(), message: setting.to_string() }
 }
 
 /// Rows that are read at a time for a list without a limit.
