@@ -31,3 +31,5 @@ mod tokens;
 mod transactions;
 #[path = "database/users.rs"]
 mod users;
+#[path = "database/visible.rs"]
+mod visible;

@@ -210,8 +210,8 @@ pub async fn place(conn: &mut Conn, id: WorkspaceId, viewer: UserId) -> Result<O
         .with("), EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND ")
         .with(visible::guest_by_project(viewer))
         .with(sql!(") FROM workspaces w WHERE w.id = ?", id));
-    let row: Option<(UserId, bool, Option<Timestamp>, Option<i64>, bool)> = sql.first(conn).await?;
-    Ok(row.map(|(owner, private, deleted_at, number, guest)| {
+    let row: Option<((UserId, bool, Option<Timestamp>), (Option<i64>, bool))> = sql.first(conn).await?;
+    Ok(row.map(|((owner, private, deleted_at), (number, guest))| {
         let gone = deleted_at.is_some();
         Place {
             workspace: id,
