@@ -127,7 +127,7 @@ pub fn may_be_ours(path: &Path, ours: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

@@ -10,6 +10,7 @@
 //!              agent.lock    held while an agent uses the directory     (data_dir)
 //!              reserve       space for starts and ends on a full disk        (reserve)
 //!              incoming/     context directories on their way           (context::fetch)
+//!              environment/  the Python of tasks, once one needs it       (environment)
 //!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
 //! ```
 //!
@@ -24,6 +25,7 @@ mod device;
 mod dial;
 mod encrypted;
 mod enrolment;
+pub mod environment;
 mod error;
 mod identity;
 mod key;

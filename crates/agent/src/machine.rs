@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use domain::agent::Power;
@@ -11,8 +11,9 @@ use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
 use launch::spec::{Limits, Mode, Together};
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, make_private};
 use crate::enrolment::Enrolment;
+use crate::environment::{Environment, Maker};
 use crate::reserve::Reserve;
 use crate::watch::Watch;
 use crate::{AgentError, Options, device, limits};
@@ -51,6 +52,8 @@ pub(crate) struct Machine {
     /// What tasks of this process's own user may not write to; nothing where they are others.
     pub(crate) guarded: Vec<PathBuf>,
     pub(crate) watch: Watch,
+    /// The Python that tasks have.
+    pub(crate) environment: Arc<Environment>,
     /// Whose agent it is by now.
     pub(crate) enrolment: RwLock<Option<Enrolment>>,
 }
@@ -68,7 +71,12 @@ impl Machine {
         let variable = std::env::var("CUDA_VISIBLE_DEVICES").ok();
         let choice = device::Choice::new(options.devices.as_deref(), variable.as_deref());
         let mut masked = vec![data_dir.root().to_owned()];
-        masked.extend(options.masked.iter().cloned());
+        // One that several agents share is made here: what isn't there can't be hidden.
+        let shared = options.environment.dir.clone();
+        if let Some(dir) = &shared {
+            make_private(dir).map_err(AgentError::io(format!("cannot use {}", dir.display())))?;
+        }
+        masked.extend(options.masked.iter().cloned().chain(shared));
         let hostname =
             nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let account_limits = limits::of_account(&options.account_limits);
@@ -99,6 +107,7 @@ impl Machine {
             reach: options.reach.clone(),
             guarded: guarded(options, power),
             watch: Watch::new().map_err(AgentError::io("cannot watch log files"))?,
+            environment: Environment::new(Maker::new(options)),
             enrolment: RwLock::default(),
             data_dir,
         })

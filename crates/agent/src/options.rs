@@ -12,6 +12,7 @@ use domain::system_ids::AllowedIds;
 use launch::spec::Seccomp;
 use link::Invitation;
 
+use crate::environment;
 use crate::limits::{AccountLimits, Bound, TaskLimits};
 use crate::room::Holder;
 
@@ -66,6 +67,8 @@ pub struct Options {
     pub kill_grace: Duration,
     /// What tasks may ask of the kernel (A14).
     pub seccomp: Seccomp,
+    /// The Python that tasks have.
+    pub environment: environment::Settings,
     /// What no task that is this agent's own user may write to, besides its program's folder and `data_dir`.
     pub guarded: Vec<PathBuf>,
     /// Paths that no task sees, besides `data_dir`.

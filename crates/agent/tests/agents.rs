@@ -4,6 +4,8 @@ mod support;
 
 #[path = "agents/enrolment.rs"]
 mod enrolment;
+#[path = "agents/environment.rs"]
+mod environment;
 #[path = "agents/flow.rs"]
 mod flow;
 #[path = "agents/full_disk.rs"]

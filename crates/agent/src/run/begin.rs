@@ -43,13 +43,21 @@ impl Follower {
         if self.kill {
             return Ok(self.end_without_shim(disk::killed_early()).await);
         }
-        let (machine, id) = (Arc::clone(&self.machine), self.id);
-        let made = spawn_blocking(move || shim::make_dir(&machine, id, &spec)).await;
-        match made {
-            Ok(Ok(_)) => self.start_shim().await,
-            Ok(Err(why)) => Ok(self.end_without_shim(disk::never_began(why)).await),
-            Err(e) => Ok(self.end_without_shim(disk::never_began(e.to_string())).await),
-        }
+        let (spec, python) = self.with_python(spec, start).await;
+        let (machine, id, whole) = (Arc::clone(&self.machine), self.id, spec.clone());
+        let made = spawn_blocking(move || shim::make_dir(&machine, id, &whole)).await;
+        let why = match made {
+            Ok(Ok(_)) if spec.unfinished => return Ok(self.wait_for_python(spec)),
+            Ok(Ok(_)) => {
+                let up = self.start_shim().await;
+                // By now the shim has a lock of its own.
+                drop(python);
+                return up;
+            }
+            Ok(Err(why)) => why,
+            Err(e) => e.to_string(),
+        };
+        Ok(self.end_without_shim(disk::never_began(why)).await)
     }
 
     /// Takes on a run of an earlier agent, and repairs what a crash interrupted.
@@ -62,7 +70,10 @@ impl Follower {
                     let why = format!("the context directory couldn't be stored: {e}");
                     return Ok(self.end_without_shim(disk::never_began(why)).await);
                 }
-                self.start_shim().await
+                match launch::read_spec(&self.dir) {
+                    Ok(spec) if spec.unfinished => Ok(self.wait_for_python(spec)),
+                    _ => self.start_shim().await,
+                }
             }
             found => {
                 self.started = disk::ever_started(&self.dir);
@@ -71,7 +82,7 @@ impl Follower {
         }
     }
 
-    async fn start_shim(&mut self) -> Result<State, Abandoned> {
+    pub(super) async fn start_shim(&mut self) -> Result<State, Abandoned> {
         let machine = Arc::clone(&self.machine);
         let up = self.meanwhile(shim::start_shim(&machine, self.dir.clone())).await?;
         let found = self.inspect().await?;

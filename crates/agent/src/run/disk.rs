@@ -48,9 +48,10 @@ pub(crate) fn inspect(dir: &Path) -> io::Result<Found> {
     Ok(if ever_started(dir) { Found::Gone } else { Found::Unstarted })
 }
 
-/// Whether a shim ever took the run on.
+/// Whether a shim ever took the run on. It says so before it starts anything; a log alone may be this agent's, of a run
+/// that waits.
 pub(crate) fn ever_started(dir: &Path) -> bool {
-    dir.join(PID_FILE).exists() || dir.join(LOG_FILE).exists()
+    dir.join(PID_FILE).exists()
 }
 
 /// The end of a run whose shim is gone without a word.
@@ -164,6 +165,8 @@ mod tests {
         fs::create_dir(&dir).expect("made");
         assert!(matches!(inspect(&dir), Ok(Found::Unstarted)));
         fs::write(dir.join(LOG_FILE), "").expect("written");
+        assert!(matches!(inspect(&dir), Ok(Found::Unstarted)));
+        fs::write(dir.join(PID_FILE), "").expect("written");
         assert!(matches!(inspect(&dir), Ok(Found::Gone)));
         for (run, exit) in [(1, supervisor_ended()), (2, never_began("no space".into())), (3, killed_early())]
         {

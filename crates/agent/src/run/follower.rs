@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::disk::{self, Found};
 use super::log_file::{LogFile, Piece};
 use super::shipping::{MAX_PIECE, Next, Shipping};
+use super::waiting::{self, Waiting};
 use crate::lost;
 use crate::machine::Machine;
 use crate::outbox::{Outbox, Turn};
@@ -61,9 +62,11 @@ pub(crate) enum Command {
     Disown,
 }
 
-/// A run that is over, or that a shim sees through.
+/// A run that is over, that a shim sees through, or that is to have one.
 #[derive(Debug)]
 pub(super) enum State {
+    /// Its Python is being made.
+    Waiting(Box<Waiting>),
     Live(Live),
     Ended(Exit),
 }
@@ -236,7 +239,7 @@ impl Follower {
         self.shipping.disconnected();
     }
 
-    fn tell(&self, message: &ToMaster) {
+    pub(super) fn tell(&self, message: &ToMaster) {
         if let Some(outbox) = &self.outbox {
             outbox.send(message);
         }
@@ -257,6 +260,9 @@ impl Follower {
                 if let Err(e) = asked {
                     tracing::error!("the task can't be killed: {e}");
                 }
+            }
+            if matches!(state, State::Waiting(_)) && std::mem::take(&mut self.kill) {
+                state = self.end_without_shim(disk::killed_early()).await;
             }
             if self.forget && matches!(state, State::Ended(_)) {
                 return Ok(());
@@ -279,6 +285,12 @@ impl Follower {
                     }
                     self.note(command);
                     log.give_back(self.kept).await;
+                }
+                news = waiting::news(&state) => {
+                    if let Some(next) = self.hear(&state, news).await? {
+                        state = next;
+                    }
+                    self.shipping.grew();
                 }
                 () = grown(&state) => self.shipping.grew(),
                 () = exited(&state) => {
@@ -394,7 +406,7 @@ async fn grown(state: &State) {
     match state {
         State::Live(Live { log: Some(log), .. }) => log.grown().await,
         State::Live(_) => tokio::time::sleep(RETRY).await,
-        State::Ended(_) => std::future::pending().await,
+        State::Waiting(_) | State::Ended(_) => std::future::pending().await,
     }
 }
 
@@ -402,7 +414,7 @@ async fn exited(state: &State) {
     match state {
         // An error means that the runtime is shutting down.
         State::Live(live) => drop(live.exited.readable().await),
-        State::Ended(_) => std::future::pending().await,
+        State::Waiting(_) | State::Ended(_) => std::future::pending().await,
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
     let full = std::io::Error::from(rustix::io::Errno::NOSPC).to_string();
     let (begun, mut gifts) = (Instant::now(), Gifts::default());
     loop {
-        match try_shim(machine, &dir).await {
+        match start_process(&machine.shim_exe, &dir).await {
             Err(reason) if reason.contains(&full) && begun.elapsed() < reserve::PATIENCE => {
                 gifts.give(&machine.reserve);
                 tokio::time::sleep(SPACE_PAUSE).await;
@@ -58,9 +58,13 @@ pub(crate) async fn start_shim(machine: &Machine, dir: PathBuf) -> Result<(), St
     }
 }
 
-async fn try_shim(machine: &Machine, dir: &Path) -> Result<(), String> {
+/// Starts the shim of a directory that has one's description, once, and waits until it is up.
+///
+/// # Errors
+/// As [`start_shim`].
+pub(crate) async fn start_process(shim_exe: &Path, dir: &Path) -> Result<(), String> {
     let cannot = |e: std::io::Error| format!("the task's supervisor couldn't be started: {e}");
-    let mut command = Command::new(&machine.shim_exe);
+    let mut command = Command::new(shim_exe);
     command
         .arg("shim")
         .arg(dir)

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use agent::environment::{Choice, Settings};
 use agent::{AccountLimits, AgentError, Bound, Options, TaskLimits};
 use domain::config::Network;
 use domain::id::AllocationId;
@@ -65,6 +66,8 @@ impl TestAgent {
             masked: vec![],
             reach: vec![],
             guarded: vec![],
+            // What needs it says so: nobody else waits for a package index.
+            environment: Settings { choice: Choice::Off, ..Settings::default() },
             version: "0.0.0-test".to_owned(),
         };
         Self { options, running: None, temp }

@@ -18,8 +18,8 @@ mod smtp;
 mod subnet;
 
 pub use agent::{
-    AccountLimits, Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskLimits,
-    UNLIMITED, Unlimited,
+    AccountLimits, Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskEnvironment,
+    TaskLimits, UNLIMITED, Unlimited,
 };
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
@@ -390,6 +390,9 @@ mod tests {
             ("agent: {account_limits: {memory: much}}", "agent.account_limits.memory: 'much' is not a size"),
             ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
             ("agent: {late_mounts: [net]}", "agent.late_mounts: 'net' is not an absolute path"),
+            ("agent: {environment_dir: e}", "agent.environment_dir: 'e' is not an absolute path"),
+            ("agent: {task_environment: conda}", "task_environment: 'conda' is neither managed, none, module:NAME"),
+            ("agent: {task_environment: 'module:x;y'}", "task_environment: 'module:x;y' is neither"),
             ("agent: {late_mounts: [/]}", "agent.late_mounts: '/' would give tasks the machine"),
             ("agent: {late_mounts: [/proc]}", "agent.late_mounts: '/proc'"),
             ("agent: {late_mounts: [/home/../proc]}", "agent.late_mounts: '/home/../proc'"),

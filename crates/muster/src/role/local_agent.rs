@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use agent::environment::{Choice, Settings};
 use agent::{AccountLimits, Bound, Options, TaskLimits};
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
-use master::config::{self, OnFullLog, Seccomp, UNLIMITED};
+use master::config::{self, OnFullLog, Seccomp, TaskEnvironment, UNLIMITED};
 
 use super::serve::Served;
 
@@ -69,6 +70,16 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             Seccomp::Filters => launch::spec::Seccomp::Filters,
             Seccomp::Namespaces => launch::spec::Seccomp::Namespaces,
             Seccomp::Off => launch::spec::Seccomp::Off,
+        },
+        environment: Settings {
+            choice: match &config.task_environment {
+                TaskEnvironment::Managed => Choice::Managed,
+                TaskEnvironment::Prefix(prefix) => Choice::Prefix(prefix.clone()),
+                TaskEnvironment::Module(name) => Choice::Module(name.clone()),
+                TaskEnvironment::Off => Choice::Off,
+            },
+            dir: config.environment_dir.clone(),
+            ..Settings::default()
         },
         masked: Vec::new(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -51,6 +51,56 @@ pub struct Agent {
     pub kill_grace: u64,
     /// What tasks may ask of the kernel (A14).
     pub seccomp: Seccomp,
+    /// The Python of tasks: `managed` (made by Muster when a task first needs it), the absolute path of a prefix that has
+    /// `bin/python3` (a virtual or conda environment), `module:NAME`, or `none` for the machine's own.
+    pub task_environment: TaskEnvironment,
+    /// Where managed environments are kept, which agents of one machine may share; in the agent's data directory by default.
+    pub environment_dir: Option<PathBuf>,
+}
+
+/// The Python of tasks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum TaskEnvironment {
+    /// One of Muster's making.
+    #[default]
+    Managed,
+    /// This one.
+    Prefix(PathBuf),
+    /// That of an environment module.
+    Module(String),
+    /// The machine's own.
+    Off,
+}
+
+impl TryFrom<String> for TaskEnvironment {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._+-".contains(c);
+        match text.strip_prefix("module:") {
+            Some(name) if !name.is_empty() && !name.starts_with('-') && name.chars().all(plain) => {
+                Ok(Self::Module(name.to_owned()))
+            }
+            None if text == "managed" => Ok(Self::Managed),
+            None if text == "none" => Ok(Self::Off),
+            None if Path::new(&text).is_absolute() => Ok(Self::Prefix(text.into())),
+            _ => Err(format!(
+                "task_environment: '{text}' is neither managed, none, module:NAME nor the absolute path of a prefix"
+            )),
+        }
+    }
+}
+
+impl From<TaskEnvironment> for String {
+    fn from(value: TaskEnvironment) -> Self {
+        match value {
+            TaskEnvironment::Managed => "managed".to_owned(),
+            TaskEnvironment::Off => "none".to_owned(),
+            TaskEnvironment::Prefix(path) => path.to_string_lossy().into_owned(),
+            TaskEnvironment::Module(name) => format!("module:{name}"),
+        }
+    }
 }
 
 /// What an administrator calls a GPU.
@@ -102,6 +152,8 @@ impl Default for Agent {
             shm_size: None,
             kill_grace: 10,
             seccomp: Seccomp::default(),
+            task_environment: TaskEnvironment::default(),
+            environment_dir: None,
         }
     }
 }
@@ -218,6 +270,9 @@ impl Agent {
         }
         if let Some(prefix) = self.bind_prefixes.iter().flatten().find(|prefix| !prefix.is_absolute()) {
             return Err(format!("bind_prefixes: '{}' is not an absolute path", prefix.display()));
+        }
+        if let Some(dir) = self.environment_dir.as_ref().filter(|dir| !dir.is_absolute()) {
+            return Err(format!("environment_dir: '{}' is not an absolute path", dir.display()));
         }
         if let Some(directory) = self.late_mounts.iter().find(|directory| !directory.is_absolute()) {
             return Err(format!("late_mounts: '{}' is not an absolute path", directory.display()));

@@ -1,0 +1,192 @@
+//! A job: a program that runs in the sandbox of tasks, as nobody, and belongs to no account. It makes or looks at an
+//! environment. What it says is passed on line by line.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use domain::log::{Records, Source};
+use launch::spec::{self, Content, Identity, Limits, Network, OwnFile, Shown};
+use launch::{Shim, TaskSpec};
+use tokio::task::spawn_blocking;
+use tokio::time::interval;
+
+use super::Maker;
+use crate::descriptor::readable;
+use crate::run::{LOG_FILE, Piece, piece, start_process};
+
+/// How often its output is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Between SIGTERM and SIGKILL, in milliseconds: there is nothing to save.
+const KILL_GRACE: u64 = 100;
+/// So much of its output is read at once, in bytes.
+const PIECE: usize = 1 << 20;
+
+/// What runs.
+pub(super) struct Job {
+    /// Names its directory.
+    pub(super) name: String,
+    pub(super) argv: Vec<String>,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) shown: Vec<Shown>,
+    pub(super) files: Vec<(&'static str, String)>,
+}
+
+/// A job's shim, which goes with whoever waits for it.
+struct Running(Shim);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has usually ended.
+        let _ = self.0.kill_now();
+    }
+}
+
+impl Job {
+    fn spec(self, maker: &Maker) -> TaskSpec {
+        let file = |(path, text): (&str, String)| OwnFile { path: path.into(), content: Content::Text(text) };
+        TaskSpec {
+            task_id: self.name,
+            argv: self.argv,
+            env: self.env,
+            // To the machine it is nobody, as every task's root (D5).
+            identity: Identity { user: "root".into(), uid: 0, group: "root".into(), gid: 0 },
+            groups: vec![],
+            work_dir: None,
+            bind_mounts: vec![],
+            limits: Limits::default(),
+            owner: None,
+            kill_grace_ms: KILL_GRACE,
+            seccomp: spec::Seccomp::Default,
+            shm_bytes: None,
+            run_bytes: None,
+            mode: maker.mode,
+            masked: maker.masked.clone(),
+            bind_prefixes: None,
+            late_mounts: vec![],
+            guarded: vec![],
+            devices: vec![],
+            fence_devices: false,
+            // What the machine's pip reaches, such as an index or a proxy on the machine itself. No account's words run here.
+            network: Network::Host,
+            reach: vec![],
+            relay_env: vec![],
+            shown: self.shown,
+            own_files: self.files.into_iter().map(file).collect(),
+            unfinished: false,
+        }
+    }
+
+    /// Runs it to its end. `say` gets each line that it prints.
+    ///
+    /// # Errors
+    /// The last line that it printed on its standard error, or why it couldn't be run.
+    pub(super) async fn run(self, maker: &Maker, mut say: impl FnMut(&str)) -> Result<(), String> {
+        let (jobs, name) = (maker.place().jobs(), self.name.clone());
+        let dir = jobs.join(&name);
+        let spec = self.spec(maker);
+        let made = spawn_blocking(move || {
+            std::fs::create_dir_all(&jobs)?;
+            launch::create_task_dir(&jobs, &name, &spec)
+        });
+        made.await
+            .map_err(io::Error::from)
+            .flatten()
+            .map_err(|e| format!("{} can't be made: {e}", dir.display()))?;
+        let ended = run_in(maker, &dir, &mut say).await;
+        // What can't be removed now is removed before the next job.
+        let _ = spawn_blocking(move || launch::remove_task_dir(&dir)).await;
+        ended
+    }
+}
+
+async fn run_in(maker: &Maker, dir: &Path, say: &mut impl FnMut(&str)) -> Result<(), String> {
+    start_process(&maker.shim_exe, dir).await?;
+    let mut output = Output { dir: dir.to_owned(), offset: 0, rest: String::new(), last: String::new() };
+    if let Ok(Some(shim)) = Shim::open(dir) {
+        let exited = shim.pidfd().try_clone_to_owned().and_then(readable);
+        let exited = exited.map_err(|e| format!("a job can't be watched: {e}"))?;
+        let _running = Running(shim);
+        let mut looks = interval(LOOK);
+        loop {
+            tokio::select! {
+                _ = exited.readable() => break,
+                _ = looks.tick() => output.look(say),
+            }
+        }
+    }
+    output.look(say);
+    match launch::read_exit(dir) {
+        Ok(Some(exit)) if exit.code == 0 => Ok(()),
+        Ok(Some(exit)) => Err(exit.failure.unwrap_or_else(|| output.reason(exit.code))),
+        Ok(None) => Err("its supervisor was ended".to_owned()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+/// What a job printed.
+struct Output {
+    dir: PathBuf,
+    offset: u64,
+    /// The beginning of a line.
+    rest: String,
+    /// The last line of its errors.
+    last: String,
+}
+
+impl Output {
+    fn look(&mut self, say: &mut impl FnMut(&str)) {
+        let Ok(file) = std::fs::File::open(self.dir.join(LOG_FILE)) else { return };
+        while let Ok(Piece::Records(bytes)) = piece(&file, self.offset, PIECE) {
+            if bytes.is_empty() {
+                return;
+            }
+            for record in Records::new(&bytes) {
+                let text = String::from_utf8_lossy(record.payload);
+                match record.source {
+                    Source::Stdout => self.lines(&text, say),
+                    _ => self.errors(&text),
+                }
+            }
+            self.offset += bytes.len() as u64;
+        }
+    }
+
+    fn lines(&mut self, text: &str, say: &mut impl FnMut(&str)) {
+        self.rest.push_str(text);
+        while let Some((line, rest)) = self.rest.split_once('\n') {
+            say(line);
+            self.rest = rest.to_owned();
+        }
+    }
+
+    fn errors(&mut self, text: &str) {
+        let told = |line: &&str| !line.trim().is_empty() && !line.contains("[notice]");
+        if let Some(line) = text.lines().rev().find(told) {
+            self.last = line.trim().chars().take(1000).collect();
+        }
+    }
+
+    fn reason(&self, code: i32) -> String {
+        if self.last.is_empty() { format!("it ended with status {code}") } else { self.last.clone() }
+    }
+}
+
+/// Ends the jobs that an earlier process has left, and removes what there is of them. Blocks.
+pub(super) fn end_all(jobs: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(jobs) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    for dir in entries.flatten().map(|entry| entry.path()) {
+        if let Ok(Some(shim)) = Shim::open(&dir) {
+            shim.kill_now()?;
+            let mut fds =
+                [rustix::event::PollFd::from_borrowed_fd(shim.pidfd(), rustix::event::PollFlags::IN)];
+            let patience = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
+            rustix::event::poll(&mut fds, Some(&patience))?;
+        }
+        launch::remove_task_dir(&dir)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! The Python that tasks have: one environment that is made on first need and shown to all of them read-only, or a prefix
+//! that an administrator names; and on top of it, in each task, a virtual environment of the task's own.
+//!
+//! ```text
+//! machine                              task
+//! DIR/KEY/  made once, nobody's    →   /run/python                        read-only, the same for all
+//!                                      /run/determined/pythonuserbase     the task's own: `pip install` goes here
+//! ```
+//! Both are first in the task's `PATH`, its own one before the other. The own one is a virtual environment that is so small
+//! that it is written down at the start (`python`); by a `.pth` file it has the other's packages behind its own, so a task can
+//! also have another version of what is there. The name is that of Determined's contract, so `pip install --user` and
+//! `PYTHONUSERBASE` mean the same place.
+//!
+//! Which task waits for an environment that isn't there yet is decided in `need`; `shared` is the one of a running agent,
+//! `make` makes it by jobs in the sandbox of tasks (`job`), and `place` knows the directory.
+
+mod job;
+mod make;
+mod need;
+mod place;
+mod python;
+mod shared;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+pub use make::{Maker, NotMade};
+pub(crate) use need::{Archive, Wish};
+pub use place::{Kept, NotRemoved};
+pub use python::Python;
+pub(crate) use python::equip;
+pub(crate) use shared::{Environment, News, Prepared, Waiting};
+
+/// What the managed environment has, each version with the digests of its files. Made of `requirements.in` by `cargo xtask
+/// lock-environment`, for every Python from 3.10 on.
+const REQUIREMENTS: &str = include_str!("requirements.lock");
+
+/// Where Python is looked for: what every task can see. One that is somebody's own (pyenv, conda) may lie where others
+/// can't go.
+const INTERPRETERS: [&str; 2] = ["/usr/bin/python3", "/usr/local/bin/python3"];
+
+/// The Python of tasks, as it was set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// An environment of Muster's making.
+    #[default]
+    Managed,
+    /// This one: a virtual environment, a conda environment, or anything else that has `bin/python3`.
+    Prefix(PathBuf),
+    /// That of an environment module (`module load NAME`).
+    Module(String),
+    /// The machine's own, as it is.
+    Off,
+}
+
+/// What an agent is told of the Python of its tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Which one.
+    pub choice: Choice,
+    /// Where managed ones are kept; several agents of one machine may share it. In the data directory when absent.
+    pub dir: Option<PathBuf>,
+    /// Lock file of the managed one, as pip reads it.
+    pub requirements: Cow<'static, str>,
+    /// The machine's interpreter; the first that is there is taken.
+    pub interpreters: Vec<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            choice: Choice::default(),
+            dir: None,
+            requirements: Cow::Borrowed(REQUIREMENTS),
+            interpreters: INTERPRETERS.map(PathBuf::from).to_vec(),
+        }
+    }
+}
