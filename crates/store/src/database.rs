@@ -4,6 +4,7 @@ pub(crate) mod beside;
 pub(crate) mod cells;
 pub(crate) mod db;
 pub mod meta;
+pub(crate) mod order;
 pub(crate) mod reserve;
 pub(crate) mod schema;
 pub(crate) mod sql;

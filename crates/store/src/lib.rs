@@ -15,7 +15,7 @@ mod visible;
 mod workload;
 
 pub use database::meta;
-use database::{beside, cells, db, reserve, schema, sql, statements, table, value};
+use database::{beside, cells, db, order, reserve, schema, sql, statements, table, value};
 pub use machines::agent;
 pub use people::{group, invitation, login_failure, registration, session, setting, token, user};
 pub use places::{belongings, membership, project, workspace};
@@ -25,4 +25,5 @@ pub use workload::{task, template};
 
 pub use db::{Conn, Store, Tx};
 pub use error::StoreError;
+pub use order::Begin;
 pub use schema::LATEST as LATEST_SCHEMA;

@@ -12,7 +12,7 @@ use domain::identity::{IdentityParts, UnixIdentity};
 use domain::text::claims_an_office;
 use domain::user::{InvalidName, Password, Status, User, display_name, email, reserved, username};
 pub use store::user::{Filter as UserFilter, SortBy};
-use store::{Conn, Store, StoreError};
+use store::{Begin, Conn, Store, StoreError};
 
 use crate::cluster::Cluster;
 use crate::mail::Mails;
@@ -352,8 +352,23 @@ impl Accounts {
         let mut conn = self.store.read().await?;
         let total = store::user::count(&mut conn, filter).await?;
         let (page, offset, limit) = page(total)?;
-        let users = store::user::list(&mut conn, filter, offset, limit).await?;
+        let users = store::user::list(&mut conn, filter, Begin::At(offset), limit).await?;
         Ok((users, page))
+    }
+
+    /// Some of the accounts that match: those behind `last`, in the order of the list.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn after(
+        &self,
+        _scope: Visible<User>,
+        filter: &UserFilter,
+        last: Option<&User>,
+        limit: i64,
+    ) -> Result<Vec<User>, Error> {
+        let mut conn = self.store.read().await?;
+        Ok(store::user::list(&mut conn, filter, Begin::after(last), limit).await?)
     }
 }
 

@@ -17,7 +17,7 @@ use domain::throttle::{Origin, Scope};
 use domain::time::Timestamp;
 use domain::user::{InvalidName, Status, User, display_name, email};
 use store::login_failure as failures;
-use store::{Conn, Store, Tx};
+use store::{Begin, Conn, Store, Tx};
 
 pub(crate) use decide::accepted;
 
@@ -259,7 +259,7 @@ impl Registrations {
     ) -> Result<(Vec<Registration>, P), Error> {
         let mut conn = self.parts.store.read().await?;
         let (page, offset, limit) = page(store::registration::count(&mut conn, state).await?)?;
-        let registrations = store::registration::list(&mut conn, state, offset, limit).await?;
+        let registrations = store::registration::list(&mut conn, state, Begin::At(offset), limit).await?;
         Ok((registrations, page))
     }
 }

@@ -7,8 +7,8 @@ use domain::authz::{ChangeToken, CreateToken, Permit, SeeTokens};
 use domain::id::TokenId;
 use domain::token::{Scope, Token, description, lifespan};
 use serde_json::{Value, json};
-use store::Store;
 pub use store::token::{Filter as TokenFilter, SortBy};
+use store::{Begin, Store};
 
 use crate::session::{ACCESS_TOKEN, Sessions};
 use crate::system::{Clock, Entropy};
@@ -140,7 +140,7 @@ impl Tokens {
         let mut conn = self.store.read().await?;
         let total = store::token::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
-        let tokens = store::token::list(&mut conn, &filter, offset, limit).await?;
+        let tokens = store::token::list(&mut conn, &filter, Begin::At(offset), limit).await?;
         Ok((tokens, page))
     }
 

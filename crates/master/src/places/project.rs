@@ -14,7 +14,7 @@ use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, S
 use domain::time::Timestamp;
 use serde_json::{Value, json};
 pub use store::project::{Filter as ProjectFilter, SortBy};
-use store::{Store, StoreError, Tx};
+use store::{Begin, Store, StoreError, Tx};
 
 use crate::config::Limits;
 use crate::system::Clock;
@@ -230,7 +230,8 @@ impl Projects {
         let mut conn = self.store.read().await?;
         let total = store::project::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
-        let projects = store::project::list_without_notes(&mut conn, &filter, offset, limit).await?;
+        let projects =
+            store::project::list_without_notes(&mut conn, &filter, Begin::At(offset), limit).await?;
         Ok((projects, page))
     }
 
@@ -247,7 +248,7 @@ impl Projects {
         let seen_by = (!scope.everything()).then(|| scope.viewer());
         let filter = ProjectFilter { seen_by, ids: Some(ids.to_vec()), ..filter.clone() };
         let mut conn = self.store.read().await?;
-        Ok(store::project::list(&mut conn, &filter, 0, i64::MAX).await?)
+        Ok(store::project::list(&mut conn, &filter, Begin::At(0), i64::MAX).await?)
     }
 
     /// Which of `ids` the viewer has bookmarked.
@@ -262,7 +263,7 @@ impl Projects {
         let bookmarked_by = Some(scope.viewer());
         let filter = ProjectFilter { bookmarked_by, ids: Some(ids), ..ProjectFilter::default() };
         let mut conn = self.store.read().await?;
-        Ok(store::project::ids(&mut conn, &filter, 0, i64::MAX).await?)
+        Ok(store::project::ids(&mut conn, &filter, Begin::At(0), i64::MAX).await?)
     }
 
     /// A page of what matches in a workspace. What they are: [`Self::those`].
@@ -284,7 +285,7 @@ impl Projects {
         let filter = ProjectFilter { workspace: Some(id), seen_by, ..filter };
         let total = store::project::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
-        let ids = store::project::ids(&mut conn, &filter, offset, limit).await?;
+        let ids = store::project::ids(&mut conn, &filter, Begin::At(offset), limit).await?;
         Ok((ids, page))
     }
 

@@ -41,6 +41,11 @@ impl Sql {
         Self { text: text.to_owned(), values: values.into() }
     }
 
+    /// Nothing was said yet.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
     /// Puts a part behind the rest.
     pub(crate) fn push(&mut self, part: impl Into<Self>) {
         let part = part.into();

@@ -26,6 +26,11 @@ pub(crate) trait Table: Read {
         Sql::from("SELECT ").with(Self::SHOWN).with(Self::FROM).filtered(conditions.into())
     }
 
+    /// Part of a list of them: `part` stands behind the statement ([`Order::part`](crate::order::Order::part)).
+    fn listed(part: Sql) -> Sql {
+        Sql::from("SELECT ").with(Self::SHOWN).with(Self::FROM).with(part)
+    }
+
     /// How many rows fulfil `conditions`, which are about this table alone.
     async fn count(conn: &mut Conn, conditions: impl Into<Sql>) -> Result<i64, StoreError> {
         Sql::from("SELECT COUNT(*)").with(Self::ALONE).filtered(conditions.into()).one(conn).await

@@ -5,10 +5,11 @@ use domain::id::UserId;
 use domain::registration::Invitation;
 use domain::time::Timestamp;
 
+use crate::order::Order;
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, table};
 use crate::value::Stored as _;
-use crate::{Conn, StoreError, Tx, meta};
+use crate::{Begin, Conn, StoreError, Tx, meta};
 
 table! {
     user_invitations i => Invitation { id, email, created_by, created_at, expires_at, used_by, used_at }
@@ -74,11 +75,15 @@ pub async fn count(conn: &mut Conn) -> Result<i64, StoreError> {
     Invitation::count(conn, Sql::default()).await
 }
 
-/// A page of them, newest first.
+/// Part of them, newest first.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn list(conn: &mut Conn, offset: i64, limit: i64) -> Result<Vec<Invitation>, StoreError> {
-    let page = sql!(" ORDER BY i.id DESC LIMIT ? OFFSET ?", limit, offset);
-    Invitation::select(Sql::default()).with(page).all(conn).await
+pub async fn list(
+    conn: &mut Conn,
+    begin: Begin<'_, Invitation>,
+    limit: i64,
+) -> Result<Vec<Invitation>, StoreError> {
+    let newest_first = Order::by("i.id", true, |invitation: &Invitation| invitation.id.value());
+    Invitation::listed(newest_first.part(Sql::default(), begin, limit)).all(conn).await
 }

@@ -4,9 +4,11 @@ use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
 
+use crate::order::Order;
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, table};
-use crate::{Conn, StoreError, Tx, meta};
+use crate::value::Stored as _;
+use crate::{Begin, Conn, StoreError, Tx, meta};
 
 table! {
     registrations r => Registration {
@@ -116,16 +118,16 @@ pub async fn count(conn: &mut Conn, state: Option<State>) -> Result<i64, StoreEr
     Registration::count(conn, in_state(state)).await
 }
 
-/// A page of them, newest first.
+/// Part of them, newest first.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(
     conn: &mut Conn,
     state: Option<State>,
-    offset: i64,
+    begin: Begin<'_, Registration>,
     limit: i64,
 ) -> Result<Vec<Registration>, StoreError> {
-    let page = sql!(" ORDER BY r.id DESC LIMIT ? OFFSET ?", limit, offset);
-    Registration::select(in_state(state)).with(page).all(conn).await
+    let newest_first = Order::by("r.id", true, |registration: &Registration| registration.id.value());
+    Registration::listed(newest_first.part(in_state(state), begin, limit)).all(conn).await
 }

@@ -5,10 +5,11 @@ use domain::time::Timestamp;
 use domain::token::Token;
 use domain::user::User;
 
+use crate::order::Order;
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, table};
-use crate::value::Stored as _;
-use crate::{Conn, StoreError, Tx, meta, user};
+use crate::value::{Stored as _, Value};
+use crate::{Begin, Conn, StoreError, Tx, meta, user};
 
 table! {
     tokens t => Token {
@@ -104,14 +105,18 @@ pub enum SortBy {
 }
 
 impl SortBy {
-    fn column(self) -> &'static str {
+    /// What it is in a row.
+    fn key(self) -> (&'static str, fn(&Token) -> Value) {
         match self {
-            Self::Id => "t.id",
-            Self::User => "t.user_id",
-            Self::Expiry => "t.expires_at",
-            Self::CreatedAt => "t.created_at",
-            Self::Revoked => "CASE WHEN t.revoked_at IS NULL THEN 0 ELSE 1 END",
-            Self::Description => "t.description",
+            Self::Id => ("t.id", |token| token.id.value()),
+            Self::User => ("t.user_id", |token| token.user.value()),
+            Self::Expiry => ("t.expires_at", |token| token.expires_at.value()),
+            Self::CreatedAt => ("t.created_at", |token| token.created_at.value()),
+            Self::Revoked => {
+                let revoked = "CASE WHEN t.revoked_at IS NULL THEN 0 ELSE 1 END";
+                (revoked, |token| i64::from(token.revoked_at.is_some()).value())
+            }
+            Self::Description => ("t.description", |token| token.description.value()),
         }
     }
 }
@@ -142,9 +147,11 @@ impl Filter {
         all
     }
 
-    fn order(&self) -> Sql {
-        let direction = if self.descending { " DESC" } else { " ASC" };
-        Sql::from(" ORDER BY ").with(self.sort.column()).with(direction).with(", t.id").with(direction)
+    fn order(&self) -> Order<Token> {
+        let (column, value) = self.sort.key();
+        let order = Order::by(column, self.descending, value);
+        let same = self.sort == SortBy::Id;
+        if same { order } else { order.then("t.id", self.descending, |token| token.id.value()) }
     }
 }
 
@@ -156,16 +163,15 @@ pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> 
     Token::count(conn, filter.conditions()).await
 }
 
-/// A page of the tokens that match.
+/// Part of the tokens that match.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(
     conn: &mut Conn,
     filter: &Filter,
-    offset: i64,
+    begin: Begin<'_, Token>,
     limit: i64,
 ) -> Result<Vec<Token>, StoreError> {
-    let page = filter.order().with(sql!(" LIMIT ? OFFSET ?", limit, offset));
-    Token::select(filter.conditions()).with(page).all(conn).await
+    Token::listed(filter.order().part(filter.conditions(), begin, limit)).all(conn).await
 }

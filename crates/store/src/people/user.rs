@@ -7,10 +7,11 @@ use domain::time::Timestamp;
 use domain::user::{Password, User};
 
 use crate::cells::{Cells, Read};
+use crate::order::Order;
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, Write, table};
 use crate::value::{Stored as _, Value};
-use crate::{Conn, StoreError, Tx, meta};
+use crate::{Begin, Conn, StoreError, Tx, meta};
 
 table! {
     users u => User {
@@ -246,19 +247,30 @@ pub enum SortBy {
 }
 
 impl SortBy {
-    fn column(self) -> &'static str {
+    /// What it is in a row.
+    fn key(self) -> (&'static str, fn(&User) -> Value) {
         match self {
-            Self::Id => "u.id",
-            Self::DisplayName => "u.display_name",
-            Self::Username => "u.username",
-            Self::Admin => "u.admin",
-            Self::Active => "u.status",
-            Self::ModifiedAt => "u.modified_at",
-            Self::Name => "CASE WHEN u.display_name = '' THEN u.username ELSE u.display_name END",
-            Self::LastLogin => "COALESCE(u.last_login_at, 0)",
-            Self::Remote => "u.remote",
+            Self::Id => ("u.id", |user| user.id.value()),
+            Self::DisplayName => ("u.display_name", |user| user.display_name.value()),
+            Self::Username => ("u.username", |user| user.username.value()),
+            Self::Admin => ("u.admin", |user| user.admin.value()),
+            Self::Active => ("u.status", |user| user.status.value()),
+            Self::ModifiedAt => ("u.modified_at", |user| user.modified_at.value()),
+            Self::Name => {
+                let name = "CASE WHEN u.display_name = '' THEN u.username ELSE u.display_name END";
+                (name, |user| shown_name(user).value())
+            }
+            Self::LastLogin => {
+                let at = "COALESCE(u.last_login_at, 0)";
+                (at, |user| user.last_login_at.map_or(0, |at| at.0).value())
+            }
+            Self::Remote => ("u.remote", |user| user.remote.value()),
         }
     }
+}
+
+fn shown_name(user: &User) -> &str {
+    if user.display_name.is_empty() { &user.username } else { &user.display_name }
 }
 
 /// Which accounts, in which order.
@@ -285,11 +297,11 @@ impl Filter {
         all
     }
 
-    fn order(&self) -> Sql {
-        let direction = if self.descending { " DESC" } else { " ASC" };
+    fn order(&self) -> Order<User> {
+        let (column, value) = self.sort.key();
+        let order = Order::by(column, self.descending, value);
         // By id alone the index has the order; SQLite would sort once more for the same column twice.
-        let then = if self.sort == SortBy::Id { "" } else { ", u.id ASC" };
-        Sql::from(" ORDER BY ").with(self.sort.column()).with(direction).with(then)
+        if self.sort == SortBy::Id { order } else { order.then("u.id", false, |user| user.id.value()) }
     }
 
     fn pattern(&self) -> Option<String> {
@@ -309,18 +321,18 @@ pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> 
     User::count(conn, filter.conditions()).await
 }
 
-/// A page of the accounts that match.
+/// Part of the accounts that match.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(
     conn: &mut Conn,
     filter: &Filter,
-    offset: i64,
+    begin: Begin<'_, User>,
     limit: i64,
 ) -> Result<Vec<User>, StoreError> {
+    let order = filter.order();
     // What lies before the page is skipped in an index, where there is one.
-    let page = Sql::from("SELECT u.id FROM users u").filtered(filter.conditions()).with(filter.order());
-    let page = page.with(sql!(" LIMIT ? OFFSET ?", limit, offset));
-    User::select(Sql::from("u.id IN (").with(page).with(")")).with(filter.order()).all(conn).await
+    let ids = Sql::from("SELECT u.id FROM users u").with(order.part(filter.conditions(), begin, limit));
+    User::select(Sql::from("u.id IN (").with(ids).with(")")).with(order.sql()).all(conn).await
 }

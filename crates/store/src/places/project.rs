@@ -5,10 +5,11 @@ use domain::place::{Project, ProjectPlace, Scope};
 
 use crate::cells::Json;
 use crate::membership::role;
+use crate::order::Order;
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, table};
-use crate::value::Value;
-use crate::{Conn, StoreError, Tx, membership, meta, visible, workspace};
+use crate::value::{Stored as _, Value};
+use crate::{Begin, Conn, StoreError, Tx, membership, meta, visible, workspace};
 
 table! {
     projects p => Project {
@@ -139,14 +140,15 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn order(&self) -> Sql {
-        let direction = if self.descending { " DESC" } else { " ASC" };
-        let column = match self.sort {
-            SortBy::Id => "p.id",
-            SortBy::Name => "p.name",
-            SortBy::Description => "p.description",
+    fn order(&self) -> Order<Project> {
+        let order = match self.sort {
+            SortBy::Id => return Order::by("p.id", self.descending, |project| project.id.value()),
+            SortBy::Name => Order::by("p.name", self.descending, |project: &Project| project.name.value()),
+            SortBy::Description => {
+                Order::by("p.description", self.descending, |project: &Project| project.description.value())
+            }
         };
-        Sql::from(" ORDER BY ").with(column).with(direction).with(", p.id ASC")
+        order.then("p.id", false, |project| project.id.value())
     }
 
     fn conditions(&self) -> Sql {
@@ -164,8 +166,8 @@ impl Filter {
         all
     }
 
-    fn page(&self, offset: i64, limit: i64) -> Sql {
-        self.order().with(sql!(" LIMIT ? OFFSET ?", limit, offset))
+    fn part(&self, begin: Begin<'_, Project>, limit: i64) -> Sql {
+        self.order().part(self.conditions(), begin, limit)
     }
 }
 
@@ -190,45 +192,43 @@ pub async fn counts(conn: &mut Conn, viewer: Option<UserId>) -> Result<Vec<(Work
         .await
 }
 
-/// Which projects match: a page of them, or of all, for these are small.
+/// Which projects match: part of them, or of all, for these are small.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn ids(
     conn: &mut Conn,
     filter: &Filter,
-    offset: i64,
+    begin: Begin<'_, Project>,
     limit: i64,
 ) -> Result<Vec<ProjectId>, StoreError> {
-    let sql = Sql::from("SELECT p.id FROM projects p").filtered(filter.conditions());
-    sql.with(filter.page(offset, limit)).all(conn).await
+    Sql::from("SELECT p.id FROM projects p").with(filter.part(begin, limit)).all(conn).await
 }
 
-/// A page of the projects that match, without their notes, which may be long.
+/// Part of the projects that match, without their notes, which may be long.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list_without_notes(
     conn: &mut Conn,
     filter: &Filter,
-    offset: i64,
+    begin: Begin<'_, Project>,
     limit: i64,
 ) -> Result<Vec<Project>, StoreError> {
-    let sql = Project::select(filter.conditions()).replaced("p.notes", "'[]'");
-    sql.with(filter.page(offset, limit)).all(conn).await
+    Project::listed(filter.part(begin, limit)).replaced("p.notes", "'[]'").all(conn).await
 }
 
-/// A page of the projects that match.
+/// Part of the projects that match.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn list(
     conn: &mut Conn,
     filter: &Filter,
-    offset: i64,
+    begin: Begin<'_, Project>,
     limit: i64,
 ) -> Result<Vec<Project>, StoreError> {
-    Project::select(filter.conditions()).with(filter.page(offset, limit)).all(conn).await
+    Project::listed(filter.part(begin, limit)).all(conn).await
 }
 
 /// Notes that an account wants to find a project again; tells whether that was news.

@@ -9,7 +9,7 @@ use domain::task::{Kind, Task};
 use domain::time::Timestamp;
 use domain::user::User;
 use serde_json::json;
-use store::{Store, StoreError, Tx, membership, project, template, workspace};
+use store::{Begin, Store, StoreError, Tx, membership, project, template, workspace};
 use testkit::{Database, on_both_databases};
 
 use crate::samples::{NOW, add, add_task, open, owner, task, user};
@@ -184,7 +184,7 @@ async fn compare(store: &Store, viewer: &User, world: &World) -> (usize, usize, 
     assert_eq!(usize::try_from(count), Ok(listed.len()));
 
     let filter = project::Filter { seen_by, ..Default::default() };
-    let listed = project::list(&mut conn, &filter, 0, 100).await.expect("listed");
+    let listed = project::list(&mut conn, &filter, Begin::At(0), 100).await.expect("listed");
     let ids: Vec<_> = listed.iter().map(|each| each.id).filter(|id| *id != ProjectId(1)).collect();
     assert_eq!(ids, allowed.1, "projects of {name}");
     let counts = project::counts(&mut conn, seen_by).await.expect("counted");
@@ -455,8 +455,10 @@ async fn lists_are_filtered_and_ordered(database: Database) {
     let by_name = project::Filter { sort: project::SortBy::Name, ..all.clone() };
     let named = project::Filter { name: text("a"), ..all.clone() };
     for (filter, expected) in [(all, vec!["b", "a"]), (by_name, vec!["a", "b"]), (named, vec!["a"])] {
-        let listed = project::list(&mut conn, &filter, 0, 10).await.expect("listed");
+        let listed = project::list(&mut conn, &filter, Begin::At(0), 10).await.expect("listed");
         assert_eq!(listed.iter().map(|each| each.name.as_str()).collect::<Vec<_>>(), expected);
+        let rest = project::list(&mut conn, &filter, Begin::Behind(&listed[0]), 10).await.expect("listed");
+        assert_eq!(rest, listed[1..]);
     }
 }
 

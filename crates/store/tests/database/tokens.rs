@@ -5,7 +5,7 @@ use domain::time::Timestamp;
 use domain::token::{Scope, Token};
 use domain::user::User;
 use store::token::{Filter, SortBy};
-use store::{Store, StoreError, token};
+use store::{Begin, Store, StoreError, token};
 use testkit::{Database, on_both_databases};
 
 use crate::samples::{NOW, add, open, user};
@@ -96,8 +96,12 @@ async fn lists_go_by_account_id_and_state(database: Database) {
     let mut conn = store.read().await.expect("a connection");
     let mut ids = async |filter: Filter| {
         let count = token::count(&mut conn, &filter).await.expect("counted");
-        let list = token::list(&mut conn, &filter, 0, 10).await.expect("listed");
+        let list = token::list(&mut conn, &filter, Begin::At(0), 10).await.expect("listed");
         assert_eq!(count, i64::try_from(list.len()).expect("few"));
+        for (at, last) in list.iter().enumerate() {
+            let rest = token::list(&mut conn, &filter, Begin::Behind(last), 10).await.expect("listed");
+            assert_eq!(rest, list[at + 1..], "{filter:?}");
+        }
         list.iter().map(|token| token.id.0).collect::<Vec<_>>()
     };
     let all = Filter::default;

@@ -5,7 +5,7 @@ use domain::identity::{MachineNumber, UnixIdentity};
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use store::user::{Filter, SortBy};
-use store::{Store, StoreError};
+use store::{Begin, Store, StoreError};
 use testkit::{Database, on_both_databases};
 
 use crate::samples::{NOW, add, open, user};
@@ -30,9 +30,18 @@ async fn find(store: &Store, name: &str) -> Option<User> {
 
 async fn names(store: &Store, filter: &Filter) -> Vec<String> {
     let mut conn = store.read().await.expect("a connection");
-    let found = store::user::list(&mut conn, filter, 0, 1000).await.expect("listed");
+    let found = store::user::list(&mut conn, filter, Begin::At(0), 1000).await.expect("listed");
     let count = store::user::count(&mut conn, filter).await.expect("counted");
     assert_eq!(usize::try_from(count).expect("small"), found.len(), "{filter:?}");
+    let (mut walked, mut last) = (Vec::new(), None);
+    loop {
+        let step =
+            store::user::list(&mut conn, filter, Begin::after(last.as_ref()), 2).await.expect("listed");
+        let Some(user) = step.last() else { break };
+        last = Some(user.clone());
+        walked.extend(step);
+    }
+    assert_eq!(walked, found, "{filter:?}");
     found.into_iter().map(|user| user.username).collect()
 }
 
@@ -243,7 +252,7 @@ async fn pages_join_to_the_whole_list(database: Database) {
     let mut conn = store.read().await.expect("a connection");
     let mut joined = Vec::new();
     for offset in [0, 3, 6, 9] {
-        let page = store::user::list(&mut conn, &filter, offset, 3).await.expect("listed");
+        let page = store::user::list(&mut conn, &filter, Begin::At(offset), 3).await.expect("listed");
         joined.extend(page.into_iter().map(|user| user.username));
     }
     drop(conn);

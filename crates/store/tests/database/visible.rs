@@ -12,7 +12,7 @@ use domain::place::{MemberId, Place, Project, ProjectPlace, Role, Scope, Templat
 use domain::task::{Kind, Task};
 use domain::user::User;
 use serde_json::json;
-use store::{Conn, Store, Tx, group, membership, project, template, workspace};
+use store::{Begin, Conn, Store, Tx, group, membership, project, template, workspace};
 use testkit::{Database, on_both_databases};
 
 use crate::samples::{NOW, add, config, open, owner, task, user};
@@ -277,7 +277,7 @@ async fn compare(world: &World, conn: &mut Conn, viewer: &User, why: &str) {
     let target = |p: &&Project| world.project_place(p, me);
     let expected = allowed::<ReadProject, _, _>(&who, &world.projects, target, |p| p.id);
     let filter = project::Filter { seen_by, ..Default::default() };
-    let listed = project::ids(conn, &filter, 0, 1000).await.expect("listed");
+    let listed = project::ids(conn, &filter, Begin::At(0), 1000).await.expect("listed");
     let listed: Vec<_> = listed.into_iter().filter(|id| *id != ProjectId(1)).collect();
     assert_eq!(listed, expected, "projects: {why}");
 

@@ -63,7 +63,7 @@ async fn r47_no_answer_has_more_than_250_rows(database: Database) {
     let master = TestMaster::start(database).await;
     let admin = master.admin().await;
     let mut tx = master.store().write().await.expect("a transaction");
-    let mut user = store::user::list(&mut tx, &Filter::default(), 0, 1).await.expect("listed").remove(0);
+    let mut user = store::user::list(&mut tx, &Filter::default(), store::Begin::At(0), 1).await.expect("listed").remove(0);
     for n in 0..251 {
         user.username = format!("user{n}");
         store::user::insert(&mut tx, &user, user.modified_at).await.expect("inserted");

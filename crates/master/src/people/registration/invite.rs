@@ -71,6 +71,6 @@ impl Registrations {
     ) -> Result<(Vec<Invitation>, P), Error> {
         let mut conn = self.parts.store.read().await?;
         let (page, offset, limit) = page(store::invitation::count(&mut conn).await?)?;
-        Ok((store::invitation::list(&mut conn, offset, limit).await?, page))
+        Ok((store::invitation::list(&mut conn, store::Begin::At(offset), limit).await?, page))
     }
 }
