@@ -15,6 +15,8 @@ mod bootstrap;
 mod browser;
 #[path = "http/commands.rs"]
 mod commands;
+#[path = "http/configurations.rs"]
+mod configurations;
 #[path = "http/connections.rs"]
 mod connections;
 #[path = "http/contexts.rs"]

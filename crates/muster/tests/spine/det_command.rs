@@ -57,6 +57,76 @@ fn run_follows_the_log_to_its_end() {
     assert!(log(&failed, &launched(&failed)).iter().any(|line| line == reason), "{failed}");
 }
 
+/// `warnings` of the answer are codes of Determined's, at whose others `det` fails: it has ours from the log.
+#[test]
+fn b21_what_has_no_effect_is_said_first_in_the_log() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let said = me.det_args(
+        [
+            "cmd",
+            "run",
+            "--config",
+            "description=job",
+            "--config",
+            "environment.image=lab/env:1",
+            "--config",
+            "resources.weight=1",
+            "--config",
+            "slurm.gpu_type=a100",
+            "--config",
+            "resources.shm_size=1.5g",
+            "df --output=size -k /dev/shm | tail -1",
+        ],
+        "",
+    );
+    let said = said.ok();
+    let lines = log(&said, &launched(&said));
+    let image = "environment.image has no effect: tasks run with the programs of their agent's machine, not in a container";
+    assert_eq!(lines[1], format!("warning: {image}"));
+    assert_eq!(lines[2], "warning: slurm has no effect: tasks don't run on Slurm");
+    assert_eq!(lines[3], "Scheduling job (id: ID.1)", "{said}");
+    assert!(lines.iter().any(|line| line.trim() == "1572864"), "1.5 GiB: {said}");
+    me.det("cmd run --config environment.imgae=x true").exits(1).says("imgae");
+
+    let run = me.muster("command run --config idle_timeout=30m true").exits(0);
+    run.says("muster: warning: idle_timeout has no effect: ");
+    let run = me.muster("command run --detach --config idle_timeout=30m true").exits(0);
+    run.says("muster: warning: idle_timeout has no effect: ");
+}
+
+#[test]
+fn b21_a_template_of_an_experiment_lies_under_a_command() {
+    let muster = Muster::up();
+    let me = muster.person("me");
+    let template = "name: mnist\nsearcher: {name: single, metric: loss}\ncheckpoint_storage: {type: s3, bucket: b, access_key: a}\n\
+                    resources: {slots_per_trial: 8, slots: 0}\nenvironment: {environment_variables: [LR=0.1]}\n";
+    fs::write(me.home.join("t.yaml"), template).expect("written");
+    me.det("template set mnist t.yaml").exits(0);
+    let kept = me.det("template describe mnist").ok();
+    for line in ["searcher:", "slots_per_trial: 8", "access_key: a"] {
+        assert!(kept.contains(line), "no {line:?} in\n{kept}");
+    }
+    let said = me.det_args(["cmd", "run", "--template", "mnist", "echo lr $LR"], "").ok();
+    assert!(log(&said, &launched(&said)).iter().any(|line| line == "lr 0.1"), "{said}");
+    fs::write(me.home.join("t.yaml"), "searcher: {max_trials: many}\n").expect("written");
+    me.det("template set mnist t.yaml").exits(1).says("searcher.max_trials");
+}
+
+#[test]
+fn an_administrators_hook_runs_before_the_command_and_before_the_contexts() {
+    let yaml = "task_container_defaults: {startup_hook: \"export SITE=general\"}\n\
+                resource_pools: [{pool_name: default, task_container_defaults: {startup_hook: \"words=(a lab); export SITE=${words[1]}\"}}]\n";
+    let muster = crate::support::Setup::default().config(yaml).up();
+    let me = muster.person("me");
+    let said = me.det_args(["cmd", "run", "echo at $SITE"], "").ok();
+    assert!(log(&said, &launched(&said)).iter().any(|line| line == "at lab"), "{said}");
+    fs::create_dir(me.home.join("code")).expect("a directory");
+    fs::write(me.home.join("code/startup-hook.sh"), "export SITE=\"$SITE, mine\"\n").expect("written");
+    let said = me.det_args(["cmd", "run", "-c", "code", "echo at $SITE"], "").ok();
+    assert!(log(&said, &launched(&said)).iter().any(|line| line == "at lab, mine"), "{said}");
+}
+
 #[test]
 fn p15_d01_lists_carry_their_authors() {
     let muster = Muster::up();
