@@ -170,48 +170,79 @@ impl<'de> Deserialize<'de> for AllocationId {
     }
 }
 
-/// An agent's name, unique in the installation: 1 to 64 of `[A-Za-z0-9._-]`, beginning with a letter or digit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AgentId(String);
+macro_rules! name_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl AgentId {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for AgentId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-        if first && text.len() <= 64 && text.chars().all(allowed) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InvalidId { kind: "agent", text: text.to_owned() })
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+                let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
+                if first && text.len() <= 64 && text.chars().all(allowed) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId { kind: $kind, text: text.to_owned() })
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+name_id!(
+    /// An agent's name, unique in the installation: 1 to 64 of `[A-Za-z0-9._-]`, beginning with a letter or digit.
+    AgentId, "agent"
+);
+name_id!(
+    /// A resource pool's name; written as [`AgentId`].
+    ResourcePool, "resource pool"
+);
+
+impl Default for ResourcePool {
+    /// The pool that is always there.
+    fn default() -> Self {
+        Self("default".to_owned())
     }
 }
 
-impl TryFrom<String> for AgentId {
-    type Error = InvalidId;
-    fn try_from(text: String) -> Result<Self, InvalidId> {
-        text.parse()
-    }
-}
+/// What runs belong to in the queue: a command or the like is one by itself, an experiment is one with all its trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub Uuid);
 
-impl From<AgentId> for String {
-    fn from(id: AgentId) -> Self {
-        id.0
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::Duration;
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
 use domain::config::Unhonoured;
-use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, Machine, Waiting, schedule};
+use domain::scheduler::{
+    Decision, Machine, Order, Part, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight, schedule,
+};
 use domain::task::{Ending, State as TaskState, Task};
 use domain::time::Timestamp;
 use store::Store;
@@ -335,36 +337,41 @@ impl Scheduler {
         self.resolve_doubt(&mut state).await?;
         self.finish_kills(&mut state).await?;
         self.give_up_lost(&mut state).await?;
-        let mut queue: Vec<Waiting> = state.tasks.values().filter_map(|live| waiting(&live.task)).collect();
-        if queue.is_empty() {
+        let mut snapshot = snapshot(&state, self.0.parts.clock.now());
+        if snapshot.waiting.is_empty() {
             return Ok(());
         }
+        snapshot.default_user = Some(self.0.parts.cluster.default_user());
         let default = self.default_identity()?;
         let mut rules = held::Rules::new(&default);
         let mut conn = self.0.parts.store.read().await?;
-        for waiting in &mut queue {
+        for waiting in &mut snapshot.waiting {
             if let Some(live) = state.tasks.get(&waiting.allocation.task) {
                 waiting.held = rules.why_held(&mut conn, &live.task).await?;
             }
         }
         drop(conn);
-        let machines = machines(&state);
         let mut placed = Vec::new();
         let mut refused = Vec::new();
         let mut reasons = HashMap::new();
-        for decision in schedule(queue, &machines, Some(self.0.parts.cluster.default_user())) {
+        for decision in schedule(&snapshot) {
             match decision {
-                Decision::Place { allocation, agent, slots } => {
-                    if let Some(live) = state.tasks.get_mut(&allocation.task) {
-                        live.task.agent = Some(agent);
-                        live.task.slot_ids = slots;
+                Decision::Place { allocation, on } => {
+                    // All that there is takes one agent.
+                    if let (Some(live), Some(part)) =
+                        (state.tasks.get_mut(&allocation.task), on.into_iter().next())
+                    {
+                        live.task.agent = Some(part.agent);
+                        live.task.slot_ids = part.slots;
                         placed.push(allocation.task);
                     }
                 }
-                Decision::Wait { allocation, reason } => {
-                    reasons.insert(allocation.task, reason);
+                Decision::Wait { allocation, why, .. } => {
+                    reasons.insert(allocation.task, why.to_string());
                 }
                 Decision::Refuse { allocation, reason } => refused.push((allocation.task, reason)),
+                // No pool allows the one, no task has the other.
+                Decision::Preempt { .. } | Decision::Expire { .. } => {}
             }
         }
         self.note_reasons(&state, reasons);
@@ -488,31 +495,63 @@ impl Scheduler {
     }
 }
 
+/// All that is decided on, but for why somebody may not start.
+fn snapshot(state: &State, now: Timestamp) -> Snapshot {
+    let tasks = || state.tasks.values().map(|live| &live.task);
+    let policy = Policy { order: Order::Priority, preemption: false };
+    let machine = |(id, connected): (&AgentId, &Connected)| {
+        let service = state.service.get(id)?;
+        let slots = connected.about.devices.iter().map(|device| device.id);
+        Some(Machine {
+            id: id.clone(),
+            pool: ResourcePool::default(),
+            open: service.enabled && !service.draining,
+            slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
+            power: connected.about.power,
+        })
+    };
+    Snapshot {
+        now,
+        pools: [(ResourcePool::default(), policy)].into(),
+        machines: state.connected.iter().filter_map(machine).collect(),
+        waiting: tasks().filter_map(waiting).collect(),
+        running: tasks().filter_map(running).collect(),
+        quotas: Quotas::default(),
+        default_user: None,
+    }
+}
+
 fn waiting(task: &Task) -> Option<Waiting> {
     (task.state == TaskState::Queued && task.agent.is_none() && !task.kill_requested).then(|| Waiting {
         allocation: task.allocation,
-        slots: task.slots,
-        priority: task.priority,
-        seq: task.seq,
+        job: JobId(task.id.0),
+        pool: ResourcePool::default(),
         owner: task.owner,
+        workspace: task.workspace,
         identity: task.identity.clone(),
+        slots: task.slots,
+        span: Span::One,
+        priority: task.priority,
+        weight: Weight::ONE,
+        seq: task.seq,
+        max_slots: None,
+        at_most: None,
         held: None,
     })
 }
 
-fn machines(state: &State) -> Vec<Machine> {
-    let machine = |(id, connected): (&AgentId, &Connected)| {
-        let service = state.service.get(id)?;
-        let on_it = || state.tasks.values().filter(move |live| live.task.agent.as_ref() == Some(id));
-        let slots = connected.about.devices.iter().map(|device| device.id);
-        Some(Machine {
-            id: id.clone(),
-            open: service.enabled && !service.draining,
-            slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
-            used: on_it().flat_map(|live| live.task.slot_ids.iter().copied()).collect(),
-            aux: on_it().filter(|live| live.task.slot_ids.is_empty()).map(|live| live.task.owner).collect(),
-            power: connected.about.power,
-        })
-    };
-    state.connected.iter().filter_map(machine).collect()
+fn running(task: &Task) -> Option<Running> {
+    let agent = task.agent.clone()?;
+    Some(Running {
+        allocation: task.allocation,
+        job: JobId(task.id.0),
+        owner: task.owner,
+        workspace: task.workspace,
+        on: vec![Part { agent, slots: task.slot_ids.clone() }],
+        priority: task.priority,
+        seq: task.seq,
+        can_resume: false,
+        ending: task.kill_requested,
+        ends_by: None,
+    })
 }

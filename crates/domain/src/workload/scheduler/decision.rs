@@ -1,0 +1,156 @@
+//! What is decided, and why something waits, in words for people.
+
+use std::fmt;
+
+use super::snapshot::{AUX_PER_ACCOUNT, AUX_PER_AGENT, Part};
+use crate::id::{AllocationId, ResourcePool};
+
+/// Why a task waits whose owner is deactivated.
+pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
+
+/// Why a task waits whose owner may no more start tasks where it was made.
+pub const OWNER_SHUT_OUT: &str = "its owner may not start tasks in its workspace any more";
+
+/// Why a task waits whose workspace was put away.
+pub const WORKSPACE_ARCHIVED: &str = "its workspace is archived";
+
+/// What is to be done with a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Start it there: all parts, or none.
+    Place {
+        /// The run.
+        allocation: AllocationId,
+        /// Where, on which slots.
+        on: Vec<Part>,
+    },
+    /// It stays in the queue.
+    Wait {
+        /// The run.
+        allocation: AllocationId,
+        /// What for.
+        why: Why,
+        /// How many wait before it in its pool.
+        ahead: usize,
+    },
+    /// No machine can ever give what it needs.
+    Refuse {
+        /// The run.
+        allocation: AllocationId,
+        /// One sentence for people, with the remedy.
+        reason: String,
+    },
+    /// It runs, and gives way: it can go on later.
+    Preempt {
+        /// The run.
+        allocation: AllocationId,
+        /// For whom.
+        favoured: AllocationId,
+    },
+    /// It runs, and has had the time that it may have.
+    Expire {
+        /// The run.
+        allocation: AllocationId,
+    },
+}
+
+/// Why a run waits. What comes behind a colon are numbers, which change often.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Its owner couldn't start it now either (A14, W17): one sentence.
+    Held(String),
+    /// No agent of its pool is connected and takes tasks.
+    NoAgent,
+    /// There is no such pool.
+    NoPool(ResourcePool),
+    /// More than all agents, or the largest one, have.
+    TooLarge {
+        /// Slots that it needs.
+        needed: u32,
+        /// What there is.
+        largest: u32,
+        /// It may take several agents.
+        together: bool,
+    },
+    /// For slots to be free.
+    Slots {
+        /// Slots that it needs.
+        needed: u32,
+        /// In use on agents that could run it.
+        used: usize,
+        /// That those have.
+        all: usize,
+        /// It may take several agents.
+        together: bool,
+    },
+    /// For runs that give way to it.
+    GivingWay {
+        /// How many.
+        runs: usize,
+    },
+    /// Its owner has as many tasks without slots as one account may have.
+    AuxOfOwner,
+    /// Every agent has as many tasks without slots as it takes.
+    AuxFull,
+    /// `max_slots` of its job.
+    OfJob(Bound),
+    /// Its owner's quota.
+    OfUser(Bound),
+    /// Its workspace's quota.
+    OfWorkspace(Bound),
+    /// It can't run at all: becomes [`Decision::Refuse`].
+    Never(String),
+}
+
+/// A bound on slots in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// Slots that the run needs.
+    pub needed: u32,
+    /// In use already.
+    pub used: u64,
+    /// Most that may be.
+    pub most: u32,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { needed, used, most } = self;
+        write!(f, "{used} of {most} are in use, and it needs {needed}")
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(reason) | Self::Never(reason) => f.write_str(reason),
+            Self::NoAgent => f.write_str("no agent is connected"),
+            Self::NoPool(pool) => write!(f, "there is no resource pool {pool}"),
+            Self::TooLarge { needed, largest, together: false } => {
+                write!(f, "it needs {needed} slots on one agent; the largest connected one has {largest}")
+            }
+            Self::TooLarge { needed, largest, together: true } => write!(
+                f,
+                "it needs {needed} slots in equal parts; the connected agents can't give that: {largest} in all"
+            ),
+            Self::Slots { needed, used, all, together } => {
+                let plural = match (needed, together) {
+                    (1, _) => "slot",
+                    (_, false) => "slots on one agent",
+                    (_, true) => "slots",
+                };
+                write!(f, "it waits for {needed} {plural}: {used} of {all} are in use")
+            }
+            Self::GivingWay { runs } => write!(f, "it waits for less urgent runs to give way: {runs}"),
+            Self::AuxOfOwner => write!(
+                f,
+                "its owner already runs {AUX_PER_ACCOUNT} tasks without slots on every agent that has room for more: the \
+                 last quarter is for others"
+            ),
+            Self::AuxFull => write!(f, "every agent already runs {AUX_PER_AGENT} tasks without slots"),
+            Self::OfJob(bound) => write!(f, "its job may have no more slots: {bound}"),
+            Self::OfUser(bound) => write!(f, "its owner may have no more slots: {bound}"),
+            Self::OfWorkspace(bound) => write!(f, "its workspace may have no more slots: {bound}"),
+        }
+    }
+}
