@@ -7,6 +7,7 @@
 mod bench;
 mod generate;
 mod lint;
+mod lock_environment;
 mod postgres;
 mod setup;
 mod shell;
@@ -39,6 +40,8 @@ enum Verb {
     Bench(bench::Args),
     /// Write the files that are made from the code
     Generate(generate::Args),
+    /// Look up what the Python of tasks is made of, and pin it
+    LockEnvironment,
     /// All that a change must pass: lint, generated files, tests
     Ci,
 }
@@ -52,6 +55,7 @@ impl Verb {
             Self::Lint(args) => lint::run(checkout, &args)?,
             Self::Bench(args) => bench::run(checkout, &args)?,
             Self::Generate(args) => generate::run(checkout, &args, generate::Build::Binary)?,
+            Self::LockEnvironment => lock_environment::run(checkout)?,
             Self::Ci => return ci(checkout),
         }
         Ok(ExitCode::SUCCESS)

@@ -101,7 +101,7 @@ fn no_default_cluster() -> Result<()> {
 
 /// A virtual environment, made with the system's own Python: one of a user's (pyenv, conda) may lie
 /// where other users can't go.
-fn python(folder: &Path, venv: &Path, content: &str) -> Result<()> {
+pub(crate) fn python(folder: &Path, venv: &Path, content: &str) -> Result<()> {
     let stamp = Stamp { file: venv.join("installed-requirements.txt"), content };
     if stamp.is_current() {
         return Ok(());

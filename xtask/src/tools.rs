@@ -50,7 +50,7 @@ impl Tools {
     }
 
     /// What tests find in their environment.
-    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 6] {
+    pub(crate) fn variables(&self) -> [(&'static str, PathBuf); 7] {
         [
             ("MUSTER_TEST_PYTHON", self.venv.join("bin/python")),
             ("MUSTER_TEST_DET", self.venv.join("bin/det")),
@@ -58,6 +58,7 @@ impl Tools {
             ("MUSTER_TEST_SCHEMATHESIS", self.schemathesis.join("bin/schemathesis")),
             ("MUSTER_TEST_CHROMIUM", CHROMIUM.into()),
             ("MUSTER_TEST_E2E", self.e2e.clone()),
+            ("MUSTER_TEST_ENVIRONMENTS", self.folder.join("environments")),
         ]
     }
 }

@@ -84,6 +84,9 @@ pub(crate) enum Noun {
     /// See all running tasks
     #[command(subcommand)]
     Task(verb::task::Verb),
+    /// Look after the Python that this machine's tasks have
+    #[command(subcommand, visible_alias = "env")]
+    Environment(verb::environment::Verb),
     /// See the slots that tasks run on
     #[command(subcommand)]
     Slot(verb::slot::Verb),

@@ -74,6 +74,7 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
         Noun::Project(verb) => block_on(verb::project::run(verb, &target()?)),
         Noun::Template(verb) => block_on(verb::template::run(verb, &target()?)),
         Noun::Task(verb) => block_on(verb::task::run(verb, &target()?)),
+        Noun::Environment(verb) => block_on(verb::environment::run(verb)),
         Noun::Slot(verb) => block_on(verb::slot::run(verb, &target()?)),
         Noun::Version => block_on(verb::master::version(&target()?)),
     }?;

@@ -3,6 +3,7 @@
 mod data_dir;
 mod down;
 mod encryption;
+mod environment;
 mod local_agent;
 mod own_socket;
 mod process;
@@ -26,6 +27,7 @@ use crate::cli::{AgentArgs, DownArgs, MasterArgs, UpArgs};
 use crate::output;
 
 use data_dir::DataDir;
+pub(crate) use environment::{Place, environment};
 use process::Ending;
 use serve::Served;
 

@@ -6,6 +6,7 @@ pub(crate) mod change_password;
 pub(crate) mod command;
 pub(crate) mod command_run;
 pub(crate) mod delete_user;
+pub(crate) mod environment;
 pub(crate) mod group;
 pub(crate) mod login;
 pub(crate) mod logs;

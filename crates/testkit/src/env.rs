@@ -55,6 +55,12 @@ pub fn e2e_dir() -> PathBuf {
     variable("MUSTER_TEST_E2E").into()
 }
 
+/// Where the Python of tasks is kept over all tests: making it takes minutes.
+#[must_use]
+pub fn environments() -> PathBuf {
+    variable("MUSTER_TEST_ENVIRONMENTS").into()
+}
+
 #[track_caller]
 fn variable(name: &str) -> OsString {
     match env::var_os(name) {

@@ -145,7 +145,8 @@ impl Output {
                 let text = String::from_utf8_lossy(record.payload);
                 match record.source {
                     Source::Stdout => self.lines(&text, say),
-                    _ => self.errors(&text),
+                    Source::Stderr => self.errors(&text),
+                    _ => {}
                 }
             }
             self.offset += bytes.len() as u64;

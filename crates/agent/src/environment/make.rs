@@ -274,7 +274,7 @@ impl Maker {
             env.push(("PIP_CONFIG_FILE".to_owned(), format!("{RUN_DIR}/{PIP_FILE}")));
         }
         let argv = words.map(str::to_owned).to_vec();
-        let build = Job { name: format!("build-{key}"), argv, env, shown: vec![shown(true)], files };
+        let build = Job { name: job_name("build"), argv, env, shown: vec![shown(true)], files };
         build.run(self, say).await.map_err(|why| NotMade::Failed(format!("it can't be made: {why}")))?;
         let argv = [&format!("{at}/bin/python3"), "-I", "-c", PROBE].map(str::to_owned).to_vec();
         let python = self.probe(argv, Some(shown(false))).await.map_err(NotMade::Failed)?;
@@ -287,7 +287,7 @@ impl Maker {
 
     /// Asks an interpreter what it is, where tasks see it.
     async fn probe(&self, argv: Vec<String>, shown: Option<Shown>) -> Result<Python, String> {
-        let name = format!("probe-{:016x}", rand::random::<u64>());
+        let name = job_name("probe");
         let job = Job { name, argv, env: vec![], shown: shown.into_iter().collect(), files: vec![] };
         let mut found = None;
         job.run(self, |line| found = line.strip_prefix(TELLS).map(str::to_owned).or(found.take())).await?;
@@ -313,6 +313,11 @@ impl Maker {
     fn unusable(&self, error: &std::io::Error) -> NotMade {
         NotMade::Place { dir: self.dir.clone(), why: error.to_string() }
     }
+}
+
+/// One that no other job of this machine has, whoever's: cgroups have it.
+fn job_name(what: &str) -> String {
+    format!("{what}-{:016x}", rand::random::<u64>())
 }
 
 /// How this process would reach an index of packages.

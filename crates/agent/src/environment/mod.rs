@@ -76,3 +76,22 @@ impl Default for Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b21_the_lock_file_has_what_is_wanted_by_digest_and_names_no_place() {
+        let wanted = include_str!("requirements.in");
+        for line in wanted.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['=', '<', '>']).next().unwrap_or_default().to_lowercase();
+            assert!(REQUIREMENTS.contains(&format!("\n{name}==")), "{name}");
+        }
+        for line in REQUIREMENTS.lines().filter(|line| !line.starts_with('#')) {
+            let digest = line.trim_start().starts_with("--hash=sha256:");
+            assert!(digest || (line.contains("==") && line.ends_with('\\')), "{line}");
+        }
+        assert!(!REQUIREMENTS.contains("://"), "where packages come from is this machine's business");
+    }
+}

@@ -1,13 +1,14 @@
 //! The environment of a running agent: made once, however many tasks want it, and what each of them is told meanwhile.
 
 use std::fs::File;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use launch::spec::Shown;
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
-use super::{Choice, Maker, Python};
+use super::{Choice, Maker, NotMade, Python};
 
 /// Between two lines of progress, at least: what pip says of each package is of little interest.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -25,7 +26,11 @@ pub(crate) struct Environment {
 enum State {
     /// Nobody has asked for it, or it failed.
     Unknown,
-    Making(watch::Receiver<Progress>),
+    /// It ends with the agent.
+    Making(
+        watch::Receiver<Progress>,
+        #[expect(dead_code, reason = "dropped with the rest")] AbortOnDropHandle<()>,
+    ),
     /// A named one; a managed one is looked for each time, for it may be removed.
     Named(Python),
 }
@@ -106,12 +111,12 @@ impl Environment {
     pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         let mut state = self.state();
         let progress = match &*state {
-            State::Making(progress) => progress.clone(),
+            State::Making(progress, _) => progress.clone(),
             State::Unknown | State::Named(_) => {
                 let (tell, progress) = watch::channel(Progress::default());
-                *state = State::Making(progress.clone());
                 // It goes on when nobody waits any more: the next task is glad of it.
-                tokio::spawn(Arc::clone(self).make(tell));
+                let making = tokio::spawn(make(self.maker.clone(), Arc::downgrade(self), tell));
+                *state = State::Making(progress.clone(), AbortOnDropHandle::new(making));
                 progress
             }
         };
@@ -119,44 +124,49 @@ impl Environment {
         Waiting { environment: Arc::clone(self), progress, told: 0 }
     }
 
-    async fn make(self: Arc<Self>, tell: watch::Sender<Progress>) {
-        let (begun, mut last) = (Instant::now(), None::<Instant>);
-        let say = |line: &str| {
-            let plain = |c: &char| !c.is_control();
-            let line: String = line.trim().chars().filter(plain).take(LONGEST).collect();
-            let now = Instant::now();
-            if line.is_empty() || last.is_some_and(|last| now - last < PAUSE) {
-                return;
-            }
-            last = Some(now);
-            tracing::info!("the tasks' Python: {line}");
-            tell.send_modify(|progress| progress.lines.push(line));
+    /// Notes how the making of it went.
+    fn made(&self, made: &Result<Python, NotMade>) {
+        *self.state() = match made {
+            Ok(python) if !self.takes_long() => State::Named(python.clone()),
+            _ => State::Unknown,
         };
-        let made = self.maker.make(say).await;
-        let took = begun.elapsed().as_secs();
-        let next = match &made {
-            Ok(python) if self.takes_long() => {
-                tracing::info!("the tasks' Python ({}) is there after {took} s", python.release);
-                State::Unknown
-            }
-            Ok(python) => State::Named(python.clone()),
-            Err(e) => {
-                tracing::warn!("there is no Python for tasks: {e}");
-                State::Unknown
-            }
-        };
-        *self.state() = next;
-        tell.send_modify(|progress| {
-            if made.is_ok() && self.takes_long() {
-                progress.lines.push(format!("there after {took} s"));
-            }
-            progress.end = Some(made.map_err(|e| e.to_string()));
-        });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Has it made, and tells those who wait.
+async fn make(maker: Maker, of: Weak<Environment>, tell: watch::Sender<Progress>) {
+    let (begun, mut last) = (Instant::now(), None::<Instant>);
+    let say = |line: &str| {
+        let plain = |c: &char| !c.is_control();
+        let line: String = line.trim().chars().filter(plain).take(LONGEST).collect();
+        let now = Instant::now();
+        if line.is_empty() || last.is_some_and(|last| now - last < PAUSE) {
+            return;
+        }
+        last = Some(now);
+        tracing::info!("the Python of tasks: {line}");
+        tell.send_modify(|progress| progress.lines.push(line));
+    };
+    let made = maker.make(say).await;
+    let took = begun.elapsed().as_secs();
+    match &made {
+        Ok(python) => tracing::info!("the Python of tasks ({}) is there after {took} s", python.release),
+        Err(e) => tracing::warn!("there is no Python for tasks: {e}"),
+    }
+    // Before anybody hears of it, who then looks for it.
+    if let Some(environment) = of.upgrade() {
+        environment.made(&made);
+    }
+    tell.send_modify(|progress| {
+        if made.is_ok() && *maker.choice() == Choice::Managed {
+            progress.lines.push(format!("there after {took} s"));
+        }
+        progress.end = Some(made.map_err(|e| e.to_string()));
+    });
 }
 
 impl Waiting {

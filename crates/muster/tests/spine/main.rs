@@ -19,6 +19,7 @@ mod det_token;
 mod det_user;
 mod door;
 mod encryption;
+mod environment;
 mod forwarders;
 mod full_disk;
 mod group;
