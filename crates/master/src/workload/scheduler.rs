@@ -3,7 +3,7 @@
 //! Every change of a living task goes through here, database first: the memory never knows more than what is stored,
 //! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use domain::identity::UnixIdentity;
 use domain::scheduler::{
     Decision, Machine, Order, Part, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight, schedule,
 };
-use domain::task::{Ending, State as TaskState, Task};
+use domain::task::{State as TaskState, Task};
 use domain::time::Timestamp;
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
@@ -34,6 +34,7 @@ mod environment;
 mod held;
 mod kill;
 mod number;
+mod over;
 mod strange;
 mod truth;
 
@@ -70,6 +71,8 @@ struct Inner {
     doubt: AtomicBool,
     /// A task ended.
     ended: Notify,
+    /// Who writes down ends that are decided: one at a time.
+    writes_ends: AsyncMutex<()>,
 }
 
 #[derive(Default)]
@@ -85,6 +88,8 @@ struct State {
     disowned: strange::Disowned,
     /// What was killed and isn't in the database yet, oldest first.
     unrecorded: Vec<kill::Unrecorded>,
+    /// Tasks whose end is decided and isn't in the database yet, oldest first.
+    decided: VecDeque<TaskId>,
     connections: u64,
 }
 
@@ -112,6 +117,8 @@ struct Live {
     killers: Vec<String>,
     /// How its end is explained, when it is one that we brought about.
     end_reason: Option<&'static str>,
+    /// It is over, for this reason; that is to be written down (`over`).
+    is_over: Option<String>,
     /// Its agent said that it ended, and the disk had no space for the rest of its log.
     log_is_lost: bool,
     /// Cancelled with its end: what is open for it alone ends then.
@@ -121,7 +128,7 @@ struct Live {
 impl Live {
     fn new(task: Task, log: Arc<TaskLog>) -> Self {
         let (killers, over) = (Vec::new(), Over::default());
-        Self { task, log, killers, end_reason: None, log_is_lost: false, over }
+        Self { task, log, killers, end_reason: None, is_over: None, log_is_lost: false, over }
     }
 
     /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,
@@ -166,7 +173,15 @@ impl Scheduler {
         let (state, reasons) = (AsyncMutex::default(), Mutex::default());
         let (wake, ended) = (Notify::new(), Notify::new());
         let doubt = AtomicBool::new(false);
-        Self(Arc::new(Inner { parts, state, reasons, wake, doubt, ended }))
+        Self(Arc::new(Inner {
+            parts,
+            state,
+            reasons,
+            wake,
+            doubt,
+            ended,
+            writes_ends: AsyncMutex::default(),
+        }))
     }
 
     /// The loop.
@@ -271,49 +286,6 @@ impl Scheduler {
         self.0.state.lock().await.tasks.len()
     }
 
-    /// The end of a task: log complete and durable (as far as the disk takes it), then the database, then the memory.
-    async fn end(&self, state: &mut State, id: TaskId, code: Option<i32>, reason: &str) -> Result<(), Error> {
-        self.end_by(state, id, code, None, reason).await
-    }
-
-    /// The same; `signal` is what ended the process.
-    async fn end_by(
-        &self,
-        state: &mut State,
-        id: TaskId,
-        code: Option<i32>,
-        signal: Option<i32>,
-        reason: &str,
-    ) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        let Some(live) = state.tasks.get(&id) else {
-            return Ok(());
-        };
-        let last = match code {
-            Some(0) if reason == "allocation exited successfully" => {
-                "resources exited successfully with a zero exit code".to_owned()
-            }
-            _ if reason.starts_with("resources failed") => format!("crashed: {reason}"),
-            _ => format!("{} was terminated: {reason}", live.task.description),
-        };
-        if let Err(error) = live.log.append_end(parts.clock.now(), &last) {
-            tracing::warn!(%error, "the end of a task was not written to its log");
-        }
-        let log = Arc::clone(&live.log);
-        let synced = tokio::task::spawn_blocking(move || log.sync()).await;
-        // A disk that doesn't take it won't take it later either, and the end counts more (A4).
-        if let Err(error) = synced.map_err(std::io::Error::other).flatten() {
-            tracing::error!(task = %id, %error, "the end of a task's log may be lost");
-        }
-        let ending =
-            Ending { at: parts.clock.now(), exit_code: code, exit_signal: signal, reason: reason.to_owned() };
-        let mut tx = parts.store.write_urgent().await?;
-        store::task::set_ended(&mut tx, id, &ending).await?;
-        tx.commit_unaudited("what a task does is in its own log").await?;
-        self.forget(state, id);
-        Ok(())
-    }
-
     /// A task whose end is in the database lives no more.
     fn forget(&self, state: &mut State, id: TaskId) {
         let ended = state.tasks.remove(&id);
@@ -333,10 +305,11 @@ impl Scheduler {
     }
 
     async fn round(&self) -> Result<(), Error> {
+        self.write_ends().await?;
         let mut state = self.0.state.lock().await;
         self.resolve_doubt(&mut state).await?;
         self.finish_kills(&mut state).await?;
-        self.give_up_lost(&mut state).await?;
+        self.give_up_lost(&mut state);
         let mut snapshot = snapshot(&state, self.0.parts.clock.now());
         if snapshot.waiting.is_empty() {
             return Ok(());
@@ -380,8 +353,7 @@ impl Scheduler {
             return Err(error);
         }
         for (id, reason) in refused {
-            let reason = format!("resources failed with non-zero exit code: {reason}");
-            self.end(&mut state, id, None, &reason).await?;
+            self.decide_end(&mut state, id, format!("resources failed with non-zero exit code: {reason}"));
         }
         Ok(())
     }
@@ -475,23 +447,18 @@ impl Scheduler {
     }
 
     /// Tasks of agents that stay away too long are over.
-    async fn give_up_lost(&self, state: &mut State) -> Result<(), Error> {
+    fn give_up_lost(&self, state: &mut State) {
         let patience = Duration::from_secs(self.0.parts.config.agent_lost_after);
         let late = |(_, since): &(&AgentId, &Instant)| since.elapsed() > patience;
         let lost: Vec<AgentId> = state.gone.iter().filter(late).map(|(id, _)| id.clone()).collect();
         for agent in lost {
-            let mine = |live: &&Live| live.task.agent.as_ref() == Some(&agent);
-            let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
-            for id in tasks {
-                let seconds = patience.as_secs();
-                let reason = format!(
-                    "resources failed with non-zero exit code: agent {agent} has been away for more than {seconds} s"
-                );
-                self.end(state, id, None, &reason).await?;
-            }
+            let seconds = patience.as_secs();
+            let reason = format!(
+                "resources failed with non-zero exit code: agent {agent} has been away for more than {seconds} s"
+            );
+            self.decide_ends_on(state, &agent, &reason);
             state.gone.remove(&agent);
         }
-        Ok(())
     }
 }
 
@@ -514,15 +481,17 @@ fn snapshot(state: &State, now: Timestamp) -> Snapshot {
         now,
         pools: [(ResourcePool::default(), policy)].into(),
         machines: state.connected.iter().filter_map(machine).collect(),
-        waiting: tasks().filter_map(waiting).collect(),
+        waiting: state.tasks.values().filter_map(waiting).collect(),
         running: tasks().filter_map(running).collect(),
         quotas: Quotas::default(),
         default_user: None,
     }
 }
 
-fn waiting(task: &Task) -> Option<Waiting> {
-    (task.state == TaskState::Queued && task.agent.is_none() && !task.kill_requested).then(|| Waiting {
+fn waiting(live: &Live) -> Option<Waiting> {
+    let task = &live.task;
+    let is_going = task.kill_requested || live.is_over.is_some();
+    (task.state == TaskState::Queued && task.agent.is_none() && !is_going).then(|| Waiting {
         allocation: task.allocation,
         job: JobId(task.id.0),
         pool: ResourcePool::default(),

@@ -36,6 +36,7 @@ on_both_databases!(
     a02_http_is_served_for_runs_that_the_agent_holds,
     a02_what_is_open_for_a_run_ends_with_it_or_with_its_agent,
     a05_an_agent_that_invents_runs_costs_nobody_else,
+    a05_others_go_on_while_all_that_an_agent_had_is_ended,
 );
 
 const USED: &str = "the invitation is not valid, was used, has expired, or is for another name (see --name)";
@@ -580,4 +581,27 @@ async fn a05_an_agent_that_invents_runs_costs_nobody_else(database: Database) {
         }
     }
     assert_eq!((told().await, refusals), (10, 3));
+}
+
+async fn a05_others_go_on_while_all_that_an_agent_had_is_ended(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let mut agent = master.agent("node").await;
+    for name in ["alice", "bob"] {
+        let user = master.user(name).await;
+        for _ in 0..45 {
+            master.task(&user, &mut agent).await;
+        }
+    }
+    let tasks = master.services().tasks.clone();
+    let looks = tokio::spawn(async move {
+        let mut seen = Vec::new();
+        while seen.last() != Some(&0) {
+            seen.push(tasks.count_living().await);
+        }
+        seen
+    });
+    admin.post("/api/v1/agents/node/revoke").await.ok();
+    let seen = looks.await.expect("over");
+    assert!(seen.iter().any(|living| (1..90).contains(living)), "all were ended at one go");
 }

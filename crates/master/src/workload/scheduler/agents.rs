@@ -169,7 +169,9 @@ impl Scheduler {
         for allocation in &held {
             let live = state.tasks.get(&allocation.task);
             let ours = live.filter(|live| {
-                live.task.allocation == *allocation && live.task.agent.as_ref() == Some(agent)
+                live.task.allocation == *allocation
+                    && live.task.agent.as_ref() == Some(agent)
+                    && live.is_over.is_none()
             });
             let offset = ours.map_or(0, |live| live.log.received());
             let _ =
@@ -201,26 +203,30 @@ impl Scheduler {
         agent: &AgentId,
         held: &BTreeSet<AllocationId>,
     ) -> Result<(), Error> {
-        let assigned = |live: &&Live| live.task.agent.as_ref() == Some(agent);
+        let is_missing = |live: &&Live| {
+            live.task.agent.as_ref() == Some(agent)
+                && live.is_over.is_none()
+                && !held.contains(&live.task.allocation)
+        };
         let missing: Vec<(TaskId, TaskState, bool)> = state
             .tasks
             .values()
-            .filter(assigned)
-            .filter(|live| !held.contains(&live.task.allocation))
+            .filter(is_missing)
             .map(|live| (live.task.id, live.task.state, live.task.started_at.is_some()))
             .collect();
+        let mut start = Vec::new();
         for (id, task_state, started) in missing {
             match (task_state, started) {
-                (TaskState::Starting, false) => self.start(state, &[id]).await?,
+                (TaskState::Starting, false) => start.push(id),
                 (_, true) => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
-                    self.end(state, id, None, &reason).await?;
+                    self.decide_end(state, id, reason);
                 }
-                _ => self.end(state, id, None, KILLED_IN_QUEUE).await?,
+                _ => self.decide_end(state, id, KILLED_IN_QUEUE.to_owned()),
             }
         }
-        Ok(())
+        self.start(state, &start).await
     }
 
     /// An agent answered a ping.
@@ -291,10 +297,9 @@ impl Scheduler {
         state.gone.insert(id.clone(), Instant::now());
         state.service.insert(id.clone(), agent);
         let reason = format!("resources failed with non-zero exit code: agent {id} was revoked");
-        for allocation in tasks {
-            self.end(&mut state, allocation.task, None, &reason).await?;
-        }
-        Ok(())
+        self.decide_ends_on(&mut state, &id, &reason);
+        drop(state);
+        self.write_ends().await
     }
 
     /// A connection is over; its tasks go on where they are.
