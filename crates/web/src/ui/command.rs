@@ -29,7 +29,18 @@ const SEARCH: usize = 200;
 struct View {
     mine: bool,
     search: String,
-    page: i64,
+    part: Part,
+}
+
+/// Which part of the list, by the numbers of tasks at its ends: whatever comes and goes, it costs the same and moves nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    Newest,
+    /// Those that came before this one.
+    Before(i64),
+    /// Those that came after it.
+    After(i64),
 }
 
 impl View {
@@ -38,7 +49,11 @@ impl View {
         Ok(Self {
             mine: params.all("mine").last() != Some("0"),
             search: params.get("q").unwrap_or("").trim().chars().take(SEARCH).collect(),
-            page: params.parse("page")?.unwrap_or(1).max(1),
+            part: match (params.parse("before")?, params.parse("after")?) {
+                (Some(task), _) => Part::Before(task),
+                (None, Some(task)) => Part::After(task),
+                (None, None) => Part::Newest,
+            },
         })
     }
 
@@ -51,22 +66,24 @@ impl View {
         if !self.search.is_empty() {
             query.push(format!("q={}", utf8_percent_encode(&self.search, NON_ALPHANUMERIC)));
         }
-        if self.page > 1 {
-            query.push(format!("page={}", self.page));
+        match self.part {
+            Part::Newest => {}
+            Part::Before(task) => query.push(format!("before={task}")),
+            Part::After(task) => query.push(format!("after={task}")),
         }
         if query.is_empty() { "/commands".to_owned() } else { format!("/commands?{}", query.join("&")) }
     }
 
-    fn at(&self, page: i64) -> String {
-        Self { page, ..self.clone() }.url()
+    fn at(&self, part: Part) -> String {
+        Self { part, ..self.clone() }.url()
     }
 
     fn everyones(&self) -> String {
-        Self { mine: false, page: 1, ..self.clone() }.url()
+        Self { mine: false, part: Part::Newest, ..self.clone() }.url()
     }
 
     fn unsearched(&self) -> String {
-        Self { search: String::new(), page: 1, ..self.clone() }.url()
+        Self { search: String::new(), part: Part::Newest, ..self.clone() }.url()
     }
 }
 
@@ -77,8 +94,9 @@ struct ListPage {
     shell: Shell,
     view: View,
     rows: Vec<Row>,
-    total: i64,
-    pages: i64,
+    /// Addresses of the parts next to this one, where there is something.
+    newer: Option<String>,
+    older: Option<String>,
 }
 
 /// One line of the table.
@@ -138,10 +156,13 @@ pub(crate) async fn list(
         after: None,
     };
     let scope = Visible::to(&page.caller.actor);
-    let (tasks, (total, pages)) = app.master.tasks.list(scope, filter, paged(&mut view.page)).await?;
+    let found = found(&app.master, scope, &filter, &mut view.part).await?;
     let now = app.master.clock.now();
-    let rows = tasks.iter().map(|task| Row::of(&app.master, now, task)).collect();
-    let list = ListPage { shell: page.shell, view, rows, total, pages };
+    let rows = found.tasks.iter().map(|task| Row::of(&app.master, now, task)).collect();
+    let (first, last) = (found.tasks.first(), found.tasks.last());
+    let newer = first.filter(|_| found.newer).map(|task| view.at(Part::After(task.seq)));
+    let older = last.filter(|_| found.older).map(|task| view.at(Part::Before(task.seq)));
+    let list = ListPage { shell: page.shell, view, rows, newer, older };
     if page.fragment {
         // The address follows what is shown.
         return Ok(([("hx-replace-url", list.view.url())], render(&list.as_table())?).into_response());
@@ -149,13 +170,40 @@ pub(crate) async fn list(
     Ok(render(&list)?.into_response())
 }
 
-/// The page asked for, or the last one there is.
-fn paged(page: &mut i64) -> impl FnOnce(i64) -> Result<((i64, i64), i64, i64), Error> {
-    move |total| {
-        let pages = (total + ROWS - 1).div_euclid(ROWS).max(1);
-        *page = (*page).min(pages);
-        Ok(((total, pages), (*page - 1) * ROWS, ROWS))
+/// Part of the list, and whether there is more on either side.
+struct Found {
+    tasks: Vec<Task>,
+    newer: bool,
+    older: bool,
+}
+
+/// Reads a part; one that holds nothing, or would be less than a page at the beginning, is the newest.
+async fn found(
+    master: &Master,
+    scope: Visible<Task>,
+    filter: &TaskFilter,
+    part: &mut Part,
+) -> Result<Found, Error> {
+    let (ascending, last) = match *part {
+        Part::Newest => (false, None),
+        Part::Before(task) => (false, Some(task)),
+        Part::After(task) => (true, Some(task)),
+    };
+    let ordered = TaskFilter { ascending, ..filter.clone() };
+    let mut tasks = master.tasks.after(scope, &ordered, last, 0, ROWS + 1).await?;
+    let more = i64::try_from(tasks.len()).is_ok_and(|count| count > ROWS);
+    let moved = *part != Part::Newest;
+    if moved && if ascending { !more } else { tasks.is_empty() } {
+        *part = Part::Newest;
+        return Box::pin(found(master, scope, filter, part)).await;
     }
+    if more {
+        tasks.pop();
+    }
+    if ascending {
+        tasks.reverse();
+    }
+    Ok(Found { tasks, newer: moved, older: ascending || more })
 }
 
 /// A command, as a page or as its facts alone.
@@ -276,25 +324,18 @@ pub(crate) async fn kill(
 mod tests {
     use super::*;
 
-    fn view(mine: bool, search: &str, page: i64) -> View {
-        View { mine, search: search.to_owned(), page }
+    fn view(mine: bool, search: &str, part: Part) -> View {
+        View { mine, search: search.to_owned(), part }
     }
 
     #[test]
     fn p16_the_view_is_in_the_address() {
-        assert_eq!(view(true, "", 1).url(), "/commands");
-        assert_eq!(view(false, "a b&c", 3).url(), "/commands?mine=0&q=a%20b%26c&page=3");
-        assert_eq!(view(true, "x", 9).everyones(), "/commands?mine=0&q=x");
-        assert_eq!(view(false, "x", 9).unsearched(), "/commands?mine=0");
-    }
-
-    #[test]
-    fn a_page_that_is_not_there_is_the_last_one() {
-        for (asked, total, page, offset) in [(1, 0, 1, 0), (9, 101, 3, 100), (2, 101, 2, 50)] {
-            let mut shown = asked;
-            let (_, at, limit) = paged(&mut shown)(total).expect("a page");
-            assert_eq!((shown, at, limit), (page, offset, ROWS));
-        }
+        assert_eq!(view(true, "", Part::Newest).url(), "/commands");
+        let before = view(false, "a b&c", Part::Before(3));
+        assert_eq!(before.url(), "/commands?mine=0&q=a%20b%26c&before=3");
+        assert_eq!(view(true, "x", Part::After(9)).url(), "/commands?q=x&after=9");
+        assert_eq!(view(true, "x", Part::Before(9)).everyones(), "/commands?mine=0&q=x");
+        assert_eq!(view(false, "x", Part::Before(9)).unsearched(), "/commands?mine=0");
     }
 
     #[test]
@@ -314,10 +355,10 @@ mod tests {
         };
         let page = ListPage {
             shell: Shell::default(),
-            view: view(true, "\"><b>", 1),
+            view: view(true, "\"><b>", Part::Newest),
             rows: vec![row],
-            total: 1,
-            pages: 1,
+            newer: None,
+            older: None,
         };
         let html = page.render().expect("html");
         assert!(!html.contains("<img src=x") && !html.contains("<b>") && !html.contains("a\"b"), "{html}");

@@ -8,6 +8,7 @@ on_both_databases!(
     pages_follow_the_clients_rules,
     r47_no_answer_has_more_than_250_rows,
     b10_a_list_without_a_limit_is_whole,
+    pages_of_commands_join_whatever_comes_meanwhile,
     b10_the_queue_is_whole_and_in_order_whatever_its_length,
     r48_filters_take_text_as_text,
     lists_of_accounts_are_filtered_and_sorted,
@@ -63,7 +64,10 @@ async fn r47_no_answer_has_more_than_250_rows(database: Database) {
     let master = TestMaster::start(database).await;
     let admin = master.admin().await;
     let mut tx = master.store().write().await.expect("a transaction");
-    let mut user = store::user::list(&mut tx, &Filter::default(), store::Begin::At(0), 1).await.expect("listed").remove(0);
+    let mut user = store::user::list(&mut tx, &Filter::default(), store::Begin::At(0), 1)
+        .await
+        .expect("listed")
+        .remove(0);
     for n in 0..251 {
         user.username = format!("user{n}");
         store::user::insert(&mut tx, &user, user.modified_at).await.expect("inserted");
@@ -273,20 +277,61 @@ async fn the_installation_describes_itself(database: Database) {
     assert_eq!(admin.get("/api/v1/workspaces/1").await.ok()["workspace"]["name"], "Uncategorized");
 }
 
-async fn b10_a_list_without_a_limit_is_whole(database: Database) {
-    let master = TestMaster::start(database).await;
-    let admin = master.admin().await;
-    let id = admin.run_true().await.parse().expect("an id");
+/// So many more like this task, which are over.
+async fn add_ended(master: &TestMaster, like: &str, many: u128) {
     let mut tx = master.store().write().await.expect("a transaction");
-    let task = store::task::by_id(&mut tx, id).await.expect("read").expect("there");
+    let like = store::task::by_id(&mut tx, like.parse().expect("an id")).await.expect("read").expect("there");
     let config = domain::config::TaskConfig::resolve(&json!({}), json!({"entrypoint": ["true"]}));
     let config = config.expect("a configuration");
-    for number in 0..770_u128 {
+    for number in 0..many {
         let id = domain::id::TaskId(uuid::Uuid::from_u128(number));
-        let copy = domain::task::Task { id, state: domain::task::State::Terminated, ..task.clone() };
+        let copy = domain::task::Task { id, state: domain::task::State::Terminated, ..like.clone() };
         store::task::insert(&mut tx, copy, &config).await.expect("inserted");
     }
     tx.commit_unaudited("a test").await.expect("committed");
+}
+
+/// The commands of a page, and where it leads.
+fn page_of(html: &str) -> (Vec<String>, Option<String>, Option<String>) {
+    let ids = html.split("id=\"c-").skip(1).map(|rest| rest.split('"').next().unwrap_or_default().to_owned());
+    let link = |id: &str| {
+        let (_, rest) = html.split_once(&format!("id=\"{id}\" href=\""))?;
+        Some(rest.split('"').next()?.replace("&#38;", "&"))
+    };
+    (ids.collect(), link("newer"), link("older"))
+}
+
+async fn pages_of_commands_join_whatever_comes_meanwhile(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    let first = admin.run_true().await;
+    let browser = admin.in_browser();
+    let shown = async |url: &str| page_of(&browser.get(url).await.expect(200).text());
+    assert_eq!(shown("/commands").await, (vec![first.clone()], None, None));
+    add_ended(&master, &first, 119).await;
+    let (newest, newer, older) = shown("/commands").await;
+    assert_eq!((newest.len(), newer), (50, None));
+    // What comes now moves nothing.
+    let late = admin.run_true().await;
+    let (middle, newer, oldest) = shown(&older.expect("more")).await;
+    let (last, _, older) = shown(&oldest.expect("more")).await;
+    assert_eq!((middle.len(), last.len(), older), (50, 20, None));
+    let all: std::collections::BTreeSet<_> = [&newest, &middle, &last].into_iter().flatten().collect();
+    assert_eq!((all.len(), last.last()), (120, Some(&first)));
+    // Back: the same fifty, and what came before them is the beginning of the list.
+    let (back, newer, older) = shown(&newer.expect("more")).await;
+    assert_eq!((&back, older.is_some()), (&newest, true));
+    let (beginning, newer, _) = shown(&newer.expect("one more")).await;
+    assert_eq!((beginning.len(), beginning[0] == late, newer), (50, true, None));
+    assert_eq!(shown("/commands?before=1").await.0[0], late, "nothing is there: the beginning");
+    assert_eq!(shown("/commands?after=999").await.0[0], late);
+    browser.get("/commands?before=x").await.expect(400);
+}
+
+async fn b10_a_list_without_a_limit_is_whole(database: Database) {
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    add_ended(&master, &admin.run_true().await, 770).await;
     for n in 0..255 {
         admin.post(&format!("/api/v1/templates/t{n}")).json(json!({"config": {}})).await.ok();
         admin.post("/api/v1/workspaces").json(json!({"name": format!("w{n}")})).await.ok();
