@@ -1,5 +1,9 @@
 //! Characters that show nothing of their own or turn what is around them, and names that look like others (A14).
 
+use std::fmt;
+
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use unicode_security::mixed_script::is_potential_mixed_script_confusable_char;
 use unicode_security::{RestrictionLevel, RestrictionLevelDetection as _, skeleton};
 
@@ -24,6 +28,80 @@ pub fn is_in_no_name(c: char) -> bool {
 #[must_use]
 pub fn plain(text: &str, most: usize) -> String {
     text.chars().filter(|c| !steers(*c)).take(most).collect()
+}
+
+/// Words of others that are [`plain`] and have `MOST` characters at most: by whatever way they come, a constructor, a message or
+/// a row of the database (A6, A14).
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Plain<const MOST: usize>(String);
+
+impl<const MOST: usize> Plain<MOST> {
+    /// The words.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MOST: usize> From<&str> for Plain<MOST> {
+    fn from(text: &str) -> Self {
+        Self(plain(text, MOST))
+    }
+}
+
+impl<const MOST: usize> From<String> for Plain<MOST> {
+    fn from(text: String) -> Self {
+        // Most of them are as they should be.
+        if text.len() <= MOST && !text.contains(steers) { Self(text) } else { Self::from(text.as_str()) }
+    }
+}
+
+impl<const MOST: usize> From<Plain<MOST>> for String {
+    fn from(text: Plain<MOST>) -> Self {
+        text.0
+    }
+}
+
+impl<const MOST: usize> std::ops::Deref for Plain<MOST> {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MOST: usize> fmt::Display for Plain<MOST> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<const MOST: usize> PartialEq<str> for Plain<MOST> {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl<const MOST: usize> PartialEq<&str> for Plain<MOST> {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
+impl<'de, const MOST: usize> Deserialize<'de> for Plain<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words<const MOST: usize>;
+        impl<const MOST: usize> Visitor<'_> for Words<MOST> {
+            type Value = Plain<MOST>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(text.into())
+            }
+        }
+        deserializer.deserialize_str(Words)
+    }
 }
 
 /// What a name looks like, whatever letters of which script it is written with: as it is written, and in small letters,
@@ -135,6 +213,20 @@ mod tests {
     fn a14_words_of_others_are_plain_and_short() {
         assert_eq!(plain("h\u{1b}[2J\u{1b}[HALL GOOD\r\n\u{202e}b\u{2066}\u{9b}", 10), "h[2J[HALL ");
         assert_eq!(plain("NVIDIA A100-SXM4 80 GB, Zoë", 100), "NVIDIA A100-SXM4 80 GB, Zoë");
+    }
+
+    /// B3: whoever sends them can't make them longer, nor have them do something on a terminal.
+    #[test]
+    fn a14_plain_words_are_plain_by_whatever_way_they_come() {
+        let bad = format!("h\u{1b}[2J\u{202e}\r\n{}", "ü".repeat(1000));
+        let json = serde_json::to_string(&bad).expect("JSON");
+        let read: Plain<8> = serde_json::from_str(&json).expect("a text");
+        for words in [read, Plain::from(bad.as_str()), Plain::from(bad)] {
+            assert_eq!(words, "h[2Jüüüü");
+            assert_eq!(serde_json::to_string(&words).expect("JSON"), r#""h[2Jüüüü""#);
+        }
+        assert!(serde_json::from_str::<Plain<8>>("7").is_err());
+        assert_eq!(String::from(Plain::<8>::from("as it was")), "as it wa");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use sha2::{Digest as _, Sha256};
-use snow::params::DHChoice;
+use snow::params::{DHChoice, HashChoice};
 use snow::resolvers::{CryptoResolver as _, DefaultResolver};
 
 /// Bytes of a key.
@@ -108,6 +108,30 @@ impl Secret {
         bytes.try_into().map(Self::from_random).map_err(|_| BadKey)
     }
 
+    /// What proves to the holder of this key, and to nobody else, that it said these words: an HMAC, in base64. It is good for
+    /// as long as there is the key, and whoever has it knows nothing else by it.
+    ///
+    /// # Panics
+    /// Never: the hash is built in.
+    #[must_use]
+    pub fn vouch(&self, words: &str) -> String {
+        let Some(mut hash) = DefaultResolver.resolve_hash(&HashChoice::Blake2s) else {
+            unreachable!("the hash is a feature that this crate asks for")
+        };
+        let (mut key, mut proof) = ([0; LENGTH], [0; LENGTH]);
+        // A key of its own for this purpose.
+        hash.hmac(&self.private, b"muster vouches 1", &mut key);
+        hash.hmac(&key, words.as_bytes(), &mut proof);
+        URL_SAFE_NO_PAD.encode(proof)
+    }
+
+    /// Whether that is what [`Self::vouch`] says of these words.
+    #[must_use]
+    pub fn vouched(&self, words: &str, proof: &str) -> bool {
+        // How long it takes says nothing of how much of it is right.
+        Sha256::digest(self.vouch(words)) == Sha256::digest(proof)
+    }
+
     pub(crate) fn private(&self) -> &[u8; LENGTH] {
         &self.private
     }
@@ -123,6 +147,16 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_vouches_for_its_own_words_alone() {
+        let (key, other) = (Secret::from_random([7; 32]), Secret::from_random([8; 32]));
+        let proof = key.vouch("run 1 of a");
+        assert_eq!(proof.len(), 43);
+        assert!(key.vouched("run 1 of a", &proof));
+        assert!(!key.vouched("run 1 of b", &proof) && !other.vouched("run 1 of a", &proof));
+        assert!(!key.vouched("run 1 of a", "") && !key.vouched("run 1 of a", &proof[..42]));
+    }
 
     #[test]
     fn keys_have_texts() {
