@@ -101,12 +101,16 @@ impl Scope {
     }
 }
 
-/// Longest wait of an account from an address, and of an address.
+/// Longest wait of an account from an address where it was never before.
 pub const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 /// Longest wait of an account wherever it was never before, because of strangers who guess it elsewhere: they are never
 /// to keep anybody from a new place for long.
 pub const LONGEST_ANYWHERE: Duration = Duration::from_secs(30);
+
+/// Longest wait of an address, whatever the name: a whole office may be behind it, a new colleague too, and one of all who
+/// wait there is drawn each time (A8, B7). Each account that is guessed there makes its guesser wait longer by itself.
+pub const LONGEST_OF_ADDRESS: Duration = LONGEST_WHERE_KNOWN;
 
 /// Whoever comes so long before the end of a wait is held until then and takes part in drawing who is next. A little
 /// more than three times [`LONGEST_WHERE_KNOWN`].
@@ -142,7 +146,11 @@ impl Failures {
     /// make it longer than the whole wait (L04).
     #[must_use]
     pub fn wait(self, scope: Scope, now: Timestamp) -> Option<Duration> {
-        let longest = if scope == Scope::Anywhere { LONGEST_ANYWHERE } else { LONGEST };
+        let longest = match scope {
+            Scope::Address => LONGEST_OF_ADDRESS,
+            Scope::Anywhere => LONGEST_ANYWHERE,
+            Scope::Account | Scope::Registration | Scope::Names => LONGEST,
+        };
         self.wait_at_most(longest, scope, now)
     }
 
@@ -195,7 +203,8 @@ mod tests {
         let now = Timestamp(1_000_000_000_000);
         let failures = Failures { count: 1_000_000, last_at: now };
         assert_eq!(failures.wait(Scope::Anywhere, now), Some(LONGEST_ANYWHERE));
-        assert_eq!(failures.wait(Scope::Address, now), Some(LONGEST));
+        assert_eq!(failures.wait(Scope::Address, now), Some(LONGEST_OF_ADDRESS));
+        assert_eq!(failures.wait(Scope::Account, now), Some(LONGEST));
     }
 
     #[test]
