@@ -1,6 +1,7 @@
 //! One connection to the master: registering (R28), then messages both ways until it is lost. How the master is
 //! reached is in `dial`, when to connect again in `supervise`; what the messages do is the runs'.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,23 +26,25 @@ const DEAD: Duration = Duration::from_secs(30);
 pub(crate) async fn connect(
     machine: &Machine,
     enrolment: &Enrolment,
-    held: impl FnOnce() -> Vec<AllocationId>,
+    held: impl FnOnce() -> BTreeMap<AllocationId, String>,
 ) -> Result<Channel, Lost> {
     let opening = Opening::Control(Control {
         agent: machine.name.clone(),
-        instance: machine.instance.clone(),
+        instance: machine.instance.as_str().into(),
         protocol: PROTOCOL,
-        version: machine.version.clone(),
+        version: machine.version.as_str().into(),
         now: now(),
     });
     let mut channel = dial::open(machine, &enrolment.key, enrolment.master, &opening).await?;
+    let held = held();
     let register = ToMaster::Register(Box::new(Register {
         devices: machine.found.devices.clone(),
-        trouble: machine.found.trouble.clone(),
+        trouble: machine.found.trouble.as_deref().map(Into::into),
         power: machine.power,
-        hostname: machine.hostname.clone(),
-        master_url: machine.master.clone(),
-        held: held(),
+        hostname: machine.hostname.as_str().into(),
+        master_url: machine.master.as_str().into(),
+        held: held.keys().copied().collect(),
+        given: held.into_iter().filter(|(_, given)| !given.is_empty()).map(|(id, given)| (id, given.into())).collect(),
     }));
     dial::say(&mut channel.sender, &register).await?;
     match dial::answer(&mut channel.receiver).await? {

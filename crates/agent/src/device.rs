@@ -88,7 +88,7 @@ impl Found {
     /// Serial numbers of the GPUs among the slots: numbers change with what is visible.
     pub(crate) fn serials(&self, slots: &[u32]) -> Vec<String> {
         let given = |device: &&Device| device.kind == DeviceKind::Cuda && slots.contains(&device.id);
-        self.devices.iter().filter(given).map(|device| device.uuid.clone()).collect()
+        self.devices.iter().filter(given).map(|device| device.uuid.to_string()).collect()
     }
 
     /// The device files of the GPUs among the slots, and those that every user of a GPU needs; looked up now, for some

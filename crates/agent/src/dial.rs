@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::agent::{CONNECT_PATH, Opening, Remedy, ToAgent};
 use api::error::ErrorBody;
 use domain::id::AllocationId;
+use domain::text;
 use futures_util::{SinkExt, StreamExt, future};
 use link::{CARRIED, Channel, Kind, LinkError, Public, Receiver, Secret, Sender, Wire};
 use serde::Serialize;
@@ -26,6 +27,9 @@ const STEP: Duration = Duration::from_secs(10);
 
 /// What a carrier keeps in each direction, in bytes: a task has many of them, and they are mostly idle.
 const BUFFER: usize = 8 << 10;
+
+/// Most of what is repeated of an answer or an error, in characters.
+const WORDS: usize = 500;
 
 /// What a WebSocket runs on.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -175,7 +179,8 @@ async fn websocket(stream: TcpStream, host: &str, target: &str, https: bool) -> 
         Err(tungstenite::Error::Http(answer)) => {
             let body =
                 answer.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
-            let why = body.map(|body| format!(": {}", body.error.error)).unwrap_or_default();
+            // It may be anybody's who is on the way (A14).
+            let why = body.map(|body| format!(": {}", text::plain(&body.error.error, WORDS))).unwrap_or_default();
             Err(Lost::Passing(format!("the master answered {}{why}", answer.status())))
         }
         Err(e) => Err(Lost::because(&e)),
@@ -206,7 +211,7 @@ pub(crate) fn plain(error: &dyn std::error::Error) -> String {
         text = inner.to_string();
         cause = inner.source();
     }
-    text
+    text::plain(&text, WORDS)
 }
 
 /// Whether the other side just went, as one that is restarted does: what libraries make of that is for programmers.

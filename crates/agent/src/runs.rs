@@ -11,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::machine::Machine;
 use crate::outbox::Outbox;
-use crate::run::{Command, Follower, Origin};
+use crate::run::{self, Command, Follower, Origin};
 
 /// All held runs. Dropping it ends the agent's work with them; their shims go on.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct Runs {
 
 #[derive(Debug)]
 struct Held {
+    /// By what the master knows that it gave it to this agent; empty when that isn't known here.
+    given: String,
     commands: mpsc::UnboundedSender<Command>,
     _follower: AbortOnDropHandle<()>,
 }
@@ -33,12 +35,12 @@ impl Runs {
 
     /// Takes on a run of an earlier agent.
     pub(crate) fn adopt(self: &Arc<Self>, id: AllocationId) {
-        self.hold(id, Origin::Adopted, None);
+        self.hold(id, run::given(&self.machine.data_dir, id), Origin::Adopted, None);
     }
 
     /// Takes on a run that goes on without a record (P2).
     pub(crate) fn end_stray(self: &Arc<Self>, id: AllocationId, stray: Stray) {
-        self.hold(id, Origin::Outlived(Box::new(stray)), None);
+        self.hold(id, run::given(&self.machine.data_dir, id), Origin::Outlived(Box::new(stray)), None);
     }
 
     /// Begins a run. One that is held already is left alone.
@@ -46,10 +48,16 @@ impl Runs {
         let id = start.allocation;
         // The master can have nothing of a run that it only now asks for.
         let connected = Command::Connected { outbox: outbox.clone(), from: Some(0) };
-        self.hold(id, Origin::Start(start), Some(connected));
+        self.hold(id, start.given.clone(), Origin::Start(start), Some(connected));
     }
 
-    fn hold(self: &Arc<Self>, id: AllocationId, origin: Origin, first: Option<Command>) {
+    fn hold(
+        self: &Arc<Self>,
+        id: AllocationId,
+        given: String,
+        origin: Origin,
+        first: Option<Command>,
+    ) {
         let mut held = self.lock();
         if held.contains_key(&id) {
             return;
@@ -69,12 +77,12 @@ impl Runs {
                 runs.lock().remove(&id);
             }
         });
-        held.insert(id, Held { commands, _follower: AbortOnDropHandle::new(follower) });
+        held.insert(id, Held { given, commands, _follower: AbortOnDropHandle::new(follower) });
     }
 
-    /// The ids of all held runs.
-    pub(crate) fn ids(&self) -> Vec<AllocationId> {
-        self.lock().keys().copied().collect()
+    /// All held runs, each with what shows that the master gave it to this agent.
+    pub(crate) fn given(&self) -> BTreeMap<AllocationId, String> {
+        self.lock().iter().map(|(id, held)| (*id, held.given.clone())).collect()
     }
 
     /// Tells one run something; one that isn't held doesn't mind.

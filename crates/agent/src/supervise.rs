@@ -49,6 +49,7 @@ pub async fn run(
     let machine = Arc::new(Machine::open(&options).await?);
     let mut belonging = Belonging::find(&machine, options.invitation)?;
     machine.describe().await;
+    machine.environment.tidy().await;
     let tasks = machine.data_dir.tasks().to_owned();
     let mut holders: Vec<Arc<dyn room::Holder>> = vec![Arc::new(room::Tasks(tasks.clone()))];
     holders.extend(options.beside);
@@ -176,7 +177,7 @@ impl Belonging {
             let key = key::load_or_create(&file).map_err(Lost::Fatal)?;
             return self.enrol(key, runs).await;
         };
-        match connection::connect(&self.machine, &enrolment, || runs.ids()).await {
+        match connection::connect(&self.machine, &enrolment, || runs.given()).await {
             Err(Lost::Stranger(why)) if self.invitation.is_some() => {
                 tracing::warn!("the master refused this agent: {why}; it enrols again by its invitation");
                 // The old key may be one that is refused for ever.
@@ -193,7 +194,7 @@ impl Belonging {
         let enrolment = enrolment::enrol(&self.machine, key, invitation).await?;
         self.invitation = None;
         self.machine.set_enrolment(Some(enrolment.clone()));
-        connection::connect(&self.machine, &enrolment, || runs.ids()).await
+        connection::connect(&self.machine, &enrolment, || runs.given()).await
     }
 }
 

@@ -5,12 +5,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, flock, openat};
+use rustix::io::Errno;
 
 use crate::identity::Credentials;
 use crate::spec::{Content, OwnFile, RUN_DIR, Shown};
 use crate::sys::Explain;
+
+/// How long a start waits for who only looks, and between two tries.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Takes the locks of what a task is shown, and gives it what it may write to. To be held until the task has ended.
 ///
@@ -20,7 +26,14 @@ pub(crate) fn take(shown: &[Shown], credentials: Credentials) -> Result<Vec<File
     let one = |shown: &Shown| -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = File::from(openat(CWD, &shown.host_path, flags, Mode::empty())?);
-        flock(&dir, FlockOperation::NonBlockingLockShared)?;
+        let until = Instant::now() + PATIENCE;
+        while let Err(e) = flock(&dir, FlockOperation::NonBlockingLockShared) {
+            // Somebody only looks whether anybody has it.
+            if e != Errno::WOULDBLOCK || Instant::now() > until {
+                return Err(e.into());
+            }
+            std::thread::park_timeout(PAUSE);
+        }
         // Who removed it meanwhile had the lock before.
         let known = fs::symlink_metadata(&shown.host_path)?;
         if known.ino() != dir.metadata()?.ino() {

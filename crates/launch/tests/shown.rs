@@ -105,3 +105,18 @@ fn r44_what_is_given_has_plain_names_and_what_isnt_finished_doesnt_run() {
     launch::finish_spec(&task.task_dir, &spec).unwrap();
     assert_eq!(task.run().stdout, "ran\n");
 }
+
+/// An agent without root shows what is its own, too, though only the mount keeps it from being changed.
+#[test]
+fn r40_an_agent_without_root_shows_what_is_its_own() {
+    let dir = TestDir::new();
+    let hidden = dir.dir("hidden", 0o700, 5001);
+    let tools = dir.dir("hidden/tools", 0o755, 5001);
+    let shown = vec![Shown { host_path: tools.clone(), name: "tools".into(), writable: false }];
+    let text = "(: > /run/tools/new) 2>/dev/null || echo kept; ls -a /run/tools | wc -l";
+    let spec = TaskSpec { shown, masked: vec![hidden], ..support::own_script(text) };
+    assert_eq!(Task::create_for(&spec, 5001).run().stdout, "kept\n2\n");
+    let shown = vec![Shown { host_path: tools, name: "tools".into(), writable: true }];
+    let spec = TaskSpec { shown, ..support::own_script("echo it > /run/tools/new && cat /run/tools/new") };
+    assert_eq!(Task::create_for(&spec, 5001).run().stdout, "it\n");
+}

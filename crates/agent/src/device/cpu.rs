@@ -1,16 +1,17 @@
 //! Slots of a machine without GPUs: its cores.
 
 use domain::agent::{Device, DeviceKind};
+use domain::text::Plain;
 
 /// As many cores as the machine has, or as it was told.
 pub(super) fn cores(slots: Option<u32>) -> Vec<Device> {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let brand = parse_cpu_model(&cpuinfo);
+    let brand = Plain::from(parse_cpu_model(&cpuinfo));
     let count = slots.unwrap_or_else(|| {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         u32::try_from(cores).unwrap_or(u32::MAX)
     });
-    let device = |id| Device { id, kind: DeviceKind::Cpu, brand: brand.clone(), uuid: String::new() };
+    let device = |id| Device { id, kind: DeviceKind::Cpu, brand: brand.clone(), uuid: Plain::default() };
     (0..count).map(device).collect()
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Gpu {
 impl Gpu {
     pub(super) fn device(&self) -> Device {
         let Self { index, uuid, brand, .. } = self.clone();
-        Device { id: index, kind: DeviceKind::Cuda, brand, uuid }
+        Device { id: index, kind: DeviceKind::Cuda, brand: brand.into(), uuid: uuid.into() }
     }
 
     /// Whether a person's name for a card means this one.

@@ -30,7 +30,8 @@ NAMES_IN_UV = {
 def run(*words, **options):
     status = subprocess.run(words, stdin=subprocess.DEVNULL, **options).returncode
     if status != 0:
-        sys.exit(f"{os.path.basename(words[0])} ended with status {status}")
+        # It has said why itself.
+        sys.exit(1)
 
 
 def check_machine():
@@ -100,7 +101,7 @@ def name_interpreter():
 
 
 def count_packages():
-    return len(glob.glob(os.path.join(PLACE, "lib*", "python*", "site-packages", "*.dist-info")))
+    return len(glob.glob(os.path.join(PLACE, "lib", "python*", "site-packages", "*.dist-info")))
 
 
 check_machine()

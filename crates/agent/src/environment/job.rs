@@ -130,7 +130,7 @@ struct Output {
     offset: u64,
     /// The beginning of a line.
     rest: String,
-    /// The last line of its errors.
+    /// The last line of its errors that says so, or the last of all.
     last: String,
 }
 
@@ -162,9 +162,13 @@ impl Output {
     }
 
     fn errors(&mut self, text: &str) {
-        let told = |line: &&str| !line.trim().is_empty() && !line.contains("[notice]");
-        if let Some(line) = text.lines().rev().find(told) {
-            self.last = line.trim().chars().take(1000).collect();
+        // What follows an error explains it at length.
+        let is_error = |line: &str| line.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("error"));
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains("[notice]"))
+        {
+            if is_error(line) || !is_error(&self.last) {
+                self.last = line.chars().take(1000).collect();
+            }
         }
     }
 

@@ -295,6 +295,16 @@ impl Maker {
         serde_json::from_str(&found).map_err(|e| format!("its interpreter's answer isn't understood: {e}"))
     }
 
+    /// Ends and removes what an earlier process was making here. Blocks.
+    pub(super) fn tidy(&self) -> Result<(), NotMade> {
+        let place = self.place();
+        let tidied = || match place.is_there() {
+            true => place.lock()?.map_or(Ok(()), |_lock| place.clear()),
+            false => Ok(()),
+        };
+        tidied().map_err(|e| self.unusable(&e))
+    }
+
     /// Removes the managed environments that no task has.
     ///
     /// # Errors

@@ -42,13 +42,20 @@ pub(crate) enum Wish {
 pub(crate) struct Archive(pub(crate) PathBuf);
 
 impl Wish {
+    /// What a task says itself.
+    pub(crate) fn said(start: &Start) -> Option<Self> {
+        let said = start.env.iter().rev().find(|(name, _)| name == VARIABLE);
+        match said.map(|(_, value)| value.as_str()) {
+            Some("none") => Some(Self::Nothing),
+            Some("wait") => Some(Self::Wait),
+            _ => None,
+        }
+    }
+
     /// That of a task. Reads its context directory, if it has one. Blocks.
     pub(crate) fn of(start: &Start, context: Option<&Archive>) -> Self {
-        let said = start.env.iter().rev().find(|(name, _)| name == VARIABLE).map(|(_, value)| value.as_str());
-        match said {
-            Some("none") => return Self::Nothing,
-            Some("wait") => return Self::Wait,
-            _ => {}
+        if let Some(said) = Self::said(start) {
+            return said;
         }
         let words: Vec<&str> = start.entrypoint.iter().flat_map(|line| words(line)).collect();
         let names = |word: &&str| names_python(word);

@@ -94,24 +94,32 @@ impl Place {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        if flock(&held, FlockOperation::NonBlockingLockShared).is_err() {
-            // It is being removed.
-            return Ok(None);
-        }
+        // Who has it alone only looks, or has it removed in a moment.
+        flock(&held, FlockOperation::LockShared)?;
         match fs::read(path.join(FACTS)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             other => Ok(Some((serde_json::from_slice(&other?)?, held))),
         }
     }
 
-    /// Clears away what a crash has left, and makes an empty directory for a new environment. The lock is held.
-    pub(super) fn begin(&self, key: &str) -> io::Result<PathBuf> {
+    pub(super) fn is_there(&self) -> bool {
+        self.0.is_dir()
+    }
+
+    /// Clears away what a crash has left. The lock is held.
+    pub(super) fn clear(&self) -> io::Result<()> {
         job::end_all(&self.jobs())?;
         for entry in fs::read_dir(&self.0)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(NEW) {
                 fs::remove_dir_all(entry.path())?;
             }
         }
+        Ok(())
+    }
+
+    /// Makes an empty directory for a new environment. The lock is held.
+    pub(super) fn begin(&self, key: &str) -> io::Result<PathBuf> {
+        self.clear()?;
         let new = self.0.join(format!("{NEW}{key}"));
         DirBuilder::new().mode(0o755).create(&new)?;
         Ok(new)

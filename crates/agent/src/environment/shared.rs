@@ -107,6 +107,15 @@ impl Environment {
         found.map(|(python, held, shown)| Prepared { python, shown: Some(shown), _held: Some(held) })
     }
 
+    /// Clears away what a crash has left, unless somebody is making something now.
+    pub(crate) async fn tidy(&self) {
+        let maker = self.maker.clone();
+        // An error means that the runtime shuts down.
+        if let Ok(Err(e)) = tokio::task::spawn_blocking(move || maker.tidy()).await {
+            tracing::warn!("{e}");
+        }
+    }
+
     /// Takes a place among those that wait for it; the first one has it made.
     pub(crate) fn wait(self: &Arc<Self>) -> Waiting {
         let mut state = self.state();

@@ -1,30 +1,72 @@
-//! How much fuller a disk has become lately. Who gives way is found by what accounts hold: where that explains little of it,
-//! somebody else has filled the disk, or somebody hides what they hold, and no innocent one is to be ended for it (T2).
+//! What others than accounts have on a disk, and how little that was lately. Who gives way is found by what accounts hold: what
+//! others have filled since then, or somebody hides from the count, no account is to give way for (T2, A1).
+//!
+//! It is remembered in a file, also while no agent runs: who fills a disk could wait for an update, or bring one about. Time
+//! passes by notes, which are made while there is room only: what makes a disk too full isn't forgotten for as long as it is.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
-/// How long it is remembered how full the disk was, …
-const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
-/// … of stretches of time the least in each.
-const STRETCH: Duration = Duration::from_secs(10 * 60);
+use serde::{Deserialize, Serialize};
+
+/// Notes of one stretch: an hour. What is remembered of it is the most, since a count can find too much, of what goes just then.
+const NOTES: u32 = 6;
+/// So many stretches: a week. What has stood for that long is taken for what belongs there.
+const STRETCHES: usize = 7 * 24;
 
 /// What is remembered of one thing that a disk has.
-#[derive(Debug, Default)]
-pub(super) struct Filling(VecDeque<(Instant, u64)>);
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Filling {
+    /// The most of each stretch that is over, the oldest one first.
+    past: VecDeque<u64>,
+    /// Of the one that isn't: how many notes, and the most of them.
+    #[serde(skip)]
+    now: (u32, u64),
+}
 
 impl Filling {
-    /// Notes how much is used now; how much more that is than it was at its least lately.
-    pub(super) fn note(&mut self, used: u64, now: Instant) -> u64 {
-        match self.0.back_mut().filter(|(since, _)| now.saturating_duration_since(*since) < STRETCH) {
-            Some((_, least)) => *least = used.min(*least),
-            None => self.0.push_back((now, used)),
+    /// Notes what others have now, a sixth of an hour after the last note.
+    pub(super) fn note(&mut self, others: u64) {
+        let (notes, most) = self.now;
+        self.now = (notes + 1, most.max(others));
+        // What is noted first has nothing before it.
+        if self.now.0 >= NOTES || self.past.is_empty() {
+            self.past.push_back(std::mem::take(&mut self.now).1);
         }
-        while self.0.front().is_some_and(|(since, _)| now.saturating_duration_since(*since) > MEMORY) {
-            self.0.pop_front();
+        while self.past.len() > STRETCHES {
+            self.past.pop_front();
         }
-        let least = self.0.iter().map(|(_, least)| *least).min();
-        least.map_or(0, |least| used.saturating_sub(least))
+    }
+
+    /// The least that others had lately, if anything is known of that.
+    pub(super) fn least(&self) -> Option<u64> {
+        self.past.iter().min().copied()
+    }
+}
+
+/// What is remembered of a disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// Which one that is: its number, as the kernel tells it.
+    disk: u64,
+    pub(super) bytes: Filling,
+    pub(super) files: Filling,
+}
+
+impl Memory {
+    /// What the file tells of this disk, or nothing.
+    pub(super) fn read(path: &Path, disk: u64) -> Self {
+        let read = std::fs::read(path).ok();
+        let memory: Option<Self> = read.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        memory.filter(|memory| memory.disk == disk).unwrap_or(Self { disk, ..Self::default() })
+    }
+
+    /// Writes it, or leaves what is there: on a full disk, what was known before counts.
+    pub(super) fn write(&self, path: &Path) {
+        let written = serde_json::to_vec(self).map_err(std::io::Error::other);
+        if let Err(e) = written.and_then(|bytes| crate::data_dir::write_file(path, &bytes)) {
+            tracing::debug!("{} can't be written, and is as it was: {e}", path.display());
+        }
     }
 }
 
@@ -33,17 +75,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a04_how_full_it_was_is_remembered_for_a_day() {
-        let (mut filling, begun) = (Filling::default(), Instant::now());
-        let minute = Duration::from_secs(60);
-        assert_eq!(filling.note(500, begun), 0);
-        assert_eq!(filling.note(900, begun + minute), 400);
-        assert_eq!(filling.note(300, begun + 2 * minute), 0);
-        assert_eq!(filling.note(800, begun + 12 * minute), 500);
-        for minutes in 13..48 * 60 {
-            filling.note(800, begun + minutes * minute);
-            assert!(filling.0.len() <= 146);
+    fn a01_the_least_that_others_had_is_remembered_for_a_week_with_room() {
+        let mut filling = Filling::default();
+        assert_eq!(filling.least(), None);
+        filling.note(500);
+        assert_eq!(filling.least(), Some(500), "how it began");
+        for others in [900, 300, 300, 300, 300] {
+            filling.note(others);
+            assert_eq!(filling.least(), Some(500), "one count may have found too much");
         }
-        assert_eq!(filling.note(900, begun + 48 * 60 * minute), 100, "and then forgotten");
+        filling.note(300);
+        assert_eq!(filling.least(), Some(500));
+        for _ in 0..NOTES {
+            filling.note(300);
+        }
+        assert_eq!(filling.least(), Some(300));
+        for _ in 0..NOTES * (7 * 24 - 1) {
+            filling.note(800);
+            assert_eq!(filling.least(), Some(300));
+        }
+        for _ in 0..NOTES {
+            filling.note(800);
+        }
+        assert_eq!((filling.least(), filling.past.len()), (Some(800), 7 * 24), "and then forgotten");
+    }
+
+    #[test]
+    fn a01_what_others_had_is_known_to_the_next_agent() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let file = dir.path().join("tasks.room");
+        let mut memory = Memory::read(&file, 7);
+        assert_eq!(memory, Memory { disk: 7, ..Memory::default() });
+        memory.bytes.note(500);
+        memory.files.note(3);
+        memory.write(&file);
+        assert_eq!(Memory::read(&file, 7), memory);
+        // Another disk is another thing.
+        assert_eq!(Memory::read(&file, 8).bytes.least(), None);
+        // It can't be written: what is there stays, and so does what is known.
+        std::fs::create_dir(dir.path().join("tasks.room.new")).expect("in its way");
+        memory.bytes.note(900);
+        memory.write(&file);
+        assert_eq!(Memory::read(&file, 7).bytes.least(), Some(500));
+        std::fs::write(&file, "{").expect("written");
+        assert_eq!(Memory::read(&file, 7).bytes.least(), None);
     }
 }

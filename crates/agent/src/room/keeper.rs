@@ -1,7 +1,7 @@
 //! Looks how full a disk is and, when it is, what accounts hold of it; has that given back which `choose` names.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use domain::id::TaskId;
 use rustix::fs::statvfs;
 use tokio::task::spawn_blocking;
 
-use super::filling::Filling;
+use super::filling::Memory;
 use super::{BYTES, Choice, FILES, Holder, Level, Part, Share, Way, choose, together};
 use crate::limits::Bound;
 
@@ -21,6 +21,8 @@ const PART: u32 = 20;
 const LONGEST: Duration = Duration::from_secs(30);
 /// What is asked to end, or is over, has gone by then, or is stuck.
 const GONE: Duration = Duration::from_secs(30);
+/// Between two notes of what others have. Counting for them takes no larger part of the time.
+const NOTES: Duration = Duration::from_secs(10 * 60);
 
 /// Sees to it that there is room on a disk, for as long as it is polled. `place` is a directory on it, `least` how many bytes are
 /// to be free. Where a task isn't over that several holders have something of, the first one of them ends it.
@@ -34,16 +36,16 @@ pub async fn keep(place: PathBuf, least: Bound<u64>, holders: Vec<Arc<dyn Holder
         place,
         set,
         holders,
-        filling: [Filling::default(), Filling::default()],
+        memory: None,
+        noted: None,
         leaving: HashMap::new(),
         counted: None,
         told: false,
     };
-    // How full it is before anything of ours begins.
-    keeper.levels().await;
     loop {
-        tokio::time::sleep(TICK).await;
+        // At first at once: how full it is before anything of ours begins.
         keeper.look().await;
+        tokio::time::sleep(TICK).await;
     }
 }
 
@@ -51,8 +53,10 @@ struct Keeper {
     place: PathBuf,
     set: Option<u64>,
     holders: Vec<Arc<dyn Holder>>,
-    /// Of bytes and of files.
-    filling: [Filling; 2],
+    /// What others had lately.
+    memory: Option<Memory>,
+    /// When that is noted again.
+    noted: Option<Instant>,
     /// Whose end was asked for, or who was seen to be over, and when.
     leaving: HashMap<TaskId, Instant>,
     /// When the last count was over, and how long it took.
@@ -67,6 +71,9 @@ impl Keeper {
         let low: Vec<_> = [Some(bytes), files].into_iter().flatten().filter(Level::is_low).collect();
         if low.is_empty() {
             (self.told, self.counted) = (false, None);
+            if self.noted.is_none_or(|next| next <= Instant::now()) {
+                self.note().await;
+            }
             return;
         }
         let urgent = low.iter().any(Level::is_urgent);
@@ -75,11 +82,7 @@ impl Keeper {
             return;
         }
         let begun = Instant::now();
-        let mut lists = Vec::with_capacity(self.holders.len());
-        for holder in &self.holders {
-            lists.push(holder.shares().await);
-        }
-        let mut parts = together(lists);
+        let (mut parts, _) = self.count().await;
         self.note_leaving(&mut parts);
         // Bytes first, and one thing at a time: what makes room for bytes makes room for files, too.
         for level in low {
@@ -88,6 +91,40 @@ impl Keeper {
             }
         }
         self.counted = Some((Instant::now(), begun.elapsed()));
+    }
+
+    /// What accounts hold, and whether that is all.
+    async fn count(&self) -> (Vec<Part>, bool) {
+        let mut lists = Vec::with_capacity(self.holders.len());
+        for holder in &self.holders {
+            lists.push(holder.shares().await);
+        }
+        let whole = lists.iter().all(Option::is_some);
+        (together(lists.into_iter().map(Option::unwrap_or_default).collect()), whole)
+    }
+
+    /// Notes what others have. What was there before the count or is after it: something may go meanwhile, and what others
+    /// have mustn't seem less than it is.
+    async fn note(&mut self) {
+        let begun = Instant::now();
+        let before = self.levels().await;
+        let (parts, whole) = self.count().await;
+        self.noted = Some(Instant::now() + NOTES.max(begun.elapsed() * PART));
+        let (Some((bytes, files)), Some(after), true) = (before, self.levels().await, whole) else { return };
+        let Some(memory) = &mut self.memory else { return };
+        let others = |before: Level, after: Level| {
+            let held = before.held(&parts);
+            (!held.unknown).then(|| before.used.max(after.used).saturating_sub(held.all))
+        };
+        if let Some(others) = others(bytes, after.0) {
+            memory.bytes.note(others);
+        }
+        if let Some(others) = files.zip(after.1).and_then(|(before, after)| others(before, after)) {
+            memory.files.note(others);
+        }
+        let (file, written) = (file(&self.place), memory.clone());
+        // An error means that the runtime shuts down.
+        drop(spawn_blocking(move || written.write(&file)).await);
     }
 
     /// Notes which of these will be gone soon.
@@ -113,12 +150,24 @@ impl Keeper {
         let place = self.place.clone();
         let disk = spawn_blocking(move || statvfs(&place)).await.ok()?.ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
-        let now = Instant::now();
-        let [filled, files] = &mut self.filling;
-        let grown = filled.note(bytes(disk.f_blocks.saturating_sub(disk.f_bfree)), now);
-        let level = Level::new(BYTES, bytes(disk.f_bavail), bytes(disk.f_blocks), self.set).grown_by(grown);
-        let more = files.note(disk.f_files.saturating_sub(disk.f_ffree), now);
-        let files = || Level::new(FILES, disk.f_favail, disk.f_files, None).grown_by(more);
+        let memory = match &mut self.memory {
+            Some(memory) => memory,
+            None => {
+                let file = file(&self.place);
+                let read = spawn_blocking(move || Memory::read(&file, disk.f_fsid));
+                self.memory.insert(read.await.ok()?)
+            }
+        };
+        let level = Level {
+            used: bytes(disk.f_blocks.saturating_sub(disk.f_bfree)),
+            others: memory.bytes.least(),
+            ..Level::new(BYTES, bytes(disk.f_bavail), bytes(disk.f_blocks), self.set)
+        };
+        let files = || Level {
+            used: disk.f_files.saturating_sub(disk.f_ffree),
+            others: memory.files.least(),
+            ..Level::new(FILES, disk.f_favail, disk.f_files, None)
+        };
         Some((level, (disk.f_files > 0).then(files)))
     }
 
@@ -136,17 +185,24 @@ impl Keeper {
         }
         if in_vain && chosen.is_empty() && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(
-                "the disk of {} has only {} {} left; it has become fuller by {} in the last day, and accounts hold too little \
-                 that they could give back (a bind mount there that somebody fills isn't among that): nothing is ended or \
-                 removed; make room there",
+                "the disk of {} has only {} {} left, and accounts don't hold what it lacks: others have {} more there than at \
+                 the least in the last week with room (a bind mount that somebody fills is among that, other programs, and \
+                 what is hidden from the count). Nothing is ended or removed for that, and starts may fail; make room there. \
+                 If that belongs there: stop the agent, and remove {}",
                 self.place.display(),
                 level.free,
                 level.measure.name,
-                level.grown
+                level.grown(level.held(parts).all),
+                file(&self.place).display()
             );
         }
         !chosen.is_empty() || parts.iter().any(|part| part.ends)
     }
+}
+
+/// Where it stands what others had lately, beside the directory.
+fn file(place: &Path) -> PathBuf {
+    place.with_extension("room")
 }
 
 /// Says what gives way; those among it that are to end.

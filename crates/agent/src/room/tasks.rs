@@ -14,9 +14,9 @@ use super::{Doing, Holder, Share, Way};
 pub(crate) struct Tasks(pub(crate) PathBuf);
 
 impl Holder for Tasks {
-    fn shares(&self) -> Doing<'_, Vec<Share>> {
+    fn shares(&self) -> Doing<'_, Option<Vec<Share>>> {
         let dir = self.0.clone();
-        Box::pin(async { spawn_blocking(move || shares(&dir)).await.unwrap_or_default() })
+        Box::pin(async { spawn_blocking(move || shares(&dir)).await.ok() })
     }
 
     fn give_back<'a>(&'a self, shares: Vec<&'a Share>) -> Doing<'a, ()> {

@@ -43,9 +43,10 @@ impl Follower {
         if self.kill {
             return Ok(self.end_without_shim(disk::killed_early()).await);
         }
+        let given = start.given.clone();
         let (spec, python) = self.with_python(spec, start).await;
         let (machine, id, whole) = (Arc::clone(&self.machine), self.id, spec.clone());
-        let made = spawn_blocking(move || shim::make_dir(&machine, id, &whole)).await;
+        let made = spawn_blocking(move || shim::make_dir(&machine, id, &whole, &given)).await;
         let why = match made {
             Ok(Ok(_)) if spec.unfinished => return Ok(self.wait_for_python(spec)),
             Ok(Ok(_)) => {

@@ -16,6 +16,7 @@ const EXIT_FILE: &str = "exit.json";
 const UNFINISHED_EXIT: &str = "exit.json.new";
 const PID_FILE: &str = "shim.pid";
 const CONTEXT_FILE: &str = "context.tar.gz";
+const GIVEN_FILE: &str = "given";
 
 /// What became of a run.
 #[derive(Debug)]
@@ -95,6 +96,16 @@ pub(crate) fn is_over(data_dir: &DataDir, id: AllocationId, exit: &Exit) -> io::
         _ => {}
     }
     record_end(data_dir, id, exit)
+}
+
+/// By what the master knows that it gave the run to this agent; empty when that isn't there.
+pub(crate) fn given(data_dir: &DataDir, id: AllocationId) -> String {
+    fs::read_to_string(data_dir.tasks().join(id.to_string()).join(GIVEN_FILE)).unwrap_or_default()
+}
+
+/// Keeps that for later. It is for a master whose back-up was restored alone, so nothing waits until the disk has it.
+pub(crate) fn keep_given(dir: &Path, given: &str) -> io::Result<()> {
+    if given.is_empty() { Ok(()) } else { fs::write(dir.join(GIVEN_FILE), given) }
 }
 
 /// Where the context directory of a run waits until the run has a directory. It comes here whole before that

@@ -397,7 +397,7 @@ fn told(exit: &Exit) -> domain::task::Exit {
         code: exit.code,
         signal: exit.signal,
         killed: exit.killed,
-        failure: exit.failure.clone(),
+        failure: exit.failure.as_deref().map(Into::into),
         limit,
     }
 }

@@ -12,7 +12,7 @@ mod shim;
 mod shipping;
 mod waiting;
 
-pub(crate) use disk::{LOG_FILE, tidy};
+pub(crate) use disk::{LOG_FILE, given, tidy};
 pub(crate) use follower::{Command, Follower, Origin};
 pub(crate) use log_file::{Piece, piece};
 pub(crate) use shim::start_process;

@@ -1,4 +1,4 @@
-//! A run that went on while its directory got an older one's place, or was lost (P2). Nobody can take it on: what it prints
+//! A run that went on while its directory got an older one's place, was lost, or was copied elsewhere (P2). Nobody can take it on: what it prints
 //! and how it ends go where nobody looks. It is ended as every task is, and told of by what its shim still holds.
 
 use std::fs::OpenOptions;
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why it is ended.
 const WHY: &str =
-    "its agent's record of it was older than what ran, or was lost, as when a back-up is restored";
+    "its agent's record of it was older than what ran, or was lost, as when a back-up is restored or a data directory copied";
 
 impl Follower {
     /// Ends it, and knows it as a run that is over from then on.

@@ -11,7 +11,7 @@ use launch::descriptors::are_scarce;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
-use super::disk::place_context;
+use super::disk::{keep_given, place_context};
 use super::follower::RETRY;
 use crate::machine::Machine;
 use crate::reserve::{self, Gifts};
@@ -29,11 +29,17 @@ const MAX_WORDS: u64 = 4096;
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn make_dir(machine: &Machine, id: AllocationId, spec: &TaskSpec) -> Result<PathBuf, String> {
+pub(crate) fn make_dir(
+    machine: &Machine,
+    id: AllocationId,
+    spec: &TaskSpec,
+    given: &str,
+) -> Result<PathBuf, String> {
     let data_dir = &machine.data_dir;
     let made = machine.reserve.spend(|| {
         let dir = launch::create_task_dir(&data_dir.tasks(), &id.to_string(), spec)?;
         place_context(data_dir, id)?;
+        keep_given(&dir, given)?;
         Ok(dir)
     });
     made.map_err(|e| format!("the task's directory couldn't be made on the agent: {e}"))

@@ -6,18 +6,23 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::agent::{Start, ToMaster};
 use launch::TaskSpec;
 use launch::record::{Source, encode_header};
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::LOG_FILE;
 use super::disk;
 use super::follower::{Abandoned, Follower, State};
 use crate::connection::now;
-use crate::environment::{self, Archive, News, Prepared, Wish, equip};
+use crate::environment::{self, Archive, Environment, News, Prepared, Wish, equip};
+
+/// How long a task that may not need it waits for a named environment: a module may be on another machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a run waits with.
 #[derive(Debug)]
@@ -44,21 +49,26 @@ impl Follower {
             return (spec, None);
         }
         let context = start.has_context.then(|| disk::incoming_context(&self.machine.data_dir, self.id));
-        let mut given = spec.clone();
-        let decided = spawn_blocking(move || {
-            let wish = Wish::of(&start, context.map(Archive).as_ref());
-            let prepared = if wish == Wish::Nothing { None } else { environment.at_once() };
-            match &prepared {
-                Some(Prepared { python, shown, .. }) => equip(&mut given, python, shown.clone()),
-                None => {
-                    let soon = wish == Wish::AtOnce && !environment.takes_long();
-                    given.unfinished = wish == Wish::Wait || soon;
-                }
-            }
-            (given, prepared)
+        let looks = Arc::clone(&environment);
+        let looked = spawn_blocking(move || {
+            let said = Wish::said(&start);
+            let prepared = if said == Some(Wish::Nothing) { None } else { looks.at_once() };
+            let wish = match &prepared {
+                Some(_) => Wish::AtOnce,
+                None => said.unwrap_or_else(|| Wish::of(&start, context.map(Archive).as_ref())),
+            };
+            (wish, prepared)
         });
         // An error means that the runtime shuts down.
-        decided.await.unwrap_or((spec, None))
+        let (wish, mut prepared) = looked.await.unwrap_or((Wish::Nothing, None));
+        if wish == Wish::AtOnce && prepared.is_none() && !environment.takes_long() {
+            prepared = at_last(environment).await;
+        }
+        let mut spec = TaskSpec { unfinished: wish == Wish::Wait, ..spec };
+        if let Some(Prepared { python, shown, .. }) = &prepared {
+            equip(&mut spec, python, shown.clone());
+        }
+        (spec, prepared)
     }
 
     /// Lets a run whose description isn't finished wait.
@@ -107,6 +117,21 @@ impl Follower {
             tracing::warn!("its log can't be written: {e}");
         }
     }
+}
+
+/// A named environment that nobody has looked at yet. A task that may not need it goes on without one that isn't there.
+async fn at_last(environment: Arc<Environment>) -> Option<Prepared> {
+    let mut place = environment.wait();
+    let end = async {
+        loop {
+            match place.next().await {
+                News::Ready(prepared) => return Some(*prepared),
+                News::Failed(_) => return None,
+                News::Line(_) => {}
+            }
+        }
+    };
+    timeout(PATIENCE, end).await.ok().flatten()
 }
 
 fn append(dir: &Path, text: &str) -> io::Result<()> {

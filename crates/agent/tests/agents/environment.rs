@@ -13,11 +13,15 @@ use crate::support::{FakeMaster, TestAgent, output, shell};
 /// What the agent's own lock file says of the package, which has a program of its name.
 static REQUIREMENTS: LazyLock<String> = LazyLock::new(|| {
     let lock = include_str!("../../src/environment/requirements.lock");
-    let from = lock.find("tabulate==").expect("in the lock file");
-    let lines = lock[from..].lines();
-    let mut own: Vec<&str> = lines.clone().take_while(|line| line.ends_with('\\')).collect();
-    own.extend(lines.skip(own.len()).take(1));
-    own.join("\n") + "\n"
+    // A machine that has uv makes environments without pip of its own.
+    ["tabulate==", "pip=="]
+        .map(|name| {
+            let from = lock.find(&format!("\n{name}")).expect("in the lock file") + 1;
+            let lines: Vec<&str> = lock[from..].lines().collect();
+            let last = lines.iter().position(|line| !line.ends_with('\\')).expect("an end");
+            lines[..=last].join("\n") + "\n"
+        })
+        .concat()
 });
 
 /// A directory that every task can see, with an agent that makes its environment there.
@@ -91,8 +95,7 @@ async fn b21_a_tasks_python_is_made_when_it_is_needed_and_what_is_installed_is_i
     assert_eq!(names(), 0);
 
     let text = "python -c 'import tabulate, sys; print(tabulate.__version__, sys.executable)'; which python pip tabulate";
-    let (one, other) =
-        (shell(text), shell("python3 -m pip --version; tabulate --help | head -n 1"));
+    let (one, other) = (shell(text), shell("python3 -m pip --version; tabulate --help | head -n 1"));
     for start in [&one, &other] {
         master.send_start(start);
     }
