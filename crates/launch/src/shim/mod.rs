@@ -6,6 +6,7 @@ mod held;
 mod holding;
 mod image;
 mod init;
+pub(crate) mod ledger;
 mod log;
 mod lookup;
 mod output;
