@@ -15,13 +15,13 @@ use tokio_util::task::AbortOnDropHandle;
 struct Logs(Kept);
 
 impl Holder for Logs {
-    fn shares(&self) -> Doing<'_, Vec<Share>> {
+    fn shares(&self) -> Doing<'_, Option<Vec<Share>>> {
         Box::pin(async {
             match self.0.all().await {
-                Ok(logs) => logs.into_iter().map(share).collect(),
+                Ok(logs) => Some(logs.into_iter().map(share).collect()),
                 Err(error) => {
-                    tracing::warn!(%error, "the disk of the logs is nearly full, and nobody can say whose they are");
-                    Vec::new()
+                    tracing::warn!(%error, "nobody can say what logs take of their disk, and whose they are");
+                    None
                 }
             }
         })
