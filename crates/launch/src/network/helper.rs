@@ -14,7 +14,7 @@ use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_paren
 use rustix::thread::set_no_new_privs;
 
 use super::doorbell::Doorbell;
-use super::stack;
+use super::stack::{self, Account, Place};
 use crate::cgroup::Door;
 use crate::identity;
 use crate::spec::Mode;
@@ -37,6 +37,8 @@ pub(crate) struct Service<'a> {
     pub(crate) doors: &'a [Door],
     /// Addresses that say who the machine is, and that the task reaches all the same.
     pub(crate) reach: &'a [IpAddr],
+    /// Where the helpers of its account's tasks count what they have together.
+    pub(crate) account: Option<Place>,
 }
 
 impl Helper {
@@ -73,6 +75,8 @@ fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<
     process::reset_signals();
     // Who asks the task to end may ask all of its cgroup; the network goes last, with the shim.
     process::ignore_signals(&[NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGTERM, NixSignal::SIGPIPE]);
+    // Without it the task is counted alone.
+    let account = service.account.and_then(|place| Account::open(&place).ok());
     give_up_rights(service.mode)?;
     let _ = rustix::thread::set_name(NAME);
     // After the change of user, which clears it; the shim may have died before.
@@ -85,7 +89,7 @@ fn serve(service: Service<'_>, shim: Pid, born_inside: bool) -> std::io::Result<
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
-        return stack::run(interface, service.doorbell, &service.relay, service.reach);
+        return stack::run(interface, service.doorbell, &service.relay, service.reach, account);
     }
     loop {
         let mut fds = [PollFd::new(&service.doorbell, PollFlags::IN)];

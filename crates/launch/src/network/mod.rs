@@ -20,7 +20,7 @@ pub(crate) mod helper;
 pub(crate) mod inside;
 mod netlink;
 pub(crate) mod resolver;
-mod stack;
+pub(crate) mod stack;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 

@@ -35,6 +35,7 @@ use crate::network;
 use crate::network::diag::Diag;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
+use crate::network::stack::Place;
 use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::{Filter, Pass};
@@ -105,7 +106,7 @@ impl Shim {
             self.note(&note);
         }
         let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
-        let (helper, diag) = self.serve_network(&spec, &network, task.cgroup.doors());
+        let (helper, diag) = self.serve_network(&spec, task_dir, &network, task.cgroup.doors());
         task.network = helper;
         match watch(&spec, &task, task_dir, diag) {
             Ok(watch) => task.watch = Some(watch),
@@ -123,6 +124,7 @@ impl Shim {
     fn serve_network(
         &mut self,
         spec: &TaskSpec,
+        task_dir: &Path,
         init: &OwnedFd,
         doors: &[Door],
     ) -> (Option<Helper>, Option<Diag>) {
@@ -141,7 +143,8 @@ impl Shim {
         let mut made = made.into_iter();
         let (Some(relay), interface) = (made.next(), made.next()) else { return (None, diag) };
         let (doorbell, mode, reach) = (&self.doorbell, spec.mode, spec.reach.as_slice());
-        let service = Service { doorbell, relay, interface, mode, doors, reach };
+        let account = Place::new(task_dir, spec.owner.as_ref());
+        let service = Service { doorbell, relay, interface, mode, doors, reach, account };
         match Helper::start(service) {
             Ok(helper) => (Some(helper), diag),
             Err(why) => {

@@ -3,10 +3,11 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, listmount, TUNSETIFF, btrfs and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, listmount, TUNSETIFF, btrfs, the clock and signal dispositions have no safe wrapper"
 )]
 
 pub(crate) mod bpf;
+pub(crate) mod clock;
 pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod mounts;

@@ -6,6 +6,7 @@
 
 pub(crate) mod fuse;
 pub(crate) mod machine;
+pub(crate) mod world;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -189,6 +190,13 @@ impl Task {
             chown(path, Some(uid), Some(uid)).unwrap();
         }
         Self { dir, task_dir, uid }
+    }
+
+    /// A task of the same agent as another one.
+    pub(crate) fn create_beside(other: &Self, spec: &TaskSpec) -> Self {
+        let tasks = other.task_dir.parent().unwrap();
+        let task_dir = create_task_dir(tasks, &spec.task_id, spec).unwrap();
+        Self { dir: TestDir::new(), task_dir, uid: other.uid }
     }
 
     pub(crate) fn run(&self) -> Outcome {

@@ -5,8 +5,11 @@
 //! TCP ([`tcp`]) is smoltcp's on the task's side and the kernel's on the other; UDP is carried datagram by
 //! datagram. There is no way in: nothing listens.
 
+mod account;
 mod device;
+mod machine;
 mod outside;
+mod pace;
 mod packet;
 mod ports;
 mod tcp;
@@ -24,18 +27,21 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 use smoltcp::time::Instant;
 
+pub(crate) use account::{Account, Place};
 use device::Link;
+use machine::{Machine, Seen};
 use outside::Outside;
+use pace::Pace;
 use packet::{Flow, Protocol, Unreachable};
-use ports::{Machine, Pace};
 use tcp::Connection;
 
 use super::doorbell::Doorbell;
+use crate::sys::clock;
 
 /// Conversations of one task at a time, by protocol. Each takes one of the machine's source ports, of which there are
 /// some 28 000: those of UDP, which the machine's own programs need to find any name, in all; those of TCP for each
-/// address and port that they lead to. As many tasks as one account may have without slots leave most of UDP's.
-/// What connections leave behind when they have ended is in [`ports`]; of UDP's nothing stays.
+/// address and port that they lead to. What all tasks of an account may have is in [`account`], and what conversations
+/// leave behind when they have ended in [`pace`].
 const MOST_UDP: usize = 128;
 const MOST_TCP: usize = 512;
 /// Silence after which a UDP conversation is over. RFC 4787 asks for two minutes of who lets others in, and nobody is let
@@ -54,8 +60,9 @@ struct Stack {
     tun: OwnedFd,
     epoll: OwnedFd,
     outside: Outside,
-    /// What the machine tells of its ports, if it does.
-    machine: Option<Machine>,
+    machine: Machine,
+    /// Whose the task is, if that is known.
+    account: Option<Account>,
     pace: Pace,
     talks: HashMap<u64, Talk>,
     tokens: HashMap<Flow, u64>,
@@ -91,19 +98,26 @@ enum Talking {
 /// Serves the task's interface until something breaks that can't.
 ///
 /// `reach` are addresses that say who the machine is, and that the task may talk to all the same.
-pub(super) fn run(tun: OwnedFd, doorbell: &Doorbell, relay: &OwnedFd, reach: &[IpAddr]) -> io::Result<()> {
+pub(super) fn run(
+    tun: OwnedFd,
+    doorbell: &Doorbell,
+    relay: &OwnedFd,
+    reach: &[IpAddr],
+    account: Option<Account>,
+) -> io::Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let data = epoll::EventData::new_u64;
     epoll::add(&epoll, &tun, data(TUN), epoll::EventFlags::IN)?;
     epoll::add(&epoll, doorbell, data(DOORBELL), epoll::EventFlags::IN)?;
     let now = Clock::now();
-    let machine = Machine::open().ok();
-    let ports = machine.as_ref().and_then(Machine::look);
+    let mut machine = Machine::open();
+    let ports = machine.seen(clock::since_start()).map(|seen| seen.ports);
     let mut stack = Stack {
         tun,
         epoll,
         outside: Outside::open(reach, ports)?,
         machine,
+        account,
         pace: Pace::default(),
         talks: HashMap::new(),
         tokens: HashMap::new(),
@@ -182,20 +196,18 @@ impl Stack {
         if flow.protocol == Protocol::Tcp && !packet.opens {
             return self.reset(&flow, bytes);
         }
-        if !self.makes_room(flow.protocol) {
-            return self.refuse(&flow, bytes, Unreachable::Route);
-        }
-        let now = Clock::now();
-        let is_tcp = flow.protocol == Protocol::Tcp;
-        if is_tcp && !self.pace.permits(now, || self.machine.as_ref()?.look()) {
-            // The task's kernel asks again, for two minutes.
+        let now = clock::since_start();
+        let seen = self.machine.seen(now);
+        if !self.pace.permits(flow.protocol, now, seen, self.account.as_ref()) {
+            // As if it had been lost on the way. TCP asks again, for two minutes; who uses UDP has to in any case.
             return;
+        }
+        if !self.makes_room(flow.protocol, now, seen) {
+            return self.refuse(&flow, bytes, Unreachable::Route);
         }
         match self.outside.connect(&flow) {
             Ok(outside) => {
-                if is_tcp {
-                    self.pace.note(now);
-                }
+                self.pace.note();
                 self.begin(flow, outside, bytes, packet.payload);
             }
             Err(why) => self.refuse(&flow, bytes, why),
@@ -203,12 +215,13 @@ impl Stack {
     }
 
     /// Whether there may be one more conversation; of UDP's the one that has been silent for longest goes.
-    fn makes_room(&mut self, protocol: Protocol) -> bool {
+    fn makes_room(&mut self, protocol: Protocol, now: Duration, seen: Option<Seen>) -> bool {
         let begun = self.talks.values().filter(|talk| talk.flow.protocol == protocol).count();
-        match protocol {
-            Protocol::Tcp => begun < MOST_TCP,
-            Protocol::Udp => begun < MOST_UDP || self.forget_idle(Duration::ZERO),
-        }
+        let all = self.talks.len() + 1;
+        let share = |account: &mut Account| account.holds(all, now, seen);
+        let most = if protocol == Protocol::Tcp { MOST_TCP } else { MOST_UDP };
+        let room = begun < most && self.account.as_mut().is_none_or(share);
+        room || (protocol == Protocol::Udp && self.forget_idle(Duration::ZERO))
     }
 
     fn begin(&mut self, flow: Flow, outside: OwnedFd, packet: &[u8], payload: &[u8]) {
@@ -317,6 +330,9 @@ impl Stack {
         if self.swept.elapsed() > UDP_IDLE / 2 {
             self.swept = Clock::now();
             self.forget_idle(UDP_IDLE);
+        }
+        if let Some(account) = &mut self.account {
+            account.needs(self.talks.len());
         }
     }
 
