@@ -204,21 +204,18 @@ pub async fn hidden(conn: &mut Conn, viewer: UserId) -> Result<Vec<WorkspaceId>,
 /// # Errors
 /// See [`StoreError`].
 pub async fn place(conn: &mut Conn, id: WorkspaceId, viewer: UserId) -> Result<Option<Place>, StoreError> {
-    let sql = Sql::from("SELECT w.owner_id, w.private, w.deleted_at, (SELECT ")
+    let sql = Sql::from("SELECT w.owner_id, w.private, w.deleted_at IS NOT NULL, (SELECT ")
         .with(visible::HIGHEST_ROLE)
         .with(visible::own_in_workspace(viewer))
         .with("), EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND ")
         .with(visible::guest_by_project(viewer))
         .with(sql!(") FROM workspaces w WHERE w.id = ?", id));
-    let row: Option<((UserId, bool, Option<Timestamp>), (Option<i64>, bool))> = sql.first(conn).await?;
-    Ok(row.map(|((owner, private, deleted_at), (number, guest))| {
-        let gone = deleted_at.is_some();
-        Place {
-            workspace: id,
-            owner,
-            private: private || gone,
-            role: role(number).filter(|_| !gone),
-            guest: guest && !gone,
-        }
+    let row: Option<(UserId, bool, bool, Option<i64>, bool)> = sql.first(conn).await?;
+    Ok(row.map(|(owner, private, gone, number, guest)| Place {
+        workspace: id,
+        owner,
+        private: private || gone,
+        role: role(number).filter(|_| !gone),
+        guest: guest && !gone,
     }))
 }
