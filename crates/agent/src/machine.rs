@@ -137,12 +137,28 @@ impl Machine {
         }
     }
 
+    /// Nor are other numbers of the machine's one account's (A8, A12).
+    fn raise_shared_numbers() {
+        for number in launch::shared_numbers::NUMBERS {
+            let (name, what) = (number.name, number.what);
+            match number.raise() {
+                Ok(Some(before)) => tracing::info!(
+                    "{name} was {before}: raised to {}, so that one account's tasks can't have all {what}",
+                    number.least
+                ),
+                Ok(None) => {}
+                Err(e) => tracing::info!("{name} can't be raised, so one account may have all {what}: {e}"),
+            }
+        }
+    }
+
     /// Logs what this agent can and cannot do.
     pub(crate) async fn describe(&self) {
         match self.power {
             Power::Root => {
                 tracing::info!("tasks run as the Unix users that accounts are linked to");
                 self.raise_open_files();
+                Self::raise_shared_numbers();
             }
             Power::Unprivileged { uid, shared, .. } => tracing::warn!(
                 "the agent isn't root: every task runs as uid {uid}; it takes tasks of {}",

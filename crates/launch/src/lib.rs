@@ -25,6 +25,7 @@ pub mod probe;
 pub mod record;
 mod sandbox;
 mod seccomp;
+pub mod shared_numbers;
 pub mod shim;
 mod shown;
 mod sockets;

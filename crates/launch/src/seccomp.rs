@@ -90,6 +90,10 @@ const NETLINK: [libc::c_int; 5] =
 const PROTOCOLS: [libc::c_int; 5] =
     [libc::IPPROTO_IP, libc::IPPROTO_ICMP, libc::IPPROTO_TCP, libc::IPPROTO_UDP, libc::IPPROTO_ICMPV6];
 
+/// How long the kernel goes on with a connection that is closed (TCP_LINGER2): longer than the usual minute it keeps the
+/// socket for it, of which the whole machine has one number (`tcp_max_orphans`).
+const TCP_LINGER2: u32 = 8;
+
 /// Keys of single connections (TCP_MD5SIG, TCP_MD5SIG_EXT, TCP_AO_ADD_KEY), for routers: they take memory that is in no
 /// limit, any number of them for a socket.
 const TCP_KEYS: [u32; 3] = [14, 32, 38];
@@ -230,7 +234,8 @@ fn protocols() -> Result<Rules, seccompiler::BackendError> {
 fn options() -> Result<Rules, seccompiler::BackendError> {
     let tcp = || argument(1, SeccompCmpOp::Eq, libc::IPPROTO_TCP.unsigned_abs());
     let key = |option| SeccompRule::new(vec![tcp()?, argument(2, SeccompCmpOp::Eq, option)?]);
-    Ok([(libc::SYS_setsockopt, TCP_KEYS.into_iter().map(key).collect::<Result<_, _>>()?)].into())
+    let refused = TCP_KEYS.into_iter().chain([TCP_LINGER2]);
+    Ok([(libc::SYS_setsockopt, refused.map(key).collect::<Result<_, _>>()?)].into())
 }
 
 /// What is answered as if it were done.

@@ -45,6 +45,11 @@ const ADDRESSES: usize = 48;
 /// All states but that of connections which only wait until their numbers are forgotten.
 const STATES: u32 = 0xfff & !(1 << 6);
 
+/// Of TCP: both kinds of having closed first, having closed last, and at the same time.
+const ENDING: [u8; 4] = [4, 5, 9, 11];
+/// What is left of those that have sent everything is small and counted elsewhere; they have this timer.
+const REMNANT: u8 = 3;
+
 /// The way to ask.
 #[derive(Debug)]
 pub(crate) struct Diag(OwnedFd);
@@ -57,6 +62,8 @@ pub(crate) struct Sockets {
     pub(crate) bytes: u64,
     /// … and of those that no process has: most of them wait to be accepted.
     pub(crate) nobodys: u64,
+    /// How many of TCP's are closed and not ended: the kernel still sends what they have, or waits for the other side.
+    pub(crate) ending: u64,
     /// Inodes of those that somebody has.
     pub(crate) inodes: HashSet<u32>,
     form: Form,
@@ -179,6 +186,8 @@ impl Sockets {
         self.count += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         if inode == 0 {
+            let ends = |state| ENDING.contains(state) && socket.get(2) != Some(&REMNANT);
+            self.ending += u64::from(self.form == OF_INET && socket.get(1).is_some_and(ends));
             self.nobodys = self.nobodys.saturating_add(bytes);
         } else if self.count <= MOST {
             self.inodes.insert(inode);

@@ -20,6 +20,8 @@ const BACKLOG: i32 = 1024;
 
 /// Bytes that a socket may have for its options, and for what goes with one message.
 const OPTIONS: &str = "20480";
+/// What a task's network remembers of connections that are over.
+const REMNANTS: &str = "8192";
 
 /// Name of the interface to the world outside.
 const INTERFACE: &str = "net0";
@@ -63,6 +65,8 @@ pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Resu
 fn loopback() -> Result<Netlink, String> {
     // What options take of a socket is in no limit (A12). It was that much until it was the namespace's own.
     let _ = std::fs::write("/proc/sys/net/core/optmem_max", OPTIONS);
+    // Connections that are over are in the machine's one table.
+    let _ = std::fs::write("/proc/sys/net/ipv4/tcp_max_tw_buckets", REMNANTS);
     let up = |netlink: Netlink| netlink.up(LOOPBACK, None).map(|()| netlink);
     Netlink::open().and_then(up).explain(|| "can't make the task's own network".into())
 }

@@ -40,8 +40,8 @@ const LEAST_TMPFS: u64 = 64 << 10;
 
 /// Smallest size of a tmpfs, in bytes: one of the kernel's pages, on most machines.
 const PAGE: u64 = 4096;
-/// Most pseudo-terminals of a task: all tasks of a machine share some 3000 (`kernel.pty`), and as many tasks as one account
-/// may have without slots leave others a part of them.
+/// Most pseudo-terminals of a task: all tasks of a machine share one number (`kernel.pty.max`), which root's agent raises to
+/// more than they have together (`shared_numbers`).
 const TERMINALS: &str = "32";
 
 /// Clones of the machine's files that the fresh parts are made of.

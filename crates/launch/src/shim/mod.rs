@@ -2,6 +2,7 @@
 //! then does is in `supervise`, and the processes below it are in `init` and `task`.
 
 mod control;
+mod descriptor_watch;
 mod held;
 mod holding;
 mod image;

@@ -13,12 +13,14 @@ mod tables;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::ledger::{Kind, Ledger};
 use super::too_much::TooMuch;
 use super::watch::Budget;
 use crate::cgroup::SocketMemory;
@@ -32,7 +34,8 @@ pub(super) const ANSWERS: u64 = 64 << 20;
 const DATAGRAMS_PART: u64 = 32;
 /// … and at least so many bytes.
 const DATAGRAMS: u64 = 128 << 20;
-/// So many bytes of all sockets may be in no limit. What isn't accepted yet, and errors, are little.
+/// So many bytes of all sockets may be in no limit, of a task and of all of an account's. What isn't accepted yet, and
+/// errors, are little.
 pub(super) const UNPAID: u64 = 256 << 20;
 /// So many bytes where there is none for what is received, as in an agent without root.
 const UNCOUNTED: u64 = 1 << 30;
@@ -41,8 +44,14 @@ pub(super) const SOCKETS: u64 = 4096;
 /// The same for TCP, of which a server has some thousands.
 pub(super) const CONNECTIONS: u64 = diag::MOST;
 
-/// So few sockets of all kinds hold little, where each has no more room than machines usually give it.
+/// So many connections of an account's tasks may be closed and not ended. The machine has some ten or hundred thousand
+/// (`tcp_max_orphans`), and beyond a quarter of them resets whatever has waited for long.
+const ENDING: u64 = 8192;
+
+/// So few sockets of all kinds hold little, where each has no more room than machines usually give it, …
 const FEW: u64 = 16;
+/// … and so few of all of an account's tasks, each of which has its part of them.
+const FEW_TOGETHER: u64 = 64;
 /// A datagram that isn't complete has so much, with what the kernel adds.
 const DATAGRAM: u64 = 128 << 10;
 /// So few sockets that nobody was found to have are no sign of anything, …
@@ -51,8 +60,8 @@ const FEW_LOST: u64 = 32;
 const TRIES: u32 = 5;
 /// … so long after each other.
 const AGAIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// The sockets' memory is looked at when so much may have been added, in bytes.
-const NEWS: u64 = UNPAID / 4;
+/// The sockets' memory is looked at when such a part of what may be in no limit may have been added.
+const NEWS: u64 = 4;
 
 /// Between two looks at a task that has few sockets, which costs some 20 to 100 µs of processor time; …
 const REST: Duration = Duration::from_millis(250);
@@ -83,6 +92,8 @@ pub(super) struct Watched {
     pub(super) processes: Box<dyn Fn() -> Vec<PathBuf> + Send>,
     /// What looking may cost.
     pub(super) budget: Budget,
+    /// What the account's tasks have together.
+    pub(super) ledger: Arc<Ledger>,
 }
 
 /// How much a task with so much memory may leave in its datagram sockets, in bytes.
@@ -114,7 +125,7 @@ impl Watched {
     /// has ended).
     pub(super) fn watch(self, ends: &OwnedFd) -> Option<TooMuch> {
         let (tables, room) = (Tables(self.init), room());
-        let few = few(setting("core/rmem_max").unwrap_or(u64::MAX));
+        let few_alone = few(setting("core/rmem_max").unwrap_or(u64::MAX));
         let (mut pause, mut before, mut unpaid) = (REST, 0, 0);
         let (mut looked, mut rest) = ((0, Instant::now()), SOME);
         loop {
@@ -122,36 +133,71 @@ impl Watched {
             if poll(&mut fds, Timespec::try_from(pause).ok().as_ref()) != Ok(0) {
                 return None;
             }
+            // What a task may have unseen is its part of what an account may have.
+            let tasks = self.budget.tasks().unwrap_or_else(|| self.ledger.tasks()).max(1);
+            let (few, share) = (few_alone.min(FEW_TOGETHER / tasks), UNPAID / tasks);
             let Some(sockets) = tables.sockets().filter(|sockets| *sockets >= few) else {
-                pause = REST;
+                // That little isn't too much of anything.
+                let _ = self.unpaid(0).and_then(|()| self.ending(0));
+                (pause, unpaid) = (REST, 0);
                 continue;
             };
             let begun = processor_time();
             let answers = self.answers(tables);
             let traffic = tables.traffic();
             let found = answers_are_few(answers).and_then(|()| {
-                let counted = counted(tables, sockets, room)?;
+                self.ending(self.closed(tables, sockets))?;
+                let counted = counted(tables, sockets, room, share)?;
                 // Nearly all that takes memory has been sent or received.
-                let news = traffic.is_none_or(|traffic| traffic.saturating_sub(looked.0) >= NEWS);
+                let news = traffic.is_none_or(|traffic| traffic.saturating_sub(looked.0) >= share / NEWS);
                 if !news && looked.1.elapsed() < rest {
                     return Ok(unpaid);
                 }
                 looked = (traffic.unwrap_or(0), Instant::now());
                 let before = processor_time();
-                let found = self.look(tables, counted, room, ends);
+                let found = self.look(tables, counted, (room, share), ends);
                 rest = processor_time().saturating_sub(before) * ALONE;
                 found
             });
-            unpaid = match found {
+            let judged = found.and_then(|unpaid| {
+                self.unpaid(unpaid.saturating_add(answers.bytes))?;
+                Ok(unpaid)
+            });
+            unpaid = match judged {
                 Ok(unpaid) => unpaid,
                 Err(too_much) => return Some(too_much),
             };
             let traffic = traffic.unwrap_or(0);
-            let busy = traffic.saturating_sub(before) >= NEWS / 4 || unpaid >= UNPAID / LITTLE;
+            let busy = traffic.saturating_sub(before) >= share / NEWS / 4 || unpaid >= share / LITTLE;
             before = traffic;
             let took = processor_time().saturating_sub(begun);
             pause = next(answers, busy).max(took * self.budget.part());
         }
+    }
+
+    /// Whether the account's tasks have too many bytes in no limit, and this one the most.
+    fn unpaid(&self, has: u64) -> Result<(), TooMuch> {
+        let counted = self.paid.as_ref().is_some_and(|paid| has == 0 || paid.bytes().is_some());
+        let most = if counted { UNPAID } else { UNCOUNTED };
+        self.judge(Kind::Unpaid, has, most)
+    }
+
+    /// The same for connections that are closed and not ended.
+    fn ending(&self, has: u64) -> Result<(), TooMuch> {
+        self.judge(Kind::Ending, has, ENDING)
+    }
+
+    fn judge(&self, kind: Kind, has: u64, most: u64) -> Result<(), TooMuch> {
+        let all = self.ledger.too_much(kind, has, most);
+        all.map_or(Ok(()), |all| Err(TooMuch::OfAccount { kind, has, all, most }))
+    }
+
+    /// How many connections of the task's are closed and not ended, where anybody on the machine has too many.
+    fn closed(&self, tables: Tables, sockets: u64) -> u64 {
+        if sockets <= FEW || tables.machines_ending().is_none_or(|all| all <= ENDING) {
+            return 0;
+        }
+        self.diag.as_ref().and_then(|diag| diag.tcp().ok()).map_or(0, |tcp| tcp.ending)
     }
 
     /// The kernel's answers that wait.
@@ -161,10 +207,16 @@ impl Watched {
     }
 
     /// Adds up the memory of all sockets of the network and returns what of it is in no limit, in bytes.
-    fn look(&self, tables: Tables, mut sockets: Counted, room: u64, ends: &OwnedFd) -> Result<u64, TooMuch> {
+    fn look(
+        &self,
+        tables: Tables,
+        mut sockets: Counted,
+        (room, share): (u64, u64),
+        ends: &OwnedFd,
+    ) -> Result<u64, TooMuch> {
         let mut lost = u64::MAX;
         for _ in 0..TRIES {
-            let (known, unfound, most) = self.add_up(tables, sockets, room)?;
+            let (known, unfound, most) = self.add_up(tables, sockets, (room, share))?;
             // Programs make and close sockets meanwhile, of which one or another isn't found: not the same ones again.
             lost = lost.min(unfound.saturating_sub(FEW_LOST));
             let unpaid = known.saturating_add(lost.saturating_mul(room));
@@ -177,13 +229,18 @@ impl Watched {
             if poll(&mut [PollFd::new(ends, PollFlags::IN)], Some(&AGAIN)) != Ok(0) {
                 return Ok(0);
             }
-            sockets = counted(tables, tables.sockets().unwrap_or(0), room)?;
+            sockets = counted(tables, tables.sockets().unwrap_or(0), room, share)?;
         }
         Err(TooMuch::Lost(lost.saturating_add(FEW_LOST)))
     }
 
     /// What is in no limit, in bytes, how many sockets nobody was found to have, and how much may be in no limit.
-    fn add_up(&self, tables: Tables, sockets: Counted, room: u64) -> Result<(u64, u64, u64), TooMuch> {
+    fn add_up(
+        &self,
+        tables: Tables,
+        sockets: Counted,
+        (room, share): (u64, u64),
+    ) -> Result<(u64, u64, u64), TooMuch> {
         let Counted { hidden, tcp } = sockets;
         let most_datagrams = most_datagrams(self.memory);
         let few_datagrams = |bytes| {
@@ -193,7 +250,7 @@ impl Watched {
         let before = paid();
         // The kernel looks for TCP's in a table of all the machine's, which takes some milliseconds.
         let of_tcp = |diag: &Diag| {
-            if tcp.saturating_mul(room) > UNPAID / 2 { diag.tcp() } else { Ok(Sockets::default()) }
+            if tcp.saturating_mul(room) > share / 2 { diag.tcp() } else { Ok(Sockets::default()) }
         };
         let told = self.diag.as_ref().and_then(|diag| Some((diag, of_tcp(diag).ok()?, diag.udp().ok()?)));
         let Some((diag, tcp, udp)) = told else {
@@ -207,7 +264,7 @@ impl Watched {
             Some(_) => (tcp.bytes.saturating_add(udp.bytes), UNPAID),
         };
         let mut found = Found { sockets: hidden, bytes: 0 };
-        if hidden.saturating_mul(room) > UNPAID {
+        if hidden.saturating_mul(room) > share {
             let listed = tcp.inodes.into_iter().chain(udp.inodes).collect();
             found = hidden::find(diag.namespace(), (self.processes)(), listed);
         }
@@ -234,9 +291,9 @@ struct Counted {
     tcp: u64,
 }
 
-/// Tells sockets apart, where they may hold much.
-fn counted(tables: Tables, sockets: u64, room: u64) -> Result<Counted, TooMuch> {
-    if sockets.saturating_mul(room) <= UNPAID {
+/// Tells sockets apart, where they may hold more than the task's `share` of what is in no limit.
+fn counted(tables: Tables, sockets: u64, room: u64, share: u64) -> Result<Counted, TooMuch> {
+    if sockets.saturating_mul(room) <= share {
         return Ok(Counted { hidden: 0, tcp: sockets });
     }
     let listed = tables.listed();

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signalfd::SignalFd;
@@ -18,7 +19,9 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::Unpack;
 use super::control::{Control, Running};
+use super::descriptor_watch;
 use super::init::{self, Launch};
+use super::ledger::Ledger;
 use super::log::Log;
 use super::output::{Output, set_nonblocking};
 use super::queue_watch::Watched;
@@ -257,6 +260,13 @@ fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -
     let budget = Budget::new(task.cgroup.account());
     let list = task.cgroup.processes();
     let in_task = move || processes(list.as_deref(), init);
+    // Every process of this one's has been started. Without it the task is counted alone.
+    let ledger = Ledger::open(task_dir, spec.owner.as_ref()).unwrap_or_else(|_| Ledger::alone());
+    let ledger = Arc::new(ledger);
+    {
+        let (in_task, ledger, budget) = (in_task.clone(), Arc::clone(&ledger), budget.clone());
+        watch.begin(move |ends| descriptor_watch::watch(&ledger, &budget, ends, in_task))?;
+    }
     if limits.scratch_bytes.is_some() || limits.scratch_files.is_some() {
         let (in_task, scratch) = (in_task.clone(), task_dir.join(SCRATCH_DIR));
         let budget = budget.clone();
@@ -265,7 +275,7 @@ fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -
     // What is in the machine's own network isn't the task's alone.
     if spec.network != Network::Host {
         let (memory, paid, processes) = (limits.memory_bytes, task.cgroup.sockets(), Box::new(in_task));
-        let watched = Watched { init, memory, diag, paid, processes, budget };
+        let watched = Watched { init, memory, diag, paid, processes, budget, ledger };
         watch.begin(move |ends| watched.watch(ends))?;
     }
     Ok(watch)

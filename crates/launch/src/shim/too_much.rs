@@ -1,5 +1,6 @@
 //! What a task is ended for that no limit of the kernel's is about.
 
+use super::ledger::Kind;
 use super::queue_watch;
 use super::recorder::shown;
 use super::usage::DEEPEST;
@@ -31,6 +32,17 @@ pub(super) enum TooMuch {
     Hidden,
     /// The same for TCP.
     Connections,
+    /// What the account's tasks have together, and this one the most of it (`ledger`).
+    OfAccount {
+        /// Of what.
+        kind: Kind,
+        /// The task has so much, …
+        has: u64,
+        /// … all of them, …
+        all: u64,
+        /// … and how much they may have.
+        most: u64,
+    },
 }
 
 impl TooMuch {
@@ -44,7 +56,8 @@ impl TooMuch {
             | Self::Unpaid(..)
             | Self::Lost(_)
             | Self::Hidden
-            | Self::Connections => Limit::Memory,
+            | Self::Connections
+            | Self::OfAccount { .. } => Limit::Memory,
         }
     }
 
@@ -109,8 +122,30 @@ impl TooMuch {
                 "the task has more than {} TCP sockets, too many to be looked at for what they hold: it is ended",
                 queue_watch::CONNECTIONS
             ),
+            Self::OfAccount { kind, has, all, most } => of_account(kind, has, all, most),
         }
     }
+}
+
+fn of_account(kind: Kind, has: u64, all: u64, most: u64) -> String {
+    let bytes = kind == Kind::Unpaid;
+    let [has, all, most] = [has, all, most].map(|n| if bytes { shown(n) } else { n.to_string() });
+    let what = match kind {
+        Kind::Unpaid => {
+            "in their sockets that is in no limit of the kernel's (what came for connections that nobody accepts, reports \
+             about what was sent, answers that nobody reads)"
+        }
+        Kind::Ending => {
+            "closed TCP connections that the kernel hasn't ended, because the other side doesn't read"
+        }
+        Kind::Descriptors => {
+            "open files, timers, events and the like, of which not all memory is in a limit of the kernel's"
+        }
+        Kind::Task => "tasks",
+    };
+    format!(
+        "the tasks of its account have {all} {what}, more than {most}, and this one has the most of it, {has}: it is ended"
+    )
 }
 
 fn in_directories(has: &str, limit: &str) -> String {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
 
 use super::too_much::TooMuch;
+pub(super) use unnamed::Known;
 
 /// Directories below each other. Nobody needs more but who wants to hide.
 pub(super) const DEEPEST: usize = 256;

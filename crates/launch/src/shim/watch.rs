@@ -37,10 +37,15 @@ impl Budget {
 
     /// Looking takes one part of a processor's time in so many.
     pub(super) fn part(&self) -> u32 {
-        // A directory has a link from each that is in it, its own, and one from above.
-        let links = self.account.as_ref().and_then(|dir| Some(fs::metadata(dir).ok()?.nlink()));
-        let tasks = u32::try_from(links.unwrap_or(0).saturating_sub(2)).unwrap_or(u32::MAX);
+        let tasks = u32::try_from(self.tasks().unwrap_or(0)).unwrap_or(u32::MAX);
         PART.max(PART_OF_ACCOUNT.saturating_mul(tasks))
+    }
+
+    /// How many tasks the account has, if that can be seen.
+    pub(super) fn tasks(&self) -> Option<u64> {
+        // A directory has a link from each that is in it, its own, and one from above.
+        let links = fs::metadata(self.account.as_ref()?).ok()?.nlink();
+        Some(links.saturating_sub(2))
     }
 }
 

@@ -48,6 +48,11 @@ impl Tables {
         self.open("sockstat").and_then(sockets)
     }
 
+    /// How many TCP connections of the whole machine are closed and not ended.
+    pub(super) fn machines_ending(self) -> Option<u64> {
+        self.open("sockstat").and_then(ending)
+    }
+
     /// How many of these are in tables.
     pub(super) fn listed(self) -> Listed {
         self.open("protocols").map(listed).unwrap_or_default()
@@ -79,6 +84,14 @@ fn sockets(table: impl Read) -> Option<u64> {
     let mut line = String::new();
     BufReader::with_capacity(512, table).read_line(&mut line).ok()?;
     line.strip_prefix("sockets: used ")?.trim_end().parse().ok()
+}
+
+/// In the second line of `sockstat`.
+fn ending(table: impl Read) -> Option<u64> {
+    let line = BufReader::with_capacity(512, table).lines().nth(1)?.ok()?;
+    let mut words = line.split_ascii_whitespace();
+    words.find(|word| *word == "orphan")?;
+    words.next()?.parse().ok()
 }
 
 /// The first and the third column of `protocols`.
@@ -183,11 +196,12 @@ mod tests {
     fn a12_sockets_are_counted_cheaply() {
         assert_eq!(sockets(&b"sockets: used 17\nTCP: inuse 1 orphan 0"[..]), Some(17));
         assert_eq!(sockets(&b"TCP: inuse 1\n"[..]), None);
+        assert_eq!(ending(&b"sockets: used 17\nTCP: inuse 1 orphan 12 tw 0\n"[..]), Some(12));
         let table =
             "protocol  size sockets  memory\nTCP  2432  3  94\nPING  976  -1  -1\nUNIX  1088  17  -1\n";
         assert_eq!(listed(table.as_bytes()), Listed { all: 20, tcp: 3, udp: 0 });
         let own = Tables(i32::try_from(std::process::id()).unwrap());
-        assert!(own.sockets().is_some());
+        assert!(own.sockets().is_some() && own.machines_ending().is_some());
     }
 
     #[test]

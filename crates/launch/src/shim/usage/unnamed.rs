@@ -163,18 +163,19 @@ fn link_name(line: &[u8]) -> Option<String> {
 }
 
 /// Threads none of which shares something with another one, in the kernel's order.
-struct Known {
+pub(in crate::shim) struct Known {
     what: Shared,
     threads: Vec<i32>,
 }
 
 impl Known {
-    fn new(what: Shared) -> Self {
+    /// Of none yet.
+    pub(in crate::shim) fn new(what: Shared) -> Self {
         Self { what, threads: vec![] }
     }
 
     /// Whether a thread's is none of those that are known. It is so in doubt, and where the kernel can't tell.
-    fn is_new(&mut self, thread: i32) -> bool {
+    pub(in crate::shim) fn is_new(&mut self, thread: i32) -> bool {
         loop {
             let mut silent = None;
             let place = self.threads.binary_search_by(|known| {
