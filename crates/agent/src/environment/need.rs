@@ -57,7 +57,9 @@ impl Wish {
         if let Some(said) = Self::said(start) {
             return said;
         }
-        let words: Vec<&str> = start.entrypoint.iter().flat_map(|line| words(line)).collect();
+        // The configuration's hook is of one shell with the command.
+        let lines = start.entrypoint.iter().chain(&start.startup_hook);
+        let words: Vec<&str> = lines.flat_map(|line| words(line)).collect();
         let names = |word: &&str| names_python(word);
         // One that can't be read says so when it is unpacked.
         let in_context = || context.is_some_and(|context| context.concerns(&words).unwrap_or(false));
@@ -134,6 +136,11 @@ mod tests {
             assert_eq!(wish(needs_none, &[], None), Wish::AtOnce, "{needs_none:?}");
         }
         assert_eq!(wish(&["id"], &[("MUSTER_PYTHON", "wait")], None), Wish::Wait);
+        let hooked = Start {
+            startup_hook: Some("module load cuda\npip list".into()),
+            ..crate::task_spec::tests::start()
+        };
+        assert_eq!(Wish::of(&hooked, None), Wish::Wait);
         assert_eq!(wish(&["python"], &[("MUSTER_PYTHON", "none")], None), Wish::Nothing);
     }
 
