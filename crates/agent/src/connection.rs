@@ -44,7 +44,11 @@ pub(crate) async fn connect(
         hostname: machine.hostname.as_str().into(),
         master_url: machine.master.as_str().into(),
         held: held.keys().copied().collect(),
-        given: held.into_iter().filter(|(_, given)| !given.is_empty()).map(|(id, given)| (id, given.into())).collect(),
+        given: held
+            .into_iter()
+            .filter(|(_, given)| !given.is_empty())
+            .map(|(id, given)| (id, given.into()))
+            .collect(),
     }));
     dial::say(&mut channel.sender, &register).await?;
     match dial::answer(&mut channel.receiver).await? {

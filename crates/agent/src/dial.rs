@@ -180,7 +180,8 @@ async fn websocket(stream: TcpStream, host: &str, target: &str, https: bool) -> 
             let body =
                 answer.body().as_deref().and_then(|body| serde_json::from_slice::<ErrorBody>(body).ok());
             // It may be anybody's who is on the way (A14).
-            let why = body.map(|body| format!(": {}", text::plain(&body.error.error, WORDS))).unwrap_or_default();
+            let why =
+                body.map(|body| format!(": {}", text::plain(&body.error.error, WORDS))).unwrap_or_default();
             Err(Lost::Passing(format!("the master answered {}{why}", answer.status())))
         }
         Err(e) => Err(Lost::because(&e)),

@@ -32,6 +32,7 @@ mod key;
 mod limits;
 mod lost;
 mod machine;
+mod older_ids;
 mod options;
 mod outbox;
 mod relay;

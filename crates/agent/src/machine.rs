@@ -16,7 +16,7 @@ use crate::enrolment::Enrolment;
 use crate::environment::{Environment, Maker};
 use crate::reserve::Reserve;
 use crate::watch::Watch;
-use crate::{AgentError, Options, device, limits};
+use crate::{AgentError, Options, device, limits, older_ids};
 
 /// The agent and its machine.
 #[derive(Debug)]
@@ -122,6 +122,16 @@ impl Machine {
         *self.enrolment.write().unwrap_or_else(PoisonError::into_inner) = enrolment;
     }
 
+    /// What tasks left under other ids has nobody, and its owners can't see why (F10).
+    fn tell_of_older_ids(&self) {
+        let Mode::Root { root_range_base } = self.mode else { return };
+        match older_ids::told(&self.data_dir, root_range_base) {
+            Ok(Some(told)) => tracing::warn!("{told}"),
+            Ok(None) => {}
+            Err(e) => tracing::warn!("which ids tasks had before can't be noted: {e}"),
+        }
+    }
+
     /// One task's open files must not be all that the machine has (A7).
     fn raise_open_files(&self) {
         if self.limits.memory_bytes.is_none() {
@@ -157,6 +167,7 @@ impl Machine {
         match self.power {
             Power::Root => {
                 tracing::info!("tasks run as the Unix users that accounts are linked to");
+                self.tell_of_older_ids();
                 self.raise_open_files();
                 Self::raise_shared_numbers();
             }

@@ -51,13 +51,7 @@ impl Runs {
         self.hold(id, start.given.clone(), Origin::Start(start), Some(connected));
     }
 
-    fn hold(
-        self: &Arc<Self>,
-        id: AllocationId,
-        given: String,
-        origin: Origin,
-        first: Option<Command>,
-    ) {
+    fn hold(self: &Arc<Self>, id: AllocationId, given: String, origin: Origin, first: Option<Command>) {
         let mut held = self.lock();
         if held.contains_key(&id) {
             return;

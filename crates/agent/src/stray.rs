@@ -32,7 +32,8 @@ pub fn strays(data_dir: &Path) -> Vec<Stray> {
 fn is_ours(stray: &Stray, data_dir: &Path) -> bool {
     let tasks = data_dir.join("tasks");
     let was_in = stray.started_for.parent();
-    if was_in == Some(&*tasks) || was_in.and_then(|dir| dir.canonicalize().ok()).is_some_and(|dir| dir == tasks)
+    if was_in == Some(&*tasks)
+        || was_in.and_then(|dir| dir.canonicalize().ok()).is_some_and(|dir| dir == tasks)
     {
         return true;
     }

@@ -212,7 +212,8 @@ pub(crate) mod tests {
     use launch::spec::{Limits, Mode, Together};
 
     async fn machine(dir: &std::path::Path, power: Power) -> Machine {
-        let gpu = |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}").into() };
+        let gpu =
+            |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}").into() };
         Machine {
             instance: String::new(),
             name: "a1".parse().expect("valid"),
@@ -258,6 +259,7 @@ pub(crate) mod tests {
             network: None,
             slots: vec![],
             has_context: false,
+            given: String::new(),
             startup_hook: None,
             token: "t".into(),
         }

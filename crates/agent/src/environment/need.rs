@@ -76,7 +76,9 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 fn names_python(word: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or_default();
     let program = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
-    PROGRAMS.contains(&name) || PROGRAMS.contains(&program) || ENDINGS.iter().any(|end| name.ends_with(end))
+    // By its whole path an interpreter is that one and no other.
+    let ours = !word.starts_with('/') && (PROGRAMS.contains(&name) || PROGRAMS.contains(&program));
+    ours || ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 impl Archive {
@@ -121,7 +123,7 @@ mod tests {
         for needs in [
             &["python", "train.py"][..],
             &["python3.11", "-c", "print()"],
-            &["/usr/bin/python3", "x"],
+            &["/data/train.py"],
             &["cd x && pip3 install y"],
             &["det", "e", "list"],
             &["FOO=1 nohup tensorboard --logdir /x &"],
@@ -130,9 +132,14 @@ mod tests {
         ] {
             assert_eq!(wish(needs, &[], None), Wish::Wait, "{needs:?}");
         }
-        for needs_none in
-            [&["id"][..], &["nvidia-smi", "-L"], &["echo pythonic; sleep 5"], &["bash", "train.sh"], &[]]
-        {
+        for needs_none in [
+            &["id"][..],
+            &["nvidia-smi", "-L"],
+            &["echo pythonic; sleep 5"],
+            &["bash", "train.sh"],
+            &["/usr/bin/python3", "-V"],
+            &[],
+        ] {
             assert_eq!(wish(needs_none, &[], None), Wish::AtOnce, "{needs_none:?}");
         }
         assert_eq!(wish(&["id"], &[("MUSTER_PYTHON", "wait")], None), Wish::Wait);

@@ -21,8 +21,7 @@ use crate::descriptor::readable;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why it is ended.
-const WHY: &str =
-    "its agent's record of it was older than what ran, or was lost, as when a back-up is restored or a data directory copied";
+const WHY: &str = "its agent's record of it was older than what ran, or was lost, as when a back-up is restored or a data directory copied";
 
 impl Follower {
     /// Ends it, and knows it as a run that is over from then on.

@@ -20,7 +20,7 @@ async fn an_agent_enrols_once_and_tells_what_it_is() {
         let register = &seen.registrations[1];
         assert_eq!(register.devices.len(), 2);
         assert!(!register.devices[0].brand.is_empty());
-        assert_eq!(register.master_url, agent.options.master);
+        assert_eq!(register.master_url, agent.options.master.as_str());
         assert!(register.held.is_empty());
     });
 }

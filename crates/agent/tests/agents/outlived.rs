@@ -130,6 +130,42 @@ async fn r45_a_log_that_a_master_had_goes_on_behind_what_is_gone() {
     });
 }
 
+/// C2: copied to a bigger disk while tasks run, under a new path, or with a link at the old one.
+#[tokio::test]
+async fn r45_a_task_whose_data_directory_was_copied_elsewhere_is_ended_and_told() {
+    for link in [false, true] {
+        let master = FakeMaster::start().await;
+        master.change(|seen| seen.keep = true);
+        let mut agent = TestAgent::registered(&master).await;
+        let id = training(&master).await;
+        agent.crash().await;
+        let (old, new) = (agent.options.data_dir.clone(), agent.scratch().join("bigger"));
+        copy(&old, &new);
+        if link {
+            fs::rename(&old, agent.scratch().join("old")).expect("moved");
+            std::os::unix::fs::symlink(&new, &old).expect("linked");
+        } else {
+            agent.options.data_dir = new;
+        }
+        is_ended_and_told(&master, &mut agent, id).await;
+    }
+}
+
+/// What began after the copy was made has no record in it, and still is this agent's: its directory has the agent's key.
+#[tokio::test]
+async fn r45_a_task_that_a_copied_data_directory_has_no_record_of_is_ended_and_told() {
+    let master = FakeMaster::start().await;
+    master.change(|seen| seen.keep = true);
+    let mut agent = TestAgent::registered(&master).await;
+    let id = training(&master).await;
+    agent.crash().await;
+    let new = agent.scratch().join("bigger");
+    copy(&agent.options.data_dir, &new);
+    fs::remove_dir_all(new.join("tasks").join(id.to_string())).expect("removed");
+    agent.options.data_dir = new;
+    is_ended_and_told(&master, &mut agent, id).await;
+}
+
 #[tokio::test]
 async fn r45_what_another_agent_of_this_machine_runs_is_left_alone() {
     let master = FakeMaster::start().await;

@@ -243,13 +243,19 @@ async fn a_clean_end_leaves_tasks_running() {
     let master = FakeMaster::start().await;
     let mut agent = TestAgent::registered(&master).await;
     let gate = Gate::new(&agent);
-    let start =
-        Start { bind_mounts: vec![gate.mount()], ..shell("echo up; read x < /shared/gate; echo down") };
+    let start = Start {
+        bind_mounts: vec![gate.mount()],
+        given: "a proof".to_owned(),
+        ..shell("echo up; read x < /shared/gate; echo down")
+    };
     let id = master.send_start(&start);
     master.until("output", |seen| (!seen.log_of(id).is_empty()).then_some(())).await;
     agent.shut_down().await.expect("a clean end");
     gate.open().await;
     agent.start();
+    let register = master.until("to come again", |seen| seen.registrations.get(1).cloned()).await;
+    assert_eq!(register.held, [id]);
+    assert_eq!(register.given[&id], "a proof", "the master knows by it what it gave to whom");
     assert_eq!(master.exit(id).await.code, 0);
     master.look(|seen| assert_eq!(output(seen.log_of(id), Source::Stdout), "up\ndown\n"));
 }

@@ -292,7 +292,7 @@ async fn work(master: Shared, channel: Channel, control: Control) -> Option<()> 
     let Channel { peer, mut sender, mut receiver } = channel;
     assert_eq!(control.protocol, PROTOCOL);
     let known = master.change(|seen| {
-        seen.instances.push(control.instance);
+        seen.instances.push(control.instance.into());
         seen.keys.get(control.agent.as_str()).copied()
     });
     if known != Some(peer) {

@@ -67,6 +67,7 @@ pub(crate) fn shell(line: &str) -> Start {
         has_context: false,
         startup_hook: None,
         token: "token-of-the-run".to_owned(),
+        given: String::new(),
     }
 }
 
