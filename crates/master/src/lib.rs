@@ -165,6 +165,7 @@ impl Master {
             cluster: cluster.clone(),
             logs: logs.clone(),
             contexts: contexts.clone(),
+            key: link_key.clone(),
         });
         live.load().await?;
         let accounts = account::Accounts::new(

@@ -122,9 +122,9 @@ impl Wire {
 pub fn control(name: &str, instance: &str, now: Timestamp) -> Opening {
     Opening::Control(Control {
         agent: name.parse().expect("a name"),
-        instance: instance.to_owned(),
+        instance: instance.into(),
         protocol: PROTOCOL,
-        version: "0.0.0".to_owned(),
+        version: "0.0.0".into(),
         now,
     })
 }
@@ -161,17 +161,17 @@ impl FakeAgent {
     #[must_use]
     pub fn prepare(master: &TestMaster, name: &str, key: Key) -> Self {
         let address = master.address();
-        let device =
-            |id| Device { id, kind: DeviceKind::Cpu, brand: "Fake CPU".to_owned(), uuid: String::new() };
+        let device = |id| Device { id, kind: DeviceKind::Cpu, brand: "Fake CPU".into(), uuid: "".into() };
         Self {
             name: name.parse().expect("a name"),
             about: Register {
                 devices: vec![device(0), device(1)],
                 trouble: None,
                 power: Power::Root,
-                hostname: "fake.example.org".to_owned(),
-                master_url: format!("http://{address}"),
+                hostname: "fake.example.org".into(),
+                master_url: format!("http://{address}").into(),
                 held: Vec::new(),
+                given: BTreeMap::new(),
             },
             instance: format!("{:032x}", rand::random::<u128>()),
             ahead: 0,
@@ -322,6 +322,7 @@ impl FakeAgent {
         };
         let start = self.until("a start", start).await;
         self.logs.entry(start.allocation).or_default();
+        self.about.given.insert(start.allocation, start.given.clone().into());
         start
     }
 

@@ -12,6 +12,7 @@ mod respond;
 mod room;
 mod routes;
 mod server;
+mod slash;
 mod table;
 pub mod tls;
 mod ui;
@@ -73,6 +74,8 @@ pub struct App {
     pub(crate) renewals: Arc<Semaphore>,
     /// Room for requests' bodies.
     pub(crate) bodies: bodies::Bodies,
+    /// Agents that were refused.
+    pub(crate) refusals: Arc<api::link::Refusals>,
     /// Turns at changing something.
     pub(crate) changes: changes::Changes,
     /// The server that this is behind, once it serves. Its routes hold this, so it can't hold them.
@@ -100,6 +103,7 @@ impl App {
             sizes: lists::Sizes::default(),
             renewals: Arc::new(Semaphore::new(LOOKS)),
             bodies,
+            refusals: Arc::default(),
             changes: changes::Changes::new(),
             server: Arc::default(),
         }

@@ -1,7 +1,8 @@
 //! What agent and master say to each other, inside the channel of crate `link`, on a WebSocket that the agent opens.
 //!
 //! Frames of kind `Message` are the JSON of [`Opening`] (the first one), [`ToAgent`] and [`ToMaster`]; frames of kind
-//! `Data` are [`LogChunk`]s, or a stream's bytes. Delivery is at least once: either side repeats what the other hasn't
+//! `Data` are [`LogChunk`]s, or a stream's bytes. Each text of an agent's is a [`Plain`] one, short and without what steers a
+//! terminal (A6, A14). Delivery is at least once: either side repeats what the other hasn't
 //! confirmed, and repeating is harmless. An agent that comes again and again waits: its registrations are served one at a time,
 //! in a tenth of the time, and one that names other runs that nobody knows each time is refused for a while.
 //!
@@ -24,11 +25,14 @@
 //! a byte stream: HTTP          <->
 //! ```
 
+use std::collections::BTreeMap;
+
 use domain::agent::{Device, Power};
 use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
+use domain::text::Plain;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +54,9 @@ pub const MAX_HELD: usize = 4096;
 
 /// Most slots that an agent may name; with more it is refused.
 pub const MAX_DEVICES: usize = 1024;
+
+/// Longest [`Start::given`], in characters.
+pub const GIVEN: usize = 64;
 
 /// Longest message that an agent takes, in bytes: a start with all its variables.
 pub const MAX_ORDER: usize = 64 << 20;
@@ -98,11 +105,11 @@ pub struct Control {
     pub agent: AgentId,
     /// Of this process of the agent's, made up at its start: tells an agent that is back from a second one with a
     /// copy of its data directory (B5).
-    pub instance: String,
+    pub instance: Plain<64>,
     /// [`PROTOCOL`].
     pub protocol: u32,
     /// Its version.
-    pub version: String,
+    pub version: Plain<256>,
     /// Its clock, for the master to compare (B20).
     pub now: Timestamp,
 }
@@ -226,16 +233,19 @@ pub struct Register {
     pub devices: Vec<Device>,
     /// What is wrong with its machine's devices, for people (B9).
     #[serde(default)]
-    pub trouble: Option<String>,
+    pub trouble: Option<Plain<2000>>,
     /// Which identities it can give.
     pub power: Power,
     /// The machine's name.
-    pub hostname: String,
+    pub hostname: Plain<256>,
     /// Where it reaches the master; its tasks are told the same (`DET_MASTER`).
     #[serde(default)]
-    pub master_url: String,
+    pub master_url: Plain<2048>,
     /// Runs on its disk that weren't forgotten yet, [`MAX_HELD`] at most.
     pub held: Vec<AllocationId>,
+    /// [`Start::given`] of those among them that it has it of.
+    #[serde(default)]
+    pub given: BTreeMap<AllocationId, Plain<GIVEN>>,
 }
 
 /// Inside [`ToAgent::Start`].
@@ -272,6 +282,10 @@ pub struct Start {
     pub has_context: bool,
     /// The run's own token.
     pub token: String,
+    /// By what the agent shows, when it registers, that this master gave the run to it, also to one that has forgotten that (P2).
+    /// It proves nothing to anybody else, and is nobody else's; earlier masters say none.
+    #[serde(default)]
+    pub given: String,
 }
 
 impl std::fmt::Debug for Start {
@@ -322,6 +336,80 @@ impl LogChunk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// One of each, with all that can be in it: what is new has to be named here.
+    fn all() -> [ToMaster; 5] {
+        let allocation: AllocationId = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1".parse().expect("valid");
+        let text = || "text".to_owned();
+        let device = Device {
+            id: 0,
+            kind: domain::agent::DeviceKind::Cuda,
+            brand: text().into(),
+            uuid: text().into(),
+        };
+        let register = Register {
+            devices: vec![device],
+            trouble: Some(text().into()),
+            power: Power::Root,
+            hostname: text().into(),
+            master_url: text().into(),
+            held: vec![allocation],
+            given: [(allocation, text().into())].into(),
+        };
+        let exit = Exit {
+            code: 1,
+            signal: Some(1),
+            killed: false,
+            failure: Some(text().into()),
+            limit: Some(domain::task::Limit::Log),
+        };
+        [
+            ToMaster::Register(Box::new(register)),
+            ToMaster::Pong { number: 1 },
+            ToMaster::Started { allocation },
+            ToMaster::LogMissing { allocation, from: 1, to: 2 },
+            ToMaster::Exited { allocation, exit, log_bytes: 1 },
+        ]
+    }
+
+    /// All texts of a message, keys aside, replaced by what `with` makes of each.
+    fn texts(value: &mut serde_json::Value, with: &mut impl FnMut(&str) -> Option<String>) {
+        match value {
+            serde_json::Value::String(text) => {
+                if let Some(other) = with(text) {
+                    *text = other;
+                }
+            }
+            serde_json::Value::Array(values) => values.iter_mut().for_each(|value| texts(value, with)),
+            serde_json::Value::Object(values) => values.values_mut().for_each(|value| texts(value, with)),
+            _ => {}
+        }
+    }
+
+    /// B3: 120 ends with 1.9 MB of reason each were 265 MB of database for ever, and in everybody's list.
+    #[test]
+    fn a05_no_text_of_an_agents_is_long_or_steers_a_terminal() {
+        let bad = || format!("h\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}\u{202e}\r\n{}", "\u{1b}x".repeat(1 << 19));
+        let mut replaced = 0;
+        for message in all() {
+            let mut said = serde_json::to_value(&message).expect("JSON");
+            texts(&mut said, &mut |text| {
+                replaced += usize::from(text == "text");
+                (text == "text").then(bad)
+            });
+            let heard: ToMaster = serde_json::from_value(said).expect("the protocol");
+            let mut kept = serde_json::to_value(&heard).expect("JSON");
+            texts(&mut kept, &mut |text| {
+                assert!(text.len() <= 2048 && !text.contains(domain::text::steers), "{text:?}");
+                None
+            });
+        }
+        assert_eq!(replaced, 7, "every text was tried");
+        let said =
+            serde_json::json!({"agent": "a", "instance": bad(), "protocol": 2, "version": bad(), "now": 1});
+        let Control { instance, version, .. } = serde_json::from_value(said).expect("the protocol");
+        assert!(instance.len() <= 64 && version.len() <= 256);
+    }
 
     #[test]
     fn log_chunk_round_trips() {

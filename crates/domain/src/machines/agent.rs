@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, UserId};
 use crate::identity::UnixIdentity;
+use crate::text::Plain;
 
 /// What a slot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,9 +24,9 @@ pub struct Device {
     /// What it is.
     pub kind: DeviceKind,
     /// Its model.
-    pub brand: String,
+    pub brand: Plain<256>,
     /// Its serial number, empty for processors.
-    pub uuid: String,
+    pub uuid: Plain<256>,
 }
 
 /// Which identities an agent can give (design section 5).

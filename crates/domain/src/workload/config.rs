@@ -6,6 +6,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::task::DESCRIPTION;
+use crate::text::steers;
+
 pub mod experiment;
 pub mod layer;
 pub mod secrets;
@@ -256,8 +259,15 @@ impl TaskConfig {
         if self.entrypoint.is_empty() || self.entrypoint.iter().all(String::is_empty) {
             return refuse("entrypoint: give the command to run".to_owned());
         }
-        if self.description.contains('\0') || self.description.len() > 1024 {
-            return refuse("description: use at most 1024 bytes of text".to_owned());
+        if self.description.len() > DESCRIPTION {
+            return refuse(format!("description: use at most {DESCRIPTION} bytes of text"));
+        }
+        // It stands in everybody's lists, on terminals too (A14).
+        if self.description.contains(steers) {
+            return refuse(
+                "description: use one line, without control characters and others that can't be seen"
+                    .to_owned(),
+            );
         }
         if let Some(nul) = self.entrypoint.iter().find(|arg| arg.contains('\0')) {
             return refuse(format!("entrypoint: {nul:?} contains a NUL character"));
@@ -327,6 +337,13 @@ mod tests {
             TaskConfig::resolve(&json!({}), request).expect_err("must be refused").to_string()
         };
         assert!(wrong(json!({})).contains("entrypoint"));
+        // A14, B8: it stands in everybody's lists.
+        for description in ["a\u{1b}[2Jb", "a\nb", "a\u{7}", "a\u{202e}b", "\0"] {
+            let text = wrong(json!({"entrypoint": ["x"], "description": description}));
+            assert!(text.contains("description: use one line"), "{text}");
+        }
+        let good = json!({"entrypoint": ["x"], "description": "Zoë's 視 \u{1f600}"});
+        assert!(TaskConfig::resolve(&json!({}), good).is_ok());
         assert!(wrong(json!({"entrypoint": ["x"], "enviroment": {}})).contains("enviroment"));
         assert!(wrong(json!({"entrypoint": ["x"], "resources": {"slots": -1}})).contains("-1"));
         for (request, key) in [

@@ -4,7 +4,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
+use crate::text::Plain;
 use crate::time::Timestamp;
+
+/// Longest description, in bytes.
+pub const DESCRIPTION: usize = 1024;
+
+/// Longest [`Exit::failure`], in characters. Ours have 1 500 at most; an agent's word has a bound of the master's own (A5).
+pub const WHY: usize = 1800;
+
+/// Longest [`Ending::reason`], in characters.
+pub const REASON: usize = 2000;
 
 /// What a task is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -81,7 +91,7 @@ pub struct Ending {
     /// The signal that ended the process; without one, the status is the process's own.
     pub exit_signal: Option<i32>,
     /// One sentence for people, in the words that Determined's clients look for.
-    pub reason: String,
+    pub reason: Plain<REASON>,
 }
 
 impl Ending {
@@ -113,7 +123,7 @@ pub struct Task {
     /// Where it belongs.
     pub workspace: WorkspaceId,
     /// Its name for people.
-    pub description: String,
+    pub description: Plain<DESCRIPTION>,
     /// Slots that it needs, all on one agent; 0 runs beside them. All else that its configuration says is kept apart
     /// from it: lists needn't read what they don't show (A6).
     pub slots: u32,
@@ -155,7 +165,7 @@ pub struct Exit {
     /// A person ended it.
     pub killed: bool,
     /// Why the launcher refused to run it, with the remedy.
-    pub failure: Option<String>,
+    pub failure: Option<Plain<WHY>>,
     /// What it had too much of, when that ended it.
     #[serde(default)]
     pub limit: Option<Limit>,
@@ -200,7 +210,7 @@ impl Exit {
         }
         let code = self.code;
         let what = match (&self.failure, code) {
-            (Some(failure), _) => failure.clone(),
+            (Some(failure), _) => failure.to_string(),
             (None, 0) if self.signal.is_none() => return "allocation exited successfully".to_owned(),
             (None, _) => self.what(),
         };

@@ -1,7 +1,6 @@
 //! Agents: working with those that are let in, taking them out of service (X8). How one is let in is in `enrolment`.
 
 mod enrolment;
-mod plain;
 mod turns;
 
 use std::net::IpAddr;
@@ -23,6 +22,7 @@ use crate::scheduler::{Arrival, Had, Heard, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
 
+pub use turns::Turn;
 use turns::Turns;
 
 pub use self::enrolment::INVITATION_LIFETIME;
@@ -132,24 +132,31 @@ impl Agents {
         &self.key
     }
 
+    /// Waits for an agent's turn to say what it is and holds.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when it comes too often.
+    pub async fn turn(&self, caller: &AgentCaller) -> Result<Turn, Error> {
+        self.turns.take(&caller.agent).await
+    }
+
     /// Takes a proved agent in; what it is to do comes through `link`. That goes to its end, as all that follows on the
     /// connection, whether or not the connection still stands then (B1).
     ///
     /// # Errors
     /// [`Error::Conflict`] when another process is this agent (B5), [`Error::Invalid`] when it names more than a machine has,
-    /// [`Error::Busy`] and [`Error::TooMany`] when it comes too often.
+    /// [`Error::TooMany`] when it comes too often.
     pub async fn register(
         &self,
         caller: AgentCaller,
+        turn: Turn,
         about: Register,
         link: mpsc::UnboundedSender<ToAgent>,
         address: Option<IpAddr>,
     ) -> Result<Connection, Error> {
         let AgentCaller { agent, key, instance, version, skew } = caller;
         can_be(&about)?;
-        let (about, version) = (plain::register(about), plain::version(&version));
         let agents = self.clone();
-        let turn = self.turns.take(&agent).await?;
         let registered = async move {
             let _turn = turn;
             let (slots, weak) = (about.devices.len(), link.downgrade());
@@ -293,7 +300,7 @@ fn can_be(about: &Register) -> Result<(), Error> {
             || Error::Invalid(format!("this agent names {has} {what}, and a machine has {most} at most"));
         if has > most { Err(more()) } else { Ok(()) }
     };
-    bound("runs", about.held.len(), MAX_HELD)?;
+    bound("runs", about.held.len().max(about.given.len()), MAX_HELD)?;
     bound("slots", about.devices.len(), MAX_DEVICES)
 }
 

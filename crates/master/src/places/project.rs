@@ -11,6 +11,7 @@ use domain::authz::{
 };
 use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, Scope};
+use domain::text::steers;
 use domain::time::Timestamp;
 use serde_json::{Value, json};
 pub use store::project::{Filter as ProjectFilter, SortBy};
@@ -113,8 +114,14 @@ fn check_texts(project: &Project, before: Option<&Project>) -> Result<(), Error>
     let bad = if same(|before, after| before.description == after.description) {
         None
     } else {
-        (description.len() > DESCRIPTION_MAX || has_nul(description))
-            .then(|| format!("a project's description has at most {DESCRIPTION_MAX} bytes"))
+        // It stands in lists, on terminals too (A14); it may have lines.
+        let steers = |c: char| steers(c) && !matches!(c, '\n' | '\t');
+        if description.replace("\r\n", "\n").contains(steers) {
+            Some("a project's description has no control characters, and none that can't be seen".to_owned())
+        } else {
+            (description.len() > DESCRIPTION_MAX)
+                .then(|| format!("a project's description has at most {DESCRIPTION_MAX} bytes"))
+        }
     };
     let bad = bad.or_else(|| {
         let long = tags.len() > TAGS_MAX || tags.iter().any(|tag| tag.len() > TAG_MAX || has_nul(tag));

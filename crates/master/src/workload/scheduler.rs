@@ -56,6 +56,8 @@ pub(crate) struct Parts {
     pub(crate) cluster: Cluster,
     pub(crate) logs: Logs,
     pub(crate) contexts: Contexts,
+    /// The master's key on the link: by it the master knows what it gave to whom.
+    pub(crate) key: link::Secret,
 }
 
 #[derive(Clone)]

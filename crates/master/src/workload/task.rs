@@ -162,7 +162,7 @@ impl Tasks {
             owner_name: owner.username.clone(),
             owner_display_name: owner.display_name.clone(),
             workspace,
-            description: config.description.clone(),
+            description: config.description.as_str().into(),
             identity: default.clone(),
             has_context,
             allocation: AllocationId::first(id),

@@ -2,6 +2,8 @@
 
 use domain::config::secrets::Layer;
 use domain::id::{AgentId, GroupId, ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::task::DESCRIPTION;
+use domain::text::Plain;
 use domain::time::Timestamp;
 use serde::de::DeserializeOwned;
 use sqlx::postgres::PgRow;
@@ -148,6 +150,7 @@ read! {
     i32: int, |value| value.try_into().ok();
     u32: int, |value| value.try_into().ok();
     String: text, |value| Some(value);
+    Plain<DESCRIPTION>: text, |value| Some(value.into());
     Timestamp: int, |value| Some(Self(value));
     UserId: int, |value| Some(Self(value));
     GroupId: int, |value| Some(Self(value));

@@ -2,6 +2,8 @@
 
 use domain::config::secrets::Layer;
 use domain::id::{AgentId, GroupId, ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::task::{DESCRIPTION, REASON};
+use domain::text::Plain;
 use domain::time::Timestamp;
 
 /// A value, or none; the kind is known in either case, for PostgreSQL asks.
@@ -64,6 +66,8 @@ stored! {
     u32 as Int, |this| i64::from(*this);
     str as Text, |this| this.to_owned();
     String as Text, |this| this.clone();
+    Plain<DESCRIPTION> as Text, |this| this.to_string();
+    Plain<REASON> as Text, |this| this.to_string();
     Timestamp as Int, |this| this.0;
     UserId as Int, |this| this.0;
     GroupId as Int, |this| this.0;

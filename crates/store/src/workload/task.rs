@@ -21,7 +21,7 @@ table! {
     reads "JOIN users u ON u.id = t.owner_id" {
         owner_name: "u.username", owner_display_name: "u.display_name", allocation: "t.id, t.run",
         started_at: "t.started_at", agent: "t.agent_id",
-        ending: "t.ended_at, t.exit_code, t.exit_signal, t.exit_reason",
+        ending: "t.ended_at, t.exit_code, t.exit_signal, SUBSTR(t.exit_reason, 1, 2000)",
         log_removed_at: "t.log_removed_at",
     }
 }
@@ -36,8 +36,10 @@ impl Read for Option<Ending> {
     fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
         let at: Option<Timestamp> = cells.next()?;
         let (exit_code, exit_signal) = cells.next()?;
+        // Earlier versions kept it as long as an agent liked (B3).
         let reason: Option<String> = cells.next()?;
-        Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason: reason.unwrap_or_default() }))
+        let reason = reason.unwrap_or_default().into();
+        Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason }))
     }
 }
 

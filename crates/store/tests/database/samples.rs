@@ -68,7 +68,7 @@ pub(crate) fn task(owner: &User) -> Task {
         owner_name: owner.username.clone(),
         owner_display_name: owner.display_name.clone(),
         workspace: UNCATEGORIZED,
-        description: "it's \"true\" — 真".to_owned(),
+        description: "it's \"true\" — 真".into(),
         slots: 2,
         identity: UnixIdentity::root(),
         has_context: true,

@@ -90,7 +90,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
         at: Timestamp(9),
         exit_code: Some(137),
         exit_signal: Some(9),
-        reason: "allocation was killed".to_owned(),
+        reason: "allocation was killed".into(),
     };
     let mut tx = store.write().await.expect("a transaction");
     assert!(task::set_ended(&mut tx, running.id, &ending).await.expect("ended"));
@@ -111,12 +111,8 @@ async fn a_task_ends_once(database: Database) {
     let (_storage, store) = open(database).await;
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
-    let ending = |code, reason: &str| Ending {
-        at: NOW,
-        exit_code: code,
-        exit_signal: None,
-        reason: reason.to_owned(),
-    };
+    let ending =
+        |code, reason: &str| Ending { at: NOW, exit_code: code, exit_signal: None, reason: reason.into() };
     let mut tx = store.write().await.expect("a transaction");
     assert!(task::set_ended(&mut tx, queued.id, &ending(None, "first")).await.expect("ended"));
     assert!(!task::set_ended(&mut tx, queued.id, &ending(Some(0), "second")).await.expect("no news"));
@@ -195,10 +191,9 @@ async fn r48_tasks_are_searched_for_literally(database: Database) {
     let (_storage, store) = open(database).await;
     let alice = owner(&store, "alice").await;
     for description in ["100% Train", "100 trains", "a_b", "axb", "it's"] {
-        add_task(&store, Task { description: description.to_owned(), ..sample(&alice) }).await;
+        add_task(&store, Task { description: description.into(), ..sample(&alice) }).await;
     }
-    let by_id =
-        add_task(&store, Task { description: "by id".to_owned(), ..sample(&alice) }).await.id.to_string();
+    let by_id = add_task(&store, Task { description: "by id".into(), ..sample(&alice) }).await.id.to_string();
     let mut conn = store.read().await.expect("a connection");
     for (text, expected) in [
         ("TRAIN", vec!["100% Train", "100 trains"]),
@@ -278,7 +273,7 @@ async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
     for by in [&alice, &bob, &alice] {
         tasks.push(add_task(&store, sample(by)).await);
     }
-    let ending = Ending { at: NOW, exit_code: Some(0), exit_signal: None, reason: "over".to_owned() };
+    let ending = Ending { at: NOW, exit_code: Some(0), exit_signal: None, reason: "over".into() };
     let later = Timestamp(NOW.0 + 5);
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
     for (over, at) in [(1, NOW), (2, later)] {

@@ -126,7 +126,7 @@ impl Row {
         Self {
             short_id: id.chars().take(8).collect(),
             id,
-            description: task.description.clone(),
+            description: task.description.to_string(),
             owner: owner(task),
             owner_name: task.owner_name.clone(),
             state: badge(task),
@@ -239,7 +239,7 @@ pub(crate) async fn show(
         shell: page.shell,
         short_id: id.chars().take(8).collect(),
         id,
-        description: task.description.clone(),
+        description: task.description.to_string(),
         owner: owner(&task),
         owner_name: task.owner_name.clone(),
         state: badge(&task),
@@ -294,7 +294,7 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
 /// Why a task failed, without the words that are there for Determined's clients.
 fn failure(task: &Task) -> Option<String> {
     let ending = task.ending.as_ref().filter(|_| badge(task).0 == "failed")?;
-    let reason = &ending.reason;
+    let reason = ending.reason.as_str();
     let reason = reason.strip_prefix("resources failed with non-zero exit code: ").unwrap_or(reason);
     match reason.strip_prefix("container failed with non-zero exit code: ") {
         Some(code) => Some(format!(

@@ -285,7 +285,7 @@ async fn b09_what_is_wrong_with_a_machine_is_shown(database: Database) {
     let mut agent = master.agent("node").await;
     assert!(admin.get("/api/v1/agents").await.ok()["agents"][0].get("trouble").is_none());
     agent.about.devices.clear();
-    agent.about.trouble = Some("GPU 0 is lost\u{1b}[2J\nagent other: fine".to_owned());
+    agent.about.trouble = Some("GPU 0 is lost\u{1b}[2J\nagent other: fine".into());
     agent.reconnect().await;
     let node = &admin.get("/api/v1/agents").await.ok()["agents"][0];
     // In one line, and nothing that a terminal obeys.

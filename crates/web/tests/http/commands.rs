@@ -65,7 +65,7 @@ async fn exit_statuses_and_their_sentences(database: Database) {
     let exit = |code, killed, failure: Option<&str>| Exit {
         code,
         killed,
-        failure: failure.map(str::to_owned),
+        failure: failure.map(Into::into),
         ..Exit::default()
     };
     for (exit, sentence) in [

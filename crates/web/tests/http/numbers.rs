@@ -94,9 +94,10 @@ fn saying(highest: i64) -> Value {
         devices: vec![],
         trouble: None,
         power: Power::Root,
-        hostname: String::new(),
-        master_url: String::new(),
+        hostname: "".into(),
+        master_url: "".into(),
         held: vec![],
+        given: std::collections::BTreeMap::new(),
     };
     let mut said = json!(api::agent::ToMaster::Register(Box::new(register)));
     said["highest_account"] = json!(highest);

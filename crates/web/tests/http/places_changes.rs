@@ -254,6 +254,7 @@ async fn projects_have_keys_notes_and_tags(database: Database) {
     for bad in [
         json!({"description": "x".repeat((64 << 10) + 1)}),
         json!({"description": "a\u{0}b"}),
+        json!({"description": "a\u{1b}[2Jb"}),
         json!({"tags": vec!["t"; 101]}),
     ] {
         alice.patch(&path).json(bad).await.refused(400);

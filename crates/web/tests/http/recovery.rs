@@ -20,6 +20,7 @@ on_both_databases!(
     l04_an_agent_that_stays_away_is_given_up_after_its_time,
     r45_what_a_restored_master_has_no_record_of_is_kept_and_said,
     r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reason,
+    a05_an_agents_word_decides_nothing_of_what_it_was_never_given,
     r45_a_log_goes_on_behind_what_nobody_has_any_more,
 );
 
@@ -207,16 +208,29 @@ async fn r45_what_a_restored_master_has_no_record_of_is_kept_and_said(database: 
 
 /// V5: the back-up is from before the task's start.
 async fn r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reason(database: Database) {
-    let master = TestMaster::start(database).await;
+    let mut master = TestMaster::start(database).await;
     let (alice, admin) = (master.user("alice").await, master.admin().await);
     let mut agent = master.agent("node").await;
+    let mut thief = master.agent("thief").await;
+    admin.post("/api/v1/agents/thief/disable").json(json!({})).await.ok();
     let both_slots = json!({"entrypoint": ["true"], "resources": {"slots": 2}});
     alice.run(both_slots.clone()).await;
     let first = agent.accept_start().await.allocation;
     let id = alice.run(both_slots).await;
-    let run = format!("{id}.1").parse().expect("a run");
-    agent.disconnect();
+    let back_up = master.back_up().await;
+    agent.reconnect().await;
+    agent.exit(first, 0).await;
+    let begun = agent.accept_start().await;
+    let run = begun.allocation;
+    assert_eq!(run.task.to_string(), id);
     agent.write_unsent(run, Source::Stdout, AT, b"epoch 1\n");
+    master.restore(back_up).await;
+    // Who was given it is known, not only that somebody was.
+    thief.write_unsent(run, Source::Stdout, AT, b"not mine\n");
+    thief.about.given.insert(run, begun.given.into());
+    thief.reconnect().await;
+    thief.expect_kill(run).await;
+    assert_eq!(alice.command(&id).await["state"], "STATE_QUEUED");
     agent.reconnect().await;
     agent.expect_kill(run).await;
     assert_eq!(alice.command(&id).await["state"], "STATE_TERMINATING");
@@ -230,9 +244,53 @@ async fn r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reaso
     let audit = admin.get("/api/v1/audit?action=agent.end_begun").await.ok();
     assert_eq!(audit["entries"][0]["record"]["after"]["runs"], json!([format!("{id}.1")]), "{audit}");
     // It isn't begun again; others are.
-    agent.exit(first, 0).await;
     let next = alice.run_true().await;
     assert_eq!(agent.accept_start().await.allocation.task.to_string(), next);
+}
+
+/// B1: an agent without slots, and out of service, ended everybody's waiting tasks by naming them, and told of one what it
+/// printed and that it was a success; its owner couldn't end it.
+async fn a05_an_agents_word_decides_nothing_of_what_it_was_never_given(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, admin) = (master.user("alice").await, master.admin().await);
+    let (mut agent, mut liar) = (master.agent("node").await, master.agent("liar").await);
+    admin.post("/api/v1/agents/liar/disable").json(json!({})).await.ok();
+    let both_slots = || json!({"entrypoint": ["true"], "resources": {"slots": 2}});
+    alice.run(both_slots()).await;
+    let first = agent.accept_start().await;
+    let (waits, unwanted) = (alice.run(both_slots()).await, alice.run(both_slots()).await);
+    liar.disconnect();
+    liar.about.devices.clear();
+    let runs = [&waits, &unwanted].map(|id| format!("{id}.1").parse().expect("a run"));
+    for (run, proof) in runs.into_iter().zip([first.given.as_str(), "made up"]) {
+        liar.write_unsent(run, Source::Stdout, AT, b"accuracy 0.99\n");
+        liar.about.given.insert(run, proof.into());
+    }
+    liar.reconnect().await;
+    for run in runs {
+        liar.expect_kill(run).await;
+        liar.started(run).await;
+        liar.resend_log(run, 0).await;
+    }
+    liar.exit(runs[0], 0).await;
+    for id in [&waits, &unwanted] {
+        assert_eq!(alice.command(id).await["state"], "STATE_QUEUED");
+    }
+    // While the liar holds it.
+    alice.post(&format!("/api/v1/commands/{unwanted}/kill")).await.ok();
+    let over = alice.command(&unwanted).await;
+    assert_eq!(
+        (&over["state"], &over["exitStatus"]),
+        (&json!("STATE_TERMINATED"), &json!("allocation was killed before it started"))
+    );
+    agent.exit(first.allocation, 0).await;
+    assert_eq!(agent.accept_start().await.allocation, runs[0]);
+    agent.exit(runs[0], 3).await;
+    assert_eq!(alice.command(&waits).await["exitCode"], 3);
+    let log = alice.follow(&waits).await.rest().await.join("\n");
+    assert!(!log.contains("accuracy"), "{log}");
+    let audit = admin.get("/api/v1/audit?action=agent.disown").await.ok();
+    assert_eq!(audit["entries"].as_array().map(Vec::len), Some(1), "administrators see it: {audit}");
 }
 
 /// V4: a master of before wants what the agent gave back to the one of then.

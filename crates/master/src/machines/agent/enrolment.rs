@@ -88,6 +88,12 @@ impl Agents {
             "the invitation is not valid, was used, has expired, or is for another name (see --name)",
         );
         let digest = secret::digest(invitation);
+        // Who has none makes nobody wait who writes.
+        let mut conn = self.store.read().await?;
+        if store::agent::invitation(&mut conn, &digest).await?.is_none() {
+            return Err(refused);
+        }
+        drop(conn);
         let mut tx = self.store.write().await?;
         let now = self.clock.now();
         let found = store::agent::invitation(&mut tx, &digest).await?;
@@ -193,7 +199,7 @@ impl Agents {
         self.enrolled(key, &control.agent).await?;
         let skew = control.now.0.saturating_sub(self.clock.now().0);
         let Control { agent, instance, version, .. } = control;
-        Ok(AgentCaller { agent, key: text(key), instance, version, skew })
+        Ok(AgentCaller { agent, key: text(key), instance: instance.into(), version: version.into(), skew })
     }
 
     /// Whether the holder of a key has a run in its hands under its name; what comes back is cancelled when that is

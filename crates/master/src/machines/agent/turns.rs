@@ -33,7 +33,7 @@ struct Queue {
 
 /// A registration's turn: over when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     next: OwnedMutexGuard<Option<Instant>>,
     begun: Instant,
 }

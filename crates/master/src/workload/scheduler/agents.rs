@@ -112,9 +112,9 @@ impl Scheduler {
             agent: agent.clone(),
             connected: state.connected.get(&agent.id).map(|c| AgentPresence {
                 devices: c.about.devices.clone(),
-                trouble: c.about.trouble.clone(),
+                trouble: c.about.trouble.as_ref().map(ToString::to_string),
                 version: c.version.clone(),
-                hostname: c.about.hostname.clone(),
+                hostname: c.about.hostname.to_string(),
                 since: c.since,
                 power: c.about.power,
                 skew: c.skew,
@@ -154,7 +154,7 @@ impl Scheduler {
         {
             let rival = Rival {
                 connection: there.connection,
-                hostname: there.about.hostname.clone(),
+                hostname: there.about.hostname.to_string(),
                 ping: connection,
                 pongs: there.pongs.subscribe(),
             };
@@ -162,7 +162,8 @@ impl Scheduler {
         }
         let Arrival { mut about, version, instance, skew, link, .. } = arrival;
         let held: BTreeSet<AllocationId> = std::mem::take(&mut about.held).into_iter().collect();
-        let sorted = self.sort_out(&mut state, agent, &held, &unknown)?;
+        let given = std::mem::take(&mut about.given);
+        let sorted = self.sort_out(&mut state, agent, (&held, &given), &unknown)?;
         self.end_begun(&mut state, agent, &sorted).await?;
         let _ = link.send(ToAgent::Welcome {});
         self.disown(&mut state, agent, &sorted, &link).await;

@@ -7,7 +7,7 @@ use domain::identity::MachineNumber;
 use domain::task::Task;
 use serde_json::json;
 
-use super::Parts;
+use super::{Parts, strange};
 
 /// The message that starts `task` on the agent that `about` describes.
 pub(super) fn start_message(
@@ -31,6 +31,11 @@ pub(super) fn start_message(
         slots: task.slot_ids.clone(),
         has_context: task.has_context,
         token,
+        given: task
+            .agent
+            .as_ref()
+            .map(|agent| strange::given(&parts.key, agent, task.allocation))
+            .unwrap_or_default(),
     }
 }
 

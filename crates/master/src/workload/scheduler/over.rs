@@ -57,7 +57,8 @@ impl Scheduler {
             let written = async {
                 let mut tx = self.0.parts.store.write_urgent().await?;
                 for (id, _, _, reason) in &some {
-                    let ending = Ending { at, exit_code: None, exit_signal: None, reason: reason.clone() };
+                    let ending =
+                        Ending { at, exit_code: None, exit_signal: None, reason: reason.as_str().into() };
                     store::task::set_ended(&mut tx, *id, &ending).await?;
                 }
                 tx.commit_unaudited("what a task does is in its own log").await
@@ -80,7 +81,7 @@ impl Scheduler {
             // One that its agent told of meanwhile is over by that.
             let Some(live) = state.tasks.get(&id) else { continue };
             let Some(reason) = &live.is_over else { continue };
-            some.push((id, Arc::clone(&live.log), live.task.description.clone(), reason.clone()));
+            some.push((id, Arc::clone(&live.log), live.task.description.to_string(), reason.clone()));
         }
         some
     }
@@ -119,7 +120,7 @@ impl Scheduler {
         if let Err(error) = tokio::task::spawn_blocking(finish).await {
             tracing::error!(task = %id, %error, "the end of a task's log may be lost");
         }
-        let ending = Ending { at, exit_code: code, exit_signal: signal, reason: reason.to_owned() };
+        let ending = Ending { at, exit_code: code, exit_signal: signal, reason: reason.into() };
         let mut tx = parts.store.write_urgent().await?;
         store::task::set_ended(&mut tx, id, &ending).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;

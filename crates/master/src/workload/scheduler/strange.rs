@@ -1,6 +1,7 @@
 //! What an agent has that this master has no record of: its database is older than that, for a back-up of it was restored
 //! (P2). Who has lost their memory has nothing deleted, and says so. Runs of tasks that the database does know, and that wait
-//! in it, are ended with a reason.
+//! in it, are ended with a reason, when this agent shows that this master gave them to it, by what nobody can make up
+//! ([`given`]). An agent's mere word changes nothing here: what waits goes on waiting, and the agent ends what it has (B1).
 //!
 //! An agent that lies can invent such runs: how many it may name is bounded by the protocol, they are looked up together and
 //! while nobody waits for the state, and all news are one entry of the audit log, of which each agent has an allowance (A5).
@@ -8,10 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use api::agent::ToAgent;
+use api::agent::{GIVEN, ToAgent};
 use domain::audit::{By, Entry, Who};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::State as TaskState;
+use domain::text::Plain;
+use link::Secret;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -30,6 +33,16 @@ const NAMED: usize = 10;
 /// How a task ended that waits here, and that an agent had begun.
 const BEGUN: &str =
     "allocation was killed: it had begun after the back-up that the master's database was restored from";
+
+/// By what an agent shows that the holder of the master's key gave the run to it.
+pub(super) fn given(key: &Secret, agent: &AgentId, run: AllocationId) -> String {
+    key.vouch(&gift(agent, run))
+}
+
+/// Neither name has a blank.
+fn gift(agent: &AgentId, run: AllocationId) -> String {
+    format!("run {run} was given to {agent}")
+}
 
 /// What agents were told to give up and the audit log tells of: of each agent no more than it holds.
 #[derive(Debug, Default)]
@@ -71,7 +84,7 @@ impl Disowned {
 pub(super) struct Sorted {
     /// The database doesn't know them, or not as that agent's.
     strange: BTreeSet<AllocationId>,
-    /// They wait here.
+    /// They wait here, and were given to the agent.
     begun: Vec<AllocationId>,
 }
 
@@ -100,7 +113,7 @@ impl Scheduler {
         &self,
         state: &mut State,
         agent: &AgentId,
-        held: &BTreeSet<AllocationId>,
+        (held, given): (&BTreeSet<AllocationId>, &BTreeMap<AllocationId, Plain<GIVEN>>),
         unknown: &BTreeSet<TaskId>,
     ) -> Result<Sorted, Error> {
         let mut sorted = Sorted::default();
@@ -116,7 +129,9 @@ impl Scheduler {
             if task.allocation == *run && task.agent.as_ref() == Some(agent) {
                 continue;
             }
-            if task.allocation == *run && task.state == TaskState::Queued && !task.kill_requested {
+            let waits = task.allocation == *run && task.state == TaskState::Queued && !task.kill_requested;
+            let proof = given.get(run).filter(|_| waits);
+            if proof.is_some_and(|proof| self.0.parts.key.vouched(&gift(agent, *run), proof)) {
                 sorted.begun.push(*run);
             } else {
                 sorted.strange.insert(*run);
@@ -147,8 +162,8 @@ impl Scheduler {
         }
         tracing::warn!(
             %agent, runs = names(&new),
-            "the agent has tasks of which this database has no record (was a back-up restored?): they are ended there, and their \
-             directories kept in lost/ of the agent's data directory"
+            "the agent has tasks that this database has no record of giving to it (was a back-up restored?): they are ended \
+             there, and their directories kept in lost/ of the agent's data directory"
         );
         let by = By::System { reason: "tasks of which the database has no record" };
         let entry = Entry::done(&by, "agent.disown", Who::named("agent", agent, agent.as_str()));

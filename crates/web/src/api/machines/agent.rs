@@ -52,8 +52,8 @@ fn shown(view: &AgentView, seen: &HashSet<TaskId>, caller: &Caller) -> Agent {
             draining: view.agent.draining,
             device: Device {
                 id: device.id,
-                brand: device.brand.clone(),
-                uuid: device.uuid.clone(),
+                brand: device.brand.to_string(),
+                uuid: device.uuid.to_string(),
                 kind: kind.to_owned(),
             },
             container: on_it.and_then(|(number, (task, _))| held(number, task, seen)),

@@ -3,6 +3,8 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster};
@@ -14,13 +16,14 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use bytes::Bytes;
 use domain::id::{AgentId, AllocationId};
+use domain::text::plain;
 use futures_util::{SinkExt as _, StreamExt as _, future, stream};
 use link::{CARRIED, Channel, Ends, Frame, Kind, LONGEST, LinkError, Receiver, SILENCE, Sender, Wire};
 use master::Error;
 use master::agent::Connection;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
@@ -33,11 +36,41 @@ use crate::server::{Holder, Standing};
 /// How long an agent may take for each step until it is known.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Orders that an agent may leave unread before it isn't listened to any more, …
+const MOST_UNREAD: usize = 1024;
+
+/// … and how long until it takes one of them.
+const PATIENCE_FOR_ORDERS: Duration = Duration::from_secs(60);
+
 /// Bytes between HTTP and the channel, in each direction.
 const BUFFER: usize = 16 << 10;
 
 /// What a carrier keeps in each direction, in bytes: most of them are a task's, and idle (F7).
 const KEPT: usize = 8 << 10;
+
+/// Lines about refused agents that are written each minute: whoever knows the master's key can be refused as often as they like.
+const LINES: u32 = 60;
+
+/// What an error says of an agent's own words, in characters.
+const WORDS: usize = 300;
+
+/// How many agents were refused in this minute.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<(Option<Instant>, u32)>);
+
+impl Refusals {
+    /// Notes one more. Whether it is written out, and how many of an earlier minute weren't.
+    fn note(&self, now: Instant) -> (bool, u32) {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = 0;
+        if minute.0.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(60)) {
+            left_out = minute.1.saturating_sub(LINES);
+            *minute = (Some(now), 0);
+        }
+        minute.1 = minute.1.saturating_add(1);
+        (minute.1 <= LINES, left_out)
+    }
+}
 
 /// Opens an agent's channel.
 pub(crate) async fn connect(
@@ -117,7 +150,7 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
                 async { agents.enrol(peer, protocol, invitation, agent_name(&name)?, address).await };
             match enrolled.await {
                 Ok(master_id) => drop(say(&mut sender, &ToAgent::Enrolled { master_id }).await),
-                Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
+                Err(error) => refuse(app, &mut sender, &error, Remedy::Read, address).await,
             }
         }
         Opening::Control(control) => match register(app, peer, control, &mut receiver, address).await {
@@ -126,17 +159,18 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
                 work(app, connection, orders, &mut sender, &mut receiver).await;
             }
             Ok(None) => {}
-            Err(error) => refuse(&mut sender, &error, Remedy::Leave, address).await,
+            Err(error) => refuse(app, &mut sender, &error, Remedy::Leave, address).await,
         },
         Opening::Http { agent, allocation } => match held(app, peer, &agent, allocation).await {
             Ok((over, holder)) => {
                 standing.is_known(holder);
-                receiver.take_up_to(LONGEST);
+                // A stream comes in pieces no longer than what a carrier takes (B2 of the sixth attack).
+                receiver.take_up_to(CARRIED);
                 // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
                 over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
                 return;
             }
-            Err(error) => refuse(&mut sender, &error, Remedy::Read, address).await,
+            Err(error) => refuse(app, &mut sender, &error, Remedy::Read, address).await,
         },
     }
     let _ = timeout(PATIENCE, sender.close()).await;
@@ -171,9 +205,15 @@ async fn http(app: &App, allocation: AllocationId, mut sender: Sender, receiver:
 }
 
 /// Says why not, and what the agent does about it; `taken` when somebody else has what it wants.
-async fn refuse(sender: &mut Sender, error: &Error, taken: Remedy, address: Option<IpAddr>) {
+async fn refuse(app: &App, sender: &mut Sender, error: &Error, taken: Remedy, address: Option<IpAddr>) {
     let from = address.map(|address| address.to_string()).unwrap_or_default();
-    tracing::warn!(%error, %from, "an agent was refused");
+    let (told, left_out) = app.refusals.note(Instant::now());
+    if left_out > 0 {
+        tracing::warn!("{left_out} more agents were refused in one minute than stand here");
+    }
+    if told {
+        tracing::warn!(error = plain(&error.to_string(), WORDS), %from, "an agent was refused");
+    }
     let remedy = match error.code() {
         Code::Unauthenticated => Remedy::Enrol,
         Code::AlreadyExists => taken,
@@ -186,6 +226,39 @@ async fn refuse(sender: &mut Sender, error: &Error, taken: Remedy, address: Opti
 
 type Orders = mpsc::UnboundedReceiver<ToAgent>;
 
+/// Orders that an agent leaves unread: each of its own messages may bring one about, so it isn't listened to while there
+/// are many (B6 of the sixth attack).
+#[derive(Default)]
+struct Unread {
+    orders: AtomicUsize,
+    fewer: Notify,
+}
+
+impl Unread {
+    /// One is being said, and so many wait behind it.
+    fn begins(&self, behind: usize) {
+        self.orders.store(behind + 1, Ordering::Relaxed);
+    }
+
+    /// It is said.
+    fn is_said(&self, behind: usize) {
+        self.orders.store(behind, Ordering::Relaxed);
+        self.fewer.notify_one();
+    }
+
+    /// Another message is heard: while one is being said, what that brings about waits.
+    fn is_asked(&self) {
+        let waits = |orders: usize| (orders > 0).then_some(orders + 1);
+        let _ = self.orders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, waits);
+    }
+
+    async fn has_room(&self) {
+        while self.orders.load(Ordering::Relaxed) >= MOST_UNREAD {
+            self.fewer.notified().await;
+        }
+    }
+}
+
 /// `None` when the agent leaves in the middle.
 async fn register(
     app: &App,
@@ -195,12 +268,14 @@ async fn register(
     address: Option<IpAddr>,
 ) -> Result<Option<(Connection, Orders)>, Error> {
     let caller = app.master.agents.admit(key, control).await?;
+    // What an agent says of itself is long: one at a time of each agent is heard.
+    let turn = app.master.agents.turn(&caller).await?;
     receiver.take_up_to(LONGEST);
     let Ok(Ok(ToMaster::Register(about))) = timeout(PATIENCE, hear(receiver)).await else {
         return Ok(None);
     };
     let (orders, received) = mpsc::unbounded_channel();
-    let connection = app.master.agents.register(caller, *about, orders, address).await?;
+    let connection = app.master.agents.register(caller, turn, *about, orders, address).await?;
     Ok(Some((connection, received)))
 }
 
@@ -214,11 +289,17 @@ async fn work(
     let stopping = app.master.stopping();
     // The agent's signs of life are answered: it wants to know as well.
     let (signs, mut answers) = mpsc::channel(1);
+    let unread = Unread::default();
     let speak = async {
         loop {
             let said = tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => say(sender, &order).await,
+                    Some(order) => {
+                        unread.begins(orders.len());
+                        let said = say(sender, &order).await;
+                        unread.is_said(orders.len());
+                        said
+                    }
                     None => return,
                 },
                 Some(()) = answers.recv() => sender.alive().await,
@@ -230,6 +311,9 @@ async fn work(
     };
     let listen = async {
         loop {
+            if timeout(PATIENCE_FOR_ORDERS, unread.has_room()).await.is_err() {
+                return tracing::warn!(agent = %connection.agent(), "an agent doesn't read its orders: it may come again");
+            }
             let frame = match timeout(SILENCE, receiver.next()).await {
                 Ok(Ok(Some(frame))) => frame,
                 Ok(Err(error)) => {
@@ -239,7 +323,10 @@ async fn work(
             };
             if frame.kind == Kind::Alive {
                 let _ = signs.try_send(());
-            } else if let Err(error) = take(app, &connection, frame).await {
+                continue;
+            }
+            unread.is_asked();
+            if let Err(error) = take(app, &connection, frame).await {
                 tracing::warn!(%error, "an agent's message was not kept; it will say it again");
                 return;
             }
@@ -256,7 +343,10 @@ async fn work(
 async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Error> {
     match frame.kind {
         Kind::Message => {
-            let bad = |e| Error::Invalid(format!("the agent's message can't be understood: {e}"));
+            let bad = |e: serde_json::Error| {
+                let why = plain(&e.to_string(), WORDS);
+                Error::Invalid(format!("the agent's message can't be understood: {why}"))
+            };
             app.master.agents.hear(connection, serde_json::from_slice(&frame.body).map_err(bad)?).await
         }
         Kind::Data => match LogChunk::decode(&frame.body) {
@@ -264,5 +354,21 @@ async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Er
             None => Err(Error::Invalid("the agent sent a piece of log that can't be understood".to_owned())),
         },
         Kind::Alive | Kind::End => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// B10: 600 wrong invitations a second were as many lines of the master's log.
+    #[test]
+    fn a05_refused_agents_have_so_many_lines_a_minute() {
+        let (refusals, now) = (Refusals::default(), Instant::now());
+        let told = (0..1000).filter(|_| refusals.note(now) == (true, 0)).count();
+        assert_eq!(told, LINES as usize);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(refusals.note(later), (true, 1000 - LINES));
+        assert_eq!(refusals.note(later), (true, 0));
     }
 }

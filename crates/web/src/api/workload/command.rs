@@ -57,7 +57,7 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
     let ending = task.ending.as_ref();
     Command {
         id: task.id.to_string(),
-        description: task.description.clone(),
+        description: task.description.to_string(),
         state: state_name(task.state).to_owned(),
         start_time: task.created_at.rfc3339(),
         container: container(task),
@@ -65,7 +65,7 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
         user_id: task.owner.0,
         username: task.owner_name.clone(),
         resource_pool: "default".to_owned(),
-        exit_status: ending.map(|ending| ending.reason.clone()).unwrap_or_default(),
+        exit_status: ending.map(|ending| ending.reason.to_string()).unwrap_or_default(),
         job_id: task.id.to_string(),
         workspace_id: task.workspace.0,
         exit_code: ending.and_then(|ending| ending.exit_code),

@@ -92,7 +92,7 @@ fn summary(task: &Task) -> AllocationSummary {
     AllocationSummary {
         task_id: task.id.to_string(),
         allocation_id: allocation.clone(),
-        name: task.description.clone(),
+        name: task.description.to_string(),
         registered_time: task.created_at.rfc3339(),
         resource_pool: "default".to_owned(),
         slots_needed: i64::from(task.slots),
@@ -115,7 +115,7 @@ pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<S
         start_time: task.started_at.map(domain::time::Timestamp::rfc3339),
         end_time: ending.map(|ending| ending.at.rfc3339()),
         slots: i64::from(task.slots),
-        exit_reason: ending.map(|ending| ending.reason.clone()),
+        exit_reason: ending.map(|ending| ending.reason.to_string()),
         status_code: ending.and_then(|ending| ending.exit_code),
     };
     let task = Shown {
