@@ -1,7 +1,9 @@
 //! Shims of which their task's directory knows nothing (P2): an older copy of it was put in its place, or it was taken away,
-//! as when a back-up is restored. They are found by what they were started with, so no cgroups are needed, and told from all
-//! else by what only they can be: processes of this one's own user, among the same processes and below the same root, that
-//! have open what was the lock of that directory and isn't any more. One that has no lock yet is just being started.
+//! as when a back-up is restored, or it was copied elsewhere while they ran, as to a bigger disk. They are found by what they
+//! were started with, so no cgroups are needed, and told from all else by what only they can be: processes of this one's own
+//! user, among the same processes and below the same root, that have open what was the lock of their task's directory and
+//! isn't the one that lies there now. One that has no lock yet is just being started. Whose they are is for the agent to say,
+//! for the path that they were started with is only where the directory was then.
 
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
@@ -25,6 +27,8 @@ const DELETED: &[u8] = b" (deleted)";
 pub struct Stray {
     /// The name of the task's directory.
     pub task_id: String,
+    /// The directory that it was started for, by the path that led there then.
+    pub started_for: PathBuf,
     /// Where the directory is now that it does write to, if that still has a name.
     pub moved_to: Option<PathBuf>,
     shim: Shim,
@@ -32,7 +36,8 @@ pub struct Stray {
     exit: Option<File>,
 }
 
-/// Those whose directory was in `tasks`, an absolute path without links.
+/// All shims that aren't at work in `tasks`, an absolute path without links: those of which a directory there knows nothing,
+/// and other agents'.
 ///
 /// # Errors
 /// When `/proc` can't be read.
@@ -96,7 +101,7 @@ impl Here {
 
     fn stray(&self, pid: i32, tasks: &Path) -> Option<Stray> {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let task_id = started_for(&process, tasks)?;
+        let (started_for, task_id) = started_for(&process)?;
         // The descriptor first, the questions second: then they are about the process that it names.
         let shim = Shim::of(pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?);
         if !self.has(&process) || stat_field(pid.unsigned_abs(), 3).ok()? != u64::from(pid.unsigned_abs()) {
@@ -120,7 +125,7 @@ impl Here {
         let is_there = id(lock).ok() == id(descriptor).ok();
         let moved_to = is_there.then(|| dir.to_owned());
         let lives = !shim.has_exited().ok()?;
-        lives.then_some(Stray { task_id, moved_to, shim, log, exit })
+        lives.then_some(Stray { task_id, started_for, moved_to, shim, log, exit })
     }
 
     fn has(&self, process: &Path) -> bool {
@@ -134,8 +139,8 @@ impl Here {
     }
 }
 
-/// The name of the task's directory in `tasks` that a process was started for as a shim.
-fn started_for(process: &Path, tasks: &Path) -> Option<String> {
+/// The directory that a process was started for as a shim, and its name.
+fn started_for(process: &Path) -> Option<(PathBuf, String)> {
     let line = fs::read(process.join("cmdline")).ok()?;
     let mut words = line.split(|byte| *byte == 0).skip(1);
     if words.next() != Some(b"shim") {
@@ -143,7 +148,7 @@ fn started_for(process: &Path, tasks: &Path) -> Option<String> {
     }
     let dir = Path::new(std::ffi::OsStr::from_bytes(words.next()?));
     let name = dir.file_name()?.to_str()?;
-    (dir.parent() == Some(tasks) && is_task_id(name)).then(|| name.to_owned())
+    (dir.is_absolute() && is_task_id(name)).then(|| (dir.to_owned(), name.to_owned()))
 }
 
 /// What a process has open, by the names that it has or had, and the ways to it.
