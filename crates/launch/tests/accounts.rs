@@ -241,6 +241,31 @@ if first != size():
     end(&greedy);
 }
 
+/// README's directory for tasks without a link: what one account opens to the others is open, copied and moved with the usual
+/// tools (C3). It needs no setgid bit, which no task could pass on, for all such tasks have that group anyway.
+#[test]
+fn f10_a_directory_that_tasks_without_a_link_have_together_works_with_usual_tools() {
+    let number = two_numbers();
+    let dir = TestDir::new();
+    let shared = dir.dir("shared", 0o775, 0);
+    std::os::unix::fs::chown(&shared, None, Some(RANGE)).unwrap();
+    let task = |account, text: &str| {
+        let mut spec = of_number(account, text);
+        spec.bind_mounts = vec![bind(&shared, "/mnt/s")];
+        let done = run(&spec);
+        assert_eq!((done.exit.code, done.stderr.as_str()), (0, ""), "{text}: {done:?}");
+    };
+    task(number, "set -e; cd /mnt/s; mkdir -p proj/deep; echo one >proj/deep/f; chmod -R g+rwX proj");
+    let python = "import os, shutil, stat
+os.chmod('/mnt/s/proj/mine', os.stat('/mnt/s/proj/mine').st_mode | stat.S_IWGRP)
+shutil.copytree('/mnt/s/proj', '/tmp/p2')
+shutil.move('/mnt/s/proj/mine', '/tmp/mine')";
+    task(number + 1, &format!("set -e; mkdir /mnt/s/proj/mine; echo two >>/mnt/s/proj/deep/f; python3 -c \"{python}\""));
+    task(number + 1, "set -e; cp -a /mnt/s/proj /tmp/p3; tar -C /mnt/s -cf /tmp/p.tar proj; tar -C /tmp -xf /tmp/p.tar; umask 002; mkdir /mnt/s/open; echo x >/mnt/s/open/f");
+    task(number, "grep -q two /mnt/s/proj/deep/f && echo y >>/mnt/s/open/f");
+    assert_eq!(fs::metadata(shared.join("open/f")).unwrap().gid(), RANGE);
+}
+
 /// A service's user in the tasks of two accounts is two users of the machine (T6), whose files are each one's own.
 #[test]
 fn f10_whoever_root_becomes_in_one_accounts_tasks_is_nobody_to_anothers() {

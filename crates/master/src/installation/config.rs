@@ -14,12 +14,13 @@ mod connections;
 mod encryption;
 mod limits;
 mod pools;
+mod renamed;
 mod smtp;
 mod subnet;
 
 pub use agent::{
-    AccountLimits, Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp, TaskEnvironment,
-    TaskLimits, UNLIMITED, Unlimited,
+    AccountLimits, Agent, Bound, DeviceName, Groups, MAX_KILL_GRACE, Network, OnFullLog, Seccomp,
+    TaskEnvironment, TaskLimits, UNLIMITED, Unlimited,
 };
 pub use bootstrap::{Bootstrap, FirstAdmin, FirstPassword};
 pub use connections::Connections;
@@ -263,7 +264,7 @@ impl Config {
         let mut config: Self = if is_blank(text) {
             Self::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|e| bad(e.to_string()))?
+            serde_saphyr::from_str(text).map_err(|e| bad(renamed::told(e.to_string())))?
         };
         config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
@@ -391,8 +392,12 @@ mod tests {
             ("agent: {bind_prefixes: [tmp]}", "agent.bind_prefixes: 'tmp' is not an absolute path"),
             ("agent: {late_mounts: [net]}", "agent.late_mounts: 'net' is not an absolute path"),
             ("agent: {environment_dir: e}", "agent.environment_dir: 'e' is not an absolute path"),
-            ("agent: {task_environment: conda}", "task_environment: 'conda' is neither managed, none, module:NAME"),
+            (
+                "agent: {task_environment: conda}",
+                "task_environment: 'conda' is neither managed, none, module:NAME",
+            ),
             ("agent: {task_environment: 'module:x;y'}", "task_environment: 'module:x;y' is neither"),
+            ("limits: {audit_bytes_per_day: 1}", "audit_bytes_per_day is limits.stored_bytes_per_day now"),
             ("agent: {late_mounts: [/]}", "agent.late_mounts: '/' would give tasks the machine"),
             ("agent: {late_mounts: [/proc]}", "agent.late_mounts: '/proc'"),
             ("agent: {late_mounts: [/home/../proc]}", "agent.late_mounts: '/home/../proc'"),

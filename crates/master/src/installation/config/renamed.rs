@@ -1,0 +1,16 @@
+//! Keys that earlier versions had: whoever upgrades is told what they are called now.
+
+/// Names that are none any more, and what to do about each.
+const RENAMED: &[(&str, &str)] = &[(
+    "audit_bytes_per_day",
+    "is limits.stored_bytes_per_day now, and counts all that an account has stored",
+)];
+
+/// A parser's refusal, with the new name of what it doesn't know.
+pub(super) fn told(refusal: String) -> String {
+    let unknown = |key: &str| refusal.contains(&format!("unknown field `{key}`"));
+    match RENAMED.iter().find(|(key, _)| unknown(key)) {
+        Some((key, now)) => format!("{key} {now} ({refusal})"),
+        None => refusal,
+    }
+}
