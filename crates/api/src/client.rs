@@ -270,7 +270,7 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let base = if self.by_socket { self.address.in_the_clear() } else { self.address.to_string() };
+        let base = if self.by_socket { self.address.by_socket() } else { self.address.to_string() };
         let mut request = self.http.request(method, format!("{base}{path}"));
         if let Some(user) = &self.user {
             request = request.header(EXPECTED_USER, user);

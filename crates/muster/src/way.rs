@@ -1,7 +1,7 @@
 //! The way to a master: its own Unix socket when it is on this machine, else its address. A token is given to nobody but
 //! the master (A2): who took its port while it was down, a task or another user's program, gets nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -22,9 +22,7 @@ const TRUSTED: &str = "MUSTER_TRUST_UID";
 /// A client of a master that is named by `http`, without a token. Over `https` its certificate says who it is
 /// (`auth::trust`).
 pub(crate) fn client(address: &Address) -> Result<Client> {
-    if address.is_loopback()
-        && let Some(socket) = socket(address.port())
-    {
+    if let Some(socket) = socket(address) {
         return Ok(Client::at_socket(address.clone(), &socket, None)?);
     }
     Ok(Client::guarded(address.clone(), check_connection)?)
@@ -41,18 +39,31 @@ pub(crate) fn folder() -> Option<PathBuf> {
         .or_else(|| below("HOME", ".local/share/muster-sockets"))
 }
 
-/// The socket of a master on `port` below a folder of [`folder`].
-pub(crate) fn name(port: u16) -> String {
-    format!("{port}.sock")
+/// The socket, below a folder of [`folder`], of a master that listens on `address`: it goes by the port where this machine's
+/// loopback leads there, else by the one address, for another master may have the same port of another one.
+pub(crate) fn name(address: SocketAddr) -> String {
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() || ip.is_unspecified() {
+        format!("{}.sock", address.port())
+    } else {
+        format!("{}.sock", SocketAddr::new(ip, address.port()))
+    }
 }
 
-/// The socket of the master on a port of this machine: root's, or one's own. One that a dead master left is none.
-pub(crate) fn socket(port: u16) -> Option<PathBuf> {
+/// The socket of the master at an address of this machine: root's, or one's own. One that a dead master left is none. Nobody
+/// but root and oneself puts one there, so a name that is none of this machine's finds none.
+pub(crate) fn socket(address: &Address) -> Option<PathBuf> {
+    let listens = match address.ip() {
+        Some(ip) => ip,
+        None if address.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        None => return None,
+    };
+    let name = name(SocketAddr::new(listens, address.port()));
     let own = folder().filter(|folder| folder != Path::new(ROOTS));
     let folders = [Some((PathBuf::from(ROOTS), 0)), own.map(|own| (own, geteuid().as_raw()))];
     let sockets =
         folders.into_iter().flatten().filter(|(folder, uid)| is_theirs(folder, *uid, FileType::Directory));
-    let mut sockets = sockets.map(|(folder, uid)| (folder.join(name(port)), uid));
+    let mut sockets = sockets.map(|(folder, uid)| (folder.join(&name), uid));
     let lives =
         |socket: &Path, uid| is_theirs(socket, uid, FileType::Socket) && UnixStream::connect(socket).is_ok();
     sockets.find(|(socket, uid)| lives(socket, *uid)).map(|(socket, _)| socket)
@@ -115,11 +126,23 @@ mod tests {
 
     use super::*;
 
+    /// C5: a master at one address of the machine has a socket, too, which is no other master's on the same port.
+    #[test]
+    fn a02_a_socket_is_named_by_where_its_master_listens() {
+        let name = |text: &str| name(text.parse().expect("an address"));
+        for near in ["127.0.0.1:80", "[::1]:80", "0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80"] {
+            assert_eq!(name(near), "80.sock", "{near}");
+        }
+        assert_eq!(name("10.77.6.1:80"), "10.77.6.1:80.sock");
+        assert_eq!(name("[::ffff:10.77.6.1]:80"), "10.77.6.1:80.sock");
+        assert_eq!(name("[fd00::1]:80"), "[fd00::1]:80.sock");
+    }
+
     #[test]
     fn a02_a_socket_that_others_could_have_made_is_none() {
         let dir = tempfile::tempdir().expect("a directory");
         let own = geteuid().as_raw();
-        let path = dir.path().join(name(8080));
+        let path = dir.path().join(name(SocketAddr::from(([0, 0, 0, 0], 8080))));
         let _listener = UnixListener::bind(&path).expect("bound");
         assert!(is_theirs(&path, own, FileType::Socket) && is_theirs(dir.path(), own, FileType::Directory));
         assert!(!is_theirs(&path, own + 1, FileType::Socket));

@@ -1,6 +1,7 @@
 //! The address of a master in its one canonical form, which tokens are kept under.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use super::is_loopback;
@@ -37,9 +38,16 @@ impl Address {
         self.port
     }
 
-    /// The same as `http`, for a way that needs no encryption.
-    pub(super) fn in_the_clear(&self) -> String {
-        format!("http://{}:{}", self.host, self.port)
+    /// The host, where it is an address and no name.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    }
+
+    /// The same as `http`, for a way that needs no encryption: the master's own socket. Whoever has that is on its machine.
+    pub(super) fn by_socket(&self) -> String {
+        let host = if self.is_loopback() { &self.host } else { "localhost" };
+        format!("http://{host}:{}", self.port)
     }
 
     /// The master is on this machine and can't be reached from another.
@@ -126,5 +134,8 @@ mod tests {
         let loopback = |text: &str| text.parse::<Address>().expect("valid").is_loopback();
         assert!(loopback("127.0.0.9") && loopback("[::1]") && loopback("localhost"));
         assert!(!loopback("10.0.0.1") && !loopback("localhost.example.org"));
+        let socket = |text: &str| text.parse::<Address>().expect("valid").by_socket();
+        assert_eq!(socket("https://10.0.0.1:9"), "http://localhost:9");
+        assert_eq!(socket("http://[::1]:9"), "http://[::1]:9");
     }
 }

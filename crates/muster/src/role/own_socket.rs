@@ -34,15 +34,10 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Makes the socket of a master that listens on `address`, if this machine's loopback leads there. Without it the master
-/// works all the same.
+/// Makes the socket of a master that listens on `address`. Without it the master works all the same.
 pub(super) fn bind(address: SocketAddr) -> Option<(OwnSocket, UnixListener)> {
-    let ip = address.ip().to_canonical();
-    if !ip.is_loopback() && !ip.is_unspecified() {
-        return None;
-    }
     let folder = way::folder()?;
-    let path = folder.join(way::name(address.port()));
+    let path = folder.join(way::name(address));
     match listen(&folder, &path) {
         Ok(bound) => Some(bound),
         Err(error) => {

@@ -86,9 +86,21 @@ impl Served {
         let open = !self.address.ip().is_loopback();
         if open && let Ok(Some(admin)) = self.master.cluster.unprotected_admin().await {
             tracing::warn!(
-                "others can reach {} and the password of {admin} is blank: set one with `muster -u {admin} user change-password`",
-                self.address
+                "others can reach {} and the password of {admin} is blank: set one with `muster{} -u {admin} user change-password`",
+                self.address,
+                self.by_socket()
             );
+        }
+    }
+
+    /// The option that names this master's own socket, where that isn't the one without an option.
+    fn by_socket(&self) -> String {
+        let ip = self.address.ip().to_canonical();
+        let near = ip.is_loopback() || ip.is_unspecified();
+        match (near, self.address.port()) {
+            (true, 8080) => String::new(),
+            (true, port) => format!(" -m http://127.0.0.1:{port}"),
+            (false, port) => format!(" -m http://{}", SocketAddr::new(ip, port)),
         }
     }
 
