@@ -13,6 +13,7 @@ mod room;
 mod routes;
 mod server;
 mod slash;
+mod slash;
 mod table;
 pub mod tls;
 mod ui;

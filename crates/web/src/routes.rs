@@ -1,15 +1,17 @@
 //! The table of all routes.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{Method, Uri};
+use axum::http::Method;
 use axum::middleware;
 use axum::response::Response;
 use tower_service::Service as _;
 
 use crate::access::Access::{Agent, Page, Polyaxon, Public, User, UserOrTask};
 use crate::table::{Row, Table};
-use crate::{App, api, openapi, polyaxon, respond, ui};
+use crate::{App, api, openapi, polyaxon, respond, slash, ui};
 
 /// Longest login body, in bytes (R19).
 const LOGIN_LIMIT: usize = 16 << 10;
@@ -189,35 +191,19 @@ pub fn rows(app: App) -> Vec<Row> {
 }
 
 pub(crate) fn router(app: App) -> Router {
-    let (router, _) = table(app.clone()).into_parts();
-    let router = router.method_not_allowed_fallback(respond::no_method);
+    let (router, rows) = table(app.clone()).into_parts();
     let envelope = middleware::from_fn_with_state(app.clone(), respond::envelope);
-    let exact = router.clone().fallback(no_route).layer(envelope.clone()).with_state(app.clone());
-    router.fallback(move |request| without_slash(exact, request)).layer(envelope).with_state(app)
+    let router = router.method_not_allowed_fallback(respond::no_method).fallback(respond::no_route);
+    let exact = router.layer(envelope).with_state(app);
+    let rows: Arc<[Row]> = rows.into();
+    Router::new().fallback(move |request| with_or_without_slash(rows, exact, request))
 }
 
-/// An address of the API that is no row's means the same without the slash at its end (`determined-identity.md` section 1).
-/// Polyaxon's have one: `/api/v1/users/` is what a user of that name has.
-async fn without_slash(mut exact: Router, mut request: Request) -> Response {
-    let uri = request.uri();
-    if let Some(path) = uri.path().strip_suffix('/').filter(|path| path.starts_with("/api/v1/")) {
-        let plain = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-        // What was an address is one without its last character, too.
-        if let Ok(plain) = plain.parse() {
-            let asked = std::mem::replace(request.uri_mut(), plain);
-            request.extensions_mut().insert(Asked(asked));
-        }
+/// An address of the API means the same with a slash at its end (`determined-identity.md` section 1). Which row it reaches is
+/// settled before anything else is asked, so that it is that row whole, with its access.
+async fn with_or_without_slash(rows: Arc<[Row]>, mut exact: Router, mut request: Request) -> Response {
+    if let Some(plain) = slash::without(&rows, &request) {
+        *request.uri_mut() = plain;
     }
     exact.call(request).await.unwrap_or_else(|never| match never {})
-}
-
-/// What was asked for, with its slash.
-#[derive(Clone)]
-struct Asked(Uri);
-
-async fn no_route(mut request: Request) -> Response {
-    if let Some(Asked(asked)) = request.extensions_mut().remove() {
-        *request.uri_mut() = asked;
-    }
-    respond::no_route(request).await
 }

@@ -50,6 +50,9 @@ const FLOOD: Duration = Duration::from_secs(2);
 /// A line that isn't over is shown after so long, and as it then is (B13).
 const UNFINISHED: Duration = Duration::from_millis(400);
 
+/// The data of an event that leaves nothing on the page.
+const NOTHING: &str = "<!-- -->";
+
 /// Lines as HTML: the whole of what is shown, or what comes below it.
 #[derive(Template)]
 #[template(path = "log/lines.html")]
@@ -252,6 +255,8 @@ impl Following {
         }
         self.open = open;
         let html = OpenPiece { lines: &self.open }.render().ok()?;
+        // Browsers pass on no event without data (HTML, section 9.2.6): what is over would stay on the page (B13).
+        let html = if html.trim().is_empty() { NOTHING.to_owned() } else { html };
         Some(Event::default().event("open").data(html))
     }
 
