@@ -275,7 +275,18 @@ impl Maker {
         }
         let argv = words.map(str::to_owned).to_vec();
         let build = Job { name: job_name("build"), argv, env, shown: vec![shown(true)], files };
-        build.run(self, say).await.map_err(|why| NotMade::Failed(format!("it can't be made: {why}")))?;
+        let mut packages = 0_u32;
+        // What else pip says is of little interest, and names the place where packages come from.
+        let tell = |line: &str| match line.strip_prefix("Collecting ") {
+            Some(package) => {
+                packages += 1;
+                say(&format!("package {packages}, {}", package.split(' ').next().unwrap_or_default()));
+            }
+            None if line.starts_with("Installing collected") => say("installing them"),
+            None if ["making", "compiling"].iter().any(|ours| line.starts_with(ours)) => say(line),
+            None => {}
+        };
+        build.run(self, tell).await.map_err(|why| NotMade::Failed(format!("it can't be made: {why}")))?;
         let argv = [&format!("{at}/bin/python3"), "-I", "-c", PROBE].map(str::to_owned).to_vec();
         let python = self.probe(argv, Some(shown(false))).await.map_err(NotMade::Failed)?;
         let python = Python { variables: vec![], ..python };

@@ -186,6 +186,45 @@ async fn a04_nobody_is_ended_for_what_others_fill() {
     assert!(master.exit(innocent).await.killed);
 }
 
+/// A1: accounts hold more than half of what the disk has become fuller by, and others have filled it all the same; while the
+/// agent is there, or while it is away.
+#[tokio::test]
+async fn a01_nobody_is_ended_for_what_others_fill_however_much_accounts_hold() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    for away in [false, true] {
+        let master = FakeMaster::start().await;
+        let (mut agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+        let known = agent.options.data_dir.join("tasks.room");
+        let noted = async {
+            while !known.exists() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        soon("what others have is noted", noted).await;
+        let innocent =
+            master.send_start(&of(2, "head -c 40000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
+        master.until("output", |seen| (!seen.log_of(innocent).is_empty()).then_some(())).await;
+        if away {
+            agent.shut_down().await.expect("no trouble");
+        }
+        disk.take(disk.free(), 1);
+        if away {
+            agent.start();
+            agent.wait_registered().await;
+        }
+        // Each waits for room as long as a start does.
+        for _ in 0..3 {
+            let next = master.send_start(&of(2, "exit 3"));
+            assert_eq!(master.exit(next).await.code, 3);
+        }
+        master.look(|seen| assert!(seen.exits.iter().all(|(id, ..)| *id != innocent), "{away}"));
+        master.send(ToAgent::Kill { allocation: innocent, now: true });
+        assert!(master.exit(innocent).await.killed);
+    }
+}
+
 #[tokio::test]
 async fn a04_who_takes_what_is_left_of_a_disks_files_is_ended_for_others() {
     if !rustix::process::geteuid().is_root() {

@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use crate::support::{Muster, Output, Setup, run};
+use crate::support::{Muster, Output, Process, Setup};
 
 const SCRIPT: &str = "
 import sys, determined, jupyterlab, tensorboard
@@ -18,7 +19,8 @@ fn environment(muster: &Muster, verb: &str) -> Output {
     let config = muster.data_dir().parent().expect("a directory").join("master.yaml");
     let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
     command.env("HOME", "/root").args(["environment", verb, "--data-dir"]).arg(muster.data_dir());
-    run(command.arg("--config").arg(config), "")
+    // Making it takes minutes.
+    Process::start(command.arg("--config").arg(config), "").finish_within(Duration::from_secs(600))
 }
 
 fn write(path: &Path, text: &str) {
