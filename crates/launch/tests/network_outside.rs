@@ -1,8 +1,6 @@
 //! A2, A3: the world outside, from a task. A machine and a world in network namespaces of the test's own, with a wire
 //! between them: the task reaches the world and the machine's resolver, and nothing of the machine itself.
 
-#![expect(clippy::unwrap_used, reason = "a test that can't be set up has failed")]
-
 mod support;
 
 use std::process::Command;
