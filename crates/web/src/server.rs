@@ -162,6 +162,9 @@ impl Server {
                     Ok(None) => return,
                     Err(error) => return tracing::debug!(%error, "a connection came to nothing"),
                 };
+                if accepted.encrypted {
+                    life.is_encrypted();
+                }
                 let peer = with_encryption(fresh.peer, accepted.encrypted);
                 server.speak(accepted.io, peer, &life, place).await;
             };

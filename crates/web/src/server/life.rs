@@ -2,6 +2,7 @@
 //! here; `registry` looks.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -128,9 +129,18 @@ pub(super) struct Life {
     near: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// The Unix user whose the other end is, once that was asked.
     whose: OnceCell<Option<u32>>,
+    /// TLS is spoken on it.
+    encrypted: AtomicBool,
     /// Fires when the connection has to go.
     pub(super) end: CancellationToken,
 }
+
+/// What a connection takes on which nothing is said, in bytes; with TLS, or as a WebSocket (measured with thousands).
+const LIGHT: usize = 8 << 10;
+const HEAVY: usize = 32 << 10;
+
+/// How many times what was said is in memory: as it came, as it was read, and what the allocator keeps besides.
+const HELD: usize = 3;
 
 /// What a connection is doing, in the order in which connections go when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,8 +171,8 @@ impl Life {
         };
         let near = tokio::sync::Mutex::default();
         let (whose, end) = (OnceCell::new(), CancellationToken::new());
-        let between = None;
-        Self { source, between, inner: false, begun: since, now, state: Mutex::new(state), near, whose, end }
+        let (between, encrypted, state) = (None, AtomicBool::new(false), Mutex::new(state));
+        Self { source, between, inner: false, begun: since, now, state, near, whose, encrypted, end }
     }
 
     /// The same with that peer.
@@ -272,10 +282,21 @@ impl Life {
         self.state().heard = 0;
     }
 
-    /// How much a stranger has said that isn't answered, in bytes: that is in memory, twice and more.
-    pub(super) fn unanswered(&self) -> usize {
+    /// What a stranger's connection costs this process, in bytes: by itself, and for what was said on it and isn't
+    /// answered, which is in memory about three times.
+    pub(super) fn costs(&self) -> usize {
         let state = self.state();
-        if state.holder.is_some() { 0 } else { state.heard }
+        if state.holder.is_some() {
+            return 0;
+        }
+        let is_heavy = state.phase == Phase::Upgraded || self.encrypted.load(Ordering::Relaxed);
+        let by_itself = if is_heavy { HEAVY } else { LIGHT };
+        state.heard.saturating_mul(HELD).saturating_add(by_itself)
+    }
+
+    /// What is said on it is encrypted.
+    pub(super) fn is_encrypted(&self) {
+        self.encrypted.store(true, Ordering::Relaxed);
     }
 
     /// A request on it showed good credentials, or an agent proved itself. Tells whether that is news.

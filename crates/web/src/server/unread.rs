@@ -1,6 +1,7 @@
 //! What was written and nobody has read, at either end: the kernel holds it, for each connection as much as its buffers
 //! take, and autotuning lets those grow to megabytes (A5, A7). Here it has an end for each connection, and for all of
-//! them; and so has what strangers have said that can't be answered yet, which this process holds (A6). That none is given up before its peer has taken all, or all is forgotten, is for `stream`: what the kernel keeps
+//! them; and so has what this process holds for strangers: what they have said that can't be answered yet, and their
+//! connections by themselves (A6). That none is given up before its peer has taken all, or all is forgotten, is for `stream`: what the kernel keeps
 //! for nobody would be in no number.
 
 use std::collections::HashMap;
@@ -29,11 +30,11 @@ const COMES: usize = 256 << 10;
 /// Most bytes that all connections together may leave unread.
 const MOST: usize = 96 << 20;
 
-/// Most bytes that all strangers together may have said without having been answered …
-const SAID: usize = 32 << 20;
+/// Most bytes that connections of strangers may cost together (U5, B5 of the sixth attack) …
+const STRANGERS: usize = 64 << 20;
 
-/// … of which each can have so much: a head, and a body that strangers may send.
-const EACH: usize = 64 << 10;
+/// … of which each can cost so much: a head, and a body that strangers may send, three times, over TLS.
+const EACH: usize = 224 << 10;
 
 /// How often that is looked at, while there are enough connections for so much.
 const OFTEN: Duration = Duration::from_millis(500);
@@ -57,8 +58,8 @@ pub(super) async fn watch(registry: &Registry, doors: &[Door]) {
     let mut often = interval(OFTEN);
     loop {
         often.tick().await;
-        if registry.count().saturating_mul(EACH) >= SAID {
-            end_greedy(&registry.lives(), Life::unanswered, SAID);
+        if registry.count().saturating_mul(EACH) >= STRANGERS {
+            end_greedy(&registry.lives(), Life::costs, STRANGERS);
         }
         if registry.count().saturating_mul(WRITTEN * 2 + COMES) < MOST {
             continue;
@@ -176,11 +177,11 @@ mod tests {
         hers.heard(1 << 20);
         other.heard(2_000);
         let lives: Vec<_> = flood.iter().chain([&hers, &other]).map(Arc::clone).collect();
-        end_greedy(&lives, Life::unanswered, 100_000);
+        end_greedy(&lives, Life::costs, 610_000);
         assert_eq!(flood.iter().filter(|life| !life.end.is_cancelled()).count(), 3);
         assert!(!hers.end.is_cancelled() && !other.end.is_cancelled());
         flood.iter().for_each(|life| life.answered(false));
-        end_greedy(&lives, Life::unanswered, 2_000);
+        end_greedy(&lives, Life::costs, 70_000);
         assert!(!other.end.is_cancelled(), "what was answered is gone");
     }
 }
