@@ -13,7 +13,6 @@ mod room;
 mod routes;
 mod server;
 mod slash;
-mod slash;
 mod table;
 pub mod tls;
 mod ui;
