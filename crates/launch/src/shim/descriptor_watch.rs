@@ -23,7 +23,7 @@ const FEW: u64 = MOST / 2;
 /// When the machine has so many more, a look is due, …
 const NEWS: u64 = MOST / 4;
 /// … if not later, between two looks at how many those are.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_secs(1);
 /// How many open files there are, as the kernel roughly knows.
 const MACHINES: &str = "/proc/sys/fs/file-nr";
 

@@ -111,7 +111,7 @@ impl Ledger {
     fn others(&self, kind: Kind) -> Vec<(i64, u64)> {
         let Some(file) = &self.file else { return vec![] };
         let (mut found, mut rest) = (vec![], vec![(0, TASKS)]);
-        while let Some((from, to)) = rest.pop().filter(|_| found.len() < TASKS as usize) {
+        while let Some((from, to)) = rest.pop() {
             if from >= to {
                 continue;
             }

@@ -50,8 +50,10 @@ const ENDING: u64 = 8192;
 
 /// So few sockets of all kinds hold little, where each has no more room than machines usually give it, …
 const FEW: u64 = 16;
-/// … and so few of all of an account's tasks, each of which has its part of them.
+/// … and so few of all of an account's tasks, each of which has its part of them, …
 const FEW_TOGETHER: u64 = 64;
+/// … but not of a task that has no more than the launcher's own and one or two.
+const LAUNCHERS: u64 = 6;
 /// A datagram that isn't complete has so much, with what the kernel adds.
 const DATAGRAM: u64 = 128 << 10;
 /// So few sockets that nobody was found to have are no sign of anything, …
@@ -135,7 +137,8 @@ impl Watched {
             }
             // What a task may have unseen is its part of what an account may have.
             let tasks = self.budget.tasks().unwrap_or_else(|| self.ledger.tasks()).max(1);
-            let (few, share) = (few_alone.min(FEW_TOGETHER / tasks), UNPAID / tasks);
+            let few = few_alone.min((FEW_TOGETHER / tasks).max(LAUNCHERS));
+            let share = UNPAID / tasks;
             let Some(sockets) = tables.sockets().filter(|sockets| *sockets >= few) else {
                 // That little isn't too much of anything.
                 let _ = self.unpaid(0).and_then(|()| self.ending(0));
