@@ -60,6 +60,6 @@ fn b21_the_real_python_of_tasks() {
         for i in $(seq 300); do
             python -c 'import urllib.request as u; print(u.urlopen(\"http://127.0.0.1:8899/lab\").status)' 2>/dev/null && break
             sleep 0.2
-        done; jupyter kernelspec list | grep -c python3; kill %1";
+        done; jupyter kernelspec list | grep -c python3; kill $!";
     assert_eq!(alice.script("", page).ok(), "200\n1");
 }
