@@ -99,6 +99,9 @@ pub enum NotMade {
     },
 }
 
+/// An environment, and whether it could be removed.
+pub type Removed = (Kept, Result<(), NotRemoved>);
+
 /// What makes environments.
 #[derive(Debug, Clone)]
 pub struct Maker {
@@ -320,7 +323,7 @@ impl Maker {
     ///
     /// # Errors
     /// When the directory can't be used; for each environment beside it, why that one stays.
-    pub fn remove(&self) -> Result<Vec<(Kept, Result<(), NotRemoved>)>, NotMade> {
+    pub fn remove(&self) -> Result<Vec<Removed>, NotMade> {
         let place = self.place();
         let lock = place.lock().map_err(|e| self.unusable(&e))?;
         let busy = lock.is_none();
