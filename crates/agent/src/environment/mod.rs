@@ -24,7 +24,7 @@ mod shared;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-pub use make::{Maker, NotMade};
+pub use make::{Maker, NotMade, Removed};
 pub(crate) use need::{Archive, Wish};
 pub use place::{Kept, NotRemoved};
 pub use python::Python;
