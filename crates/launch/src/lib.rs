@@ -14,6 +14,7 @@
 //! `unsafe` is confined to `sys`, which holds the few system calls that neither rustix nor nix offer safely.
 
 mod cgroup;
+mod core_files;
 pub mod descriptors;
 mod devices;
 mod empty;

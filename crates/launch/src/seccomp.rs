@@ -10,6 +10,7 @@
 //! machine's own (32-bit programs) end the process. The kernel remembers which calls are always allowed, so that those cost
 //! next to nothing.
 
+mod core_files;
 mod huge_pages;
 mod namespaces;
 mod own_programs;
@@ -174,6 +175,9 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
             (huge_pages::taken()?, libc::ENOMEM),
             (huge_pages::unknown()?, libc::EINVAL),
         ]);
+        if crate::core_files::are_forgone() {
+            all.extend([(core_files::exchanged()?, libc::EPERM), (core_files::set()?, 0)]);
+        }
     }
     if !usual.allows_filters() {
         all.extend([

@@ -54,6 +54,7 @@ pub type Unpack = fn(context: File) -> Result<(), String>;
 /// the work directory current, before the command starts.
 pub fn main(task_dir: &Path, unpack: Unpack) -> i32 {
     crate::descriptors::lower();
+    crate::core_files::forgo();
     crate::descriptors::wait_for_room(PATIENCE);
     match image::seal().and_then(|()| start(task_dir, unpack)) {
         Ok(()) => 0,
