@@ -12,6 +12,7 @@
 //!              incoming/     context directories on their way           (context::fetch)
 //!              environment/  the Python of tasks, once one needs it       (environment)
 //!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
+//!              tasks.room    what others had of the disk lately         (room)
 //! ```
 //!
 //! One task of the runtime drives the connection ([`run()`]), one drives each held run (`run::Follower`). A run goes
