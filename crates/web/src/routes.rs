@@ -68,7 +68,7 @@ fn table(app: App) -> Table {
         .search("/api/v1/auth/logout", User, api::auth::log_out)
         .get("/api/v1/auth/user", User, api::auth::current)
         .get("/api/v1/me", UserOrTask, api::auth::me)
-        .list("/api/v1/users", User, api::user::list)
+        .steps("/api/v1/users", User, api::user::list)
         .post("/api/v1/users", User, api::user::create)
         .patch("/api/v1/users", User, api::user::patch_many)
         .patch("/api/v1/users/assignments", User, api::group::assign)

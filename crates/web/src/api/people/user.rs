@@ -1,11 +1,13 @@
 //! Accounts over the API.
 
+use ::api::page::Pagination;
 use ::api::user::{
     AgentUserGroup, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
     UserResult,
 };
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
 use domain::authz::{
     self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, UserChange, Visible, authorize,
@@ -20,6 +22,7 @@ use crate::App;
 use crate::extract::{PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
 use crate::late::{Body, Query};
 use crate::respond::{Answer, Failure};
+use crate::whole::{self, Step};
 
 /// An account as it goes over the wire.
 pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
@@ -57,7 +60,11 @@ fn refused(refusal: authz::Refusal) -> Failure {
     Failure(Error::refused(refusal, NOT_FOUND.to_owned()))
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListUsers> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    params: Params,
+) -> Result<Response, Failure> {
     if params.get("roleIdAssignedDirectlyToUser").is_some() {
         return Err(Failure(Error::Invalid("cannot filter by role id. RBAC must be enabled.".to_owned())));
     }
@@ -68,15 +75,33 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Par
         sort: sort_by(params.get("sortBy").unwrap_or("")),
         descending: params.descending(),
     };
-    let scope = Visible::to(&caller.actor);
     // Determined's client looks names up in a list that it asks for without paging, and doesn't ask on.
-    let whole = params.get("offset").is_none() && params.get("limit").is_none();
-    let page = paged_up_to(params.page()?, if whole { i64::MAX } else { PAGE_CAP });
+    if params.get("offset").is_none() && params.get("limit").is_none() {
+        return Ok(all(&app, &caller, filter));
+    }
+    let (scope, page) = (Visible::to(&caller.actor), paged_up_to(params.page()?, PAGE_CAP));
     let (users, pagination) = app.master.accounts.list(scope, &filter, page).await?;
-    Ok(Json(ListUsers {
-        users: users.iter().map(|user| shown_to(&caller.actor, user)).collect(),
-        pagination,
-    }))
+    let users = users.iter().map(|user| shown_to(&caller.actor, user)).collect();
+    Ok(Json(ListUsers { users, pagination }).into_response())
+}
+
+/// Rows that are read at a time for a list without a limit.
+const STEP: i64 = 250;
+
+/// The whole list, each step from where the last one ended.
+fn all(app: &App, caller: &Caller, filter: UserFilter) -> Response {
+    let (master, actor) = (app.master.clone(), caller.actor.clone());
+    let next = move |last: Option<domain::user::User>, _| {
+        let (master, actor, filter) = (master.clone(), actor.clone(), filter.clone());
+        async move {
+            let scope = Visible::to(&actor);
+            let mut users = master.accounts.after(scope, &filter, last.as_ref(), STEP).await?;
+            let rows =
+                users.iter().map(|user| whole::row(&shown_to(&actor, user))).collect::<Result<_, _>>()?;
+            Ok(Step { rows, last: users.pop() })
+        }
+    };
+    whole::written(app, caller, "users", Pagination::default(), next)
 }
 
 fn sort_by(text: &str) -> SortBy {
