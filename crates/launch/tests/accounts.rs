@@ -260,8 +260,14 @@ fn f10_a_directory_that_tasks_without_a_link_have_together_works_with_usual_tool
 os.chmod('/mnt/s/proj/mine', os.stat('/mnt/s/proj/mine').st_mode | stat.S_IWGRP)
 shutil.copytree('/mnt/s/proj', '/tmp/p2')
 shutil.move('/mnt/s/proj/mine', '/tmp/mine')";
-    task(number + 1, &format!("set -e; mkdir /mnt/s/proj/mine; echo two >>/mnt/s/proj/deep/f; python3 -c \"{python}\""));
-    task(number + 1, "set -e; cp -a /mnt/s/proj /tmp/p3; tar -C /mnt/s -cf /tmp/p.tar proj; tar -C /tmp -xf /tmp/p.tar; umask 002; mkdir /mnt/s/open; echo x >/mnt/s/open/f");
+    task(
+        number + 1,
+        &format!("set -e; mkdir /mnt/s/proj/mine; echo two >>/mnt/s/proj/deep/f; python3 -c \"{python}\""),
+    );
+    task(
+        number + 1,
+        "set -e; cp -a /mnt/s/proj /tmp/p3; tar -C /mnt/s -cf /tmp/p.tar proj; tar -C /tmp -xf /tmp/p.tar; umask 002; mkdir /mnt/s/open; echo x >/mnt/s/open/f",
+    );
     task(number, "grep -q two /mnt/s/proj/deep/f && echo y >>/mnt/s/open/f");
     assert_eq!(fs::metadata(shared.join("open/f")).unwrap().gid(), RANGE);
 }

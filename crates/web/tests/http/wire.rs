@@ -1,7 +1,7 @@
 //! How clients write JSON, and what is taken of it: no content type, no body, both spellings, nulls, numbers as text.
 
 use serde_json::json;
-use testkit::{Database, Requests as _, TestMaster, on_sqlite, soon};
+use testkit::{Database, Method, Requests as _, TestMaster, on_sqlite, soon};
 
 on_sqlite!(
     every_route_of_the_api_is_described,
@@ -15,6 +15,7 @@ on_sqlite!(
     other_methods_are_refused_aloud_with_and_without_a_body,
     query_keys_come_in_either_spelling,
     a_slash_at_the_end_says_nothing,
+    r30_every_row_takes_a_slash_at_its_end,
     containers_have_states_that_clients_know,
     logs_of_elsewhere_are_not_here,
     x10_a_workspace_has_its_name_alone_in_any_case,
@@ -220,6 +221,48 @@ async fn a_slash_at_the_end_says_nothing(database: Database) {
     // What is no address is told in Polyaxon's words, whose addresses end so.
     let told = admin.get("/api/v1/me/nothing/at/all/").await.expect(404);
     assert!(told.text().contains("detail"), "{}", told.text());
+}
+
+/// C8: the same row answers, with the same access, over the whole table; Polyaxon's client reaches its own, whatever the
+/// account is called.
+async fn r30_every_row_takes_a_slash_at_its_end(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (anon, alice) = (master.anon(), master.user("alice").await);
+    let ours = |row: &&web::Row| row.path.starts_with("/api/v1/") && !row.path.ends_with('/');
+    for row in master.rows().iter().filter(ours).filter(|row| !matches!(row.access, web::Access::Agent)) {
+        // Polyaxon's own `/api/v1/users/`.
+        if (row.path, row.method.as_str()) == ("/api/v1/users", "GET") {
+            continue;
+        }
+        let path = row.path.replace(['{', '}'], "");
+        // What changes nothing is looked at with a right, too.
+        for by_alice in if row.method == Method::GET { vec![false, true] } else { vec![false] } {
+            let ask = |path: &str| {
+                let request = anon.request(row.method.clone(), path);
+                if by_alice {
+                    request.header("authorization", &format!("Bearer {}", alice.token))
+                } else {
+                    request
+                }
+            };
+            let (plain, slashed) = (ask(&path).await, ask(&format!("{path}/")).await);
+            let of = |answer: &testkit::Response| (answer.status, answer.header("content-type").to_owned());
+            assert_eq!(of(&plain), of(&slashed), "{} {path}: {}", row.method, slashed.text());
+            let in_polyaxons_words = slashed.status >= 400 && slashed.text().contains("\"detail\"");
+            assert!(slashed.status != 405 && !in_polyaxons_words, "{path}: {}", slashed.text());
+        }
+    }
+    for row in master.rows().iter().filter(|row| row.path.starts_with("/api/v1/") && row.path.ends_with('/'))
+    {
+        let path = row.path.replace(['{', '}'], "");
+        let answer = anon.request(row.method.clone(), &path).header("authorization", "Token none").await;
+        assert!(answer.status != 404 && answer.status != 405, "{} {path}: {}", row.method, answer.text());
+    }
+    let agents = master.user("agents").await;
+    let token = format!("Token {}", agents.token);
+    let theirs = anon.get("/api/v1/agents/").header("authorization", &token).await.ok();
+    assert!(theirs["results"].is_array(), "{theirs}");
+    assert!(agents.get("/api/v1/agents/").await.ok()["agents"].is_array());
 }
 
 async fn containers_have_states_that_clients_know(database: Database) {
