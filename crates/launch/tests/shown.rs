@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use support::{Task, TestDir, root_script, run, script};
 
 fn free(path: &std::path::Path) -> bool {
-    let dir = File::open(path).unwrap();
+    let dir = File::open(path).expect("open");
     flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 

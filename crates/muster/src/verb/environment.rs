@@ -91,7 +91,7 @@ fn show(maker: &Maker, format: Format) -> Result<()> {
 }
 
 async fn build(maker: &Maker) -> Result<()> {
-    let python = maker.make(|line| output::note(line)).await?;
+    let python = maker.make(output::note).await?;
     output::line(&format!("Python {} for tasks is there", python.release))
 }
 
