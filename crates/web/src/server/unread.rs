@@ -177,7 +177,7 @@ mod tests {
         hers.heard(1 << 20);
         other.heard(2_000);
         let lives: Vec<_> = flood.iter().chain([&hers, &other]).map(Arc::clone).collect();
-        end_greedy(&lives, Life::costs, 610_000);
+        end_greedy(&lives, Life::costs, 310_000);
         assert_eq!(flood.iter().filter(|life| !life.end.is_cancelled()).count(), 3);
         assert!(!hers.end.is_cancelled() && !other.end.is_cancelled());
         flood.iter().for_each(|life| life.answered(false));
