@@ -23,6 +23,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 const GONE: Duration = Duration::from_secs(30);
 /// Between two notes of what others have. Counting for them takes no larger part of the time.
 const NOTES: Duration = Duration::from_secs(10 * 60);
+/// Until the first note: what agent and master set aside for themselves when they start is there by then.
+const FIRST: Duration = Duration::from_secs(5);
 
 /// Sees to it that there is room on a disk, for as long as it is polled. `place` is a directory on it, `least` how many bytes are
 /// to be free. Where a task isn't over that several holders have something of, the first one of them ends it.
@@ -37,13 +39,12 @@ pub async fn keep(place: PathBuf, least: Bound<u64>, holders: Vec<Arc<dyn Holder
         set,
         holders,
         memory: None,
-        noted: None,
+        notes: Instant::now() + FIRST,
         leaving: HashMap::new(),
         counted: None,
         told: false,
     };
     loop {
-        // At first at once: how full it is before anything of ours begins.
         keeper.look().await;
         tokio::time::sleep(TICK).await;
     }
@@ -56,7 +57,7 @@ struct Keeper {
     /// What others had lately.
     memory: Option<Memory>,
     /// When that is noted again.
-    noted: Option<Instant>,
+    notes: Instant,
     /// Whose end was asked for, or who was seen to be over, and when.
     leaving: HashMap<TaskId, Instant>,
     /// When the last count was over, and how long it took.
@@ -71,7 +72,7 @@ impl Keeper {
         let low: Vec<_> = [Some(bytes), files].into_iter().flatten().filter(Level::is_low).collect();
         if low.is_empty() {
             (self.told, self.counted) = (false, None);
-            if self.noted.is_none_or(|next| next <= Instant::now()) {
+            if self.notes <= Instant::now() {
                 self.note().await;
             }
             return;
@@ -109,7 +110,7 @@ impl Keeper {
         let begun = Instant::now();
         let before = self.levels().await;
         let (parts, whole) = self.count().await;
-        self.noted = Some(Instant::now() + NOTES.max(begun.elapsed() * PART));
+        self.notes = Instant::now() + NOTES.max(begun.elapsed() * PART);
         let (Some((bytes, files)), Some(after), true) = (before, self.levels().await, whole) else { return };
         let Some(memory) = &mut self.memory else { return };
         let others = |before: Level, after: Level| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::agent::{MAX_DEVICES, MAX_HELD, Opening, PROTOCOL, Register, ToAgent, ToMaster};
-use domain::agent::Power;
+use domain::agent::{Device, Power};
 use domain::time::Timestamp;
 use link::{Invitation, Kind, LinkError, Secret};
 use serde_json::json;
@@ -587,6 +587,9 @@ async fn a05_others_go_on_while_all_that_an_agent_had_is_ended(database: Databas
     let master = TestMaster::start(database).await;
     let admin = master.admin().await;
     let mut agent = master.agent("node").await;
+    let device = agent.about.devices[0].clone();
+    agent.about.devices = (0..100).map(|id| Device { id, ..device.clone() }).collect();
+    agent.reconnect().await;
     for name in ["alice", "bob"] {
         let user = master.user(name).await;
         for _ in 0..45 {
