@@ -22,6 +22,7 @@ pub mod exit;
 pub mod handle;
 mod identity;
 mod network;
+mod part_locks;
 pub mod probe;
 pub mod record;
 mod sandbox;

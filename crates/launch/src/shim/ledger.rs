@@ -13,9 +13,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
-
+use crate::part_locks::{locked_in, try_lock, unlock};
 use crate::spec::Owner;
 
 /// Name of the directory, beside that of the tasks.
@@ -61,7 +59,7 @@ impl Ledger {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(dir.join(format!("of-{}", owner.key)))?;
         for own in 0..TASKS {
-            if lock(&file, Kind::Task.begin(own), 1)? {
+            if try_lock(&file, Kind::Task.begin(own), 1)? {
                 return Ok(Self { file: Some(file), own });
             }
         }
@@ -102,7 +100,7 @@ impl Ledger {
         let has = i64::try_from(has).unwrap_or(PLACE).min(PLACE - 1);
         let begin = kind.begin(self.own);
         if has > 0 {
-            let _ = lock(file, begin, has);
+            let _ = try_lock(file, begin, has);
         }
         let _ = unlock(file, begin + has, PLACE - has);
     }
@@ -116,7 +114,7 @@ impl Ledger {
                 continue;
             }
             // Any of those in there, not the first one.
-            let Ok(Some((start, len))) = lock_in(file, kind.begin(from), kind.begin(to)) else { continue };
+            let Ok(Some((start, len))) = locked_in(file, kind.begin(from), kind.begin(to)) else { continue };
             let number = ((start - kind.begin(0)) / PLACE).clamp(from, to - 1);
             found.push((number, len.unsigned_abs()));
             rest.extend([(from, number), (number + 1, to)]);
@@ -130,32 +128,6 @@ impl Kind {
     fn begin(self, task: i64) -> i64 {
         (self as i64 * TASKS + task) * PLACE
     }
-}
-
-/// Locks a part of a file, unless somebody else has some of it.
-fn lock(file: &File, start: i64, len: i64) -> io::Result<bool> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&part(libc::F_WRLCK, start, len))) {
-        Ok(_) => Ok(true),
-        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn unlock(file: &File, start: i64, len: i64) -> io::Result<()> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&part(libc::F_UNLCK, start, len)))?;
-    Ok(())
-}
-
-/// A part that others have locked between two places of the file: where it begins, and its length.
-fn lock_in(file: &File, from: i64, to: i64) -> io::Result<Option<(i64, i64)>> {
-    let mut lock = part(libc::F_WRLCK, from, to - from);
-    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-    Ok((i32::from(lock.l_type) != libc::F_UNLCK).then_some((lock.l_start, lock.l_len)))
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the constants are small, their type is an accident")]
-fn part(what: i32, start: i64, len: i64) -> libc::flock {
-    libc::flock { l_type: what as i16, l_whence: libc::SEEK_SET as i16, l_start: start, l_len: len, l_pid: 0 }
 }
 
 #[cfg(test)]

@@ -11,11 +11,9 @@ use std::time::Duration;
 use api::agent::{Register, ToAgent};
 use domain::audit::Entry;
 use domain::config::Unhonoured;
-use domain::id::{AgentId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{
-    Decision, Machine, Order, Part, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight, schedule,
-};
+use domain::scheduler::{Decision, schedule};
 use domain::task::{State as TaskState, Task};
 use domain::time::Timestamp;
 use store::Store;
@@ -35,6 +33,7 @@ mod held;
 mod kill;
 mod number;
 mod over;
+mod snapshot;
 mod strange;
 mod truth;
 
@@ -312,7 +311,7 @@ impl Scheduler {
         self.resolve_doubt(&mut state).await?;
         self.finish_kills(&mut state).await?;
         self.give_up_lost(&mut state);
-        let mut snapshot = snapshot(&state, self.0.parts.clock.now());
+        let mut snapshot = snapshot::snapshot(&state, self.0.parts.clock.now());
         if snapshot.waiting.is_empty() {
             return Ok(());
         }
@@ -462,67 +461,4 @@ impl Scheduler {
             state.gone.remove(&agent);
         }
     }
-}
-
-/// All that is decided on, but for why somebody may not start.
-fn snapshot(state: &State, now: Timestamp) -> Snapshot {
-    let tasks = || state.tasks.values().map(|live| &live.task);
-    let policy = Policy { order: Order::Priority, preemption: false };
-    let machine = |(id, connected): (&AgentId, &Connected)| {
-        let service = state.service.get(id)?;
-        let slots = connected.about.devices.iter().map(|device| device.id);
-        Some(Machine {
-            id: id.clone(),
-            pool: ResourcePool::default(),
-            open: service.enabled && !service.draining,
-            slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
-            power: connected.about.power,
-        })
-    };
-    Snapshot {
-        now,
-        pools: [(ResourcePool::default(), policy)].into(),
-        machines: state.connected.iter().filter_map(machine).collect(),
-        waiting: state.tasks.values().filter_map(waiting).collect(),
-        running: tasks().filter_map(running).collect(),
-        quotas: Quotas::default(),
-        default_user: None,
-    }
-}
-
-fn waiting(live: &Live) -> Option<Waiting> {
-    let task = &live.task;
-    let is_going = task.kill_requested || live.is_over.is_some();
-    (task.state == TaskState::Queued && task.agent.is_none() && !is_going).then(|| Waiting {
-        allocation: task.allocation,
-        job: JobId(task.id.0),
-        pool: ResourcePool::default(),
-        owner: task.owner,
-        workspace: task.workspace,
-        identity: task.identity.clone(),
-        slots: task.slots,
-        span: Span::One,
-        priority: task.priority,
-        weight: Weight::ONE,
-        seq: task.seq,
-        max_slots: None,
-        at_most: None,
-        held: None,
-    })
-}
-
-fn running(task: &Task) -> Option<Running> {
-    let agent = task.agent.clone()?;
-    Some(Running {
-        allocation: task.allocation,
-        job: JobId(task.id.0),
-        owner: task.owner,
-        workspace: task.workspace,
-        on: vec![Part { agent, slots: task.slot_ids.clone() }],
-        priority: task.priority,
-        seq: task.seq,
-        can_resume: false,
-        ending: task.kill_requested,
-        ends_by: None,
-    })
 }

@@ -8,11 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
-
 use super::machine::{GLANCE, Seen};
 use super::pace::Minute;
+use crate::part_locks;
 use crate::spec::Owner;
 
 /// Name of the directory, beside that of the tasks.
@@ -132,7 +130,7 @@ impl Account {
 
     /// Changes what is written down of this minute, while nobody else of the account does.
     pub(super) fn count<T>(&self, change: impl FnOnce(&mut Minute) -> T) -> io::Result<T> {
-        fcntl(&self.own, FcntlArg::F_OFD_SETLKW(&bytes(libc::F_WRLCK, COUNTING, 1)))?;
+        part_locks::lock(&self.own, COUNTING.into(), 1)?;
         let done = self.counted(change);
         unlock(&self.own, COUNTING)?;
         done
@@ -154,16 +152,11 @@ impl Account {
 
 /// Locks a byte, unless somebody else has.
 fn lock(file: &File, at: u32) -> io::Result<bool> {
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&bytes(libc::F_WRLCK, at, 1))) {
-        Ok(_) => Ok(true),
-        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(false),
-        Err(e) => Err(e.into()),
-    }
+    part_locks::try_lock(file, at.into(), 1)
 }
 
 fn unlock(file: &File, at: u32) -> io::Result<()> {
-    fcntl(file, FcntlArg::F_OFD_SETLK(&bytes(libc::F_UNLCK, at, 1)))?;
-    Ok(())
+    part_locks::unlock(file, at.into(), 1)
 }
 
 /// How many of the first bytes others have locked.
@@ -174,28 +167,14 @@ fn others(file: &File, end: u32) -> io::Result<u32> {
             continue;
         }
         // Any of those in there, not the first one.
-        let mut lock = bytes(libc::F_WRLCK, from, to - from);
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
-        if i32::from(lock.l_type) == libc::F_UNLCK {
-            continue;
-        }
-        let start = u32::try_from(lock.l_start).unwrap_or(from).clamp(from, to);
-        let stop = u32::try_from(lock.l_start.saturating_add(lock.l_len)).unwrap_or(to).clamp(start, to);
+        let Some((start, length)) = part_locks::locked_in(file, from.into(), to.into())? else { continue };
+        let stop = u32::try_from(start.saturating_add(length));
+        let start = u32::try_from(start).unwrap_or(from).clamp(from, to);
+        let stop = stop.unwrap_or(to).clamp(start, to);
         found += stop - start;
         rest.extend([(from, start), (stop.max(from + 1), to)]);
     }
     Ok(found)
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the constants are small, their type is an accident")]
-fn bytes(what: i32, start: u32, length: u32) -> libc::flock {
-    libc::flock {
-        l_type: what as i16,
-        l_whence: libc::SEEK_SET as i16,
-        l_start: start.into(),
-        l_len: length.into(),
-        l_pid: 0,
-    }
 }
 
 #[cfg(test)]

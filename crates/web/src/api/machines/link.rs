@@ -164,7 +164,7 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
         Opening::Http { agent, allocation } => match held(app, peer, &agent, allocation).await {
             Ok((over, holder)) => {
                 standing.is_known(holder);
-                // A stream comes in pieces no longer than what a carrier takes (B2 of the sixth attack).
+                // A stream comes in pieces no longer than what a carrier takes (A6).
                 receiver.take_up_to(CARRIED);
                 // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
                 over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
@@ -227,7 +227,7 @@ async fn refuse(app: &App, sender: &mut Sender, error: &Error, taken: Remedy, ad
 type Orders = mpsc::UnboundedReceiver<ToAgent>;
 
 /// Orders that an agent leaves unread: each of its own messages may bring one about, so it isn't listened to while there
-/// are many (B6 of the sixth attack).
+/// are many (A6).
 #[derive(Default)]
 struct Unread {
     orders: AtomicUsize,
@@ -359,6 +359,8 @@ async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// B10: 600 wrong invitations a second were as many lines of the master's log.
@@ -370,5 +372,29 @@ mod tests {
         let later = now + Duration::from_secs(60);
         assert_eq!(refusals.note(later), (true, 1000 - LINES));
         assert_eq!(refusals.note(later), (true, 0));
+    }
+
+    /// An agent says much that is answered, and reads none of the answers.
+    #[test]
+    fn a06_an_agent_that_reads_no_orders_is_not_listened_to() {
+        let unread = Unread::default();
+        let has_room = || unread.has_room().now_or_never().is_some();
+        for _ in 0..2 * MOST_UNREAD {
+            unread.is_asked();
+            assert!(has_room(), "nothing waits");
+        }
+        unread.begins(0);
+        for heard in 1..MOST_UNREAD {
+            assert!(has_room(), "after {heard}");
+            unread.is_asked();
+        }
+        assert!(!has_room());
+        let mut waits = std::pin::pin!(unread.has_room());
+        assert!(waits.as_mut().now_or_never().is_none());
+        unread.is_said(MOST_UNREAD - 1);
+        assert!(waits.now_or_never().is_some(), "it took one");
+        unread.begins(2 * MOST_UNREAD);
+        unread.is_said(2 * MOST_UNREAD);
+        assert!(!has_room(), "what others ordered counts, too");
     }
 }

@@ -1,0 +1,171 @@
+//! The file of one log as it is written: whole records behind each other, what came of the agent's, and what there was no
+//! space for.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
+use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Source, gap_mark};
+use domain::time::Timestamp;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::mask::Tails;
+
+/// Space for what the master says at a log's end, in bytes: it is there when others have filled the disk (A4).
+const FOR_MASTER: u64 = 4096;
+
+/// Bytes read at a time when a log is taken up.
+const READ_BYTES: usize = 512 << 10;
+
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) path: PathBuf,
+    pub(super) file: Option<File>,
+    pub(super) len: u64,
+    pub(super) from_agent: u64,
+    /// The last record, if it is the master's own.
+    pub(super) last_own: Option<Vec<u8>>,
+    /// Where tokens may go on.
+    pub(super) tails: Tails,
+    /// The disk didn't take the latest piece of the agent's.
+    pub(super) starved: bool,
+    /// Bytes of the agent's that are on the disk for certain.
+    pub(super) kept: u64,
+    /// They are being made so.
+    pub(super) securing: bool,
+    /// The file has space behind its end.
+    pub(super) ahead: bool,
+    /// What comes of the agent's beyond this length isn't kept.
+    pub(super) limit: u64,
+    /// What wasn't kept, since this log was taken up.
+    pub(super) dropped: Option<Dropped>,
+}
+
+/// A part of an agent's log that is thrown away.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dropped {
+    /// Where the mark stands that says how long it is.
+    pub(super) mark: u64,
+    pub(super) bytes: u64,
+}
+
+impl Writer {
+    /// Of a log of which nothing is there, and which has no limit.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            file: None,
+            len: 0,
+            from_agent: 0,
+            last_own: None,
+            tails: Tails::default(),
+            starved: false,
+            kept: 0,
+            securing: false,
+            ahead: false,
+            limit: u64::MAX,
+            dropped: None,
+        }
+    }
+
+    /// The same of what is there.
+    pub(super) fn recover(path: PathBuf) -> io::Result<Self> {
+        let mut writer = Self::new(path);
+        match File::open(&writer.path) {
+            Ok(file) => writer.measure(file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        Ok(writer)
+    }
+
+    /// Finds the length of the whole records in a file, and of those that came from the agent; and what else goes on
+    /// from there.
+    fn measure(&mut self, file: File) {
+        let mut reader = BufReader::with_capacity(READ_BYTES, file);
+        let mut record = vec![0; HEADER_BYTES + MAX_PAYLOAD];
+        loop {
+            let header = record.get_mut(..HEADER_BYTES).unwrap_or_default();
+            if reader.read_exact(header).is_err() {
+                return;
+            }
+            let payload = header.get(12..16).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+            let end = HEADER_BYTES + usize::try_from(payload).unwrap_or(usize::MAX).min(MAX_PAYLOAD);
+            if reader.read_exact(record.get_mut(HEADER_BYTES..end).unwrap_or_default()).is_err() {
+                return;
+            }
+            let Ok(Some(whole)) = Record::decode(record.get(..end).unwrap_or_default()) else { return };
+            let stored = whole.stored_len() as u64;
+            self.len += stored;
+            self.last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
+            if let Some(gap) = whole.gap() {
+                self.from_agent = self.from_agent.saturating_add(gap);
+                self.tails = Tails::default();
+            } else if self.last_own.is_none() {
+                self.from_agent += stored;
+                self.tails.stored(whole.source.as_byte(), whole.payload);
+            }
+        }
+    }
+
+    pub(super) fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            if let Some(folder) = self.path.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
+            file.set_len(self.len)?;
+            self.file = Some(file);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Takes space for a piece, and for what the master says behind it.
+    pub(super) fn take_space(&mut self, bytes: usize) -> io::Result<()> {
+        let at = self.len;
+        let space = bytes as u64 + FOR_MASTER;
+        match fallocate(self.file()?, FallocateFlags::KEEP_SIZE, at, space) {
+            Err(Errno::NOSPC | Errno::DQUOT) => return Err(io::ErrorKind::StorageFull.into()),
+            // Where no space can be promised, it shows in writing.
+            taken => self.ahead |= taken.is_ok(),
+        }
+        Ok(())
+    }
+
+    /// Throws so many bytes of the agent's away: they count as had, by a mark that is written once and then changed, and a
+    /// line says so. Who sends small pieces makes the file no longer.
+    pub(super) fn drop_from_agent(&mut self, at: Timestamp, bytes: u64) -> io::Result<()> {
+        if let Some(Dropped { mark, bytes: before }) = self.dropped {
+            let bytes = before.saturating_add(bytes);
+            self.file()?.write_all_at(&gap_mark(bytes), mark)?;
+            self.dropped = Some(Dropped { mark, bytes });
+            return Ok(());
+        }
+        let mark = self.len;
+        let line = "this log is longer than the master keeps (limits.log_bytes): what comes from here on is thrown away\n";
+        let mut piece = gap_mark(bytes).to_vec();
+        Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut piece);
+        self.append(&piece)?;
+        self.dropped = Some(Dropped { mark, bytes });
+        self.last_own = Some(line.as_bytes().to_vec());
+        self.tails = Tails::default();
+        Ok(())
+    }
+
+    /// All of `bytes` or none of them: after an error the file is cut back.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let at = self.len;
+        let file = self.file()?;
+        if let Err(error) = file.write_all_at(bytes, at) {
+            // Only what was begun: cutting gives back what the disk had set aside.
+            if file.metadata().is_ok_and(|file| file.len() > at) {
+                let _ = file.set_len(at);
+            }
+            return Err(error);
+        }
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+}
