@@ -33,8 +33,8 @@ const MOST: usize = 96 << 20;
 /// Most bytes that connections of strangers may cost together (A6) …
 const STRANGERS: usize = 64 << 20;
 
-/// … of which each can cost so much: a head, and a body that strangers may send, three times, over TLS.
-const EACH: usize = 224 << 10;
+/// … of which each can cost so much: a head, and a body that strangers may send, seven times, over TLS.
+const EACH: usize = 480 << 10;
 
 /// How often that is looked at, while there are enough connections for so much.
 const OFTEN: Duration = Duration::from_millis(500);
@@ -177,7 +177,7 @@ mod tests {
         hers.heard(1 << 20);
         other.heard(2_000);
         let lives: Vec<_> = flood.iter().chain([&hers, &other]).map(Arc::clone).collect();
-        end_greedy(&lives, Life::costs, 310_000);
+        end_greedy(&lives, Life::costs, 680_000);
         assert_eq!(flood.iter().filter(|life| !life.end.is_cancelled()).count(), 3);
         assert!(!hers.end.is_cancelled() && !other.end.is_cancelled());
         flood.iter().for_each(|life| life.answered(false));
