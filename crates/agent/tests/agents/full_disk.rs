@@ -54,6 +54,17 @@ impl Drop for Disk {
     }
 }
 
+/// Until it stands on the disk what others than accounts have there.
+async fn noted(agent: &TestAgent) {
+    let known = agent.options.data_dir.join("tasks.room");
+    let noted = async {
+        while !known.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    soon("what others have is noted", noted).await;
+}
+
 /// An agent whose directory is on a small disk; the disk goes last.
 async fn on_small_disk(master: &FakeMaster, limits: TaskLimits, keep_free: Bound<u64>) -> (TestAgent, Disk) {
     beside(master, limits, keep_free, |_| ()).await
@@ -171,7 +182,8 @@ async fn a04_nobody_is_ended_for_what_others_fill() {
         return;
     }
     let master = FakeMaster::start().await;
-    let (_agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    let (agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
+    noted(&agent).await;
     let innocent =
         master.send_start(&of(2, "head -c 20000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
     master.until("output", |seen| (!seen.log_of(innocent).is_empty()).then_some(())).await;
@@ -196,13 +208,7 @@ async fn a01_nobody_is_ended_for_what_others_fill_however_much_accounts_hold() {
     for away in [false, true] {
         let master = FakeMaster::start().await;
         let (mut agent, disk) = on_small_disk(&master, TaskLimits::default(), Bound::Usual).await;
-        let known = agent.options.data_dir.join("tasks.room");
-        let noted = async {
-            while !known.exists() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        soon("what others have is noted", noted).await;
+        noted(&agent).await;
         let innocent =
             master.send_start(&of(2, "head -c 40000000 /dev/zero > /tmp/f; echo up; exec tail -f /dev/null"));
         master.until("output", |seen| (!seen.log_of(innocent).is_empty()).then_some(())).await;
