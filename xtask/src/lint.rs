@@ -1,9 +1,10 @@
 //! `cargo xtask lint`: all that can be checked without running the program.
 //!
-//! Our own rules live in `crates` (who may depend on whom) and `sources` (what a file may hold); the rest
-//! is rustfmt's and clippy's. Rules come first: they take a second, and clippy a compilation.
+//! Our own rules live in `crates` (who may depend on whom), `sources` (what a file may hold) and `ids` (what ids of
+//! requirements mean); the rest is rustfmt's and clippy's. Rules come first: they take a second, and clippy a compilation.
 
 mod crates;
+mod ids;
 mod sources;
 
 use anyhow::{Result, bail};
@@ -23,7 +24,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
     let mut problems = crates::check(&checkout.metadata);
-    problems.extend(sources::check(&checkout.root)?);
+    let sources = sources::read(&checkout.root)?;
+    problems.extend(sources::check(&sources));
+    problems.extend(ids::check(&sources));
     problems.extend(banned(checkout)?);
     for problem in &problems {
         eprintln!("{problem}");

@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn f13_a_directory_that_others_use_stays_theirs() {
+    fn kf13_a_directory_that_others_use_stays_theirs() {
         use std::os::unix::fs::PermissionsExt as _;
         let temp = tempfile::tempdir().expect("temp dir");
         let dir = temp.path().join("d");

@@ -1,4 +1,4 @@
-//! `lost/`: directories of runs that the master has no record of (P2), for people to look at. What such a task printed is in
+//! `lost/`: directories of runs that the master has no record of (KP2), for people to look at. What such a task printed is in
 //! `output.txt`, why it is there in `why.txt`; its own disk was emptied. The newest ones stay. Beside them, until they can
 //! be removed, runs that couldn't be.
 
@@ -142,7 +142,7 @@ mod tests {
         dir
     }
 
-    /// P2: what a master has forgotten isn't thrown away, nor kept without end.
+    /// KP2: what a master has forgotten isn't thrown away, nor kept without end.
     #[test]
     fn r45_what_a_master_forgot_is_kept_and_the_oldest_goes() {
         let temp = tempfile::tempdir().expect("temp dir");

@@ -147,7 +147,7 @@ impl Machine {
         }
     }
 
-    /// Nor are other numbers of the machine's one account's (A8, A12).
+    /// Nor are other numbers of the machine's one account's (KA8, A12).
     fn raise_shared_numbers() {
         for number in launch::shared_numbers::NUMBERS {
             let (name, what) = (number.name, number.what);

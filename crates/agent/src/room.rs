@@ -7,7 +7,7 @@
 //! Who holds least gives way last: an account is safe from another one as long as it holds less than that one. And for what
 //! others than accounts have filled lately (`filling`) nobody gives way: accounts make as much room as there would be
 //! without that, and no more. That may be a bind mount that somebody fills, another program of the machine, or somebody who
-//! hides from the count what they hold (T2, A1): who it is can't be told, and nobody is ended by guess.
+//! hides from the count what they hold (T2, KA1): who it is can't be told, and nobody is ended by guess.
 
 mod filling;
 mod keeper;

@@ -38,7 +38,7 @@ impl Runs {
         self.hold(id, run::given(&self.machine.data_dir, id), Origin::Adopted, None);
     }
 
-    /// Takes on a run that goes on without a record (P2).
+    /// Takes on a run that goes on without a record (KP2).
     pub(crate) fn end_stray(self: &Arc<Self>, id: AllocationId, stray: Stray) {
         self.hold(id, run::given(&self.machine.data_dir, id), Origin::Outlived(Box::new(stray)), None);
     }

@@ -1,4 +1,4 @@
-//! What still runs of this data directory and has no record in it (P2), because an older copy of the directory was put in its
+//! What still runs of this data directory and has no record in it (KP2), because an older copy of the directory was put in its
 //! place, it was lost, or it was copied elsewhere: found once, when an agent starts. How it is ended is in `run::outlived`.
 
 use std::fs::{self, File};
@@ -26,7 +26,7 @@ pub fn strays(data_dir: &Path) -> Vec<Stray> {
     }
 }
 
-/// Whether it was begun from this data directory, or from one that this is a copy of, whatever path it had then (P2): what
+/// Whether it was begun from this data directory, or from one that this is a copy of, whatever path it had then (KP2): what
 /// led to its task's directory leads here now, that task is one of this directory's, or what it writes to lies in a
 /// directory that has this agent's key.
 fn is_ours(stray: &Stray, data_dir: &Path) -> bool {

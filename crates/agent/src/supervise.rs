@@ -132,7 +132,7 @@ async fn keep_tidy(lost: PathBuf) {
     }
 }
 
-/// What runs on without a record, by its run (P2).
+/// What runs on without a record, by its run (KP2).
 async fn find_strays(machine: &Arc<Machine>) -> BTreeMap<AllocationId, Stray> {
     let machine = Arc::clone(machine);
     let found = tokio::task::spawn_blocking(move || stray::strays(machine.data_dir.root())).await;

@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(plain("NVIDIA A100-SXM4 80 GB, Zoë", 100), "NVIDIA A100-SXM4 80 GB, Zoë");
     }
 
-    /// B3: whoever sends them can't make them longer, nor have them do something on a terminal.
+    /// KB3: whoever sends them can't make them longer, nor have them do something on a terminal.
     #[test]
     fn a14_plain_words_are_plain_by_whatever_way_they_come() {
         let bad = format!("h\u{1b}[2J\u{202e}\r\n{}", "ü".repeat(1000));

@@ -1,4 +1,4 @@
-//! What the machine's root does when a process of a task crashes (A6). Where `core_pattern` names a program, as it does with
+//! What the machine's root does when a process of a task crashes (KA6). Where `core_pattern` names a program, as it does with
 //! systemd-coredump and apport, the kernel starts that as root for each one that crashes, whatever its limit for core files:
 //! any number of processes in no task's limits, which keep what they read on the machine's disk. By a path from the root,
 //! root writes the file itself when the program that crashes may not be read (`fs.suid_dumpable` 2). The kernel leaves both
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a05_who_writes_a_core_file_is_known_by_its_name() {
+    fn ka06_who_writes_a_core_file_is_known_by_its_name() {
         let cases = [
             (Some("|/usr/lib/systemd/systemd-coredump %P"), Some("0\n"), true),
             (Some("@/run/cores.socket"), Some("0\n"), true),

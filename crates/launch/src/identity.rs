@@ -318,7 +318,7 @@ mod tests {
 
     /// What an earlier version wrote of a task is read as it was meant.
     #[test]
-    fn p2_records_of_earlier_versions_are_understood() {
+    fn kp02_records_of_earlier_versions_are_understood() {
         let mut record = serde_json::to_value(spec()).unwrap();
         record["mode"]["root_range_len"] = 65_536.into();
         assert_eq!(serde_json::from_value::<TaskSpec>(record).unwrap(), spec());

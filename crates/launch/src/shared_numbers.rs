@@ -1,4 +1,4 @@
-//! Numbers of the machine's that all its processes share, and of which the tasks of one account could have all (A8, A12):
+//! Numbers of the machine's that all its processes share, and of which the tasks of one account could have all (KA8, A12):
 //! root's agent raises them to what tasks can't reach, since each task's part is bounded, and an account's.
 
 use std::io;

@@ -8,10 +8,10 @@ use std::path::{Component, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The default work directory, which is also the default `HOME` (contract of the task environment, section 3.2).
+/// The default work directory, which is also the default `HOME` (contract "runtime", section 3.2).
 pub const WORK_DIR: &str = "/run/determined/workdir";
 
-/// The task's own directory besides its work directory (contract of the task environment, section 3.2).
+/// The task's own directory besides its work directory (contract "runtime", section 3.2).
 pub const RUN_DIR: &str = "/run/determined";
 
 /// Default size of `/run` in bytes (A12).

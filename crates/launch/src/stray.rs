@@ -1,4 +1,4 @@
-//! Shims of which their task's directory knows nothing (P2): an older copy of it was put in its place, or it was taken away,
+//! Shims of which their task's directory knows nothing (KP2): an older copy of it was put in its place, or it was taken away,
 //! as when a back-up is restored, or it was copied elsewhere while they ran, as to a bigger disk. They are found by what they
 //! were started with, so no cgroups are needed, and told from all else by what only they can be: processes of this one's own
 //! user, among the same processes and below the same root, that have open what was the lock of their task's directory and

@@ -108,7 +108,7 @@ def close(count, fill):
     return error
 ";
 
-/// A2: the kernel has one number for all closed connections of the machine, and resets others' when it is reached.
+/// KA2: the kernel has one number for all closed connections of the machine, and resets others' when it is reached.
 #[test]
 fn a05_closed_connections_of_a_task_are_not_all_that_the_machine_may_have() {
     let text = format!("{CLOSES}before = ending()\nprint(close(5000, False), ending() < before + 2000)");

@@ -242,7 +242,7 @@ if first != size():
 }
 
 /// README's directory for tasks without a link: what one account opens to the others is open, copied and moved with the usual
-/// tools (C3). It needs no setgid bit, which no task could pass on, for all such tasks have that group anyway.
+/// tools (KC3). It needs no setgid bit, which no task could pass on, for all such tasks have that group anyway.
 #[test]
 fn f10_a_directory_that_tasks_without_a_link_have_together_works_with_usual_tools() {
     let number = two_numbers();

@@ -1,4 +1,4 @@
-//! What a task's crashes have the machine's root do (A6).
+//! What a task's crashes have the machine's root do (KA6).
 
 mod support;
 
@@ -37,7 +37,7 @@ fn crash(spec: &TaskSpec) -> TaskSpec {
 }
 
 #[test]
-fn a05_no_task_has_root_start_programs_by_crashing() {
+fn ka06_no_task_has_root_start_programs_by_crashing() {
     let machine = machine("|/bin/false %%P");
     for spec in [script(""), root_script("")] {
         let done = Task::create(&crash(&spec)).run_on(&machine);
@@ -47,7 +47,7 @@ fn a05_no_task_has_root_start_programs_by_crashing() {
 
 /// What a task writes itself where it is remains its own affair.
 #[test]
-fn a05_a_core_file_of_a_tasks_own_stays_possible() {
+fn ka06_a_core_file_of_a_tasks_own_stays_possible() {
     let machine = machine("core");
     let done = Task::create(&crash(&script(""))).run_on(&machine);
     assert!(done.stdout.ends_with("\n0 0\n0 0\n99 98\n6 False\n"), "{done:?}");

@@ -35,7 +35,7 @@ fn sum(tasks: &[&support::Task]) -> usize {
     tasks.iter().map(|task| said(task).split_whitespace().next().unwrap().parse::<usize>().unwrap()).sum()
 }
 
-/// A5: tasks of one account, each of which may have 512 connections, took all ports that tasks have to
+/// KA4: tasks of one account, each of which may have 512 connections, took all ports that tasks have to
 /// one address.
 #[test]
 fn a05_all_tasks_of_an_account_leave_others_ports_to_the_same_address() {
@@ -68,7 +68,7 @@ fn a05_all_tasks_of_an_account_leave_others_ports_to_the_same_address() {
     assert!(sum(&[&second, &third]) >= 320);
 }
 
-/// A5: a conversation over UDP keeps its place in the machine's table of connections when it is over;
+/// KA7: a conversation over UDP keeps its place in the machine's table of connections when it is over;
 /// one account filled that, and nobody on the machine talked to anybody.
 #[test]
 fn a05_what_all_tasks_of_an_account_begin_leaves_room_where_the_machine_tracks_connections() {

@@ -126,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// C5: a master at one address of the machine has a socket, too, which is no other master's on the same port.
+    /// KC5: a master at one address of the machine has a socket, too, which is no other master's on the same port.
     #[test]
     fn a02_a_socket_is_named_by_where_its_master_listens() {
         let name = |text: &str| name(text.parse().expect("an address"));

@@ -50,7 +50,7 @@ impl IntoResponse for Refusal {
             Self::Service(error) => error,
         };
         let code = error.code();
-        // What can't be accepted is 400 here, also when a name is taken (contract, section 2).
+        // What can't be accepted is 400 here, also when a name is taken (contract "polyaxon", section 2).
         let status =
             if code == Code::AlreadyExists { StatusCode::BAD_REQUEST } else { respond::status(code) };
         let detail = match &error {

@@ -24,8 +24,10 @@ const MACHINE_PATHS: &[&str] =
 const OF_SQLITE: &[&str] = &[concat!("-w", "al\""), concat!("-s", "hm\""), concat!("-jour", "nal\"")];
 const KNOWS_SQLITE: &str = "crates/store/";
 
-/// Breaches in all files that git knows or would add.
-pub(super) fn check(root: &Path) -> Result<Vec<String>> {
+/// All files that git knows or would add: each one's name and what is in it.
+pub(super) type Sources = [(String, String)];
+
+pub(super) fn read(root: &Path) -> Result<Vec<(String, String)>> {
     let listed = shell::output(Command::new("git").current_dir(root).args([
         "ls-files",
         "-z",
@@ -33,16 +35,20 @@ pub(super) fn check(root: &Path) -> Result<Vec<String>> {
         "--others",
         "--exclude-standard",
     ]))?;
-    let mut problems = Vec::new();
+    let mut sources = Vec::new();
     for name in listed.split_terminator('\0') {
         match fs::read(root.join(name)) {
-            Ok(content) => problems.extend(check_file(name, &String::from_utf8_lossy(&content))),
+            Ok(content) => sources.push((name.to_owned(), String::from_utf8_lossy(&content).into_owned())),
             // Deleted but not yet committed; or a link to a folder.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
             Err(error) => return Err(error).with_context(|| format!("can't read {name}")),
         }
     }
-    Ok(problems)
+    Ok(sources)
+}
+
+pub(super) fn check(sources: &Sources) -> Vec<String> {
+    sources.iter().flat_map(|(name, content)| check_file(name, content)).collect()
 }
 
 fn check_file(name: &str, content: &str) -> Vec<String> {

@@ -1,5 +1,5 @@
 //! Machines with GPUs that the test makes: device files, what the driver tells, and an `nvidia-smi` that does as it
-//! is told (B6, B9, B19, issue item 11).
+//! is told (B6, B9, B19).
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,5 +1,5 @@
 //! What others than accounts have on a disk, and how little that was lately. Who gives way is found by what accounts hold: what
-//! others have filled since then, or somebody hides from the count, no account is to give way for (T2, A1).
+//! others have filled since then, or somebody hides from the count, no account is to give way for (T2, KA1).
 //!
 //! It is remembered in a file, also while no agent runs: who fills a disk could wait for an update, or bring one about. Time
 //! passes by notes, which are made while there is room only: what makes a disk too full isn't forgotten for as long as it is.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a01_the_least_that_others_had_is_remembered_for_a_week_with_room() {
+    fn ka01_the_least_that_others_had_is_remembered_for_a_week_with_room() {
         let mut filling = Filling::default();
         assert_eq!(filling.least(), None);
         filling.note(500);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a01_what_others_had_is_known_to_the_next_agent() {
+    fn ka01_what_others_had_is_known_to_the_next_agent() {
         let dir = tempfile::tempdir().expect("temp dir");
         let file = dir.path().join("tasks.room");
         let mut memory = Memory::read(&file, 7);

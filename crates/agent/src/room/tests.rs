@@ -45,7 +45,7 @@ fn chosen(free: u64, accounts: &[(&str, &[u64])]) -> (Vec<u64>, bool) {
 
 #[test]
 fn a04_who_holds_most_makes_room() {
-    // P1: one task, less than its own limit, on a disk that was more than half full.
+    // KP1: one task, less than its own limit, on a disk that was more than half full.
     assert_eq!(chosen(0, &[("one", &[700]), ("two", &[30])]), (vec![700], true));
     // Several tasks of an account, each of which holds less than another's only one.
     assert_eq!(chosen(0, &[("one", &[300, 200, 400]), ("two", &[450])]), (vec![400], true));
@@ -144,9 +144,9 @@ fn a04_nobody_is_ended_for_what_no_account_is_seen_to_hold() {
     }
 }
 
-/// A1: accounts together hold more than half of what the disk has become fuller by, and yet others have filled it.
+/// KA1: accounts together hold more than half of what the disk has become fuller by, and yet others have filled it.
 #[test]
-fn a01_nobody_gives_way_for_what_others_have_filled_however_much_accounts_hold() {
+fn ka01_nobody_gives_way_for_what_others_have_filled_however_much_accounts_hold() {
     let nobody = Choice { parts: vec![], in_vain: true };
     // a) and c): who fills it has less to be seen than an innocent one.
     let level = Level { others: Some(60 * MIB), ..disk(0) };
@@ -170,7 +170,7 @@ fn a01_nobody_gives_way_for_what_others_have_filled_however_much_accounts_hold()
 
 /// Who has more than anybody looks at isn't known to have more than is nobody else's.
 #[test]
-fn a01_what_nobody_can_count_is_no_more_than_there_is() {
+fn ka01_what_nobody_can_count_is_no_more_than_there_is() {
     let level = Level { others: Some(60 * MIB), ..disk(0) };
     let mut those = parts(&[("innocent", &[480]), ("hides", &[0])]);
     those[1].share.bytes = u64::MAX;

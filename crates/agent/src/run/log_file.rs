@@ -1,5 +1,5 @@
 //! Reading whole records of a run's log, and giving back what the master has. When to read and how far is decided by
-//! `shipping`. A master of which a back-up was restored may want what was given back to the one before (P2): what is still
+//! `shipping`. A master of which a back-up was restored may want what was given back to the one before (KP2): what is still
 //! there is found behind it.
 
 use std::fs::File;

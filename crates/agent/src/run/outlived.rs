@@ -1,4 +1,4 @@
-//! A run that went on while its directory got an older one's place, was lost, or was copied elsewhere (P2). Nobody can take it on: what it prints
+//! A run that went on while its directory got an older one's place, was lost, or was copied elsewhere (KP2). Nobody can take it on: what it prints
 //! and how it ends go where nobody looks. It is ended as every task is, and told of by what its shim still holds.
 
 use std::fs::OpenOptions;

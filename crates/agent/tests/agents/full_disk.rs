@@ -158,7 +158,7 @@ async fn others_start_all_the_same(master: &FakeMaster, greedy: &[&str]) {
     assert!(master.exit(other).await.killed);
 }
 
-/// P1: less than the limit of each of them, and all that others have left of the disk.
+/// KP1: less than the limit of each of them, and all that others have left of the disk.
 #[tokio::test]
 async fn a04_who_takes_what_is_left_of_a_disk_is_ended_for_others() {
     if !rustix::process::geteuid().is_root() {
@@ -198,10 +198,10 @@ async fn a04_nobody_is_ended_for_what_others_fill() {
     assert!(master.exit(innocent).await.killed);
 }
 
-/// A1: accounts hold more than half of what the disk has become fuller by, and others have filled it all the same; while the
+/// KA1: accounts hold more than half of what the disk has become fuller by, and others have filled it all the same; while the
 /// agent is there, or while it is away.
 #[tokio::test]
-async fn a01_nobody_is_ended_for_what_others_fill_however_much_accounts_hold() {
+async fn ka01_nobody_is_ended_for_what_others_fill_however_much_accounts_hold() {
     if !rustix::process::geteuid().is_root() {
         return;
     }

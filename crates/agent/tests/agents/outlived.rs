@@ -1,4 +1,4 @@
-//! What runs on while its directory is taken away, or gets an older one's place, as when a back-up is restored (P2).
+//! What runs on while its directory is taken away, or gets an older one's place, as when a back-up is restored (KP2).
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -130,7 +130,7 @@ async fn r45_a_log_that_a_master_had_goes_on_behind_what_is_gone() {
     });
 }
 
-/// C2: copied to a bigger disk while tasks run, under a new path, or with a link at the old one.
+/// KC2: copied to a bigger disk while tasks run, under a new path, or with a link at the old one.
 #[tokio::test]
 async fn r45_a_task_whose_data_directory_was_copied_elsewhere_is_ended_and_told() {
     for link in [false, true] {

@@ -260,7 +260,7 @@ async fn a_clean_end_leaves_tasks_running() {
     master.look(|seen| assert_eq!(output(seen.log_of(id), Source::Stdout), "up\ndown\n"));
 }
 
-/// P2: the master's back-up was restored, and it has no record of what began afterwards.
+/// KP2: the master's back-up was restored, and it has no record of what began afterwards.
 #[tokio::test]
 async fn r45_a_run_that_the_master_has_no_record_of_is_ended_softly_and_kept() {
     let master = FakeMaster::start().await;

@@ -164,7 +164,7 @@ pub enum ToAgent {
         now: bool,
     },
     /// The master has no record of the run, as after its back-up was restored: it is to be ended, and what there is of it
-    /// kept for people, whatever is said of it later (P2).
+    /// kept for people, whatever is said of it later (KP2).
     Disown {
         /// The run.
         allocation: AllocationId,
@@ -206,7 +206,7 @@ pub enum ToMaster {
         allocation: AllocationId,
     },
     /// The agent doesn't have this part of the run's log any more: a master had it for certain, and this one doesn't, for a
-    /// back-up of before was restored (P2). What comes behind it follows when the master says that it goes on there.
+    /// back-up of before was restored (KP2). What comes behind it follows when the master says that it goes on there.
     LogMissing {
         /// The run.
         allocation: AllocationId,
@@ -282,7 +282,7 @@ pub struct Start {
     pub has_context: bool,
     /// The run's own token.
     pub token: String,
-    /// By what the agent shows, when it registers, that this master gave the run to it, also to one that has forgotten that (P2).
+    /// By what the agent shows, when it registers, that this master gave the run to it, also to one that has forgotten that (KP2).
     /// It proves nothing to anybody else, and is nobody else's; earlier masters say none.
     #[serde(default)]
     pub given: String,
@@ -386,7 +386,7 @@ mod tests {
         }
     }
 
-    /// B3: 120 ends with 1.9 MB of reason each were 265 MB of database for ever, and in everybody's list.
+    /// KB3: 120 ends with 1.9 MB of reason each were 265 MB of database for ever, and in everybody's list.
     #[test]
     fn a05_no_text_of_an_agents_is_long_or_steers_a_terminal() {
         let bad = || format!("h\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}\u{202e}\r\n{}", "\u{1b}x".repeat(1 << 19));

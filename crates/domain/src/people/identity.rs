@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub const TASK_IDS: u32 = 65_536 + (1 << 22) + (MachineNumber::SPACE << 12);
 
 /// By which number machines know an account: root and all others in its tasks are ids by it, which no other account's are
-/// (F10, T6). Nothing follows from an account's id, for after a back-up was restored that is given again (P2).
+/// (F10, T6). Nothing follows from an account's id, for after a back-up was restored that is given again (KP2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MachineNumber(u32);
 

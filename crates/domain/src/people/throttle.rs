@@ -109,7 +109,7 @@ pub const LONGEST: Duration = Duration::from_secs(15 * 60);
 pub const LONGEST_ANYWHERE: Duration = Duration::from_secs(30);
 
 /// Longest wait of an address, whatever the name: a whole office may be behind it, a new colleague too, and one of all who
-/// wait there is drawn each time (A8, B7). Each account that is guessed there makes its guesser wait longer by itself.
+/// wait there is drawn each time (A8, KB7). Each account that is guessed there makes its guesser wait longer by itself.
 pub const LONGEST_OF_ADDRESS: Duration = LONGEST_WHERE_KNOWN;
 
 /// Whoever comes so long before the end of a wait is held until then and takes part in drawing who is next. A little

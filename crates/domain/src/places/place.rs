@@ -236,7 +236,7 @@ pub fn project_key(raw: &str) -> Result<String, InvalidName> {
 }
 
 /// Keys for a project that was given none, the best first: from its name with a number that only this project has, then
-/// with ones behind that. The name alone would be nicer, but by it being taken one finds what others have (X8).
+/// with ones behind that. The name alone would be nicer, but by it being taken one finds what others have (KX8).
 pub fn keys_for(name: &str, id: ProjectId) -> impl Iterator<Item = String> + use<> {
     let letters = name.chars().filter(char::is_ascii_alphanumeric);
     let base: String = letters.take(KEY_MAX).collect::<String>().to_ascii_uppercase();

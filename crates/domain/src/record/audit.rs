@@ -295,7 +295,7 @@ impl Entry {
         self.result == Outcome::Done && !harmless.iter().any(|start| self.action.starts_with(start))
     }
 
-    /// Whose allowance it and what it tells of are written from (X4): none has what Muster, agents, strangers and administrators do, nor what ends
+    /// Whose allowance it and what it tells of are written from (KX4): none has what Muster, agents, strangers and administrators do, nor what ends
     /// or takes away what cost something when it was made.
     #[must_use]
     pub fn spender(&self) -> Option<Spender> {
@@ -341,7 +341,7 @@ impl Entry {
     }
 
     /// Who left it and who entered it, besides what else changed: all of them by name, in as many entries as that takes.
-    /// For whatever gives a right: who has got it must be there to be read (X4).
+    /// For whatever gives a right: who has got it must be there to be read (KX4).
     #[must_use]
     pub fn members(mut self, left: &[String], entered: &[String]) -> Self {
         let parts = facts::members(left, entered);

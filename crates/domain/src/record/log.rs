@@ -82,7 +82,7 @@ pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
 }
 
 /// What the master writes where so many bytes of the agent's file are missing, for good: an [`end_mark`] whose time is
-/// that number, negative. How far the file is here is still known by adding up (P2).
+/// that number, negative. How far the file is here is still known by adding up (KP2).
 #[must_use]
 pub fn gap_mark(bytes: u64) -> [u8; HEADER_BYTES] {
     end_mark(Timestamp(-i64::try_from(bytes).unwrap_or(i64::MAX)))

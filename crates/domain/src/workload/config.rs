@@ -337,7 +337,7 @@ mod tests {
             TaskConfig::resolve(&json!({}), request).expect_err("must be refused").to_string()
         };
         assert!(wrong(json!({})).contains("entrypoint"));
-        // A14, B8: it stands in everybody's lists.
+        // A14, KB8: it stands in everybody's lists.
         for description in ["a\u{1b}[2Jb", "a\nb", "a\u{7}", "a\u{202e}b", "\0"] {
             let text = wrong(json!({"entrypoint": ["x"], "description": description}));
             assert!(text.contains("description: use one line"), "{text}");
@@ -355,7 +355,7 @@ mod tests {
             ),
         ] {
             let text = wrong(request);
-            assert!(text.contains(key), "F12: {text}");
+            assert!(text.contains(key), "KF12: {text}");
         }
         assert!(wrong(json!({"entrypoint": ["x"], "resources": {"shm_size": "much"}})).contains("shm_size"));
         let relative =

@@ -1,5 +1,5 @@
 //! Who the task is, by name: `/etc/passwd` and `/etc/group` merged from the machine's and the task's identity
-//! (contract, section 6). And `/etc/resolv.conf`: what it names must be reachable in the task's network, and the machine
+//! (contract "runtime", section 6). And `/etc/resolv.conf`: what it names must be reachable in the task's network, and the machine
 //! may keep it in `/run`, which a task has afresh.
 
 use std::fs;

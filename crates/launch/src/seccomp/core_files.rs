@@ -1,4 +1,4 @@
-//! No task changes its limit for core files where a crash is root's business (`crate::core_files`, A6): none at all would be
+//! No task changes its limit for core files where a crash is root's business (`crate::core_files`, KA6): none at all would be
 //! more than the one byte by which the kernel starts no program. It is answered as if it were done: programs that have secrets
 //! set it to none (GnuPG ends if it can't), and none is what they get.
 

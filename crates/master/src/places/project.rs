@@ -157,7 +157,7 @@ fn facts(project: &Project) -> Value {
 }
 
 /// A key for a project that was given none. When the one that it should have is taken, who sees the next one knows that:
-/// so that is counted (X8).
+/// so that is counted (KX8).
 async fn free_key(tx: &mut Tx, by: &By, name: &str, id: ProjectId, now: Timestamp) -> Result<String, Error> {
     for (tried, key) in place::keys_for(name, id).enumerate() {
         if store::project::by_key(tx, &key).await?.is_some() {

@@ -418,7 +418,7 @@ fn blank(name: String) -> Workspace {
 }
 
 /// Lets a personal workspace follow its account from the name `old`, when the new one is free. Whether it is may be seen
-/// by that, so it isn't told often (X8).
+/// by that, so it isn't told often (KX8).
 ///
 /// # Errors
 /// When `by` has to wait, or the database can't be reached.

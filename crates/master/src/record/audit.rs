@@ -25,10 +25,10 @@ const WAITING: usize = 4096;
 /// Refusals of one account or address that are written out each minute; more are only counted.
 const PER_MINUTE: u64 = 60;
 /// Refusals of all who aren't known that are written out each minute, however many addresses they have: the log can't be
-/// shortened (X4).
+/// shortened (KX4).
 const OF_STRANGERS: u64 = 120;
 /// Of these, how many may be about accounts that aren't there: names can be invented, so they would hide what is tried with
-/// those that are (X4).
+/// those that are (KX4).
 const OF_NO_ACCOUNT: u64 = OF_STRANGERS / 4;
 /// Accounts that have an entry of their own each minute about what wasn't written, those first that it was most often about.
 const ACCOUNTS: usize = 20;
@@ -70,7 +70,7 @@ impl Audit {
         (Self { store, clock, refusals }, receiver)
     }
 
-    /// Whether an account may change something now that is written down, asked before anything is done for it (X4).
+    /// Whether an account may change something now that is written down, asked before anything is done for it (KX4).
     ///
     /// # Errors
     /// When it has made the log grow too fast.

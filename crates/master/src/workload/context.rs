@@ -327,7 +327,7 @@ mod tests {
         drop(contexts.put(fails, files(), 1 << 20).await.expect("packed"));
         assert!(contexts.put(fails, vec![file("../x", FILE_TYPE, 0o644)], 1 << 20).await.is_err());
         contexts.put(ends, files(), 1 << 20).await.expect("packed").stays();
-        // P1: who has many tasks that wait doesn't get the disk.
+        // KP1: who has many tasks that wait doesn't get the disk.
         contexts.check_sum(0, vec![stays, ends], 1 << 20).await.expect("there is room");
         let many = contexts.check_sum(0, vec![stays, ends], 50).await.expect_err("more than fifty bytes");
         assert!(many.to_string().contains("limits.contexts_bytes"), "{many}");

@@ -133,7 +133,7 @@ impl Live {
     }
 
     /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,
-    /// would make the audit log grow (X4).
+    /// would make the audit log grow (KX4).
     fn killed_by(&mut self, name: &str) -> bool {
         // The second time it is to end at once.
         let told = self.killers.iter().filter(|killer| *killer == name).count() < 2;

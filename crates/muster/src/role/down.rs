@@ -34,7 +34,7 @@ pub(super) async fn run(dir: &DataDir) -> Result<()> {
     })
 }
 
-/// Ends tasks that go on without `up`, those without a record too (P2). The next `up` records how they ended.
+/// Ends tasks that go on without `up`, those without a record too (KP2). The next `up` records how they ended.
 pub(super) async fn end_orphans(dir: &DataDir) -> Result<usize> {
     let tasks = dir.agent().join("tasks");
     let mut shims = Vec::new();

@@ -94,7 +94,7 @@ fn a04_a_log_that_fits_nowhere_keeps_its_task_from_nothing() {
     me.muster("command run true").exits(0);
 }
 
-/// P1: one account's tasks, none of which reaches its own limit, on a disk that others have half filled.
+/// KP1: one account's tasks, none of which reaches its own limit, on a disk that others have half filled.
 #[test]
 fn a04_who_takes_what_is_left_of_a_disk_keeps_nobody_from_starting() {
     let there = OnDisk::beside("160m", 80 << 20);

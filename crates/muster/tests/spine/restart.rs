@@ -334,7 +334,7 @@ fn d09_agents_stay_when_their_master_begins_or_ends_to_speak_https() {
 }
 
 #[test]
-fn f13_a_machine_with_another_name_keeps_its_installation() {
+fn kf13_a_machine_with_another_name_keeps_its_installation() {
     let mut muster = Muster::up();
     let (output, _) = muster.stop();
     output.exits(0);

@@ -1,4 +1,4 @@
-//! What accounts have used of their allowance in the database ([`Allowance`], X4, A4): all bytes that their commits add for good,
+//! What accounts have used of their allowance in the database ([`Allowance`], KX4, A4): all bytes that their commits add for good,
 //! in the audit log and in every other table ([`Tx::adds`]). In memory: whoever could start the master anew to forget it could
 //! write into the database, too.
 

@@ -36,7 +36,7 @@ impl Read for Option<Ending> {
     fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
         let at: Option<Timestamp> = cells.next()?;
         let (exit_code, exit_signal) = cells.next()?;
-        // Earlier versions kept it as long as an agent liked (B3).
+        // Earlier versions kept it as long as an agent liked (KB3).
         let reason: Option<String> = cells.next()?;
         let reason = reason.unwrap_or_default().into();
         Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason }))

@@ -262,7 +262,7 @@ fn may_change(guard: &Guard, request: &Request) -> Result<(), Error> {
     if reader && !guard.reads { Err(Error::Forbidden(READ_ONLY.to_owned())) } else { Ok(()) }
 }
 
-/// Who has made the audit log grow too fast waits, before anything is done for them, unless they end something (X4). A
+/// Who has made the audit log grow too fast waits, before anything is done for them, unless they end something (KX4). A
 /// task's requests are its data, which isn't written there: what is, `Tx::commit` asks about.
 fn may_change_more(guard: &Guard, holder: Option<Holder>) -> Result<(), Error> {
     match holder {

@@ -2,7 +2,7 @@
 //! size is paid for before a byte of it is taken, and given back when the handler is done with it. Answers that were made
 //! as a whole are paid for until their reader has taken them (`web::answers`).
 //!
-//! Who pays decides when the last byte comes, so room that is taken is no right to keep it (X3): small bodies have a purse
+//! Who pays decides when the last byte comes, so room that is taken is no right to keep it (KX3): small bodies have a purse
 //! of their own, and where there is no room, what is still being read gives way, first what doesn't move, then whoever
 //! holds most.
 

@@ -26,7 +26,7 @@ const SHORT: u64 = 256 << 10;
 pub(crate) const STEADY: u64 = 64 << 10;
 
 /// How long a newcomer has for what an honest one does at once, before being worth less than who has asked for something
-/// and does nothing; and how long an answer that isn't taken is worth anything (X2).
+/// and does nothing; and how long an answer that isn't taken is worth anything (KX2).
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long it is believed who is at the other end.

@@ -3,7 +3,7 @@
 //! Strangers and tasks have three quarters of all places, people who are logged in may have seven eighths: what is left
 //! is for administrators and agents (W4, F7). When there are too many, strangers go that do nothing, first of the network
 //! that has most; then whoever holds most has to give way, also in the middle of an answer: a stream of a log can be asked
-//! for again. Nobody is judged by what a newcomer can't have done yet (X2).
+//! for again. Nobody is judged by what a newcomer can't have done yet (KX2).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -30,7 +30,7 @@ const COMES: usize = 256 << 10;
 /// Most bytes that all connections together may leave unread.
 const MOST: usize = 96 << 20;
 
-/// Most bytes that connections of strangers may cost together (A6) …
+/// Most bytes that connections of strangers may cost together (KB5) …
 const STRANGERS: usize = 64 << 20;
 
 /// … of which each can cost so much: a head, and a body that strangers may send, seven times, over TLS.

@@ -1,4 +1,4 @@
-//! The audit log can't be shortened, so no account makes it grow as fast as it likes (X4, R47); and whoever was given
+//! The audit log can't be shortened, so no account makes it grow as fast as it likes (KX4, R47); and whoever was given
 //! something by being put into a list is named there.
 
 use std::time::Duration;

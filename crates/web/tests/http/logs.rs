@@ -272,7 +272,7 @@ async fn b13_a_progress_bar_goes_on_in_the_page(database: Database) {
     // What was unfinished is taken away again.
     let event = page.read_until("event: open").await;
     assert!(!event.contains("20%"), "{event}");
-    // Without data a browser wouldn't pass it on (C6).
+    // Without data a browser wouldn't pass it on (KC6).
     assert!(
         event.contains("data: <!-- -->") || page.read_until("data: <!-- -->").await.contains("<!--"),
         "{event}"

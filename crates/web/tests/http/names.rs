@@ -12,7 +12,7 @@ on_both_databases!(
     a14_no_name_looks_like_another_accounts,
     a14_user_names_differ_by_more_than_case,
     a14_names_of_places_are_no_look_alikes,
-    x08_a_made_key_tells_nothing_of_what_is_hidden,
+    kx08_a_made_key_tells_nothing_of_what_is_hidden,
 );
 
 /// Things of the victim's that nobody else sees.
@@ -168,7 +168,7 @@ async fn a14_names_of_places_are_no_look_alikes(database: Database) {
     eve.post("/api/v1/workspaces").json(new("\u{410}\u{43b}\u{438}\u{441}\u{430} 2")).await.ok();
 }
 
-async fn x08_a_made_key_tells_nothing_of_what_is_hidden(database: Database) {
+async fn kx08_a_made_key_tells_nothing_of_what_is_hidden(database: Database) {
     let master = TestMaster::start(database).await;
     let (alice, bob) = (master.user("alice").await, master.user("bob").await);
     let place = async |user: &User, body: serde_json::Value| {

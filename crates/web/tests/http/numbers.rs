@@ -1,5 +1,5 @@
 //! By which number machines know an account: nobody else's, whatever the master has forgotten and whatever an agent says
-//! (F10, P2). Whoever is in its tasks is an id by it (`launch::identity`).
+//! (F10, KP2). Whoever is in its tasks is an id by it (`launch::identity`).
 
 use api::agent::{Register, ToAgent};
 use domain::agent::Power;

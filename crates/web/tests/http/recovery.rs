@@ -177,7 +177,7 @@ async fn l04_an_agent_that_stays_away_is_given_up_after_its_time(database: Datab
     assert_eq!(over["exitCode"], json!(null), "what was recorded stays");
 }
 
-/// P2: a master whose back-up was restored meets what began after it.
+/// KP2: a master whose back-up was restored meets what began after it.
 async fn r45_what_a_restored_master_has_no_record_of_is_kept_and_said(database: Database) {
     let master = TestMaster::start(database).await;
     let (alice, mut agent, task) = running(&master).await;
@@ -248,7 +248,7 @@ async fn r45_what_waits_in_a_restored_master_and_had_begun_is_ended_with_a_reaso
     assert_eq!(agent.accept_start().await.allocation.task.to_string(), next);
 }
 
-/// B1: an agent without slots, and out of service, ended everybody's waiting tasks by naming them, and told of one what it
+/// KB1: an agent without slots, and out of service, ended everybody's waiting tasks by naming them, and told of one what it
 /// printed and that it was a success; its owner couldn't end it.
 async fn a05_an_agents_word_decides_nothing_of_what_it_was_never_given(database: Database) {
     let master = TestMaster::start(database).await;

@@ -7,7 +7,7 @@ use testkit::{Database, Requests as _, TestMaster, on_both_databases, on_sqlite}
 on_sqlite!(r36_the_switch_shows_in_what_the_master_says_of_itself, roles_are_not_given_everywhere);
 on_both_databases!(
     b21_roles_are_found_given_and_taken_in_workspaces,
-    f07_what_one_may_do_and_roles_of_ones_groups_are_told,
+    kf07_what_one_may_do_and_roles_of_ones_groups_are_told,
 );
 
 async fn r36_the_switch_shows_in_what_the_master_says_of_itself(database: Database) {
@@ -118,7 +118,7 @@ fn permissions(summary: &Value, place: Option<i64>) -> Vec<String> {
     found.map(name).collect()
 }
 
-async fn f07_what_one_may_do_and_roles_of_ones_groups_are_told(database: Database) {
+async fn kf07_what_one_may_do_and_roles_of_ones_groups_are_told(database: Database) {
     let master = TestMaster::start(database).await;
     let (alice, bob) = (master.user("alice").await, master.user("bob").await);
     let (eve, admin) = (master.user("eve").await, master.admin().await);

@@ -120,7 +120,7 @@ async fn bad_bodies_are_told(database: Database) {
         (json!({"user": {"username": "x"}, "isHashed": "yes"}), "isHashed: invalid type"),
     ] {
         let text = admin.post("/api/v1/users").json(body).await.refused(400);
-        assert!(text.contains(key), "F12: {text}");
+        assert!(text.contains(key), "KF12: {text}");
     }
     let not_utf8 = admin.post("/api/v1/users").body(b"{\"user\": {\"username\": \"\xff\"}}".to_vec()).await;
     not_utf8.refused(400);
@@ -223,7 +223,7 @@ async fn a_slash_at_the_end_says_nothing(database: Database) {
     assert!(told.text().contains("detail"), "{}", told.text());
 }
 
-/// C8: the same row answers, with the same access, over the whole table; Polyaxon's client reaches its own, whatever the
+/// KC8: the same row answers, with the same access, over the whole table; Polyaxon's client reaches its own, whatever the
 /// account is called.
 async fn r30_every_row_takes_a_slash_at_its_end(database: Database) {
     let master = TestMaster::start(database).await;

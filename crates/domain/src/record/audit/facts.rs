@@ -1,6 +1,6 @@
 //! How much an entry says: the log can't be shortened, so whoever changes things often must not make it grow by what they
 //! write into them (A5). Of longer texts it has the beginning, the length and the digest; of long lists the first ones.
-//! What came and what went is found before anything is shortened: two states of a long list look the same (X4).
+//! What came and what went is found before anything is shortened: two states of a long list look the same (KX4).
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
 //! How fast one account may make the database grow: nothing shortens the audit log, tasks stay listed for good, and so what any
-//! of them adds in a day has a bound, in whichever table, however small each change is (X4, A4).
+//! of them adds in a day has a bound, in whichever table, however small each change is (KX4, A4).
 
 use std::time::Duration;
 

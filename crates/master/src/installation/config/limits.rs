@@ -39,7 +39,7 @@ pub struct Limits {
     pub log_bytes: u64,
     /// Bytes by which one account, administrators' excepted, can make the database grow in a day: the audit log, its tasks with
     /// their configurations, its templates and all else. By its log-ins as much again, and by new passwords; a quarter of it at
-    /// once. What ends something always gets through. 0 is no bound (X4, A4).
+    /// once. What ends something always gets through. 0 is no bound (KX4, A4).
     pub stored_bytes_per_day: u64,
 }
 

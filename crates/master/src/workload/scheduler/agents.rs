@@ -378,7 +378,7 @@ impl Scheduler {
         appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
     }
 
-    /// A part of a task's log is with nobody any more: it goes on behind that (P2). Answers as [`Self::logged`].
+    /// A part of a task's log is with nobody any more: it goes on behind that (KP2). Answers as [`Self::logged`].
     pub(crate) async fn log_missing(
         &self,
         agent: &AgentId,

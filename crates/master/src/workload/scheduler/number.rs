@@ -1,5 +1,5 @@
 //! By which number machines know a task's account: whoever is in its tasks is an id by it, and what they leave on disks stays
-//! that id's (F10, T6). It is drawn, and kept with the account: so neither two masters nor one whose back-up was restored (P2) give
+//! that id's (F10, T6). It is drawn, and kept with the account: so neither two masters nor one whose back-up was restored (KP2) give
 //! the same to two accounts, but by a chance of one in half a million, and nobody has a say in it, an agent least.
 
 use domain::id::UserId;

@@ -1,7 +1,7 @@
 //! What an agent has that this master has no record of: its database is older than that, for a back-up of it was restored
-//! (P2). Who has lost their memory has nothing deleted, and says so. Runs of tasks that the database does know, and that wait
+//! (KP2). Who has lost their memory has nothing deleted, and says so. Runs of tasks that the database does know, and that wait
 //! in it, are ended with a reason, when this agent shows that this master gave them to it, by what nobody can make up
-//! ([`given`]). An agent's mere word changes nothing here: what waits goes on waiting, and the agent ends what it has (B1).
+//! ([`given`]). An agent's mere word changes nothing here: what waits goes on waiting, and the agent ends what it has (KB1).
 //!
 //! An agent that lies can invent such runs: how many it may name is bounded by the protocol, they are looked up together and
 //! while nobody waits for the state, and all news are one entry of the audit log, of which each agent has an allowance (A5).

@@ -164,7 +164,7 @@ async fn serve(app: &App, opening: Opening, channel: Channel, address: Option<Ip
         Opening::Http { agent, allocation } => match held(app, peer, &agent, allocation).await {
             Ok((over, holder)) => {
                 standing.is_known(holder);
-                // A stream comes in pieces no longer than what a carrier takes (A6).
+                // A stream comes in pieces no longer than what a carrier takes (KB2).
                 receiver.take_up_to(CARRIED);
                 // Nothing may be asked for a run that is over, or by way of an agent that was revoked.
                 over.run_until_cancelled(http(app, allocation, sender, receiver)).await;
@@ -227,7 +227,7 @@ async fn refuse(app: &App, sender: &mut Sender, error: &Error, taken: Remedy, ad
 type Orders = mpsc::UnboundedReceiver<ToAgent>;
 
 /// Orders that an agent leaves unread: each of its own messages may bring one about, so it isn't listened to while there
-/// are many (A6).
+/// are many (KB6).
 #[derive(Default)]
 struct Unread {
     orders: AtomicUsize,
@@ -363,7 +363,7 @@ mod tests {
 
     use super::*;
 
-    /// B10: 600 wrong invitations a second were as many lines of the master's log.
+    /// KB10: 600 wrong invitations a second were as many lines of the master's log.
     #[test]
     fn a05_refused_agents_have_so_many_lines_a_minute() {
         let (refusals, now) = (Refusals::default(), Instant::now());
