@@ -147,8 +147,9 @@ async fn step<T>(work: impl Future<Output = T>) -> Result<T, Lost> {
     timeout(STEP, work).await.map_err(silent)
 }
 
-/// A WebSocket to the master, over https or not as its address says, or else the other way round: what goes over it is
-/// encrypted and proved by itself, so a master that has got a certificate, or has none any more, keeps its agents.
+/// A WebSocket to the master, over https if its address says so and else without, and where that fails the other one: what
+/// goes over it is encrypted and proved by itself, so a master that has got a certificate, or has none any more, keeps its
+/// agents.
 async fn carrier(machine: &Machine) -> Result<Wire, Lost> {
     let url = url::Url::parse(&machine.master).map_err(|e| Lost::because(&e))?;
     let host = url.host_str().unwrap_or_default();

@@ -121,7 +121,7 @@ pub struct Shown {
 pub struct OwnFile {
     /// Where, below [`RUN_DIR`]; directories are made.
     pub path: PathBuf,
-    /// What.
+    /// What is in it.
     pub content: Content,
 }
 

@@ -110,7 +110,7 @@ pub(crate) enum Where<'a> {
     /// Those in pid namespaces that aren't a task's: what lives in one of those is no person's, and may be any number.
     /// With the uids of tasks' roots.
     People(&'a Range<u32>),
-    /// All.
+    /// All processes.
     Everywhere,
 }
 

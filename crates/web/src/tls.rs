@@ -42,7 +42,7 @@ pub enum TlsError {
     /// A file can't be used.
     #[error("{}: {reason}", file.display())]
     File {
-        /// Which one.
+        /// Its path.
         file: PathBuf,
         /// Why, and what to do.
         reason: String,

@@ -56,7 +56,7 @@ pub enum Choice {
 /// What an agent is told of the Python of its tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Which one.
+    /// Whether there is one, and whether Muster makes it.
     pub choice: Choice,
     /// Where managed ones are kept; several agents of one machine may share it. In the data directory when absent.
     pub dir: Option<PathBuf>,

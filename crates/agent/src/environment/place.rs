@@ -32,7 +32,7 @@ pub(super) struct Place(PathBuf);
 pub struct Kept {
     /// What it is called here.
     pub key: String,
-    /// Where.
+    /// Its directory.
     pub path: PathBuf,
     /// Whether a task has it.
     pub in_use: bool,

@@ -219,7 +219,7 @@ pub enum ToMaster {
     Exited {
         /// The run.
         allocation: AllocationId,
-        /// How.
+        /// How it ended.
         exit: Exit,
         /// Length of its log file in bytes.
         log_bytes: u64,

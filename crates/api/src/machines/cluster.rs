@@ -59,15 +59,15 @@ pub struct Master {
     pub cluster_name: String,
     /// Only administrators order the queue.
     pub strict_job_queue_control: bool,
-    /// No.
+    /// Always false.
     pub has_custom_logo: bool,
     /// Never.
     pub telemetry_enabled: bool,
-    /// None.
+    /// Always empty: there is no single sign-on.
     pub sso_providers: Vec<Value>,
-    /// None.
+    /// Always empty: there is no login page but ours.
     pub external_login_uri: String,
-    /// None.
+    /// Always empty, as for logging in.
     pub external_logout_uri: String,
     /// `determined`.
     pub branding: String,
@@ -75,7 +75,7 @@ pub struct Master {
     pub rbac_enabled: bool,
     /// `PRODUCT_UNSPECIFIED`.
     pub product: String,
-    /// None.
+    /// Always empty.
     pub feature_switches: Vec<String>,
     /// Yes.
     pub user_management_enabled: bool,
@@ -200,7 +200,7 @@ pub struct Container {
     pub id: String,
     /// `STATE_RUNNING` …
     pub state: String,
-    /// None.
+    /// Always empty.
     pub devices: Vec<Device>,
     /// It belongs to a task that the caller may not see; the id is made up.
     pub permission_denied: bool,

@@ -36,7 +36,7 @@ pub struct Assignment {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScopedRole {
-    /// Which.
+    /// The role.
     pub role: RoleId,
     /// Where; everywhere when absent.
     #[serde(
@@ -60,7 +60,7 @@ pub struct RoleId {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RolesById {
-    /// Which.
+    /// The ids of the roles that are asked for.
     #[serde(alias = "role_ids")]
     pub role_ids: Vec<i64>,
 }

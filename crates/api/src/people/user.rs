@@ -146,7 +146,7 @@ pub struct PatchUser {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PatchUsers {
-    /// Which.
+    /// The ids of the accounts.
     #[serde(alias = "user_ids", deserialize_with = "flexible_ids")]
     pub user_ids: Vec<i64>,
     /// May come in, or not any more.
@@ -163,7 +163,7 @@ pub struct PatchUsersResponse {
 /// What became of one account of several.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UserResult {
-    /// Which.
+    /// The account.
     pub id: i64,
     /// Why not; empty when it was done.
     pub error: String,

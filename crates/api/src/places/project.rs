@@ -101,7 +101,7 @@ pub struct EditProject {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct MoveProject {
-    /// Where to.
+    /// The workspace that it moves to.
     #[serde(alias = "destination_workspace_id", deserialize_with = "flexible_i64")]
     pub destination_workspace_id: Option<i64>,
 }

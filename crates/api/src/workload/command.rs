@@ -287,13 +287,13 @@ pub struct AllocationSummary {
     pub resource_pool: String,
     /// How many.
     pub slots_needed: i64,
-    /// Where.
+    /// The agents that it has slots of.
     pub resources: Vec<ResourcesSummary>,
     /// `priority`.
     pub scheduler_type: String,
     /// Lower first.
     pub priority: i64,
-    /// None.
+    /// Always empty.
     pub proxy_ports: Vec<Value>,
 }
 

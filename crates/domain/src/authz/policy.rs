@@ -41,7 +41,7 @@ pub struct NewAccount {
 /// An account that is to be taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deletion {
-    /// Which.
+    /// The account.
     pub user: User,
     /// What it owned goes to another one.
     pub has_heir: bool,

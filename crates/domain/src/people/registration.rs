@@ -59,7 +59,7 @@ pub struct Registration {
     pub state: State,
     /// From where: an IPv4 address, or an IPv6 network.
     pub address: String,
-    /// When.
+    /// When it was asked for, or made.
     pub created_at: Timestamp,
     /// When it was decided.
     pub decided_at: Option<Timestamp>,
@@ -76,13 +76,13 @@ pub struct Invitation {
     pub email: Option<String>,
     /// Who invited.
     pub created_by: Option<UserId>,
-    /// When.
+    /// When it was asked for, or made.
     pub created_at: Timestamp,
     /// When it lapses.
     pub expires_at: Timestamp,
     /// The account that was made with it.
     pub used_by: Option<UserId>,
-    /// When.
+    /// When that was.
     pub used_at: Option<Timestamp>,
 }
 

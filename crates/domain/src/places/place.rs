@@ -142,7 +142,7 @@ pub enum MemberId {
 /// A member of a workspace or project.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
+    /// The account or group.
     pub id: MemberId,
     /// The account's or group's name.
     pub name: String,
@@ -153,7 +153,7 @@ pub struct Member {
 /// What the policy has to know of a workspace, as one actor stands to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// Which.
+    /// The workspace.
     pub workspace: WorkspaceId,
     /// Who made it.
     pub owner: UserId,
@@ -176,7 +176,7 @@ impl Place {
 /// What the policy has to know of a project, as one actor stands to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProjectPlace {
-    /// Which.
+    /// The project.
     pub project: ProjectId,
     /// Who made it.
     pub owner: UserId,
@@ -200,7 +200,7 @@ pub enum InvalidName {
     /// Looks like what it isn't.
     #[error("{what} cannot mix letters of different scripts in a word")]
     MixesScripts {
-        /// The same.
+        /// What has the name.
         what: &'static str,
     },
     /// No key.

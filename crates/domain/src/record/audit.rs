@@ -27,7 +27,7 @@ pub const AS_IT_WAS: u64 = u64::MAX;
 pub enum By {
     /// An account.
     Account {
-        /// Which.
+        /// The account.
         user: UserId,
         /// Its name at that time.
         username: String,
@@ -42,7 +42,7 @@ pub enum By {
     },
     /// A running task, for its owner.
     Task {
-        /// Which.
+        /// The task.
         task: TaskId,
         /// For whom.
         owner: UserId,
@@ -53,7 +53,7 @@ pub enum By {
     },
     /// An agent.
     Agent {
-        /// Which.
+        /// The agent.
         agent: AgentId,
         /// From where.
         address: Option<IpAddr>,
@@ -65,7 +65,7 @@ pub enum By {
     },
     /// Muster itself.
     System {
-        /// Why.
+        /// What made Muster act.
         reason: &'static str,
     },
 }
@@ -441,7 +441,7 @@ pub enum Broken {
     /// The text can't be read.
     #[error("entry {seq} can't be read")]
     Unreadable {
-        /// Which.
+        /// The entry's number.
         seq: i64,
     },
     /// Entries are missing or in another order.
@@ -455,13 +455,13 @@ pub enum Broken {
     /// The text isn't what the digest was taken of.
     #[error("entry {seq} was changed: its digest doesn't fit")]
     Changed {
-        /// Which.
+        /// The entry's number.
         seq: i64,
     },
     /// It doesn't name the digest of the one before it.
     #[error("entry {seq} doesn't follow the one before it: something before it was replaced")]
     Unchained {
-        /// Which.
+        /// The entry's number.
         seq: i64,
     },
 }

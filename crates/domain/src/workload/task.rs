@@ -83,7 +83,7 @@ impl State {
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ending {
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
     /// The exit status: the process's own, 128 + n for signal n, 127 not found, 126 not executable, 125 when the
     /// launcher refused it; `None` when it never ran or its agent lost it.

@@ -25,7 +25,7 @@ pub(super) struct Mount {
     pub(super) device: String,
     /// What of the file system is mounted.
     pub(super) root: PathBuf,
-    /// Where.
+    /// Where it is mounted.
     pub(super) point: PathBuf,
     /// Name of the file system's kind.
     pub(super) kind: String,

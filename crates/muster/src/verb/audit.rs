@@ -82,7 +82,7 @@ impl Which {
     }
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::List { which, limit, format } => {

@@ -79,7 +79,7 @@ pub(crate) enum Set {
     },
 }
 
-/// Does it, all but `run`, which ends in a status of its own.
+/// Carries out the verb that was given, all but `run`, which ends in a status of its own.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
     match verb {

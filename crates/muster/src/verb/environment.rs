@@ -44,7 +44,7 @@ struct Row {
     path: String,
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Show { place, format } => show(&role::environment(&place)?, format),

@@ -71,7 +71,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
     match verb {

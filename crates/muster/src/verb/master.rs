@@ -35,7 +35,7 @@ pub(crate) enum Verb {
     Forget,
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::Info { json } => {

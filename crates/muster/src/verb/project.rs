@@ -129,7 +129,7 @@ pub(crate) struct EditArgs {
     private: Option<bool>,
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
     match verb {

@@ -30,7 +30,7 @@ enum Verb {
     },
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(session: &mut Session, args: SessionsArgs) -> Result<()> {
     match args.verb {
         Some(Verb::Revoke { ids }) => revoke(session, &ids).await,

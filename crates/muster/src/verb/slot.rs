@@ -35,7 +35,7 @@ struct Row {
     device: String,
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let Verb::List(format) = verb;
     let session = &mut Session::open(target).await?;

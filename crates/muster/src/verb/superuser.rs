@@ -24,7 +24,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let (name, admin, what) = match verb {
         Verb::Grant { name } => (name, true, "is an administrator now"),

@@ -51,7 +51,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::List { format } => list(&mut Session::open(target).await?, format).await,

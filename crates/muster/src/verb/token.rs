@@ -99,7 +99,7 @@ fn lifespan(text: &str) -> Result<String, String> {
     }
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     if let Verb::Login { token_stdin } = verb {
         return log_in(token_stdin, target).await;

@@ -135,7 +135,7 @@ pub(crate) struct LinkArgs {
     agent_group: String,
 }
 
-/// Does it.
+/// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         // These come before there is a session, or end it.

@@ -132,7 +132,7 @@ pub struct Filter {
     pub live_at: Option<Timestamp>,
     /// Order.
     pub sort: SortBy,
-    /// The other way round.
+    /// Last ones first.
     pub descending: bool,
 }
 

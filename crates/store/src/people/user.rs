@@ -284,7 +284,7 @@ pub struct Filter {
     pub admin: Option<bool>,
     /// Order.
     pub sort: SortBy,
-    /// The other way round.
+    /// Last ones first.
     pub descending: bool,
 }
 

@@ -135,7 +135,7 @@ pub struct Filter {
     pub ids: Option<Vec<ProjectId>>,
     /// Order.
     pub sort: SortBy,
-    /// The other way round.
+    /// Last ones first.
     pub descending: bool,
 }
 

@@ -80,7 +80,7 @@ pub struct Filter {
     pub seen_by: Option<UserId>,
     /// Order.
     pub sort: SortBy,
-    /// The other way round.
+    /// Last ones first.
     pub descending: bool,
 }
 
