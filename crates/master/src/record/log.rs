@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::id::TaskId;
@@ -17,6 +17,7 @@ use domain::time::Timestamp;
 use tokio::sync::watch;
 
 mod backward;
+mod index;
 mod kept;
 mod mask;
 mod reading;
@@ -80,9 +81,11 @@ impl Logs {
         self.root.join(id.get(..2).unwrap_or("00")).join(format!("{id}.log"))
     }
 
-    /// What there is of a log takes so much of the disk, in bytes; `None` when there is none.
+    /// What there is of a log, its index too, takes so much of the disk, in bytes; `None` when there is none.
     fn on_disk(&self, task: TaskId) -> Option<u64> {
-        std::fs::metadata(self.path(task)).ok().map(|file| file.blocks() * 512)
+        let path = self.path(task);
+        let takes = |path: &Path| std::fs::metadata(path).ok().map(|file| file.blocks() * 512);
+        Some(takes(&path)? + takes(&index::beside(&path)).unwrap_or(0))
     }
 
     /// Removes the log of a task that is over. Who is reading it is told, and keeps none of its space.
@@ -93,7 +96,11 @@ impl Logs {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e),
         };
-        std::fs::remove_file(&path)?;
+        // Nobody looks for an index without its log.
+        match std::fs::remove_file(index::beside(&path)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => std::fs::remove_file(&path)?,
+        }
         self.known.forget(task);
         file.set_len(0)
     }

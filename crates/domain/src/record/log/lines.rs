@@ -58,6 +58,36 @@ impl Lines {
         self.open.iter().map(|open| open.bytes.len()).sum()
     }
 
+    /// This state as bytes, for [`Self::from_stored`]: the number of lines and, for each source, the time and the length of
+    /// its unfinished line and that itself; all little-endian. What was given out of a line isn't kept.
+    #[must_use]
+    pub fn stored(&self) -> Vec<u8> {
+        let mut stored = self.number.to_le_bytes().to_vec();
+        for open in &self.open {
+            stored.extend_from_slice(&open.at.0.to_le_bytes());
+            // At most `MAX_LINE`.
+            stored.extend_from_slice(&u32::try_from(open.bytes.len()).unwrap_or(0).to_le_bytes());
+            stored.extend_from_slice(&open.bytes);
+        }
+        stored
+    }
+
+    /// Reads what [`Self::stored`] made; `None` when it is something else.
+    #[must_use]
+    pub fn from_stored(bytes: &[u8]) -> Option<Self> {
+        let (number, mut rest) = bytes.split_first_chunk()?;
+        let mut lines = Self { number: u64::from_le_bytes(*number), ..Self::default() };
+        for open in &mut lines.open {
+            let (at, tail) = rest.split_first_chunk()?;
+            let (len, tail) = tail.split_first_chunk()?;
+            let len = usize::try_from(u32::from_le_bytes(*len)).ok().filter(|len| *len <= MAX_LINE)?;
+            let (line, tail) = tail.split_at_checked(len)?;
+            *open = Open { bytes: line.to_vec(), at: Timestamp(i64::from_le_bytes(*at)), given: 0 };
+            rest = tail;
+        }
+        rest.is_empty().then_some(lines)
+    }
+
     /// Adds a record and gives each line that it completes to `emit`.
     pub fn push(&mut self, record: Record<'_>, mut emit: impl FnMut(Line)) {
         self.feed(record, |number, at, source, bytes, given| {
@@ -296,6 +326,23 @@ mod tests {
         let day: Vec<u8> = (0..50_000).flat_map(|n| format!("\r{n:6}").into_bytes()).collect();
         let seen = lines_of(&[record(Source::Stdout, &day), record(Source::Stdout, b"\n")]);
         assert_eq!(seen, [(1, " 49999".to_owned())], "a long progress bar is one line");
+    }
+
+    #[test]
+    fn the_state_of_lines_is_kept_as_bytes() {
+        let mut lines = Lines::default();
+        for part in [
+            record(Source::Stdout, b"one\nhal"),
+            record(Source::Stderr, b"\xff\r"),
+            record(Source::Agent, b"x\n"),
+        ] {
+            lines.skip(part);
+        }
+        let stored = lines.stored();
+        assert_eq!(Lines::from_stored(&stored), Some(lines));
+        assert_eq!(Lines::from_stored(&stored[..stored.len() - 1]), None);
+        assert_eq!(Lines::from_stored(&[stored, vec![0]].concat()), None);
+        assert_eq!(Lines::from_stored(&[0xff; 200]), None, "no line is as long");
     }
 
     proptest! {

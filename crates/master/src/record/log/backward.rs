@@ -1,9 +1,10 @@
-//! Reading a log backwards (A5), in bounded memory and without an index on disk.
+//! Reading a log backwards (A5), in bounded memory.
 //!
-//! Lines can only be made forwards: their numbers are counted, and those of two streams lie between each other. So a
-//! pass over a stretch of the log notes marks, places where reading can begin with the state of the lines there. The
-//! stretch behind the last mark is then passed in the same way, until it is a block that can be held. The marks of whole
-//! logs are kept, so that a log is passed as a whole once and then only where it grew.
+//! Lines can only be made forwards: their numbers are counted, and those of two streams lie between each other. So there are
+//! marks, places where reading can begin with the state of the lines there. The index beside a log has them (`index`); only
+//! what is behind its last one is passed. The stretch behind the last mark is then passed to note more of them, until it is a
+//! block that can be held. Where there is no index (a log of an earlier version's), the log is passed as a whole once, and
+//! its marks are kept in memory.
 
 use std::fs::File;
 use std::io;
@@ -16,6 +17,7 @@ use domain::time::Timestamp;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::index;
 use super::reading::{of_removed, opened, piece};
 
 /// Shortest stretch between two marks, in bytes.
@@ -33,11 +35,16 @@ const HELD: usize = 1 << 20;
 /// Bytes that the marks of all logs may take together.
 const KNOWN_BYTES: u64 = 8 << 20;
 
+/// What an index may lack of a log's end, in bytes: more is passed once, and then known.
+const UNINDEXED: u64 = 4 << 20;
+
 /// A place where reading can begin.
-#[derive(Debug, Clone)]
-struct Mark {
-    offset: u64,
-    lines: Lines,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// In bytes.
+    pub(super) offset: u64,
+    /// The state of the lines there.
+    pub(super) lines: Lines,
 }
 
 /// Marks of a stretch, about evenly spread; the first is where it begins.
@@ -199,13 +206,24 @@ impl Backward {
             let Some(file) = opened(&self.path)? else { return Ok(None) };
             let end = self.end.unwrap_or(u64::MAX).min(file.metadata()?.len());
             let fresh = || Marks::from(Mark { offset: 0, lines: Lines::default() }, BLOCK);
-            // A log that lost its end in a crash of the machine is another one.
-            let known = self.known.0.get(&self.task).filter(|marks| marks.passed <= end);
-            let mut marks = known.unwrap_or_else(fresh);
-            marks.pass(&file, end)?;
-            self.known.0.insert(self.task, marks.clone());
-            let total = marks.lines.count();
-            self.begun = Some(Begun { file, marks: marks.marks, upto: marks.passed, last: true, total });
+            let mut indexed = index::read(&self.path, end)?;
+            let begin = indexed.pop_if(|last| end - last.offset <= UNINDEXED);
+            let mut marks = if let Some(begin) = begin {
+                let mut marks = Marks::from(begin, BLOCK);
+                marks.pass(&file, end)?;
+                marks.marks.splice(..0, [fresh().marks, indexed].concat());
+                marks
+            } else {
+                // A log that lost its end in a crash of the machine is another one.
+                let known = self.known.0.get(&self.task).filter(|marks| marks.passed <= end);
+                let mut marks = known.unwrap_or_else(fresh);
+                marks.pass(&file, end)?;
+                self.known.0.insert(self.task, marks.clone());
+                marks
+            };
+            let (total, upto) = (marks.lines.count(), marks.passed);
+            let marks = std::mem::take(&mut marks.marks);
+            self.begun = Some(Begun { file, marks, upto, last: true, total });
         }
         Ok(self.begun.as_mut())
     }

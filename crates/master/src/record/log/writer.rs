@@ -11,6 +11,7 @@ use domain::time::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use super::index::Index;
 use super::mask::Tails;
 
 /// Space for what the master says at a log's end, in bytes: it is there when others have filled the disk (A4).
@@ -41,6 +42,7 @@ pub(super) struct Writer {
     pub(super) limit: u64,
     /// What wasn't kept, since this log was taken up.
     pub(super) dropped: Option<Dropped>,
+    pub(super) index: Index,
 }
 
 /// A part of an agent's log that is thrown away.
@@ -55,6 +57,7 @@ impl Writer {
     /// Of a log of which nothing is there, and which has no limit.
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
+            index: Index::new(&path),
             path,
             file: None,
             len: 0,
@@ -74,7 +77,10 @@ impl Writer {
     pub(super) fn recover(path: PathBuf) -> io::Result<Self> {
         let mut writer = Self::new(path);
         match File::open(&writer.path) {
-            Ok(file) => writer.measure(file),
+            Ok(file) => {
+                writer.measure(file);
+                writer.index.taken_up(writer.len)?;
+            }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -98,6 +104,7 @@ impl Writer {
             }
             let Ok(Some(whole)) = Record::decode(record.get(..end).unwrap_or_default()) else { return };
             let stored = whole.stored_len() as u64;
+            self.index.found(whole);
             self.len += stored;
             self.last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
             if let Some(gap) = whole.gap() {
@@ -165,6 +172,7 @@ impl Writer {
             }
             return Err(error);
         }
+        self.index.add(at, bytes);
         self.len += bytes.len() as u64;
         Ok(())
     }
