@@ -12,77 +12,77 @@ use crate::sql::{Sql, sql};
 pub(crate) const HIGHEST_ROLE: &str =
     "CAST(MAX(CASE m.role WHEN 'administrator' THEN 3 WHEN 'editor' THEN 2 ELSE 1 END) AS BIGINT)";
 
-/// A membership `m` is `viewer`'s own, or one of their groups'.
-fn is_own(viewer: UserId) -> Sql {
+/// A membership `m` is `actor`'s own, or one of their groups'.
+fn is_own(actor: UserId) -> Sql {
     sql!(
         "((m.member_kind = 'user' AND m.member_id = ?) OR (m.member_kind = 'group'
             AND m.member_id IN (SELECT g.group_id FROM group_members g WHERE g.user_id = ?)))",
-        viewer,
-        viewer
+        actor,
+        actor
     )
 }
 
-/// The memberships `m` of `viewer` in the workspace that is `w.id`: what stands behind `SELECT …`.
-pub(crate) fn own_in_workspace(viewer: UserId) -> Sql {
+/// The memberships `m` of `actor` in the workspace that is `w.id`: what stands behind `SELECT …`.
+pub(crate) fn own_in_workspace(actor: UserId) -> Sql {
     Sql::from(" FROM memberships m WHERE m.scope = 'workspace' AND m.scope_id = w.id AND ")
-        .with(is_own(viewer))
+        .with(is_own(actor))
 }
 
 /// The same in the project that is `p.id`.
-pub(crate) fn own_in_project(viewer: UserId) -> Sql {
-    Sql::from(" FROM memberships m WHERE m.scope = 'project' AND m.scope_id = p.id AND ").with(is_own(viewer))
+pub(crate) fn own_in_project(actor: UserId) -> Sql {
+    Sql::from(" FROM memberships m WHERE m.scope = 'project' AND m.scope_id = p.id AND ").with(is_own(actor))
 }
 
 fn exists(rows: Sql) -> Sql {
     Sql::from("EXISTS (SELECT 1").with(rows).with(")")
 }
 
-/// A project `p` is `viewer`'s, or they have a role in it: what makes them a guest of its workspace.
-pub(crate) fn guest_by_project(viewer: UserId) -> Sql {
-    sql!("(p.owner_id = ? OR ", viewer).with(exists(own_in_project(viewer))).with(")")
+/// A project `p` is `actor`'s, or they have a role in it: what makes them a guest of its workspace.
+pub(crate) fn guest_by_project(actor: UserId) -> Sql {
+    sql!("(p.owner_id = ? OR ", actor).with(exists(own_in_project(actor))).with(")")
 }
 
-/// `viewer` sees that a workspace `w`, which wasn't deleted, is there: `ReadWorkspace`.
-pub(crate) fn workspaces(viewer: UserId) -> Sql {
-    sql!("(NOT w.private OR w.owner_id = ? OR ", viewer)
-        .with(exists(own_in_workspace(viewer)))
+/// `actor` sees that a workspace `w`, which wasn't deleted, is there: `ReadWorkspace`.
+pub(crate) fn workspaces(actor: UserId) -> Sql {
+    sql!("(NOT w.private OR w.owner_id = ? OR ", actor)
+        .with(exists(own_in_workspace(actor)))
         .with(" OR EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND ")
-        .with(guest_by_project(viewer))
+        .with(guest_by_project(actor))
         .with("))")
 }
 
-/// `viewer` sees a project `p`: `ReadProject`.
-pub(crate) fn projects(viewer: UserId) -> Sql {
+/// `actor` sees a project `p`: `ReadProject`.
+pub(crate) fn projects(actor: UserId) -> Sql {
     Sql::from("(")
-        .with(guest_by_project(viewer))
+        .with(guest_by_project(actor))
         .with(" OR EXISTS (SELECT 1 FROM workspaces w WHERE w.id = p.workspace_id AND ")
-        .with(sql!("(w.owner_id = ? OR (NOT w.private AND NOT p.private) OR ", viewer))
-        .with(exists(own_in_workspace(viewer)))
+        .with(sql!("(w.owner_id = ? OR (NOT w.private AND NOT p.private) OR ", actor))
+        .with(exists(own_in_workspace(actor)))
         .with(")))")
 }
 
-/// `viewer` sees a template `t`: `ReadTemplate`.
-pub(crate) fn templates(viewer: UserId) -> Sql {
-    Sql::from("t.workspace_id NOT IN (").with(hidden_workspaces(viewer)).with(")")
+/// `actor` sees a template `t`: `ReadTemplate`.
+pub(crate) fn templates(actor: UserId) -> Sql {
+    Sql::from("t.workspace_id NOT IN (").with(hidden_workspaces(actor)).with(")")
 }
 
-/// `viewer` sees a task `t`: `ReadTask`.
-pub(crate) fn tasks(viewer: UserId) -> Sql {
-    sql!("(t.owner_id = ? OR t.workspace_id NOT IN (", viewer).with(hidden_workspaces(viewer)).with("))")
+/// `actor` sees a task `t`: `ReadTask`.
+pub(crate) fn tasks(actor: UserId) -> Sql {
+    sql!("(t.owner_id = ? OR t.workspace_id NOT IN (", actor).with(hidden_workspaces(actor)).with("))")
 }
 
-/// `viewer` sees who is in the workspace of a membership `m`: `SeeMembers`.
-pub(crate) fn members(viewer: UserId) -> Sql {
-    Sql::from("m.scope_id NOT IN (").with(hidden_workspaces(viewer)).with(")")
+/// `actor` sees who is in the workspace of a membership `m`: `SeeMembers`.
+pub(crate) fn members(actor: UserId) -> Sql {
+    Sql::from("m.scope_id NOT IN (").with(hidden_workspaces(actor)).with(")")
 }
 
-/// The ids of the workspaces whose content `viewer` doesn't see. Of a deleted one its owner alone does.
-pub(crate) fn hidden_workspaces(viewer: UserId) -> Sql {
+/// The ids of the workspaces whose content `actor` doesn't see. Of a deleted one its owner alone does.
+pub(crate) fn hidden_workspaces(actor: UserId) -> Sql {
     sql!(
         "SELECT w.id FROM workspaces w WHERE (w.private OR w.deleted_at IS NOT NULL) AND w.owner_id <> ?
             AND (w.deleted_at IS NOT NULL OR NOT ",
-        viewer
+        actor
     )
-    .with(exists(own_in_workspace(viewer)))
+    .with(exists(own_in_workspace(actor)))
     .with(")")
 }

@@ -99,9 +99,9 @@ fn token(headers: &HeaderMap) -> Result<&str, Error> {
 
 /// Who asks; the guard has let them in.
 #[derive(Debug)]
-pub(crate) struct Token(pub(crate) Caller);
+pub(crate) struct PolyaxonCaller(pub(crate) Caller);
 
-impl FromRequestParts<App> for Token {
+impl FromRequestParts<App> for PolyaxonCaller {
     type Rejection = Refusal;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Refusal> {
         let caller = parts.extensions.get::<Caller>().cloned();

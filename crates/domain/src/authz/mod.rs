@@ -184,7 +184,7 @@ pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, 
 /// What a caller may see of a kind of thing. There is no list without one.
 #[derive(Debug)]
 pub struct Visible<T> {
-    viewer: UserId,
+    actor: UserId,
     all: bool,
     of: PhantomData<T>,
 }
@@ -201,13 +201,13 @@ impl<T> Visible<T> {
     /// What `actor` may see.
     #[must_use]
     pub fn to(actor: &Actor) -> Self {
-        Self { viewer: actor.user, all: actor.admin, of: PhantomData }
+        Self { actor: actor.user, all: actor.admin, of: PhantomData }
     }
 
     /// The account that looks.
     #[must_use]
-    pub fn viewer(&self) -> UserId {
-        self.viewer
+    pub fn actor(&self) -> UserId {
+        self.actor
     }
 
     /// Whether private things of others are included.

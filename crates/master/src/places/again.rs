@@ -11,16 +11,16 @@ use crate::{Error, project, template, workspace};
 
 /// What a permit is for, where that is something in a place.
 pub(crate) trait InPlace: Sized {
-    /// The same, as it is now and as `viewer` stands to it; `None` when it isn't there any more.
-    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error>;
+    /// The same, as it is now and as `actor` stands to it; `None` when it isn't there any more.
+    async fn again(&self, conn: &mut Conn, actor: UserId) -> Result<Option<Self>, Error>;
 
     /// What is said of it to who may not know of it.
     fn missing(&self) -> String;
 }
 
 impl InPlace for Place {
-    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
-        Ok(store::workspace::place(conn, self.workspace, viewer).await?)
+    async fn again(&self, conn: &mut Conn, actor: UserId) -> Result<Option<Self>, Error> {
+        Ok(store::workspace::place(conn, self.workspace, actor).await?)
     }
 
     fn missing(&self) -> String {
@@ -29,8 +29,8 @@ impl InPlace for Place {
 }
 
 impl InPlace for ProjectPlace {
-    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
-        Ok(store::project::place(conn, self.project, viewer).await?)
+    async fn again(&self, conn: &mut Conn, actor: UserId) -> Result<Option<Self>, Error> {
+        Ok(store::project::place(conn, self.project, actor).await?)
     }
 
     fn missing(&self) -> String {
@@ -39,9 +39,9 @@ impl InPlace for ProjectPlace {
 }
 
 impl InPlace for (Template, Place) {
-    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
+    async fn again(&self, conn: &mut Conn, actor: UserId) -> Result<Option<Self>, Error> {
         let Some(template) = store::template::by_name(conn, &self.0.name).await? else { return Ok(None) };
-        let place = store::workspace::place(conn, template.workspace, viewer).await?;
+        let place = store::workspace::place(conn, template.workspace, actor).await?;
         Ok(place.map(|place| (template, place)))
     }
 
@@ -65,8 +65,8 @@ pub(crate) async fn begin<A: Act<Target: InPlace>>(store: &Store, permit: &Permi
 /// # Errors
 /// When it isn't allowed any more.
 pub(crate) async fn ask<A: Act<Target: InPlace>>(tx: &mut Tx, permit: &Permit<A>) -> Result<(), Error> {
-    let Some(viewer) = permit.actor() else { return Ok(()) };
+    let Some(actor) = permit.actor() else { return Ok(()) };
     let target = permit.target();
-    let now = target.again(tx, viewer).await?.ok_or_else(|| Error::NotFound(target.missing()))?;
+    let now = target.again(tx, actor).await?.ok_or_else(|| Error::NotFound(target.missing()))?;
     permit.ask_again(&now).map_err(|refusal| Error::refused(refusal, target.missing()))
 }

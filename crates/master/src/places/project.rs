@@ -176,24 +176,24 @@ impl Projects {
         Self { store, limits, clock }
     }
 
-    /// How `viewer` stands to a project, for the policy to decide on.
+    /// How `actor` stands to a project, for the policy to decide on.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn place(&self, viewer: &Actor, id: ProjectId) -> Result<ProjectPlace, Error> {
+    pub async fn place(&self, actor: &Actor, id: ProjectId) -> Result<ProjectPlace, Error> {
         let mut conn = self.store.read().await?;
-        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(|| not_found(id))
+        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(|| not_found(id))
     }
 
     /// The same for the project with a certain key.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn place_by_key(&self, viewer: &Actor, key: &str) -> Result<ProjectPlace, Error> {
+    pub async fn place_by_key(&self, actor: &Actor, key: &str) -> Result<ProjectPlace, Error> {
         let missing = || Error::NotFound(hidden_name(&key.escape_debug()));
         let mut conn = self.store.read().await?;
         let id = store::project::by_key(&mut conn, key).await?.ok_or_else(missing)?;
-        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(missing)
+        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(missing)
     }
 
     /// The same for the project of that name in `owner`'s personal workspace.
@@ -202,7 +202,7 @@ impl Projects {
     /// [`Error::NotFound`] with `project 'NAME' not found` when there is none.
     pub async fn place_by_owner(
         &self,
-        viewer: &Actor,
+        actor: &Actor,
         owner: UserId,
         name: &str,
     ) -> Result<ProjectPlace, Error> {
@@ -210,7 +210,7 @@ impl Projects {
         let mut conn = self.store.read().await?;
         let personal = store::workspace::personal_of(&mut conn, owner).await?.ok_or_else(missing)?;
         let id = store::project::by_name(&mut conn, personal.id, name).await?.ok_or_else(missing)?;
-        store::project::place(&mut conn, id, viewer.user).await?.ok_or_else(missing)
+        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(missing)
     }
 
     /// One project.
@@ -233,7 +233,7 @@ impl Projects {
         filter: ProjectFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<Project>, P), Error> {
-        let filter = ProjectFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let filter = ProjectFilter { seen_by: (!scope.everything()).then(|| scope.actor()), ..filter };
         let mut conn = self.store.read().await?;
         let total = store::project::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
@@ -252,13 +252,13 @@ impl Projects {
         filter: &ProjectFilter,
         ids: &[ProjectId],
     ) -> Result<Vec<Project>, Error> {
-        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let seen_by = (!scope.everything()).then(|| scope.actor());
         let filter = ProjectFilter { seen_by, ids: Some(ids.to_vec()), ..filter.clone() };
         let mut conn = self.store.read().await?;
         Ok(store::project::list(&mut conn, &filter, Begin::At(0), i64::MAX).await?)
     }
 
-    /// Which of `ids` the viewer has bookmarked.
+    /// Which of `ids` the actor has bookmarked.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -267,7 +267,7 @@ impl Projects {
         scope: Visible<Project>,
         ids: Vec<ProjectId>,
     ) -> Result<Vec<ProjectId>, Error> {
-        let bookmarked_by = Some(scope.viewer());
+        let bookmarked_by = Some(scope.actor());
         let filter = ProjectFilter { bookmarked_by, ids: Some(ids), ..ProjectFilter::default() };
         let mut conn = self.store.read().await?;
         Ok(store::project::ids(&mut conn, &filter, Begin::At(0), i64::MAX).await?)
@@ -288,7 +288,7 @@ impl Projects {
         let mut conn = self.store.read().await?;
         let workspace = store::workspace::by_id(&mut conn, id).await?;
         workspace.ok_or_else(|| Error::NotFound(workspace::hidden(id)))?;
-        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let seen_by = (!scope.everything()).then(|| scope.actor());
         let filter = ProjectFilter { workspace: Some(id), seen_by, ..filter };
         let total = store::project::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
@@ -521,18 +521,18 @@ impl Projects {
     pub async fn set_bookmark(
         &self,
         permit: &Permit<ReadProject>,
-        caller: &Actor,
+        actor: &Actor,
         bookmarked: bool,
     ) -> Result<(), Error> {
         let id = permit.target().project;
         let mut tx = again::begin(&self.store, permit).await?;
         let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let (news, action) = if bookmarked {
-            (store::project::bookmark(&mut tx, caller.user, id).await?, "project.bookmark")
+            (store::project::bookmark(&mut tx, actor.user, id).await?, "project.bookmark")
         } else {
-            (store::project::unbookmark(&mut tx, caller.user, id).await?, "project.unbookmark")
+            (store::project::unbookmark(&mut tx, actor.user, id).await?, "project.unbookmark")
         };
-        let marked = ProjectFilter { bookmarked_by: Some(caller.user), ..ProjectFilter::default() };
+        let marked = ProjectFilter { bookmarked_by: Some(actor.user), ..ProjectFilter::default() };
         let limit = self.limits.bookmarks;
         if news && bookmarked && store::project::count(&mut tx, &marked).await? > i64::from(limit) {
             return Err(Error::Precondition(format!(
@@ -546,13 +546,13 @@ impl Projects {
         Ok(())
     }
 
-    /// Whether the caller bookmarked a project.
+    /// Whether the actor bookmarked a project.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn is_bookmarked(&self, permit: &Permit<ReadProject>, caller: &Actor) -> Result<bool, Error> {
+    pub async fn is_bookmarked(&self, permit: &Permit<ReadProject>, actor: &Actor) -> Result<bool, Error> {
         let mut conn = self.store.read().await?;
-        Ok(store::project::is_bookmarked(&mut conn, caller.user, permit.target().project).await?)
+        Ok(store::project::is_bookmarked(&mut conn, actor.user, permit.target().project).await?)
     }
 }
 

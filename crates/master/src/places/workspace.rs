@@ -141,13 +141,13 @@ impl Workspaces {
         Ok(Some(parts))
     }
 
-    /// How `viewer` stands to a workspace, for the policy to decide on.
+    /// How `actor` stands to a workspace, for the policy to decide on.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn place(&self, viewer: &Actor, id: WorkspaceId) -> Result<Place, Error> {
+    pub async fn place(&self, actor: &Actor, id: WorkspaceId) -> Result<Place, Error> {
         let mut conn = self.store.read().await?;
-        let place = store::workspace::place(&mut conn, id, viewer.user).await?;
+        let place = store::workspace::place(&mut conn, id, actor.user).await?;
         place.ok_or_else(|| not_found(id))
     }
 
@@ -171,7 +171,7 @@ impl Workspaces {
         filter: WorkspaceFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<Workspace>, P), Error> {
-        let filter = WorkspaceFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let filter = WorkspaceFilter { seen_by: (!scope.everything()).then(|| scope.actor()), ..filter };
         let mut conn = self.store.read().await?;
         let total = store::workspace::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
@@ -179,7 +179,7 @@ impl Workspaces {
         Ok((workspaces, page))
     }
 
-    /// How many projects the viewer sees in each workspace that has some.
+    /// How many projects the actor sees in each workspace that has some.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -187,9 +187,9 @@ impl Workspaces {
         &self,
         scope: Visible<Workspace>,
     ) -> Result<HashMap<WorkspaceId, i64>, Error> {
-        let viewer = (!scope.everything()).then(|| scope.viewer());
+        let actor = (!scope.everything()).then(|| scope.actor());
         let mut conn = self.store.read().await?;
-        Ok(store::project::counts(&mut conn, viewer).await?.into_iter().collect())
+        Ok(store::project::counts(&mut conn, actor).await?.into_iter().collect())
     }
 
     /// Makes a workspace; who makes it owns it.
@@ -260,20 +260,20 @@ impl Workspaces {
     pub async fn personal(
         &self,
         permit: &Permit<CreateWorkspace>,
-        caller: &Actor,
+        actor: &Actor,
     ) -> Result<Workspace, Error> {
         let mut tx = self.store.write().await?;
-        if let Some(found) = store::workspace::personal_of(&mut tx, caller.user).await? {
+        if let Some(found) = store::workspace::personal_of(&mut tx, actor.user).await? {
             return Ok(found);
         }
-        let (mut name, now) = (caller.username.clone(), self.clock.now());
+        let (mut name, now) = (actor.username.clone(), self.clock.now());
         taken::may_ask(&mut tx, permit.by(), now).await?;
         if is_taken(&mut tx, &name).await? {
             taken::told(&mut tx, permit.by(), now).await?;
             // It is found by whose it is; the name is for people.
-            name = format!("{name} ({})", caller.user);
+            name = format!("{name} ({})", actor.user);
         }
-        self.insert(tx, permit, Workspace { personal_of: Some(caller.user), ..blank(name) }).await
+        self.insert(tx, permit, Workspace { personal_of: Some(actor.user), ..blank(name) }).await
     }
 
     /// Changes a workspace: all parts or none. A changed Unix identity is for tasks that start afterwards.
@@ -379,7 +379,7 @@ impl Workspaces {
         of: Option<&[MemberId]>,
         role: Option<Role>,
     ) -> Result<Vec<(WorkspaceId, Member)>, Error> {
-        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let seen_by = (!scope.everything()).then(|| scope.actor());
         let mut conn = self.store.read().await?;
         Ok(store::membership::in_workspaces(&mut conn, seen_by, of, role).await?)
     }

@@ -227,14 +227,14 @@ impl Tasks {
         Ok(())
     }
 
-    /// A task's configuration, for `viewer`'s eyes.
+    /// A task's configuration, for `actor`'s eyes.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn config(&self, permit: &Permit<ReadTask>, viewer: &Actor) -> Result<Shown, Error> {
+    pub async fn config(&self, permit: &Permit<ReadTask>, actor: &Actor) -> Result<Shown, Error> {
         let task = &permit.target().0;
         let mut conn = self.store.read().await?;
-        Ok(Shown::task(viewer, task.owner, &store::task::config(&mut conn, task.id).await?))
+        Ok(Shown::task(actor, task.owner, &store::task::config(&mut conn, task.id).await?))
     }
 
     /// As whom a task of that owner's runs in that workspace: account and workspace as they are in the database now (D3,
@@ -361,7 +361,7 @@ impl Tasks {
         filter: TaskFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<Task>, P), Error> {
-        let filter = TaskFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter };
+        let filter = TaskFilter { seen_by: (!scope.everything()).then(|| scope.actor()), ..filter };
         let mut conn = self.store.read().await?;
         let total = store::task::count(&mut conn, &filter).await?;
         let (page, offset, limit) = page(total)?;
@@ -381,7 +381,7 @@ impl Tasks {
         skip: i64,
         limit: i64,
     ) -> Result<Vec<Task>, Error> {
-        let seen_by = (!scope.everything()).then(|| scope.viewer());
+        let seen_by = (!scope.everything()).then(|| scope.actor());
         let filter = TaskFilter { seen_by, after: last, ..filter.clone() };
         let mut conn = self.store.read().await?;
         Ok(store::task::list(&mut conn, &filter, skip, limit).await?)
@@ -425,7 +425,7 @@ impl Tasks {
         Ok(living)
     }
 
-    /// Which of these the viewer sees.
+    /// Which of these the actor sees.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -438,19 +438,19 @@ impl Tasks {
         Ok(of.filter(|task| seen(task.owner, task.workspace)).map(|task| task.id).collect())
     }
 
-    /// Whether the viewer sees an account's task in a workspace.
+    /// Whether the actor sees an account's task in a workspace.
     async fn seen_in(
         &self,
         scope: Visible<Task>,
     ) -> Result<impl Fn(UserId, WorkspaceId) -> bool + use<>, Error> {
-        let (everything, viewer) = (scope.everything(), scope.viewer());
+        let (everything, actor) = (scope.everything(), scope.actor());
         let hidden = if everything {
             HashSet::new()
         } else {
             let mut conn = self.store.read().await?;
-            store::workspace::hidden(&mut conn, viewer).await?.into_iter().collect()
+            store::workspace::hidden(&mut conn, actor).await?.into_iter().collect()
         };
-        Ok(move |owner, workspace| everything || owner == viewer || !hidden.contains(&workspace))
+        Ok(move |owner, workspace| everything || owner == actor || !hidden.contains(&workspace))
     }
 
     /// Ends every task that lives in the database, for `muster down` (B1). Answers how many there were.

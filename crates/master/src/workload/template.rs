@@ -81,7 +81,7 @@ fn facts(template: &Template) -> Value {
 }
 
 fn seen_in(scope: &Visible<Template>, filter: &TemplateFilter) -> TemplateFilter {
-    TemplateFilter { seen_by: (!scope.everything()).then(|| scope.viewer()), ..filter.clone() }
+    TemplateFilter { seen_by: (!scope.everything()).then(|| scope.actor()), ..filter.clone() }
 }
 
 impl Templates {
@@ -89,14 +89,14 @@ impl Templates {
         Self { store, limits, clock }
     }
 
-    /// A template and how `viewer` stands to its workspace, for the policy to decide on.
+    /// A template and how `actor` stands to its workspace, for the policy to decide on.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn find(&self, viewer: &Actor, name: &str) -> Result<(Template, Place), Error> {
+    pub async fn find(&self, actor: &Actor, name: &str) -> Result<(Template, Place), Error> {
         let mut conn = self.store.read().await?;
         let template = store::template::by_name(&mut conn, name).await?.ok_or_else(|| not_found(name))?;
-        let place = store::workspace::place(&mut conn, template.workspace, viewer.user).await?;
+        let place = store::workspace::place(&mut conn, template.workspace, actor.user).await?;
         Ok((template, place.ok_or_else(|| not_found(name))?))
     }
 

@@ -74,7 +74,7 @@ pub async fn in_workspaces(
     role: Option<Role>,
 ) -> Result<Vec<(WorkspaceId, Member)>, StoreError> {
     let mut conditions = Sql::from("m.scope = 'workspace'");
-    seen_by.iter().for_each(|viewer| conditions.and(visible::members(*viewer)));
+    seen_by.iter().for_each(|actor| conditions.and(visible::members(*actor)));
     of.iter().for_each(|of| conditions.and(one_of(of)));
     conditions.and_if("m.role = ?", role);
     let sql = Sql::from("SELECT m.scope_id, ").with(SHOWN).with(" FROM memberships m").filtered(conditions);

@@ -82,22 +82,22 @@ pub async fn by_name(
     sql!("SELECT id FROM projects WHERE workspace_id = ? AND name = ?", workspace, name).first(conn).await
 }
 
-/// How `viewer` stands to a project.
+/// How `actor` stands to a project.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn place(
     conn: &mut Conn,
     id: ProjectId,
-    viewer: UserId,
+    actor: UserId,
 ) -> Result<Option<ProjectPlace>, StoreError> {
     let sql = Sql::from("SELECT p.workspace_id, p.owner_id, p.private, (SELECT ")
         .with(visible::HIGHEST_ROLE)
-        .with(visible::own_in_project(viewer))
+        .with(visible::own_in_project(actor))
         .with(sql!(") FROM projects p WHERE p.id = ?", id));
     let row: Option<(WorkspaceId, UserId, bool, Option<i64>)> = sql.first(conn).await?;
     let Some((workspace, owner, private, number)) = row else { return Ok(None) };
-    let workspace = workspace::place(conn, workspace, viewer).await?;
+    let workspace = workspace::place(conn, workspace, actor).await?;
     let role = role(number);
     Ok(workspace.map(|workspace| ProjectPlace { project: id, owner, private, role, workspace }))
 }
@@ -162,7 +162,7 @@ impl Filter {
         all.and_either(self.archived, "p.archived", "NOT p.archived");
         self.owners.iter().for_each(|owners| all.and(Sql::one_of("p.owner_id", owners)));
         self.ids.iter().for_each(|ids| all.and(Sql::one_of("p.id", ids)));
-        self.seen_by.iter().for_each(|viewer| all.and(visible::projects(*viewer)));
+        self.seen_by.iter().for_each(|actor| all.and(visible::projects(*actor)));
         all
     }
 
@@ -179,12 +179,12 @@ pub async fn count(conn: &mut Conn, filter: &Filter) -> Result<i64, StoreError> 
     Project::count(conn, filter.conditions()).await
 }
 
-/// How many projects that `viewer` may see are in each workspace that has some; `None` sees all.
+/// How many projects that `actor` may see are in each workspace that has some; `None` sees all.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn counts(conn: &mut Conn, viewer: Option<UserId>) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
-    let seen = viewer.map_or_else(Sql::default, visible::projects);
+pub async fn counts(conn: &mut Conn, actor: Option<UserId>) -> Result<Vec<(WorkspaceId, i64)>, StoreError> {
+    let seen = actor.map_or_else(Sql::default, visible::projects);
     Sql::from("SELECT p.workspace_id, COUNT(*) FROM projects p")
         .filtered(seen)
         .with(" GROUP BY p.workspace_id ORDER BY p.workspace_id")

@@ -91,7 +91,7 @@ impl Filter {
         all.and_named("LOWER(w.name) = LOWER(?)", self.name_in_any_case.as_ref());
         all.and_either(self.archived, "w.archived", "NOT w.archived");
         self.owners.iter().for_each(|owners| all.and(Sql::one_of("w.owner_id", owners)));
-        self.seen_by.iter().for_each(|viewer| all.and(visible::workspaces(*viewer)));
+        self.seen_by.iter().for_each(|actor| all.and(visible::workspaces(*actor)));
         all
     }
 }
@@ -191,24 +191,24 @@ pub async fn by_id(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>
     Workspace::select(sql!("w.id = ? AND w.deleted_at IS NULL", id)).first(conn).await
 }
 
-/// The workspaces whose content `viewer` may not see.
+/// The workspaces whose content `actor` may not see.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn hidden(conn: &mut Conn, viewer: UserId) -> Result<Vec<WorkspaceId>, StoreError> {
-    visible::hidden_workspaces(viewer).all(conn).await
+pub async fn hidden(conn: &mut Conn, actor: UserId) -> Result<Vec<WorkspaceId>, StoreError> {
+    visible::hidden_workspaces(actor).all(conn).await
 }
 
-/// How `viewer` stands to a workspace. One that was deleted is private and has no members.
+/// How `actor` stands to a workspace. One that was deleted is private and has no members.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn place(conn: &mut Conn, id: WorkspaceId, viewer: UserId) -> Result<Option<Place>, StoreError> {
+pub async fn place(conn: &mut Conn, id: WorkspaceId, actor: UserId) -> Result<Option<Place>, StoreError> {
     let sql = Sql::from("SELECT w.owner_id, w.private, w.deleted_at IS NOT NULL, (SELECT ")
         .with(visible::HIGHEST_ROLE)
-        .with(visible::own_in_workspace(viewer))
+        .with(visible::own_in_workspace(actor))
         .with("), EXISTS (SELECT 1 FROM projects p WHERE p.workspace_id = w.id AND ")
-        .with(visible::guest_by_project(viewer))
+        .with(visible::guest_by_project(actor))
         .with(sql!(") FROM workspaces w WHERE w.id = ?", id));
     let row: Option<(UserId, bool, bool, Option<i64>, bool)> = sql.first(conn).await?;
     Ok(row.map(|(owner, private, gone, number, guest)| Place {

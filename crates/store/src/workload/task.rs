@@ -277,8 +277,8 @@ impl Filter {
         self.owners.iter().for_each(|owners| all.and(Sql::one_of("t.owner_id", owners)));
         all.and_if("t.workspace_id = ?", self.workspace);
         // One's own are all seen; without the question an index alone can count them.
-        let viewer = self.seen_by.filter(|viewer| self.owners.as_deref() != Some(&[*viewer]));
-        viewer.iter().for_each(|viewer| all.and(visible::tasks(*viewer)));
+        let actor = self.seen_by.filter(|actor| self.owners.as_deref() != Some(&[*actor]));
+        actor.iter().for_each(|actor| all.and(visible::tasks(*actor)));
         let prefix = self.id_prefix.as_ref().map(|prefix| format!("{}%", prefix.as_str()));
         all.and_if("t.id LIKE ?", prefix);
         all.and_if(if self.ascending { "t.seq > ?" } else { "t.seq < ?" }, self.after);

@@ -68,7 +68,7 @@ impl Filter {
         let mut all = Sql::default();
         all.and_named("t.name = ?", self.name.as_ref());
         self.workspaces.iter().for_each(|ids| all.and(Sql::one_of("t.workspace_id", ids)));
-        self.seen_by.iter().for_each(|viewer| all.and(visible::templates(*viewer)));
+        self.seen_by.iter().for_each(|actor| all.and(visible::templates(*actor)));
         all
     }
 }

@@ -46,7 +46,7 @@ pub enum Access {
 
 /// Who is asking, for handlers of [`Access::UserOrTask`].
 #[derive(Debug, Clone)]
-pub(crate) enum Asker {
+pub(crate) enum AnyCaller {
     User(Box<Caller>),
     Task(Box<TaskCaller>),
 }
@@ -169,8 +169,8 @@ async fn admit(guard: &Guard, request: &mut Request) -> Result<(), Error> {
 
 /// Whose the connection is from now on, as far as limits are concerned.
 fn holder(request: &Request) -> Option<Holder> {
-    match request.extensions().get::<Asker>() {
-        Some(Asker::Task(task)) => Some(Holder::Task { owner: task.owner.id, task: task.actor.task }),
+    match request.extensions().get::<AnyCaller>() {
+        Some(AnyCaller::Task(task)) => Some(Holder::Task { owner: task.owner.id, task: task.actor.task }),
         _ => request
             .extensions()
             .get::<Caller>()
@@ -278,8 +278,8 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
     if let Some(caller) = request.extensions().get::<Caller>() {
         return By::from(&caller.actor);
     }
-    match request.extensions().get::<Asker>() {
-        Some(Asker::Task(task)) => By::Task {
+    match request.extensions().get::<AnyCaller>() {
+        Some(AnyCaller::Task(task)) => By::Task {
             task: task.actor.task,
             owner: task.actor.owner,
             username: task.owner.username.clone(),
@@ -342,15 +342,15 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
         Credential::Bearer(token) if token.starts_with("mtt_") => Some(token),
         _ => None,
     };
-    let asker = match task {
-        Some(token) => Asker::Task(Box::new(app.master.tasks.authenticate(&token).await?)),
+    let caller = match task {
+        Some(token) => AnyCaller::Task(Box::new(app.master.tasks.authenticate(&token).await?)),
         None => {
             user(app, request).await?;
             let caller = request.extensions().get::<Caller>().cloned();
-            Asker::User(Box::new(caller.ok_or(Error::Unauthenticated(NO_CREDENTIALS))?))
+            AnyCaller::User(Box::new(caller.ok_or(Error::Unauthenticated(NO_CREDENTIALS))?))
         }
     };
-    request.extensions_mut().insert(asker);
+    request.extensions_mut().insert(caller);
     Ok(())
 }
 

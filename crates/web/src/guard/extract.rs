@@ -14,7 +14,7 @@ use master::password::Presented;
 use master::session::Caller;
 
 use crate::App;
-use crate::access::{Asker, BodyLimit};
+use crate::access::{AnyCaller, BodyLimit};
 use crate::origin::Arrival;
 use crate::respond::Failure;
 
@@ -43,21 +43,17 @@ impl FromRequestParts<App> for User {
     }
 }
 
-impl FromRequestParts<App> for Asker {
+impl FromRequestParts<App> for AnyCaller {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
         parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }
 
-/// Where the request came from.
-#[derive(Debug)]
-pub(crate) struct From(pub(crate) Arrival);
-
-impl FromRequestParts<App> for From {
+impl FromRequestParts<App> for Arrival {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        parts.extensions.get::<Arrival>().cloned().map(Self).ok_or_else(missing)
+        parts.extensions.get::<Self>().cloned().ok_or_else(missing)
     }
 }
 

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Answer, Refusal, Token, list as page};
+use super::{Answer, PolyaxonCaller, Refusal, list as page};
 use crate::App;
 use crate::extract::Params;
 use crate::late::{Body, Query};
@@ -113,7 +113,7 @@ fn detail(app: &App, user: &str, project: &Project, bookmarked: bool) -> Value {
 
 pub(crate) async fn create(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     sent: Body<Sent>,
 ) -> Answer<(StatusCode, Json<Value>)> {
     let permit = authorize::<CreateWorkspace>(&caller.actor, ());
@@ -151,7 +151,7 @@ fn slug(name: &str) -> Answer<()> {
 /// The projects of an account that the caller sees.
 pub(crate) async fn list(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(user): Path<String>,
     OriginalUri(uri): OriginalUri,
     params: Params,
@@ -165,7 +165,7 @@ pub(crate) async fn list(
 /// The projects that the caller marked; of other kinds of things there are none.
 pub(crate) async fn bookmarks(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path((user, kind)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
     query: Query,
@@ -210,7 +210,7 @@ async fn listed(
 
 pub(crate) async fn get(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<Json<Value>> {
     let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
@@ -221,7 +221,7 @@ pub(crate) async fn get(
 
 pub(crate) async fn update(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
     sent: Body<Sent>,
 ) -> Answer<Json<Value>> {
@@ -261,7 +261,7 @@ pub(crate) async fn update(
 /// The client says that it is done on this very status only.
 pub(crate) async fn delete(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     let permit = permitted::<ManageProject>(&app, &caller, &path).await?;
@@ -271,7 +271,7 @@ pub(crate) async fn delete(
 
 pub(crate) async fn bookmark(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
@@ -281,7 +281,7 @@ pub(crate) async fn bookmark(
 
 pub(crate) async fn unbookmark(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
     let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
@@ -292,7 +292,7 @@ pub(crate) async fn unbookmark(
 /// What is in a project: nothing runs in one yet.
 pub(crate) async fn content(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path((user, name)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
 ) -> Answer<Json<Value>> {

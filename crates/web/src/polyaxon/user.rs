@@ -11,10 +11,11 @@ use master::account::{Accounts, NOT_FOUND};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, Refusal, Token};
+use super::{Answer, PolyaxonCaller, Refusal};
 use crate::App;
-use crate::extract::{From, presented};
+use crate::extract::presented;
 use crate::late::{Body, Form};
+use crate::origin::Arrival;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -31,7 +32,7 @@ fn unable() -> Refusal {
 /// A form, or JSON. The token is a session of thirty days, as every login gives.
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     request: Request,
 ) -> Answer<Json<Value>> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
@@ -53,7 +54,7 @@ pub(crate) async fn log_in(
     }
 }
 
-pub(crate) async fn me(Token(caller): Token) -> Json<Value> {
+pub(crate) async fn me(PolyaxonCaller(caller): PolyaxonCaller) -> Json<Value> {
     let user = &caller.user;
     // The client breaks on an address whose host has no dot.
     let readable = |email: &&String| email.rsplit_once('@').is_some_and(|(_, host)| host.contains('.'));
@@ -64,7 +65,12 @@ pub(crate) async fn me(Token(caller): Token) -> Json<Value> {
     }))
 }
 
-async fn change(app: &App, Token(caller): Token, name: &str, patch: PatchUser) -> Answer<User> {
+async fn change(
+    app: &App,
+    PolyaxonCaller(caller): PolyaxonCaller,
+    name: &str,
+    patch: PatchUser,
+) -> Answer<User> {
     let user = app.master.accounts.by_username(&caller.actor, name).await?;
     let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&caller.actor, (user, change));
@@ -74,18 +80,18 @@ async fn change(app: &App, Token(caller): Token, name: &str, patch: PatchUser) -
 
 pub(crate) async fn activate(
     State(app): State<App>,
-    token: Token,
+    caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     let patch = PatchUser { active: Some(true), ..PatchUser::default() };
-    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+    change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }
 
 /// What the account made stays, under its name. One that waits to be let in is turned away: this client has no other
 /// verb for that (contract "polyaxon", section 3.3).
 pub(crate) async fn delete(
     State(app): State<App>,
-    Token(caller): Token,
+    PolyaxonCaller(caller): PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     let user = app.master.accounts.by_username(&caller.actor, &name).await?;
@@ -103,18 +109,18 @@ pub(crate) async fn delete(
 
 pub(crate) async fn grant(
     State(app): State<App>,
-    token: Token,
+    caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
-    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+    change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }
 
 pub(crate) async fn revoke(
     State(app): State<App>,
-    token: Token,
+    caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
     let patch = PatchUser { admin: Some(false), ..PatchUser::default() };
-    change(&app, token, &name, patch).await.map(|_| StatusCode::OK)
+    change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }

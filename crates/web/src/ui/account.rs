@@ -15,9 +15,9 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{From, Params, id, presented};
+use crate::extract::{Params, id, presented};
 use crate::late::Form;
-use crate::origin::is_unencrypted;
+use crate::origin::{Arrival, is_unencrypted};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::display::{ago, moment};
 use crate::ui::shell::{Page, Shell, render};
@@ -111,7 +111,7 @@ async fn account_page(
 /// Changes the password; this browser goes on with a session of its own.
 pub(crate) async fn change_password(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     channel: Channel,
     headers: HeaderMap,
     page: Page,
@@ -149,7 +149,7 @@ pub(crate) async fn change_password(
     }
 }
 
-/// Ends one of the viewer's sessions; ending the one of this browser is signing out.
+/// Ends one of the caller's sessions; ending the one of this browser is signing out.
 pub(crate) async fn end_session(
     State(app): State<App>,
     channel: Channel,

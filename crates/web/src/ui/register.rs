@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{From, presented};
+use crate::extract::presented;
 use crate::late::Form;
-use crate::origin::{is_unencrypted, same_origin};
+use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::ui::shell::{Shell, render};
 
@@ -72,7 +72,7 @@ pub(crate) async fn show(
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07).
 pub(crate) async fn register(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     channel: Channel,
     headers: HeaderMap,
     asked: Form<Asked>,

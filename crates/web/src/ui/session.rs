@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::App;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{From, Params, presented};
+use crate::extract::{Params, presented};
 use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
@@ -50,7 +50,7 @@ pub(crate) struct Login {
 
 pub(crate) async fn show(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     channel: Channel,
     headers: HeaderMap,
     params: Params,
@@ -66,7 +66,7 @@ pub(crate) async fn show(
 /// Anybody may ask, so the proof that the form is ours is asked for here (R07): no page logs its visitor in as somebody.
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     channel: Channel,
     headers: HeaderMap,
     login: Form<Login>,

@@ -14,16 +14,16 @@ use crate::App;
 use crate::respond::PageFailure;
 use crate::ui::redirect::login_for;
 
-/// For the templates. Without a viewer there is the product's name and nothing to click.
+/// For the templates. Without a caller there is the product's name and nothing to click.
 #[derive(Debug, Default)]
 pub(crate) struct Shell {
-    pub(crate) viewer: Option<Viewer>,
+    pub(crate) caller: Option<ShownCaller>,
     pub(crate) urge: Option<Urge>,
 }
 
-/// Who looks at the page.
+/// Who asked for the page, as it shows them.
 #[derive(Debug)]
-pub(crate) struct Viewer {
+pub(crate) struct ShownCaller {
     /// As people call them.
     pub(crate) name: String,
     /// The account's name.
@@ -62,7 +62,7 @@ impl FromRequestParts<App> for Page {
         let fragment = wants_fragment(&parts.headers);
         let here = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
         let shell =
-            Shell { viewer: Some(Viewer::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
+            Shell { caller: Some(ShownCaller::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
         Ok(Self { caller, shell, fragment })
     }
 }
@@ -72,7 +72,7 @@ fn wants_fragment(headers: &HeaderMap) -> bool {
     headers.contains_key("hx-request") && !headers.contains_key("hx-history-restore-request")
 }
 
-impl Viewer {
+impl ShownCaller {
     fn of(caller: &Caller, here: &str) -> Self {
         let user = &caller.user;
         let name = if user.display_name.is_empty() { &user.username } else { &user.display_name };

@@ -10,10 +10,11 @@ use master::Error;
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::extract::{From, User};
+use crate::extract::User;
+use crate::origin::Arrival;
 use crate::respond::Answer;
 
-pub(crate) async fn info(State(app): State<App>, From(arrival): From) -> Answer<Info> {
+pub(crate) async fn info(State(app): State<App>, arrival: Arrival) -> Answer<Info> {
     let cluster = &app.master.cluster;
     let default_user = cluster.default_user();
     let origin = arrival.asked(&app).await.origin;

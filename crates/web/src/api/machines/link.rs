@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 use crate::api::agent::agent_name;
-use crate::extract::From;
+use crate::origin::Arrival;
 use crate::peer::Peer;
 use crate::respond::{Failure, message};
 use crate::server::{Holder, Standing};
@@ -75,7 +75,7 @@ impl Refusals {
 /// Opens an agent's channel.
 pub(crate) async fn connect(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     Extension(standing): Extension<Standing>,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,

@@ -10,15 +10,16 @@ use master::session::{Device, Visitor};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::access::Asker;
+use crate::access::AnyCaller;
 use crate::api::user::{shown, shown_to};
-use crate::extract::{From, User, presented};
+use crate::extract::{User, presented};
 use crate::late::Body;
+use crate::origin::Arrival;
 use crate::respond::Answer;
 
 pub(crate) async fn log_in(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     login: Body<Login>,
 ) -> Answer<LoginResponse> {
     let login = login.unasked("anybody may try to log in").await?;
@@ -50,13 +51,13 @@ pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {
 }
 
 /// A task whose owner is deactivated goes on with its own data; it is nobody's stand-in any more (A14, P17).
-pub(crate) async fn me(asker: Asker) -> Answer<Me> {
-    let (user, shown) = match &asker {
-        Asker::User(caller) => (&*caller.user, shown_to(&caller.actor, &caller.user)),
-        Asker::Task(task) if !task.owner.is_active() => {
+pub(crate) async fn me(caller: AnyCaller) -> Answer<Me> {
+    let (user, shown) = match &caller {
+        AnyCaller::User(caller) => (&*caller.user, shown_to(&caller.actor, &caller.user)),
+        AnyCaller::Task(task) if !task.owner.is_active() => {
             return Err(Error::Forbidden(master::session::NOT_ACTIVE.to_owned()).into());
         }
-        Asker::Task(task) => (&task.owner, shown(&task.owner)),
+        AnyCaller::Task(task) => (&task.owner, shown(&task.owner)),
     };
     Ok(Json(Me { user: shown, blank_password: user.password == Password::Blank }))
 }

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use crate::App;
 use crate::api::user::shown;
-use crate::extract::{From, User, paged, presented};
+use crate::extract::{User, paged, presented};
 use crate::late::{Body, Query};
+use crate::origin::Arrival;
 use crate::respond::{Answer, Failure};
 
 fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
@@ -23,7 +24,7 @@ fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
 
 pub(crate) async fn register(
     State(app): State<App>,
-    From(arrival): From,
+    arrival: Arrival,
     body: Body<wire::Register>,
 ) -> Answer<wire::Registered> {
     let body = body.unasked("anybody may ask to be let in").await?;

@@ -47,8 +47,8 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
 }
 
 /// The same for its own person and for administrators, who may know where mail reaches it.
-pub(crate) fn shown_to(viewer: &Actor, user: &domain::user::User) -> ::api::user::User {
-    let email = user.email.clone().filter(|_| viewer.admin || viewer.user == user.id);
+pub(crate) fn shown_to(actor: &Actor, user: &domain::user::User) -> ::api::user::User {
+    let email = user.email.clone().filter(|_| actor.admin || actor.user == user.id);
     ::api::user::User { email, ..shown(user) }
 }
 

@@ -27,7 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use crate::App;
-use crate::access::Asker;
+use crate::access::AnyCaller;
 use crate::api::command::{readable, state_name};
 use crate::api::job::STEP;
 use crate::extract::{User, id};
@@ -36,10 +36,10 @@ use crate::respond::{Answer, Failure};
 use crate::whole::{self, Step};
 
 /// A person reads what the policy allows; a task only itself.
-async fn readable_by(app: &App, asker: &Asker, task: &str) -> Result<Permit<ReadTask>, Failure> {
-    match asker {
-        Asker::User(caller) => readable(app, caller, task).await,
-        Asker::Task(own) => {
+async fn readable_by(app: &App, caller: &AnyCaller, task: &str) -> Result<Permit<ReadTask>, Failure> {
+    match caller {
+        AnyCaller::User(caller) => readable(app, caller, task).await,
+        AnyCaller::Task(own) => {
             let id: TaskId = id(task, || format!("task '{}' not found", task.escape_debug()))?;
             if own.actor.task != id {
                 return Err(Failure(Error::NotFound(Tasks::hidden(id))));
@@ -103,8 +103,12 @@ fn summary(task: &Task) -> AllocationSummary {
     }
 }
 
-pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<String>) -> Answer<GetTask> {
-    let permit = readable_by(&app, &asker, &task).await?;
+pub(crate) async fn get(
+    State(app): State<App>,
+    caller: AnyCaller,
+    Path(task): Path<String>,
+) -> Answer<GetTask> {
+    let permit = readable_by(&app, &caller, &task).await?;
     let (task, _) = permit.target();
     let ending = task.ending.as_ref();
     let allocation = Allocation {
@@ -132,14 +136,14 @@ pub(crate) async fn get(State(app): State<App>, asker: Asker, Path(task): Path<S
 /// sent (A5).
 pub(crate) async fn context(
     State(app): State<App>,
-    asker: Asker,
+    caller: AnyCaller,
     Path(task): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let target = readable_by(&app, &asker, &task).await?.into_target();
-    let permit = match &asker {
-        Asker::User(caller) => may_read_context(caller, target)?,
-        Asker::Task(_) => Permit::system("a running task reads its own files", target),
+    let target = readable_by(&app, &caller, &task).await?.into_target();
+    let permit = match &caller {
+        AnyCaller::User(caller) => may_read_context(caller, target)?,
+        AnyCaller::Task(_) => Permit::system("a running task reads its own files", target),
     };
     let packed = app.master.tasks.context(&permit).await?;
     let raw = headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/gzip");
@@ -157,9 +161,9 @@ pub(crate) async fn context(
             (len, stream::try_unfold(encoding, Encoding::next).boxed())
         }
     };
-    let body = match asker {
-        Asker::User(caller) => Body::from_stream(while_its(&app, &caller, task, pieces)),
-        Asker::Task(_) => Body::from_stream(pieces),
+    let body = match caller {
+        AnyCaller::User(caller) => Body::from_stream(while_its(&app, &caller, task, pieces)),
+        AnyCaller::Task(_) => Body::from_stream(pieces),
     };
     Ok(([(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_LENGTH, len.to_string())], body)
         .into_response())
