@@ -124,7 +124,7 @@ fn initialise(bin: &Path, data: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A program of PostgreSQL's on the data folder, as its own user when we are root. `setpriv` execs, so
+/// A program of PostgreSQL's on the data directory, as its own user when we are root. `setpriv` execs, so
 /// that the child's pid is the program's; the kernel interrupts the program if we die first.
 fn unprivileged(program: &Path, data: &Path) -> Command {
     let mut command = Command::new("setpriv");
@@ -134,7 +134,7 @@ fn unprivileged(program: &Path, data: &Path) -> Command {
         command.args([user.as_str(), group.as_str(), "--init-groups"]);
     }
     command.args(["--pdeathsig", "INT", "--"]).arg(program).arg("-D").arg(data);
-    // Our own working folder may be closed to that user; and we read the messages.
+    // Our own working directory may be closed to that user; and we read the messages.
     command.current_dir(data.parent().unwrap_or(data)).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }

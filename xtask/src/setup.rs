@@ -36,7 +36,7 @@ const NODE: u32 = 20;
 
 pub(crate) fn run(checkout: &Checkout) -> Result<()> {
     let tools = Tools::locate(checkout)?;
-    // Two set-ups at once (an editor's and a terminal's) would install into the same folders.
+    // Two set-ups at once (an editor's and a terminal's) would install into the same directories.
     let lock = File::create(tools.folder.join("setup.lock"))?;
     lock.lock().context("can't lock the test environment")?;
 
@@ -156,7 +156,7 @@ fn nextest(checkout: &Checkout) -> Result<()> {
     shell::run(&mut checkout.cargo(["install", "cargo-nextest", "--locked"]))
 }
 
-/// A file inside an installed folder that says what was installed; written last, so that a folder
+/// A file inside an installed directory that says what was installed; written last, so that a directory
 /// left half done has none.
 struct Stamp<'a> {
     file: PathBuf,

@@ -63,8 +63,8 @@ impl Tools {
     }
 }
 
-/// A folder that every user of the machine can read, and every task: tests of root's start tasks as other users,
-/// and these run the Python that lies here. Below the target folder if that can be entered and isn't where tasks have
+/// A directory that every user of the machine can read, and every task: tests of root's start tasks as other users,
+/// and these run the Python that lies here. Below the target directory if that can be entered and isn't where tasks have
 /// directories of their own (B22).
 fn shared_folder(target: &Path) -> Result<PathBuf> {
     fs::create_dir_all(target).with_context(|| format!("can't make {}", target.display()))?;

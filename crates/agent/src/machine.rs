@@ -202,7 +202,7 @@ fn power(shared: bool) -> Power {
     Power::Unprivileged { uid: uid.as_raw(), gid: rustix::process::getegid().as_raw(), shared }
 }
 
-/// What this process lives by, where tasks run as its own user: the folder of its program above all, from which the next
+/// What this process lives by, where tasks run as its own user: the directory of its program above all, from which the next
 /// start of anybody's task runs outside of every sandbox (F12).
 fn guarded(options: &Options, power: Power) -> Vec<PathBuf> {
     if power == Power::Root {

@@ -69,7 +69,7 @@ pub struct Options {
     pub seccomp: Seccomp,
     /// The Python that tasks have.
     pub environment: environment::Settings,
-    /// What no task that is this agent's own user may write to, besides its program's folder and `data_dir`.
+    /// What no task that is this agent's own user may write to, besides its program's directory and `data_dir`.
     pub guarded: Vec<PathBuf>,
     /// Paths that no task sees, besides `data_dir`.
     pub masked: Vec<PathBuf>,

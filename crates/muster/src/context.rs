@@ -18,7 +18,7 @@ use crate::failure::Failure;
 
 /// What is taken when the master doesn't say, in bytes.
 const USUAL_LIMIT: u64 = 95 << 20;
-/// Files and folders that are named when there is too much.
+/// Files and directories that are named when there is too much.
 const NAMED: usize = 5;
 
 /// Files found, but not read yet.
@@ -109,9 +109,9 @@ impl SentAlong {
         self.entries.iter().filter(|entry| entry.meta.is_file())
     }
 
-    /// What takes most of the room: files, and folders by what is in all of them (B17).
+    /// What takes most of the room: files, and directories by what is in all of them (B17).
     fn largest(&self) -> Vec<String> {
-        // Of each folder: its bytes and its number of files.
+        // Of each directory: its bytes and its number of files.
         let mut sizes: BTreeMap<&str, (u64, usize)> = BTreeMap::new();
         for file in self.files() {
             let folders = file.name.match_indices('/').filter_map(|(at, _)| file.name.get(..=at));
@@ -121,7 +121,7 @@ impl SentAlong {
                 *count += 1;
             }
         }
-        // A folder says nothing when nearly all of it is in one thing below, which says more.
+        // A directory says nothing when nearly all of it is in one thing below, which says more.
         let tells = |(name, (bytes, _)): &(&&str, &(u64, usize))| {
             let below = sizes.range(**name..).skip(1).take_while(|(below, _)| below.starts_with(**name));
             !name.ends_with('/')
@@ -129,7 +129,7 @@ impl SentAlong {
         };
         let mut telling: Vec<_> = sizes.iter().filter(tells).collect();
         telling.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
-        // What lies in a folder that is named already isn't named again.
+        // What lies in a directory that is named already isn't named again.
         let mut named: Vec<String> = Vec::new();
         let mut folders: Vec<&str> = Vec::new();
         for (name, (bytes, count)) in telling {

@@ -28,7 +28,7 @@ pub(crate) fn client(address: &Address) -> Result<Client> {
     Ok(Client::guarded(address.clone(), check_connection)?)
 }
 
-/// The folder for the sockets of this user's masters.
+/// The directory for the sockets of this user's masters.
 pub(crate) fn folder() -> Option<PathBuf> {
     if geteuid().is_root() {
         return Some(PathBuf::from(ROOTS));
@@ -39,7 +39,7 @@ pub(crate) fn folder() -> Option<PathBuf> {
         .or_else(|| below("HOME", ".local/share/muster-sockets"))
 }
 
-/// The socket, below a folder of [`folder`], of a master that listens on `address`: it goes by the port where this machine's
+/// The socket, below a directory of [`folder`], of a master that listens on `address`: it goes by the port where this machine's
 /// loopback leads there, else by the one address, for another master may have the same port of another one.
 pub(crate) fn name(address: SocketAddr) -> String {
     let ip = address.ip().to_canonical();
@@ -69,7 +69,7 @@ pub(crate) fn socket(address: &Address) -> Option<PathBuf> {
     sockets.find(|(socket, uid)| lives(socket, *uid)).map(|(socket, _)| socket)
 }
 
-/// Whether something is that user's; of a folder, that nobody else can put anything there.
+/// Whether something is that user's; of a directory, that nobody else can put anything there.
 fn is_theirs(path: &Path, uid: u32, kind: FileType) -> bool {
     let closed = |stat: &Stat| !Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
     let fits = |stat: &Stat| {

@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection on this machine, by what the kernel says (P2, R15, finding A3): a person's
+//! Who is at the other end of a connection on this machine, by what the kernel says (P2, R15, A3): a person's
 //! own program, or something that may speak for somebody else — a task, a proxy, a tunnel.
 //!
 //! The question is asked about processes, not about addresses or headers: a loopback address is no identity. Whatever

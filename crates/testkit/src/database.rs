@@ -10,7 +10,7 @@ use crate::postgres::TestDatabase;
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Database {
-    /// A file in the test's own folder.
+    /// A file in the test's own directory.
     Sqlite,
     /// A database on the cluster of this run.
     Postgres,

@@ -13,7 +13,7 @@ pub fn postgres_url() -> String {
     variable("MUSTER_TEST_POSTGRES").into_string().expect("MUSTER_TEST_POSTGRES isn't UTF-8")
 }
 
-/// The folder of PostgreSQL's own programs, of the version of the cluster.
+/// The directory of PostgreSQL's own programs, of the version of the cluster.
 #[must_use]
 pub fn postgres_bin() -> PathBuf {
     variable("MUSTER_TEST_PG_BIN").into()
@@ -49,7 +49,7 @@ pub fn chromium() -> PathBuf {
     variable("MUSTER_TEST_CHROMIUM").into()
 }
 
-/// The folder of the browser scripts, with their Node packages.
+/// The directory of the browser scripts, with their Node packages.
 #[must_use]
 pub fn e2e_dir() -> PathBuf {
     variable("MUSTER_TEST_E2E").into()

@@ -175,7 +175,7 @@ impl IntoResponse for PageFailure {
     }
 }
 
-/// No inline script, no other host, no frame (design section 10).
+/// No inline script, no other host, no frame.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 

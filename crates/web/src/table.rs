@@ -1,4 +1,4 @@
-//! The route table: no route without a row, no row without its access (design section 3).
+//! The route table: no route without a row, no row without its access.
 
 use axum::Router;
 use axum::handler::Handler;

@@ -1,4 +1,4 @@
-//! The web pages: one module per noun, with its templates in the folder of the same name; the shell around them all,
+//! The web pages: one module per noun, with its templates in the directory of the same name; the shell around them all,
 //! and the files that they load. Handlers read through the same services and the same policy as the API's.
 
 pub(crate) mod account;

@@ -32,7 +32,7 @@ pub(super) struct Server {
 pub(super) const ANYBODY: &str = "security: {blank_passwords: allow}\n";
 
 impl Server {
-    /// On the data in a folder of the bench's.
+    /// On the data in a directory of the bench's.
     pub(super) fn up(bench: &Bench, name: &str, options: &[&str]) -> Result<Self> {
         let data = bench.folder.path().join(name);
         let log = data.with_extension("log");

@@ -1,4 +1,4 @@
-//! `muster up` on a data folder that is there already.
+//! `muster up` on a data directory that is there already.
 
 use std::time::Duration;
 

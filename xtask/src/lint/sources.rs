@@ -15,7 +15,7 @@ const LOW_LEVEL: &str = "crates/launch/";
 // In parts, or this file would break its own rules.
 const UNSAFE: &str = concat!("un", "safe");
 
-/// Folders of the machines that somebody happens to develop on.
+/// Directories of the machines that somebody happens to develop on.
 const MACHINE_PATHS: &[&str] =
     &[concat!("/wo", "rk/"), concat!("/root/", ".cargo"), concat!("/root/", ".pyenv")];
 
@@ -39,7 +39,7 @@ pub(super) fn read(root: &Path) -> Result<Vec<(String, String)>> {
     for name in listed.split_terminator('\0') {
         match fs::read(root.join(name)) {
             Ok(content) => sources.push((name.to_owned(), String::from_utf8_lossy(&content).into_owned())),
-            // Deleted but not yet committed; or a link to a folder.
+            // Deleted but not yet committed; or a link to a directory.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::IsADirectory) => {}
             Err(error) => return Err(error).with_context(|| format!("can't read {name}")),
         }

@@ -11,7 +11,7 @@ const PAGE: i64 = 1000;
 
 impl Client {
     /// Starts a session. `hashed` is the client-side transform of the password; empty for a blank one. `device` is what the
-    /// last log-in answered as that, or empty; `None` asks for none.
+    /// last login answered as that, or empty; `None` asks for none.
     ///
     /// # Errors
     /// 401 for a wrong name or password, 403 for a deactivated account.

@@ -20,7 +20,7 @@ pub struct Login {
     /// `password` is the client-side transform.
     #[serde(alias = "is_hashed")]
     pub is_hashed: Option<bool>,
-    /// What the last log-in from this program answered as `device`; empty asks for one. Who shows it isn't slowed down by
+    /// What the last login from this program answered as `device`; empty asks for one. Who shows it isn't slowed down by
     /// others who guess at the same address. Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -40,7 +40,7 @@ pub struct LoginResponse {
     /// The account's password is blank. Muster's own.
     #[serde(default)]
     pub blank_password: bool,
-    /// To be shown at the next log-in; absent when what was shown stays good, or none was asked for. Muster's own.
+    /// To be shown at the next login; absent when what was shown stays good, or none was asked for. Muster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The permission policy: who may do what (design section 3). This file is the whole of it.
+//! The permission policy: who may do what. This file is the whole of it.
 
 use super::{Act, Actor, Refusal};
 use crate::id::UserId;
@@ -481,7 +481,7 @@ impl Act for AddTemplate {
     }
 }
 
-/// Change or delete a template: its owner, administrators of its workspace (design section 3). Everybody who sees the
+/// Change or delete a template: its owner, administrators of its workspace. Everybody who sees the
 /// workspace may read and use it.
 #[derive(Debug)]
 pub struct ChangeTemplate;
@@ -538,7 +538,7 @@ impl Act for ReadTask {
 }
 
 /// Read the files that were sent along with a task: its owner, and who may change what is in its workspace. Whoever sees
-/// a task sees its configuration and its log; a folder holds more than its owner thinks of.
+/// a task sees its configuration and its log; a directory holds more than its owner thinks of.
 #[derive(Debug)]
 pub struct ReadContext;
 
@@ -557,7 +557,7 @@ impl Act for ReadContext {
     }
 }
 
-/// Kill a task or change its priority: its owner and administrators (design section 3).
+/// Kill a task or change its priority: its owner and administrators.
 #[derive(Debug)]
 pub struct ChangeTask;
 

@@ -29,7 +29,7 @@ pub struct Device {
     pub uuid: Plain<256>,
 }
 
-/// Which identities an agent can give (design section 5).
+/// Which identities an agent can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Power {

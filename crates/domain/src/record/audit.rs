@@ -287,7 +287,7 @@ impl Entry {
         &self.by
     }
 
-    /// Whether this may have changed who may see or do what. Tasks and agents come and go without that, log-ins and
+    /// Whether this may have changed who may see or do what. Tasks and agents come and go without that, logins and
     /// templates too; whatever else there will be counts.
     #[must_use]
     pub fn may_change_rights(&self) -> bool {

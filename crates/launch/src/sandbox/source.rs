@@ -105,7 +105,7 @@ pub(super) fn gather<'a>(
 /// Who could write there would be whatever the launcher starts next (F12).
 fn check_guarded(source: &Source<'_>, guarded: &[PathBuf]) -> Result<(), String> {
     let path = &source.path;
-    // A folder beside the program can't change it; below data there is nothing that a task may see (`mask`).
+    // A directory beside the program can't change it; below data there is nothing that a task may see (`mask`).
     let holds = |own: &&PathBuf| own.starts_with(path);
     match guarded.iter().filter(|_| !source.bind.read_only).find(holds) {
         Some(own) => Err(format!(

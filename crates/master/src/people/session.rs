@@ -52,7 +52,7 @@ pub enum Origin {
     Remote,
 }
 
-/// What tells a program that logs in from others behind its address (A8): a secret that it was given at its last log-in.
+/// What tells a program that logs in from others behind its address (A8): a secret that it was given at its last login.
 /// It opens nothing by itself: it is known wherever it is, and however many others guess where it is.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum Device {
@@ -95,7 +95,7 @@ pub struct Visitor {
     pub address: Option<IpAddr>,
     /// The Unix user whose program asks, when that runs on this machine and speaks for nobody else.
     pub uid: Option<u32>,
-    /// What it keeps between log-ins.
+    /// What it keeps between logins.
     pub device: Device,
 }
 
@@ -129,7 +129,7 @@ pub struct LoggedIn {
     pub session: Session,
     /// The account.
     pub user: User,
-    /// What the program is to show at its next log-in, if it keeps such a thing and what it has isn't good.
+    /// What the program is to show at its next login, if it keeps such a thing and what it has isn't good.
     pub device: Option<String>,
 }
 

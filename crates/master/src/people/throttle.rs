@@ -29,7 +29,7 @@ use crate::system::{Clock, Entropy};
 use crate::unbroken::while_there;
 use crate::{Error, secret};
 
-/// Programs of one account that are known by what they were given at a log-in; of more, the ones that were seen last.
+/// Programs of one account that are known by what they were given at a login; of more, the ones that were seen last.
 const DEVICES: i64 = 50;
 
 /// Accounts at places where they are known, that were seen since the start.
@@ -52,7 +52,7 @@ pub(crate) struct Throttle {
 /// A device among the places from which an account has logged in.
 const DEVICE: &str = "device ";
 
-/// What failures are counted by and log-ins remembered, and what has a share of the turns.
+/// What failures are counted by and logins remembered, and what has a share of the turns.
 pub(crate) fn origin(visitor: &Visitor) -> Origin {
     visitor.uid.map_or_else(|| Origin::of(visitor.address), Origin::local)
 }

@@ -59,7 +59,7 @@ pub(crate) async fn sign_in(
     match attempt(client, user, &given, Some(device)).await? {
         Ok(login) => {
             if let Some(device) = login.device.clone() {
-                // Without a place to keep it, the next log-in is a stranger's.
+                // Without a place to keep it, the next login is a stranger's.
                 let _ = store.update(|kept| drop(kept.devices.insert(login.user.username.clone(), device)));
             }
             Ok(login)

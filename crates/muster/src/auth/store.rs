@@ -34,7 +34,7 @@ pub(crate) struct Kept {
     pub(crate) active_user: Option<String>,
     /// A token for each user that one acted as.
     pub(crate) tokens: BTreeMap<String, String>,
-    /// What the master gave to this program for each user's next log-in, by which it knows it among others (A8).
+    /// What the master gave to this program for each user's next login, by which it knows it among others (A8).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) devices: BTreeMap<String, String>,
 }

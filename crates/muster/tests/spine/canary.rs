@@ -36,7 +36,7 @@ fn found<'a>(secrets: &'a [String], place: &str, text: &[u8]) -> Vec<(&'a str, S
     secrets.iter().filter(holds).map(|secret| (secret.as_str(), place.to_owned())).collect()
 }
 
-/// All files below a folder, the database and what it writes beside it among them.
+/// All files below a directory, the database and what it writes beside it among them.
 fn in_files<'a>(secrets: &'a [String], folder: &Path) -> Vec<(&'a str, String)> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     let look = |path: &Path| match path.is_dir() {

@@ -198,7 +198,7 @@ fn d09_x07_polyaxon_over_https() {
     let mut change = told(&alice, "-u admin user change-password --password-stdin", &known);
     run(&mut change, "a quiet lake\n").exits(0);
     let polyaxon = |args: &[&str]| {
-        // Its log-in heeds `verify_ssl` nowhere; the library below it looks here.
+        // Its login heeds `verify_ssl` nowhere; the library below it looks here.
         let mut command = Command::new(testkit::env::polyaxon());
         command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &alice.home).env("TMPDIR", &alice.home);
         command.env("LC_ALL", "C.UTF-8").env("REQUESTS_CA_BUNDLE", authority(&muster)).args(args);

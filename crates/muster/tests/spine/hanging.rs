@@ -1,4 +1,4 @@
-//! A file system of a user's that doesn't answer any more holds up neither other people's log-ins nor the end of the
+//! A file system of a user's that doesn't answer any more holds up neither other people's logins nor the end of the
 //! master (S5, R15, A3). How looks are held up, and what then, is tested in `neighbour`.
 
 use std::process::Command;

@@ -34,7 +34,7 @@ fn info_at(port: u16) -> String {
     run(curl.args(["--retry", "60", "--retry-connrefused", "--retry-delay", "1"]), "").ok()
 }
 
-/// A log-in as the administrator, whose password is blank, by way of `port`.
+/// A login as the administrator, whose password is blank, by way of `port`.
 #[track_caller]
 fn assert_no_way_in(port: u16) {
     assert!(!is_local(&info_at(port)));

@@ -284,7 +284,7 @@ impl Store {
         Ok(tx)
     }
 
-    /// The same for what must go on while the disk is full: log-ins, what ends, what is taken away from somebody (A4).
+    /// The same for what must go on while the disk is full: logins, what ends, what is taken away from somebody (A4).
     ///
     /// # Errors
     /// When the database can't be reached.

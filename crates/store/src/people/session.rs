@@ -107,7 +107,7 @@ pub async fn delete_of_user(tx: &mut Tx, user: UserId) -> Result<(), StoreError>
 /// # Errors
 /// See [`StoreError`].
 pub async fn delete_oldest(tx: &mut Tx, user: UserId, keep: u32) -> Result<Vec<SessionId>, StoreError> {
-    // More than a few are there only when the limit was lowered; the next log-ins end the rest.
+    // More than a few are there only when the limit was lowered; the next logins end the rest.
     let sql = "SELECT id FROM sessions WHERE user_id = ? ORDER BY id DESC LIMIT 100 OFFSET ?";
     let oldest: Vec<SessionId> = sql!(sql, user, keep).all(tx).await?;
     for id in &oldest {

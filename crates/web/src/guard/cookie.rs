@@ -30,7 +30,7 @@ pub(crate) enum Cookie {
     Session,
     /// Set by "Sign out": the default user isn't let in without asking until the next login.
     SignedOut,
-    /// What tells this browser from others behind its address at the next log-in (A8).
+    /// What tells this browser from others behind its address at the next login (A8).
     Device,
 }
 

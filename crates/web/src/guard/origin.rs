@@ -221,7 +221,7 @@ impl Arrival {
         Visitor { origin: self.origin(app).await, address: self.address, uid: None, device }
     }
 
-    /// For a log-in: a password that isn't blank is as good from anywhere.
+    /// For a login: a password that isn't blank is as good from anywhere.
     pub(crate) async fn with(&self, app: &App, password: &Presented) -> Visitor {
         if password.is_blank() { self.asked(app).await } else { self.placed(app).await }
     }

@@ -20,7 +20,7 @@ on_sqlite!(
 
 const RESERVE: u64 = 16 << 20;
 
-/// Log-ins and ends.
+/// Logins and ends.
 const ROUNDS: u64 = 1_000;
 
 /// Eats a disk until it is dropped.

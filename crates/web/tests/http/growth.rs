@@ -117,7 +117,7 @@ async fn r47_one_account_cannot_make_the_audit_log_grow_for_ever(database: Datab
     assert!(polyaxon.text().contains("detail"), "{}", polyaxon.text());
     alice.post("/api/v1/commands").json(json!({"config": {"entrypoint": ["true"]}})).await.refused(429);
     again.post("/api/v1/workspaces").json(json!({"name": "more"})).await.refused(429);
-    // Looks, kills and ends go on, and log-ins have their own.
+    // Looks, kills and ends go on, and logins have their own.
     alice.get(&path).await.ok();
     alice.post(&format!("/api/v1/commands/{}/kill", task.id())).await.ok();
     agent.expect_kill(task.start.allocation).await;

@@ -65,7 +65,7 @@ async fn a09_who_is_no_proxy_of_ours_makes_no_cookie_secure(database: Database) 
     assert!(set.iter().any(|cookie| cookie.starts_with("auth=mst_")), "{set:?}");
 }
 
-/// A failed log-in by another Unix user's program, which says that it comes from elsewhere.
+/// A failed login by another Unix user's program, which says that it comes from elsewhere.
 async fn forged(master: &TestMaster, uid: u32) {
     let body = r#"{"username": "alice", "password": "wrong"}"#;
     let port = master.address().port();
@@ -82,7 +82,7 @@ async fn forged(master: &TestMaster, uid: u32) {
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer} {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The addresses that failed log-ins are noted from.
+/// The addresses that failed logins are noted from.
 async fn noted(master: &TestMaster) -> String {
     let admin = master.admin().await;
     let path = "/api/v1/audit?action=session.open&result=refused";

@@ -167,7 +167,7 @@ pub(crate) async fn behind_a_proxy(database: Database) -> TestMaster {
     TestMaster::configured(database, configure).await
 }
 
-/// A log-in by way of the proxy.
+/// A login by way of the proxy.
 pub(crate) async fn from(master: &TestMaster, address: &str, name: &str, password: &str) -> u16 {
     let body = json!({"username": name, "password": password});
     let login = master.anon().post("/api/v1/auth/login").json(body);
@@ -263,7 +263,7 @@ async fn guessed_at(master: &TestMaster, address: &str) {
     assert_eq!(from(master, address, "alice", RIGHT).await, 429);
 }
 
-/// What a log-in that keeps a device is answered: status, and the device if there is a new one.
+/// What a login that keeps a device is answered: status, and the device if there is a new one.
 async fn with_device(
     master: &TestMaster,
     address: &str,

@@ -16,7 +16,7 @@ const AT_ONCE: Duration = Duration::from_secs(6 * 60 * 60);
 pub enum Spender {
     /// An account's, for what it and its tasks change.
     Change(UserId),
-    /// An account's, for its log-ins: of these there may be as many again.
+    /// An account's, for its logins: of these there may be as many again.
     LogIn(UserId),
     /// An account's, for a new password of its own, and as much again: who has come into one of its sessions can use up the
     /// first, and not keep its owner from shutting them out.

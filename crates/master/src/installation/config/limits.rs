@@ -38,7 +38,7 @@ pub struct Limits {
     /// as well, if that is more; where other agents have more, this is to be raised.
     pub log_bytes: u64,
     /// Bytes by which one account, administrators' excepted, can make the database grow in a day: the audit log, its tasks with
-    /// their configurations, its templates and all else. By its log-ins as much again, and by new passwords; a quarter of it at
+    /// their configurations, its templates and all else. By its logins as much again, and by new passwords; a quarter of it at
     /// once. What ends something always gets through. 0 is no bound (KX4, A4).
     pub stored_bytes_per_day: u64,
 }

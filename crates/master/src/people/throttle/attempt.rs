@@ -1,4 +1,4 @@
-//! A log-in, from the moment when it may be looked at.
+//! A login, from the moment when it may be looked at.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
