@@ -22,9 +22,9 @@ pub enum Bound<T> {
     /// What fits the machine.
     #[default]
     Usual,
-    /// None.
+    /// No limit.
     Unlimited,
-    /// This much.
+    /// This much and no more.
     At(T),
 }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Pagination {
-    /// As asked.
+    /// Rows that were skipped, as asked.
     pub offset: i64,
-    /// As asked.
+    /// Most rows, as asked.
     pub limit: i64,
     /// Index of the first row.
     pub start_index: i64,

@@ -68,7 +68,7 @@ struct Emptying<'a> {
     outer: BorrowedFd<'a>,
     /// The next name for what is moved.
     moved: u64,
-    /// Since when.
+    /// When emptying began.
     begun: SystemTime,
     /// How much may still come.
     newcomers: u64,

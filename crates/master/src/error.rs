@@ -38,15 +38,15 @@ pub enum Error {
     /// Too many failed logins in a row; the right password is refused as well (R18).
     #[error("too many failed logins: try again in {seconds} s")]
     Throttled {
-        /// Until then.
+        /// How long to wait, in seconds.
         seconds: u64,
     },
     /// More than is allowed in a time.
     #[error("{what}: try again in {seconds} s")]
     TooMany {
-        /// Of what.
+        /// What there were too many of, as a sentence.
         what: &'static str,
-        /// Until then.
+        /// How long to wait, in seconds.
         seconds: u64,
     },
     /// Larger than what is taken.

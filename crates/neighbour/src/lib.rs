@@ -137,7 +137,7 @@ impl Neighbours {
     /// looked into and don't count.
     ///
     /// # Errors
-    /// Which doesn't.
+    /// One that doesn't, or why that can't be told.
     pub fn is_at_home(&self, listener: &Listener) -> Result<(), Doubt> {
         let (listener, task_uids) = (*listener, self.task_uids.clone());
         self.waiting.within(move || {

@@ -15,7 +15,7 @@ pub enum StoreError {
          try again in {seconds} s, or have an administrator raise the limit"
     )]
     TooFast {
-        /// Until then.
+        /// How long to wait, in seconds.
         seconds: u64,
     },
     /// No space left on the disk that holds the database (L03).

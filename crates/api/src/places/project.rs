@@ -20,15 +20,15 @@ pub struct Project {
     pub description: String,
     /// Where it is.
     pub workspace_id: i64,
-    /// Put away.
+    /// Archived.
     pub archived: bool,
     /// Can't be changed.
     pub immutable: bool,
-    /// Count.
+    /// How many experiments it has.
     pub num_experiments: i64,
-    /// Count.
+    /// How many experiments run.
     pub num_active_experiments: i64,
-    /// Count.
+    /// How many runs it has.
     pub num_runs: i64,
     /// Texts for people.
     pub notes: Vec<Note>,

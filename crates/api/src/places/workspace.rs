@@ -16,11 +16,11 @@ pub struct Workspace {
     pub id: i64,
     /// Its name.
     pub name: String,
-    /// Put away.
+    /// Archived: nothing new gets into it.
     pub archived: bool,
     /// Can't be changed.
     pub immutable: bool,
-    /// Count.
+    /// How many experiments it has.
     pub num_experiments: i64,
     /// Count of those that the caller sees.
     pub num_projects: i64,

@@ -56,7 +56,7 @@ pub enum SystemId {
          agent.allowed_ids.uids"
     )]
     User {
-        /// The number.
+        /// The uid.
         uid: u32,
         /// The account.
         name: String,
@@ -67,7 +67,7 @@ pub enum SystemId {
          agent.allowed_ids.gids"
     )]
     Group {
-        /// The number.
+        /// The gid.
         gid: u32,
         /// The group.
         name: String,
@@ -78,7 +78,7 @@ pub enum SystemId {
          agent.allowed_ids.gids"
     )]
     Power {
-        /// The number.
+        /// The gid.
         gid: u32,
         /// The group.
         name: String,

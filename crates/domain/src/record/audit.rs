@@ -275,7 +275,7 @@ impl Entry {
         self.action
     }
 
-    /// On what.
+    /// What it was done to.
     #[must_use]
     pub fn target(&self) -> &Who {
         &self.target
@@ -379,7 +379,7 @@ pub struct Record {
     pub address: String,
     /// `noun.verb`.
     pub action: String,
-    /// On what.
+    /// What it was done to.
     pub target: Who,
     /// What was there before; null when nothing was.
     pub before: Value,

@@ -34,7 +34,7 @@ pub(super) enum TooMuch {
     Connections,
     /// What the account's tasks have together, and this one the most of it (`ledger`).
     OfAccount {
-        /// Of what.
+        /// What they have too much of.
         kind: Kind,
         /// The task has so much, …
         has: u64,

@@ -198,7 +198,7 @@ impl Sessions {
     /// the password.
     ///
     /// # Errors
-    /// Why not.
+    /// Whatever keeps them out, in the words that they may be told.
     pub async fn log_in(
         &self,
         username: &str,

@@ -22,7 +22,7 @@ pub(crate) enum Means {
     Blank,
     /// A blank one, then this one if there is one, then the person at the terminal.
     Ask(Option<String>),
-    /// This one.
+    /// This password.
     Given(String),
 }
 

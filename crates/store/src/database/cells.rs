@@ -97,7 +97,7 @@ impl Cells<'_> {
 
 /// What can be read out of a row, taking the next columns that are its own.
 pub(crate) trait Read: Sized {
-    /// Reads it.
+    /// Reads one out of the next cells.
     fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError>;
 }
 

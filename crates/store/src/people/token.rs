@@ -130,7 +130,7 @@ pub struct Filter {
     pub ids: Vec<TokenId>,
     /// Only those that are good at this time.
     pub live_at: Option<Timestamp>,
-    /// Order.
+    /// What they are sorted by.
     pub sort: SortBy,
     /// Last ones first.
     pub descending: bool,

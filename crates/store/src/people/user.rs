@@ -282,7 +282,7 @@ pub struct Filter {
     pub active: Option<bool>,
     /// Administrators, or the others.
     pub admin: Option<bool>,
-    /// Order.
+    /// What they are sorted by.
     pub sort: SortBy,
     /// Last ones first.
     pub descending: bool,

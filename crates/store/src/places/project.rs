@@ -133,7 +133,7 @@ pub struct Filter {
     pub seen_by: Option<UserId>,
     /// Only these.
     pub ids: Option<Vec<ProjectId>>,
-    /// Order.
+    /// What they are sorted by.
     pub sort: SortBy,
     /// Last ones first.
     pub descending: bool,

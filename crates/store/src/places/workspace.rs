@@ -78,7 +78,7 @@ pub struct Filter {
     pub owners: Option<Vec<UserId>>,
     /// Without those that this account may not see.
     pub seen_by: Option<UserId>,
-    /// Order.
+    /// What they are sorted by.
     pub sort: SortBy,
     /// Last ones first.
     pub descending: bool,

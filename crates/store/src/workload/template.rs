@@ -59,7 +59,7 @@ pub struct Filter {
     pub workspaces: Option<Vec<WorkspaceId>>,
     /// Without those that this account may not see.
     pub seen_by: Option<UserId>,
-    /// Z first.
+    /// Last ones first.
     pub descending: bool,
 }
 

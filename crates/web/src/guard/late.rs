@@ -28,7 +28,7 @@ pub(crate) trait Unread {
     /// What is in it.
     type Content;
 
-    /// Reads it.
+    /// Reads it to its end.
     fn read(self) -> impl Future<Output = Result<Self::Content, Failure>> + Send;
 }
 

@@ -109,7 +109,7 @@ pub struct Machine {
 /// A run that waits.
 #[derive(Debug, Clone)]
 pub struct Waiting {
-    /// It.
+    /// Its id.
     pub allocation: AllocationId,
     /// What it belongs to.
     pub job: JobId,
@@ -151,7 +151,7 @@ pub enum Span {
 /// A run that has a place.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// It.
+    /// Its id.
     pub allocation: AllocationId,
     /// What it belongs to.
     pub job: JobId,

@@ -65,7 +65,7 @@ pub enum TaskEnvironment {
     /// One of Muster's making.
     #[default]
     Managed,
-    /// This one.
+    /// The one in this directory.
     Prefix(PathBuf),
     /// That of an environment module.
     Module(String),
@@ -208,7 +208,7 @@ pub struct AccountLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Bound<T> {
-    /// This much.
+    /// This much and no more.
     At(T),
     /// None at all.
     Unlimited(Unlimited),

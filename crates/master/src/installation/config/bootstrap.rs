@@ -32,7 +32,7 @@ pub enum FirstPassword {
     Blank,
     /// One is made up, and put into a file of the data directory (X3).
     Random,
-    /// This one.
+    /// This password.
     Given(String),
 }
 

@@ -37,7 +37,7 @@ pub struct AgentPresence {
     pub version: String,
     /// Its machine.
     pub hostname: String,
-    /// Since when.
+    /// When it connected.
     pub since: Timestamp,
     /// Which identities it can give.
     pub power: Power,
