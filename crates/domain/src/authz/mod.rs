@@ -5,6 +5,7 @@
 //! Work on the system's own behalf uses [`Permit::system`], which can be searched for.
 
 mod policy;
+pub mod table;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
@@ -95,6 +96,13 @@ pub trait Act {
     /// # Errors
     /// The refusal to be told.
     fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal>;
+}
+
+/// An act's name, as the table of permissions has it.
+#[must_use]
+pub fn name<A: Act>() -> &'static str {
+    let path = std::any::type_name::<A>();
+    path.rsplit("::").next().unwrap_or(path)
 }
 
 /// Proof that somebody may do `A` to the target inside.

@@ -5,7 +5,8 @@ use serde_json::json;
 use testkit::{Database, Method, Requests as _, on_sqlite};
 use web::Cost;
 
-use super::{SAMPLES, World, request_to, shown_by};
+use super::samples::all;
+use super::{World, request_to, shown_by};
 
 on_sqlite!(a05_an_answer_that_grows_with_the_number_of_things_says_so);
 
@@ -17,7 +18,7 @@ const SLACK: usize = 15 * MORE;
 
 /// More of every kind of thing that there are lists of, most of them the owner's.
 async fn fill_up(world: &World) {
-    let (owner, admin) = (&world.owner, &world.admin);
+    let (owner, admin) = (&world.cast.owner, &world.cast.admin);
     let mut users = Vec::new();
     for n in 0..MORE {
         let name = format!("more-{n}");
@@ -44,7 +45,7 @@ async fn a05_an_answer_that_grows_with_the_number_of_things_says_so(_: Database)
     let mut asked = Vec::new();
     for row in world.master.rows() {
         let bounded = row.cost == Cost::Bounded && row.method == Method::GET;
-        let sample = SAMPLES.iter().find(|sample| sample.is_for(&row) && sample.headers.is_empty());
+        let sample = all().find(|sample| sample.is_for(&row) && sample.headers.is_empty());
         let Some(sample) = sample.filter(|_| bounded) else { continue };
         let path = world.fill(sample.path).await;
         asked.push((row, sample, path));
@@ -54,12 +55,12 @@ async fn a05_an_answer_that_grows_with_the_number_of_things_says_so(_: Database)
     let mut sizes = Vec::new();
     for (row, sample, path) in &asked {
         let request = request_to(&anon, row, sample, path, "");
-        sizes.push(shown_by(request, row, &world.admin.token).await.body.len());
+        sizes.push(shown_by(request, row, &world.cast.admin.token).await.body.len());
     }
     fill_up(&world).await;
     for ((row, sample, path), before) in asked.iter().zip(sizes) {
         let request = request_to(&anon, row, sample, path, "");
-        let after = shown_by(request, row, &world.admin.token).await.body.len();
+        let after = shown_by(request, row, &world.cast.admin.token).await.body.len();
         let what =
             format!("{} {}, {}: {before} bytes before, {after} now", row.method, row.path, sample.what);
         assert!(after <= before + SLACK, "{what}: its row says that it is bounded");

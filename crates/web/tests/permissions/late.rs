@@ -3,11 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use testkit::{Database, Method, on_sqlite};
 use web::Row;
 
-use super::{CALLERS, SAMPLES, Sample, World, golden, request_to};
+use super::samples::NOUNS;
+use super::{Answered, Caller, Sample, World, expected, request_to, with_rows};
 
 on_sqlite!(w05_who_may_not_is_told_just_that_whatever_they_sent);
 
@@ -17,7 +19,7 @@ struct Exception {
     route: &'static str,
     /// What is tried, as in the table.
     whats: &'static [&'static str],
-    callers: &'static [&'static str],
+    callers: &'static [Caller],
     told: Told,
     #[expect(dead_code, reason = "for who reads it")]
     why: &'static str,
@@ -35,16 +37,19 @@ enum Told {
 const fn form(
     (method, route): (&'static str, &'static str),
     whats: &'static [&'static str],
-    callers: &'static [&'static str],
+    callers: &'static [Caller],
     why: &'static str,
 ) -> Exception {
     Exception { method, route, whats, callers, told: Told::TheForm, why }
 }
 
-const BY_TOKEN: &[&str] = &["administrator's access token"];
-const OUTSIDE: &[&str] = &["stranger", "project member", "default user"];
-const OTHERS: &[&str] = &["stranger", "project member", "workspace member", "default user"];
-const ORDINARY: &[&str] = &["stranger", "project member", "workspace member", "owner", "default user"];
+const BY_TOKEN: &[Caller] = &[Caller::ByToken];
+const OWNER: &[Caller] = &[Caller::Owner];
+const OUTSIDE: &[Caller] = &[Caller::Stranger, Caller::ProjectMember];
+const MEMBERS: &[Caller] = &[Caller::ProjectMember, Caller::WorkspaceMember];
+const OTHERS: &[Caller] = &[Caller::Stranger, Caller::ProjectMember, Caller::WorkspaceMember];
+const ORDINARY: &[Caller] =
+    &[Caller::Stranger, Caller::ProjectMember, Caller::WorkspaceMember, Caller::Owner];
 
 const USER: (&str, &str) = ("PATCH", "/api/v1/users/{user}");
 const WORKSPACE: (&str, &str) = ("PATCH", "/api/v1/workspaces/{workspace}");
@@ -59,7 +64,7 @@ const LASTS: &str = "what of it would outlive the token is in it; the rest of th
 const PART: &str = "they may change other parts of it";
 
 const EXCEPTIONS: &[Exception] = &[
-    form(USER, &["Unix identity", "role", "sign-on only", "active or not"], &["owner"], PART),
+    form(USER, &["Unix identity", "role", "sign-on only", "active or not"], OWNER, PART),
     Exception {
         method: "PATCH",
         route: USER.1,
@@ -69,9 +74,9 @@ const EXCEPTIONS: &[Exception] = &[
         why: "Determined's texts name what they wanted to change",
     },
     form(NEW_WORKSPACE, &["with a Unix identity"], ORDINARY, "everybody may make one without"),
-    form(WORKSPACE, &["Unix identity"], &["owner"], PART),
-    form(PROJECT, &["visibility"], &["project member", "workspace member"], PART),
-    form(SLUG, &["visibility"], &["project member"], PART),
+    form(WORKSPACE, &["Unix identity"], OWNER, PART),
+    form(PROJECT, &["visibility"], MEMBERS, PART),
+    form(SLUG, &["visibility"], &[Caller::ProjectMember], PART),
     form(("POST", "/api/v1/tokens"), &["for the owner"], OTHERS, "whose is in it; they may make their own"),
     form(("GET", "/api/v1/tokens"), &["the owner's"], OTHERS, "whose is in it; they may see their own"),
     form(
@@ -119,14 +124,6 @@ const EXCEPTIONS: &[Exception] = &[
     form(("PUT", "/api/v1/workspaces/{workspace}/members"), &["private"], BY_TOKEN, LASTS),
 ];
 
-/// The table's word for each caller.
-fn verdicts(table: &str, row: &Row, sample: &Sample) -> Vec<String> {
-    let begin = format!("| {} | `{}` | {} | ", row.method, row.path, sample.what);
-    let line = table.lines().find_map(|line| line.strip_prefix(&begin));
-    let line = line.unwrap_or_else(|| panic!("docs/permissions.md has no line {begin}: run the test r30"));
-    line.trim_end_matches(" |").split(" | ").skip(1).map(str::to_owned).collect()
-}
-
 /// The same fields, none of which is what it should be.
 fn ill_typed(body: &str) -> String {
     let odd = |value: Value| if value.is_object() { json!(5) } else { json!({"x": 5}) };
@@ -143,59 +140,66 @@ fn too_many(path: &str) -> String {
     format!("{path}{}{}", if path.contains('?') { '&' } else { '?' }, "a&".repeat(1001))
 }
 
-async fn w05_who_may_not_is_told_just_that_whatever_they_sent(_: Database) {
-    let table = std::fs::read_to_string(golden()).expect("the table");
-    let mut world = World::make().await;
-    let (mut found, mut tried) = (BTreeMap::<_, BTreeSet<_>>::new(), 0);
-    for row in world.master.rows() {
-        for sample in SAMPLES.iter().filter(|sample| sample.is_for(&row)) {
-            let verdicts = verdicts(&table, &row, sample);
-            let refused = |(caller, _): &(usize, &&str)| {
-                matches!(verdicts[*caller].as_str(), "log in" | "no" | "not there")
-            };
-            let refused = CALLERS.iter().enumerate().filter(refused);
-            if refused.clone().next().is_none() {
+/// Tries a sample as those who may not, and notes what each is told that isn't what they are told of a right one.
+async fn try_sample(world: &mut World, row: &Row, sample: &Sample, found: &mut Found) -> usize {
+    let refused = Caller::ALL.into_iter().filter(|caller| expected(row, sample, *caller).refuses());
+    let refused: Vec<_> = refused.collect();
+    if refused.is_empty() {
+        return 0;
+    }
+    let (anon, mut tried) = (world.master.anon(), 0);
+    // Nobody of these changes anything, so that all can try it on the same things.
+    let (path, body) = world.filled(sample).await;
+    let broken = ["{".to_owned(), ill_typed(&body)].map(|body| (path.clone(), body));
+    let broken = broken.into_iter().filter(|_| row.method != Method::GET);
+    let others: Vec<_> = broken.chain([(too_many(&path), body.clone())]).collect();
+    for caller in refused {
+        let right = world.shown(caller, row, request_to(&anon, row, sample, &path, &body)).await;
+        let place = format!("{} {}, {}, as {caller:?}", row.method, row.path, sample.what);
+        if right.status == 200 && row.path == "/api/v1/users" {
+            // Several at once: it is said of each.
+            continue;
+        }
+        assert!(Answered::of(row, &right).refuses(), "{place}: {}", right.status);
+        for (path, body) in &others {
+            let request = request_to(&anon, row, sample, path, body);
+            let answer = world.shown(caller, row, request).await;
+            tried += 1;
+            let told = if answer.status != right.status {
+                assert_eq!(answer.status, 400, "{place}, {body}: {}", answer.text());
+                Told::TheForm
+            } else if answer.text() != right.text() {
+                Told::AnotherRefusal
+            } else {
                 continue;
-            }
-            let anon = world.master.anon();
-            // Nobody of these changes anything, so that all can try it on the same things.
-            let (path, body) = (world.fill(sample.path).await, world.fill(sample.body).await);
-            let broken = ["{".to_owned(), ill_typed(&body)].map(|body| (path.clone(), body));
-            let broken = broken.into_iter().filter(|_| row.method != Method::GET);
-            let others: Vec<_> = broken.chain([(too_many(&path), body.clone())]).collect();
-            for (caller, name) in refused {
-                let request = request_to(&anon, &row, sample, &path, &body);
-                let right = world.shown(caller, &row, request).await;
-                let place = format!("{} {}, {}, as {name}", row.method, row.path, sample.what);
-                if right.status == 200 && row.path == "/api/v1/users" {
-                    // Several at once: it is said of each.
-                    continue;
-                }
-                assert!(matches!(right.status, 303 | 401 | 403 | 404), "{place}: {}", right.status);
-                for (path, body) in &others {
-                    let request = request_to(&anon, &row, sample, path, body);
-                    let answer = world.shown(caller, &row, request).await;
-                    tried += 1;
-                    let told = if answer.status != right.status {
-                        assert_eq!(answer.status, 400, "{place}, {body}: {}", answer.text());
-                        Told::TheForm
-                    } else if answer.text() != right.text() {
-                        Told::AnotherRefusal
-                    } else {
-                        continue;
-                    };
-                    let key = (row.method.to_string(), row.path, sample.what, told);
-                    found.entry(key).or_default().insert(*name);
-                }
-            }
+            };
+            let key = (sample.method, sample.route, sample.what, told);
+            found.entry(key).or_default().insert(caller);
         }
     }
-    world.agent.disconnect();
+    tried
+}
+
+async fn w05_who_may_not_is_told_just_that_whatever_they_sent(_: Database) {
+    let worlds = NOUNS.iter().map(|noun| async move {
+        let mut world = World::make().await;
+        let (rows, mut found, mut tried) = (world.master.rows(), Found::new(), 0);
+        for (row, sample) in with_rows(&rows, *noun) {
+            tried += try_sample(&mut world, row, sample, &mut found).await;
+        }
+        world.agent.disconnect();
+        (found, tried)
+    });
+    let (mut found, mut tried) = (Found::new(), 0);
+    for (some, count) in join_all(worlds).await {
+        found.extend(some);
+        tried += count;
+    }
     assert!(tried > 2000, "{tried} tried");
-    let mut listed = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut listed = Found::new();
     for e in EXCEPTIONS {
         for what in e.whats {
-            let key = (e.method.to_owned(), e.route, *what, e.told);
+            let key = (e.method, e.route, *what, e.told);
             listed.entry(key).or_default().extend(e.callers.iter().copied());
         }
     }
@@ -204,10 +208,10 @@ async fn w05_who_may_not_is_told_just_that_whatever_they_sent(_: Database) {
     assert!(gone.is_empty(), "these are no exceptions any more: {gone:#?}");
 }
 
-type Found<'a> = BTreeMap<(String, &'a str, &'a str, Told), BTreeSet<&'a str>>;
+type Found = BTreeMap<(&'static str, &'static str, &'static str, Told), BTreeSet<Caller>>;
 
 /// What is in one and not in the other.
-fn beyond(some: &Found<'_>, others: &Found<'_>) -> Vec<String> {
+fn beyond(some: &Found, others: &Found) -> Vec<String> {
     let none = BTreeSet::new();
     let more = some.iter().map(|(key, callers)| (key, callers - others.get(key).unwrap_or(&none)));
     more.filter(|(_, callers)| !callers.is_empty()).map(|found| format!("{found:?}")).collect()

@@ -1,0 +1,361 @@
+//! Who may do what, as the policy itself answers: every act, in the situations that differ, for every kind of caller.
+//!
+//! `docs/permissions.md` is made from this, and what a server answers is held against it (`web/tests/permissions.rs`). A new
+//! act has its lines in [`table`]; who adds one sees there what it allows to whom.
+
+mod facts;
+
+use super::policy::*;
+use super::{Act, Actor, Refusal, authorize, may_last, name};
+use crate::audit::By;
+use facts::{Facts, deletion, task, template, with_secrets};
+
+/// A kind of caller, from the weakest on. *Owner* is the account, or the owner of the thing, that is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Caller {
+    /// Has no role anywhere.
+    Stranger,
+    /// An editor of the project alone that is asked about; a guest of the workspace that it is in.
+    ProjectMember,
+    /// A viewer of the workspace.
+    Viewer,
+    /// An editor of the workspace.
+    Editor,
+    /// An administrator of the workspace.
+    WorkspaceAdministrator,
+    /// The owner.
+    Owner,
+    /// The owner, by an access token for everything.
+    OwnerByToken,
+    /// An administrator of the installation, by an access token for reading.
+    Reader,
+    /// The same, by one for everything.
+    ByToken,
+    /// The same, by a login.
+    Administrator,
+}
+
+impl Caller {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Stranger,
+        Self::ProjectMember,
+        Self::Viewer,
+        Self::Editor,
+        Self::WorkspaceAdministrator,
+        Self::Owner,
+        Self::OwnerByToken,
+        Self::Reader,
+        Self::ByToken,
+        Self::Administrator,
+    ];
+
+    /// As the table calls them.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stranger => "stranger",
+            Self::ProjectMember => "project member",
+            Self::Viewer => "workspace viewer",
+            Self::Editor => "workspace editor",
+            Self::WorkspaceAdministrator => "workspace administrator",
+            Self::Owner => "owner",
+            Self::OwnerByToken => "owner's access token",
+            Self::Reader => "administrator's token for reading",
+            Self::ByToken => "administrator's access token",
+            Self::Administrator => "administrator",
+        }
+    }
+}
+
+/// The policy's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// They may.
+    Yes,
+    /// They may not, and are told.
+    No,
+    /// For them it isn't there.
+    NotThere,
+}
+
+impl Verdict {
+    fn of<T>(asked: &Result<T, Refusal>) -> Self {
+        match asked {
+            Ok(_) => Self::Yes,
+            Err(Refusal::Forbidden(_)) => Self::No,
+            Err(Refusal::Hidden) => Self::NotThere,
+        }
+    }
+
+    /// As the table shows it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+            Self::NotThere => "not there",
+        }
+    }
+}
+
+/// An act in a situation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// The act's name.
+    pub act: &'static str,
+    /// What it is done to.
+    pub situation: &'static str,
+    /// The answers, in the order of [`Caller::ALL`].
+    pub verdicts: [Verdict; Caller::ALL.len()],
+}
+
+impl Line {
+    /// The answer to one of them.
+    #[must_use]
+    pub fn verdict(&self, caller: Caller) -> Verdict {
+        let place = Caller::ALL.iter().position(|other| *other == caller);
+        place.map_or(Verdict::No, |place| self.verdicts[place])
+    }
+}
+
+#[derive(Default)]
+struct Table(Vec<Line>);
+
+impl Table {
+    fn ask<A: Act>(&mut self, situation: &'static str, target: impl Fn(&Facts) -> A::Target) -> &mut Self {
+        self.line::<A>(situation, |facts| Verdict::of(&authorize::<A>(facts.actor(), target(facts))))
+    }
+
+    /// The same where it gives something that stays: what the service asks in its transaction ([`may_last`]).
+    fn lasting<A: Act>(
+        &mut self,
+        situation: &'static str,
+        target: impl Fn(&Facts) -> A::Target,
+    ) -> &mut Self {
+        self.line::<A>(situation, |facts| {
+            let asked = authorize::<A>(facts.actor(), target(facts));
+            Verdict::of(&asked.and_then(|_| may_last(&By::from(facts.actor()))))
+        })
+    }
+
+    fn line<A: Act>(&mut self, situation: &'static str, asked: impl Fn(&Facts) -> Verdict) -> &mut Self {
+        let verdicts = Caller::ALL.map(|caller| asked(&Facts::of(caller)));
+        self.0.push(Line { act: name::<A>(), situation, verdicts });
+        self
+    }
+}
+
+/// All lines, by act in the order in which people look for them.
+#[must_use]
+pub fn table() -> Vec<Line> {
+    let mut table = Table::default();
+    installation(&mut table);
+    accounts(&mut table);
+    workspaces(&mut table);
+    projects(&mut table);
+    templates(&mut table);
+    tasks(&mut table);
+    table.0
+}
+
+fn installation(table: &mut Table) {
+    table
+        .ask::<ReadMasterConfig>("", |_| ())
+        .ask::<ReadAudit>("", |_| ())
+        .ask::<InviteAgent>("", |_| ())
+        .ask::<ManageAgents>("", |_| ());
+}
+
+/// A change of one part of the owner's account.
+fn part(table: &mut Table, situation: &'static str, part: fn(&mut UserChange)) {
+    let mut change = UserChange::default();
+    part(&mut change);
+    table.ask::<ChangeUser>(situation, |facts| (facts.account(), change));
+}
+
+fn accounts(table: &mut Table) {
+    table
+        .ask::<CreateUser>("nobody can log in to it yet", |_| NewAccount { way_in: false })
+        .ask::<CreateUser>("somebody can log in to it", |_| NewAccount { way_in: true })
+        .ask::<EditUser>("the owner's", Facts::account);
+    part(table, "display name", |change| change.display_name = true);
+    part(table, "name", |change| change.username = true);
+    part(table, "mail address", |change| change.email = true);
+    part(table, "password", |change| change.password = true);
+    part(table, "role: given", |change| change.admin = true);
+    part(table, "sign-on only", |change| change.remote = true);
+    part(table, "Unix identity", |change| change.identity = true);
+    part(table, "put out", |change| change.active = true);
+    let active = UserChange { active: true, ..UserChange::default() };
+    let password = UserChange { password: true, ..UserChange::default() };
+    table
+        .ask::<ChangeUser>("let in again", |facts| (facts.deactivated(), active))
+        .ask::<ChangeUser>("one's own password", |facts| (facts.oneself(), password))
+        .ask::<DeleteUser>("", |facts| deletion(facts, false))
+        .ask::<DeleteUser>("what it owns goes to somebody", |facts| deletion(facts, true))
+        .ask::<SeeRegistrations>("", |_| ())
+        .ask::<DecideRegistrations>("", |_| ())
+        .ask::<InviteUser>("", |_| ())
+        .ask::<ManageGroups>("", |_| ())
+        .lasting::<ManageGroups>("its name, somebody into it", |_| ())
+        .ask::<AssignRoles>("everywhere", |_| ())
+        .ask::<SeeSessions>("the owner's", Facts::account)
+        .ask::<EndSession>("the owner's", Facts::session)
+        .ask::<SeeTokens>("one's own", |facts| Some(facts.actor().user))
+        .ask::<SeeTokens>("the owner's", |facts| Some(facts.account().id))
+        .ask::<SeeTokens>("everybody's", |_| None)
+        .ask::<CreateToken>("for oneself", Facts::oneself)
+        .ask::<CreateToken>("for the owner", Facts::account)
+        .ask::<ChangeToken>("the owner's", Facts::token)
+        .ask::<SeeSettings>("one's own", |facts| facts.actor().user)
+        .ask::<SeeSettings>("the owner's", |facts| facts.account().id)
+        .ask::<ChangeSettings>("one's own", |facts| facts.actor().user)
+        .ask::<ChangeSettings>("the owner's", |facts| facts.account().id);
+}
+
+fn workspaces(table: &mut Table) {
+    table.ask::<CreateWorkspace>("", |_| ());
+    let kinds: [(&str, fn(&Facts) -> _); 3] =
+        [("the shared one", Facts::shared), ("public", Facts::public), ("private", Facts::private)];
+    for (kind, place) in kinds {
+        table
+            .ask::<ReadWorkspace>(kind, place)
+            .ask::<SeeMembers>(kind, place)
+            .ask::<AddToWorkspace>(kind, place)
+            .ask::<ChangeWorkspace>(kind, place);
+    }
+    table
+        .ask::<AddToWorkspace>("one's own", Facts::own)
+        .lasting::<ChangeWorkspace>("private, opened, or a role given", Facts::private)
+        .ask::<SetWorkspaceIdentity>("a new one", |_| None)
+        .ask::<SetWorkspaceIdentity>("private", |facts| Some(facts.private()));
+}
+
+fn projects(table: &mut Table) {
+    let kinds: [(&str, fn(&Facts) -> _); 5] = [
+        ("the shared one", |facts| facts.project(false, facts.shared())),
+        ("public, in a public workspace", |facts| facts.project(false, facts.public())),
+        ("public, in a private workspace", |facts| facts.project(false, facts.private())),
+        ("private, in a private workspace", |facts| facts.project(true, facts.private())),
+        ("private, in another private workspace", |facts| facts.project(true, facts.elsewhere())),
+    ];
+    for (kind, project) in kinds {
+        table
+            .ask::<ReadProject>(kind, project)
+            .ask::<ChangeProject>(kind, project)
+            .ask::<ManageProject>(kind, project);
+    }
+    for (kind, opened) in [
+        (kinds[3], "private, in a private workspace: opened, moved, or a role given"),
+        (kinds[4], "private, in another private workspace: opened, moved, or a role given"),
+    ] {
+        table.lasting::<ManageProject>(opened, kind.1);
+    }
+}
+
+fn templates(table: &mut Table) {
+    let kinds: [(&str, fn(&Facts) -> _); 3] = [
+        ("in the shared workspace", Facts::shared),
+        ("in a public workspace", Facts::public),
+        ("in a private workspace", Facts::private),
+    ];
+    for (kind, place) in kinds {
+        table
+            .ask::<AddTemplate>(kind, place)
+            .ask::<ReadTemplate>(kind, |facts| (template(), place(facts)))
+            .ask::<UseTemplate>(kind, |facts| (template(), place(facts)))
+            .ask::<ChangeTemplate>(kind, |facts| (template(), place(facts)));
+    }
+    table
+        .ask::<UseTemplate>("in the shared workspace, with secrets", |facts| (with_secrets(), facts.shared()))
+        .ask::<SeeSecrets>("the owner's", |facts| facts.account().id);
+}
+
+fn tasks(table: &mut Table) {
+    let kinds: [(&str, fn(&Facts) -> _); 3] = [
+        ("in the shared workspace", Facts::shared),
+        ("in a public workspace", Facts::public),
+        ("in a private workspace", Facts::private),
+    ];
+    for (kind, place) in kinds {
+        table
+            .ask::<StartTask>(kind, place)
+            .ask::<ReadTask>(kind, |facts| (task(), place(facts)))
+            .ask::<ReadContext>(kind, |facts| (task(), place(facts)));
+    }
+    table.ask::<ChangeTask>("", |_| task());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(act: &str, situation: &str, caller: Caller) -> Verdict {
+        let lines = table();
+        let line = lines.iter().find(|line| line.act == act && line.situation == situation);
+        line.expect("a line").verdict(caller)
+    }
+
+    #[test]
+    fn no_line_is_there_twice() {
+        let lines = table();
+        let mut keys: Vec<_> = lines.iter().map(|line| (line.act, line.situation)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), lines.len());
+    }
+
+    #[test]
+    fn every_act_of_the_policy_is_in_it() {
+        let policy = include_str!("policy.rs");
+        let acts = policy.lines().filter_map(|line| {
+            let plain = line.strip_prefix("impl Act for ").and_then(|rest| rest.split(' ').next());
+            // In the macros: `    Name(…` and `    Name => …`, after their comments.
+            let made = line.strip_prefix("    ").filter(|rest| rest.starts_with(char::is_uppercase));
+            let made = made
+                .filter(|rest| rest.contains("=> \""))
+                .and_then(|rest| rest.split(['(', ' ', ',']).next());
+            plain.or(made)
+        });
+        let acts: Vec<_> = acts.collect();
+        assert!(acts.len() > 35, "{acts:?}");
+        let lines = table();
+        let missing: Vec<_> = acts.iter().filter(|act| !lines.iter().any(|line| line.act == **act)).collect();
+        assert!(missing.is_empty(), "these need lines: {missing:?}");
+    }
+
+    #[test]
+    fn who_stands_higher_may_no_less() {
+        use Caller::*;
+        let more = [
+            (Stranger, Viewer),
+            (Viewer, Editor),
+            (Editor, WorkspaceAdministrator),
+            (Stranger, ProjectMember),
+            (ByToken, Administrator),
+            (OwnerByToken, Owner),
+            (Reader, ByToken),
+        ];
+        for line in table() {
+            // What is the caller's own has no owner beside them; keys are nobody's but their owner's.
+            for (weaker, stronger) in more {
+                let (weaker, stronger) = (line.verdict(weaker), line.verdict(stronger));
+                let lasting = line.verdict(Reader) == Verdict::Yes && weaker == Verdict::Yes;
+                assert!(weaker != Verdict::Yes || stronger == Verdict::Yes || lasting, "{line:?}");
+            }
+            let known = [ByToken, Administrator].map(|caller| line.verdict(caller));
+            assert!(!known.contains(&Verdict::NotThere) || line.act.ends_with("Settings"), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_private_is_there_for_members_only() {
+        for act in ["ReadWorkspace", "ChangeWorkspace"] {
+            assert_eq!(may(act, "private", Caller::Stranger), Verdict::NotThere);
+        }
+        assert_eq!(may("ReadWorkspace", "private", Caller::ProjectMember), Verdict::Yes);
+        assert_eq!(may("ReadTask", "in a private workspace", Caller::ProjectMember), Verdict::NotThere);
+        assert_eq!(may("ReadTask", "in a private workspace", Caller::Viewer), Verdict::Yes);
+    }
+}

@@ -1,0 +1,38 @@
+//! Accounts, sessions, registrations, settings.
+
+use super::Sample;
+
+pub(super) const SAMPLES: &[Sample] = &[
+    Sample::new("POST", "/api/v1/auth/login", "the owner's name").body(r#"{"username": "{ownername}", "password": ""}"#),
+    Sample::new("POST", "/api/v1/auth/logout", "own session").spoils(),
+    Sample::new("GET", "/api/v1/auth/user", ""),
+    Sample::new("GET", "/api/v1/me", ""),
+    Sample::new("GET", "/api/v1/users", ""),
+    Sample::new("POST", "/api/v1/users", "a new account").body(r#"{"user": {"username": "{fresh}"}}"#).asks(&[("CreateUser", "somebody can log in to it")]),
+    Sample::new("GET", "/api/v1/users/{user}", "the owner").at("/api/v1/users/{owner}"),
+    Sample::new("GET", "/api/v1/users/{user}/sessions", "the owner's").at("/api/v1/users/{owner}/sessions").asks(&[("SeeSessions", "the owner's")]),
+    Sample::new("DELETE", "/api/v1/sessions/{session}", "another one of the owner's").asks(&[("EndSession", "the owner's")]),
+    Sample::new("PATCH", "/api/v1/users/{user}", "display name").at("/api/v1/users/{owner}").body(r#"{"displayName": "{fresh}"}"#).asks(&[("ChangeUser", "display name")]),
+    Sample::new("PATCH", "/api/v1/users/{user}", "name").at("/api/v1/users/{owner}").body(r#"{"username": "{fresh}"}"#).asks(&[("ChangeUser", "name")]).spoils(),
+    Sample::new("PATCH", "/api/v1/users/{user}", "e-mail address").at("/api/v1/users/{owner}").body(r#"{"email": "{fresh}@lab.example"}"#).asks(&[("ChangeUser", "mail address")]).spoils(),
+    Sample::new("PATCH", "/api/v1/users/{user}", "password").at("/api/v1/users/{owner}").body(r#"{"password": "a quiet lake"}"#).asks(&[("ChangeUser", "password")]).spoils(),
+    Sample::new("PATCH", "/api/v1/users/{user}", "role").at("/api/v1/users/{owner}").body(r#"{"admin": false}"#).asks(&[("ChangeUser", "role: given")]),
+    Sample::new("PATCH", "/api/v1/users/{user}", "active or not").at("/api/v1/users/{owner}").body(r#"{"active": true}"#).asks(&[("ChangeUser", "put out")]),
+    Sample::new("PATCH", "/api/v1/users/{user}", "sign-on only").at("/api/v1/users/{owner}").body(r#"{"remote": false}"#).asks(&[("ChangeUser", "sign-on only")]),
+    Sample::new("PATCH", "/api/v1/users/{user}", "Unix identity").at("/api/v1/users/{owner}").body(r#"{"agentUserGroup": {"agentUid": 205, "agentGid": 205, "agentUser": "x", "agentGroup": "x"}}"#).asks(&[("ChangeUser", "Unix identity")]).spoils(),
+    Sample::new("GET", "/api/v1/users/{user}/by-username", "the owner").at("/api/v1/users/{ownername}/by-username"),
+    Sample::new("POST", "/api/v1/users/{user}/password", "the owner's").at("/api/v1/users/{owner}/password").body(r#""a quiet lake""#).asks(&[("ChangeUser", "password")]).spoils(),
+    Sample::new("PATCH", "/api/v1/users", "letting the owner in").body(r#"{"userIds": [{owner}], "activate": true}"#).asks(&[("ChangeUser", "put out")]),
+    Sample::new("GET", "/api/v1/users/setting", "own").asks(&[("SeeSettings", "one's own")]),
+    Sample::new("POST", "/api/v1/users/setting", "own").body(r#"{"settings": [{"storagePath": "p", "key": "k", "value": "1"}]}"#).asks(&[("ChangeSettings", "one's own")]),
+    Sample::new("POST", "/api/v1/users/setting/reset", "own").asks(&[("ChangeSettings", "one's own")]),
+    Sample::new("POST", "/api/v1/users/activity", "own").body(r#"{"activityType": "ACTIVITY_TYPE_GET", "entityType": "ENTITY_TYPE_PROJECT", "entityId": 1}"#),
+    Sample::new("DELETE", "/api/v1/users/{user}", "one that is new").at("/api/v1/users/{spare}").asks(&[("DeleteUser", "")]),
+    Sample::new("DELETE", "/api/v1/users/{user}", "what it owns to the owner").at("/api/v1/users/{spare}?assetsTo={owner}").asks(&[("DeleteUser", "what it owns goes to somebody")]),
+    Sample::new("POST", "/api/v1/users/register", "with an invitation").body(r#"{"username": "{fresh}", "email": "{fresh}@lab.example", "password": "a quiet lake", "invitation": "{code}"}"#),
+    Sample::new("GET", "/api/v1/registrations", "").asks(&[("SeeRegistrations", "")]),
+    Sample::new("POST", "/api/v1/registrations/{username}/accept", "one that is new").at("/api/v1/registrations/{newcomer}/accept").asks(&[("DecideRegistrations", "")]),
+    Sample::new("POST", "/api/v1/registrations/{username}/reject", "one that is new").at("/api/v1/registrations/{newcomer}/reject").asks(&[("DecideRegistrations", "")]),
+    Sample::new("GET", "/api/v1/invitations", "").asks(&[("SeeRegistrations", "")]),
+    Sample::new("POST", "/api/v1/invitations", "for anybody").asks(&[("InviteUser", "")]),
+];

@@ -1,0 +1,52 @@
+//! Commands, tasks, their logs, the queue.
+
+use super::Sample;
+
+pub(super) const SAMPLES: &[Sample] = &[
+    Sample::new("GET", "/api/v1/notebooks", ""),
+    Sample::new("GET", "/api/v1/tensorboards", ""),
+    Sample::new("GET", "/api/v1/shells", ""),
+    Sample::new("GET", "/api/v1/experiments", ""),
+    Sample::new("GET", "/api/v1/job-queues-v2", ""),
+    Sample::new("GET", "/api/v1/resource-pools", ""),
+    Sample::new("GET", "/api/v1/resource-pools/{pool}/workspace-bindings", "the one that there is")
+        .at("/api/v1/resource-pools/default/workspace-bindings"),
+    Sample::new("GET", "/api/v1/commands", ""),
+    Sample::new("POST", "/api/v1/commands", "for oneself")
+        .body(r#"{"config": {"entrypoint": ["true"]}}"#)
+        .asks(&[("StartTask", "in the shared workspace")]),
+    Sample::new("POST", "/api/v1/commands", "in a private workspace")
+        .body(r#"{"config": {"entrypoint": ["true"]}, "workspaceId": {workspace}}"#)
+        .asks(&[("StartTask", "in a private workspace")]),
+    Sample::new("POST", "/api/v1/commands", "with a template of a private workspace")
+        .body(r#"{"config": {"entrypoint": ["true"]}, "templateName": "{template}"}"#)
+        .asks(&[("StartTask", "in the shared workspace"), ("UseTemplate", "in a private workspace")]),
+    Sample::new("GET", "/api/v1/commands/{task}", "in a private workspace")
+        .at("/api/v1/commands/{hidden}")
+        .asks(&[("ReadTask", "in a private workspace")]),
+    Sample::new("POST", "/api/v1/commands/{task}/kill", "in a private workspace")
+        .at("/api/v1/commands/{hidden}/kill")
+        .asks(&[("ReadTask", "in a private workspace"), ("ChangeTask", "")]),
+    Sample::new("GET", "/api/v1/tasks/{task}", "in a private workspace")
+        .at("/api/v1/tasks/{hidden}")
+        .asks(&[("ReadTask", "in a private workspace")]),
+    Sample::new("GET", "/api/v1/tasks/{task}/logs", "in a private workspace")
+        .at("/api/v1/tasks/{hidden}/logs")
+        .asks(&[("ReadTask", "in a private workspace")]),
+    Sample::new("GET", "/api/v1/commands/{task}", "the owner's")
+        .asks(&[("ReadTask", "in the shared workspace")]),
+    Sample::new("POST", "/api/v1/commands/{task}/kill", "the owner's")
+        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+    Sample::new("POST", "/api/v1/commands/{task}/set_priority", "the owner's")
+        .body(r#"{"priority": 50}"#)
+        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+    Sample::new("GET", "/api/v1/tasks", ""),
+    Sample::new("GET", "/api/v1/tasks/{task}", "the owner's")
+        .asks(&[("ReadTask", "in the shared workspace")]),
+    Sample::new("GET", "/api/v1/tasks/{task}/logs", "the owner's")
+        .asks(&[("ReadTask", "in the shared workspace")]),
+    Sample::new("GET", "/api/v1/tasks/{task}/output", "the owner's")
+        .asks(&[("ReadTask", "in the shared workspace")]),
+    Sample::new("GET", "/api/v1/tasks/{task}/context_directory", "the owner's")
+        .asks(&[("ReadContext", "in the shared workspace")]),
+];
