@@ -19,4 +19,4 @@ pub use people::{
 };
 pub use places::place;
 pub use record::{audit, log};
-pub use workload::{config, scheduler, task};
+pub use workload::{allocation, config, kind, scheduler, task};

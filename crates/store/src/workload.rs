@@ -1,4 +1,5 @@
-//! Tasks and templates.
+//! Tasks, their runs, templates.
 
+pub mod allocation;
 pub mod task;
 pub mod template;

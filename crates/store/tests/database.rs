@@ -29,6 +29,8 @@ mod tasks;
 mod tokens;
 #[path = "database/transactions.rs"]
 mod transactions;
+#[path = "database/upgrade.rs"]
+mod upgrade;
 #[path = "database/users.rs"]
 mod users;
 #[path = "database/visible.rs"]

@@ -88,14 +88,18 @@ fn filling() -> String {
         "BEGIN;
         CREATE TEMPORARY TABLE n AS WITH RECURSIVE n (i) AS
             (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {TASKS}) SELECT i FROM n;
-        CREATE TEMPORARY TABLE one AS SELECT * FROM tasks WHERE state = 'terminated' ORDER BY seq DESC LIMIT 1;
-        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, slots, run_as, has_context,
-            priority, state, run, agent_id, slot_ids, token_hash, kill_requested, created_at, started_at,
-            ended_at, exit_code, exit_reason)
+        CREATE TEMPORARY TABLE one AS SELECT * FROM tasks WHERE standing = 'over' ORDER BY seq DESC LIMIT 1;
+        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, pool, slots, weight, max_slots, priority,
+            run_as, has_context, created_at, standing, run, restarts, max_restarts)
         SELECT '00000000-0000-4000-8000-' || SUBSTR(CAST(1000000000000 + i AS TEXT), 2), seq + i, kind, owner_id,
-            workspace_id, description, slots, run_as, has_context, priority, state, run, agent_id, slot_ids, NULL,
-            kill_requested, created_at, started_at, ended_at, exit_code, exit_reason
+            workspace_id, description, pool, slots, weight, max_slots, priority, run_as, has_context, created_at,
+            standing, run, restarts, max_restarts
         FROM one, n;
+        INSERT INTO allocations (task_id, run, created_at, phase, placement, started_at, ready, asked, heard, ended_at,
+            exit_code, exit_signal, exit_reason)
+        SELECT t.id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at,
+            a.exit_code, a.exit_signal, a.exit_reason
+        FROM tasks t, one, allocations a WHERE t.id LIKE '00000000-%' AND a.task_id = one.id;
         INSERT INTO task_configs (task_id, config)
         SELECT t.id, REPLACE(c.config, '\"pbs\":{{}}', '\"pbs\":{{\"a\":\"' || HEX(ZEROBLOB({})) || '\"}}')
         FROM tasks t, one, task_configs c WHERE t.id LIKE '00000000-%' AND c.task_id = one.id;

@@ -170,14 +170,17 @@ fn filling(commands: usize) -> String {
         {} SELECT {first_user} + i, 'bench' || CAST(i AS TEXT), '', admin, status, remote, password_kind,
             password_hash, agent_user, agent_uid, agent_group, agent_gid, created_at, modified_at, last_login_at
         FROM users, n WHERE username = 'determined';
-        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, slots, run_as, has_context,
-            priority, state, run, agent_id, slot_ids, token_hash, kill_requested, created_at, started_at,
-            ended_at, exit_code, exit_reason)
+        INSERT INTO tasks (id, seq, kind, owner_id, workspace_id, description, pool, slots, weight, max_slots, priority,
+            run_as, has_context, created_at, standing, run, restarts, max_restarts)
         {} SELECT '00000000-0000-4000-8000-' || SUBSTR(CAST(1000000000000 + i AS TEXT), 2), seq + i, kind,
-            {first_user} + 1 + (i - 1) % {USERS}, workspace_id, description, slots, run_as, has_context, priority,
-            state, run, agent_id, slot_ids, NULL, kill_requested, created_at, started_at, ended_at, exit_code,
-            exit_reason
-        FROM tasks, n WHERE state = 'terminated';
+            {first_user} + 1 + (i - 1) % {USERS}, workspace_id, description, pool, slots, weight, max_slots, priority,
+            run_as, has_context, created_at, standing, run, restarts, max_restarts
+        FROM tasks, n WHERE standing = 'over';
+        INSERT INTO allocations (task_id, run, created_at, phase, placement, started_at, ready, asked, heard, ended_at,
+            exit_code, exit_signal, exit_reason)
+        SELECT t.id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at,
+            a.exit_code, a.exit_signal, a.exit_reason
+        FROM tasks t, allocations a WHERE t.id LIKE '00000000-%' AND a.phase = 'ended';
         UPDATE counters SET value = value + {commands} WHERE name = 'task';
         UPDATE counters SET value = value + {first_user} + {USERS} WHERE name = 'user';
         COMMIT;

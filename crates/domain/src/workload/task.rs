@@ -1,9 +1,13 @@
-//! Tasks and their runs: what a command is, the states it passes through, how it ended.
+//! Tasks: what one is, whose and where, and what becomes of it when a run of it is over. Its runs are
+//! [`Allocation`]s.
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
+use crate::allocation::{Allocation, Asked, Cause};
+use crate::id::{ResourcePool, TaskId, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
+pub use crate::kind::Kind;
+use crate::scheduler::Weight;
 use crate::text::Plain;
 use crate::time::Timestamp;
 
@@ -16,25 +20,8 @@ pub const WHY: usize = 1800;
 /// Longest [`Ending::reason`], in characters.
 pub const REASON: usize = 2000;
 
-/// What a task is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// A command line.
-    Command,
-}
-
-impl Kind {
-    /// The text in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-        }
-    }
-}
-
-/// Where a task is in its life. States only move forward, in this order (contract "runtime", section 4.1).
+/// Where a run is in its life, in a word. States only move forward, in this order (contract "runtime", section 4.1); what
+/// may follow is said by [`Phase::next`](crate::allocation::Phase::next).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -72,12 +59,6 @@ impl State {
     pub fn from_stored(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
-
-    /// Whether a task in this state may go to `next`.
-    #[must_use]
-    pub fn may_become(self, next: Self) -> bool {
-        self < next
-    }
 }
 
 /// How a task ended.
@@ -105,7 +86,39 @@ impl Ending {
 /// Beginning of the reason of what a person ended.
 const KILLED: &str = "allocation was killed";
 
-/// A task with its latest run.
+/// Whether a task goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Standing {
+    /// Its latest run waits or runs.
+    Active,
+    /// Its latest run is over, or will be soon; another one begins when somebody asks for it.
+    Paused,
+    /// It never runs again.
+    Over,
+}
+
+impl Standing {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Paused, Self::Over];
+
+    /// The text in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Paused => "paused",
+            Self::Over => "over",
+        }
+    }
+
+    /// Reads the text of [`Self::as_str`].
+    #[must_use]
+    pub fn from_stored(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|standing| standing.as_str() == text)
+    }
+}
+
+/// A task, with the run that it has or had last.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// Its id.
@@ -124,33 +137,87 @@ pub struct Task {
     pub workspace: WorkspaceId,
     /// Its name for people.
     pub description: Plain<DESCRIPTION>,
-    /// Slots that it needs, all on one agent; 0 runs beside them. All else that its configuration says is kept apart
-    /// from it: lists needn't read what they don't show (A6).
+    /// Where it wants to run.
+    pub pool: ResourcePool,
+    /// Slots that each run needs; 0 runs beside them. All else that its configuration says is kept apart from it: lists
+    /// needn't read what they don't show (A6).
     pub slots: u32,
+    /// Its share of its owner's, where the pool is shared so.
+    pub weight: Weight,
+    /// Most slots that its job may use at a time.
+    pub max_slots: Option<u32>,
+    /// Lower runs first; 1 to 99.
+    pub priority: i64,
     /// The identity it runs as, settled when it was made.
     pub identity: UnixIdentity,
     /// Whether files were sent along.
     pub has_context: bool,
-    /// Its latest run.
-    pub allocation: AllocationId,
-    /// Where it is in its life.
-    pub state: State,
-    /// Lower runs first; 1 to 99.
-    pub priority: i64,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When its process started.
-    pub started_at: Option<Timestamp>,
-    /// Where it runs or ran.
-    pub agent: Option<AgentId>,
-    /// The slots it holds or held there.
-    pub slot_ids: Vec<u32>,
-    /// How it ended.
-    pub ending: Option<Ending>,
-    /// Somebody asked for its end.
-    pub kill_requested: bool,
+    /// Whether it goes on.
+    pub standing: Standing,
+    /// How often it was begun again because a run failed.
+    pub restarts: u32,
+    /// How often that may be.
+    pub max_restarts: u32,
     /// When its log was removed, for the master's disk was nearly full (A4).
     pub log_removed_at: Option<Timestamp>,
+    /// Its latest run.
+    pub latest: Allocation,
+}
+
+/// What becomes of a task when its run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It is over, too.
+    Over,
+    /// It waits until somebody wants it to go on.
+    Paused,
+    /// Another run waits for its place.
+    Again {
+        /// How often it was begun again because of failures, this time included if it is one.
+        restarts: u32,
+    },
+}
+
+impl Task {
+    /// In a word, for people and clients.
+    #[must_use]
+    pub const fn state(&self) -> State {
+        self.latest.phase.state()
+    }
+
+    /// How it ended.
+    #[must_use]
+    pub fn ending(&self) -> Option<&Ending> {
+        self.latest.phase.ending().filter(|_| self.standing == Standing::Over)
+    }
+
+    /// Whether somebody asked for its end.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        self.latest.phase.asked().is_some_and(|asked| asked.cause == Cause::Killed)
+    }
+
+    /// What becomes of it when its latest run ends so (contract "runtime", section 4.2).
+    #[must_use]
+    pub fn after(&self, asked: Option<Asked>, ending: &Ending) -> After {
+        if !self.kind.resumes() {
+            return After::Over;
+        }
+        let is_done = ending.exit_code == Some(0);
+        match asked {
+            Some(Asked { cause: Cause::Killed | Cause::Expired, .. }) => After::Over,
+            // Who is done without having heard of it has done all that there was to do.
+            Some(Asked { heard: false, .. }) | None if is_done => After::Over,
+            Some(Asked { cause: Cause::Paused, .. }) => After::Paused,
+            Some(Asked { cause: Cause::Preempted, .. }) => After::Again { restarts: self.restarts },
+            // It never ran, or its agent lost it: that is nobody's failure.
+            None if ending.exit_code.is_none() => After::Again { restarts: self.restarts },
+            None if self.restarts < self.max_restarts => After::Again { restarts: self.restarts + 1 },
+            None => After::Over,
+        }
+    }
 }
 
 /// What happened to a task's process, as its agent reports it. Whether a signal ended it is said by `signal` alone: 137
@@ -248,13 +315,61 @@ pub fn signal_name(signal: i32) -> String {
 mod tests {
     use super::*;
 
+    fn task(kind: Kind, restarts: u32) -> Task {
+        let id = TaskId(uuid::Uuid::from_u128(1));
+        Task {
+            id,
+            kind,
+            seq: 1,
+            owner: UserId(1),
+            owner_name: String::new(),
+            owner_display_name: String::new(),
+            workspace: WorkspaceId(1),
+            description: "".into(),
+            pool: ResourcePool::default(),
+            slots: 1,
+            weight: Weight::ONE,
+            max_slots: None,
+            priority: 42,
+            identity: UnixIdentity::root(),
+            has_context: false,
+            created_at: Timestamp(0),
+            standing: Standing::Active,
+            restarts,
+            max_restarts: 1,
+            log_removed_at: None,
+            latest: Allocation::waiting(crate::id::AllocationId::first(id), Timestamp(0)),
+        }
+    }
+
     #[test]
-    fn states_only_move_forward() {
-        for (i, from) in State::ALL.into_iter().enumerate() {
-            for (j, to) in State::ALL.into_iter().enumerate() {
-                assert_eq!(from.may_become(to), i < j);
+    fn what_cannot_resume_is_over_with_its_run_and_else_it_depends() {
+        let ending = |exit_code| Ending { at: Timestamp(1), exit_code, exit_signal: None, reason: "".into() };
+        let asked = |cause, heard| Some(Asked { cause, heard });
+        for kind in Kind::ALL.into_iter().filter(|kind| !kind.resumes()) {
+            for asked in [None, asked(Cause::Preempted, true), asked(Cause::Paused, true)] {
+                assert_eq!(task(kind, 0).after(asked, &ending(Some(1))), After::Over, "{kind:?}");
             }
-            assert_eq!(State::from_stored(from.as_str()), Some(from));
+        }
+        let again = |restarts| After::Again { restarts };
+        for (restarts, asked, code, after) in [
+            (0, None, Some(0), After::Over),
+            (0, None, Some(1), again(1)),
+            (1, None, Some(1), After::Over),
+            // Nobody's failure.
+            (1, None, None, again(1)),
+            (0, asked(Cause::Killed, true), Some(1), After::Over),
+            (0, asked(Cause::Expired, true), Some(0), After::Over),
+            (1, asked(Cause::Preempted, true), Some(0), again(1)),
+            (1, asked(Cause::Preempted, false), Some(137), again(1)),
+            // Done before it heard.
+            (1, asked(Cause::Preempted, false), Some(0), After::Over),
+            (0, asked(Cause::Paused, true), Some(0), After::Paused),
+            (0, asked(Cause::Paused, false), None, After::Paused),
+            (0, asked(Cause::Paused, false), Some(0), After::Over),
+        ] {
+            let found = task(Kind::Trial, restarts).after(asked, &ending(code));
+            assert_eq!(found, after, "{restarts} {asked:?} {code:?}");
         }
     }
 

@@ -318,7 +318,7 @@ async fn heard(
     message: ToMaster,
 ) -> Result<(), Error> {
     match message {
-        ToMaster::Started { allocation } => scheduler.started(agent, allocation.task).await,
+        ToMaster::Started { allocation } => scheduler.started(agent, allocation).await,
         ToMaster::Exited { allocation, exit, log_bytes } => {
             let said = match scheduler.exited(agent, allocation, exit, log_bytes).await {
                 Ok(Heard::Forget) => ToAgent::Forget { allocation },

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
+use domain::allocation::{Event, Phase, Placement};
 use domain::audit::Entry;
 use domain::config::Unhonoured;
-use domain::id::{AgentId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, schedule};
-use domain::task::{State as TaskState, Task};
+use domain::task::Task;
 use domain::time::Timestamp;
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
@@ -132,6 +133,27 @@ impl Live {
         Self { task, log, killers, end_reason: None, is_over: None, log_is_lost: false, over }
     }
 
+    /// Its latest run.
+    fn run(&self) -> AllocationId {
+        self.task.latest.id
+    }
+
+    fn phase(&self) -> &Phase {
+        &self.task.latest.phase
+    }
+
+    /// Takes its run on by what happened to it.
+    fn step(&mut self, event: &Event) {
+        if let Some(next) = self.task.latest.phase.next(event) {
+            self.task.latest.phase = next;
+        }
+    }
+
+    /// Whether it has a place on an agent.
+    fn is_on(&self, agent: &AgentId) -> bool {
+        self.phase().part_on(agent).is_some()
+    }
+
     /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,
     /// would make the audit log grow (KX4).
     fn killed_by(&mut self, name: &str) -> bool {
@@ -215,7 +237,7 @@ impl Scheduler {
         for setting in unhonoured {
             self.say(&log, &format!("warning: {setting}"));
         }
-        self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.allocation));
+        self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.latest.id));
         state.tasks.insert(task.id, Live::new(task, log));
         self.0.wake.notify_one();
     }
@@ -262,7 +284,7 @@ impl Scheduler {
             id: task.id,
             owner: task.owner,
             workspace: task.workspace,
-            placed: task.agent.is_some(),
+            placed: task.latest.phase.placement().is_some(),
             priority: task.priority,
             seq: task.seq,
         };
@@ -331,13 +353,8 @@ impl Scheduler {
         for decision in schedule(&snapshot) {
             match decision {
                 Decision::Place { allocation, on } => {
-                    // All that there is takes one agent.
-                    if let (Some(live), Some(part)) =
-                        (state.tasks.get_mut(&allocation.task), on.into_iter().next())
-                    {
-                        live.task.agent = Some(part.agent);
-                        live.task.slot_ids = part.slots;
-                        placed.push(allocation.task);
+                    if let Ok(on) = Placement::try_from(on) {
+                        placed.push((allocation.task, on));
                     }
                 }
                 Decision::Wait { allocation, why, .. } => {
@@ -349,24 +366,11 @@ impl Scheduler {
             }
         }
         self.note_reasons(&state, reasons);
-        if let Err(error) = self.start(&mut state, &placed).await {
-            self.unplace(&mut state, &placed);
-            return Err(error);
-        }
+        self.start(&mut state, placed).await?;
         for (id, reason) in refused {
             self.decide_end(&mut state, id, format!("resources failed with non-zero exit code: {reason}"));
         }
         Ok(())
-    }
-
-    /// Back into the queue: nothing was stored, or it may be stored again.
-    fn unplace(&self, state: &mut State, ids: &[TaskId]) {
-        for id in ids {
-            if let Some(live) = state.tasks.get_mut(id).filter(|live| live.task.state == TaskState::Queued) {
-                live.task.agent = None;
-                live.task.slot_ids.clear();
-            }
-        }
     }
 
     /// Tells a task why it waits, in its log: once for each kind of reason.
@@ -389,60 +393,58 @@ impl Scheduler {
     }
 
     /// Stores where tasks were placed, in one transaction, and tells the agents.
-    async fn start(&self, state: &mut State, ids: &[TaskId]) -> Result<(), Error> {
-        if ids.is_empty() {
+    async fn start(&self, state: &mut State, placed: Vec<(TaskId, Placement)>) -> Result<(), Error> {
+        if placed.is_empty() {
             return Ok(());
         }
         let parts = &self.0.parts;
         let default = self.default_identity()?;
         let mut rules = held::Rules::new(&default);
         let mut tx = parts.store.write_urgent().await?;
-        let (mut tokens, mut astray) = (Vec::with_capacity(ids.len()), Vec::new());
-        for id in ids {
-            let Some(live) = state.tasks.get(id) else { continue };
-            let Some(agent) = &live.task.agent else { continue };
+        let (mut tokens, mut is_astray) = (Vec::with_capacity(placed.len()), false);
+        for (id, on) in placed {
+            let Some(live) = state.tasks.get(&id) else { continue };
             // Since it was asked for the place, its owner may have lost the right.
             if rules.why_held(&mut tx, &live.task).await?.is_some() {
-                astray.push(*id);
+                is_astray = true;
                 continue;
             }
             let Some(owner) = number::of(&mut tx, live.task.owner, parts.entropy.as_ref()).await? else {
-                astray.push(*id);
+                is_astray = true;
                 continue;
             };
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
-            if store::task::set_placed(&mut tx, *id, agent, &live.task.slot_ids, &digest).await? {
-                let config = store::task::config(&mut tx, *id).await?;
-                tokens.push((*id, (owner, token), config));
+            if store::allocation::place(&mut tx, live.run(), on.clone(), &digest).await?.is_some() {
+                let config = store::task::config(&mut tx, id).await?;
+                tokens.push((id, on, (owner, token), config));
             } else {
                 // The database knows of a kill, or of its end.
-                astray.push(*id);
+                is_astray = true;
             }
         }
         tx.commit_unaudited("what a task does is in its own log").await?;
-        for id in astray {
-            self.unplace(state, &[id]);
+        if is_astray {
             self.doubt();
         }
-        for (id, of_its, config) in tokens {
+        for (id, on, of_its, config) in tokens {
             let Some(live) = state.tasks.get_mut(&id) else {
                 continue;
             };
-            live.task.state = TaskState::Starting;
             self.say(&live.log, &format!("{} was assigned to an agent", live.task.description));
-            let Some(connected) = live.task.agent.as_ref().and_then(|agent| state.connected.get(agent))
-            else {
-                continue;
-            };
-            let start = environment::start_message(&live.task, &config, &connected.about, parts, of_its);
-            for name in environment::overruled(&config, &connected.about, &start) {
-                self.say(
-                    &live.log,
-                    &format!("warning: {name} of the configuration is passed over: Muster sets it"),
-                );
+            for part in on.parts() {
+                let Some(connected) = state.connected.get(&part.agent) else { continue };
+                let start =
+                    environment::start_message(&live.task, part, &config, &connected.about, parts, &of_its);
+                for name in environment::overruled(&config, &connected.about, &start) {
+                    self.say(
+                        &live.log,
+                        &format!("warning: {name} of the configuration is passed over: Muster sets it"),
+                    );
+                }
+                let _ = connected.link.send(ToAgent::Start(Box::new(start)));
             }
-            let _ = connected.link.send(ToAgent::Start(Box::new(start)));
+            live.step(&Event::Placed(on));
         }
         Ok(())
     }

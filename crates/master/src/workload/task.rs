@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use api::command::ContextFile;
+use domain::allocation::{Allocation, Phase};
 use domain::audit::{Entry, Who};
 use domain::authz::{
     Actor, ChangeTask, Permit, ReadContext, ReadTask, StartTask, TaskActor, UseTemplate, Visible,
@@ -13,10 +14,12 @@ use domain::config::secrets::{Shown, masked_words};
 use domain::config::{
     DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, Unhonoured, layered, unhonoured,
 };
-use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
+use domain::id::{AllocationId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::{self, UnixIdentity};
+use domain::kind::Kind;
 use domain::log::Lines;
-use domain::task::{Kind, State, Task};
+use domain::scheduler::Weight;
+use domain::task::{Standing, Task};
 use domain::user::User;
 use serde_json::{Value, json};
 pub use store::task::Filter as TaskFilter;
@@ -98,6 +101,7 @@ impl Tasks {
         request: Option<&str>,
         files: Vec<ContextFile>,
     ) -> Result<Started, Error> {
+        let kind = Kind::Command;
         let invalid = |e: InvalidConfig| Error::Invalid(e.to_string());
         let limits = self.config.limits.of_configs();
         let request = limits.read(request).map_err(invalid)?;
@@ -131,7 +135,7 @@ impl Tasks {
         }
         config.resources.resource_pool = DEFAULT_POOL.to_owned();
         if config.description.is_empty() {
-            config.description = format!("Command ({})", three_words());
+            config.description = format!("{} ({})", kind.about().title, three_words());
         }
         let id = TaskId(Uuid::new_v4());
         let default = self.config.default_task().map_err(|e| Error::Invalid(e.to_string()))?;
@@ -154,9 +158,10 @@ impl Tasks {
         } else {
             None
         };
+        let now = self.clock.now();
         let task = Task {
             id,
-            kind: Kind::Command,
+            kind,
             seq: 0,
             owner: owner.id,
             owner_name: owner.username.clone(),
@@ -165,17 +170,17 @@ impl Tasks {
             description: config.description.as_str().into(),
             identity: default.clone(),
             has_context,
-            allocation: AllocationId::first(id),
-            state: State::Queued,
-            priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
+            pool: ResourcePool::default(),
             slots,
-            created_at: self.clock.now(),
-            started_at: None,
-            agent: None,
-            slot_ids: Vec::new(),
-            ending: None,
-            kill_requested: false,
+            weight: Weight::ONE,
+            max_slots: None,
+            priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
+            created_at: now,
+            standing: Standing::Active,
+            restarts: 0,
+            max_restarts: 0,
             log_removed_at: None,
+            latest: Allocation::waiting(AllocationId::first(id), now),
         };
         // Files may have taken seconds to pack.
         let mut tx = again::begin(&self.store, &permit).await?;
@@ -227,6 +232,15 @@ impl Tasks {
         Ok(())
     }
 
+    /// A task's runs, the latest one first.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn runs(&self, permit: &Permit<ReadTask>) -> Result<Vec<Allocation>, Error> {
+        let mut conn = self.store.read().await?;
+        Ok(store::allocation::of_task(&mut conn, permit.target().0.id).await?)
+    }
+
     /// A task's configuration, for `actor`'s eyes.
     ///
     /// # Errors
@@ -273,7 +287,7 @@ impl Tasks {
     /// Why a task waits, while it does.
     #[must_use]
     pub fn waits_for(&self, task: &Task) -> Option<String> {
-        (task.state == State::Queued).then(|| self.scheduler.waits_for(task.id)).flatten()
+        (task.latest.phase == Phase::Waiting).then(|| self.scheduler.waits_for(task.id)).flatten()
     }
 
     /// Ends a task; one that is over stays as it is. It is done at once, and written down as soon as it can be (A4).

@@ -1,7 +1,10 @@
 //! What comes out of a row, column by column, on either database.
 
 use domain::config::secrets::Layer;
-use domain::id::{AgentId, GroupId, ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::id::{
+    AgentId, GroupId, ProjectId, ResourcePool, SessionId, TaskId, TokenId, UserId, WorkspaceId,
+};
+use domain::scheduler::Weight;
 use domain::task::DESCRIPTION;
 use domain::text::Plain;
 use domain::time::Timestamp;
@@ -164,8 +167,10 @@ read! {
     domain::user::Status: text, |value| Some(Self::from_stored(&value));
     domain::token::Scope: text, |value| Some(Self::from_stored(&value));
     domain::registration::State: text, |value| Self::parse(&value);
-    domain::task::Kind: text, |value| (value == Self::Command.as_str()).then_some(Self::Command);
-    domain::task::State: text, |value| Self::from_stored(&value);
+    ResourcePool: text, |value| value.parse().ok();
+    Weight: int, |value| u32::try_from(value).ok().map(Self::of_thousandths);
+    domain::kind::Kind: text, |value| Self::from_stored(&value);
+    domain::task::Standing: text, |value| Self::from_stored(&value);
 }
 
 /// What is stored as JSON.

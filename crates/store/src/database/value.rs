@@ -1,7 +1,10 @@
 //! What goes into a column or a parameter: numbers, truth values and texts, which are all that both databases have alike.
 
 use domain::config::secrets::Layer;
-use domain::id::{AgentId, GroupId, ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::id::{
+    AgentId, GroupId, ProjectId, ResourcePool, SessionId, TaskId, TokenId, UserId, WorkspaceId,
+};
+use domain::scheduler::Weight;
 use domain::task::{DESCRIPTION, REASON};
 use domain::text::Plain;
 use domain::time::Timestamp;
@@ -83,6 +86,8 @@ stored! {
     domain::registration::State as Text, |this| this.as_str().to_owned();
     domain::place::Role as Text, |this| this.as_str().to_owned();
     domain::throttle::Scope as Text, |this| this.as_str().to_owned();
-    domain::task::Kind as Text, |this| this.as_str().to_owned();
-    domain::task::State as Text, |this| this.as_str().to_owned();
+    ResourcePool as Text, |this| this.as_str().to_owned();
+    Weight as Int, |this| i64::from(this.thousandths());
+    domain::kind::Kind as Text, |this| this.as_str().to_owned();
+    domain::task::Standing as Text, |this| this.as_str().to_owned();
 }

@@ -171,7 +171,7 @@ pub async fn delete(tx: &mut Tx, id: WorkspaceId, now: Timestamp) -> Result<(), 
 /// # Errors
 /// See [`StoreError`].
 pub async fn living_tasks(conn: &mut Conn, id: WorkspaceId) -> Result<i64, StoreError> {
-    sql!("SELECT COUNT(*) FROM tasks WHERE workspace_id = ? AND state <> 'terminated'", id).one(conn).await
+    sql!("SELECT COUNT(*) FROM tasks WHERE workspace_id = ? AND standing <> 'over'", id).one(conn).await
 }
 
 /// The workspace where an account's Polyaxon projects are.

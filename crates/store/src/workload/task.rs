@@ -1,45 +1,28 @@
-//! Tasks with their latest run.
+//! Tasks, each with its latest run (`allocation`).
 
 use std::collections::BTreeSet;
 
+use domain::allocation::{Cause, Event};
 use domain::config::TaskConfig;
-use domain::id::{AgentId, AllocationId, TaskId, TaskIdPrefix, UserId, WorkspaceId};
-use domain::task::{Ending, Kind, State, Task};
+use domain::id::{AllocationId, TaskId, TaskIdPrefix, UserId, WorkspaceId};
+use domain::kind::Kind;
+use domain::task::{Standing, Task};
 use domain::time::Timestamp;
 
 use crate::cells::{Cells, Json, Read};
 use crate::sql::{Sql, sql};
 use crate::table::{Table as _, table};
 use crate::value::Stored as _;
-use crate::{Conn, StoreError, Tx, meta, visible};
+use crate::{Conn, StoreError, Tx, allocation, meta, visible};
 
 table! {
     tasks t => Task {
-        id, seq, kind, owner: [owner_id], workspace: [workspace_id], description, slots, identity: [run_as] as Json,
-        has_context, state, priority, created_at, slot_ids as Json, kill_requested,
+        id, seq, kind, owner: [owner_id], workspace: [workspace_id], description, pool, slots, weight, max_slots,
+        priority, identity: [run_as] as Json, has_context, created_at, standing, restarts, max_restarts,
     }
-    reads "JOIN users u ON u.id = t.owner_id" {
-        owner_name: "u.username", owner_display_name: "u.display_name", allocation: "t.id, t.run",
-        started_at: "t.started_at", agent: "t.agent_id",
-        ending: "t.ended_at, t.exit_code, t.exit_signal, SUBSTR(t.exit_reason, 1, 2000)",
-        log_removed_at: "t.log_removed_at",
-    }
-}
-
-impl Read for AllocationId {
-    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
-        Ok(Self { task: cells.next()?, run: cells.next()? })
-    }
-}
-
-impl Read for Option<Ending> {
-    fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
-        let at: Option<Timestamp> = cells.next()?;
-        let (exit_code, exit_signal) = cells.next()?;
-        // Earlier versions kept it as long as an agent liked (KB3).
-        let reason: Option<String> = cells.next()?;
-        let reason = reason.unwrap_or_default().into();
-        Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason }))
+    reads "JOIN users u ON u.id = t.owner_id JOIN allocations a ON a.task_id = t.id AND a.run = t.run" {
+        owner_name: "u.username", owner_display_name: "u.display_name", log_removed_at: "t.log_removed_at",
+        latest: "a.task_id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at, a.exit_code, a.exit_signal, a.exit_reason",
     }
 }
 
@@ -47,13 +30,14 @@ fn json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
-/// Makes a task; `task.seq` is ignored and a fresh one given out.
+/// Makes a task with its first run; `task.seq` is ignored and a fresh one given out.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn insert(tx: &mut Tx, task: Task, config: &TaskConfig) -> Result<Task, StoreError> {
     let task = Task { seq: meta::next(tx, "task").await?, ..task };
-    task.insert(tx, &[("run", task.allocation.run.value())]).await?;
+    task.insert(tx, &[("run", task.latest.id.run.value())]).await?;
+    allocation::insert(tx, &task.latest).await?;
     let config = json(config)?;
     tx.replaces(config.len());
     let sql = "INSERT INTO task_configs (task_id, config) VALUES (?, ?)";
@@ -95,7 +79,7 @@ pub(crate) async fn note_slots(tx: &mut Tx) -> Result<(), StoreError> {
 /// # Errors
 /// See [`StoreError`].
 pub async fn count_living(conn: &mut Conn, owner: UserId) -> Result<i64, StoreError> {
-    Task::count(conn, sql!("t.owner_id = ? AND t.state <> 'terminated'", owner)).await
+    Task::count(conn, sql!("t.owner_id = ? AND t.standing <> 'over'", owner)).await
 }
 
 /// Whether an account has so many tasks, those included that are over.
@@ -111,53 +95,36 @@ pub async fn has_made(conn: &mut Conn, owner: UserId, many: i64) -> Result<bool,
     Ok(made >= many)
 }
 
-/// Places a task on an agent: it is starting, and its run's token is good from now on. Tells whether it was: not when its
-/// end was asked for, or it is over.
-///
-/// # Errors
-/// See [`StoreError`].
-pub async fn set_placed(
-    tx: &mut Tx,
-    id: TaskId,
-    agent: &AgentId,
-    slots: &[u32],
-    token_hash: &str,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'starting', agent_id = ?, slot_ids = ?, token_hash = ?
-               WHERE id = ? AND state IN ('queued', 'starting') AND kill_requested = ?";
-    Ok(sql!(sql, agent, json(&slots)?, token_hash, id, false).run(tx).await? == 1)
+/// Writes whether a task goes on, which run is its latest one, and how often it was begun again.
+pub(crate) async fn set_standing(tx: &mut Tx, task: &Task) -> Result<(), StoreError> {
+    let sql = "UPDATE tasks SET standing = ?, run = ?, restarts = ? WHERE id = ?";
+    sql!(sql, task.standing, task.latest.id.run, task.restarts, task.id).run_once(tx, "a task").await
 }
 
-/// Notes that the process runs; tells whether that was news.
+/// Notes that somebody asked for a task's end, of its latest run if that isn't over. A task that is over stays as it is.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn set_running(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "UPDATE tasks SET state = 'running', started_at = ? WHERE id = ? AND state = 'starting'";
-    Ok(sql!(sql, now, id).run(tx).await? == 1)
+pub async fn set_killed(tx: &mut Tx, id: TaskId) -> Result<(), StoreError> {
+    let Some(mut task) = by_id(tx, id).await? else { return Ok(()) };
+    if task.standing == Standing::Paused && task.latest.phase.is_over() {
+        task.standing = Standing::Over;
+        return set_standing(tx, &task).await;
+    }
+    allocation::advance(tx, task.latest.id, &Event::Asked(Cause::Killed)).await.map(drop)
 }
 
-/// Notes that somebody asked for the end; a task that is over stays as it is.
+/// Has a paused task go on, with another run. Answers it; `None` when it isn't paused.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn set_kill_requested(tx: &mut Tx, id: TaskId) -> Result<(), StoreError> {
-    let sql = "UPDATE tasks SET kill_requested = ?,
-                   state = CASE WHEN state = 'queued' THEN state ELSE 'terminating' END
-               WHERE id = ? AND state <> 'terminated'";
-    sql!(sql, true, id).run(tx).await.map(drop)
-}
-
-/// Ends a task, once: its run's token dies with it. Tells whether that was news.
-///
-/// # Errors
-/// See [`StoreError`].
-pub async fn set_ended(tx: &mut Tx, id: TaskId, ending: &Ending) -> Result<bool, StoreError> {
-    let Ending { at, exit_code, exit_signal, reason } = ending;
-    let sql = "UPDATE tasks SET state = 'terminated', token_hash = NULL, ended_at = ?, exit_code = ?, exit_reason = ?,
-                   exit_signal = ?
-               WHERE id = ? AND state <> 'terminated'";
-    Ok(sql!(sql, at, exit_code, reason, exit_signal, id).run(tx).await? == 1)
+pub async fn resume(tx: &mut Tx, id: TaskId, now: Timestamp) -> Result<Option<Task>, StoreError> {
+    let paused = by_id(tx, id).await?.filter(|task| task.standing == Standing::Paused);
+    let Some(mut task) = paused else { return Ok(None) };
+    task.standing = Standing::Active;
+    task.latest = allocation::next(tx, task.latest.id, now).await?;
+    set_standing(tx, &task).await?;
+    Ok(Some(task))
 }
 
 /// Of a task as much as is needed to say whose its log is.
@@ -176,7 +143,7 @@ pub struct Logged {
 impl Read for Logged {
     fn read(cells: &mut Cells<'_>) -> Result<Self, StoreError> {
         let (seq, allocation, owner) = cells.next()?;
-        let over = cells.next::<State>()? == State::Terminated;
+        let over = cells.next::<Standing>()? == Standing::Over;
         Ok(Self { seq, allocation, owner, over })
     }
 }
@@ -187,7 +154,7 @@ impl Read for Logged {
 /// # Errors
 /// See [`StoreError`].
 pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged>, StoreError> {
-    let sql = "SELECT seq, id, run, owner_id, state FROM tasks WHERE seq > ? ORDER BY seq LIMIT ?";
+    let sql = "SELECT seq, id, run, owner_id, standing FROM tasks WHERE seq > ? ORDER BY seq LIMIT ?";
     sql!(sql, last, limit).all(conn).await
 }
 
@@ -196,8 +163,7 @@ pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_log_removed(tx: &mut Tx, tasks: &[TaskId], now: Timestamp) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE tasks SET log_removed_at = ? WHERE state = 'terminated' AND log_removed_at IS NULL AND ";
+    let sql = "UPDATE tasks SET log_removed_at = ? WHERE standing = 'over' AND log_removed_at IS NULL AND ";
     for some in tasks.chunks(200) {
         sql!(sql, now).with(Sql::one_of("id", some)).run(tx).await?;
     }
@@ -239,15 +205,15 @@ pub async fn known(conn: &mut Conn, ids: &BTreeSet<TaskId>) -> Result<Vec<TaskId
 /// # Errors
 /// See [`StoreError`].
 pub async fn by_token_hash(conn: &mut Conn, token_hash: &str) -> Result<Option<Task>, StoreError> {
-    Task::select(sql!("t.token_hash = ? AND t.state <> 'terminated'", token_hash)).first(conn).await
+    Task::select(sql!("a.token_hash = ? AND a.phase <> 'ended'", token_hash)).first(conn).await
 }
 
-/// All tasks that aren't over, oldest first.
+/// All tasks that aren't over, oldest first: paused ones too.
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn alive(conn: &mut Conn) -> Result<Vec<Task>, StoreError> {
-    Task::select("t.state <> 'terminated'").with(" ORDER BY t.seq").all(conn).await
+    Task::select("t.standing <> 'over'").with(" ORDER BY t.seq").all(conn).await
 }
 
 /// Which tasks.

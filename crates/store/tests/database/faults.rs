@@ -14,13 +14,13 @@ use crate::samples::{NOW, add, user};
 
 on_sqlite!(l03_a_full_disk_is_told_and_survived);
 
-/// A file system of one MiB; gone with this value.
+/// A file system of two MiB; gone with this value.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     fn mount() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let options = Some("size=1M,mode=0700");
+        let options = Some("size=2M,mode=0700");
         mount(Some("tmpfs"), folder.path(), Some("tmpfs"), MsFlags::empty(), options)
             .expect("this test mounts a file system: run it as root");
         Self(folder)

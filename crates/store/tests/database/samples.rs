@@ -1,9 +1,12 @@
 //! Rows that tests put in.
 
+use domain::allocation::Allocation;
 use domain::config::TaskConfig;
-use domain::id::{AllocationId, TaskId, UNCATEGORIZED, UserId};
+use domain::id::{AllocationId, ResourcePool, TaskId, UNCATEGORIZED, UserId};
 use domain::identity::UnixIdentity;
-use domain::task::{Kind, State, Task};
+use domain::kind::Kind;
+use domain::scheduler::Weight;
+use domain::task::{Standing, Task};
 use domain::time::Timestamp;
 use domain::user::{Password, Status, User};
 use serde_json::json;
@@ -69,19 +72,19 @@ pub(crate) fn task(owner: &User) -> Task {
         owner_display_name: owner.display_name.clone(),
         workspace: UNCATEGORIZED,
         description: "it's \"true\" — 真".into(),
+        pool: ResourcePool::default(),
         slots: 2,
+        weight: Weight::ONE,
+        max_slots: None,
+        priority: 42,
         identity: UnixIdentity::root(),
         has_context: true,
-        allocation: AllocationId::first(id),
-        state: State::Queued,
-        priority: 42,
         created_at: NOW,
-        started_at: None,
-        agent: None,
-        slot_ids: Vec::new(),
-        ending: None,
-        kill_requested: false,
+        standing: Standing::Active,
+        restarts: 0,
+        max_restarts: 0,
         log_removed_at: None,
+        latest: Allocation::waiting(AllocationId::first(id), NOW),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Tasks: their life as the database keeps it, their lists.
 
-use domain::id::{AgentId, UNCATEGORIZED, WorkspaceId};
-use domain::task::{Ending, Kind, State, Task};
+use domain::allocation::{Allocation, Asked, Cause, Event, Held, Part, Phase, Placement};
+use domain::id::{UNCATEGORIZED, WorkspaceId};
+use domain::task::{Ending, Kind, Standing, State, Task};
 use domain::time::Timestamp;
+use store::allocation::{self, advance};
 use store::task::{self, Filter};
 use store::{Store, StoreError};
 use testkit::{Database, on_both_databases};
@@ -14,6 +16,8 @@ on_both_databases!(
     l01_a_life_from_queue_to_end,
     a_task_ends_once,
     a_kill_in_the_queue_leaves_it_queued,
+    a_task_that_can_go_on_has_one_run_after_another,
+    an_impossible_run_is_not_read,
     d01_the_author_is_shown_as_he_is_called_now,
     p15_lists_go_by_owner_workspace_and_order,
     r48_tasks_are_searched_for_literally,
@@ -24,14 +28,6 @@ on_both_databases!(
 async fn find(store: &Store, wanted: &Task) -> Task {
     let mut conn = store.read().await.expect("a connection");
     task::by_id(&mut conn, wanted.id).await.expect("read").expect("there")
-}
-
-async fn enrol(store: &Store, name: &str) -> AgentId {
-    let id: AgentId = name.parse().expect("a name");
-    let mut tx = store.write().await.expect("a transaction");
-    store::agent::insert(&mut tx, &id, name, NOW).await.expect("enrolled");
-    tx.commit_unaudited("a test").await.expect("committed");
-    id
 }
 
 async fn a_task_is_read_as_it_was_written(database: Database) {
@@ -45,19 +41,30 @@ async fn a_task_is_read_as_it_was_written(database: Database) {
     assert_eq!(task::by_id(&mut conn, sample(&alice).id).await.expect("read"), None);
 }
 
+/// A task, further in its life.
+fn in_phase(task: &Task, phase: Phase) -> Task {
+    let standing = if phase.is_over() { Standing::Over } else { Standing::Active };
+    let latest = Allocation { phase, ..task.latest.clone() };
+    Task { latest, standing, ..task.clone() }
+}
+
 async fn l01_a_life_from_queue_to_end(database: Database) {
     let (_storage, store) = open(database).await;
     let alice = owner(&store, "alice").await;
-    let node = enrol(&store, "node").await;
+    let node = Placement::on("node".parse().expect("a name"), vec![1, 0]);
     let queued = add_task(&store, sample(&alice)).await;
     let other = add_task(&store, sample(&alice)).await;
+    let run = queued.latest.id;
+    let started = |at| Event::Started(Timestamp(at));
 
     let mut tx = store.write().await.expect("a transaction");
-    assert!(!task::set_running(&mut tx, queued.id, NOW).await.expect("noted"), "it isn't placed yet");
-    assert!(task::set_placed(&mut tx, queued.id, &node, &[1, 0], "token").await.expect("placed"));
-    assert!(task::set_placed(&mut tx, queued.id, &node, &[1, 0], "token-2").await.expect("told again"));
+    assert_eq!(advance(&mut tx, run, &started(4)).await.expect("asked"), None, "it isn't placed yet");
+    for token in ["token", "token-2"] {
+        let placed = allocation::place(&mut tx, run, node.clone(), token).await.expect("placed");
+        assert_eq!(placed, Some(Phase::Assigned(node.clone())), "told again, too");
+    }
     tx.commit_unaudited("a test").await.expect("committed");
-    let starting = Task { state: State::Starting, agent: Some(node.clone()), slot_ids: vec![1, 0], ..queued };
+    let starting = in_phase(&queued, Phase::Assigned(node.clone()));
     assert_eq!(find(&store, &starting).await, starting);
     let mut conn = store.read().await.expect("a connection");
     assert_eq!(task::by_token_hash(&mut conn, "token").await.expect("read"), None, "the newest token counts");
@@ -66,24 +73,22 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     drop(conn);
 
     let mut tx = store.write().await.expect("a transaction");
-    assert!(task::set_running(&mut tx, starting.id, Timestamp(5)).await.expect("noted"));
-    assert!(!task::set_running(&mut tx, starting.id, Timestamp(6)).await.expect("noted"), "once");
+    assert!(advance(&mut tx, run, &started(5)).await.expect("noted").is_some());
+    assert_eq!(advance(&mut tx, run, &started(6)).await.expect("noted"), None, "once");
     task::set_priority(&mut tx, starting.id, 7).await.expect("written");
-    task::set_kill_requested(&mut tx, starting.id).await.expect("noted");
-    assert!(!task::set_placed(&mut tx, starting.id, &node, &[], "x").await.expect("asked"), "it runs");
+    task::set_killed(&mut tx, starting.id).await.expect("noted");
+    let again = allocation::place(&mut tx, run, node.clone(), "x").await.expect("asked");
+    assert_eq!(again, None, "it runs");
     let unknown = task::set_priority(&mut tx, sample(&alice).id, 7).await;
     assert!(matches!(unknown, Err(StoreError::RowsAffected { .. })), "{unknown:?}");
     tx.commit_unaudited("a test").await.expect("committed");
-    let running = Task {
-        state: State::Terminating,
-        started_at: Some(Timestamp(5)),
-        priority: 7,
-        kill_requested: true,
-        ..starting
-    };
-    assert_eq!(find(&store, &running).await, running);
+    let held = Held { on: node, since: Some(Timestamp(5)) };
+    let asked = Asked::new(Cause::Killed);
+    let phase = Phase::Ending { held: held.clone(), asked };
+    let ending_now = Task { priority: 7, ..in_phase(&starting, phase) };
+    assert_eq!(find(&store, &ending_now).await, ending_now);
     let mut conn = store.read().await.expect("a connection");
-    assert_eq!(task::alive(&mut conn).await.expect("listed"), [running.clone(), other.clone()]);
+    assert_eq!(task::alive(&mut conn).await.expect("listed"), [ending_now.clone(), other.clone()]);
     drop(conn);
 
     let ending = Ending {
@@ -92,8 +97,11 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
         exit_signal: Some(9),
         reason: "allocation was killed".into(),
     };
+    let over =
+        in_phase(&ending_now, Phase::Ended { held: Some(held), asked: Some(asked), ending: ending.clone() });
     let mut tx = store.write().await.expect("a transaction");
-    assert!(task::set_ended(&mut tx, running.id, &ending).await.expect("ended"));
+    let ended = allocation::end(&mut tx, run, &ending).await.expect("ended");
+    assert_eq!(ended.as_ref(), Some(&over));
     tx.commit_unaudited("a test").await.expect("committed");
     let mut conn = store.read().await.expect("a connection");
     assert_eq!(task::alive(&mut conn).await.expect("listed"), [other]);
@@ -103,7 +111,6 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
         "its token died with it"
     );
     drop(conn);
-    let over = Task { state: State::Terminated, ending: Some(ending), ..running };
     assert_eq!(find(&store, &over).await, over);
 }
 
@@ -114,13 +121,13 @@ async fn a_task_ends_once(database: Database) {
     let ending =
         |code, reason: &str| Ending { at: NOW, exit_code: code, exit_signal: None, reason: reason.into() };
     let mut tx = store.write().await.expect("a transaction");
-    assert!(task::set_ended(&mut tx, queued.id, &ending(None, "first")).await.expect("ended"));
-    assert!(!task::set_ended(&mut tx, queued.id, &ending(Some(0), "second")).await.expect("no news"));
-    task::set_kill_requested(&mut tx, queued.id).await.expect("no error");
+    let (run, first) = (queued.latest.id, ending(None, "first"));
+    assert!(allocation::end(&mut tx, run, &first).await.expect("ended").is_some());
+    assert!(allocation::end(&mut tx, run, &ending(Some(0), "second")).await.expect("no news").is_none());
+    task::set_killed(&mut tx, queued.id).await.expect("no error");
     tx.commit_unaudited("a test").await.expect("committed");
-    let over = find(&store, &queued).await;
-    assert_eq!((over.state, over.kill_requested), (State::Terminated, false));
-    assert_eq!(over.ending, Some(ending(None, "first")));
+    let phase = Phase::Ended { held: None, asked: None, ending: first };
+    assert_eq!(find(&store, &queued).await, in_phase(&queued, phase));
 }
 
 async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
@@ -128,9 +135,90 @@ async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
     let mut tx = store.write().await.expect("a transaction");
-    task::set_kill_requested(&mut tx, queued.id).await.expect("noted");
+    task::set_killed(&mut tx, queued.id).await.expect("noted");
+    let node = Placement::on("node".parse().expect("a name"), vec![0]);
+    let placed = allocation::place(&mut tx, queued.latest.id, node, "token").await.expect("asked");
+    assert_eq!(placed, None, "it gets no place any more");
     tx.commit_unaudited("a test").await.expect("committed");
-    assert_eq!(find(&store, &queued).await, Task { kill_requested: true, ..queued });
+    let withdrawn = in_phase(&queued, Phase::Withdrawn(Cause::Killed));
+    assert_eq!((withdrawn.state(), find(&store, &queued).await), (State::Queued, withdrawn));
+}
+
+/// Places, starts and ends the latest run of a task that can go on later.
+async fn run_once(store: &Store, task: &Task, before: &[Event], code: Option<i32>) -> Task {
+    let run = task.latest.id;
+    let parts = ["a", "b"].map(|agent| Part { agent: agent.parse().expect("a name"), slots: vec![0] });
+    let gang = Placement::try_from(parts.to_vec()).expect("a place");
+    let mut tx = store.write().await.expect("a transaction");
+    let token = run.to_string();
+    allocation::place(&mut tx, run, gang.clone(), &token).await.expect("placed").expect("waits");
+    for event in std::iter::once(&Event::Started(NOW)).chain(before) {
+        advance(&mut tx, run, event).await.expect("noted").expect("follows");
+    }
+    let ending = Ending { at: NOW, exit_code: code, exit_signal: None, reason: "over".into() };
+    let ended = allocation::end(&mut tx, run, &ending).await.expect("ended").expect("once");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!(find(store, task).await, ended);
+    let mut conn = store.read().await.expect("a connection");
+    let runs = allocation::of_task(&mut conn, task.id).await.expect("read");
+    assert_eq!(runs.len(), usize::try_from(ended.latest.id.run).expect("small"), "none is lost");
+    let before = runs.iter().find(|before| before.id == run).expect("there");
+    assert_eq!((before.phase.placement(), before.phase.ending()), (Some(&gang), Some(&ending)));
+    assert_eq!(task::by_token_hash(&mut conn, &token).await.expect("read"), None, "its token died with it");
+    ended
+}
+
+async fn a_task_that_can_go_on_has_one_run_after_another(database: Database) {
+    let (_storage, store) = open(database).await;
+    let alice = owner(&store, "alice").await;
+    let first = Task { kind: Kind::Trial, max_restarts: 1, ..sample(&alice) };
+    let first = add_task(&store, first).await;
+
+    let preempted = [Event::Asked(Cause::Preempted), Event::Heard];
+    let second = run_once(&store, &first, &preempted, Some(0)).await;
+    assert_eq!((second.latest.id.run, second.restarts, second.standing), (2, 0, Standing::Active));
+    assert_eq!(second.latest.phase, Phase::Waiting);
+
+    let third = run_once(&store, &second, &[], Some(1)).await;
+    assert_eq!((third.latest.id.run, third.restarts), (3, 1), "a failure counts");
+
+    let paused = run_once(&store, &third, &[Event::Asked(Cause::Paused)], Some(143)).await;
+    assert_eq!((paused.latest.id.run, paused.standing), (3, Standing::Paused));
+    let mut conn = store.read().await.expect("a connection");
+    assert_eq!(task::count_living(&mut conn, alice.id).await.expect("counted"), 1, "it isn't over");
+    drop(conn);
+
+    let mut tx = store.write().await.expect("a transaction");
+    let fourth = task::resume(&mut tx, paused.id, NOW).await.expect("resumed").expect("paused");
+    assert_eq!(task::resume(&mut tx, paused.id, NOW).await.expect("asked"), None, "once");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!((fourth.latest.id.run, &fourth.latest.phase), (4, &Phase::Waiting));
+
+    let over = run_once(&store, &fourth, &[], Some(1)).await;
+    assert_eq!((over.latest.id.run, over.standing), (4, Standing::Over), "it failed once too often");
+
+    let other = add_task(&store, Task { kind: Kind::Generic, ..sample(&alice) }).await;
+    let other = run_once(&store, &other, &[Event::Asked(Cause::Paused)], None).await;
+    assert_eq!(other.standing, Standing::Paused);
+    let mut tx = store.write().await.expect("a transaction");
+    task::set_killed(&mut tx, other.id).await.expect("noted");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!(find(&store, &other).await.standing, Standing::Over, "who is paused can be killed");
+}
+
+async fn an_impossible_run_is_not_read(database: Database) {
+    let (storage, store) = open(database).await;
+    let alice = owner(&store, "alice").await;
+    let queued = add_task(&store, sample(&alice)).await;
+    let mut conn = store.read().await.expect("a connection");
+    for change in ["phase = 'running'", "phase = 'gone'", "asked = 'killed'", "placement = '[]'"] {
+        crate::schema::execute(&storage, &format!("UPDATE allocations SET {change}")).await;
+        let read = task::by_id(&mut conn, queued.id).await;
+        assert!(matches!(read, Err(StoreError::Corrupt(_))), "{change}: {read:?}");
+        let back = "UPDATE allocations SET phase = 'waiting', asked = NULL, placement = NULL";
+        crate::schema::execute(&storage, back).await;
+    }
+    assert_eq!(task::by_id(&mut conn, queued.id).await.expect("read"), Some(queued));
 }
 
 async fn d01_the_author_is_shown_as_he_is_called_now(database: Database) {
@@ -278,7 +366,7 @@ async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
     for (over, at) in [(1, NOW), (2, later)] {
         let mut tx = store.write().await.expect("a transaction");
-        task::set_ended(&mut tx, ids[over], &ending).await.expect("ended");
+        allocation::end(&mut tx, tasks[over].latest.id, &ending).await.expect("ended");
         // What isn't over keeps its log, and what was removed was removed then.
         task::set_log_removed(&mut tx, &ids[..=over], at).await.expect("noted");
         tx.commit_unaudited("a test").await.expect("committed");
@@ -294,7 +382,7 @@ async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
         let found = task::logged(&mut conn, last, 1).await.expect("read");
         assert_eq!(
             found,
-            [task::Logged { seq: task.seq, allocation: task.allocation, owner: task.owner, over }]
+            [task::Logged { seq: task.seq, allocation: task.latest.id, owner: task.owner, over }]
         );
         last = task.seq;
     }

@@ -5,7 +5,8 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::authz::{ChangeTask, Visible, authorize};
 use domain::config::secrets::Shown;
-use domain::task::{Ending, Kind, State as TaskState, Task, signal_name};
+use domain::kind::Kind;
+use domain::task::{Ending, State as TaskState, Task, signal_name};
 use domain::time::Timestamp;
 use master::task::TaskFilter;
 use master::{Error, Master};
@@ -120,6 +121,12 @@ fn owner(task: &Task) -> String {
     name.clone()
 }
 
+/// The agents that it has, or had last.
+fn agents(task: &Task) -> Option<String> {
+    let agents: Vec<&str> = task.latest.phase.parts().map(|part| part.agent.as_str()).collect();
+    (!agents.is_empty()).then(|| agents.join(", "))
+}
+
 impl Row {
     fn of(master: &Master, now: Timestamp, task: &Task) -> Self {
         let id = task.id.to_string();
@@ -131,9 +138,9 @@ impl Row {
             owner_name: task.owner_name.clone(),
             state: badge(task),
             waits_for: master.tasks.waits_for(task),
-            exit_code: task.ending.as_ref().and_then(|ending| ending.exit_code),
-            started: task.started_at.map(|at| (ago(now, at), moment(at))),
-            agent: task.agent.as_ref().map(ToString::to_string),
+            exit_code: task.ending().and_then(|ending| ending.exit_code),
+            started: task.latest.phase.since().map(|at| (ago(now, at), moment(at))),
+            agent: agents(task),
             slots: task.slots,
         }
     }
@@ -233,7 +240,7 @@ pub(crate) async fn show(
     let permit = readable(&app, &page.caller, &task).await?;
     let config = app.master.tasks.config(&permit, &page.caller.actor).await?;
     let (task, _) = permit.into_target();
-    let over = task.state == TaskState::Terminated;
+    let over = task.state() == TaskState::Terminated;
     let id = task.id.to_string();
     let shown = ShowPage {
         shell: page.shell,
@@ -264,7 +271,7 @@ struct Fact {
 /// What is known of a task, in the order in which it is asked for.
 fn facts(master: &Master, task: &Task) -> Vec<Fact> {
     let now = master.clock.now();
-    let ending = task.ending.as_ref();
+    let ending = task.ending();
     let plain = |name, value: Option<String>| value.map(|value| Fact { name, value, remark: None });
     let time = |name, at: Option<Timestamp>| {
         at.map(|at| Fact { name, value: moment(at), remark: Some(ago(now, at)) })
@@ -274,16 +281,17 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
         (Some(code), None) => code.to_string(),
         (None, _) => "none".to_owned(),
     };
-    let lasted = task.started_at.map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
+    let lasted =
+        task.latest.phase.since().map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
     let all = [
         plain("Waiting", master.tasks.waits_for(task)),
         plain("Exit status", ending.map(code)),
         plain(if ending.is_some() { "Ran for" } else { "Running for" }, lasted),
         time("Queued", Some(task.created_at)),
-        time("Started", task.started_at),
+        time("Started", task.latest.phase.since()),
         time("Ended", ending.map(|ending| ending.at)),
         plain("Runs as", Some(task.identity.to_string())),
-        plain("Agent", task.agent.as_ref().map(ToString::to_string)),
+        plain("Agent", agents(task)),
         plain("Slots", Some(task.slots.to_string())),
         plain("Priority", Some(task.priority.to_string())),
         plain("Files sent along", task.has_context.then(|| "yes".to_owned())),
@@ -293,7 +301,7 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
 
 /// Why a task failed, without the words that are there for Determined's clients.
 fn failure(task: &Task) -> Option<String> {
-    let ending = task.ending.as_ref().filter(|_| badge(task).0 == "failed")?;
+    let ending = task.ending().filter(|_| badge(task).0 == "failed")?;
     let reason = ending.reason.as_str();
     let reason = reason.strip_prefix("resources failed with non-zero exit code: ").unwrap_or(reason);
     match reason.strip_prefix("container failed with non-zero exit code: ") {

@@ -48,7 +48,7 @@ pub(crate) fn capitalized(text: &str) -> String {
 
 /// A state as the pages show it: the style's name and the word.
 pub(crate) fn badge(task: &Task) -> (&'static str, &'static str) {
-    match (task.state, task.ending.as_ref()) {
+    match (task.state(), task.ending()) {
         (State::Queued, _) => ("queued", "Queued"),
         (State::Starting, _) => ("starting", "Starting"),
         (State::Running, _) => ("running", "Running"),
@@ -56,7 +56,7 @@ pub(crate) fn badge(task: &Task) -> (&'static str, &'static str) {
         (State::Terminated, Some(ending)) if ending.exit_code == Some(0) && !ending.was_killed() => {
             ("completed", "Completed")
         }
-        (State::Terminated, _) if task.kill_requested => ("killed", "Killed"),
+        (State::Terminated, _) if task.is_killed() => ("killed", "Killed"),
         (State::Terminated, _) => ("failed", "Failed"),
     }
 }

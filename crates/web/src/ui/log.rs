@@ -192,7 +192,7 @@ impl Following {
         // A log may be complete for the moment only: the task is not on its agent yet.
         let task = self.app.master.tasks.find(self.task).await.ok()?;
         self.ended = true;
-        (task.state == TaskState::Terminated).then(|| Event::default().event("end").data("end"))
+        (task.state() == TaskState::Terminated).then(|| Event::default().event("end").data("end"))
     }
 
     /// Lines that the browser hasn't seen, as soon as there are any; none when it has to be told what has become of

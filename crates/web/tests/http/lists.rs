@@ -1,5 +1,8 @@
 //! Lists and look-ups: pages, filters, orders, ids (R34, R47, R48).
 
+use domain::allocation::{Allocation, Phase};
+use domain::id::AllocationId;
+use domain::task::{Ending, Standing, Task};
 use serde_json::{Value, json};
 use store::user::Filter;
 use testkit::{Database, Requests as _, TestMaster, on_both_databases};
@@ -285,7 +288,11 @@ async fn add_ended(master: &TestMaster, like: &str, many: u128) {
     let config = config.expect("a configuration");
     for number in 0..many {
         let id = domain::id::TaskId(uuid::Uuid::from_u128(number));
-        let copy = domain::task::Task { id, state: domain::task::State::Terminated, ..like.clone() };
+        let ending =
+            Ending { at: like.created_at, exit_code: Some(0), exit_signal: None, reason: "over".into() };
+        let phase = Phase::Ended { held: None, asked: None, ending };
+        let latest = Allocation { id: AllocationId::first(id), phase, created_at: like.created_at };
+        let copy = Task { id, standing: Standing::Over, latest, ..like.clone() };
         store::task::insert(&mut tx, copy, &config).await.expect("inserted");
     }
     tx.commit_unaudited("a test").await.expect("committed");

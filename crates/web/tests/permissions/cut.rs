@@ -190,7 +190,7 @@ async fn b03_a_queued_command_whose_killer_vanished_never_runs(database: Databas
     agree(&master, "60 kills").await;
     // The last ones may only now be carried out: their word is in the database a moment before their end.
     let begun = Instant::now();
-    while living(&master).await.iter().any(|task| task.kill_requested) {
+    while living(&master).await.iter().any(Stored::is_killed) {
         assert!(begun.elapsed() < DEADLINE, "killed, and still waiting");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::decision::{Decision, Why};
 use super::snapshot::{
-    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Part, Policy, Running, Snapshot, Span, Waiting,
+    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Running, Snapshot, Span, Waiting,
 };
+use crate::allocation::Part;
 use crate::id::{AgentId, AllocationId, ResourcePool, UserId};
 use crate::time::Timestamp;
 

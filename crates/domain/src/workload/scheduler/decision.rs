@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::snapshot::{AUX_PER_ACCOUNT, AUX_PER_AGENT, Part};
+use super::snapshot::{AUX_PER_ACCOUNT, AUX_PER_AGENT};
+use crate::allocation::Part;
 use crate::id::{AllocationId, ResourcePool};
 
 /// Why a task waits whose owner is deactivated.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::agent::Power;
+use crate::allocation::Part;
 use crate::id::{AgentId, AllocationId, JobId, ResourcePool, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 use crate::time::Timestamp;
@@ -66,6 +67,18 @@ impl Weight {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
         let thousandths = (weight * 1000.0).clamp(1.0, f64::from(u32::MAX)) as u32;
         Self(thousandths.max(1))
+    }
+
+    /// From what [`Self::thousandths`] says; 0 counts as the least there is.
+    #[must_use]
+    pub fn of_thousandths(thousandths: u32) -> Self {
+        Self(thousandths.max(1))
+    }
+
+    /// In thousandths of the usual one.
+    #[must_use]
+    pub const fn thousandths(self) -> u32 {
+        self.0
     }
 
     /// How much of its share somebody has who uses that many slots: comparable among all weights.
@@ -171,13 +184,4 @@ pub struct Running {
     pub ending: bool,
     /// When it is over at the latest.
     pub ends_by: Option<Timestamp>,
-}
-
-/// What a run has of an agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// The agent.
-    pub agent: AgentId,
-    /// The slots; none for a run without slots.
-    pub slots: Vec<u32>,
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use api::agent::{Register, Remedy, ToAgent};
 use domain::agent::{Device, Power};
+use domain::allocation::{Event, Phase, Placement};
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::{Exit, State as TaskState, Task};
+use domain::task::{Exit, Task};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -104,8 +105,10 @@ impl Scheduler {
         // Each task is looked at once, however many agents there are.
         let mut running: BTreeMap<&AgentId, Vec<_>> = BTreeMap::new();
         for task in state.tasks.values().map(|live| &live.task) {
-            if let Some(agent) = &task.agent {
-                running.entry(agent).or_default().push((task.clone(), task.slot_ids.clone()));
+            if !task.latest.phase.is_over() {
+                for part in task.latest.phase.parts() {
+                    running.entry(&part.agent).or_default().push((task.clone(), part.slots.clone()));
+                }
             }
         }
         let mut view = |agent: &store::agent::Agent| AgentView {
@@ -169,16 +172,13 @@ impl Scheduler {
         self.disown(&mut state, agent, &sorted, &link).await;
         for allocation in &held {
             let live = state.tasks.get(&allocation.task);
-            let ours = live.filter(|live| {
-                live.task.allocation == *allocation
-                    && live.task.agent.as_ref() == Some(agent)
-                    && live.is_over.is_none()
-            });
+            let ours =
+                live.filter(|live| live.run() == *allocation && live.is_on(agent) && live.is_over.is_none());
             let offset = ours.map_or(0, |live| live.log.received());
             let _ =
                 link.send(ToAgent::LogsReceived { allocation: *allocation, offset, kept: 0, full: false });
             // What isn't known here any more must not go on there.
-            if ours.is_none_or(|live| live.task.kill_requested) {
+            if ours.is_none_or(|live| live.phase().asked().is_some()) {
                 let _ = link.send(ToAgent::Kill { allocation: *allocation, now: false });
             }
         }
@@ -204,22 +204,19 @@ impl Scheduler {
         agent: &AgentId,
         held: &BTreeSet<AllocationId>,
     ) -> Result<(), Error> {
-        let is_missing = |live: &&Live| {
-            live.task.agent.as_ref() == Some(agent)
-                && live.is_over.is_none()
-                && !held.contains(&live.task.allocation)
-        };
-        let missing: Vec<(TaskId, TaskState, bool)> = state
+        let is_missing =
+            |live: &&Live| live.is_on(agent) && live.is_over.is_none() && !held.contains(&live.run());
+        let missing: Vec<(TaskId, Phase)> = state
             .tasks
             .values()
             .filter(is_missing)
-            .map(|live| (live.task.id, live.task.state, live.task.started_at.is_some()))
+            .map(|live| (live.task.id, live.phase().clone()))
             .collect();
-        let mut start = Vec::new();
-        for (id, task_state, started) in missing {
-            match (task_state, started) {
-                (TaskState::Starting, false) => start.push(id),
-                (_, true) => {
+        let mut start: Vec<(TaskId, Placement)> = Vec::new();
+        for (id, phase) in missing {
+            match phase {
+                Phase::Assigned(on) => start.push((id, on)),
+                _ if phase.since().is_some() => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
                     self.decide_end(state, id, reason);
@@ -227,7 +224,7 @@ impl Scheduler {
                 _ => self.decide_end(state, id, KILLED_IN_QUEUE.to_owned()),
             }
         }
-        self.start(state, &start).await
+        self.start(state, start).await
     }
 
     /// An agent answered a ping.
@@ -251,7 +248,7 @@ impl Scheduler {
     pub(crate) async fn held(&self, agent: &AgentId, allocation: AllocationId) -> Option<CancellationToken> {
         let state = self.0.state.lock().await;
         let live = state.tasks.get(&allocation.task)?;
-        let holds = live.task.allocation == allocation && live.task.agent.as_ref() == Some(agent);
+        let holds = live.run() == allocation && live.is_on(agent);
         holds.then(|| live.over.0.clone())
     }
 
@@ -285,8 +282,8 @@ impl Scheduler {
     pub(crate) async fn agent_revoked(&self, agent: store::agent::Agent) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
         let id = agent.id.clone();
-        let mine = |live: &&Live| live.task.agent.as_ref() == Some(&id);
-        let tasks: Vec<_> = state.tasks.values().filter(mine).map(|live| live.task.allocation).collect();
+        let mine = |live: &&Live| live.is_on(&id);
+        let tasks: Vec<_> = state.tasks.values().filter(mine).map(Live::run).collect();
         if let Some(there) = state.connected.remove(&id) {
             for allocation in &tasks {
                 let _ = there.link.send(ToAgent::Kill { allocation: *allocation, now: false });
@@ -312,28 +309,25 @@ impl Scheduler {
         state.connected.remove(agent);
         state.gone.insert(agent.clone(), Instant::now());
         let text = format!("agent {agent} went away; the task goes on there and is taken up when it is back");
-        for live in state.tasks.values().filter(|live| live.task.agent.as_ref() == Some(agent)) {
+        for live in state.tasks.values().filter(|live| live.is_on(agent)) {
             self.say(&live.log, &text);
         }
     }
 
     /// An agent has the task in hand.
-    pub(crate) async fn started(&self, agent: &AgentId, id: TaskId) -> Result<(), Error> {
+    pub(crate) async fn started(&self, agent: &AgentId, run: AllocationId) -> Result<(), Error> {
         let mut state = self.0.state.lock().await;
-        let Some(live) = state.tasks.get_mut(&id) else {
+        let Some(live) = state.tasks.get_mut(&run.task).filter(|live| live.run() == run) else {
             return Ok(());
         };
-        if live.task.agent.as_ref() != Some(agent) || live.task.started_at.is_some() {
+        let started = Event::Started(self.0.parts.clock.now());
+        if !live.is_on(agent) || live.phase().next(&started).is_none() {
             return Ok(());
         }
-        let now = self.0.parts.clock.now();
         let mut tx = self.0.parts.store.write_urgent().await?;
-        store::task::set_running(&mut tx, id, now).await?;
+        store::allocation::advance(&mut tx, run, &started).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;
-        live.task.started_at = Some(now);
-        if live.task.state == TaskState::Starting {
-            live.task.state = TaskState::Running;
-        }
+        live.step(&started);
         self.say(&live.log, &format!("Resources for {} have started", live.task.description));
         Ok(())
     }
@@ -348,7 +342,7 @@ impl Scheduler {
         records: Vec<u8>,
     ) -> Result<Had, Error> {
         let state = self.0.state.lock().await;
-        let live = state.tasks.get(&id).filter(|live| live.task.agent.as_ref() == Some(agent));
+        let live = state.tasks.get(&id).filter(|live| live.is_on(agent));
         let log = live.map(|live| Arc::clone(&live.log));
         drop(state);
         // A run that is no longer known only has to come to its end.
@@ -388,7 +382,7 @@ impl Scheduler {
     ) -> Result<Had, Error> {
         let state = self.0.state.lock().await;
         let live = state.tasks.get(&allocation.task);
-        let live = live.filter(|live| live.task.agent.as_ref() == Some(agent));
+        let live = live.filter(|live| live.is_on(agent));
         let log = live.map(|live| Arc::clone(&live.log));
         drop(state);
         let Some(log) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
@@ -416,8 +410,7 @@ impl Scheduler {
     ) -> Result<Heard, Error> {
         let mut state = self.0.state.lock().await;
         let id = allocation.task;
-        let ours =
-            |live: &&mut Live| live.task.agent.as_ref() == Some(agent) && live.task.allocation == allocation;
+        let ours = |live: &&mut Live| live.is_on(agent) && live.run() == allocation;
         let live = state.tasks.get_mut(&id).filter(ours);
         let Some(live) = live else { return Ok(Heard::Forget) };
         let known = live.log.received();
@@ -437,9 +430,11 @@ impl Scheduler {
         let ours = live.end_reason.filter(|_| exit.killed);
         let reason =
             ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
-        if live.task.started_at.is_none() && exit.failure.is_none() {
+        // Its start wasn't told.
+        if matches!(live.phase(), Phase::Assigned(_)) && exit.failure.is_none() {
+            let started = Event::Started(self.0.parts.clock.now());
             let mut tx = self.0.parts.store.write_urgent().await?;
-            store::task::set_running(&mut tx, id, self.0.parts.clock.now()).await?;
+            store::allocation::advance(&mut tx, allocation, &started).await?;
             tx.commit_unaudited("what a task does is in its own log").await?;
         }
         self.end_by(&mut state, id, Some(exit.code), exit.signal, &reason).await?;

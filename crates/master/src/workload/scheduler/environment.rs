@@ -2,6 +2,7 @@
 
 use api::agent::{Register, Start};
 use domain::agent::DeviceKind;
+use domain::allocation::Part;
 use domain::config::TaskConfig;
 use domain::identity::MachineNumber;
 use domain::task::Task;
@@ -9,38 +10,35 @@ use serde_json::json;
 
 use super::{Parts, strange};
 
-/// The message that starts `task` on the agent that `about` describes.
+/// The message that starts a part of `task` on the agent that `about` describes.
 pub(super) fn start_message(
     task: &Task,
+    part: &Part,
     config: &TaskConfig,
     about: &Register,
     parts: &Parts,
-    (owner, token): (MachineNumber, String),
+    (owner, token): &(MachineNumber, String),
 ) -> Start {
     Start {
-        allocation: task.allocation,
+        allocation: task.latest.id,
         owner: Some(owner.get()),
         entrypoint: config.entrypoint.clone(),
-        env: environment(task, config, about, parts, &token),
+        env: environment((task, part), config, about, parts, token),
         identity: task.identity.clone(),
         work_dir: config.work_dir.clone(),
         startup_hook: config.startup_hook.clone(),
         bind_mounts: config.bind_mounts.clone(),
         shm_bytes: config.shm_bytes().ok().flatten(),
         network: config.network,
-        slots: task.slot_ids.clone(),
+        slots: part.slots.clone(),
         has_context: task.has_context,
-        token,
-        given: task
-            .agent
-            .as_ref()
-            .map(|agent| strange::given(&parts.key, agent, task.allocation))
-            .unwrap_or_default(),
+        token: token.clone(),
+        given: strange::given(&parts.key, &part.agent, task.latest.id),
     }
 }
 
 fn environment(
-    task: &Task,
+    (task, part): (&Task, &Part),
     config: &TaskConfig,
     about: &Register,
     parts: &Parts,
@@ -51,9 +49,9 @@ fn environment(
     // A bare IPv6 address has colons of its own.
     let port = address.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
     let (host, port) = port.unwrap_or((address, "80"));
-    let allocation = task.allocation.to_string();
+    let allocation = task.latest.id.to_string();
+    let kind = task.kind.about();
     let metadata = json!({"task_id": task.id, "allocation_id": allocation}).to_string();
-    let agent = task.agent.as_ref().map(ToString::to_string).unwrap_or_default();
     let fixed = [
         ("DET_MASTER", master),
         ("DET_MASTER_ADDR", host),
@@ -61,15 +59,15 @@ fn environment(
         ("DET_MASTER_PORT", port),
         ("DET_MASTER_ID", parts.cluster.id()),
         ("DET_CLUSTER_ID", parts.cluster.id()),
-        ("DET_AGENT_ID", agent.as_str()),
-        ("DET_SLOT_IDS", &json!(task.slot_ids).to_string()),
+        ("DET_AGENT_ID", part.agent.as_str()),
+        ("DET_SLOT_IDS", &json!(part.slots).to_string()),
         ("DET_TASK_ID", &task.id.to_string()),
         ("DET_ALLOCATION_ID", allocation.as_str()),
         ("DET_SESSION_TOKEN", token),
         // The clients in a task act as its owner with the task's own rights, not with a session's.
         ("DET_USER_TOKEN", token),
         ("DET_USER", task.owner_name.as_str()),
-        ("DET_TASK_TYPE", "COMMAND"),
+        ("DET_TASK_TYPE", kind.variable),
         ("DET_RESOURCES_ID", allocation.as_str()),
         ("DET_RESOURCES_TYPE", "docker-container"),
         ("DET_CONTAINER_ID", allocation.as_str()),
@@ -80,8 +78,11 @@ fn environment(
         ("DET_SEGMENT_ENABLED", "false"),
         ("DET_TASK_LOGGING_METADATA", metadata.as_str()),
     ];
-    let mut env: Vec<(String, String)> =
-        fixed.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let mut env: Vec<(String, String)> = fixed
+        .iter()
+        .chain(kind.variables)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     for (name, value) in of_configuration(config, about) {
         // One value each (B7): the configuration's over the installation's defaults, which stand before it, and over
         // Muster's but for those that it speaks to its own clients by.

@@ -1,9 +1,10 @@
 //! Ending a task because somebody says so. It is done first and written down as soon as that can be: a full disk, or a
 //! database that is away, keeps nobody from ending what runs (A4).
 
+use domain::allocation::{Cause, Event, Phase};
 use domain::audit::Entry;
 use domain::id::{AgentId, TaskId};
-use domain::task::{State as TaskState, Task};
+use domain::task::Task;
 
 use api::agent::ToAgent;
 
@@ -18,7 +19,7 @@ const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, 
 
 /// A kill that was done and couldn't be written down yet.
 pub(super) struct Unrecorded {
-    task: TaskId,
+    pub(super) task: TaskId,
     /// What the audit log says; `None` when it has an entry of what led to it.
     entry: Option<Entry>,
 }
@@ -55,10 +56,10 @@ impl Scheduler {
     pub(crate) async fn end_on(&self, agent: &AgentId, slot: Option<u32>) {
         let mut state = self.0.state.lock().await;
         let there = |live: &&Live| {
-            let task = &live.task;
-            task.agent.as_ref() == Some(agent) && slot.is_none_or(|slot| task.slot_ids.contains(&slot))
+            let part = live.phase().part_on(agent);
+            part.is_some_and(|part| slot.is_none_or(|slot| part.slots.contains(&slot)))
         };
-        let runs = state.tasks.values().filter(there).filter(|live| !live.task.kill_requested);
+        let runs = state.tasks.values().filter(there).filter(|live| !live.task.is_killed());
         let tasks: Vec<TaskId> = runs.map(|live| live.task.id).collect();
         for id in tasks {
             self.act_on_kill(&mut state, id, AGENT_DISABLED);
@@ -77,7 +78,7 @@ impl Scheduler {
     pub(crate) async fn end_for_room(&self, tasks: &[TaskId]) {
         let mut state = self.0.state.lock().await;
         for id in tasks {
-            let Some(live) = state.tasks.get_mut(id).filter(|live| !live.task.kill_requested) else {
+            let Some(live) = state.tasks.get_mut(id).filter(|live| !live.task.is_killed()) else {
                 continue;
             };
             live.end_reason = Some(NO_ROOM);
@@ -94,18 +95,18 @@ impl Scheduler {
     pub(super) fn act_on_kill(&self, state: &mut State, id: TaskId, why: &str) {
         let Some(live) = state.tasks.get_mut(&id) else { return };
         // Who asks again doesn't want to wait.
-        let now = live.task.kill_requested && live.task.state == TaskState::Terminating;
-        live.task.kill_requested = true;
-        if live.task.state == TaskState::Queued {
+        let now = live.task.is_killed();
+        live.step(&Event::Asked(Cause::Killed));
+        if !matches!(live.phase(), Phase::Ending { .. }) {
             return;
         }
-        live.task.state = TaskState::Terminating;
         let text = format!("forcibly killing allocation's remaining resources (reason: {why})");
         self.say(&live.log, &text);
-        let allocation = live.task.allocation;
-        let agent = live.task.agent.clone();
-        if let Some(connected) = agent.and_then(|agent| state.connected.get(&agent)) {
-            let _ = connected.link.send(ToAgent::Kill { allocation, now });
+        let allocation = live.run();
+        for part in live.phase().parts() {
+            if let Some(connected) = state.connected.get(&part.agent) {
+                let _ = connected.link.send(ToAgent::Kill { allocation, now });
+            }
         }
     }
 
@@ -113,15 +114,15 @@ impl Scheduler {
     pub(super) async fn finish_kills(&self, state: &mut State) -> Result<(), Error> {
         while let Some(kill) = state.unrecorded.first() {
             let mut tx = self.0.parts.store.write_urgent().await?;
-            store::task::set_kill_requested(&mut tx, kill.task).await?;
+            store::task::set_killed(&mut tx, kill.task).await?;
             match &kill.entry {
                 Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
                 None => tx.commit_unaudited("the agent's entry says it").await?,
             }
             state.unrecorded.remove(0);
         }
-        let killed = |live: &&Live| live.task.kill_requested && live.task.state == TaskState::Queued;
-        let tasks: Vec<TaskId> = state.tasks.values().filter(killed).map(|live| live.task.id).collect();
+        let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
+        let tasks: Vec<TaskId> = state.tasks.values().filter(withdrawn).map(|live| live.task.id).collect();
         for id in tasks {
             self.end(state, id, None, KILLED_IN_QUEUE).await?;
         }

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use domain::id::{AgentId, TaskId};
-use domain::task::Ending;
+use domain::id::{AgentId, AllocationId, TaskId};
+use domain::task::{Ending, Standing, Task};
 use domain::time::Timestamp;
+use store::{StoreError, Tx};
 
 use super::{Live, Scheduler, State};
 use crate::Error;
@@ -28,7 +29,7 @@ impl Scheduler {
 
     /// All that was given to an agent is over.
     pub(super) fn decide_ends_on(&self, state: &mut State, agent: &AgentId, reason: &str) {
-        let mine = |live: &&Live| live.task.agent.as_ref() == Some(agent);
+        let mine = |live: &&Live| live.is_on(agent);
         let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
         tasks.into_iter().for_each(|id| self.decide_end(state, id, reason.to_owned()));
     }
@@ -47,7 +48,7 @@ impl Scheduler {
             let at = self.0.parts.clock.now();
             let logs: Vec<(TaskId, Arc<TaskLog>, String)> = some
                 .iter()
-                .map(|(id, log, name, reason)| (*id, Arc::clone(log), last_line(name, None, reason)))
+                .map(|(run, log, name, reason)| (run.task, Arc::clone(log), last_line(name, None, reason)))
                 .collect();
             let finish = move || logs.into_iter().for_each(|(id, log, last)| finish_log(id, &log, at, &last));
             if let Err(error) = tokio::task::spawn_blocking(finish).await {
@@ -56,24 +57,37 @@ impl Scheduler {
             let mut state = self.0.state.lock().await;
             let written = async {
                 let mut tx = self.0.parts.store.write_urgent().await?;
-                for (id, _, _, reason) in &some {
+                let mut ended = Vec::with_capacity(some.len());
+                for (run, _, _, reason) in &some {
                     let ending =
                         Ending { at, exit_code: None, exit_signal: None, reason: reason.as_str().into() };
-                    store::task::set_ended(&mut tx, *id, &ending).await?;
+                    note_kill(&mut tx, &state, run.task).await?;
+                    ended.push((run.task, store::allocation::end(&mut tx, *run, &ending).await?));
                 }
-                tx.commit_unaudited("what a task does is in its own log").await
+                tx.commit_unaudited("what a task does is in its own log").await.map(|()| ended)
             };
-            if let Err(error) = written.await {
-                some.iter().rev().for_each(|(id, ..)| state.decided.push_front(*id));
-                self.doubt();
-                return Err(error.into());
+            match written.await {
+                Ok(ended) => ended.into_iter().for_each(|(id, task)| self.ended(&mut state, id, task)),
+                Err(error) => {
+                    some.iter().rev().for_each(|(run, ..)| state.decided.push_front(run.task));
+                    self.doubt();
+                    return Err(error.into());
+                }
             }
-            some.iter().for_each(|(id, ..)| self.forget(&mut state, *id));
         }
     }
 
+    /// A task's run is over, and that is in the database: so is the task, or it goes on as that says.
+    fn ended(&self, state: &mut State, id: TaskId, ended: Option<Task>) {
+        let goes_on = ended.filter(|task| task.standing != Standing::Over);
+        let Some((task, live)) = goes_on.zip(state.tasks.get_mut(&id)) else { return self.forget(state, id) };
+        let next = Live::new(task, Arc::clone(&live.log));
+        *live = next;
+        self.0.wake.notify_one();
+    }
+
     /// The next ones, with log, name and reason.
-    async fn next_decided(&self) -> Vec<(TaskId, Arc<TaskLog>, String, String)> {
+    async fn next_decided(&self) -> Vec<(AllocationId, Arc<TaskLog>, String, String)> {
         let mut state = self.0.state.lock().await;
         let mut some = Vec::new();
         while some.len() < AT_ONCE {
@@ -81,7 +95,7 @@ impl Scheduler {
             // One that its agent told of meanwhile is over by that.
             let Some(live) = state.tasks.get(&id) else { continue };
             let Some(reason) = &live.is_over else { continue };
-            some.push((id, Arc::clone(&live.log), live.task.description.to_string(), reason.clone()));
+            some.push((live.run(), Arc::clone(&live.log), live.task.description.to_string(), reason.clone()));
         }
         some
     }
@@ -114,6 +128,7 @@ impl Scheduler {
             return Ok(());
         };
         let at = parts.clock.now();
+        let run = live.run();
         let last = last_line(&live.task.description, code, reason);
         let log = Arc::clone(&live.log);
         let finish = move || finish_log(id, &log, at, &last);
@@ -122,11 +137,20 @@ impl Scheduler {
         }
         let ending = Ending { at, exit_code: code, exit_signal: signal, reason: reason.into() };
         let mut tx = parts.store.write_urgent().await?;
-        store::task::set_ended(&mut tx, id, &ending).await?;
+        note_kill(&mut tx, state, id).await?;
+        let ended = store::allocation::end(&mut tx, run, &ending).await?;
         tx.commit_unaudited("what a task does is in its own log").await?;
-        self.forget(state, id);
+        self.ended(state, id, ended);
         Ok(())
     }
+}
+
+/// A kill that was done and isn't written down yet counts in what becomes of a task.
+async fn note_kill(tx: &mut Tx, state: &State, id: TaskId) -> Result<(), StoreError> {
+    if state.unrecorded.iter().any(|kill| kill.task == id) {
+        store::task::set_killed(tx, id).await?;
+    }
+    Ok(())
 }
 
 /// What the log says last.

@@ -1,8 +1,9 @@
 //! The memory as the scheduler's decisions see it (`domain::scheduler`): one pool, by priority.
 
+use domain::allocation::Phase;
 use domain::id::{AgentId, JobId, ResourcePool};
-use domain::scheduler::{Machine, Order, Part, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight};
-use domain::task::{State as TaskState, Task};
+use domain::scheduler::{Machine, Order, Policy, Quotas, Running, Snapshot, Span, Waiting};
+use domain::task::Task;
 use domain::time::Timestamp;
 
 use super::{Connected, Live, State};
@@ -35,37 +36,37 @@ pub(super) fn snapshot(state: &State, now: Timestamp) -> Snapshot {
 
 fn waiting(live: &Live) -> Option<Waiting> {
     let task = &live.task;
-    let is_going = task.kill_requested || live.is_over.is_some();
-    (task.state == TaskState::Queued && task.agent.is_none() && !is_going).then(|| Waiting {
-        allocation: task.allocation,
+    (*live.phase() == Phase::Waiting && live.is_over.is_none()).then(|| Waiting {
+        allocation: task.latest.id,
         job: JobId(task.id.0),
-        pool: ResourcePool::default(),
+        pool: task.pool.clone(),
         owner: task.owner,
         workspace: task.workspace,
         identity: task.identity.clone(),
         slots: task.slots,
-        span: Span::One,
+        span: if task.kind.about().spans { Span::Several } else { Span::One },
         priority: task.priority,
-        weight: Weight::ONE,
+        weight: task.weight,
         seq: task.seq,
-        max_slots: None,
+        max_slots: task.max_slots,
         at_most: None,
         held: None,
     })
 }
 
 fn running(task: &Task) -> Option<Running> {
-    let agent = task.agent.clone()?;
+    let phase = &task.latest.phase;
+    let on = phase.placement().filter(|_| !phase.is_over())?;
     Some(Running {
-        allocation: task.allocation,
+        allocation: task.latest.id,
         job: JobId(task.id.0),
         owner: task.owner,
         workspace: task.workspace,
-        on: vec![Part { agent, slots: task.slot_ids.clone() }],
+        on: on.clone().into(),
         priority: task.priority,
         seq: task.seq,
-        can_resume: false,
-        ending: task.kill_requested,
+        can_resume: task.kind.resumes(),
+        ending: phase.asked().is_some(),
         ends_by: None,
     })
 }

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::agent::{GIVEN, ToAgent};
+use domain::allocation::{Event, Phase, Placement};
 use domain::audit::{By, Entry, Who};
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::State as TaskState;
 use domain::text::Plain;
 use link::Secret;
 use serde_json::json;
@@ -125,11 +125,10 @@ impl Scheduler {
                 }
                 continue;
             };
-            let task = &live.task;
-            if task.allocation == *run && task.agent.as_ref() == Some(agent) {
+            if live.run() == *run && live.is_on(agent) {
                 continue;
             }
-            let waits = task.allocation == *run && task.state == TaskState::Queued && !task.kill_requested;
+            let waits = live.run() == *run && *live.phase() == Phase::Waiting;
             let proof = given.get(run).filter(|_| waits);
             if proof.is_some_and(|proof| self.0.parts.key.vouched(&gift(agent, *run), proof)) {
                 sorted.begun.push(*run);
@@ -196,8 +195,9 @@ impl Scheduler {
         for run in &sorted.begun {
             // One that nobody has.
             let digest = secret::digest(&secret::token(parts.entropy.as_ref(), "mtt"));
-            if store::task::set_placed(&mut tx, run.task, agent, &[], &digest).await? {
-                store::task::set_kill_requested(&mut tx, run.task).await?;
+            let on = Placement::on(agent.clone(), Vec::new());
+            if store::allocation::place(&mut tx, *run, on, &digest).await?.is_some() {
+                store::task::set_killed(&mut tx, run.task).await?;
                 ours.push(*run);
             } else {
                 // The database knows of a kill, or of its end.
@@ -217,8 +217,7 @@ impl Scheduler {
         );
         for run in ours {
             let Some(live) = state.tasks.get_mut(&run.task) else { continue };
-            live.task.agent = Some(agent.clone());
-            live.task.state = TaskState::Starting;
+            live.step(&Event::Placed(Placement::on(agent.clone(), Vec::new())));
             live.end_reason = Some(BEGUN);
             // The agent is told as of every run whose end was asked for.
             self.act_on_kill(state, run.task, BEGUN);

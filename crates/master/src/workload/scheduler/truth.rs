@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use domain::allocation::Phase;
 use domain::id::TaskId;
-use domain::task::{State as TaskState, Task};
+use domain::task::{Standing, Task};
 use tokio::time::Instant;
 
 use super::{Live, Scheduler, State};
@@ -69,7 +70,7 @@ impl Scheduler {
     fn take_up_task(&self, state: &mut State, task: Task) -> Result<(), Error> {
         if let Some(live) = state.tasks.get_mut(&task.id) {
             live.task.priority = task.priority;
-            if task.kill_requested && !live.task.kill_requested {
+            if task.is_killed() && !live.task.is_killed() {
                 self.act_on_kill(state, task.id, "user requested kill");
             }
             return Ok(());
@@ -87,7 +88,7 @@ impl Scheduler {
         let mut conn = self.0.parts.store.read().await?;
         let stored = store::task::by_id(&mut conn, id).await?;
         drop(conn);
-        match stored.filter(|task| task.state != TaskState::Terminated) {
+        match stored.filter(|task| task.standing != Standing::Over) {
             Some(task) => {
                 tracing::error!(task = %id, "a living task was not known to the scheduler: taken up");
                 self.take_up_task(state, task)
@@ -104,8 +105,11 @@ impl Scheduler {
         let agents = store::agent::list(&mut conn).await?;
         drop(conn);
         let facts = |task: &Task| {
-            let Task { state, priority, agent, slot_ids, kill_requested, .. } = task;
-            format!("{state:?}, priority {priority}, on {agent:?} {slot_ids:?}, kill {kill_requested}")
+            let Task { priority, standing, restarts, latest, .. } = task;
+            format!(
+                "{standing:?}, {restarts} restarts, priority {priority}, {} {:?}",
+                latest.id, latest.phase
+            )
         };
         let of = |tasks: &mut dyn Iterator<Item = &Task>| -> BTreeMap<String, String> {
             tasks.map(|task| (format!("task {}", task.id), facts(task))).collect()
@@ -118,8 +122,7 @@ impl Scheduler {
         };
         memory.extend(state.service.values().map(service));
         database.extend(agents.iter().map(service));
-        let killed = state.tasks.values().filter(|live| live.task.kill_requested);
-        let waits = killed.filter(|live| live.task.state == TaskState::Queued);
+        let waits = state.tasks.values().filter(|live| matches!(live.phase(), Phase::Withdrawn(_)));
         let mut found: Vec<String> =
             waits.map(|live| format!("task {} is killed and waits", live.task.id)).collect();
         found.extend(differences(&memory, &database));

@@ -10,7 +10,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use domain::id::{AllocationId, UserId};
+use domain::id::UserId;
 use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
 use domain::task::Task;
 use domain::time::Timestamp;
@@ -229,10 +229,9 @@ struct Printer {
 
 impl Printer {
     fn new(task: &Task) -> Self {
-        let agent = task.agent.as_ref().map(ToString::to_string).unwrap_or_default();
-        let AllocationId { task: id, .. } = task.allocation;
+        let agent = task.latest.phase.placement().map(|on| on.first().agent.to_string()).unwrap_or_default();
         let time = (Timestamp(0), Timestamp(0).rfc3339());
-        Self { task: id.to_string(), allocation: task.allocation.to_string(), agent, time }
+        Self { task: task.id.to_string(), allocation: task.latest.id.to_string(), agent, time }
     }
 
     fn print(&mut self, line: &Line, out: &mut Vec<u8>) {

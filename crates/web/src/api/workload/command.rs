@@ -12,7 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
 use domain::config::Unhonoured;
 use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
-use domain::task::{Kind, State as TaskState, Task};
+use domain::kind::Kind;
+use domain::task::{State as TaskState, Task};
 use master::session::Caller;
 use master::task::{TaskFilter, Tasks};
 use master::{Error, Master, workspace};
@@ -38,14 +39,14 @@ pub(crate) fn state_name(state: TaskState) -> &'static str {
 
 /// A task's process, while it has one.
 pub(crate) fn container(task: &Task) -> Option<Container> {
-    let state = match task.state {
+    let state = match task.state() {
         TaskState::Queued | TaskState::Terminated => return None,
         TaskState::Starting => "STATE_STARTING",
         // A container has no state between these, and clients fail at one that they don't know.
         TaskState::Running | TaskState::Terminating => "STATE_RUNNING",
     };
     Some(Container {
-        id: task.allocation.to_string(),
+        id: task.latest.id.to_string(),
         state: state.to_owned(),
         devices: Vec::new(),
         permission_denied: false,
@@ -54,24 +55,24 @@ pub(crate) fn container(task: &Task) -> Option<Container> {
 }
 
 pub(crate) fn shown(master: &Master, task: &Task) -> Command {
-    let ending = task.ending.as_ref();
+    let ending = task.ending();
     Command {
         id: task.id.to_string(),
         description: task.description.to_string(),
-        state: state_name(task.state).to_owned(),
+        state: state_name(task.state()).to_owned(),
         start_time: task.created_at.rfc3339(),
         container: container(task),
         display_name: task.owner_display_name.clone(),
         user_id: task.owner.0,
         username: task.owner_name.clone(),
-        resource_pool: "default".to_owned(),
+        resource_pool: task.pool.to_string(),
         exit_status: ending.map(|ending| ending.reason.to_string()).unwrap_or_default(),
         job_id: task.id.to_string(),
         workspace_id: task.workspace.0,
         exit_code: ending.and_then(|ending| ending.exit_code),
         exit_signal: ending.and_then(|ending| ending.exit_signal),
         waiting_for: master.tasks.waits_for(task),
-        agent_id: task.agent.as_ref().map(ToString::to_string),
+        agent_id: task.latest.phase.placement().map(|on| on.first().agent.to_string()),
         runs_as: task.identity.to_string(),
         end_time: ending.map(|ending| ending.at.rfc3339()),
         priority: task.priority,

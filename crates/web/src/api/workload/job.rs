@@ -54,25 +54,25 @@ pub(crate) async fn list(
 
 fn job(task: &Task, ahead: usize) -> Value {
     let slots = task.slots;
-    let (state, allocated) = match task.agent {
+    let (state, allocated) = match task.latest.phase.placement() {
         Some(_) => ("STATE_SCHEDULED", slots),
         None => ("STATE_QUEUED", 0),
     };
     json!({ "full": {
         "jobId": task.id,
         "entityId": task.id,
-        "type": "TYPE_COMMAND",
+        "type": task.kind.about().job_type,
         "name": task.description,
         "username": task.owner_name,
         "userId": task.owner,
         "workspaceId": task.workspace,
-        "resourcePool": "default",
+        "resourcePool": task.pool,
         "submissionTime": task.created_at.rfc3339(),
         "requestedSlots": slots,
         "allocatedSlots": allocated,
-        "isPreemptible": false,
+        "isPreemptible": task.kind.resumes(),
         "priority": task.priority,
-        "weight": 1.0,
+        "weight": f64::from(task.weight.thousandths()) / 1000.0,
         "progress": 0.0,
         "summary": { "jobsAhead": ahead, "state": state },
     }})

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use domain::allocation::Allocation as Run;
 use domain::authz::{Permit, ReadContext, ReadTask, Visible, authorize};
 use domain::id::TaskId;
 use domain::place::Place;
@@ -69,7 +70,7 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Result<R
             let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
             let found = app.master.tasks.still_living(Visible::to(&actor), some).await?;
             let rows = found.iter().map(|task| {
-                let key = whole::row(&task.allocation.to_string())?;
+                let key = whole::row(&task.latest.id.to_string())?;
                 Ok([key, whole::row(&summary(task))?].join(&b':'))
             });
             let last = Some(at + STEP).filter(|next| *next < wanted.len());
@@ -80,12 +81,12 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Result<R
 }
 
 fn summary(task: &Task) -> AllocationSummary {
-    let allocation = task.allocation.to_string();
-    let resources = task.agent.iter().map(|agent| ResourcesSummary {
+    let allocation = task.latest.id.to_string();
+    let resources = task.latest.phase.parts().map(|part| ResourcesSummary {
         resources_id: allocation.clone(),
         resources_type: "docker-container".to_owned(),
         container_id: allocation.clone(),
-        agent_devices: BTreeMap::from([(agent.to_string(), json!({ "devices": [] }))]),
+        agent_devices: BTreeMap::from([(part.agent.to_string(), json!({ "devices": [] }))]),
         started: None,
         exited: None,
     });
@@ -94,7 +95,7 @@ fn summary(task: &Task) -> AllocationSummary {
         allocation_id: allocation.clone(),
         name: task.description.to_string(),
         registered_time: task.created_at.rfc3339(),
-        resource_pool: "default".to_owned(),
+        resource_pool: task.pool.to_string(),
         slots_needed: i64::from(task.slots),
         resources: resources.collect(),
         scheduler_type: "priority".to_owned(),
@@ -109,25 +110,28 @@ pub(crate) async fn get(
     Path(task): Path<String>,
 ) -> Answer<GetTask> {
     let permit = readable_by(&app, &caller, &task).await?;
+    let runs = app.master.tasks.runs(&permit).await?;
     let (task, _) = permit.target();
-    let ending = task.ending.as_ref();
-    let allocation = Allocation {
-        allocation_id: task.allocation.to_string(),
-        task_id: task.id.to_string(),
-        state: state_name(task.state).to_owned(),
-        is_ready: false,
-        start_time: task.started_at.map(domain::time::Timestamp::rfc3339),
-        end_time: ending.map(|ending| ending.at.rfc3339()),
-        slots: i64::from(task.slots),
-        exit_reason: ending.map(|ending| ending.reason.to_string()),
-        status_code: ending.and_then(|ending| ending.exit_code),
+    let shown = |run: &Run| {
+        let ending = run.phase.ending();
+        Allocation {
+            allocation_id: run.id.to_string(),
+            task_id: task.id.to_string(),
+            state: state_name(run.phase.state()).to_owned(),
+            is_ready: run.phase.is_ready(),
+            start_time: run.phase.since().map(domain::time::Timestamp::rfc3339),
+            end_time: ending.map(|ending| ending.at.rfc3339()),
+            slots: i64::from(task.slots),
+            exit_reason: ending.map(|ending| ending.reason.to_string()),
+            status_code: ending.and_then(|ending| ending.exit_code),
+        }
     };
     let task = Shown {
         task_id: task.id.to_string(),
-        task_type: "TASK_TYPE_COMMAND".to_owned(),
-        allocations: vec![allocation],
+        task_type: task.kind.about().task_type.to_owned(),
+        allocations: runs.iter().map(shown).collect(),
         start_time: task.created_at.rfc3339(),
-        end_time: ending.map(|ending| ending.at.rfc3339()),
+        end_time: task.ending().map(|ending| ending.at.rfc3339()),
     };
     Ok(Json(GetTask { task }))
 }

@@ -1,0 +1,111 @@
+use super::*;
+
+const AT: Timestamp = Timestamp(7);
+
+fn place(agent: &str) -> Placement {
+    Placement::on(agent.parse().expect("a name"), vec![0, 1])
+}
+
+fn ending() -> Ending {
+    Ending { at: AT, exit_code: Some(0), exit_signal: None, reason: "over".into() }
+}
+
+/// Every event there is.
+fn events() -> Vec<Event> {
+    let mut all = vec![
+        Event::Placed(place("a")),
+        Event::Placed(place("b")),
+        Event::Started(AT),
+        Event::Ready,
+        Event::Heard,
+        Event::Over(ending()),
+    ];
+    all.extend(Cause::ALL.map(Event::Asked));
+    all
+}
+
+/// Every phase that can be reached, from the beginning on.
+fn reachable() -> Vec<Phase> {
+    let mut all = vec![Phase::Waiting];
+    let mut at = 0;
+    while let Some(phase) = all.get(at).cloned() {
+        for next in events().iter().filter_map(|event| phase.next(event)) {
+            if !all.contains(&next) {
+                all.push(next);
+            }
+        }
+        at += 1;
+    }
+    all
+}
+
+#[test]
+fn states_only_move_forward_and_every_one_is_reached() {
+    let all = reachable();
+    for phase in &all {
+        for event in events() {
+            let Some(next) = phase.next(&event) else { continue };
+            assert!(next.state() >= phase.state(), "{phase:?} -> {event:?} -> {next:?}");
+            let same_place = matches!(event, Event::Placed(_));
+            assert!(same_place || next != *phase, "{event:?} says nothing new of {phase:?}");
+        }
+        assert_eq!(State::from_stored(phase.state().as_str()), Some(phase.state()));
+    }
+    for state in State::ALL {
+        assert!(all.iter().any(|phase| phase.state() == state), "{state:?}");
+    }
+}
+
+#[test]
+fn what_is_over_stays_and_all_else_can_end() {
+    for phase in reachable() {
+        let over = phase.next(&Event::Over(ending()));
+        assert_eq!(over.is_some(), !phase.is_over(), "{phase:?}");
+        let Some(over) = over else {
+            assert!(events().iter().all(|event| phase.next(event).is_none()));
+            continue;
+        };
+        assert_eq!((over.placement(), over.since()), (phase.placement(), phase.since()), "{phase:?}");
+        assert_eq!((over.asked(), over.ending()), (phase.asked(), Some(&ending())), "{phase:?}");
+    }
+}
+
+#[test]
+fn whose_end_is_asked_for_gets_no_place_and_a_stronger_word_counts() {
+    for phase in reachable().iter().filter(|phase| phase.asked().is_some()) {
+        assert_eq!(phase.next(&Event::Placed(place("c"))), None, "{phase:?}");
+        for cause in Cause::ALL {
+            let before = phase.asked().expect("asked");
+            let next = phase.next(&Event::Asked(cause));
+            assert_eq!(next.is_some(), !phase.is_over() && cause > before.cause, "{phase:?} {cause:?}");
+            if let Some(next) = next {
+                assert_eq!(next.asked(), Some(Asked { cause, ..before }));
+                assert_eq!(next.placement(), phase.placement());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_process_starts_once_and_only_in_its_place() {
+    for phase in reachable() {
+        let next = phase.next(&Event::Started(Timestamp(9)));
+        let may = phase.placement().is_some() && phase.since().is_none() && !phase.is_over();
+        assert_eq!(next.is_some(), may, "{phase:?}");
+    }
+    assert_eq!(Phase::Waiting.next(&Event::Started(AT)), None);
+}
+
+#[test]
+fn a_gang_has_its_parts_on_different_agents() {
+    let part = |agent: &str| Part { agent: agent.parse().expect("a name"), slots: vec![0, 1] };
+    let gang = Placement::try_from(vec![part("a"), part("b")]).expect("a place");
+    assert_eq!((gang.slots(), gang.parts().count()), (4, 2));
+    assert_eq!(gang.part(&part("b").agent), Some(&part("b")));
+    assert_eq!(Placement::try_from(vec![]), Err(NoPlacement));
+    assert_eq!(Placement::try_from(vec![part("a"), part("a")]), Err(NoPlacement));
+    let text = serde_json::to_string(&gang).expect("JSON");
+    assert_eq!(text, r#"[{"agent":"a","slots":[0,1]},{"agent":"b","slots":[0,1]}]"#);
+    assert_eq!(serde_json::from_str::<Placement>(&text).expect("read"), gang);
+    assert!(serde_json::from_str::<Placement>("[]").is_err());
+}
