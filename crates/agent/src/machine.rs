@@ -180,6 +180,9 @@ impl Machine {
                 }
             ),
         }
+        if let Some(warning) = launch::core_files::warning() {
+            tracing::warn!("{warning}");
+        }
         let devices = &self.found.devices;
         let brand = devices.first().map_or("no device", |device| device.brand.as_str());
         tracing::info!("{} slots ({brand})", devices.len());

@@ -3,6 +3,9 @@
 //! any number of processes in no task's limits, which keep what they read on the machine's disk. By a path from the root,
 //! root writes the file itself when the program that crashes may not be read (`fs.suid_dumpable` 2). The kernel leaves both
 //! alone for a limit of exactly one byte. Files that a task writes in its own directories are its own, and stay possible.
+//!
+//! Where it names a socket, the kernel asks no limit (MA4): whoever listens there gets what crashes in tasks, and how much of it he
+//! takes is his to bound. The agent says so.
 
 use std::fs;
 
@@ -23,6 +26,23 @@ pub(crate) fn forgo() {
         // An agent without root that may have none at all can't be given this one either.
         let _ = setrlimit(Resource::Core, limit);
     }
+}
+
+/// What people should know of this machine's `core_pattern`, in one sentence.
+#[must_use]
+pub fn warning() -> Option<String> {
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").ok()?;
+    sends_to_socket(&pattern).then(|| {
+        format!(
+            "kernel.core_pattern is {}: the kernel sends whole memories of what crashes in tasks to that socket, which no limit of a \
+             task's prevents; see that who listens there bounds what he takes, or set it to a file's name",
+            pattern.trim()
+        )
+    })
+}
+
+fn sends_to_socket(pattern: &str) -> bool {
+    pattern.starts_with('@')
 }
 
 /// Whether this process, and what it starts, forgo core files.
@@ -56,5 +76,11 @@ mod tests {
         for (pattern, unreadable, roots) in cases {
             assert_eq!(is_roots(pattern, unreadable), roots, "{pattern:?} {unreadable:?}");
         }
+    }
+
+    #[test]
+    fn ma04_who_gets_what_crashes_by_a_socket_is_told() {
+        assert!(sends_to_socket("@/run/cores.socket\n") && sends_to_socket("@@/run/cores.socket"));
+        assert!(!sends_to_socket("|/usr/lib/systemd/systemd-coredump %P") && !sends_to_socket("core\n"));
     }
 }

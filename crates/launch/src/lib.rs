@@ -14,7 +14,7 @@
 //! `unsafe` is confined to `sys`, which holds the few system calls that neither rustix nor nix offer safely.
 
 mod cgroup;
-mod core_files;
+pub mod core_files;
 pub mod descriptors;
 mod devices;
 mod empty;
@@ -42,6 +42,7 @@ pub use handle::Shim;
 pub use identity::{ACCOUNTS, TASK_IDS};
 pub use probe::{Capabilities, probe};
 pub use shim::{Holding, holding};
+pub use shown::share;
 pub use spec::{TaskSpec, WORK_DIR};
 pub use stray::{Stray, strays};
 pub use task_dir::{create_task_dir, empty_scratch, finish_spec, move_task_dir, read_spec, remove_task_dir};

@@ -6,10 +6,11 @@
 //! programs of its own in the kernel, whose memory is one number for the machine (T1).
 //!
 //! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT and EPROTONOSUPPORT for
-//! kinds of sockets, ENOMEM for huge pages, EINVAL for filters, else EPERM. System calls of another architecture than the
+//! kinds of sockets, ENOMEM for huge pages, EINVAL for filters, EOPNOTSUPP for clones of files, else EPERM. System calls of another architecture than the
 //! machine's own (32-bit programs) end the process. The kernel remembers which calls are always allowed, so that those cost
 //! next to nothing.
 
+mod clones;
 mod core_files;
 mod huge_pages;
 mod namespaces;
@@ -44,6 +45,8 @@ const MISSING: &[libc::c_long] = &[
     libc::SYS_request_key,
     libc::SYS_keyctl,
     libc::SYS_userfaultfd,
+    // Where a file system can, it makes no copy, but files that share their space (`clones`).
+    libc::SYS_copy_file_range,
 ];
 
 /// Only for who looks after the machine, whatever namespace he is root of.
@@ -104,6 +107,9 @@ const TCP_KEYS: [u32; 3] = [14, 32, 38];
 /// needs none, and gives up where they are refused.
 const REPORTS: [(libc::c_int, libc::c_int); 2] =
     [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
+
+/// Labels for flows of IPv6 (IPV6_FLOWLABEL_MGR): the machine has 4096, and they stay a while (MA5).
+const LABELS: u32 = 32;
 
 /// Typing into somebody's terminal, and pasting.
 const TERMINAL: [u32; 2] = [0x5412, 0x541c];
@@ -172,6 +178,8 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
             (protocols()?, libc::EPROTONOSUPPORT),
             (options()?, libc::ENOPROTOOPT),
             (reports()?, 0),
+            (labels()?, libc::ENOPROTOOPT),
+            (clones::forbidden()?, libc::EOPNOTSUPP),
             (huge_pages::taken()?, libc::ENOMEM),
             (huge_pages::unknown()?, libc::EINVAL),
         ]);
@@ -240,6 +248,12 @@ fn options() -> Result<Rules, seccompiler::BackendError> {
     let key = |option| SeccompRule::new(vec![tcp()?, argument(2, SeccompCmpOp::Eq, option)?]);
     let refused = TCP_KEYS.into_iter().chain([TCP_LINGER2]);
     Ok([(libc::SYS_setsockopt, refused.map(key).collect::<Result<_, _>>()?)].into())
+}
+
+fn labels() -> Result<Rules, seccompiler::BackendError> {
+    let level = argument(1, SeccompCmpOp::Eq, libc::IPPROTO_IPV6.unsigned_abs())?;
+    let rule = SeccompRule::new(vec![level, argument(2, SeccompCmpOp::Eq, LABELS)?])?;
+    Ok([(libc::SYS_setsockopt, vec![rule])].into())
 }
 
 /// What is answered as if it were done.

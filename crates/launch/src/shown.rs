@@ -18,33 +18,43 @@ use crate::sys::Explain;
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// Shares the lock of a directory that is shown, which is held for as long as the file is open. Who only looks whether anybody
+/// has it, or removes it, has it alone for a moment.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] after two seconds; [`io::ErrorKind::NotFound`] when it was removed meanwhile.
+pub fn share(lock: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(openat(CWD, lock, flags, Mode::empty())?);
+    let until = Instant::now() + PATIENCE;
+    while let Err(e) = flock(&file, FlockOperation::NonBlockingLockShared) {
+        if e != Errno::WOULDBLOCK || Instant::now() > until {
+            return Err(e.into());
+        }
+        std::thread::park_timeout(PAUSE);
+    }
+    if fs::symlink_metadata(lock)?.ino() != file.metadata()?.ino() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(file)
+}
+
 /// Takes the locks of what a task is shown, and gives it what it may write to. To be held until the task has ended.
 ///
 /// # Errors
 /// One sentence: it is gone, or somebody is removing it.
 pub(crate) fn take(shown: &[Shown], credentials: Credentials) -> Result<Vec<File>, String> {
     let one = |shown: &Shown| -> io::Result<File> {
+        let lock = shown.lock.as_deref().map(share).transpose()?;
+        // Who removed it meanwhile had the lock before.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let dir = File::from(openat(CWD, &shown.host_path, flags, Mode::empty())?);
-        let until = Instant::now() + PATIENCE;
-        while let Err(e) = flock(&dir, FlockOperation::NonBlockingLockShared) {
-            // Somebody only looks whether anybody has it.
-            if e != Errno::WOULDBLOCK || Instant::now() > until {
-                return Err(e.into());
-            }
-            std::thread::park_timeout(PAUSE);
-        }
-        // Who removed it meanwhile had the lock before.
-        let known = fs::symlink_metadata(&shown.host_path)?;
-        if known.ino() != dir.metadata()?.ino() {
-            return Err(io::ErrorKind::NotFound.into());
-        }
         if shown.writable {
             let (uid, gid) = (Uid::from_raw(credentials.host_uid), Gid::from_raw(credentials.host_gid));
             fchown(&dir, Some(uid), Some(gid))?;
             fchmod(&dir, Mode::from_raw_mode(0o755))?;
         }
-        Ok(dir)
+        Ok(lock.unwrap_or(dir))
     };
     let named = |shown: &Shown| one(shown).explain(|| format!("can't show the task its /run/{}", shown.name));
     shown.iter().map(named).collect()

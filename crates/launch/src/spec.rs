@@ -106,9 +106,12 @@ pub struct TaskSpec {
 /// A directory of the launcher's own that a task sees.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shown {
-    /// Absolute path on the machine. The shim holds a shared lock (flock(2)) of it until its task has ended, so that nobody
-    /// removes it meanwhile.
+    /// Absolute path on the machine.
     pub host_path: PathBuf,
+    /// A file of which the shim holds a shared lock (flock(2)) until its task has ended, so that nobody removes the directory
+    /// meanwhile. It is nowhere where a task sees it: whoever can open a file can lock it, and keep others waiting (MA6).
+    #[serde(default)]
+    pub lock: Option<PathBuf>,
     /// The name that it has in the task's `/run`.
     pub name: String,
     /// The task may write to it, and it is given to the task's user: it is empty.

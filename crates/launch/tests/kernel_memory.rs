@@ -231,3 +231,37 @@ print(len(b.recv(1000, socket.MSG_WAITALL)))";
     assert_eq!(carried, "1000\n", "{done:?}");
     assert_eq!(task.output(Source::Agent), "", "{done:?}");
 }
+
+/// What is one for the machine and reached without a right, each in the ways that there are.
+const MACHINES: &str = "import errno, fcntl, os, socket, struct
+def error(call):
+    try: call()
+    except OSError as e: return errno.errorcode[e.errno]
+    return 'fine'
+shown = [name for name in ('locks', 'buddyinfo', 'zoneinfo', 'keys') if open('/proc/' + name).read()]
+print(shown, os.listdir('/proc/fs'), bool(open('/proc/meminfo').read()))
+a, b = open('/tmp/a', 'w+'), open('/tmp/b', 'w+')
+a.write('x'), a.flush()
+REQUESTS = 0x40049409, 0x50009401
+print({error(lambda: fcntl.ioctl(b, request, a.fileno())) for request in REQUESTS},
+      {error(lambda: fcntl.ioctl(a, request, bytes(64))) for request in (0x4020940d, 0xc0189436, 0x50009417)},
+      error(lambda: os.copy_file_range(a.fileno(), b.fileno(), 1, 0)))
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+label = socket.inet_pton(socket.AF_INET6, '::1') + struct.pack('!I', 5) + struct.pack('BBHHHI', 0, 255, 1, 6, 60, 0)
+print(error(lambda: s.setsockopt(socket.IPPROTO_IPV6, 32, label)))
+";
+
+#[test]
+fn ma1_ma2_ma5_what_the_whole_machine_has_one_of_no_task_holds() {
+    for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
+        let done = Task::create_for(&python(spec, MACHINES), uid).run();
+        let refused = "[] [] True\n{'ENOTSUP'} {'ENOTSUP'} ENOSYS\nENOPROTOOPT\n";
+        assert_eq!(done.stdout, refused, "{uid} {done:?}");
+    }
+    // Programs copy files all the same, and who may make containers has a `/proc` that can be mounted there.
+    let done = run(&script("echo it > /tmp/a && cp --reflink=auto /tmp/a /tmp/b && cat /tmp/b"));
+    assert_eq!(done.stdout, "it\n", "{done:?}");
+    let nested = "unshare -Urpf --mount-proc sh -c 'test -s /proc/locks; ls /proc/fs | wc -l' 2>&1";
+    let done = run(&TaskSpec { seccomp: Seccomp::Namespaces, ..script(nested) });
+    assert_eq!(done.exit.code, 0, "{done:?}");
+}

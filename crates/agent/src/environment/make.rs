@@ -185,8 +185,9 @@ impl Maker {
     pub(super) fn found(&self) -> Result<Option<(Python, std::fs::File, Shown)>, NotMade> {
         let key = self.key()?;
         let found = self.place().find(&key).map_err(|e| self.unusable(&e))?;
-        let shown = |writable| Shown { host_path: self.place().of(&key), name: NAME.into(), writable };
-        Ok(found.map(|(python, held)| (python, held, shown(false))))
+        let (host_path, lock) = (self.place().of(&key), Some(self.place().lock_of(&key)));
+        let shown = Shown { host_path, lock, name: NAME.into(), writable: false };
+        Ok(found.map(|(python, held)| (python, held, shown)))
     }
 
     /// Makes the managed environment unless it is there, or finds out what the named one is. `say` gets what people may want
@@ -265,7 +266,7 @@ impl Maker {
         let (place, name) = (self.place(), key.to_owned());
         let begun = spawn_blocking(move || place.begin(&name)).await.map_err(std::io::Error::from);
         let new = begun.flatten().map_err(|e| self.unusable(&e))?;
-        let shown = |writable| Shown { host_path: new.clone(), name: NAME.into(), writable };
+        let shown = |writable| Shown { host_path: new.clone(), lock: None, name: NAME.into(), writable };
         let at = format!("/run/{NAME}");
         let own = own_interpreter();
         let lock = format!("{RUN_DIR}/{LOCK_FILE}");

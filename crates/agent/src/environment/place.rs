@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! DIR/ 0700    lock            held by who makes or removes anything here                (flock(2), one process)
-//!              KEY/            an environment: finished, for it has its name             locked by each task that has it
+//!              KEY/            an environment: finished, for it has its name
+//!              KEY.lock        locked by each task that has it; no task sees it
 //!              KEY/environment.json
 //!              .new-KEY/       one that is being made
 //!              jobs/           what makes it
@@ -20,6 +21,8 @@ use super::{Python, job};
 /// What tells that an environment is one.
 const FACTS: &str = "environment.json";
 const LOCK: &str = "lock";
+/// Behind an environment's name.
+const ITS_LOCK: &str = "lock";
 const JOBS: &str = "jobs";
 const NEW: &str = ".new-";
 
@@ -69,6 +72,11 @@ impl Place {
         self.0.join(key)
     }
 
+    /// What each task that has an environment has locked.
+    pub(super) fn lock_of(&self, key: &str) -> PathBuf {
+        self.0.join(format!("{key}.{ITS_LOCK}"))
+    }
+
     /// Takes the directory for this process, or `None` when another one has it.
     pub(super) fn lock(&self) -> io::Result<Option<File>> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
@@ -89,17 +97,41 @@ impl Place {
 
     /// A finished environment, with a lock by which it stays; `None` when there is none.
     pub(super) fn find(&self, key: &str) -> io::Result<Option<(Python, File)>> {
-        let path = self.of(key);
-        let held = match File::open(&path) {
+        let facts = || -> io::Result<Option<Python>> {
+            match fs::read(self.of(key).join(FACTS)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                other => Ok(Some(serde_json::from_slice(&other?)?)),
+            }
+        };
+        if facts()?.is_none() {
+            return Ok(None);
+        }
+        drop(self.lock_file(key)?);
+        let held = match launch::share(&self.lock_of(key)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        // Who has it alone only looks, or has it removed in a moment.
-        flock(&held, FlockOperation::LockShared)?;
-        match fs::read(path.join(FACTS)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            other => Ok(Some((serde_json::from_slice(&other?)?, held))),
+        Ok(facts()?.map(|python| (python, held)))
+    }
+
+    /// An environment's lock; those of earlier versions have none yet.
+    fn lock_file(&self, key: &str) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).open(self.lock_of(key))
+    }
+
+    /// An environment's lock, for who removes it; `None` when a task has it. Tasks of before that there was a lock beside it
+    /// have locked the directory itself; whoever else does so keeps it from being removed, and nothing more.
+    fn unused(&self, key: &str) -> io::Result<Option<File>> {
+        let lock = self.lock_file(key)?;
+        for file in [&lock, &File::open(self.of(key))?] {
+            match flock(file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            }
         }
+        Ok(Some(lock))
     }
 
     pub(super) fn is_there(&self) -> bool {
@@ -155,9 +187,7 @@ impl Place {
             let key = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let Ok(facts) = fs::read(path.join(FACTS)) else { continue };
             let Ok(python) = serde_json::from_slice(&facts) else { continue };
-            let held = File::open(&path)?;
-            let in_use = flock(&held, FlockOperation::NonBlockingLockExclusive).is_err();
-            drop(held);
+            let in_use = self.unused(&key)?.is_none();
             kept.push(Kept { key, in_use, bytes: size(&path), path, python });
         }
         kept.sort_by(|one, other| one.key.cmp(&other.key));
@@ -166,11 +196,10 @@ impl Place {
 
     /// Removes an environment that no task has. The lock is held.
     pub(super) fn remove(&self, key: &str) -> Result<(), NotRemoved> {
-        let path = self.of(key);
-        let held = File::open(&path)?;
-        flock(&held, FlockOperation::NonBlockingLockExclusive).map_err(|_| NotRemoved::InUse)?;
+        let _lock = self.unused(key)?.ok_or(NotRemoved::InUse)?;
         let gone = self.0.join(format!("{NEW}gone-{key}"));
-        fs::rename(&path, &gone)?;
+        fs::rename(self.of(key), &gone)?;
+        fs::remove_file(self.lock_of(key))?;
         Ok(fs::remove_dir_all(gone)?)
     }
 

@@ -44,6 +44,29 @@ const PAGE: u64 = 4096;
 /// more than they have together (`shared_numbers`).
 const TERMINALS: &str = "32";
 
+/// What of `/proc` is the whole machine's, and holds a lock of the kernel's for as long as somebody makes it walk through all that
+/// there is (MA1): the file locks of everybody, with which who reads it also learns how many others have; the memory's free
+/// lists; tables of file systems, devices and drivers. What programs read of the machine is elsewhere (`meminfo`, `stat`,
+/// `cpuinfo`, `driver/nvidia`).
+const MACHINES: [&str; 16] = [
+    "acpi",
+    "allocinfo",
+    "asound",
+    "buddyinfo",
+    "bus",
+    "fs",
+    "kcore",
+    "keys",
+    "latency_stats",
+    "locks",
+    "pagetypeinfo",
+    "sched_debug",
+    "scsi",
+    "slabinfo",
+    "timer_list",
+    "zoneinfo",
+];
+
 /// Clones of the machine's files that the fresh parts are made of.
 pub(super) struct Fresh {
     sys: Option<OwnedFd>,
@@ -88,7 +111,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
         scratch.push((at, tree));
     }
     let mut shown = vec![];
-    for Shown { host_path, name, writable } in &context.spec.shown {
+    for Shown { host_path, name, writable, .. } in &context.spec.shown {
         let attrs = NOSUID | NODEV | if *writable { 0 } else { RDONLY };
         let tree =
             clone_host(host_path, false, attrs).explain(|| format!("can't show the task its /run/{name}"))?;
@@ -124,6 +147,7 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
     let proc = new_fs("proc", &[], NOSUID | NODEV | NOEXEC)
         .explain(|| "can't mount /proc in the task (is part of the machine's /proc hidden?)".into())?;
     root.attach_at(proc.as_fd(), "proc")?;
+    cover_machines(root)?;
     if let Some(sys) = fresh.sys {
         root.attach_at(sys.as_fd(), "sys")?;
         own_cgroups(root, fresh.cgroups)?;
@@ -142,6 +166,27 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
             continue;
         }
         root.attach_at(tree.as_fd(), at)?;
+    }
+    Ok(())
+}
+
+/// Covers what of `/proc` is the machine's. Where tasks may make namespaces they get a whole `/proc` all the same: the kernel lets
+/// nobody mount one there who sees a part only, and containers need it.
+fn cover_machines(root: &mut Root<'_>) -> Result<(), String> {
+    if root.context.spec.seccomp.allows_namespaces() {
+        return Ok(());
+    }
+    for name in MACHINES {
+        let path = format!("proc/{name}");
+        let Ok(found) = root.open(Path::new(&path), OFlags::PATH | OFlags::NOFOLLOW) else { continue };
+        let what = || format!("can't cover /{path} in the task");
+        let is_dir = FileType::from_raw_mode(fstat(&found).explain(what)?.st_mode) == FileType::Directory;
+        let cover = if is_dir {
+            new_fs("tmpfs", &[("mode", "0555"), ("size", "4k")], super::mask::ATTRS).explain(what)?
+        } else {
+            root.text_file("empty", b"")?
+        };
+        root.attach_at(cover.as_fd(), &path)?;
     }
     Ok(())
 }

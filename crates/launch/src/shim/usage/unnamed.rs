@@ -17,7 +17,8 @@ use rustix::path::Arg;
 
 use crate::sys::process::{Shared, share};
 
-/// Files without a name that are known apart; more are counted as often as they are found.
+/// Files without a name that are known apart. What would be counted more than once is said to explain a disk that others have
+/// filled, and then who holds most gives way for it (MA2): with more of them a task has more than anybody looks at.
 const APART: usize = 1 << 16;
 /// Descriptors that are looked at in one count, and threads.
 const LINKS: u64 = 1_000_000;
@@ -37,7 +38,7 @@ pub(super) fn find(
     processes: &[PathBuf],
     add: &mut impl FnMut(u64),
 ) -> Result<(), TooMany> {
-    search(Search { device, found: HashSet::new(), links: LINKS, lines: LINES, add }, processes)
+    search(Search { device, found: HashSet::new(), apart: APART, links: LINKS, lines: LINES, add }, processes)
 }
 
 fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Result<(), TooMany> {
@@ -62,6 +63,7 @@ fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Re
 struct Search<'a, F> {
     device: (u32, u32),
     found: HashSet<u64>,
+    apart: usize,
     links: u64,
     lines: u64,
     add: &'a mut F,
@@ -86,7 +88,7 @@ impl<F: FnMut(u64)> Search<'_, F> {
             let read = readlinkat(&table, link, text).map(CString::into_bytes);
             // A name that is too long can't be read.
             if read.as_ref().map_or(true, |text| text.ends_with(b" (deleted)")) {
-                self.one(&table, link);
+                self.one(&table, link)?;
             }
             text = read.unwrap_or_default();
         }
@@ -98,7 +100,7 @@ impl<F: FnMut(u64)> Search<'_, F> {
         let program = of(thread).join("exe");
         let name = readlinkat(CWD, &program, Vec::new());
         if name.map_or(true, |name| name.to_bytes().ends_with(b" (deleted)")) {
-            self.one(CWD, program);
+            self.one(CWD, program)?;
         }
         let Ok(maps) = File::open(of(thread).join("maps")) else { return Ok(()) };
         let mut maps = BufReader::new(maps);
@@ -118,24 +120,27 @@ impl<F: FnMut(u64)> Search<'_, F> {
                 && let Some(name) = link_name(&piece)
             {
                 pay(&mut self.links)?;
-                self.one(CWD, of(thread).join("map_files").join(name));
+                self.one(CWD, of(thread).join("map_files").join(name))?;
             }
             begins = whole;
         }
     }
 
-    fn one(&mut self, dir: impl AsFd, link: impl Arg) {
+    fn one(&mut self, dir: impl AsFd, link: impl Arg) -> Result<(), TooMany> {
         // What is known of it: nobody who serves a file system is asked, or waited for.
-        let Ok(file) = statx(dir, link, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) else { return };
+        let found = statx(dir, link, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS);
+        let Ok(file) = found else { return Ok(()) };
         let device = (file.stx_dev_major, file.stx_dev_minor);
         // Directories and links without a name keep their space as well (T2).
         if file.stx_nlink > 0 || device != self.device || self.found.contains(&file.stx_ino) {
-            return;
+            return Ok(());
         }
-        if self.found.len() < APART {
-            self.found.insert(file.stx_ino);
+        if self.found.len() >= self.apart {
+            return Err(TooMany);
         }
+        self.found.insert(file.stx_ino);
         (self.add)(file.stx_blocks.saturating_mul(512));
+        Ok(())
     }
 }
 
@@ -214,12 +219,38 @@ mod tests {
         let mut add = |_| ();
         let mut with = |links, lines| {
             let device = (0, 0);
-            search(Search { device, found: HashSet::new(), links, lines, add: &mut add }, &processes)
+            let search_of =
+                Search { device, found: HashSet::new(), apart: APART, links, lines, add: &mut add };
+            search(search_of, &processes)
         };
         assert_eq!(with(150, LINES), Err(TooMany));
         assert_eq!(with(5000, 10), Err(TooMany));
         assert_eq!(with(5000, LINES), Ok(()));
         drop(many);
+    }
+
+    #[test]
+    fn ma2_no_file_without_a_name_is_counted_twice() {
+        let unnamed = || {
+            let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+            File::from(openat(CWD, std::env::temp_dir(), flags, Mode::from_raw_mode(0o600)).unwrap())
+        };
+        let about = |file: &File| statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).unwrap();
+        let held: Vec<_> = (0..20).map(|_| unnamed()).collect();
+        let again: Vec<_> = held.iter().map(|file| file.try_clone().unwrap()).collect();
+        let device = about(&held[0]);
+        let device = (device.stx_dev_major, device.stx_dev_minor);
+        let count = |apart| {
+            let mut files = 0;
+            let mut add = |_| files += 1;
+            let search_of =
+                Search { device, found: HashSet::new(), apart, links: LINKS, lines: LINES, add: &mut add };
+            search(search_of, &[PathBuf::from("/proc/self")]).map(|()| files)
+        };
+        let all = count(APART).unwrap();
+        assert!((20..40).contains(&all), "{all}");
+        assert_eq!(count(19), Err(TooMany), "what can't be told apart isn't counted");
+        drop(again);
     }
 
     #[test]
