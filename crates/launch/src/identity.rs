@@ -8,8 +8,8 @@ use crate::spec::{Identity, Mode, TaskSpec};
 /// accounts' tasks wrote files once.
 const COMMON: u32 = 65_536;
 
-/// Ids after those that stand for no file's owner and no process: one for each task, to make its user namespace. As many as
-/// a machine may have processes.
+/// Ids after those that stand for no file's owner and no process: one for each account, to make its tasks' user namespaces. The
+/// last is for tasks whose account nobody told.
 const OWNERS: u32 = 1 << 22;
 
 /// How many accounts have ids after those.
@@ -50,8 +50,9 @@ pub(crate) enum How {
     Mapped {
         /// What a task's ids are.
         ids: Ids,
-        /// Who makes the namespace: nobody else. The kernel charges what a namespace's processes take of its limits per
-        /// user (inotify instances, namespaces) to who made it.
+        /// Who makes the namespace: an id that stands for the account alone. The kernel charges what a namespace's processes
+        /// take of its limits per user (inotify instances, namespaces) to who made it: what a watch of one's costs everybody
+        /// who opens what is watched, as many as a user of the machine may have are all that an account gets (MA10).
         owner: u32,
     },
     /// By a user namespace made first, with the launcher's own ids.
@@ -106,16 +107,11 @@ pub(crate) fn helper(base: u32) -> u32 {
     base.saturating_add(COMMON - 1)
 }
 
-/// Decides what the identity of a task becomes for a launcher with these ids. `shim` is the id of the task's shim, which
-/// no other process of the machine has.
+/// Decides what the identity of a task becomes for a launcher with these ids.
 ///
 /// # Errors
 /// One sentence with the remedy when the identity can't be given. No task ever runs as somebody else.
-pub(crate) fn resolve(
-    spec: &TaskSpec,
-    (own_uid, own_gid): (u32, u32),
-    shim: u32,
-) -> Result<Credentials, String> {
+pub(crate) fn resolve(spec: &TaskSpec, (own_uid, own_gid): (u32, u32)) -> Result<Credentials, String> {
     let Identity { user, uid, gid, .. } = &spec.identity;
     let (uid, gid) = (*uid, *gid);
     if uid == u32::MAX || gid == u32::MAX {
@@ -148,7 +144,7 @@ pub(crate) fn resolve(
             let first =
                 account.map_or(base + PER_ACCOUNT, |number| base + COMMON + OWNERS + number * PER_ACCOUNT);
             let ids = Ids::new(first, base, gid);
-            let mapped = How::Mapped { ids, owner: base + COMMON + shim % OWNERS };
+            let mapped = How::Mapped { ids, owner: base + COMMON + account.unwrap_or(OWNERS - 1) };
             real_or_mapped(user, (uid, gid), base..end, mapped)
         }
         Mode::Unprivileged => own(user, uid, gid, own_uid, own_gid),
@@ -224,12 +220,12 @@ mod tests {
     fn root(uid: u32, gid: u32) -> Result<Credentials, String> {
         let identity = Identity { uid, gid, ..spec().identity };
         let owner = Owner { key: "k".into(), account: Some(0), limits: Together::default() };
-        resolve(&TaskSpec { owner: Some(owner), identity, ..spec() }, (0, 0), 7)
+        resolve(&TaskSpec { owner: Some(owner), identity, ..spec() }, (0, 0))
     }
 
     fn of_account(account: Option<u32>) -> Result<Credentials, String> {
         let owner = Owner { key: "k".into(), account, limits: Together::default() };
-        resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0), 7)
+        resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0))
     }
 
     fn mapped(credentials: Credentials) -> (Ids, u32) {
@@ -282,10 +278,10 @@ mod tests {
     }
 
     #[test]
-    fn a12_each_task_has_a_maker_of_its_namespace() {
-        let owner = |shim| mapped(resolve(&spec(), (0, 0), shim).unwrap()).1;
-        assert_eq!(owner(7), 1_900_065_543);
-        assert!(owner(8) != owner(7) && owner(OWNERS - 1) < FIRST);
+    fn a12_each_account_has_a_maker_of_its_namespaces() {
+        let owner = |account| mapped(of_account(account).unwrap()).1;
+        assert_eq!([owner(Some(0)), owner(Some(7))], [1_900_065_536, 1_900_065_543]);
+        assert!(owner(Some(ACCOUNTS - 1)) < owner(None) && owner(None) < FIRST);
     }
 
     #[test]
@@ -306,9 +302,8 @@ mod tests {
 
     #[test]
     fn d05_a_range_ends_where_ids_end() {
-        let with = |root_range_base| {
-            resolve(&TaskSpec { mode: Mode::Root { root_range_base }, ..spec() }, (0, 0), 7)
-        };
+        let with =
+            |root_range_base| resolve(&TaskSpec { mode: Mode::Root { root_range_base }, ..spec() }, (0, 0));
         let highest = u32::MAX - TASK_IDS - 1;
         assert_eq!(with(highest).map(|got| got.host_gid), Ok(highest));
         for bad in [0, LOWEST_RANGE - 1, highest + 1, u32::MAX] {

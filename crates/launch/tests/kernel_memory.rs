@@ -244,19 +244,24 @@ a, b = open('/tmp/a', 'w+'), open('/tmp/b', 'w+')
 a.write('x'), a.flush()
 REQUESTS = 0x40049409, 0x50009401
 print({error(lambda: fcntl.ioctl(b, request, a.fileno())) for request in REQUESTS},
-      {error(lambda: fcntl.ioctl(a, request, bytes(64))) for request in (0x4020940d, 0xc0189436, 0x50009417)},
+      {error(lambda: fcntl.ioctl(a, request, bytes(64))) for request in (0x4020940d, 0xc0189436, 0x50009417, 0x5000940e, 0x50009418, 0x4020bc10)},
       error(lambda: os.copy_file_range(a.fileno(), b.fileno(), 1, 0)))
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 label = socket.inet_pton(socket.AF_INET6, '::1') + struct.pack('!I', 5) + struct.pack('BBHHHI', 0, 255, 1, 6, 60, 0)
-print(error(lambda: s.setsockopt(socket.IPPROTO_IPV6, 32, label)))
+group = socket.inet_pton(socket.AF_INET6, 'ff02::1:3') + struct.pack('I', 0)
+print({error(lambda: s.setsockopt(socket.IPPROTO_IPV6, option, value)) for option, value in ((32, label), (20, group), (59, bytes(8)))})
+print(error(lambda: fcntl.fcntl(os.open('/usr/lib', os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_ACCESS)))
+if os.path.exists('/proc/pressure/cpu'):
+    print(open('/proc/pressure/cpu').read()[:4], error(lambda: open('/proc/pressure/cpu', 'r+')))
 ";
 
 #[test]
-fn ma1_ma2_ma5_what_the_whole_machine_has_one_of_no_task_holds() {
+fn ma1_ma2_ma5_ma7_ma8_ma9_ma11_what_the_whole_machine_has_one_of_no_task_holds() {
+    let pressure = if Path::new("/proc/pressure/cpu").exists() { "some EROFS\n" } else { "" };
     for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
         let done = Task::create_for(&python(spec, MACHINES), uid).run();
-        let refused = "[] [] True\n{'ENOTSUP'} {'ENOTSUP'} ENOSYS\nENOPROTOOPT\n";
-        assert_eq!(done.stdout, refused, "{uid} {done:?}");
+        let refused = "[] [] True\n{'ENOTSUP'} {'ENOTSUP'} ENOSYS\n{'ENOPROTOOPT'}\nEINVAL\n";
+        assert_eq!(done.stdout, format!("{refused}{pressure}"), "{uid} {done:?}");
     }
     // Programs copy files all the same, and who may make containers has a `/proc` that can be mounted there.
     let done = run(&script("echo it > /tmp/a && cp --reflink=auto /tmp/a /tmp/b && cat /tmp/b"));

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use launch::TaskSpec;
-use launch::spec::Seccomp;
+use launch::spec::{Owner, Seccomp, Together};
 use support::{ROOT, Task, TestDir, bind, own_script, root_script, run, script};
 
 fn python(spec: TaskSpec, text: &str) -> TaskSpec {
@@ -147,9 +147,13 @@ print('inotify', libc.inotify_init() >= 0, 'queue', queue >= 0, 'timer', rt.time
 ";
 
 #[test]
-fn a07_a_task_uses_up_its_own_of_what_the_kernel_counts_by_user() {
-    // Where it may make namespaces; what it has by itself is the same.
-    let root = || TaskSpec { seccomp: Seccomp::Namespaces, ..root_script("") };
+fn a07_ma10_an_account_uses_up_its_own_of_what_the_kernel_counts_by_user() {
+    // Where its tasks may make namespaces; what they have by themselves is the same.
+    let of = |account: u32| {
+        let key = format!("test-{}-{account}", std::process::id());
+        Some(Owner { key, account: Some(account), limits: Together::default() })
+    };
+    let root = || TaskSpec { seccomp: Seccomp::Namespaces, owner: of(1), ..root_script("") };
     let greedy = Task::create(&python(root(), GREEDY));
     assert!(greedy.start());
     greedy.wait_for("taken");
@@ -163,15 +167,17 @@ fn a07_a_task_uses_up_its_own_of_what_the_kernel_counts_by_user() {
     let most = fs::read_to_string("/proc/sys/fs/inotify/max_user_instances").unwrap();
     assert!(number("taken") < 3000 && number("taken") <= most.trim().parse().unwrap(), "{said}");
     assert!((1..=1024).contains(&number("ipc")), "{said}");
-    // Root's are there, and so are another task's.
+    // Root's are there, and so are another account's. Its own tasks share them: a hundred of those watch no more than one.
     let flags = rustix::fs::inotify::CreateFlags::CLOEXEC;
     let ours: Vec<_> = (0..8).map(|_| rustix::fs::inotify::init(flags).expect("root's own")).collect();
     drop(ours);
     let modest = "inotify True queue True timer True ipc True\n";
     let outside = Command::new("python3").args(["-c", MODEST]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&outside.stdout), modest, "{outside:?} {said}");
-    let done = run(&python(root(), MODEST));
+    let done = run(&python(TaskSpec { owner: of(2), ..root() }, MODEST));
     assert_eq!(done.stdout, modest, "{done:?} {said}");
+    let done = run(&python(root(), MODEST));
+    assert!(done.stdout.starts_with("inotify False"), "{done:?} {said}");
     let done = run(&python(script(""), "import ctypes; print(ctypes.CDLL(None).inotify_init() >= 0)"));
     assert_eq!(done.stdout, "True\n", "{done:?}");
 }

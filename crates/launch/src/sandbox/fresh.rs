@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
 
-use super::{Context, Root, clone_host};
+use super::{Context, Root, clone_fd, clone_host};
 use crate::identity::How;
 use crate::spec::{DEFAULT_PATH, NAMES_DIR, Shown};
 use crate::sys::Explain;
@@ -66,6 +66,9 @@ const MACHINES: [&str; 16] = [
     "timer_list",
     "zoneinfo",
 ];
+
+/// How long the machine's processes wait for what: to be read.
+const PRESSURE: &str = "proc/pressure";
 
 /// Clones of the machine's files that the fresh parts are made of.
 pub(super) struct Fresh {
@@ -187,6 +190,14 @@ fn cover_machines(root: &mut Root<'_>) -> Result<(), String> {
             root.text_file("empty", b"")?
         };
         root.attach_at(cover.as_fd(), &path)?;
+    }
+    // Who writes there has the kernel watch something for him, in memory that is in no limit (MA9).
+    if let Ok(pressure) = root.open(Path::new(PRESSURE), OFlags::PATH | OFlags::NOFOLLOW) {
+        let read_only = clone_fd(pressure.as_fd(), false, super::mask::ATTRS);
+        root.attach_at(
+            read_only.explain(|| format!("can't protect /{PRESSURE} in the task"))?.as_fd(),
+            PRESSURE,
+        )?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //! directory"). What a process in a user namespace takes is charged there, and to whoever made that namespace, and so on
 //! up. A task's root that root had made the namespace for would use up root's own, and that is everybody's.
 //!
-//! So somebody makes it who makes no other (`identity`), and the task has limits of its own below the machine's.
+//! So an id makes it that stands for the task's account alone (`identity`): all of an account's tasks have what the machine lets
+//! one user have.
 
 use std::fs;
 use std::io;

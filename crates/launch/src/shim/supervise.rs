@@ -91,7 +91,7 @@ impl Shim {
         spec.check()?;
         self.recorder.limit(spec.limits);
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let credentials = identity::resolve(&spec, own, std::process::id())?;
+        let credentials = identity::resolve(&spec, own)?;
         if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
             return Err(
                 "the shim of this task was killed, and with it the task; it is not started a second time"
