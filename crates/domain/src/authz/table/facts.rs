@@ -4,12 +4,16 @@ use uuid::Uuid;
 
 use super::super::{Deletion, Via};
 use super::{Actor, Caller};
+use crate::allocation::Allocation;
 use crate::config::secrets::Layer;
-use crate::id::{AllocationId, ProjectId, SessionId, TaskId, TokenId, UNCATEGORIZED, UserId, WorkspaceId};
+use crate::id::{
+    AllocationId, ProjectId, ResourcePool, SessionId, TaskId, TokenId, UNCATEGORIZED, UserId, WorkspaceId,
+};
 use crate::identity::UnixIdentity;
 use crate::place::{Place, ProjectPlace, Role, Template};
+use crate::scheduler::Weight;
 use crate::session::Session;
-use crate::task::{Kind, State, Task};
+use crate::task::{Kind, Standing, Task};
 use crate::text::Plain;
 use crate::time::Timestamp;
 use crate::token::{Scope, Token};
@@ -183,18 +187,18 @@ pub(super) fn task() -> Task {
         owner_display_name: String::new(),
         workspace: WorkspaceId(7),
         description: Plain::default(),
+        pool: ResourcePool::default(),
         slots: 0,
+        weight: Weight::ONE,
+        max_slots: None,
+        priority: 42,
         identity: UnixIdentity::root(),
         has_context: true,
-        allocation: AllocationId::first(id),
-        state: State::Queued,
-        priority: 42,
         created_at: NOW,
-        started_at: None,
-        agent: None,
-        slot_ids: Vec::new(),
-        ending: None,
-        kill_requested: false,
+        standing: Standing::Active,
+        restarts: 0,
+        max_restarts: 0,
         log_removed_at: None,
+        latest: Allocation::waiting(AllocationId::first(id), NOW),
     }
 }
