@@ -10,10 +10,11 @@ use crate::id::{
     AllocationId, ProjectId, ResourcePool, SessionId, TaskId, TokenId, UNCATEGORIZED, UserId, WorkspaceId,
 };
 use crate::identity::UnixIdentity;
+use crate::kind::Kind;
 use crate::place::{Place, ProjectPlace, Role, Template};
 use crate::scheduler::Weight;
 use crate::session::Session;
-use crate::task::{Kind, Standing, Task};
+use crate::task::{Standing, Task};
 use crate::text::Plain;
 use crate::time::Timestamp;
 use crate::token::{Scope, Token};
