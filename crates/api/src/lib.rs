@@ -16,7 +16,7 @@ pub use machines::{agent, cluster, fingerprint};
 pub use people::{auth, group, registration, role, token, user};
 pub use places::{project, workspace};
 pub use record::{audit, log};
-pub use workload::{command, template};
+pub use workload::{command, job, template};
 
 /// The version of the Determined API that is spoken; its clients compare it with their own.
 pub const DETERMINED_VERSION: &str = "0.38.1";

@@ -1,4 +1,5 @@
 //! What people start.
 
 pub mod command;
+pub mod job;
 pub mod template;

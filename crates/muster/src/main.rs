@@ -50,7 +50,7 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
             return role::agent(AgentArgs { master, ..role });
         }
         Noun::Generate { what: Generated::Cli } => verb::manual::reference(),
-        Noun::Generate { what: Generated::Openapi } => block_on(role::openapi()),
+        Noun::Generate { what: Generated::Openapi } => role::openapi(),
         Noun::Completions { shell } => verb::manual::completions(shell),
         Noun::Man { dir } => verb::manual::man(dir.as_deref()),
         Noun::Master(cli::Master { verb: Some(verb), .. }) => block_on(verb::master::run(verb, &target()?)),

@@ -12,14 +12,11 @@ mod serve;
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use agent::AgentError;
 use anyhow::{Context as _, Result};
 use domain::id::AgentId;
-use master::system::{SystemClock, SystemEntropy};
-use master::{Config, Master, Parts};
-use store::Store;
+
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -143,26 +140,9 @@ pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
     })
 }
 
-/// Prints the description of the API. The routes belong to a master, so there is one for a moment.
-pub(crate) async fn openapi() -> Result<()> {
-    let dir = std::env::temp_dir().join(format!("muster-openapi-{}", std::process::id()));
-    std::fs::create_dir(&dir).with_context(|| format!("{}", dir.display()))?;
-    let described = async {
-        let parts = Parts {
-            store: Store::open_sqlite(&dir.join("muster.db")).await?,
-            data_dir: dir.clone(),
-            config: Config::default(),
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-        };
-        let master = Master::start(parts).await?;
-        let rows = web::rows(web::App::new(master.clone(), Config::default().listen));
-        master.stop().await;
-        output::json(&web::document(&rows))
-    };
-    let described = described.await;
-    std::fs::remove_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
-    described
+/// Prints the description of the API.
+pub(crate) fn openapi() -> Result<()> {
+    output::json(&web::document())
 }
 
 /// `muster agent`: an agent alone.

@@ -154,12 +154,6 @@ impl TestMaster {
         &self.running().master
     }
 
-    /// The routes, for tests over the table of them.
-    #[must_use]
-    pub fn rows(&self) -> Vec<web::Row> {
-        web::rows(web::App::new(self.services().clone(), self.address))
-    }
-
     /// The database, for what has no service yet.
     #[must_use]
     pub fn store(&self) -> &Store {

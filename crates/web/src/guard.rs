@@ -1,6 +1,7 @@
 //! What stands before every handler: who asks, from where, and whether they may.
 
 pub(crate) mod access;
+pub(crate) mod asked;
 pub(crate) mod changes;
 pub(crate) mod cookie;
 pub(crate) mod extract;

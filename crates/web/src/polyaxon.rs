@@ -5,6 +5,7 @@
 pub(crate) mod project;
 pub(crate) mod user;
 pub(crate) mod version;
+pub(crate) mod wire;
 
 use ::api::error::Code;
 use axum::Json;
@@ -110,9 +111,15 @@ impl FromRequestParts<App> for PolyaxonCaller {
 }
 
 /// A list of this client's: a part of it, and whether there is more on either side.
-pub(crate) fn list(count: i64, offset: i64, limit: i64, path: &str, results: Vec<Value>) -> Json<Value> {
+pub(crate) fn list<T>(
+    count: i64,
+    offset: i64,
+    limit: i64,
+    path: &str,
+    results: Vec<T>,
+) -> Json<wire::Paged<T>> {
     let page = |offset: i64| format!("{path}?limit={limit}&offset={offset}");
     let next = (offset + limit < count).then(|| page(offset + limit));
     let previous = (offset > 0).then(|| page((offset - limit).max(0)));
-    Json(json!({ "count": count, "next": next, "previous": previous, "results": results }))
+    Json(wire::Paged { count, next, previous, results })
 }

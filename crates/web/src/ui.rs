@@ -13,6 +13,17 @@ pub(crate) mod shell;
 
 use axum::response::Redirect;
 
+use crate::access::Access;
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/det", Access::Public, det),
+        Endpoint::get("/det/", Access::Public, det),
+        Endpoint::get("/", Access::Page, home),
+    ]
+}
+
 /// There is no dashboard: the first tab is the first page. Determined's clients print `/det` addresses.
 pub(crate) async fn home() -> Redirect {
     Redirect::to("/commands")

@@ -230,3 +230,48 @@ pub struct Invitation {
     /// RFC 3339.
     pub expires_at: String,
 }
+
+/// Answer of `GET health`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Health {
+    /// `up`.
+    pub status: String,
+}
+
+/// Answer of `GET master/telemetry`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NoTelemetry {
+    /// Always false.
+    pub enabled: bool,
+    /// Always empty.
+    pub segment_key: String,
+}
+
+/// Answer of `GET master/config`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MasterConfig {
+    /// As it counts, secrets masked.
+    pub config: Value,
+}
+
+/// Answer of what is about one agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentResponse {
+    /// As it is now.
+    pub agent: Agent,
+}
+
+/// Answer of `GET agents/A/slots`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ListSlots {
+    /// All of them.
+    pub slots: Vec<Slot>,
+}
+
+/// Answer of what is about one slot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SlotResponse {
+    /// As it is now; null when its agent isn't connected.
+    pub slot: Option<Slot>,
+}

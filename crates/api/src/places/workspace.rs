@@ -173,6 +173,14 @@ pub struct SetMember {
     pub role: Option<String>,
 }
 
+/// Answer of `GET workspaces/W/list-namespace-bindings`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceBindings {
+    /// Always empty: for Kubernetes.
+    pub namespace_bindings: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,7 @@
 //! id, so that a service can't be called without the question having been asked. Lists take a [`Visible`] scope.
 //! Work on the system's own behalf uses [`Permit::system`], which can be searched for.
 
+pub mod asked;
 mod policy;
 pub mod table;
 
@@ -178,6 +179,7 @@ pub fn may_last(by: &By) -> Result<(), Refusal> {
 /// # Errors
 /// The refusal to be told.
 pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, Refusal> {
+    asked::note::<A>();
     A::check(actor, &target)?;
     // Asked second: whether a thing is there must not depend on the token.
     if !A::READS && matches!(actor.via, Via::ReadOnlyToken(_)) {

@@ -1,30 +1,53 @@
 //! Lists of what Muster doesn't run yet: Determined's clients ask for them, and get empty ones.
 
+use ::api::job::{NoExperiments, NoNotebooks, NoShells, NoTensorboards};
 use ::api::page::Pagination;
 use axum::Json;
-use serde_json::{Value, json};
 
+use crate::access::Access;
 use crate::extract::{Params, User, paged};
+use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 
-fn none(kind: &str, params: &Params) -> Answer<Value> {
-    let (pagination, _, _): (Pagination, _, _) = paged(params.page()?)(0).map_err(Failure)?;
-    Ok(Json(json!({ kind: [], "pagination": pagination })))
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/notebooks", Access::User, notebooks)
+            .says("An empty list: these don't run yet")
+            .query(PAGE)
+            .answers::<NoNotebooks>(),
+        Endpoint::get("/api/v1/tensorboards", Access::User, tensorboards)
+            .says("An empty list: these don't run yet")
+            .query(PAGE)
+            .answers::<NoTensorboards>(),
+        Endpoint::get("/api/v1/shells", Access::User, shells)
+            .says("An empty list: these don't run yet")
+            .query(PAGE)
+            .answers::<NoShells>(),
+        Endpoint::get("/api/v1/experiments", Access::User, experiments)
+            .says("An empty list: these don't run yet")
+            .answers::<NoExperiments>(),
+    ]
 }
 
-pub(crate) async fn notebooks(User(_): User, params: Params) -> Answer<Value> {
-    none("notebooks", &params)
+fn page(params: &Params) -> Result<Pagination, Failure> {
+    let (pagination, _, _) = paged(params.page()?)(0)?;
+    Ok(pagination)
 }
 
-pub(crate) async fn tensorboards(User(_): User, params: Params) -> Answer<Value> {
-    none("tensorboards", &params)
+async fn notebooks(User(_): User, params: Params) -> Answer<NoNotebooks> {
+    Ok(Json(NoNotebooks { notebooks: Vec::new(), pagination: page(&params)? }))
 }
 
-pub(crate) async fn shells(User(_): User, params: Params) -> Answer<Value> {
-    none("shells", &params)
+async fn tensorboards(User(_): User, params: Params) -> Answer<NoTensorboards> {
+    Ok(Json(NoTensorboards { tensorboards: Vec::new(), pagination: page(&params)? }))
+}
+
+async fn shells(User(_): User, params: Params) -> Answer<NoShells> {
+    Ok(Json(NoShells { shells: Vec::new(), pagination: page(&params)? }))
 }
 
 /// An offset beyond the end is no error here (contract "identity", section 9).
-pub(crate) async fn experiments(User(_): User) -> Json<Value> {
-    Json(json!({ "experiments": [], "pagination": Pagination::default() }))
+async fn experiments(User(_): User) -> Json<NoExperiments> {
+    Json(NoExperiments::default())
 }

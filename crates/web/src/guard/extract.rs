@@ -1,6 +1,7 @@
 //! What handlers take from a request: the caller that the guard found, parameters, typed ids. Bodies are in `late`.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ::api::page::{PageQuery, Pagination};
 use axum::extract::{FromRequestParts, Request};
@@ -94,12 +95,19 @@ pub(crate) async fn whole(request: Request) -> Result<Request, Failure> {
 
 /// Query parameters; keys may repeat. Where a permission is asked for, [`crate::late::Query`] comes before them.
 #[derive(Debug)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    sent: Vec<(String, String)>,
+    keys: Option<Keys>,
+}
+
+/// The keys that a row says it takes; known in builds for tests, where others may not be asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys(pub(crate) Arc<[&'static str]>);
 
 impl FromRequestParts<App> for Params {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        Self::of(&parts.uri)
+        Self::of(&parts.uri, parts.extensions.get().cloned())
     }
 }
 
@@ -117,7 +125,7 @@ fn camel_case(key: &str) -> String {
 
 impl Params {
     /// Those of an address.
-    pub(crate) fn of(uri: &Uri) -> Result<Self, Failure> {
+    pub(crate) fn of(uri: &Uri, keys: Option<Keys>) -> Result<Self, Failure> {
         let invalid = |text: String| Failure(Error::Invalid(text));
         let size = uri.query().map_or(0, str::len);
         if size > QUERY_LIMIT {
@@ -129,7 +137,7 @@ impl Params {
         if query.len() > MOST_PARAMETERS {
             return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
         }
-        Ok(Self(query))
+        Ok(Self { sent: query, keys })
     }
 
     /// The first value of a key; empty counts as unset.
@@ -139,7 +147,9 @@ impl Params {
 
     /// All values of a key.
     pub(crate) fn all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
-        self.0.iter().filter(move |(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
+        let said = self.keys.as_ref().is_none_or(|keys| keys.0.iter().any(|said| *said == key));
+        debug_assert!(said, "its row doesn't say that it takes {key}");
+        self.sent.iter().filter(move |(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// A value of a certain type.

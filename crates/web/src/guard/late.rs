@@ -16,7 +16,7 @@ use master::Error;
 use serde::de::DeserializeOwned;
 
 use crate::App;
-use crate::extract::{Params, collected, whole};
+use crate::extract::{Keys, Params, collected, whole};
 use crate::respond::Failure;
 
 /// A part of a request that wasn't read yet.
@@ -65,7 +65,7 @@ pub(crate) struct Fields<T>(Request, PhantomData<fn() -> T>);
 
 /// A query.
 #[derive(Debug)]
-pub(crate) struct Parameters(Uri);
+pub(crate) struct Parameters(Uri, Option<Keys>);
 
 impl<T> Body<T> {
     /// The body of a request.
@@ -98,7 +98,7 @@ impl<T> FromRequest<App> for Form<T> {
 impl FromRequestParts<App> for Query {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        Ok(Self(Parameters(parts.uri.clone())))
+        Ok(Self(Parameters(parts.uri.clone(), parts.extensions.get().cloned())))
     }
 }
 
@@ -145,6 +145,6 @@ impl<T: DeserializeOwned> Unread for Fields<T> {
 impl Unread for Parameters {
     type Content = Params;
     async fn read(self) -> Result<Params, Failure> {
-        Params::of(&self.0)
+        Params::of(&self.0, self.1)
     }
 }

@@ -13,14 +13,83 @@ use domain::place::{Note, Project, ProjectPlace};
 use master::Error;
 use master::project::{NewProject, ProjectChange, ProjectFilter};
 use master::session::Caller;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use uuid::Uuid;
 
+use super::wire::{Brief, Content, Detail, Marked, Nothing, Paged};
 use super::{Answer, PolyaxonCaller, Refusal, list as page};
 use crate::App;
+use crate::access::Access;
 use crate::extract::Params;
 use crate::late::{Body, Query};
+use crate::openapi::PAGE;
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/v1/projects/", Access::Polyaxon, create)
+            .says("Make a project of one's own")
+            .asks::<CreateWorkspace>()
+            .asks::<AddToWorkspace>()
+            .takes::<Sent>()
+            .makes::<Detail>(),
+        Endpoint::get("/api/v1/bookmarks/{user}/{kind}/", Access::Polyaxon, bookmarks)
+            .says("What the caller marked")
+            .grows()
+            .query(PAGE)
+            .answers::<Paged<Marked>>(),
+        Endpoint::get("/api/v1/{owner}/", Access::Polyaxon, list)
+            .says("The projects of an account that the caller sees")
+            .grows()
+            .query(PAGE)
+            .answers::<Paged<Brief>>(),
+        Endpoint::get("/api/v1/{owner}/{project}/", Access::Polyaxon, get)
+            .says("Delete a project")
+            .asks::<ReadProject>()
+            .answers::<Detail>(),
+        Endpoint::patch("/api/v1/{owner}/{project}/", Access::Polyaxon, update)
+            .says("Change a project: what is absent stays")
+            .asks::<ReadProject>()
+            .asks::<ChangeProject>()
+            .may_ask::<ManageProject>()
+            .takes::<Sent>()
+            .answers::<Detail>(),
+        Endpoint::delete("/api/v1/{owner}/{project}/", Access::Polyaxon, delete)
+            .says("Delete a project")
+            .asks::<ManageProject>()
+            .answers_nothing(204),
+        Endpoint::post("/api/v1/{owner}/{project}/bookmark/", Access::Polyaxon, bookmark)
+            .says("Mark a project")
+            .asks::<ReadProject>()
+            .answers_nothing(201),
+        Endpoint::delete("/api/v1/{owner}/{project}/unbookmark/", Access::Polyaxon, unbookmark)
+            .says("Mark it no more")
+            .asks::<ReadProject>()
+            .answers_nothing(204),
+        Endpoint::get("/api/v1/{owner}/{project}/experiments/", Access::Polyaxon, content)
+            .says("A project's experiments: none yet")
+            .asks::<ReadProject>()
+            .answers::<Paged<Nothing>>(),
+        Endpoint::get("/api/v1/{owner}/{project}/groups/", Access::Polyaxon, content)
+            .says("A project's groups: none yet")
+            .asks::<ReadProject>()
+            .answers::<Paged<Nothing>>(),
+        Endpoint::get("/api/v1/{owner}/{project}/jobs/", Access::Polyaxon, content)
+            .says("A project's jobs: none yet")
+            .asks::<ReadProject>()
+            .answers::<Paged<Nothing>>(),
+        Endpoint::get("/api/v1/{owner}/{project}/builds/", Access::Polyaxon, content)
+            .says("A project's builds: none yet")
+            .asks::<ReadProject>()
+            .answers::<Paged<Nothing>>(),
+        Endpoint::get("/api/v1/{owner}/{project}/tensorboards/", Access::Polyaxon, content)
+            .says("A project's TensorBoards: none yet")
+            .asks::<ReadProject>()
+            .answers::<Paged<Nothing>>(),
+    ]
+}
 
 /// Rows of a page; the client counts on it.
 const ROWS: i64 = 20;
@@ -30,7 +99,7 @@ const MOST: i64 = 100;
 const README: &str = "README";
 
 /// What is honoured of a project that is sent; the client sends much more, as null.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Sent {
     name: Option<String>,
@@ -67,55 +136,42 @@ fn again<A: Act<Target = ProjectPlace>>(caller: &Caller, place: ProjectPlace) ->
 }
 
 /// What a list shows of a project.
-fn brief(app: &App, user: &str, project: &Project, bookmarked: bool) -> Value {
+fn brief(app: &App, user: &str, project: &Project, bookmarked: bool) -> Brief {
     let time = |at: domain::time::Timestamp| at.rfc3339();
     // Unlike any other installation's: the client takes it for the key of a project.
     let installation = Uuid::try_parse(app.master.cluster.id()).unwrap_or_default().as_u128();
     let uuid = Uuid::from_u128(installation.wrapping_add(u128::from(project.id.0.unsigned_abs())));
-    json!({
-        "id": project.id,
-        "uuid": uuid.simple().to_string(),
-        "name": project.name,
-        "user": user,
-        "owner": user,
-        "unique_name": format!("{user}.{}", project.name),
-        "description": project.description,
-        "tags": project.tags,
-        "is_public": !project.private,
-        "created_at": time(project.created_at),
-        "updated_at": time(project.modified_at),
-        "bookmarked": bookmarked,
-    })
+    Brief {
+        id: project.id.0,
+        uuid: uuid.simple().to_string(),
+        name: project.name.clone(),
+        user: user.to_owned(),
+        owner: user.to_owned(),
+        unique_name: format!("{user}.{}", project.name),
+        description: project.description.clone(),
+        tags: project.tags.clone(),
+        is_public: !project.private,
+        created_at: time(project.created_at),
+        updated_at: time(project.modified_at),
+        bookmarked,
+    }
 }
 
 /// What is shown of one project: nothing runs in projects yet.
-fn detail(app: &App, user: &str, project: &Project, bookmarked: bool) -> Value {
-    let mut shown = brief(app, user, project, bookmarked);
+fn detail(app: &App, user: &str, project: &Project, bookmarked: bool) -> Detail {
     let readme = project.notes.iter().find(|note| note.name == README);
-    let more = json!({
-        "readme": readme.map(|note| &note.contents),
-        "has_code": false,
-        "tensorboard": null,
-        "notebook": null,
-        "has_tensorboard": false,
-        "has_notebook": false,
-        "num_experiment_groups": 0,
-        "num_independent_experiments": 0,
-        "num_experiments": 0,
-        "num_jobs": 0,
-        "num_builds": 0,
-    });
-    if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
-        shown.extend(more);
+    Detail {
+        project: brief(app, user, project, bookmarked),
+        readme: readme.map(|note| note.contents.clone()),
+        content: Content::default(),
     }
-    shown
 }
 
 pub(crate) async fn create(
     State(app): State<App>,
     PolyaxonCaller(caller): PolyaxonCaller,
     sent: Body<Sent>,
-) -> Answer<(StatusCode, Json<Value>)> {
+) -> Answer<(StatusCode, Json<Detail>)> {
     let permit = authorize::<CreateWorkspace>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
     let sent = sent.after(&permit).await?;
@@ -155,11 +211,11 @@ pub(crate) async fn list(
     Path(user): Path<String>,
     OriginalUri(uri): OriginalUri,
     params: Params,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Paged<Brief>>> {
     let owner = owner(&app, &caller, &user).await?;
     let filter =
         ProjectFilter { personal_of: Some(owner), archived: Some(false), ..ProjectFilter::default() };
-    listed(&app, &caller, filter, Some(&user), uri.path(), &params).await
+    listed(&app, &caller, filter, Some(&user), uri.path(), &params, |shown| shown).await
 }
 
 /// The projects that the caller marked; of other kinds of things there are none.
@@ -169,7 +225,7 @@ pub(crate) async fn bookmarks(
     Path((user, kind)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
     query: Query,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Paged<Marked>>> {
     if user != caller.actor.username {
         return Err(gone().into());
     }
@@ -180,17 +236,20 @@ pub(crate) async fn bookmarks(
         _ => return Err(gone().into()),
     }
     let filter = ProjectFilter { bookmarked_by: Some(caller.actor.user), ..ProjectFilter::default() };
-    listed(&app, &caller, filter, None, uri.path(), &params).await
+    // The client finds what is marked inside the mark.
+    let marked = |content_object| Marked { content_object };
+    listed(&app, &caller, filter, None, uri.path(), &params, marked).await
 }
 
-async fn listed(
+async fn listed<T>(
     app: &App,
     caller: &Caller,
     filter: ProjectFilter,
     owner: Option<&str>,
     path: &str,
     params: &Params,
-) -> Answer<Json<Value>> {
+    row: impl Fn(Brief) -> T,
+) -> Answer<Json<Paged<T>>> {
     let offset: i64 = params.parse::<i64>("offset")?.unwrap_or(0).max(0);
     let limit: i64 = params.parse("limit")?.unwrap_or(ROWS).clamp(1, MOST);
     let scope = Visible::to(&caller.actor);
@@ -200,11 +259,7 @@ async fn listed(
     let marked = app.master.projects.marked(scope, ids).await?;
     let is_marked = |project: &Project| marked.contains(&project.id);
     let name = |project: &Project| owner.map_or_else(|| project.owner_name.clone(), str::to_owned);
-    let shown = projects.iter().map(|project| {
-        let shown = brief(app, &name(project), project, is_marked(project));
-        // The client finds what is marked inside the mark.
-        if owner.is_none() { json!({ "content_object": shown }) } else { shown }
-    });
+    let shown = projects.iter().map(|project| row(brief(app, &name(project), project, is_marked(project))));
     Ok(page(total, offset, limit, path, shown.collect()))
 }
 
@@ -212,7 +267,7 @@ pub(crate) async fn get(
     State(app): State<App>,
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Detail>> {
     let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
     let project = app.master.projects.get(&permit).await?;
     let bookmarked = app.master.projects.is_bookmarked(&permit, &caller.actor).await?;
@@ -224,7 +279,7 @@ pub(crate) async fn update(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
     sent: Body<Sent>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Detail>> {
     let read = permitted::<ReadProject>(&app, &caller, &path).await?;
     let place = read.target().clone();
     let permit = again::<ChangeProject>(&caller, place.clone())?;
@@ -295,7 +350,7 @@ pub(crate) async fn content(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path((user, name)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Paged<Nothing>>> {
     permitted::<ReadProject>(&app, &caller, &(user, name)).await?;
     Ok(page(0, 0, ROWS, uri.path(), Vec::new()))
 }

@@ -9,13 +9,44 @@ use domain::user::{Status, User};
 use master::Error;
 use master::account::{Accounts, NOT_FOUND};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::wire::{Me, Token};
 use super::{Answer, PolyaxonCaller, Refusal};
 use crate::App;
+use crate::access::Access;
 use crate::extract::presented;
 use crate::late::{Body, Form};
 use crate::origin::Arrival;
+use crate::table::{Endpoint, LOGIN_LIMIT};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/v1/users/token/", Access::Public, log_in)
+            .says("Log in, for thirty days")
+            .limited(LOGIN_LIMIT)
+            .takes_form(&["username", "password"])
+            .answers::<Token>(),
+        Endpoint::get("/api/v1/users/", Access::Polyaxon, me).says("Who the caller is").answers::<Me>(),
+        Endpoint::post("/api/v1/users/activate/{name}/", Access::Polyaxon, activate)
+            .says("Let an account in; for administrators")
+            .asks::<ChangeUser>()
+            .answers_nothing(200),
+        Endpoint::delete("/api/v1/users/delete/{name}/", Access::Polyaxon, delete)
+            .says("Take an account away for good; for administrators")
+            .may_ask::<DeleteUser>()
+            .may_ask::<DecideRegistrations>()
+            .answers_nothing(204),
+        Endpoint::post("/api/v1/superusers/grant/{name}/", Access::Polyaxon, grant)
+            .says("Make an administrator; for administrators")
+            .asks::<ChangeUser>()
+            .answers_nothing(200),
+        Endpoint::post("/api/v1/superusers/revoke/{name}/", Access::Polyaxon, revoke)
+            .says("Take the role away; for administrators")
+            .asks::<ChangeUser>()
+            .answers_nothing(200),
+    ]
+}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -34,7 +65,7 @@ pub(crate) async fn log_in(
     State(app): State<App>,
     arrival: Arrival,
     request: Request,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<Token>> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let is_json = kind.is_some_and(|kind| kind.starts_with("application/json"));
     let why = "anybody may try to log in";
@@ -46,7 +77,7 @@ pub(crate) async fn log_in(
     let password = presented(Some(login.password), None)?;
     let visitor = arrival.with(&app, &password).await;
     match app.master.sessions.log_in(&login.username, password, visitor).await {
-        Ok(opened) => Ok(Json(json!({ "token": opened.token }))),
+        Ok(opened) => Ok(Json(Token { token: opened.token })),
         Err(Error::Unauthenticated(_)) => Err(unable()),
         // Told apart by Determined's clients only.
         Err(Error::Forbidden(text)) if text == master::session::NOT_ACTIVE => Err(unable()),
@@ -54,15 +85,15 @@ pub(crate) async fn log_in(
     }
 }
 
-pub(crate) async fn me(PolyaxonCaller(caller): PolyaxonCaller) -> Json<Value> {
+pub(crate) async fn me(PolyaxonCaller(caller): PolyaxonCaller) -> Json<Me> {
     let user = &caller.user;
     // The client breaks on an address whose host has no dot.
     let readable = |email: &&String| email.rsplit_once('@').is_some_and(|(_, host)| host.contains('.'));
-    Json(json!({
-        "username": user.username,
-        "email": user.email.as_ref().filter(readable),
-        "is_superuser": user.admin,
-    }))
+    Json(Me {
+        username: user.username.clone(),
+        email: user.email.as_ref().filter(readable).cloned(),
+        is_superuser: user.admin,
+    })
 }
 
 async fn change(

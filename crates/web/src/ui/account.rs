@@ -14,13 +14,29 @@ use master::session::Sessions;
 use serde::Deserialize;
 
 use crate::App;
+use crate::access::Access;
 use crate::cookie::{Channel, Cookie};
 use crate::extract::{Params, id, presented};
 use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted};
 use crate::respond::{PageFailure, sentence, status};
+use crate::table::{Endpoint, LOGIN_LIMIT};
 use crate::ui::display::{ago, moment};
 use crate::ui::shell::{Page, Shell, render};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/account", Access::Page, show).asks::<SeeSessions>(),
+        Endpoint::post("/account/password", Access::Page, change_password)
+            .limited(LOGIN_LIMIT)
+            .ends()
+            .asks::<ChangeUser>()
+            .may_ask::<SeeSessions>(),
+        Endpoint::post("/account/sessions/{session}/end", Access::Page, end_session)
+            .ends()
+            .asks::<EndSession>(),
+    ]
+}
 
 /// Most sessions that are shown.
 const SESSIONS: i64 = 100;

@@ -7,6 +7,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::access::Access;
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![Endpoint::get("/assets/{name}", Access::Public, get)]
+}
+
 /// What the build script gathered.
 #[derive(RustEmbed)]
 #[folder = "$OUT_DIR/assets"]

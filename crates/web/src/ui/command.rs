@@ -13,11 +13,26 @@ use master::{Error, Master};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::{changeable, readable};
 use crate::extract::Params;
 use crate::respond::PageFailure;
+use crate::table::Endpoint;
 use crate::ui::display::{ago, badge, capitalized, command_line, lasting, moment};
 use crate::ui::shell::{Page, Shell, render};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/commands", Access::Page, list).grows(),
+        Endpoint::get("/commands/{task}", Access::Page, show)
+            .asks::<domain::authz::ReadTask>()
+            .may_ask::<ChangeTask>(),
+        Endpoint::post("/commands/{task}/kill", Access::Page, kill)
+            .ends()
+            .asks::<domain::authz::ReadTask>()
+            .asks::<ChangeTask>(),
+    ]
+}
 
 /// Rows of one page.
 const ROWS: i64 = 50;

@@ -23,11 +23,20 @@ use master::log::Follower;
 use tokio::time::{Instant, timeout_at};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::readable;
 use crate::api::log::{PART, while_readable};
 use crate::respond::PageFailure;
+use crate::table::Endpoint;
 use crate::ui::display::{plain, shown_line};
 use crate::ui::shell::Page;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/commands/{task}/log", Access::Page, follow).pieces().asks::<ReadTask>(),
+        Endpoint::get("/commands/{task}/log.txt", Access::Page, text).pieces().asks::<ReadTask>(),
+    ]
+}
 
 /// Most lines that a page shows; the whole text has all of it.
 const KEPT: usize = 5000;

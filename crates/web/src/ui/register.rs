@@ -10,12 +10,25 @@ use master::registration::Wish;
 use serde::Deserialize;
 
 use crate::App;
+use crate::access::Access;
 use crate::cookie::{Channel, Cookie};
 use crate::extract::presented;
 use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
+use crate::table::{Endpoint, LOGIN_LIMIT};
 use crate::ui::shell::{Shell, render};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/users/register", Access::Public, show),
+        Endpoint::get("/users/register/", Access::Public, show),
+        Endpoint::post("/users/register", Access::Public, register).limited(LOGIN_LIMIT),
+        Endpoint::post("/users/register/", Access::Public, register).limited(LOGIN_LIMIT),
+        Endpoint::get("/users/register/complete", Access::Public, complete),
+        Endpoint::get("/users/register/complete/", Access::Public, complete),
+    ]
+}
 
 /// The form.
 #[derive(Template)]

@@ -12,13 +12,24 @@ use master::session::{Device, Visitor};
 use serde::Deserialize;
 
 use crate::App;
+use crate::access::Access;
 use crate::cookie::{Channel, Cookie};
 use crate::extract::{Params, presented};
 use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
+use crate::table::{Endpoint, LOGIN_LIMIT};
 use crate::ui::redirect::{login_for, own};
 use crate::ui::shell::{Page, Shell, render};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/login", Access::Public, show),
+        Endpoint::post("/login", Access::Public, log_in).limited(LOGIN_LIMIT),
+        Endpoint::post("/logout", Access::Page, log_out).ends(),
+        Endpoint::get("/det/login", Access::Public, det_login),
+    ]
+}
 
 /// The login page.
 #[derive(Template)]

@@ -151,7 +151,7 @@ async fn a14_r09_other_sites_pages_open_and_change_nothing(database: Database) {
     ];
     let public = |row: &web::Row| matches!(row.access, web::Access::Public | web::Access::Agent);
     let posts: Vec<_> =
-        master.rows().into_iter().filter(|row| public(row) && row.method == testkit::Method::POST).collect();
+        web::rows().into_iter().filter(|row| public(row) && row.method == testkit::Method::POST).collect();
     assert!(posts.len() >= 4, "log-ins and registrations: {posts:?}");
     for (name, value) in foreign {
         for row in &posts {
@@ -162,7 +162,7 @@ async fn a14_r09_other_sites_pages_open_and_change_nothing(database: Database) {
         login.clone().await.ok();
         assert!(login.header(name, value).await.refused(403).contains("own pages"));
         // Every row, should it ever become a WebSocket.
-        for row in master.rows().into_iter().filter(|row| row.method == testkit::Method::GET) {
+        for row in web::rows().into_iter().filter(|row| row.method == testkit::Method::GET) {
             let path = row.path.replace(['{', '}'], "");
             let asked =
                 master.anon().get(&path).header("connection", "upgrade").header("upgrade", "websocket");

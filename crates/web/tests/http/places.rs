@@ -207,7 +207,7 @@ async fn x10_private_and_missing_are_the_same_on_every_route(database: Database)
         row.path == "/api/v1/templates/{template}" && ["POST", "PUT"].contains(&row.method.as_str())
     };
     let mut tried = 0;
-    for row in master.rows().iter().filter(|row| !makes(row)) {
+    for row in web::rows().iter().filter(|row| !makes(row)) {
         for (placeholder, real, made_up) in missing {
             if !row.path.contains(placeholder) {
                 continue;
@@ -232,7 +232,7 @@ async fn x10_private_and_missing_are_the_same_on_every_route(database: Database)
     assert!(tried > 30, "only {tried} routes");
     // Polyaxon's names.
     owner.post("/api/v1/projects/").json(json!({"name": "hidden", "is_public": false})).await.expect(201);
-    for row in master.rows().iter().filter(|row| row.path.starts_with("/api/v1/{owner}/{project}/")) {
+    for row in web::rows().iter().filter(|row| row.path.starts_with("/api/v1/{owner}/{project}/")) {
         let ask = async |name: &str| {
             let path = row.path.replace("{owner}", "owner").replace("{project}", name);
             let token = format!("Token {}", stranger.token);

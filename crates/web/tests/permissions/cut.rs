@@ -111,7 +111,7 @@ async fn b01_a_vanished_client_of_any_changing_route_leaves_memory_and_database_
     let worlds = NOUNS.iter().enumerate().map(|(number, noun)| async move {
         let mut world = World::make().await;
         let mut moments = Moments(number as u64 * 0x9e37_79b9 + 1);
-        let rows = world.master.rows();
+        let rows = web::rows();
         let mut tried = with_rows(&rows, *noun);
         tried.retain(|(row, _)| row.method != Method::GET);
         for (row, sample) in &tried {

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, HashSet};
 
 use ::api::cluster::{
-    Agent, Container, Device, Enrolled, Invitation, InviteAgent, ListAgents, Slot, SlotStats,
+    Agent, AgentResponse, Container, Device, Enrolled, Invitation, InviteAgent, ListAgents, ListSlots, Slot,
+    SlotResponse, SlotStats,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,13 +16,62 @@ use master::Error;
 use master::agent::{AgentRecord, AgentView, fingerprint};
 use master::session::Caller;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::container;
 use crate::extract::{Params, User, id, paged};
 use crate::late::Body;
+use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/agents", Access::User, list)
+            .says("Agents and their slots")
+            .grows()
+            .query(PAGE)
+            .answers::<ListAgents>(),
+        Endpoint::post("/api/v1/agents/invitations", Access::User, invite)
+            .says("Let one agent enrol; for administrators")
+            .asks::<domain::authz::InviteAgent>()
+            .takes::<InviteAgent>()
+            .answers::<Invitation>(),
+        Endpoint::get("/api/v1/agents/{agent}", Access::User, get)
+            .says("One agent")
+            .grows()
+            .answers::<AgentResponse>(),
+        Endpoint::post("/api/v1/agents/{agent}/revoke", Access::User, revoke)
+            .says("Shut an agent out for ever, and end its tasks; for administrators")
+            .asks::<ManageAgents>()
+            .answers::<AgentResponse>(),
+        Endpoint::post("/api/v1/agents/{agent}/enable", Access::User, enable)
+            .says("Take an agent into service; for administrators")
+            .asks::<ManageAgents>()
+            .answers::<AgentResponse>(),
+        Endpoint::post("/api/v1/agents/{agent}/disable", Access::User, disable)
+            .says("Take an agent out of service; for administrators")
+            .asks::<ManageAgents>()
+            .answers::<AgentResponse>(),
+        Endpoint::get("/api/v1/agents/{agent}/slots", Access::User, slots)
+            .says("The slots of an agent that is connected")
+            .grows()
+            .answers::<ListSlots>(),
+        Endpoint::get("/api/v1/agents/{agent}/slots/{slot}", Access::User, slot)
+            .says("One slot")
+            .grows()
+            .answers::<SlotResponse>(),
+        Endpoint::post("/api/v1/agents/{agent}/slots/{slot}/enable", Access::User, enable_slot)
+            .says("Take a slot into service; for administrators")
+            .asks::<ManageAgents>()
+            .answers::<SlotResponse>(),
+        Endpoint::post("/api/v1/agents/{agent}/slots/{slot}/disable", Access::User, disable_slot)
+            .says("Take a slot out of service; for administrators")
+            .asks::<ManageAgents>()
+            .answers::<SlotResponse>(),
+    ]
+}
 
 /// Of the tasks on these agents, those that the caller sees.
 async fn seen_by(app: &App, caller: &Caller, on: &[AgentView]) -> Result<HashSet<TaskId>, Failure> {
@@ -124,31 +174,31 @@ pub(crate) async fn get(
     State(app): State<App>,
     User(caller): User,
     Path(agent): Path<String>,
-) -> Answer<Value> {
+) -> Answer<AgentResponse> {
     let agent: AgentId = id(&agent, || missing(&agent))?;
-    Ok(Json(json!({ "agent": one(&app, &caller, &agent).await? })))
+    Ok(Json(AgentResponse { agent: one(&app, &caller, &agent).await? }))
 }
 
 pub(crate) async fn slots(
     State(app): State<App>,
     User(caller): User,
     Path(agent): Path<String>,
-) -> Answer<Value> {
+) -> Answer<ListSlots> {
     let agent: AgentId = id(&agent, || missing(&agent))?;
     let slots = one(&app, &caller, &agent).await?.slots;
-    Ok(Json(json!({ "slots": slots.values().collect::<Vec<_>>() })))
+    Ok(Json(ListSlots { slots: slots.into_values().collect() }))
 }
 
 pub(crate) async fn slot(
     State(app): State<App>,
     User(caller): User,
     Path((agent, slot)): Path<(String, String)>,
-) -> Answer<Value> {
+) -> Answer<SlotResponse> {
     let agent: AgentId = id(&agent, || missing(&agent))?;
     let number: u32 = id(&slot, || missing_slot(&slot))?;
     let slots = one(&app, &caller, &agent).await?.slots;
     let found = slots.get(&number.to_string()).ok_or_else(|| Error::NotFound(missing_slot(&slot)))?;
-    Ok(Json(json!({ "slot": found })))
+    Ok(Json(SlotResponse { slot: Some(found.clone()) }))
 }
 
 pub(crate) async fn invite(
@@ -177,12 +227,12 @@ pub(crate) async fn revoke(
     State(app): State<App>,
     User(caller): User,
     Path(agent): Path<String>,
-) -> Answer<Value> {
+) -> Answer<AgentResponse> {
     let permit = authorize::<ManageAgents>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, missing(&agent)))?;
     let agent: AgentId = id(&agent, || missing(&agent))?;
     app.master.agents.revoke(permit, &agent).await?;
-    Ok(Json(json!({ "agent": one(&app, &caller, &agent).await? })))
+    Ok(Json(AgentResponse { agent: one(&app, &caller, &agent).await? }))
 }
 
 /// Inside the body of enable and disable.
@@ -199,7 +249,7 @@ async fn set_service(
     agent: &str,
     slot: Option<&str>,
     out: Option<Body<Service>>,
-) -> Answer<Value> {
+) -> Result<Agent, Failure> {
     let permit = authorize::<ManageAgents>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, missing(agent)))?;
     let agent: AgentId = id(agent, || missing(agent))?;
@@ -212,15 +262,21 @@ async fn set_service(
         Some(body) => (false, body.after(&permit).await?.drain.unwrap_or(false)),
     };
     app.master.agents.set_service(permit, &agent, slot, enabled, drain).await?;
-    let agent = one(app, &caller, &agent).await?;
-    Ok(Json(match slot {
-        Some(slot) => json!({ "slot": agent.slots.get(&slot.to_string()) }),
-        None => json!({ "agent": agent }),
-    }))
+    one(app, &caller, &agent).await
 }
 
-pub(crate) async fn enable(State(app): State<App>, user: User, Path(agent): Path<String>) -> Answer<Value> {
-    set_service(&app, user, &agent, None, None).await
+/// A slot of an agent as it is now.
+fn slot_of(agent: &Agent, slot: &str) -> Json<SlotResponse> {
+    let number = slot.parse::<u32>().map(|number| number.to_string());
+    Json(SlotResponse { slot: number.ok().and_then(|number| agent.slots.get(&number).cloned()) })
+}
+
+pub(crate) async fn enable(
+    State(app): State<App>,
+    user: User,
+    Path(agent): Path<String>,
+) -> Answer<AgentResponse> {
+    Ok(Json(AgentResponse { agent: set_service(&app, user, &agent, None, None).await? }))
 }
 
 pub(crate) async fn disable(
@@ -228,16 +284,17 @@ pub(crate) async fn disable(
     user: User,
     Path(agent): Path<String>,
     service: Body<Service>,
-) -> Answer<Value> {
-    set_service(&app, user, &agent, None, Some(service)).await
+) -> Answer<AgentResponse> {
+    Ok(Json(AgentResponse { agent: set_service(&app, user, &agent, None, Some(service)).await? }))
 }
 
 pub(crate) async fn enable_slot(
     State(app): State<App>,
     user: User,
     Path((agent, slot)): Path<(String, String)>,
-) -> Answer<Value> {
-    set_service(&app, user, &agent, Some(&slot), None).await
+) -> Answer<SlotResponse> {
+    let agent = set_service(&app, user, &agent, Some(&slot), None).await?;
+    Ok(slot_of(&agent, &slot))
 }
 
 pub(crate) async fn disable_slot(
@@ -245,6 +302,7 @@ pub(crate) async fn disable_slot(
     user: User,
     Path((agent, slot)): Path<(String, String)>,
     service: Body<Service>,
-) -> Answer<Value> {
-    set_service(&app, user, &agent, Some(&slot), Some(service)).await
+) -> Answer<SlotResponse> {
+    let agent = set_service(&app, user, &agent, Some(&slot), Some(service)).await?;
+    Ok(slot_of(&agent, &slot))
 }

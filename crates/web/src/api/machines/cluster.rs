@@ -1,18 +1,36 @@
 //! The installation over the API.
 
 use ::api::DETERMINED_VERSION;
-use ::api::cluster::{Info, Master, Telemetry};
+use ::api::cluster::{Health, Info, Master, MasterConfig, NoTelemetry, Telemetry};
 use ::api::error::Code;
 use axum::Json;
 use axum::extract::State;
 use domain::authz::{ReadMasterConfig, authorize};
 use master::Error;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::extract::User;
 use crate::origin::Arrival;
 use crate::respond::Answer;
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/info", Access::Public, info),
+        Endpoint::get("/health", Access::Public, health),
+        Endpoint::get("/api/v1/master", Access::Public, master)
+            .says("What anybody may know of the installation")
+            .answers::<Master>(),
+        Endpoint::get("/api/v1/master/telemetry", Access::Public, telemetry)
+            .says("Nothing is reported to anybody")
+            .answers::<NoTelemetry>(),
+        Endpoint::get("/api/v1/master/config", Access::User, config)
+            .says("The configuration without secrets; for administrators")
+            .asks::<ReadMasterConfig>()
+            .answers::<MasterConfig>(),
+    ]
+}
 
 pub(crate) async fn info(State(app): State<App>, arrival: Arrival) -> Answer<Info> {
     let cluster = &app.master.cluster;
@@ -33,9 +51,9 @@ pub(crate) async fn info(State(app): State<App>, arrival: Arrival) -> Answer<Inf
 }
 
 /// 200 when the database answers.
-pub(crate) async fn health(State(app): State<App>) -> Answer<Value> {
+pub(crate) async fn health(State(app): State<App>) -> Answer<Health> {
     app.master.cluster.check().await?;
-    Ok(Json(json!({ "status": "up" })))
+    Ok(Json(Health { status: "up".to_owned() }))
 }
 
 pub(crate) async fn master(State(app): State<App>) -> Json<Master> {
@@ -60,12 +78,12 @@ pub(crate) async fn master(State(app): State<App>) -> Json<Master> {
     })
 }
 
-pub(crate) async fn telemetry() -> Json<Value> {
-    Json(json!({ "enabled": false, "segmentKey": "" }))
+pub(crate) async fn telemetry() -> Json<NoTelemetry> {
+    Json(NoTelemetry::default())
 }
 
-pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer<Value> {
+pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer<MasterConfig> {
     let permit = authorize::<ReadMasterConfig>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
-    Ok(Json(json!({ "config": app.master.cluster.shown_config(permit, &app.master.config) })))
+    Ok(Json(MasterConfig { config: app.master.cluster.shown_config(permit, &app.master.config) }))
 }

@@ -27,11 +27,17 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
+use crate::access::Access;
 use crate::api::agent::agent_name;
 use crate::origin::Arrival;
 use crate::peer::Peer;
 use crate::respond::{Failure, message};
 use crate::server::{Holder, Standing};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![Endpoint::get(::api::agent::CONNECT_PATH, Access::Agent, connect)]
+}
 
 /// How long an agent may take for each step until it is known.
 const PATIENCE: Duration = Duration::from_secs(5);

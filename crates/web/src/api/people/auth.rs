@@ -2,20 +2,42 @@
 
 use ::api::auth::{Login, LoginResponse};
 use ::api::user::{Me, UserResponse};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::State;
 use domain::user::Password;
 use master::Error;
 use master::session::{Device, Visitor};
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::access::AnyCaller;
 use crate::api::user::{shown, shown_to};
 use crate::extract::{User, presented};
 use crate::late::Body;
 use crate::origin::Arrival;
 use crate::respond::Answer;
+use crate::table::{Endpoint, LOGIN_LIMIT};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/v1/auth/login", Access::Public, log_in)
+            .says("Log in, for thirty days")
+            .limited(LOGIN_LIMIT)
+            .takes::<Login>()
+            .answers::<LoginResponse>(),
+        Endpoint::post("/api/v1/auth/logout", Access::User, log_out)
+            .says("End the caller's session")
+            .reads()
+            .answers::<Empty>(),
+        Endpoint::get("/api/v1/auth/user", Access::User, current)
+            .says("Who the caller is")
+            .answers::<UserResponse>(),
+        Endpoint::get("/api/v1/me", Access::UserOrTask, me)
+            .says("Who the caller is; for tasks too")
+            .answers::<Me>(),
+    ]
+}
 
 pub(crate) async fn log_in(
     State(app): State<App>,
@@ -41,9 +63,9 @@ pub(crate) async fn log_in(
     }))
 }
 
-pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answer<Value> {
+pub(crate) async fn log_out(State(app): State<App>, User(caller): User) -> Answer<Empty> {
     app.master.sessions.log_out(&caller).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 pub(crate) async fn current(User(caller): User) -> Json<UserResponse> {

@@ -5,19 +5,55 @@ use ::api::group::{
 };
 use ::api::page::Pagination;
 use ::api::user::AssignGroups;
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{ManageGroups, Permit, Visible, authorize};
 use domain::id::{GroupId, UserId};
 use master::Error;
 use master::group::{GroupChange, GroupFilter, Members, not_found};
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::user;
 use crate::extract::{User, check_count, id};
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::patch("/api/v1/users/assignments", Access::User, assign)
+            .says("Put accounts into groups and take them out of others; for administrators")
+            .asks::<ManageGroups>()
+            .takes::<AssignGroups>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/groups", Access::User, create)
+            .says("Make a group; for administrators")
+            .asks::<ManageGroups>()
+            .takes::<CreateGroup>()
+            .answers::<GroupResponse>(),
+        Endpoint::post("/api/v1/groups/search", Access::User, search)
+            .says("Groups, and how many are in each; limit is 1 to 500")
+            .reads()
+            .grows()
+            .takes::<SearchGroups>()
+            .answers::<ListGroups>(),
+        Endpoint::get("/api/v1/groups/{group}", Access::User, get)
+            .says("A group and who is in it")
+            .grows()
+            .answers::<GroupResponse>(),
+        Endpoint::put("/api/v1/groups/{group}", Access::User, update)
+            .says("Change a group's name and members; for administrators")
+            .asks::<ManageGroups>()
+            .takes::<UpdateGroup>()
+            .answers::<GroupResponse>(),
+        Endpoint::delete("/api/v1/groups/{group}", Access::User, delete)
+            .says("Delete a group; for administrators")
+            .asks::<ManageGroups>()
+            .answers::<Empty>(),
+    ]
+}
 
 /// Most groups of one answer.
 const LIMIT: i64 = 500;
@@ -115,10 +151,10 @@ pub(crate) async fn update(
     Ok(shown(&app.master.groups.change(permit, id, change).await?))
 }
 
-pub(crate) async fn delete(State(app): State<App>, caller: User, Path(group): Path<String>) -> Answer<Value> {
+pub(crate) async fn delete(State(app): State<App>, caller: User, Path(group): Path<String>) -> Answer<Empty> {
     let (permit, id) = (manage(&caller)?, group_id(&group)?);
     app.master.groups.delete(permit, id).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 /// Several accounts into several groups, and out of others.
@@ -126,11 +162,11 @@ pub(crate) async fn assign(
     State(app): State<App>,
     caller: User,
     request: Body<AssignGroups>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let permit = manage(&caller)?;
     let request = request.after(&permit).await?;
     check_count(request.user_ids.len() * (request.add_groups.len() + request.remove_groups.len()))?;
     let (add, remove) = (groups(request.add_groups)?, groups(request.remove_groups)?);
     app.master.groups.assign(permit, &users(request.user_ids)?, &add, &remove).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }

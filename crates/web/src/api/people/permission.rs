@@ -1,6 +1,7 @@
 //! What an account may do, in the words of Determined's permissions. The policy is asked for each, about a place as a role
 //! stands to it, so that this says nothing of its own.
 
+use ::api::role::{Permission, PermissionsSummary, RolePermissions, RoleScopes, ScopeTypeMask};
 use axum::Json;
 use axum::extract::State;
 use domain::authz::{
@@ -12,12 +13,22 @@ use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::place::{Place, ProjectPlace, Role};
 use master::session::Caller;
 use master::workspace::WorkspaceFilter;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::role::{ROLES, number, of_person};
 use crate::extract::User;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/permissions/summary", Access::User, summary)
+            .says("What the caller may do, by role and workspace, in the words of Determined's permissions")
+            .grows()
+            .answers::<PermissionsSummary>(),
+    ]
+}
 
 /// Whether somebody may do something in a place.
 type InPlace = fn(&Actor, &Place) -> bool;
@@ -74,14 +85,14 @@ fn in_project<A: Act<Target = ProjectPlace>>(actor: &Actor, place: &Place) -> bo
 }
 
 /// A permission as it goes over the wire.
-fn shown(name: &str, in_places: bool) -> Value {
-    let scopes = json!({ "cluster": true, "workspace": in_places });
+fn shown(name: &str, in_places: bool) -> Permission {
+    let scope_type_mask = ScopeTypeMask { cluster: true, workspace: in_places };
     let text = name.to_lowercase().replace('_', " ");
-    json!({ "id": format!("PERMISSION_TYPE_{name}"), "name": text, "scopeTypeMask": scopes })
+    Permission { id: format!("PERMISSION_TYPE_{name}"), name: text, scope_type_mask }
 }
 
 /// What an actor may do in a place.
-fn in_place(actor: &Actor, place: &Place) -> Vec<Value> {
+fn in_place(actor: &Actor, place: &Place) -> Vec<Permission> {
     let may = IN_PLACES.iter().filter(|(_, may)| may(actor, place));
     may.map(|(name, _)| shown(name, true)).collect()
 }
@@ -92,7 +103,7 @@ fn elsewhere(role: Option<Role>) -> Place {
 }
 
 /// What members with that role may do in a workspace.
-pub(crate) fn of_role(role: Role) -> Vec<Value> {
+pub(crate) fn of_role(role: Role) -> Vec<Permission> {
     let member = Actor {
         user: UserId(-1),
         username: String::new(),
@@ -110,12 +121,12 @@ const ACCOUNT: i64 = 5;
 
 /// What the caller may do: by role in the workspaces where one was given or that are theirs, and everywhere. What
 /// everybody may do in public workspaces is left out, one by one they would be too many.
-pub(crate) async fn summary(State(app): State<App>, User(caller): User) -> Answer<Value> {
+pub(crate) async fn summary(State(app): State<App>, User(caller): User) -> Answer<PermissionsSummary> {
     let (actor, mut roles, mut assignments) = (&caller.actor, Vec::new(), Vec::new());
-    let mut add = |id: i64, permissions: Vec<Value>, everywhere: bool, workspaces: Vec<WorkspaceId>| {
-        roles.push(json!({ "roleId": id, "permissions": permissions }));
-        let scope = json!({ "roleId": id, "scopeCluster": everywhere, "scopeWorkspaceIds": workspaces });
-        assignments.push(scope);
+    let mut add = |id: i64, permissions: Vec<Permission>, everywhere: bool, workspaces: Vec<WorkspaceId>| {
+        roles.push(RolePermissions { role_id: id, permissions });
+        let scope_workspace_ids = workspaces.into_iter().map(|workspace| workspace.0).collect();
+        assignments.push(RoleScopes { role_id: id, scope_workspace_ids, scope_cluster: everywhere });
     };
     let everywhere = EVERYWHERE.iter().filter(|(_, may)| may(actor)).map(|(name, _)| shown(name, false));
     let everywhere = everywhere.chain(in_place(actor, &elsewhere(None))).collect();
@@ -133,7 +144,7 @@ pub(crate) async fn summary(State(app): State<App>, User(caller): User) -> Answe
             add(number(role), of_role(role), false, places);
         }
     }
-    Ok(Json(json!({ "roles": roles, "assignments": assignments })))
+    Ok(Json(PermissionsSummary { roles, assignments }))
 }
 
 /// The workspaces that the caller made.

@@ -1,6 +1,7 @@
 //! Asking to be let in, deciding, inviting (X5, X11).
 
 use ::api::registration as wire;
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{Act, DecideRegistrations, InviteUser, Permit, SeeRegistrations, authorize};
@@ -9,14 +10,52 @@ use domain::time::Timestamp;
 use master::Error;
 use master::registration::Wish;
 use master::session::Caller;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::user::shown;
 use crate::extract::{User, paged, presented};
 use crate::late::{Body, Query};
+use crate::openapi::{Kind, PAGE};
 use crate::origin::Arrival;
 use crate::respond::{Answer, Failure};
+use crate::table::{Endpoint, LOGIN_LIMIT};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/v1/users/register", Access::Public, register)
+            .says("Ask for an account")
+            .limited(LOGIN_LIMIT)
+            .takes::<::api::registration::Register>()
+            .answers::<::api::registration::Registered>(),
+        Endpoint::get("/api/v1/registrations", Access::User, list)
+            .says("Who asked to be let in, the newest first; for administrators")
+            .grows()
+            .asks::<SeeRegistrations>()
+            .query(PAGE)
+            .query(&[("state", Kind::Text)])
+            .answers::<::api::registration::ListRegistrations>(),
+        Endpoint::post("/api/v1/registrations/{username}/accept", Access::User, accept)
+            .says("Let somebody in; for administrators")
+            .asks::<DecideRegistrations>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/registrations/{username}/reject", Access::User, reject)
+            .says("Turn somebody away; for administrators")
+            .asks::<DecideRegistrations>()
+            .answers::<Empty>(),
+        Endpoint::get("/api/v1/invitations", Access::User, invitations)
+            .says("Invitations to register, the newest first; for administrators")
+            .grows()
+            .asks::<SeeRegistrations>()
+            .query(PAGE)
+            .answers::<::api::registration::ListInvitations>(),
+        Endpoint::post("/api/v1/invitations", Access::User, invite)
+            .says("Invite somebody to register; for administrators")
+            .asks::<InviteUser>()
+            .takes::<::api::registration::Invite>()
+            .answers::<::api::registration::Invited>(),
+    ]
+}
 
 fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
     authorize::<A>(&caller.actor, ()).map_err(|refusal| Failure(Error::refused(refusal, String::new())))
@@ -76,20 +115,20 @@ pub(crate) async fn accept(
     State(app): State<App>,
     User(caller): User,
     Path(username): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let permit = asked::<DecideRegistrations>(&caller)?;
     app.master.registrations.accept(permit, &username).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 pub(crate) async fn reject(
     State(app): State<App>,
     User(caller): User,
     Path(username): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let permit = asked::<DecideRegistrations>(&caller)?;
     app.master.registrations.reject(permit, &username).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 pub(crate) async fn invite(

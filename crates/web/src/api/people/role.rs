@@ -2,7 +2,13 @@
 //! everywhere; an account is an administrator of the installation or not.
 
 use ::api::page::Pagination;
+use ::api::role as wire;
 use ::api::role::{AssignRoles as Request, RolesById};
+use ::api::role::{
+    Given, ListRoles, RoleOfGroup, RoleOfUser, RoleScopes, RoleWithMembers, RolesOfGroup, RolesWithMembers,
+    ScopeTypeMask,
+};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
@@ -12,9 +18,9 @@ use master::Error;
 use master::group::GroupFilter;
 use master::member::named;
 use master::session::Caller;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::group::group_id;
 use crate::api::permission;
 use crate::api::user::user_id;
@@ -22,6 +28,46 @@ use crate::api::workspace;
 use crate::extract::User;
 use crate::late::Body;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post("/api/v1/roles/search", Access::User, search)
+            .says("Roles that members of workspaces have")
+            .reads()
+            .answers::<ListRoles>(),
+        Endpoint::post("/api/v1/roles/search/by-assignability", Access::User, search)
+            .says("Roles that members of workspaces have")
+            .reads()
+            .answers::<ListRoles>(),
+        Endpoint::post("/api/v1/roles/search/by-ids", Access::User, by_ids)
+            .says("Roles, and who has them in workspaces that the caller sees into")
+            .reads()
+            .grows()
+            .takes::<RolesById>()
+            .answers::<RolesWithMembers>(),
+        Endpoint::get("/api/v1/roles/search/by-user/{user}", Access::User, of_user)
+            .says("An account's roles in workspaces, its own and those of its groups")
+            .grows()
+            .answers::<RolesWithMembers>(),
+        Endpoint::get("/api/v1/roles/search/by-group/{group}", Access::User, of_group)
+            .says("A group's roles in workspaces")
+            .grows()
+            .answers::<RolesOfGroup>(),
+        Endpoint::post("/api/v1/roles/add-assignments", Access::User, assign)
+            .says("Give somebody a role in a workspace, one at a time")
+            .asks::<ChangeWorkspace>()
+            .may_ask::<AssignRoles>()
+            .takes::<Request>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/roles/remove-assignments", Access::User, unassign)
+            .says("Take somebody's role in a workspace away")
+            .asks::<ChangeWorkspace>()
+            .may_ask::<AssignRoles>()
+            .takes::<Request>()
+            .answers::<Empty>(),
+    ]
+}
 
 const EVERYWHERE: &str =
     "roles are given in workspaces: name one, or make the account an administrator of all";
@@ -43,31 +89,30 @@ pub(crate) fn number(role: Role) -> i64 {
     number_and_name(role).0
 }
 
-pub(crate) fn shown(role: Role) -> Value {
-    let mut shown = in_short(role);
-    shown["permissions"] = Value::Array(permission::of_role(role));
-    shown
+pub(crate) fn shown(role: Role) -> wire::Role {
+    wire::Role { permissions: Some(permission::of_role(role)), ..in_short(role) }
 }
 
 /// A role where it is said once for each who has it: its permissions are said of the role itself.
-fn in_short(role: Role) -> Value {
-    let (id, name) = number_and_name(role);
-    json!({ "roleId": id, "name": name, "scopeTypeMask": { "cluster": false, "workspace": true } })
+fn in_short(role: Role) -> wire::Role {
+    let (role_id, name) = number_and_name(role);
+    let scope_type_mask = ScopeTypeMask { cluster: false, workspace: true };
+    wire::Role { role_id, name: name.to_owned(), scope_type_mask, permissions: None }
 }
 
 /// A role with those who have it.
-pub(crate) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> Value {
+pub(crate) fn with_members(role: Role, members: &[(WorkspaceId, Member)]) -> RoleWithMembers {
     let of_role = members.iter().filter(|(_, member)| member.role == role);
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for (workspace, member) in of_role {
-        let assigned =
-            json!({ "role": in_short(role), "scopeWorkspaceId": workspace, "scopeCluster": false });
+        let role_assignment =
+            Given { role: in_short(role), scope_workspace_id: workspace.0, scope_cluster: false };
         match member.id {
-            MemberId::User(id) => users.push(json!({ "userId": id, "roleAssignment": assigned })),
-            MemberId::Group(id) => groups.push(json!({ "groupId": id, "roleAssignment": assigned })),
+            MemberId::User(id) => users.push(RoleOfUser { user_id: id.0, role_assignment }),
+            MemberId::Group(id) => groups.push(RoleOfGroup { group_id: id.0, role_assignment }),
         }
     }
-    json!({ "role": shown(role), "userRoleAssignments": users, "groupRoleAssignments": groups })
+    RoleWithMembers { role: shown(role), user_role_assignments: users, group_role_assignments: groups }
 }
 
 /// The roles in workspaces that the caller sees into, of these members.
@@ -89,17 +134,17 @@ pub(crate) async fn of_person(
     roles(app, caller, &whoever).await
 }
 
-pub(crate) async fn search(User(_): User) -> Json<Value> {
+pub(crate) async fn search(User(_): User) -> Json<ListRoles> {
     let all = i64::try_from(ROLES.len()).unwrap_or(i64::MAX);
     let page = Pagination { end_index: all, total: all, ..Pagination::default() };
-    Json(json!({ "roles": ROLES.map(shown), "pagination": page }))
+    Json(ListRoles { roles: ROLES.map(shown).into(), pagination: page })
 }
 
 pub(crate) async fn by_ids(
     State(app): State<App>,
     User(caller): User,
     request: Body<RolesById>,
-) -> Answer<Value> {
+) -> Answer<RolesWithMembers> {
     let request = request.unasked("everybody sees roles where they see members").await?;
     let asked = |role: &Role| request.role_ids.contains(&number(*role));
     let mut members = Vec::new();
@@ -108,44 +153,44 @@ pub(crate) async fn by_ids(
         members.push((role, app.master.workspaces.roles(scope, None, Some(role)).await?));
     }
     let roles = members.iter().map(|(role, members)| with_members(*role, members));
-    Ok(Json(json!({ "roles": roles.collect::<Vec<_>>() })))
+    Ok(Json(RolesWithMembers { roles: roles.collect() }))
 }
 
 pub(crate) async fn of_user(
     State(app): State<App>,
     User(caller): User,
     Path(user): Path<String>,
-) -> Answer<Value> {
+) -> Answer<RolesWithMembers> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
     let members = of_person(&app, &caller, user.id).await?;
     let had = ROLES.into_iter().filter(|role| members.iter().any(|(_, member)| member.role == *role));
-    Ok(Json(json!({ "roles": had.map(|role| with_members(role, &members)).collect::<Vec<_>>() })))
+    Ok(Json(RolesWithMembers { roles: had.map(|role| with_members(role, &members)).collect() }))
 }
 
 pub(crate) async fn of_group(
     State(app): State<App>,
     User(caller): User,
     Path(group): Path<String>,
-) -> Answer<Value> {
+) -> Answer<RolesOfGroup> {
     let group = app.master.groups.get(Visible::to(&caller.actor), group_id(&group)?).await?;
     let members = roles(&app, &caller, &[MemberId::Group(group.group.id)]).await?;
     let (mut had, mut assignments) = (Vec::new(), Vec::new());
     for role in ROLES {
-        let places: Vec<_> = members.iter().filter(|(_, m)| m.role == role).map(|(place, _)| place).collect();
-        if !places.is_empty() {
+        let places = members.iter().filter(|(_, m)| m.role == role).map(|(place, _)| place.0);
+        let scope_workspace_ids: Vec<_> = places.collect();
+        if !scope_workspace_ids.is_empty() {
             had.push(shown(role));
-            assignments
-                .push(json!({ "roleId": number(role), "scopeWorkspaceIds": places, "scopeCluster": false }));
+            assignments.push(RoleScopes { role_id: number(role), scope_workspace_ids, scope_cluster: false });
         }
     }
-    Ok(Json(json!({ "roles": had, "assignments": assignments })))
+    Ok(Json(RolesOfGroup { roles: had, assignments }))
 }
 
 pub(crate) async fn assign(
     State(app): State<App>,
     User(caller): User,
     request: Body<Request>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set(&app, &caller, request, true).await
 }
 
@@ -153,12 +198,12 @@ pub(crate) async fn unassign(
     State(app): State<App>,
     User(caller): User,
     request: Body<Request>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set(&app, &caller, request, false).await
 }
 
 /// Gives or takes one role in one workspace, which is what clients send at a time: more couldn't be one change.
-async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> Answer<Value> {
+async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> Answer<Empty> {
     let request = request.unasked("the workspace is in it: its administrators may do this there").await?;
     let users = request.user_role_assignments.unwrap_or_default();
     let groups = request.group_role_assignments.unwrap_or_default();
@@ -186,5 +231,5 @@ async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> 
         }
     }
     app.master.workspaces.set_member(&permit, member, give.then_some(role)).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }

@@ -1,6 +1,7 @@
 //! Login sessions over the API: people see and end their own.
 
 use ::api::auth::{ListSessions, Session};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{EndSession, SeeSessions, authorize};
@@ -8,12 +9,27 @@ use domain::id::SessionId;
 use master::Error;
 use master::account::NOT_FOUND;
 use master::session::Sessions;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::user::user_id;
 use crate::extract::{PAGE_CAP, User, id};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/users/{user}/sessions", Access::User, list)
+            .says("Where an account is logged in")
+            .asks::<SeeSessions>()
+            .answers::<ListSessions>(),
+        Endpoint::delete("/api/v1/sessions/{session}", Access::User, end)
+            .says("End a session, wherever its token is")
+            .ends()
+            .asks::<EndSession>()
+            .answers::<Empty>(),
+    ]
+}
 
 pub(crate) async fn list(
     State(app): State<App>,
@@ -38,12 +54,12 @@ pub(crate) async fn end(
     State(app): State<App>,
     User(caller): User,
     Path(session): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let missing = || format!("session '{}' not found", session.escape_debug());
     let id: SessionId = id(&session, missing)?;
     let found = app.master.sessions.find(id).await?;
     let permit = authorize::<EndSession>(&caller.actor, found);
     let permit = permit.map_err(|refusal| Failure(Error::refused(refusal, Sessions::hidden(id))))?;
     app.master.sessions.end(permit).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }

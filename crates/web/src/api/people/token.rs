@@ -14,9 +14,36 @@ use master::account::NOT_FOUND;
 use master::token::{NewToken, SortBy, TokenFilter, not_found};
 
 use crate::App;
+use crate::access::Access;
 use crate::extract::{Params, User, check_count, id, paged};
 use crate::late::Body;
+use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/tokens", Access::User, list)
+            .says("Access tokens: one's own, for administrators everybody's")
+            .grows()
+            .asks::<SeeTokens>()
+            .query(PAGE)
+            .query(ORDER)
+            .query(&[("username", Kind::Text), ("tokenIds", Kind::Texts), ("showInactive", Kind::Flag)])
+            .answers::<ListTokens>(),
+        Endpoint::post("/api/v1/tokens", Access::User, create)
+            .says("Make an access token; no other answer holds its secret")
+            .asks::<domain::authz::CreateToken>()
+            .takes::<CreateToken>()
+            .answers::<CreatedToken>(),
+        Endpoint::patch("/api/v1/tokens/{token}", Access::User, patch)
+            .says("Say anew what an access token is for, or revoke it")
+            .ends()
+            .asks::<ChangeToken>()
+            .takes::<PatchToken>()
+            .answers::<PatchedToken>(),
+    ]
+}
 
 fn shown(token: Token) -> TokenInfo {
     TokenInfo {

@@ -5,6 +5,7 @@ use ::api::user::{
     AgentUserGroup, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
     UserResult,
 };
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
@@ -16,13 +17,63 @@ use domain::id::UserId;
 use master::Error;
 use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
 use master::session::Caller;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::extract::{PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
 use crate::late::{Body, Query};
+use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/users", Access::User, list)
+            .says("Accounts")
+            .steps()
+            .query(PAGE)
+            .query(ORDER)
+            .query(&[("name", Kind::Text), ("active", Kind::Flag), ("admin", Kind::Flag)])
+            .query(&[("roleIdAssignedDirectlyToUser", Kind::Number)])
+            .answers::<ListUsers>(),
+        Endpoint::post("/api/v1/users", Access::User, create)
+            .says("Make an account; for administrators")
+            .asks::<domain::authz::CreateUser>()
+            .takes::<CreateUser>()
+            .answers::<UserResponse>(),
+        Endpoint::patch("/api/v1/users", Access::User, patch_many)
+            .says("Let several accounts in or out; what is refused is said of each")
+            .may_ask::<ChangeUser>()
+            .takes::<PatchUsers>()
+            .answers::<PatchUsersResponse>(),
+        Endpoint::get("/api/v1/users/{user}", Access::User, get)
+            .says("One account")
+            .answers::<UserResponse>(),
+        Endpoint::patch("/api/v1/users/{user}", Access::User, patch)
+            .says("Change an account: what is absent stays")
+            .ends()
+            .asks::<EditUser>()
+            .asks::<ChangeUser>()
+            .takes::<PatchUser>()
+            .answers::<UserResponse>(),
+        Endpoint::get("/api/v1/users/{user}/by-username", Access::User, by_username)
+            .says("One account by its exact name")
+            .answers::<UserResponse>(),
+        Endpoint::post("/api/v1/users/{user}/password", Access::User, set_password)
+            .says("Set a password: the body is a JSON string, the password")
+            .ends()
+            .asks::<ChangeUser>()
+            .takes::<String>()
+            .answers::<UserResponse>(),
+        Endpoint::delete("/api/v1/users/{user}", Access::User, delete)
+            .says("Take an account away for good; for administrators")
+            .ends()
+            .asks::<DeleteUser>()
+            .query(&[("assetsTo", Kind::Number)])
+            .answers::<Empty>(),
+    ]
+}
 
 /// An account as it goes over the wire.
 pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
@@ -196,7 +247,7 @@ pub(crate) async fn delete(
     User(caller): User,
     Path(user): Path<String>,
     query: Query,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
     let permitted = |deletion: Deletion| authorize::<DeleteUser>(&caller.actor, deletion).map_err(refused);
     // If not with that heir.
@@ -205,7 +256,7 @@ pub(crate) async fn delete(
     let has_heir = params.get("assetsTo").is_some();
     let permit = permitted(Deletion { has_heir, ..permit.into_target() })?;
     app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 /// Lets several accounts in or out. What is refused or goes wrong is said of each in the answer, as Determined's clients

@@ -1,5 +1,7 @@
 //! Who is in a workspace or project, over the API.
 
+use ::api::group::GroupDetails;
+use ::api::role::MembersByRole;
 use ::api::workspace::{ListMembers, Member, SetMember};
 use axum::Json;
 use axum::extract::{Path, State};
@@ -7,13 +9,56 @@ use domain::authz::{ChangeWorkspace, ManageProject, ReadProject, SeeMembers};
 use domain::place::{self, MemberId, Role};
 use master::Error;
 use master::member::named;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::{project, role, workspace};
 use crate::extract::{Params, User};
 use crate::late::{Body, Query};
+use crate::openapi::Kind;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/workspaces/{workspace}/members", Access::User, of_workspace)
+            .says("Who is in a workspace")
+            .grows()
+            .asks::<SeeMembers>()
+            .answers::<ListMembers>(),
+        Endpoint::put("/api/v1/workspaces/{workspace}/members", Access::User, set_in_workspace)
+            .says("Give somebody a role in a workspace")
+            .asks::<ChangeWorkspace>()
+            .takes::<SetMember>()
+            .answers::<ListMembers>(),
+        Endpoint::delete("/api/v1/workspaces/{workspace}/members", Access::User, remove_from_workspace)
+            .says("Take somebody's role in a workspace away")
+            .asks::<ChangeWorkspace>()
+            .query(&[("userId", Kind::Number), ("groupId", Kind::Number)])
+            .answers::<ListMembers>(),
+        Endpoint::get("/api/v1/roles/workspace/{workspace}", Access::User, by_role)
+            .says("Who is in a workspace, by role")
+            .grows()
+            .asks::<SeeMembers>()
+            .query(&[("name", Kind::Text)])
+            .answers::<MembersByRole>(),
+        Endpoint::get("/api/v1/projects/{project}/members", Access::User, of_project)
+            .says("Who is in a project")
+            .grows()
+            .asks::<ReadProject>()
+            .answers::<ListMembers>(),
+        Endpoint::put("/api/v1/projects/{project}/members", Access::User, set_in_project)
+            .says("Give somebody a role in a project")
+            .asks::<ManageProject>()
+            .takes::<SetMember>()
+            .answers::<ListMembers>(),
+        Endpoint::delete("/api/v1/projects/{project}/members", Access::User, remove_from_project)
+            .says("Take somebody's role in a project away")
+            .asks::<ManageProject>()
+            .query(&[("userId", Kind::Number), ("groupId", Kind::Number)])
+            .answers::<ListMembers>(),
+    ]
+}
 
 fn shown(members: Vec<place::Member>) -> Json<ListMembers> {
     let members = members.into_iter().map(|member| {
@@ -106,7 +151,7 @@ pub(crate) async fn by_role(
     User(caller): User,
     Path(workspace): Path<String>,
     query: Query,
-) -> Answer<Value> {
+) -> Answer<MembersByRole> {
     let permit = workspace::permitted::<SeeMembers>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     let mut members = app.master.workspaces.members(&permit).await?;
@@ -120,11 +165,13 @@ pub(crate) async fn by_role(
                 let user = app.master.accounts.by_id(&caller.actor, id).await?;
                 users.push(crate::api::user::shown(&user));
             }
-            MemberId::Group(id) => groups.push(json!({ "groupId": id, "name": member.name, "users": [] })),
+            MemberId::Group(id) => {
+                groups.push(GroupDetails { group_id: id.0, name: member.name.clone(), users: Vec::new() });
+            }
         }
     }
     let place = permit.target().workspace;
     let members: Vec<_> = members.into_iter().map(|member| (place, member)).collect();
-    let assignments = role::ROLES.map(|role| role::with_members(role, &members));
-    Ok(Json(json!({ "groups": groups, "usersAssignedDirectly": users, "assignments": assignments })))
+    let assignments = role::ROLES.map(|role| role::with_members(role, &members)).into();
+    Ok(Json(MembersByRole { groups, users_assigned_directly: users, assignments }))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::api::project::{EditProject, MoveProject, Note, Notes, Project, ProjectResponse};
+use ::api::wire::Empty;
 use ::api::workspace::Deleted;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -15,15 +16,82 @@ use domain::place::{self, ProjectPlace};
 use master::Error;
 use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy, hidden};
 use master::session::Caller;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::owners;
 use crate::api::workspace;
 use crate::extract::{User, id, paged};
 use crate::late::{Body, Query};
+use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/workspaces/{workspace}/projects", Access::User, list)
+            .says("Projects of a workspace")
+            .steps()
+            .asks::<ReadWorkspace>()
+            .query(PAGE)
+            .query(ORDER)
+            .query(&[
+                ("name", Kind::Text),
+                ("archived", Kind::Flag),
+                ("users", Kind::Texts),
+                ("userIds", Kind::Texts),
+            ])
+            .answers::<::api::project::ListProjects>(),
+        Endpoint::post("/api/v1/workspaces/{workspace}/projects", Access::User, create)
+            .says("Make a project")
+            .asks::<AddToWorkspace>()
+            .takes::<EditProject>()
+            .answers::<ProjectResponse>(),
+        Endpoint::get("/api/v1/projects/{project}", Access::User, get)
+            .says("One project")
+            .asks::<ReadProject>()
+            .answers::<ProjectResponse>(),
+        Endpoint::get("/api/v1/projects/key/{key}", Access::User, get_by_key)
+            .says("One project by its key")
+            .asks::<ReadProject>()
+            .answers::<ProjectResponse>(),
+        Endpoint::patch("/api/v1/projects/{project}", Access::User, patch)
+            .says("Change a project: what is absent stays")
+            .asks::<ChangeProject>()
+            .may_ask::<ManageProject>()
+            .takes::<EditProject>()
+            .answers::<ProjectResponse>(),
+        Endpoint::delete("/api/v1/projects/{project}", Access::User, delete)
+            .says("Delete a project")
+            .asks::<ManageProject>()
+            .answers::<Deleted>(),
+        Endpoint::post("/api/v1/projects/{project}/archive", Access::User, archive)
+            .says("Put a project away")
+            .asks::<ManageProject>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/projects/{project}/unarchive", Access::User, unarchive)
+            .says("Take a project out again")
+            .asks::<ManageProject>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/projects/{project}/move", Access::User, move_to)
+            .says("Move a project to another workspace")
+            .asks::<ManageProject>()
+            .asks::<AddToWorkspace>()
+            .takes::<MoveProject>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/projects/{project}/notes", Access::User, add_note)
+            .says("Add a note to a project")
+            .asks::<ChangeProject>()
+            .takes::<Note>()
+            .answers::<Notes>(),
+        Endpoint::put("/api/v1/projects/{project}/notes", Access::User, put_notes)
+            .says("Replace all notes of a project")
+            .asks::<ChangeProject>()
+            .takes::<Notes>()
+            .answers::<Notes>(),
+    ]
+}
 
 /// Projects that are read at a time for a list: each has up to 76 KiB.
 const STEP: usize = 4;
@@ -184,17 +252,17 @@ pub(crate) async fn delete(
     Ok(Json(Deleted { completed: true }))
 }
 
-async fn set_archived(app: &App, caller: &Caller, project: &str, archived: bool) -> Answer<Value> {
+async fn set_archived(app: &App, caller: &Caller, project: &str, archived: bool) -> Answer<Empty> {
     let permit = permitted::<ManageProject>(app, caller, project).await?;
     app.master.projects.set_archived(&permit, archived).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 pub(crate) async fn archive(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set_archived(&app, &caller, &project, true).await
 }
 
@@ -202,7 +270,7 @@ pub(crate) async fn unarchive(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set_archived(&app, &caller, &project, false).await
 }
 
@@ -212,13 +280,13 @@ pub(crate) async fn move_to(
     User(caller): User,
     Path(project): Path<String>,
     request: Body<MoveProject>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
     let into = request.after(&permit).await?.destination_workspace_id;
     let into = into.ok_or_else(|| Error::Invalid("destinationWorkspaceId: give a workspace".to_owned()))?;
     let into = workspace::permitted::<AddToWorkspace>(&app, &caller, &into.to_string()).await?;
     app.master.projects.move_to(&permit, &into).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 async fn write_notes(app: &App, permit: &Permit<ChangeProject>, change: ProjectChange) -> Answer<Notes> {

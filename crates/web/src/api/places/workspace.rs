@@ -2,9 +2,10 @@
 
 use ::api::page::Pagination;
 use ::api::user::AgentUserGroup;
+use ::api::wire::Empty;
 use ::api::workspace::{
-    AvailablePools, Deleted, EditMore, EditWorkspace, ListWorkspaces, Workspace, WorkspaceChanged,
-    WorkspaceResponse,
+    AvailablePools, Deleted, EditMore, EditWorkspace, ListWorkspaces, NamespaceBindings, Workspace,
+    WorkspaceChanged, WorkspaceResponse,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,10 +21,69 @@ use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, Workspac
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::owners;
 use crate::extract::{Params, User, id, paged};
 use crate::late::{Body, Query};
+use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/workspaces", Access::User, list)
+            .says("Workspaces")
+            .grows()
+            .query(PAGE)
+            .query(ORDER)
+            .query(&[
+                ("name", Kind::Text),
+                ("nameCaseSensitive", Kind::Text),
+                ("archived", Kind::Flag),
+                ("pinned", Kind::Flag),
+            ])
+            .query(&[("users", Kind::Texts), ("userIds", Kind::Texts)])
+            .answers::<ListWorkspaces>(),
+        Endpoint::post("/api/v1/workspaces", Access::User, create)
+            .says("Make a workspace; a Unix identity is for administrators to set")
+            .asks::<CreateWorkspace>()
+            .may_ask::<SetWorkspaceIdentity>()
+            .takes::<EditWorkspace>()
+            .answers::<WorkspaceChanged>(),
+        Endpoint::get("/api/v1/workspaces/{workspace}", Access::User, get)
+            .says("One workspace")
+            .grows()
+            .asks::<ReadWorkspace>()
+            .answers::<WorkspaceResponse>(),
+        Endpoint::patch("/api/v1/workspaces/{workspace}", Access::User, patch)
+            .says("Change a workspace: what is absent stays")
+            .asks::<ChangeWorkspace>()
+            .may_ask::<SetWorkspaceIdentity>()
+            .takes::<EditWorkspace>()
+            .answers::<WorkspaceChanged>(),
+        Endpoint::delete("/api/v1/workspaces/{workspace}", Access::User, delete)
+            .says("Delete a workspace with its projects and templates")
+            .asks::<ChangeWorkspace>()
+            .answers::<Deleted>(),
+        Endpoint::post("/api/v1/workspaces/{workspace}/archive", Access::User, archive)
+            .says("Put a workspace away")
+            .asks::<ChangeWorkspace>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/workspaces/{workspace}/unarchive", Access::User, unarchive)
+            .says("Take a workspace out again")
+            .asks::<ChangeWorkspace>()
+            .answers::<Empty>(),
+        Endpoint::get("/api/v1/workspaces/{workspace}/available-resource-pools", Access::User, pools)
+            .says("Pools that its tasks may use")
+            .asks::<ReadWorkspace>()
+            .query(PAGE)
+            .answers::<AvailablePools>(),
+        Endpoint::get("/api/v1/workspaces/{workspace}/list-namespace-bindings", Access::User, bindings)
+            .says("Nothing: for Kubernetes")
+            .asks::<ReadWorkspace>()
+            .answers::<NamespaceBindings>(),
+    ]
+}
 
 /// A workspace as it goes over the wire.
 fn shown(workspace: place::Workspace, num_projects: i64) -> Workspace {
@@ -197,17 +257,17 @@ pub(crate) async fn delete(
     Ok(Json(Deleted { completed: true }))
 }
 
-async fn set_archived(app: &App, caller: &Caller, workspace: &str, archived: bool) -> Answer<Value> {
+async fn set_archived(app: &App, caller: &Caller, workspace: &str, archived: bool) -> Answer<Empty> {
     let permit = permitted::<ChangeWorkspace>(app, caller, workspace).await?;
     app.master.workspaces.set_archived(&permit, archived).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
 
 pub(crate) async fn archive(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set_archived(&app, &caller, &workspace, true).await
 }
 
@@ -215,7 +275,7 @@ pub(crate) async fn unarchive(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     set_archived(&app, &caller, &workspace, false).await
 }
 
@@ -239,8 +299,8 @@ pub(crate) async fn bindings(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-) -> Answer<Value> {
+) -> Answer<NamespaceBindings> {
     let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
     app.master.workspaces.get(&permit).await?;
-    Ok(Json(json!({ "namespaceBindings": {} })))
+    Ok(Json(NamespaceBindings::default()))
 }

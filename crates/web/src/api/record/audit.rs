@@ -16,10 +16,52 @@ use master::{Error, Master};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::access::Access;
 use crate::extract::{PAGE_CAP, Params, User};
 use crate::late::Query;
 use crate::live::while_allowed;
+use crate::openapi::Kind;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/audit", Access::User, list)
+            .says("What happened, the newest first; for administrators")
+            .grows()
+            .asks::<ReadAudit>()
+            .query(&[
+                ("user", Kind::Text),
+                ("actor", Kind::Text),
+                ("action", Kind::Text),
+                ("target", Kind::Text),
+                ("result", Kind::Text),
+                ("since", Kind::Text),
+                ("until", Kind::Text),
+            ])
+            .query(&[("before", Kind::Number), ("limit", Kind::Number)])
+            .answers::<ListAudit>(),
+        Endpoint::get("/api/v1/audit/export", Access::User, export)
+            .says("What happened, as lines of JSON, the oldest first; for administrators")
+            .pieces()
+            .asks::<ReadAudit>()
+            .query(&[
+                ("user", Kind::Text),
+                ("actor", Kind::Text),
+                ("action", Kind::Text),
+                ("target", Kind::Text),
+                ("result", Kind::Text),
+                ("since", Kind::Text),
+                ("until", Kind::Text),
+            ])
+            .streams("application/x-ndjson"),
+        Endpoint::get("/api/v1/audit/verify", Access::User, verify)
+            .says("Check that the audit log is as it was written; for administrators")
+            .pieces()
+            .asks::<ReadAudit>()
+            .answers::<VerifiedAudit>(),
+    ]
+}
 
 fn permit(caller: &Caller) -> Result<Permit<ReadAudit>, Failure> {
     let permit = authorize::<ReadAudit>(&caller.actor, ());

@@ -23,12 +23,47 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
 use crate::late::Query;
 use crate::live::while_allowed;
+use crate::openapi::Kind;
 use crate::respond::Failure;
+use crate::table::Endpoint;
 use crate::turns::Turns;
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/tasks/{task}/logs", Access::User, lines)
+            .says("A task's log, as lines of JSON")
+            .pieces()
+            .asks::<domain::authz::ReadTask>()
+            .query(&[
+                ("follow", Kind::Flag),
+                ("limit", Kind::Number),
+                ("orderBy", Kind::Text),
+                ("searchText", Kind::Text),
+                ("enableRegex", Kind::Flag),
+                ("levels", Kind::Texts),
+                ("stdtypes", Kind::Texts),
+                ("sources", Kind::Texts),
+                ("agentIds", Kind::Texts),
+                ("allocationIds", Kind::Texts),
+                ("containerIds", Kind::Texts),
+                ("rankIds", Kind::Texts),
+                ("timestampBefore", Kind::Text),
+                ("timestampAfter", Kind::Text),
+            ])
+            .streams("application/json"),
+        Endpoint::get("/api/v1/tasks/{task}/output", Access::User, output)
+            .says("A task's output, byte for byte")
+            .pieces()
+            .asks::<domain::authz::ReadTask>()
+            .query(&[("follow", Kind::Flag), ("offset", Kind::Number)])
+            .streams("application/octet-stream"),
+    ]
+}
 
 /// Bytes of JSON that are sent at once, and held at most for one answer (A5), …
 const BATCH: usize = 64 << 10;

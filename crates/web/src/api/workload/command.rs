@@ -20,11 +20,54 @@ use master::{Error, Master, workspace};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::access::Access;
 use crate::api::template::permitted;
 use crate::extract::{Params, User, check_count, id, paged};
 use crate::late::Body;
+use crate::openapi::{self, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/commands", Access::User, list)
+            .says("Commands, the newest first")
+            .steps()
+            .query(PAGE)
+            .query(&[("orderBy", openapi::Kind::Text)])
+            .query(&[
+                ("users", openapi::Kind::Texts),
+                ("userIds", openapi::Kind::Texts),
+                ("workspaceId", openapi::Kind::Number),
+            ])
+            .query(&[("idPrefix", openapi::Kind::Text)])
+            .answers::<ListCommands>(),
+        Endpoint::post("/api/v1/commands", Access::User, launch)
+            .says("Start a command")
+            .takes_a_context()
+            .asks::<StartTask>()
+            .may_ask::<UseTemplate>()
+            .takes::<LaunchCommand>()
+            .answers::<LaunchCommandResponse>(),
+        Endpoint::get("/api/v1/commands/{task}", Access::User, get)
+            .says("One command and its configuration")
+            .asks::<ReadTask>()
+            .answers::<GetCommand>(),
+        Endpoint::post("/api/v1/commands/{task}/kill", Access::User, kill)
+            .says("End a command")
+            .ends()
+            .asks::<ReadTask>()
+            .asks::<ChangeTask>()
+            .answers::<CommandResponse>(),
+        Endpoint::post("/api/v1/commands/{task}/set_priority", Access::User, set_priority)
+            .says("Give a command another priority")
+            .asks::<ReadTask>()
+            .asks::<ChangeTask>()
+            .takes::<SetPriority>()
+            .answers::<CommandResponse>(),
+    ]
+}
 
 /// `STATE_…` as Determined's clients read it.
 pub(crate) fn state_name(state: TaskState) -> &'static str {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ::api::job::{FullJob, Job, JobSummary, ListJobs, ListPools, Pool, PoolBindings};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -11,12 +12,33 @@ use domain::id::TaskId;
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
 use master::Error;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::extract::{Params, User, paged};
+use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/job-queues-v2", Access::User, list)
+            .says("Living tasks, those that run first")
+            .steps()
+            .query(PAGE)
+            .answers::<ListJobs>(),
+        Endpoint::get("/api/v1/resource-pools", Access::User, pools)
+            .says("The one pool that all agents are in")
+            .grows()
+            .query(PAGE)
+            .answers::<ListPools>(),
+        Endpoint::get("/api/v1/resource-pools/{pool}/workspace-bindings", Access::User, bindings)
+            .says("Workspaces that a pool is kept for: none")
+            .query(PAGE)
+            .answers::<PoolBindings>(),
+    ]
+}
 
 /// Tasks that are shown in one step.
 pub(crate) const STEP: usize = 250;
@@ -52,87 +74,75 @@ pub(crate) async fn list(
     Ok(whole::written(&app, &caller, "jobs", page, next))
 }
 
-fn job(task: &Task, ahead: usize) -> Value {
+fn job(task: &Task, ahead: usize) -> Job {
     let slots = task.slots;
     let (state, allocated) = match task.latest.phase.placement() {
         Some(_) => ("STATE_SCHEDULED", slots),
         None => ("STATE_QUEUED", 0),
     };
-    json!({ "full": {
-        "jobId": task.id,
-        "entityId": task.id,
-        "type": task.kind.about().job_type,
-        "name": task.description,
-        "username": task.owner_name,
-        "userId": task.owner,
-        "workspaceId": task.workspace,
-        "resourcePool": task.pool,
-        "submissionTime": task.created_at.rfc3339(),
-        "requestedSlots": slots,
-        "allocatedSlots": allocated,
-        "isPreemptible": task.kind.resumes(),
-        "priority": task.priority,
-        "weight": f64::from(task.weight.thousandths()) / 1000.0,
-        "progress": 0.0,
-        "summary": { "jobsAhead": ahead, "state": state },
-    }})
+    let full = FullJob {
+        job_id: task.id.to_string(),
+        entity_id: task.id.to_string(),
+        kind: task.kind.about().job_type.to_string(),
+        name: task.description.to_string(),
+        username: task.owner_name.clone(),
+        user_id: task.owner.0,
+        workspace_id: task.workspace.0,
+        resource_pool: task.pool.to_string(),
+        submission_time: task.created_at.rfc3339(),
+        requested_slots: slots,
+        allocated_slots: allocated,
+        is_preemptible: task.kind.resumes(),
+        priority: task.priority,
+        weight: f64::from(task.weight.thousandths()) / 1000.0,
+        progress: 0.0,
+        summary: JobSummary { jobs_ahead: ahead, state: state.to_owned() },
+    };
+    Job { full }
 }
 
 /// The workspaces that a pool is kept for: the one that there is, is for all of them.
-pub(crate) async fn bindings(User(_): User, Path(pool): Path<String>, params: Params) -> Answer<Value> {
+pub(crate) async fn bindings(
+    User(_): User,
+    Path(pool): Path<String>,
+    params: Params,
+) -> Answer<PoolBindings> {
     if pool != "default" {
         let text = format!("resource pool '{}' not found", pool.escape_debug());
         return Err(Failure(Error::NotFound(text)));
     }
     let (pagination, _, _) = paged(params.page()?)(0).map_err(Failure)?;
-    Ok(Json(json!({ "workspaceIds": [], "pagination": pagination })))
+    Ok(Json(PoolBindings { workspace_ids: Vec::new(), pagination }))
 }
 
 /// The one pool that all agents are in.
-pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params) -> Answer<Value> {
+pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params) -> Answer<ListPools> {
     let agents = app.master.agents.list().await;
     let present: Vec<_> = agents.iter().filter_map(|view| view.connected.as_ref()).collect();
     let devices = || present.iter().flat_map(|present| &present.devices);
     let gpu = devices().any(|device| device.kind == DeviceKind::Cuda);
     let running = || agents.iter().flat_map(|view| &view.running);
     let used: usize = running().map(|(_, slots)| slots.len()).sum();
-    let pool = json!({
-        "name": "default",
-        "description": "all agents",
-        "type": "RESOURCE_POOL_TYPE_STATIC",
-        "numAgents": present.len(),
-        "slotsAvailable": devices().count(),
-        "slotsUsed": used,
-        "slotType": if gpu { "TYPE_CUDA" } else { "TYPE_CPU" },
-        "auxContainerCapacity": AUX_PER_AGENT * present.len(),
-        "auxContainerCapacityPerAgent": AUX_PER_AGENT,
-        "auxContainersRunning": running().filter(|(_, slots)| slots.is_empty()).count(),
-        "defaultComputePool": true,
-        "defaultAuxPool": true,
-        "preemptible": false,
-        "minAgents": 0,
-        "maxAgents": 0,
-        "slotsPerAgent": 0,
-        "schedulerType": "SCHEDULER_TYPE_PRIORITY",
-        "schedulerFittingPolicy": "FITTING_POLICY_BEST",
-        "location": "on-prem",
-        "imageId": "",
-        "instanceType": "",
-        "details": {},
-        "clusterName": app.master.cluster.name(),
-        "resourceManagerMetadata": {},
-        "masterUrl": "",
-        "masterCertName": "",
-        "startupScript": "",
-        "containerStartupScript": "",
-        "agentDockerNetwork": "",
-        "agentDockerRuntime": "",
-        "agentDockerImage": "",
-        "agentFluentImage": "",
-        "maxIdleAgentPeriod": 0.0,
-        "maxAgentStartingPeriod": 0.0,
-    });
+    let pool = Pool {
+        name: "default".to_owned(),
+        description: "all agents".to_owned(),
+        kind: "RESOURCE_POOL_TYPE_STATIC".to_owned(),
+        num_agents: present.len(),
+        slots_available: devices().count(),
+        slots_used: used,
+        slot_type: if gpu { "TYPE_CUDA" } else { "TYPE_CPU" }.to_owned(),
+        aux_container_capacity: AUX_PER_AGENT * present.len(),
+        aux_container_capacity_per_agent: AUX_PER_AGENT,
+        aux_containers_running: running().filter(|(_, slots)| slots.is_empty()).count(),
+        default_compute_pool: true,
+        default_aux_pool: true,
+        scheduler_type: "SCHEDULER_TYPE_PRIORITY".to_owned(),
+        scheduler_fitting_policy: "FITTING_POLICY_BEST".to_owned(),
+        location: "on-prem".to_owned(),
+        cluster_name: app.master.cluster.name().to_owned(),
+        ..Pool::default()
+    };
     let (pagination, _, count) = paged(params.page()?)(1).map_err(Failure)?;
-    let pools: Vec<Value> = std::iter::once(pool).take(usize::try_from(count).unwrap_or(0)).collect();
-    Ok(Json(json!({ "resourcePools": pools, "pagination": pagination })))
+    let pools = std::iter::once(pool).take(usize::try_from(count).unwrap_or(0));
+    Ok(Json(ListPools { resource_pools: pools.collect(), pagination }))
 }

@@ -28,13 +28,34 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use crate::App;
+use crate::access::Access;
 use crate::access::AnyCaller;
 use crate::api::command::{readable, state_name};
 use crate::api::job::STEP;
 use crate::extract::{User, id};
 use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/tasks", Access::User, list)
+            .says("What runs on the agents, by allocation")
+            .steps()
+            .answers::<::api::command::ListTasks>(),
+        Endpoint::get("/api/v1/tasks/{task}", Access::UserOrTask, get)
+            .says("One task; for the task itself too")
+            .asks::<ReadTask>()
+            .answers::<GetTask>(),
+        Endpoint::get("/api/v1/tasks/{task}/context_directory", Access::UserOrTask, context)
+            .says("The packed context directory; for the task itself too")
+            .pieces()
+            .asks::<ReadTask>()
+            .asks::<ReadContext>()
+            .answers::<::api::command::ContextDirectory>(),
+    ]
+}
 
 /// A person reads what the policy allows; a task only itself.
 async fn readable_by(app: &App, caller: &AnyCaller, task: &str) -> Result<Permit<ReadTask>, Failure> {

@@ -4,6 +4,7 @@ use std::io;
 
 use ::api::error::Code;
 use ::api::template::{NewTemplate, RenameTemplate, Template, TemplateResponse};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -14,14 +15,58 @@ use master::Error;
 use master::session::Caller;
 use master::template::{TemplateFilter, Unread, hidden};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
 use crate::App;
+use crate::access::Access;
 use crate::api::workspace;
 use crate::extract::{Params, User, paged};
 use crate::late::Body;
+use crate::openapi::{Kind, PAGE};
 use crate::respond::{Answer, Failure};
+use crate::table::Endpoint;
 use crate::whole::{self, Step};
+
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::get("/api/v1/templates", Access::User, list)
+            .says("Templates, by name")
+            .steps()
+            .query(PAGE)
+            .query(&[("orderBy", Kind::Text)])
+            .query(&[("name", Kind::Text), ("workspaceIds", Kind::Texts)])
+            .answers::<::api::template::ListTemplates>(),
+        Endpoint::get("/api/v1/templates/{template}", Access::User, get)
+            .says("One template")
+            .asks::<ReadTemplate>()
+            .answers::<TemplateResponse>(),
+        Endpoint::post("/api/v1/templates/{template}", Access::User, create)
+            .says("Make a template")
+            .asks::<AddTemplate>()
+            .takes::<NewTemplate>()
+            .answers::<TemplateResponse>(),
+        Endpoint::put("/api/v1/templates/{template}", Access::User, put)
+            .says("Make a template, or give it another configuration")
+            .may_ask::<ReadTemplate>()
+            .may_ask::<ChangeTemplate>()
+            .may_ask::<AddTemplate>()
+            .takes::<NewTemplate>()
+            .answers::<TemplateResponse>(),
+        Endpoint::patch("/api/v1/templates/{template}", Access::User, patch)
+            .says("Give a template the configuration that the body is")
+            .asks::<ChangeTemplate>()
+            .takes::<serde_json::Map<String, serde_json::Value>>()
+            .answers::<TemplateResponse>(),
+        Endpoint::delete("/api/v1/templates/{template}", Access::User, delete)
+            .says("Delete a template")
+            .asks::<ChangeTemplate>()
+            .answers::<Empty>(),
+        Endpoint::patch("/api/v1/template/rename", Access::User, rename)
+            .says("Give a template another name")
+            .asks::<ChangeTemplate>()
+            .takes::<RenameTemplate>()
+            .answers::<TemplateResponse>(),
+    ]
+}
 
 /// Templates that are looked at for one step of the list.
 const STEP: i64 = 16;
@@ -178,8 +223,8 @@ pub(crate) async fn delete(
     State(app): State<App>,
     User(caller): User,
     Path(name): Path<String>,
-) -> Answer<Value> {
+) -> Answer<Empty> {
     let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
     app.master.templates.delete(&permit).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Empty {}))
 }
