@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::agent::{Control, Opening, PROTOCOL, Register, ToAgent, ToMaster};
+use api::agent::{Control, Opening, PROTOCOL, Register, ToAgent, ToMaster, Welcome};
 use domain::id::AllocationId;
 use domain::time::Timestamp;
 use link::{Channel, KEEP_ALIVE, Kind, Receiver, Sender};
@@ -41,6 +41,7 @@ pub(crate) async fn connect(
         devices: machine.found.devices.clone(),
         trouble: machine.found.trouble.as_deref().map(Into::into),
         power: machine.power,
+        can: machine.can(),
         hostname: machine.hostname.as_str().into(),
         master_url: machine.master.as_str().into(),
         held: held.keys().copied().collect(),
@@ -52,8 +53,25 @@ pub(crate) async fn connect(
     }));
     dial::say(&mut channel.sender, &register).await?;
     match dial::answer(&mut channel.receiver).await? {
-        ToAgent::Welcome {} => Ok(channel),
+        ToAgent::Welcome(welcome) => {
+            greeted(machine, &welcome);
+            Ok(channel)
+        }
         _ => Err(dial::unexpected()),
+    }
+}
+
+/// Says what of this agent's nobody can ask for, when its master is an older one.
+fn greeted(machine: &Machine, welcome: &Welcome) {
+    let Some(can) = welcome.can else {
+        return tracing::debug!("the master is of a version that doesn't say what it can");
+    };
+    let unused = machine.can().beyond(can);
+    if !unused.is_empty() {
+        tracing::info!(
+            "the master, version {}, doesn't know {unused}: no task can ask for it",
+            welcome.version
+        );
     }
 }
 
@@ -135,7 +153,8 @@ fn handle(message: ToAgent, runs: &Arc<Runs>, outbox: &Outbox) -> Result<(), Los
         }
         ToAgent::Forget { allocation } => runs.tell(allocation, Command::Forget),
         ToAgent::Ping { number } => outbox.send(&ToMaster::Pong { number }),
-        ToAgent::Welcome {} => {}
+        ToAgent::Welcome(_) => {}
+        ToAgent::Unknown => tracing::debug!("the master says what only a newer agent understands"),
         ToAgent::Refused { reason, remedy } => return Err(dial::refused(reason, remedy)),
         ToAgent::Enrolled { .. } => return Err(dial::unexpected()),
     }

@@ -18,6 +18,9 @@ pub(crate) const LOCK_FILE: &str = "agent.lock";
 /// The agent's own key.
 pub(crate) const KEY_FILE: &str = "link.key";
 
+/// Whose agent it is.
+pub(crate) const ENROLMENT_FILE: &str = "agent.json";
+
 /// How long an agent that is being replaced may take to let go of the directory.
 const HANDOVER: Duration = Duration::from_secs(3);
 
@@ -34,7 +37,7 @@ impl DataDir {
     pub(crate) async fn open(path: &Path) -> Result<Self, AgentError> {
         let cannot = || AgentError::io(format!("cannot use the data directory {}", path.display()));
         let root = std::path::absolute(path).map_err(cannot())?;
-        may_be_ours(&root, &[LOCK_FILE, "agent.json", KEY_FILE]).map_err(cannot())?;
+        may_be_ours(&root, &[LOCK_FILE, ENROLMENT_FILE, KEY_FILE]).map_err(cannot())?;
         make_private(&root).map_err(cannot())?;
         let root = root.canonicalize().map_err(cannot())?;
         let lock = OpenOptions::new()
@@ -86,7 +89,7 @@ impl DataDir {
     }
 
     pub(crate) fn enrolment_file(&self) -> PathBuf {
-        self.root.join("agent.json")
+        self.root.join(ENROLMENT_FILE)
     }
 }
 

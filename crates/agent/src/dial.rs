@@ -96,7 +96,7 @@ pub(crate) async fn http(machine: &Machine, allocation: AllocationId) -> Result<
     let opening = Opening::Http { agent: machine.name.clone(), allocation };
     let mut channel = open(machine, &enrolment.key, enrolment.master, &opening).await?;
     match answer(&mut channel.receiver).await? {
-        ToAgent::Welcome {} => Ok(channel),
+        ToAgent::Welcome(_) => Ok(channel),
         _ => Err(unexpected()),
     }
 }
@@ -116,6 +116,7 @@ pub(crate) async fn answer(receiver: &mut Receiver) -> Result<ToAgent, Lost> {
                 let message = serde_json::from_slice(&frame.body).map_err(|e| Lost::because(&e))?;
                 return match message {
                     ToAgent::Refused { reason, remedy } => Err(refused(reason, remedy)),
+                    ToAgent::Unknown => continue,
                     message => Ok(message),
                 };
             }

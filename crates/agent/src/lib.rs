@@ -1,7 +1,7 @@
-//! The agent: enrols with a master, starts tasks through shims, ships their logs, reports their ends.
+//! The agent: enrols with a master, starts tasks through a [`launcher`], ships their logs, reports their ends.
 //!
 //! What becomes a Unix user and runs the command is `launch`'s shim, in a process of its own that outlives the
-//! agent. What decides which task runs here, and as whom, is the master. There is no database here: all that the
+//! agent; [`launcher::sandbox`] alone speaks to it. What decides which task runs here, and as whom, is the master. There is no database here: all that the
 //! agent knows stands in its data directory, and a restarted agent reads it from there.
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //!              reserve       space for starts and ends on a full disk        (reserve)
 //!              incoming/     context directories on their way           (context::fetch)
 //!              environment/  the Python of tasks, once one needs it       (environment)
-//!              tasks/ID/     one run each, made and read by `launch`    (run::disk)
+//!              tasks/ID/     one run each, made and read by its launcher     (launcher, run::disk)
 //!              tasks.room    what others had of the disk lately         (room)
 //! ```
 //!
@@ -28,12 +28,10 @@ mod encrypted;
 mod enrolment;
 pub mod environment;
 mod error;
-mod identity;
 mod key;
-mod limits;
+pub mod launcher;
 mod lost;
 mod machine;
-mod older_ids;
 mod options;
 mod outbox;
 mod relay;
@@ -41,15 +39,12 @@ mod reserve;
 pub mod room;
 mod run;
 mod runs;
-mod stray;
 mod supervise;
-mod task_spec;
 mod watch;
 
 pub use data_dir::may_be_ours;
 pub use enrolment::{enrolled_as, enrolled_with};
 pub use error::AgentError;
-pub use limits::{AccountLimits, Bound, TaskLimits};
+pub use launcher::sandbox::{AccountLimits, Bound, TaskLimits, strays};
 pub use options::Options;
-pub use stray::strays;
 pub use supervise::run;

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use domain::log::Records;
 
-use crate::run::{LOG_FILE, Piece, piece};
+use crate::launcher::{LOG_FILE, Launcher};
+use crate::run::{Piece, piece};
 
 /// How many are kept.
 const MOST: usize = 100;
@@ -25,14 +26,14 @@ const REST: &str = "rest-";
 ///
 /// # Errors
 /// What the file system says; then it is where it was.
-pub(crate) fn keep(lost: &Path, dir: &Path, why: &str) -> io::Result<PathBuf> {
-    let kept = move_to(lost, dir, "")?;
+pub(crate) fn keep(launcher: &dyn Launcher, lost: &Path, dir: &Path, why: &str) -> io::Result<PathBuf> {
+    let kept = move_to(launcher, lost, dir, "")?;
     // Those are for people's convenience.
     let _ = fs::write(kept.join("why.txt"), format!("{why}\n"));
     if let Err(e) = plain_output(&kept) {
         tracing::debug!("{} keeps its log as it is: {e}", kept.display());
     }
-    tidy(lost);
+    tidy(launcher, lost);
     Ok(kept)
 }
 
@@ -40,11 +41,11 @@ pub(crate) fn keep(lost: &Path, dir: &Path, why: &str) -> io::Result<PathBuf> {
 ///
 /// # Errors
 /// As [`keep`].
-pub(crate) fn put_away(lost: &Path, dir: &Path) -> io::Result<PathBuf> {
-    move_to(lost, dir, REST)
+pub(crate) fn put_away(launcher: &dyn Launcher, lost: &Path, dir: &Path) -> io::Result<PathBuf> {
+    move_to(launcher, lost, dir, REST)
 }
 
-fn move_to(lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
+fn move_to(launcher: &dyn Launcher, lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(lost)?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // An earlier one of that name may be there: back-ups can be restored twice.
@@ -55,18 +56,18 @@ fn move_to(lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
         }
         to = lost.join(format!("{before}{name}-{number}"));
     }
-    launch::move_task_dir(dir, &to)?;
+    launcher.put_away(dir, &to)?;
     Ok(to)
 }
 
 /// Tries again to remove what couldn't be, and removes the oldest of what is more than is kept.
-pub(crate) fn tidy(lost: &Path) {
+pub(crate) fn tidy(launcher: &dyn Launcher, lost: &Path) {
     let mut kept = vec![];
     for entry in fs::read_dir(lost).into_iter().flatten().flatten() {
         let path = entry.path();
         let is_rest = entry.file_name().to_string_lossy().starts_with(REST);
         if is_rest {
-            remove(&path);
+            remove(launcher, &path);
         } else if let Ok(since) = entry.metadata().and_then(|meta| meta.modified()) {
             kept.push((since, path));
         }
@@ -76,13 +77,13 @@ pub(crate) fn tidy(lost: &Path) {
     for (number, (_, path)) in kept.iter().enumerate() {
         taken = taken.saturating_add(size(path));
         if number >= MOST || (number > 0 && taken > SPACE) {
-            remove(path);
+            remove(launcher, path);
         }
     }
 }
 
-fn remove(path: &Path) {
-    if let Err(e) = launch::remove_task_dir(path) {
+fn remove(launcher: &dyn Launcher, path: &Path) {
+    if let Err(e) = launcher.forget(path) {
         tracing::warn!("{} couldn't be removed: {e}", path.display());
     }
 }
@@ -127,15 +128,16 @@ fn copy(from: &File, to: &mut impl Write) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use launch::record::{HEADER_LEN, Source, encode_header};
+    use domain::log::{HEADER_BYTES, Record, Source};
+    use domain::time::Timestamp;
 
     fn run(tasks: &Path, name: &str) -> PathBuf {
         let dir = tasks.join(name);
         fs::create_dir_all(dir.join("scratch/tmp")).expect("made");
-        let mut log = vec![0; 4 * HEADER_LEN + 5];
+        let mut log = vec![0; 4 * HEADER_BYTES + 5];
         for text in ["one\n", "two\n"] {
-            log.extend(encode_header(1_790_000_000_000_000, Source::Stdout, 4));
-            log.extend(text.as_bytes());
+            let at = Timestamp(1_790_000_000_000_000);
+            Record { at, source: Source::Stdout, payload: text.as_bytes() }.encode(&mut log);
         }
         fs::write(dir.join(LOG_FILE), log).expect("written");
         fs::write(dir.join("scratch/tmp/big"), vec![1; 1 << 20]).expect("written");
@@ -147,7 +149,8 @@ mod tests {
     fn r45_what_a_master_forgot_is_kept_and_the_oldest_goes() {
         let temp = tempfile::tempdir().expect("temp dir");
         let (tasks, lost) = (temp.path().join("tasks"), temp.path().join("lost"));
-        let kept = keep(&lost, &run(&tasks, "a.1"), "because").expect("kept");
+        let launcher = crate::launcher::sandbox::tests::sandbox(domain::agent::Power::Root);
+        let kept = keep(&launcher, &lost, &run(&tasks, "a.1"), "because").expect("kept");
         assert_eq!(
             fs::read_to_string(kept.join("output.txt")).expect("there"),
             "[69 bytes were with a master, and are here no more]\none\ntwo\n"
@@ -156,7 +159,7 @@ mod tests {
         assert!(
             !kept.join("scratch").exists() && !kept.join(LOG_FILE).exists() && !tasks.join("a.1").exists()
         );
-        let again = keep(&lost, &run(&tasks, "a.1"), "because").expect("kept");
+        let again = keep(&launcher, &lost, &run(&tasks, "a.1"), "because").expect("kept");
         assert!(again != kept && kept.exists());
         fs::create_dir(lost.join("rest-x")).expect("made");
         for i in 0..MOST {
@@ -164,7 +167,7 @@ mod tests {
             let old = SystemTime::now() - std::time::Duration::from_secs(100 + i as u64);
             File::open(lost.join(format!("old.{i}"))).and_then(|dir| dir.set_modified(old)).expect("set");
         }
-        tidy(&lost);
+        tidy(&launcher, &lost);
         let left = fs::read_dir(&lost).expect("there").count();
         assert!(left == MOST && kept.exists() && again.exists(), "{left}");
     }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use domain::config::Network;
 use domain::id::AgentId;
 use domain::system_ids::AllowedIds;
-use launch::spec::Seccomp;
 use link::Invitation;
 
 use crate::environment;
-use crate::limits::{AccountLimits, Bound, TaskLimits};
+use crate::launcher::Launcher;
+use crate::launcher::sandbox::{AccountLimits, Bound, Seccomp, TaskLimits};
 use crate::room::Holder;
 
 /// What an agent is told at start.
@@ -73,6 +73,8 @@ pub struct Options {
     pub guarded: Vec<PathBuf>,
     /// Paths that no task sees, besides `data_dir`.
     pub masked: Vec<PathBuf>,
+    /// What starts tasks; the sandbox when absent, which the rest is about.
+    pub launcher: Option<Arc<dyn Launcher>>,
     /// Told to the master.
     pub version: String,
 }

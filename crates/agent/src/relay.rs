@@ -2,20 +2,20 @@
 //! the master, byte for byte, through the channel of crate `link`: encrypted, and never local there. The relay adds
 //! nothing, no credentials above all: the task's process sends its own.
 //!
-//! The listener is the shim's (`launch::Shim::relay_listener`): while there is no agent connections wait there.
+//! The listener is the launcher's: while there is no agent connections wait there.
 
 use std::net::TcpListener as StdListener;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::AllocationId;
-use link::Ends;
+use link::{Ends, LinkError};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::dial::{self, Lost};
+use crate::launcher::Run;
 use crate::machine::Machine;
 
 /// Connections of one task at a time; more wait (F7). Each is two of the master's, and memory in both.
@@ -24,16 +24,17 @@ const MOST: usize = 64;
 /// Pause after what may pass: no descriptors, no task yet.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves the task of a directory until it has ended; dropping the future ends its connections.
-pub(crate) async fn serve(machine: Arc<Machine>, allocation: AllocationId, task_dir: PathBuf) {
+/// Serves a live run until it has ended; dropping the future ends its connections.
+pub(crate) async fn serve(machine: Arc<Machine>, run: Run) {
+    let allocation = run.id;
     let listener = loop {
-        let dir = task_dir.clone();
-        match spawn_blocking(move || launch::Shim::relay_listener(&dir)).await {
+        let (asked, of) = (Arc::clone(&machine), run.clone());
+        match spawn_blocking(move || asked.launcher.door(&of)).await {
             Ok(Ok(Some(listener))) => match TcpListener::from_std(StdListener::from(listener)) {
                 Ok(listener) => break listener,
                 Err(e) => tracing::warn!("the task can't reach the master yet: {e}"),
             },
-            // Its shim is of an earlier version, or has gone.
+            // It has another way to the master, or has gone.
             Ok(Ok(None)) => return,
             Ok(Err(e)) => tracing::warn!("the task can't reach the master yet: {e}"),
             Err(_) => return,
@@ -69,9 +70,20 @@ pub(crate) async fn serve(machine: Arc<Machine>, allocation: AllocationId, task_
     }
 }
 
-async fn carry(machine: &Machine, allocation: AllocationId, task: TcpStream) -> Result<(), String> {
-    task.set_nodelay(true).map_err(|e| e.to_string())?;
-    let channel = dial::http(machine, allocation).await.map_err(Lost::why)?;
+/// Why a connection of a task's ended early.
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error(transparent)]
+    Task(#[from] std::io::Error),
+    #[error("{0}")]
+    Master(String),
+    #[error(transparent)]
+    Carried(LinkError),
+}
+
+async fn carry(machine: &Machine, allocation: AllocationId, task: TcpStream) -> Result<(), Broken> {
+    task.set_nodelay(true)?;
+    let channel = dial::http(machine, allocation).await.map_err(|lost| Broken::Master(Lost::why(lost)))?;
     let carried = link::splice(task, channel.sender, channel.receiver, Ends::There).await;
-    carried.map_err(|e| e.to_string())
+    carried.map_err(Broken::Carried)
 }

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 
+use crate::launcher::passes;
+
 /// All of it, in bytes.
 const SIZE: u64 = 16 << 20;
 /// What one task takes, generously.
@@ -44,6 +46,13 @@ impl Reserve {
         Ok(reserve)
     }
 
+    /// One that has nothing.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        let file = tempfile::tempfile().expect("made");
+        Self { file: Mutex::new(file), files: "/none".into() }
+    }
+
     /// Does what takes a little of the disk, and tries again for a while when others have filled it, or have all open files.
     /// Blocks.
     ///
@@ -55,7 +64,7 @@ impl Reserve {
         loop {
             gifts.give(self);
             match make() {
-                Err(e) if may_pass(&e) && Instant::now() < until => {
+                Err(e) if passes(&e) && Instant::now() < until => {
                     std::thread::park_timeout(PAUSE);
                 }
                 other => return other,
@@ -112,10 +121,6 @@ impl Gifts {
             reserve.adjust();
         }
     }
-}
-
-fn may_pass(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::StorageFull || launch::descriptors::are_scarce(error)
 }
 
 #[cfg(test)]

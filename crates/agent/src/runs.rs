@@ -5,15 +5,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::agent::Start;
 use domain::id::AllocationId;
-use launch::Stray;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::launcher::Outlived;
 use crate::machine::Machine;
 use crate::outbox::Outbox;
 use crate::run::{self, Command, Follower, Origin};
 
-/// All held runs. Dropping it ends the agent's work with them; their shims go on.
+/// All held runs. Dropping it ends the agent's work with them; the runs go on.
 #[derive(Debug)]
 pub(crate) struct Runs {
     machine: Arc<Machine>,
@@ -39,8 +39,8 @@ impl Runs {
     }
 
     /// Takes on a run that goes on without a record (KP2).
-    pub(crate) fn end_stray(self: &Arc<Self>, id: AllocationId, stray: Stray) {
-        self.hold(id, run::given(&self.machine.data_dir, id), Origin::Outlived(Box::new(stray)), None);
+    pub(crate) fn end_outlived(self: &Arc<Self>, id: AllocationId, outlived: Box<dyn Outlived>) {
+        self.hold(id, run::given(&self.machine.data_dir, id), Origin::Outlived(outlived), None);
     }
 
     /// Begins a run. One that is held already is left alone.

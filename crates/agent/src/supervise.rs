@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::AllocationId;
-use launch::Stray;
 use link::{Channel, Invitation, Secret};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -16,9 +15,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::dial::Lost;
 use crate::enrolment::{self, Found};
+use crate::launcher::{Launcher, Outlived};
 use crate::machine::Machine;
 use crate::runs::Runs;
-use crate::{AgentError, Options, connection, key, lost, room, run as runs_on_disk, stray};
+use crate::{AgentError, Options, connection, key, lost, room, run as runs_on_disk};
 
 /// First and longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -35,7 +35,7 @@ const TIDIES: Duration = Duration::from_secs(10 * 60);
 /// What runs need at most to pass on what the master said last.
 const OBEY: Duration = Duration::from_secs(1);
 
-/// Runs an agent until `shutdown`, or until it can't go on. Tasks go on in either case: their shims need no agent.
+/// Runs an agent until `shutdown`, or until it can't go on. Tasks go on in either case: they need no agent.
 ///
 /// `registered` says at any time whether the master has the agent registered.
 ///
@@ -51,27 +51,31 @@ pub async fn run(
     machine.describe().await;
     machine.environment.tidy().await;
     let tasks = machine.data_dir.tasks().to_owned();
-    let mut holders: Vec<Arc<dyn room::Holder>> = vec![Arc::new(room::Tasks(tasks.clone()))];
+    let mut holders: Vec<Arc<dyn room::Holder>> =
+        vec![Arc::new(room::Tasks { launcher: Arc::clone(&machine.launcher), dir: tasks.clone() })];
     holders.extend(options.beside);
     let room = room::keep(tasks, options.keep_free, holders);
     let _room = AbortOnDropHandle::new(tokio::spawn(room));
     let runs = Runs::new(Arc::clone(&machine));
     let held = runs_on_disk::tidy(&machine.data_dir)
         .map_err(AgentError::io(format!("cannot read {}", machine.data_dir.tasks().display())))?;
-    let mut strays = find_strays(&machine).await;
+    let mut outlived = find_outlived(&machine).await;
     for id in held {
-        match strays.remove(&id) {
-            Some(stray) => runs.end_stray(id, stray),
+        match outlived.remove(&id) {
+            Some(run) => runs.end_outlived(id, run),
             None => runs.adopt(id),
         }
     }
-    for (id, stray) in strays {
-        runs.end_stray(id, stray);
+    for (id, run) in outlived {
+        runs.end_outlived(id, run);
     }
     let mut reporter = Reporter { machine: &machine, registered, trouble: None, was_up: false };
     let mut pause = PAUSES.0;
     let mut longest;
-    let _tidying = AbortOnDropHandle::new(tokio::spawn(keep_tidy(machine.data_dir.lost())));
+    let _tidying = AbortOnDropHandle::new(tokio::spawn(keep_tidy(
+        Arc::clone(&machine.launcher),
+        machine.data_dir.lost(),
+    )));
     loop {
         let lost = tokio::select! {
             biased;
@@ -121,23 +125,23 @@ pub async fn run(
 }
 
 /// Tries again, now and then, to remove what couldn't be. It may take its time, and nobody waits for it.
-async fn keep_tidy(lost: PathBuf) {
+async fn keep_tidy(launcher: Arc<dyn Launcher>, lost: PathBuf) {
     let mut ticks = tokio::time::interval(TIDIES);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let lost = lost.clone();
+        let (launcher, lost) = (Arc::clone(&launcher), lost.clone());
+        let tidy = move || lost::tidy(launcher.as_ref(), &lost);
         // An error means that the runtime shuts down.
-        let _ = tokio::task::spawn_blocking(move || lost::tidy(&lost)).await;
+        let _ = tokio::task::spawn_blocking(tidy).await;
     }
 }
 
 /// What runs on without a record, by its run (KP2).
-async fn find_strays(machine: &Arc<Machine>) -> BTreeMap<AllocationId, Stray> {
+async fn find_outlived(machine: &Arc<Machine>) -> BTreeMap<AllocationId, Box<dyn Outlived>> {
     let machine = Arc::clone(machine);
-    let found = tokio::task::spawn_blocking(move || stray::strays(machine.data_dir.root())).await;
-    let found = found.unwrap_or_default().into_iter();
-    found.filter_map(|stray| Some((stray.task_id.parse().ok()?, stray))).collect()
+    let find = move || machine.launcher.outlived(machine.data_dir.root());
+    tokio::task::spawn_blocking(find).await.unwrap_or_default().into_iter().collect()
 }
 
 /// The next pause and the longest one, when a connection lasted that long.

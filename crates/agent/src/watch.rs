@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::descriptor::readable;
-use crate::run::LOG_FILE;
+use crate::launcher::LOG_FILE;
 
 /// Watches the logs of all runs. Watching ends when it is dropped.
 #[derive(Debug)]

@@ -1,7 +1,10 @@
-//! Agents against a master that does only what the protocol says, with the real launcher.
+//! Agents against a master that does only what the protocol says, with the real launcher; and what every launcher holds to, also
+//! one without a sandbox.
 
 mod support;
 
+#[path = "agents/contract.rs"]
+mod contract;
 #[path = "agents/enrolment.rs"]
 mod enrolment;
 #[path = "agents/environment.rs"]
@@ -12,6 +15,8 @@ mod flow;
 mod full_disk;
 #[path = "agents/outlived.rs"]
 mod outlived;
+#[path = "agents/plain.rs"]
+mod plain;
 #[path = "agents/restart.rs"]
 mod restart;
 #[path = "agents/stranger.rs"]

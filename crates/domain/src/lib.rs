@@ -13,7 +13,7 @@ pub mod text;
 pub mod time;
 mod workload;
 
-pub use machines::agent;
+pub use machines::{agent, capability};
 pub use people::{
     group, identity, password, registration, session, setting, system_ids, throttle, token, user,
 };

@@ -1,3 +1,4 @@
 //! What work runs on.
 
 pub mod agent;
+pub mod capability;

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{major, minor};
 
+use crate::failure::{Explain, Failure};
+
 /// A device that is allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rule {
@@ -39,16 +41,16 @@ const HARMLESS: [Rule; 9] = [
 ///
 /// # Errors
 /// A path that is no device.
-pub(crate) fn allowed(devices: &[PathBuf]) -> Result<Vec<Rule>, String> {
+pub(crate) fn allowed(devices: &[PathBuf]) -> Result<Vec<Rule>, Failure> {
     HARMLESS.into_iter().map(Ok).chain(devices.iter().map(|path| rule(path))).collect()
 }
 
-fn rule(path: &Path) -> Result<Rule, String> {
+fn rule(path: &Path) -> Result<Rule, Failure> {
     let shown = path.display();
-    let found = fs::symlink_metadata(path).map_err(|e| format!("device {shown}: {e}"))?;
+    let found = fs::symlink_metadata(path).explain(|| format!("device {shown}"))?;
     let kind = found.file_type();
     if !kind.is_char_device() && !kind.is_block_device() {
-        return Err(format!("{shown} is not a device"));
+        return Err(Failure::machine(format!("{shown} is not a device")));
     }
     Ok(Rule { block: kind.is_block_device(), major: major(found.rdev()), minor: Some(minor(found.rdev())) })
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, fallocate};
 use serde::{Deserialize, Serialize};
 
+use crate::failure::Fault;
 use crate::task_dir::EXIT_FILE;
 
 /// Exit status of a task that the launcher couldn't start.
@@ -38,6 +39,9 @@ pub struct Exit {
     /// The limit that the task ran into, when that is what ended it.
     #[serde(default)]
     pub limit: Option<Limit>,
+    /// Whose business the failure is, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 /// What a task can have too much of.
@@ -54,8 +58,8 @@ pub enum Limit {
 
 impl Exit {
     /// The launcher couldn't run the task.
-    pub(crate) fn failed(reason: String) -> Self {
-        Self { code: LAUNCH_FAILED, failure: Some(reason), ..Self::default() }
+    pub(crate) fn failed(fault: Fault, reason: String) -> Self {
+        Self { code: LAUNCH_FAILED, failure: Some(reason), fault: Some(fault), ..Self::default() }
     }
 
     /// The task was killed on request before its command ran.

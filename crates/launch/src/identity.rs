@@ -1,6 +1,7 @@
 //! What a task's identity becomes on the machine (R37): which numbers the kernel sees, and which it may never see.
 //! Applying them is in `shim::task`.
 
+use crate::failure::Failure;
 use crate::spec::{Identity, Mode, TaskSpec};
 
 /// Ids at the beginning of the launcher's range. The first is the one group of all accounts' tasks, the last the network
@@ -111,35 +112,38 @@ pub(crate) fn helper(base: u32) -> u32 {
 ///
 /// # Errors
 /// One sentence with the remedy when the identity can't be given. No task ever runs as somebody else.
-pub(crate) fn resolve(spec: &TaskSpec, (own_uid, own_gid): (u32, u32)) -> Result<Credentials, String> {
+pub(crate) fn resolve(spec: &TaskSpec, (own_uid, own_gid): (u32, u32)) -> Result<Credentials, Failure> {
     let Identity { user, uid, gid, .. } = &spec.identity;
     let (uid, gid) = (*uid, *gid);
     if uid == u32::MAX || gid == u32::MAX {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "user {user} is linked to {uid}:{gid}, and 4294967295 is no id: link another one"
-        ));
+        )));
     }
     match spec.mode {
         Mode::Root { root_range_base: base } => {
             if own_uid != 0 {
-                return Err("the agent is configured as root but isn't: start it as root".into());
+                return Err(Failure::machine("the agent is configured as root but isn't: start it as root"));
             }
             let end = base.checked_add(TASK_IDS).filter(|end| *end < u32::MAX && base >= LOWEST_RANGE);
             let Some(end) = end else {
-                return Err(format!(
+                return Err(Failure::machine(format!(
                     "the {TASK_IDS} ids from {base} on for tasks are no range of unprivileged ids: set \
                      agent.root_range_base to {} at most",
                     u32::MAX - TASK_IDS - 1
-                ));
+                )));
             };
             if spec.groups.iter().any(|gid| [0, u32::MAX].contains(gid) || (base..end).contains(gid)) {
-                return Err(format!("{user} is in groups {:?}, one of which no task can be in", spec.groups));
+                return Err(Failure::refused(format!(
+                    "{user} is in groups {:?}, one of which no task can be in",
+                    spec.groups
+                )));
             }
             let account = spec.owner.as_ref().and_then(|owner| owner.account);
             if let Some(number) = account.filter(|number| *number >= ACCOUNTS) {
-                return Err(format!(
+                return Err(Failure::refused(format!(
                     "the account's number {number} is none that a machine has an id for: it would be another account's"
-                ));
+                )));
             }
             let first =
                 account.map_or(base + PER_ACCOUNT, |number| base + COMMON + OWNERS + number * PER_ACCOUNT);
@@ -156,42 +160,44 @@ fn real_or_mapped(
     (uid, gid): (u32, u32),
     range: std::ops::Range<u32>,
     mapped: How,
-) -> Result<Credentials, String> {
+) -> Result<Credentials, Failure> {
     if let (0, How::Mapped { ids, .. }) = (uid, mapped) {
         let (host_uid, host_gid) = (ids.first, ids.host_gid(gid));
         return Ok(Credentials { uid, gid, host_uid, host_gid, how: mapped });
     }
     if gid == 0 {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "user {user} (uid {uid}) is linked to group 0, which on this machine is root's: gid 0 needs uid 0"
-        ));
+        )));
     }
     if range.contains(&uid) || range.contains(&gid) {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "{uid}:{gid} lies in the range {} to {} that tasks of accounts without a link have: link another id, or \
              move that (agent.root_range_base)",
             range.start,
             range.end - 1
-        ));
+        )));
     }
     Ok(Credentials { uid, gid, host_uid: uid, host_gid: gid, how: How::Real })
 }
 
-fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Credentials, String> {
+fn own(user: &str, uid: u32, gid: u32, own_uid: u32, own_gid: u32) -> Result<Credentials, Failure> {
     if own_uid == 0 {
-        return Err("the agent is configured as an ordinary user but is root: use its root mode".into());
+        return Err(Failure::machine(
+            "the agent is configured as an ordinary user but is root: use its root mode",
+        ));
     }
     if uid != 0 && uid != own_uid {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "this agent runs as uid {own_uid} without root and can't run a task as {user} (uid {uid}): start the \
              agent as root, or link the account to uid {own_uid}"
-        ));
+        )));
     }
     if gid != 0 && gid != own_gid {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "this agent runs as gid {own_gid} without root and can't give a task gid {gid}: start the agent as \
              root, or link the account to gid {own_gid}"
-        ));
+        )));
     }
     Ok(Credentials { uid, gid, host_uid: own_uid, host_gid: own_gid, how: How::Own })
 }
@@ -217,13 +223,13 @@ mod tests {
     }
 
     /// That of account number 0.
-    fn root(uid: u32, gid: u32) -> Result<Credentials, String> {
+    fn root(uid: u32, gid: u32) -> Result<Credentials, Failure> {
         let identity = Identity { uid, gid, ..spec().identity };
         let owner = Owner { key: "k".into(), account: Some(0), limits: Together::default() };
         resolve(&TaskSpec { owner: Some(owner), identity, ..spec() }, (0, 0))
     }
 
-    fn of_account(account: Option<u32>) -> Result<Credentials, String> {
+    fn of_account(account: Option<u32>) -> Result<Credentials, Failure> {
         let owner = Owner { key: "k".into(), account, limits: Together::default() };
         resolve(&TaskSpec { owner: Some(owner), ..spec() }, (0, 0))
     }
@@ -272,7 +278,7 @@ mod tests {
     #[test]
     fn f10_a_number_that_there_is_not_is_no_other_accounts() {
         for number in [ACCOUNTS, ACCOUNTS + 1, 1 << 20, 1 << 22, u32::MAX] {
-            let refused = of_account(Some(number)).unwrap_err();
+            let refused = of_account(Some(number)).unwrap_err().to_string();
             assert!(refused.contains(&number.to_string()), "{refused}");
         }
     }
@@ -290,10 +296,10 @@ mod tests {
             let got = root(id, id).unwrap();
             assert_eq!((got.host_uid, got.host_gid, got.how), (id, id, How::Real));
         }
-        assert!(root(5001, 0).unwrap_err().contains("gid 0 needs uid 0"));
+        assert!(root(5001, 0).unwrap_err().to_string().contains("gid 0 needs uid 0"));
         for id in [RANGE.start, helper(RANGE.start), FIRST, (1 << 31) - 1, 1 << 31, RANGE.end - 1] {
             for (uid, gid) in [(id, 5001), (5001, id)] {
-                let refused = root(uid, gid).unwrap_err();
+                let refused = root(uid, gid).unwrap_err().to_string();
                 assert!(refused.contains("the range 1900000000 to 4034179839"), "{refused}");
             }
         }
@@ -305,9 +311,9 @@ mod tests {
         let with =
             |root_range_base| resolve(&TaskSpec { mode: Mode::Root { root_range_base }, ..spec() }, (0, 0));
         let highest = u32::MAX - TASK_IDS - 1;
-        assert_eq!(with(highest).map(|got| got.host_gid), Ok(highest));
+        assert_eq!(with(highest).unwrap().host_gid, highest);
         for bad in [0, LOWEST_RANGE - 1, highest + 1, u32::MAX] {
-            assert!(with(bad).unwrap_err().contains("2160787454 at most"), "{bad}");
+            assert!(with(bad).unwrap_err().to_string().contains("2160787454 at most"), "{bad}");
         }
     }
 
@@ -323,7 +329,9 @@ mod tests {
     fn r37_an_ordinary_user_gives_only_itself() {
         assert_eq!(own("a", 0, 0, 1000, 1000).unwrap().host_uid, 1000);
         assert_eq!(own("a", 1000, 1000, 1000, 1000).unwrap().uid, 1000);
-        assert!(own("a", 1001, 1000, 1000, 1000).unwrap_err().contains("start the agent as root"));
+        assert!(
+            own("a", 1001, 1000, 1000, 1000).unwrap_err().to_string().contains("start the agent as root")
+        );
         assert!(own("a", 1000, 1001, 1000, 1000).is_err());
         assert!(own("a", 0, 0, 0, 0).is_err());
     }

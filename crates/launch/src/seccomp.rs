@@ -28,6 +28,7 @@ use seccompiler::{
 
 pub(crate) use self::program::Pass;
 use self::program::{Part, joined};
+use crate::failure::Failure;
 use crate::spec::Seccomp;
 
 /// As if the kernel had no such thing.
@@ -138,10 +139,11 @@ impl Filter {
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn new(usual: Seccomp, set_ids: bool, pass: Option<Pass>) -> Result<Option<Self>, String> {
+    pub(crate) fn new(usual: Seccomp, set_ids: bool, pass: Option<Pass>) -> Result<Option<Self>, Failure> {
         let Ok(arch) = TargetArch::try_from(std::env::consts::ARCH) else { return Ok(None) };
         let parts = parts(arch, usual, set_ids);
-        let mut parts = parts.map_err(|e| format!("can't make the task's system call filter: {e}"))?;
+        let mut parts =
+            parts.map_err(|e| Failure::machine(format!("can't make the task's system call filter: {e}")))?;
         if parts.is_empty() {
             return Ok(None);
         }
@@ -156,16 +158,16 @@ impl Filter {
     ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn apply(&self) -> Result<(), String> {
+    pub(crate) fn apply(&self) -> Result<(), Failure> {
         apply_filter(&self.0).map_err(|e| match e {
-            seccompiler::Error::Seccomp(e) if is_out_of_memory(&e) => format!(
+            seccompiler::Error::Seccomp(e) if is_out_of_memory(&e) => Failure::machine(format!(
                 "this machine has no memory left for the task's system call filter ({e}): programs of its users have \
                  used it up, and an agent without root gets no more than they. End those, raise sysctl \
                  net.core.bpf_jit_limit, or start the agent as root"
-            ),
-            e => format!(
+            )),
+            e => Failure::machine(format!(
                 "this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without"
-            ),
+            )),
         })
     }
 }

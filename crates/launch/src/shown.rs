@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, FlockOperation, Gid, Mode, OFlags, Uid, fchmod, fchown, flock, openat};
 use rustix::io::Errno;
 
+use crate::failure::{Explain, Failure};
 use crate::identity::Credentials;
 use crate::spec::{Content, OwnFile, RUN_DIR, Shown};
-use crate::sys::Explain;
 
 /// How long a start waits for who only looks, and between two tries.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,7 +43,7 @@ pub fn share(lock: &Path) -> io::Result<File> {
 ///
 /// # Errors
 /// One sentence: it is gone, or somebody is removing it.
-pub(crate) fn take(shown: &[Shown], credentials: Credentials) -> Result<Vec<File>, String> {
+pub(crate) fn take(shown: &[Shown], credentials: Credentials) -> Result<Vec<File>, Failure> {
     let one = |shown: &Shown| -> io::Result<File> {
         let lock = shown.lock.as_deref().map(share).transpose()?;
         // Who removed it meanwhile had the lock before.
@@ -64,7 +64,7 @@ pub(crate) fn take(shown: &[Shown], credentials: Credentials) -> Result<Vec<File
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn make_own_files(files: &[OwnFile]) -> Result<(), String> {
+pub(crate) fn make_own_files(files: &[OwnFile]) -> Result<(), Failure> {
     for OwnFile { path, content } in files {
         let path = Path::new(RUN_DIR).join(path);
         make(&path, content).explain(|| format!("can't make {} in the task", path.display()))?;

@@ -336,54 +336,87 @@ impl TaskSpec {
     /// Whether the description makes sense by itself.
     ///
     /// # Errors
-    /// One sentence that says what is wrong.
-    pub fn check(&self) -> Result<(), String> {
+    /// What is wrong.
+    pub fn check(&self) -> Result<(), InvalidSpec> {
         if !is_task_id(&self.task_id) {
-            return Err(format!(
-                "task id {:?} is not made of letters, digits, '.', '_' and '-'",
-                self.task_id
-            ));
+            return Err(InvalidSpec::TaskId(self.task_id.clone()));
         }
         if let Some(owner) = self.owner.as_ref().filter(|owner| !is_task_id(&owner.key)) {
-            return Err(format!("the owner {:?} can't name a cgroup", owner.key));
+            return Err(InvalidSpec::Owner(owner.key.clone()));
         }
         if self.unfinished {
-            return Err("its description isn't finished".into());
+            return Err(InvalidSpec::Unfinished);
         }
         if let Some(shown) = self.shown.iter().find(|shown| !is_task_id(&shown.name)) {
-            return Err(format!("{:?} can't be a name in /run", shown.name));
+            return Err(InvalidSpec::Shown(shown.name.clone()));
         }
         let plain = |part| matches!(part, Component::Normal(_));
         if let Some(file) = self.own_files.iter().find(|file| !file.path.components().all(plain)) {
-            return Err(format!("{} is not below {RUN_DIR}", file.path.display()));
+            return Err(InvalidSpec::OwnFile(file.path.clone()));
         }
         if self.argv.first().is_none_or(String::is_empty) {
-            return Err("the task has no command: give an entrypoint".into());
+            return Err(InvalidSpec::NoCommand);
         }
         let has_nul = |s: &String| s.contains('\0');
         if self.argv.iter().any(has_nul)
             || self.env.iter().any(|(k, v)| has_nul(k) || has_nul(v) || k.is_empty() || k.contains('='))
         {
-            return Err(
-                "the command or an environment variable holds a NUL byte or has a malformed name".into()
-            );
+            return Err(InvalidSpec::Nul);
         }
         for (what, name) in [("user", &self.identity.user), ("group", &self.identity.group)] {
             // The names become lines of /etc/passwd and /etc/group.
             if name.is_empty() || name.chars().any(|c| c == ':' || c.is_control()) {
-                return Err(format!(
-                    "{what} name {name:?} can't be written to /etc/passwd: link another name"
-                ));
+                return Err(InvalidSpec::Name { what, name: name.clone() });
             }
         }
         if !self.work_dir().starts_with('/') {
-            return Err(format!("work_dir {:?} is not an absolute path", self.work_dir()));
+            return Err(InvalidSpec::WorkDir(self.work_dir().to_owned()));
         }
         if self.limits.cpus.is_some_and(|n| !n.is_finite() || n <= 0.0) {
-            return Err("the processor limit is not a positive number".into());
+            return Err(InvalidSpec::Cpus);
         }
         Ok(())
     }
+}
+
+/// Why a description makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSpec {
+    /// It can't name a directory.
+    #[error("task id {0:?} is not made of letters, digits, '.', '_' and '-'")]
+    TaskId(String),
+    /// Its owner can't name a cgroup.
+    #[error("the owner {0:?} can't name a cgroup")]
+    Owner(String),
+    /// Something is still to be added.
+    #[error("its description isn't finished")]
+    Unfinished,
+    /// What it is shown can't be called that.
+    #[error("{0:?} can't be a name in /run")]
+    Shown(String),
+    /// A file of its own is somewhere else.
+    #[error("{} is not below {RUN_DIR}", .0.display())]
+    OwnFile(PathBuf),
+    /// It runs nothing.
+    #[error("the task has no command: give an entrypoint")]
+    NoCommand,
+    /// The kernel takes no such text.
+    #[error("the command or an environment variable holds a NUL byte or has a malformed name")]
+    Nul,
+    /// A name would be more than a name.
+    #[error("{what} name {name:?} can't be written to /etc/passwd: link another name")]
+    Name {
+        /// Of a user or a group.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// It begins nowhere.
+    #[error("work_dir {0:?} is not an absolute path")]
+    WorkDir(String),
+    /// No such part of a processor.
+    #[error("the processor limit is not a positive number")]
+    Cpus,
 }
 
 /// Whether `id` is safe as a file and cgroup name.

@@ -23,6 +23,7 @@ fn refused(host: &Path, container: &str, why: &str) {
     let failure = done.exit.failure.unwrap_or_default();
     assert!(failure.contains(why), "{}: {failure:?} doesn't say {why:?}", host.display());
     assert!(failure.contains(&host.display().to_string()), "{failure:?} doesn't name the path");
+    assert_eq!(done.exit.fault, Some(launch::Fault::Task), "{failure}");
 }
 
 #[test]

@@ -210,6 +210,6 @@ pub(crate) fn down(args: DownArgs) -> Result<ExitCode> {
 
 /// `muster shim`: watches over one task, outside any runtime.
 pub(crate) fn shim(task_dir: &Path) -> ExitCode {
-    let status = launch::shim::main(task_dir, agent::context::unpack);
+    let status = launch::shim::main(task_dir, agent::launcher::sandbox::unpack);
     ExitCode::from(u8::try_from(status).unwrap_or(1))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ::master::system::Clock as _;
 use api::agent::{CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster};
 use domain::agent::{Device, DeviceKind, Power};
+use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::log::{Record, Source};
 use domain::task::Exit;
@@ -168,6 +169,7 @@ impl FakeAgent {
                 devices: vec![device(0), device(1)],
                 trouble: None,
                 power: Power::Root,
+                can: Capabilities::ALL,
                 hostname: "fake.example.org".into(),
                 master_url: format!("http://{address}").into(),
                 held: Vec::new(),
@@ -208,7 +210,7 @@ impl FakeAgent {
         self.about.held = self.logs.keys().copied().collect();
         wire.send(&ToMaster::Register(Box::new(self.about.clone()))).await;
         match wire.receive().await {
-            Some(ToAgent::Welcome {}) => {}
+            Some(ToAgent::Welcome(_)) => {}
             Some(ToAgent::Refused { reason, .. }) => return Err(reason),
             other => panic!("in place of a welcome: {other:?}"),
         }
@@ -236,7 +238,7 @@ impl FakeAgent {
         let opened = Wire::open(self.master, &self.key, self.master_key, &opening).await;
         let mut wire = opened.expect("the master");
         match wire.receive().await {
-            Some(ToAgent::Welcome {}) => {}
+            Some(ToAgent::Welcome(_)) => {}
             Some(ToAgent::Refused { reason, .. }) => return Err(reason),
             other => panic!("in place of a welcome: {other:?}"),
         }
@@ -265,7 +267,7 @@ impl FakeAgent {
         async move {
             let mut wire = Wire::open(at, &key, master_key, &opening).await.expect("the master");
             wire.send(&ToMaster::Register(Box::new(about))).await;
-            matches!(wire.receive().await, Some(ToAgent::Welcome {}))
+            matches!(wire.receive().await, Some(ToAgent::Welcome(_)))
         }
     }
 

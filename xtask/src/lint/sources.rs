@@ -24,6 +24,11 @@ const MACHINE_PATHS: &[&str] =
 const OF_SQLITE: &[&str] = &[concat!("-w", "al\""), concat!("-s", "hm\""), concat!("-jour", "nal\"")];
 const KNOWS_SQLITE: &str = "crates/store/";
 
+/// Of the agent, the sandbox alone knows how tasks are started: whatever else starts them comes without it.
+const OF_LAUNCH: &str = "launch::";
+const AGENT: &str = "crates/agent/src/";
+const SANDBOX: &str = "crates/agent/src/launcher/sandbox/";
+
 /// All files that git knows or would add: each one's name and what is in it.
 pub(super) type Sources = [(String, String)];
 
@@ -69,6 +74,10 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
         };
         if product && OF_SQLITE.iter().any(names) {
             problems.push(format!("{name}:{number}: files of SQLite's are opened in {KNOWS_SQLITE} alone"));
+        }
+        let elsewhere = name.starts_with(AGENT) && !name.starts_with(SANDBOX);
+        if elsewhere && code(line).contains(OF_LAUNCH) {
+            problems.push(format!("{name}:{number}: the agent knows `launch` in {SANDBOX} alone"));
         }
         if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
             problems.push(format!("{name}:{number}: names a registry's host; see e2e/.npmrc"));
@@ -117,6 +126,13 @@ mod tests {
         let line = format!("//! Here.\nopen(beside(file, \"{}));\n", OF_SQLITE[0]);
         problems("crates/master/src/lib.rs", &line, 1);
         problems("crates/store/src/database/reserve.rs", &line, 0);
+    }
+
+    #[test]
+    fn of_the_agent_the_sandbox_alone_knows_how_tasks_are_started() {
+        problems("crates/agent/src/run/begin.rs", "//! Here.\nuse launch::Shim;\n", 1);
+        problems("crates/agent/src/run/begin.rs", "//! `launch::Shim`.\nuse crate::launcher::Run;\n", 0);
+        problems("crates/agent/src/launcher/sandbox/shim.rs", "//! Here.\nuse launch::Shim;\n", 0);
     }
 
     #[test]

@@ -3,5 +3,6 @@
 mod fetch;
 mod unpack;
 
+pub use fetch::NotFetched;
 pub(crate) use fetch::fetch;
-pub use unpack::unpack;
+pub use unpack::{BadEntry, NotUnpacked, unpack};

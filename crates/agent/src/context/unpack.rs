@@ -18,42 +18,127 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 use tar::{Archive, Entry, EntryType};
 
+use crate::launcher::{Fault, passes};
+
 /// Most entries of an archive.
 const MAX_ENTRIES: usize = 100_000;
 
 /// Most bytes of an unpacked archive, headers included.
 const MAX_BYTES: u64 = 4 << 30;
 
+/// Why a context directory can't be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum NotUnpacked {
+    /// There is nowhere to unpack it.
+    #[error("cannot open the work directory: {0}")]
+    WorkDir(#[source] Errno),
+    /// It is no archive, or too large a one.
+    #[error("the context directory is damaged: {0}")]
+    Damaged(#[source] io::Error),
+    /// It has too many entries.
+    #[error("the context directory has more than {0} entries")]
+    Entries(usize),
+    /// One of its entries can't be taken.
+    #[error("context directory: {name:?} {why}")]
+    Entry {
+        /// As the archive calls it.
+        name: String,
+        /// What is wrong with it.
+        why: BadEntry,
+    },
+    /// A directory of it can't be finished.
+    #[error("context directory: {path:?} can't be given its mode: {why}")]
+    Mode {
+        /// The directory.
+        path: PathBuf,
+        /// What the machine says.
+        why: Errno,
+    },
+}
+
+/// Why an entry of an archive isn't taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BadEntry {
+    /// Its name is none.
+    #[error("is no name of a file")]
+    NoName,
+    /// It names a directory where there has to be a file.
+    #[error("has no name")]
+    Nameless,
+    /// It is too deep.
+    #[error("is nested too deeply")]
+    TooDeep,
+    /// It isn't below the work directory.
+    #[error("leads out of the work directory")]
+    LeadsOut,
+    /// One of the parents of it is a file or a link.
+    #[error("leads through something that is no directory")]
+    Through,
+    /// It is a link.
+    #[error("is a link, and links aren't taken: send the file itself")]
+    Link,
+    /// It is a device or the like.
+    #[error("is neither a file nor a directory")]
+    Special,
+    /// Its header makes no sense.
+    #[error("{0}")]
+    Header(#[source] io::Error),
+    /// The machine doesn't make it.
+    #[error("can't be made: {0}")]
+    NotMade(#[source] Errno),
+    /// What is in it doesn't come out.
+    #[error("can't be unpacked: {0}")]
+    Content(#[source] io::Error),
+}
+
+impl NotUnpacked {
+    /// Whose business it is.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let of = |passing: bool| if passing { Fault::Passing } else { Fault::Machine };
+        match self {
+            Self::WorkDir(e) | Self::Mode { why: e, .. } => of(passes(&io::Error::from(*e))),
+            Self::Entry { why: BadEntry::NotMade(e), .. } => of(passes(&io::Error::from(*e))),
+            Self::Entry { why: BadEntry::Content(e), .. } if passes(e) => Fault::Passing,
+            Self::Damaged(_) | Self::Entries(_) | Self::Entry { .. } => Fault::Task,
+        }
+    }
+}
+
 /// Unpacks a gzipped tar archive into the current directory, as the current user.
 ///
 /// # Errors
-/// One sentence that names the entry which was refused, or what the machine says.
-pub fn unpack(archive: File) -> Result<(), String> {
-    let root = open_dir(CWD, OsStr::new(".")).map_err(|e| format!("cannot open the work directory: {e}"))?;
+/// Which entry was refused, or what the machine says.
+pub fn unpack(archive: File) -> Result<(), NotUnpacked> {
+    let root = open_dir(CWD, OsStr::new(".")).map_err(NotUnpacked::WorkDir)?;
     unpack_into(archive, &root, MAX_ENTRIES, MAX_BYTES)
 }
 
-fn unpack_into(archive: impl Read, root: &OwnedFd, max_entries: usize, max_bytes: u64) -> Result<(), String> {
-    let damaged = |e: io::Error| format!("the context directory is damaged: {e}");
+fn unpack_into(
+    archive: impl Read,
+    root: &OwnedFd,
+    max_entries: usize,
+    max_bytes: u64,
+) -> Result<(), NotUnpacked> {
+    let damaged = NotUnpacked::Damaged;
     let mut archive = Archive::new(Limited { inner: MultiGzDecoder::new(archive), left: max_bytes });
     // Directories get their modes last: one that forbids writing may still have to be filled.
     let mut modes = BTreeMap::new();
     for (count, entry) in archive.entries().map_err(damaged)?.enumerate() {
         if count >= max_entries {
-            return Err(format!("the context directory has more than {max_entries} entries"));
+            return Err(NotUnpacked::Entries(max_entries));
         }
         let mut entry = entry.map_err(damaged)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        unpack_entry(&mut entry, root, &mut modes)
-            .map_err(|why| format!("context directory: {name:?} {why}"))?;
+        unpack_entry(&mut entry, root, &mut modes).map_err(|why| NotUnpacked::Entry { name, why })?;
     }
     // Deepest first, so that a directory which forbids entering is shut after what is in it.
     for (path, mode) in modes.iter().rev() {
         let set = || -> rustix::io::Result<()> { rustix::fs::fchmod(walk(root, path, false)?, *mode) };
-        set().map_err(|e| format!("context directory: {path:?} can't be given its mode: {e}"))?;
+        set().map_err(|why| NotUnpacked::Mode { path: path.clone(), why })?;
     }
     Ok(())
 }
@@ -62,9 +147,9 @@ fn unpack_entry(
     entry: &mut Entry<'_, impl Read>,
     root: &OwnedFd,
     modes: &mut BTreeMap<PathBuf, Mode>,
-) -> Result<(), String> {
+) -> Result<(), BadEntry> {
     let path = safe_path(&entry.path_bytes())?;
-    let mode = Mode::from_raw_mode(entry.header().mode().map_err(|e| e.to_string())? & 0o777);
+    let mode = Mode::from_raw_mode(entry.header().mode().map_err(BadEntry::Header)? & 0o777);
     match entry.header().entry_type() {
         EntryType::Directory => {
             walk(root, &path, true).map_err(cannot_make)?;
@@ -75,40 +160,38 @@ fn unpack_entry(
             Ok(())
         }
         EntryType::Regular => {
-            let name = path.file_name().ok_or("has no name")?;
+            let name = path.file_name().ok_or(BadEntry::Nameless)?;
             let parent = path.parent().unwrap_or(Path::new(""));
             let parent = walk(root, parent, true).map_err(cannot_make)?;
             let mut file = create(&parent, name).map_err(cannot_make)?;
-            copy(entry, &mut file).map_err(|e| format!("can't be unpacked: {e}"))?;
+            copy(entry, &mut file).map_err(BadEntry::Content)?;
             finish(&file, mode, entry.header().mtime().ok()).map_err(cannot_make)
         }
-        EntryType::Symlink | EntryType::Link => {
-            Err("is a link, and links aren't taken: send the file itself".to_owned())
-        }
-        _ => Err("is neither a file nor a directory".to_owned()),
+        EntryType::Symlink | EntryType::Link => Err(BadEntry::Link),
+        _ => Err(BadEntry::Special),
     }
 }
 
-fn cannot_make(e: Errno) -> String {
+fn cannot_make(e: Errno) -> BadEntry {
     match e {
-        Errno::LOOP | Errno::NOTDIR => "leads through something that is no directory".to_owned(),
-        e => format!("can't be made: {e}"),
+        Errno::LOOP | Errno::NOTDIR => BadEntry::Through,
+        e => BadEntry::NotMade(e),
     }
 }
 
 /// The path, if it stays where it is unpacked. `.` is left out.
-fn safe_path(bytes: &[u8]) -> Result<PathBuf, String> {
+fn safe_path(bytes: &[u8]) -> Result<PathBuf, BadEntry> {
     if bytes.is_empty() || bytes.contains(&0) {
-        return Err("is no name of a file".to_owned());
+        return Err(BadEntry::NoName);
     }
     let mut safe = PathBuf::new();
     for (depth, component) in Path::new(OsStr::from_bytes(bytes)).components().enumerate() {
         match component {
             Component::CurDir => {}
             Component::Normal(name) if depth < MAX_CONTEXT_DEPTH => safe.push(name),
-            Component::Normal(_) => return Err("is nested too deeply".to_owned()),
+            Component::Normal(_) => return Err(BadEntry::TooDeep),
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return Err("leads out of the work directory".to_owned());
+                return Err(BadEntry::LeadsOut);
             }
         }
     }

@@ -4,16 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use launch::spec::{Mode, RUN_DIR, Shown};
 use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use super::job::Job;
 use super::place::{Kept, NotRemoved, Place};
 use super::python::{NAME, own_interpreter};
-use super::{Choice, Python, Settings};
+use super::{Choice, Python, Settings, Shown};
 use crate::Options;
+use crate::launcher::sandbox::RUN_DIR;
+use crate::launcher::sandbox::job::{Job, JobFailed, Jobs};
 
 const BUILD: &str = include_str!("build.py");
 const PROBE: &str = include_str!("probe.py");
@@ -75,7 +75,7 @@ const OF_MODULE: &str = r#"module load "$1" && exec python3 -I -c "$2""#;
 const OF_SHELL: [&str; 8] = ["HOME", "LOGNAME", "OLDPWD", "PWD", "SHELL", "SHLVL", "USER", "_"];
 
 /// Why there is no environment.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum NotMade {
     /// None is wanted.
     #[error("agent.task_environment is none: tasks have the machine's own Python")]
@@ -86,17 +86,45 @@ pub enum NotMade {
              python3-venv), or name another one by agent.task_environment"
     )]
     NoInterpreter(String),
-    /// A job failed.
-    #[error("{0}")]
-    Failed(String),
+    /// It can't be made.
+    #[error("it can't be made: {0}")]
+    Build(#[source] JobFailed),
+    /// What was made doesn't work.
+    #[error(transparent)]
+    Unusable(NoAnswer),
+    /// The named one doesn't work.
+    #[error("agent.task_environment: {0}")]
+    Prefix(#[source] NoAnswer),
+    /// The named module doesn't work.
+    #[error("agent.task_environment: module {name} can't be loaded: {why}")]
+    Module {
+        /// The module.
+        name: String,
+        /// What is wrong with it.
+        why: NoAnswer,
+    },
     /// The directory can't be used.
     #[error("{dir} can't be used: {why}")]
     Place {
         /// Where environments are kept.
         dir: PathBuf,
         /// What the machine says.
-        why: String,
+        why: std::io::Error,
     },
+}
+
+/// Why an interpreter doesn't say what it is.
+#[derive(Debug, thiserror::Error)]
+pub enum NoAnswer {
+    /// It couldn't be run, or failed.
+    #[error(transparent)]
+    Job(#[from] JobFailed),
+    /// It says nothing.
+    #[error("its interpreter doesn't answer")]
+    Nothing,
+    /// It says something else.
+    #[error("its interpreter's answer isn't understood: {0}")]
+    Senseless(#[from] serde_json::Error),
 }
 
 /// An environment, and whether it could be removed.
@@ -107,31 +135,17 @@ pub type Removed = (Kept, Result<(), NotRemoved>);
 pub struct Maker {
     settings: Settings,
     dir: PathBuf,
-    pub(super) shim_exe: PathBuf,
-    pub(super) mode: Mode,
-    pub(super) masked: Vec<PathBuf>,
+    jobs: Jobs,
 }
 
 impl Maker {
     /// That of an agent with these options, which needn't run.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let mode = if rustix::process::geteuid().is_root() {
-            Mode::Root { root_range_base: options.root_range_base }
-        } else {
-            Mode::Unprivileged
-        };
         let settings = options.environment.clone();
         let dir = settings.dir.clone().unwrap_or_else(|| options.data_dir.join("environment"));
         let dir = std::path::absolute(&dir).unwrap_or(dir);
-        let masked = options.masked.iter().chain([&options.data_dir]);
-        let masked = masked.filter(|path| path.exists()).cloned().collect();
-        Self { settings, dir, shim_exe: options.shim_exe.clone(), mode, masked }
-    }
-
-    #[cfg(test)]
-    pub(super) fn with(settings: Settings, dir: PathBuf, shim_exe: PathBuf) -> Self {
-        Self { settings, dir, shim_exe, mode: Mode::Unprivileged, masked: vec![] }
+        Self { settings, dir, jobs: Jobs::new(options) }
     }
 
     /// Which Python tasks are to have.
@@ -155,7 +169,7 @@ impl Maker {
     /// # Errors
     /// When the directory can't be read.
     pub fn kept(&self) -> Result<Vec<Kept>, NotMade> {
-        self.place().list().map_err(|e| self.unusable(&e))
+        self.place().list().map_err(|e| self.unusable(e))
     }
 
     /// The name of the managed environment that tasks get from now on: another lock file or interpreter makes another one.
@@ -184,7 +198,7 @@ impl Maker {
     /// The managed environment if it is there, with a lock by which it stays, and how a task is shown it.
     pub(super) fn found(&self) -> Result<Option<(Python, std::fs::File, Shown)>, NotMade> {
         let key = self.key()?;
-        let found = self.place().find(&key).map_err(|e| self.unusable(&e))?;
+        let found = self.place().find(&key).map_err(|e| self.unusable(e))?;
         let (host_path, lock) = (self.place().of(&key), Some(self.place().lock_of(&key)));
         let shown = Shown { host_path, lock, name: NAME.into(), writable: false };
         Ok(found.map(|(python, held)| (python, held, shown)))
@@ -203,16 +217,13 @@ impl Maker {
             Choice::Prefix(prefix) => {
                 let prefix = prefix.to_string_lossy();
                 let argv = words(&["/bin/sh", "-c", OF_PREFIX, "sh", &prefix, PROBE]);
-                let python = self.probe(argv, None).await;
-                let python =
-                    python.map_err(|why| NotMade::Failed(format!("agent.task_environment: {why}")))?;
+                let python = self.probe(argv, None).await.map_err(NotMade::Prefix)?;
                 Ok(Python { variables: vec![], ..python })
             }
             Choice::Module(name) => {
                 let argv = words(&["/bin/bash", "-lc", OF_MODULE, "bash", name, PROBE]);
-                let python = self.probe(argv, None).await.map_err(|why| {
-                    NotMade::Failed(format!("agent.task_environment: module {name} can't be loaded: {why}"))
-                })?;
+                let no = |why| NotMade::Module { name: name.clone(), why };
+                let python = self.probe(argv, None).await.map_err(no)?;
                 let needed = |(name, _): &(String, String)| {
                     !OF_SHELL.contains(&name.as_str()) && !name.starts_with("BASH_FUNC")
                 };
@@ -227,10 +238,10 @@ impl Maker {
         let place = self.place();
         let mut told = false;
         let lock = loop {
-            if let Some((python, _)) = place.find(&key).map_err(|e| self.unusable(&e))? {
+            if let Some((python, _)) = place.find(&key).map_err(|e| self.unusable(e))? {
                 return Ok(python);
             }
-            if let Some(lock) = place.lock().map_err(|e| self.unusable(&e))? {
+            if let Some(lock) = place.lock().map_err(|e| self.unusable(e))? {
                 break lock;
             }
             if !std::mem::replace(&mut told, true) {
@@ -239,7 +250,7 @@ impl Maker {
             sleep(TURN).await;
         };
         // Somebody may have made it between the two looks.
-        if let Some((python, _)) = place.find(&key).map_err(|e| self.unusable(&e))? {
+        if let Some((python, _)) = place.find(&key).map_err(|e| self.unusable(e))? {
             return Ok(python);
         }
         let made = self.make_new(&key, &interpreter, say).await;
@@ -265,7 +276,7 @@ impl Maker {
     ) -> Result<Python, NotMade> {
         let (place, name) = (self.place(), key.to_owned());
         let begun = spawn_blocking(move || place.begin(&name)).await.map_err(std::io::Error::from);
-        let new = begun.flatten().map_err(|e| self.unusable(&e))?;
+        let new = begun.flatten().map_err(|e| self.unusable(e))?;
         let shown = |writable| Shown { host_path: new.clone(), lock: None, name: NAME.into(), writable };
         let at = format!("/run/{NAME}");
         let own = own_interpreter();
@@ -290,24 +301,25 @@ impl Maker {
             None if ["making", "compiling"].iter().any(|ours| line.starts_with(ours)) => say(line),
             None => {}
         };
-        build.run(self, tell).await.map_err(|why| NotMade::Failed(format!("it can't be made: {why}")))?;
+        let built = build.run(&self.jobs, &self.place().jobs(), tell).await;
+        built.map_err(NotMade::Build)?;
         let argv = [&format!("{at}/bin/python3"), "-I", "-c", PROBE].map(str::to_owned).to_vec();
-        let python = self.probe(argv, Some(shown(false))).await.map_err(NotMade::Failed)?;
+        let python = self.probe(argv, Some(shown(false))).await.map_err(NotMade::Unusable)?;
         let python = Python { variables: vec![], ..python };
         let (place, key, facts) = (self.place(), key.to_owned(), python.clone());
         let finished = spawn_blocking(move || place.finish(&key, &facts)).await.map_err(std::io::Error::from);
-        finished.flatten().map_err(|e| self.unusable(&e))?;
+        finished.flatten().map_err(|e| self.unusable(e))?;
         Ok(python)
     }
 
     /// Asks an interpreter what it is, where tasks see it.
-    async fn probe(&self, argv: Vec<String>, shown: Option<Shown>) -> Result<Python, String> {
+    async fn probe(&self, argv: Vec<String>, shown: Option<Shown>) -> Result<Python, NoAnswer> {
         let name = job_name("probe");
         let job = Job { name, argv, env: vec![], shown: shown.into_iter().collect(), files: vec![] };
         let mut found = None;
-        job.run(self, |line| found = line.strip_prefix(TELLS).map(str::to_owned).or(found.take())).await?;
-        let found = found.ok_or("its interpreter doesn't answer")?;
-        serde_json::from_str(&found).map_err(|e| format!("its interpreter's answer isn't understood: {e}"))
+        let hear = |line: &str| found = line.strip_prefix(TELLS).map(str::to_owned).or(found.take());
+        job.run(&self.jobs, &self.place().jobs(), hear).await?;
+        Ok(serde_json::from_str(&found.ok_or(NoAnswer::Nothing)?)?)
     }
 
     /// Ends and removes what an earlier process was making here. Blocks.
@@ -317,7 +329,7 @@ impl Maker {
             true => place.lock()?.map_or(Ok(()), |_lock| place.clear()),
             false => Ok(()),
         };
-        tidied().map_err(|e| self.unusable(&e))
+        tidied().map_err(|e| self.unusable(e))
     }
 
     /// Removes the managed environments that no task has.
@@ -326,7 +338,7 @@ impl Maker {
     /// When the directory can't be used; for each environment beside it, why that one stays.
     pub fn remove(&self) -> Result<Vec<Removed>, NotMade> {
         let place = self.place();
-        let lock = place.lock().map_err(|e| self.unusable(&e))?;
+        let lock = place.lock().map_err(|e| self.unusable(e))?;
         let busy = lock.is_none();
         let remove = |kept: Kept| {
             let removed = if busy { Err(NotRemoved::Busy) } else { place.remove(&kept.key) };
@@ -335,8 +347,8 @@ impl Maker {
         Ok(self.kept()?.into_iter().map(remove).collect())
     }
 
-    fn unusable(&self, error: &std::io::Error) -> NotMade {
-        NotMade::Place { dir: self.dir.clone(), why: error.to_string() }
+    fn unusable(&self, why: std::io::Error) -> NotMade {
+        NotMade::Place { dir: self.dir.clone(), why }
     }
 }
 

@@ -12,9 +12,8 @@
 //! `PYTHONUSERBASE` mean the same place.
 //!
 //! Which task waits for an environment that isn't there yet is decided in `need`; `shared` is the one of a running agent,
-//! `make` makes it by jobs in the sandbox of tasks (`job`), and `place` knows the directory.
+//! `make` makes it by jobs in the sandbox of tasks (`launcher::sandbox::job`), and `place` knows the directory.
 
-mod job;
 mod make;
 mod need;
 mod place;
@@ -24,12 +23,14 @@ mod shared;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-pub use make::{Maker, NotMade, Removed};
+pub use crate::launcher::sandbox::job::JobFailed;
+pub use make::{Maker, NoAnswer, NotMade, Removed};
 pub(crate) use need::{Archive, Wish};
 pub use place::{Kept, NotRemoved};
+pub(crate) use python::OWN;
 pub use python::Python;
-pub(crate) use python::equip;
-pub(crate) use shared::{Environment, News, Prepared, Waiting};
+pub use shared::Prepared;
+pub(crate) use shared::{Environment, News, Waiting};
 
 /// What the managed environment has, each version with the digests of its files. Made of `requirements.in` by `cargo xtask
 /// lock-environment`, for every Python from 3.10 on.
@@ -51,6 +52,19 @@ pub enum Choice {
     Module(String),
     /// The machine's own, as it is.
     Off,
+}
+
+/// A directory of the agent's own that a task sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Where it is on the machine.
+    pub host_path: PathBuf,
+    /// A file that is locked (flock(2), shared) as long as a task has it, so that nobody removes it meanwhile.
+    pub lock: Option<PathBuf>,
+    /// What it is called in the task's `/run`.
+    pub name: String,
+    /// The task can write to it.
+    pub writable: bool,
 }
 
 /// What an agent is told of the Python of its tasks.

@@ -113,7 +113,7 @@ mod tests {
         let start = Start {
             entrypoint: entrypoint.iter().map(|&word| word.to_owned()).collect(),
             env: pairs,
-            ..crate::task_spec::tests::start()
+            ..crate::launcher::sandbox::tests::start()
         };
         Wish::of(&start, context)
     }
@@ -145,7 +145,7 @@ mod tests {
         assert_eq!(wish(&["id"], &[("MUSTER_PYTHON", "wait")], None), Wish::Wait);
         let hooked = Start {
             startup_hook: Some("module load cuda\npip list".into()),
-            ..crate::task_spec::tests::start()
+            ..crate::launcher::sandbox::tests::start()
         };
         assert_eq!(Wish::of(&hooked, None), Wish::Wait);
         assert_eq!(wish(&["python"], &[("MUSTER_PYTHON", "none")], None), Wish::Nothing);

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Python, job};
+use super::Python;
+use crate::launcher::sandbox::{job, share};
 
 /// What tells that an environment is one.
 const FACTS: &str = "environment.json";
@@ -107,7 +108,7 @@ impl Place {
             return Ok(None);
         }
         drop(self.lock_file(key)?);
-        let held = match launch::share(&self.lock_of(key)) {
+        let held = match share(&self.lock_of(key)) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };

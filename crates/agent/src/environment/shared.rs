@@ -4,11 +4,10 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use launch::spec::Shown;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Choice, Maker, NotMade, Python};
+use super::{Choice, Maker, NotMade, Python, Shown};
 
 /// Between two lines of progress, at least: what pip says of each package is of little interest.
 const PAUSE: Duration = Duration::from_secs(3);
@@ -43,12 +42,21 @@ struct Progress {
 
 /// What a task gets.
 #[derive(Debug)]
-pub(crate) struct Prepared {
-    pub(crate) python: Python,
+pub struct Prepared {
+    /// The interpreter.
+    pub python: Python,
     /// Of a managed one: what the task is shown.
-    pub(crate) shown: Option<Shown>,
-    /// By this it stays until the task's shim has a lock of its own.
+    pub shown: Option<Shown>,
+    /// By this it stays until who sees the task through has a lock of its own.
     pub(crate) _held: Option<File>,
+}
+
+impl Prepared {
+    /// A named one: nobody removes it.
+    #[must_use]
+    pub fn named(python: Python) -> Self {
+        Self { python, shown: None, _held: None }
+    }
 }
 
 /// A task's place among those that wait for the environment.
@@ -75,13 +83,6 @@ impl Environment {
         Arc::new(Self { maker, state: Mutex::new(State::Unknown) })
     }
 
-    /// That of tasks that have the machine's own.
-    #[cfg(test)]
-    pub(crate) fn none() -> Arc<Self> {
-        let settings = super::Settings { choice: Choice::Off, ..super::Settings::default() };
-        Self::new(Maker::with(settings, "/none".into(), "/none".into()))
-    }
-
     /// Whether tasks have a Python besides the machine's own at all.
     pub(crate) fn is_wanted(&self) -> bool {
         *self.maker.choice() != Choice::Off
@@ -95,7 +96,7 @@ impl Environment {
     /// What there is now. Blocks for as long as a file takes.
     pub(crate) fn at_once(&self) -> Option<Prepared> {
         if let State::Named(python) = &*self.state() {
-            return Some(Prepared { python: python.clone(), shown: None, _held: None });
+            return Some(Prepared::named(python.clone()));
         }
         if *self.maker.choice() != Choice::Managed {
             return None;

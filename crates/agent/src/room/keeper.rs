@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::filling::Memory;
 use super::{BYTES, Choice, FILES, Holder, Level, Part, Share, Way, choose, together};
-use crate::limits::Bound;
+use crate::Bound;
 
 /// Between two looks at how full the disk is.
 const TICK: Duration = Duration::from_millis(200);

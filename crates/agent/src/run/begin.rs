@@ -1,97 +1,116 @@
 //! How a run begins: at the master's word, or found on disk by a new agent, with whatever a crash left undone. What
 //! happens from then on is in `follower`.
 
+use std::io;
 use std::sync::Arc;
 
 use api::agent::Start;
-use launch::{Exit, Shim};
+use domain::task::Exit;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::disk::{self, Found};
+use super::disk;
 use super::follower::{Abandoned, Follower, Live, RETRY, State};
-use super::shim;
 use crate::context;
-use crate::descriptor::readable;
-use crate::identity;
+use crate::environment::Prepared;
+use crate::launcher::{Fault, Found, LaunchError, Order, Process, Python};
 use crate::relay;
-use crate::task_spec::task_spec;
 
 impl Follower {
     /// Begins a run that the master asked for.
     pub(super) async fn begin(&mut self, start: Start) -> Result<State, Abandoned> {
-        let (machine, of) = (Arc::clone(&self.machine), start.identity.clone());
-        let groups = self.meanwhile(async move { identity::groups(&machine, &of).await }).await?;
-        let spec = match task_spec(&self.machine, &start, groups) {
-            Ok(spec) => spec,
-            Err(why) => return Ok(self.end_without_shim(disk::never_began(why)).await),
-        };
+        if let Err(why) = self.machine.launcher.check(&start) {
+            return Ok(self.fail(&why).await);
+        }
         if start.has_context {
             let machine = Arc::clone(&self.machine);
-            let file = disk::incoming_context(&machine.data_dir, self.id);
-            let fetch = context::fetch(&machine, self.id, &start.token, &file);
+            let file = disk::incoming_context(&machine.data_dir, self.run.id);
+            let fetch = context::fetch(&machine, self.run.id, &start.token, &file);
             match self.unless_killed(fetch).await? {
                 Some(Ok(())) => {}
-                Some(Err(why)) => return Ok(self.end_without_shim(disk::never_began(why)).await),
-                None => return Ok(self.end_without_shim(disk::killed_early()).await),
+                Some(Err(why)) => return Ok(self.fail(&why.into()).await),
+                None => return Ok(self.end_unattended(disk::killed_early()).await),
             }
         }
-        // A kill that came by now is cheaper to obey here than after the shim is up.
+        // A kill that came by now is cheaper to obey here than after the task is up.
         while let Ok(command) = self.commands.try_recv() {
             self.note(command);
         }
         if self.kill {
-            return Ok(self.end_without_shim(disk::killed_early()).await);
+            return Ok(self.end_unattended(disk::killed_early()).await);
         }
-        let given = start.given.clone();
-        let (spec, python) = self.with_python(spec, start).await;
-        let (machine, id, whole) = (Arc::clone(&self.machine), self.id, spec.clone());
-        let made = spawn_blocking(move || shim::make_dir(&machine, id, &whole, &given)).await;
-        let why = match made {
-            Ok(Ok(_)) if spec.unfinished => return Ok(self.wait_for_python(spec)),
-            Ok(Ok(_)) => {
-                let up = self.start_shim().await;
-                // By now the shim has a lock of its own.
+        let (waits, python) = self.python_for(&start).await;
+        let prepared = self.prepare(&start, waits, python.as_ref()).await?;
+        if self.kill {
+            return Ok(self.end_unattended(disk::killed_early()).await);
+        }
+        match prepared {
+            Err(why) => Ok(self.fail(&why).await),
+            Ok(()) if waits => Ok(self.wait_for_python()),
+            Ok(()) => {
+                let up = self.start().await;
+                // By now whoever sees the task through has a lock of their own.
                 drop(python);
-                return up;
+                up
             }
-            Ok(Err(why)) => why,
-            Err(e) => e.to_string(),
+        }
+    }
+
+    /// Makes everything ready on the disk.
+    async fn prepare(
+        &mut self,
+        start: &Start,
+        waits: bool,
+        python: Option<&Prepared>,
+    ) -> Result<Result<(), LaunchError>, Abandoned> {
+        let (machine, run, stop) = (Arc::clone(&self.machine), self.run.clone(), CancellationToken::new());
+        let master = machine.enrolment().map(|enrolment| enrolment.master.to_string()).unwrap_or_default();
+        let python = match python {
+            Some(python) => Python::Now(python),
+            None if waits => Python::Later,
+            None => Python::None,
         };
-        Ok(self.end_without_shim(disk::never_began(why)).await)
+        let order = Order { start, master: &master, python };
+        let prepared = self.unless_stopped(machine.launcher.prepare(&run, order, &stop), &stop).await?;
+        if prepared.is_err() {
+            return Ok(prepared);
+        }
+        let (machine, given) = (Arc::clone(&self.machine), start.given.clone());
+        let placed = spawn_blocking(move || {
+            machine.reserve.spend(|| {
+                disk::place_context(&machine.data_dir, run.id)?;
+                disk::keep_given(&run.dir, &given)
+            })
+        });
+        Ok(placed.await.map_err(io::Error::from).flatten().map_err(LaunchError::Directory))
     }
 
     /// Takes on a run of an earlier agent, and repairs what a crash interrupted.
     pub(super) async fn adopt(&mut self) -> Result<State, Abandoned> {
         match self.inspect().await? {
-            Found::Unstarted => {
-                let (machine, id) = (Arc::clone(&self.machine), self.id);
+            Found::Unstarted { incomplete } => {
+                let (machine, id) = (Arc::clone(&self.machine), self.run.id);
                 let placed = spawn_blocking(move || disk::place_context(&machine.data_dir, id)).await;
                 if let Ok(Err(e)) = placed {
-                    let why = format!("the context directory couldn't be stored: {e}");
-                    return Ok(self.end_without_shim(disk::never_began(why)).await);
+                    return Ok(self.fail(&LaunchError::Context(e)).await);
                 }
-                match launch::read_spec(&self.dir) {
-                    Ok(spec) if spec.unfinished => Ok(self.wait_for_python(spec)),
-                    _ => self.start_shim().await,
-                }
+                if incomplete { Ok(self.wait_for_python()) } else { self.start().await }
             }
             found => {
-                self.started = disk::ever_started(&self.dir);
+                self.started = !matches!(found, Found::Ended { began: false, .. });
                 self.settle(found).await
             }
         }
     }
 
-    pub(super) async fn start_shim(&mut self) -> Result<State, Abandoned> {
-        let machine = Arc::clone(&self.machine);
-        let up = self.meanwhile(shim::start_shim(&machine, self.dir.clone())).await?;
+    pub(super) async fn start(&mut self) -> Result<State, Abandoned> {
+        let (machine, run) = (Arc::clone(&self.machine), self.run.clone());
+        let up = self.meanwhile(machine.launcher.start(&run)).await?;
         let found = self.inspect().await?;
         match (up, found) {
-            // What the directory says counts, whatever the command said.
-            (Err(why), Found::Unstarted | Found::Gone) => {
-                Ok(self.end_without_shim(disk::never_began(why)).await)
-            }
+            // What is found counts, whatever was said.
+            (Err(why), Found::Unstarted { .. } | Found::Gone) => Ok(self.fail(&why).await),
             (_, found) => {
                 self.started = true;
                 self.settle(found).await
@@ -99,38 +118,30 @@ impl Follower {
         }
     }
 
-    /// Looks at the run's directory until it can be read: an agent that is out of descriptors for a moment must not
-    /// take a living run for a dead one.
+    /// Looks for the run until it can be seen: an agent that is out of descriptors for a moment must not take a living run for
+    /// a dead one.
     pub(super) async fn inspect(&mut self) -> Result<Found, Abandoned> {
+        let (machine, run) = (Arc::clone(&self.machine), self.run.clone());
         loop {
-            let dir = self.dir.clone();
-            let why = match spawn_blocking(move || disk::inspect(&dir)).await {
-                Ok(Ok(found)) => return Ok(found),
-                Ok(Err(e)) => e,
-                Err(e) => e.into(),
+            let why = match machine.launcher.adopt(&run).await {
+                Ok(found) => return Ok(found),
+                Err(e) => e,
             };
-            tracing::error!("{} can't be read, trying again: {why}", self.dir.display());
+            tracing::error!("{} can't be read, trying again: {why}", run.dir.display());
             self.meanwhile(tokio::time::sleep(RETRY)).await?;
         }
     }
 
     async fn settle(&mut self, found: Found) -> Result<State, Abandoned> {
         match found {
-            Found::Ended(exit) => Ok(self.ended(exit)),
-            Found::Live(shim) => Ok(State::Live(self.watch(shim).await?)),
-            Found::Gone | Found::Unstarted => Ok(self.end_without_shim(disk::supervisor_ended()).await),
+            Found::Ended { exit, .. } => Ok(self.ended(exit)),
+            Found::Live(process) => Ok(State::Live(self.watch(process))),
+            Found::Gone | Found::Unstarted { .. } => Ok(self.end_unattended(disk::supervisor_ended()).await),
         }
     }
 
-    async fn watch(&mut self, shim: Shim) -> Result<Live, Abandoned> {
-        let exited = loop {
-            match shim.pidfd().try_clone_to_owned().and_then(readable) {
-                Ok(exited) => break exited,
-                Err(e) => tracing::error!("the task's supervisor can't be watched, trying again: {e}"),
-            }
-            self.meanwhile(tokio::time::sleep(RETRY)).await?;
-        };
-        let log = match self.machine.watch.log_of(&self.dir) {
+    fn watch(&self, process: Box<dyn Process>) -> Live {
+        let log = match self.machine.watch.log_of(&self.run.dir) {
             Ok(log) => Some(log),
             Err(e) => {
                 tracing::warn!(
@@ -139,21 +150,32 @@ impl Follower {
                 None
             }
         };
-        let relay = tokio::spawn(relay::serve(Arc::clone(&self.machine), self.id, self.dir.clone()));
-        Ok(Live { shim, exited, log, killed: false, _relay: AbortOnDropHandle::new(relay) })
+        let relay = tokio::spawn(relay::serve(Arc::clone(&self.machine), self.run.clone()));
+        Live { process, log, killed: false, _relay: AbortOnDropHandle::new(relay) }
     }
 
-    /// Ends a run for which no shim will, and remembers it.
-    pub(super) async fn end_without_shim(&mut self, exit: Exit) -> State {
-        let (machine, id, end) = (Arc::clone(&self.machine), self.id, exit.clone());
+    /// Ends a run that can't be begun.
+    pub(super) async fn fail(&mut self, why: &LaunchError) -> State {
+        match why.fault() {
+            Fault::Task => tracing::info!("the task is refused: {why}"),
+            Fault::Machine => {
+                tracing::error!("the task can't be begun, which is this machine's fault: {why}")
+            }
+            Fault::Passing => tracing::warn!("the task can't be begun now: {why}"),
+        }
+        self.end_unattended(disk::never_began(why)).await
+    }
+
+    /// Ends a run that nobody sees through, and remembers it.
+    pub(super) async fn end_unattended(&mut self, exit: Exit) -> State {
+        let (machine, run, end) = (Arc::clone(&self.machine), self.run.clone(), exit.clone());
         let recorded = spawn_blocking(move || {
-            let dir = machine.data_dir.tasks().join(id.to_string());
-            if let Err(e) = launch::empty_scratch(&dir) {
-                tracing::warn!("{} can't be emptied: {e}", dir.display());
+            if let Err(e) = machine.launcher.empty(&run) {
+                tracing::warn!("{} can't be emptied: {e}", run.dir.display());
             }
             machine.reserve.adjust();
-            disk::drop_context(&machine.data_dir, id);
-            disk::record_end(&machine.data_dir, id, &end)
+            disk::drop_context(&machine.data_dir, run.id);
+            machine.launcher.conclude(&run, &end)
         });
         match recorded.await {
             Ok(Ok(())) => {}

@@ -1,101 +1,32 @@
-//! What a run's files say about it, and the ends that the agent writes itself. The files' contents and the making of
-//! the directory are `launch`'s.
+//! What of a run's files is the agent's: its context on the way, by what the master knows it, and the ends that the agent says
+//! itself. The rest is its launcher's.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::id::AllocationId;
-use launch::{Exit, Shim};
+use domain::task::Exit;
 
-use crate::data_dir::{DataDir, sync_dir, write_file};
+use crate::data_dir::{DataDir, sync_dir};
+use crate::launcher::{CONTEXT_FILE, NEVER_BEGAN};
 
-/// The run's log in its directory.
-pub(crate) const LOG_FILE: &str = "log";
-const EXIT_FILE: &str = "exit.json";
-const UNFINISHED_EXIT: &str = "exit.json.new";
-const PID_FILE: &str = "shim.pid";
-const CONTEXT_FILE: &str = "context.tar.gz";
 const GIVEN_FILE: &str = "given";
-
-/// What became of a run.
-#[derive(Debug)]
-pub(crate) enum Found {
-    /// It is over.
-    Ended(Exit),
-    /// Its shim sees it through.
-    Live(Shim),
-    /// Its shim was there and is gone without a word.
-    Gone,
-    /// No shim was ever there.
-    Unstarted,
-}
-
-/// Looks at a run's directory.
-pub(crate) fn inspect(dir: &Path) -> io::Result<Found> {
-    if let Some(exit) = launch::read_exit(dir)? {
-        return Ok(Found::Ended(exit));
-    }
-    if let Some(shim) = Shim::open(dir)? {
-        return Ok(Found::Live(shim));
-    }
-    // It may have ended between the two looks.
-    if let Some(exit) = launch::read_exit(dir)? {
-        return Ok(Found::Ended(exit));
-    }
-    if let Some(exit) = launch::read_unfinished_exit(dir)? {
-        return Ok(Found::Ended(exit));
-    }
-    Ok(if ever_started(dir) { Found::Gone } else { Found::Unstarted })
-}
-
-/// Whether a shim ever took the run on. It says so before it starts anything; a log alone may be this agent's, of a run
-/// that waits.
-pub(crate) fn ever_started(dir: &Path) -> bool {
-    dir.join(PID_FILE).exists()
-}
 
 /// The end of a run whose shim is gone without a word.
 pub(crate) fn supervisor_ended() -> Exit {
-    let failure = Some("the task's supervisor was ended".to_owned());
+    let failure = Some("the task's supervisor was ended".into());
     Exit { code: 137, signal: Some(9), failure, ..Exit::default() }
 }
 
-/// The end of a run that was killed before a shim could see to it.
+/// The end of a run that was killed before anybody could see to it.
 pub(crate) fn killed_early() -> Exit {
     Exit { code: 137, signal: Some(9), killed: true, ..Exit::default() }
 }
 
 /// The end of a run that the agent couldn't begin.
-pub(crate) fn never_began(why: String) -> Exit {
-    Exit { code: launch::exit::LAUNCH_FAILED, failure: Some(why), ..Exit::default() }
-}
-
-/// Writes the end of a run that no shim will write, so that it is known after a restart and the run never begins
-/// again. Makes the run's directory if there is none.
-pub(crate) fn record_end(data_dir: &DataDir, id: AllocationId, exit: &Exit) -> io::Result<()> {
-    let bytes = serde_json::to_vec(exit)?;
-    let tasks = data_dir.tasks();
-    let dir = tasks.join(id.to_string());
-    if dir.exists() {
-        return write_file(&dir.join(EXIT_FILE), &bytes);
-    }
-    let temporary = tasks.join(format!(".end-{id}"));
-    remove_if_there(&temporary)?;
-    fs::create_dir(&temporary)?;
-    write_file(&temporary.join(EXIT_FILE), &bytes)?;
-    fs::rename(&temporary, &dir)?;
-    sync_dir(&tasks)
-}
-
-/// Notes that a run is over whose shim goes on in a directory that isn't this one: it writes its end by names that lead here.
-pub(crate) fn is_over(data_dir: &DataDir, id: AllocationId, exit: &Exit) -> io::Result<()> {
-    let unfinished = data_dir.tasks().join(id.to_string()).join(UNFINISHED_EXIT);
-    match fs::remove_file(unfinished) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-        _ => {}
-    }
-    record_end(data_dir, id, exit)
+pub(crate) fn never_began(why: &impl ToString) -> Exit {
+    Exit { code: NEVER_BEGAN, failure: Some(why.to_string().into()), ..Exit::default() }
 }
 
 /// By what the master knows that it gave the run to this agent; empty when that isn't there.
@@ -166,25 +97,6 @@ mod tests {
 
     fn id(run: u32) -> AllocationId {
         format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.{run}").parse().expect("valid")
-    }
-
-    #[tokio::test]
-    async fn files_tell_what_became_of_a_run() {
-        let temp = tempfile::tempdir().expect("temp dir");
-        let data_dir = DataDir::open(temp.path()).await.expect("free");
-        let dir = data_dir.tasks().join(id(1).to_string());
-        fs::create_dir(&dir).expect("made");
-        assert!(matches!(inspect(&dir), Ok(Found::Unstarted)));
-        fs::write(dir.join(LOG_FILE), "").expect("written");
-        assert!(matches!(inspect(&dir), Ok(Found::Unstarted)));
-        fs::write(dir.join(PID_FILE), "").expect("written");
-        assert!(matches!(inspect(&dir), Ok(Found::Gone)));
-        for (run, exit) in [(1, supervisor_ended()), (2, never_began("no space".into())), (3, killed_early())]
-        {
-            record_end(&data_dir, id(run), &exit).expect("recorded");
-            let found = inspect(&data_dir.tasks().join(id(run).to_string())).expect("readable");
-            assert!(matches!(found, Found::Ended(found) if found == exit), "{run}");
-        }
     }
 
     #[tokio::test]

@@ -1,25 +1,25 @@
 //! The loop that drives one run: waits for its log, its shim, the master and its turn on the connection, and does what
 //! is next. How it begins is in `begin`; what is next is decided in `shipping`; what stands on disk is in `disk`.
 
-use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{LogChunk, Start, ToMaster};
 use domain::id::AllocationId;
-use launch::{Exit, Limit, Shim, Stray};
-use tokio::io::unix::AsyncFd;
+use domain::task::{Exit, Limit};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::disk::{self, Found};
+use super::disk;
 use super::log_file::{LogFile, Piece};
 use super::shipping::{MAX_PIECE, Next, Shipping};
 use super::waiting::{self, Waiting};
+use crate::launcher::{Found, Kill, Outlived, Process, Run};
 use crate::lost;
 use crate::machine::Machine;
 use crate::outbox::{Outbox, Turn};
@@ -42,7 +42,7 @@ pub(crate) enum Origin {
     /// An earlier agent had it.
     Adopted,
     /// It goes on, and its directory has no record of that.
-    Outlived(Box<Stray>),
+    Outlived(Box<dyn Outlived>),
 }
 
 /// What a run is told.
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Disown,
 }
 
-/// A run that is over, that a shim sees through, or that is to have one.
+/// A run that is over, that somebody sees through, or that is to be started.
 #[derive(Debug)]
 pub(super) enum State {
     /// Its Python is being made.
@@ -73,9 +73,8 @@ pub(super) enum State {
 
 #[derive(Debug)]
 pub(super) struct Live {
-    pub(super) shim: Shim,
-    /// Readable when the shim has exited.
-    pub(super) exited: AsyncFd<OwnedFd>,
+    /// Sees it through.
+    pub(super) process: Box<dyn Process>,
     /// `None` when the machine has no more watches to give.
     pub(super) log: Option<Watched>,
     /// It was asked to end its task.
@@ -90,13 +89,12 @@ pub(super) struct Abandoned;
 /// Drives one run.
 #[derive(Debug)]
 pub(crate) struct Follower {
-    pub(super) id: AllocationId,
-    pub(super) dir: PathBuf,
+    pub(super) run: Run,
     pub(super) machine: Arc<Machine>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
     outbox: Option<Outbox>,
     shipping: Shipping,
-    /// A shim took the run on, now or earlier.
+    /// The run was started, now or earlier.
     pub(super) started: bool,
     /// Somebody wants its end.
     pub(super) kill: bool,
@@ -121,8 +119,7 @@ impl Follower {
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         Self {
-            id,
-            dir: machine.data_dir.tasks().join(id.to_string()),
+            run: Run::new(&machine.data_dir.tasks(), id),
             machine,
             commands,
             outbox: None,
@@ -139,12 +136,12 @@ impl Follower {
     }
 
     /// Sees the run through until it is forgotten.
-    #[tracing::instrument(skip_all, fields(allocation = %self.id))]
+    #[tracing::instrument(skip_all, fields(allocation = %self.run.id))]
     pub(crate) async fn run(mut self, origin: Origin) {
         if self.drive(origin).await.is_err() {
             return;
         }
-        let (dir, machine, disowned) = (self.dir.clone(), Arc::clone(&self.machine), self.disowned);
+        let (dir, machine, disowned) = (self.run.dir.clone(), Arc::clone(&self.machine), self.disowned);
         let removed = spawn_blocking(move || {
             if disowned {
                 keep(&machine, &dir)
@@ -162,10 +159,10 @@ impl Follower {
         let state = match origin {
             Origin::Start(start) => self.begin(*start).await?,
             Origin::Adopted => self.adopt().await?,
-            Origin::Outlived(stray) => self.end_stray(*stray).await?,
+            Origin::Outlived(stray) => self.end_outlived(stray).await?,
         };
         if self.started {
-            self.tell(&ToMaster::Started { allocation: self.id });
+            self.tell(&ToMaster::Started { allocation: self.run.id });
         }
         self.follow(state).await
     }
@@ -183,6 +180,24 @@ impl Follower {
             tokio::select! {
                 done = &mut work => return Ok(done),
                 command = self.commands.recv() => self.note(command.ok_or(Abandoned)?),
+            }
+        }
+    }
+
+    /// The same, and tells who works when the run is to be killed.
+    pub(super) async fn unless_stopped<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        stop: &CancellationToken,
+    ) -> Result<T, Abandoned> {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                command = self.commands.recv() => self.note(command.ok_or(Abandoned)?),
+            }
+            if self.kill {
+                stop.cancel();
             }
         }
     }
@@ -210,7 +225,7 @@ impl Follower {
                 self.outbox = Some(outbox);
                 self.shipping.connected(from);
                 if self.started {
-                    self.tell(&ToMaster::Started { allocation: self.id });
+                    self.tell(&ToMaster::Started { allocation: self.run.id });
                 }
             }
             Command::Disconnected => self.disconnected(),
@@ -247,7 +262,7 @@ impl Follower {
 
     /// Ships the log and the end until the run is forgotten.
     async fn follow(&mut self, mut state: State) -> Result<(), Abandoned> {
-        let mut log = LogFile::in_dir(&self.dir);
+        let mut log = LogFile::in_dir(&self.run.dir);
         // Kept over the rounds: a new wait would begin at the end of the queue.
         let mut turn: Option<Pin<Box<dyn Future<Output = Option<Turn>> + Send>>> = None;
         let mut asked_at = Instant::now();
@@ -256,13 +271,13 @@ impl Follower {
                 && std::mem::take(&mut self.kill)
             {
                 live.killed = true;
-                let asked = if self.kill_now { live.shim.kill_now() } else { live.shim.kill() };
-                if let Err(e) = asked {
+                let how = if self.kill_now { Kill::Now } else { Kill::WithGrace };
+                if let Err(e) = live.process.kill(how) {
                     tracing::error!("the task can't be killed: {e}");
                 }
             }
             if matches!(state, State::Waiting(_)) && std::mem::take(&mut self.kill) {
-                state = self.end_without_shim(disk::killed_early()).await;
+                state = self.end_unattended(disk::killed_early()).await;
             }
             if self.forget && matches!(state, State::Ended(_)) {
                 return Ok(());
@@ -296,10 +311,10 @@ impl Follower {
                 () = exited(&state) => {
                     let killed = matches!(&state, State::Live(live) if live.killed);
                     state = match self.inspect().await? {
-                        Found::Ended(exit) => self.ended(exit),
+                        Found::Ended { exit, .. } => self.ended(exit),
                         // The request can reach a shim that isn't ready to obey it and dies of it instead.
-                        _ if killed => self.end_without_shim(disk::killed_early()).await,
-                        _ => self.end_without_shim(disk::supervisor_ended()).await,
+                        _ if killed => self.end_unattended(disk::killed_early()).await,
+                        _ => self.end_unattended(disk::supervisor_ended()).await,
                     };
                 }
                 got = wait(&mut turn) => {
@@ -330,7 +345,7 @@ impl Follower {
                 Ok(Piece::Records(records)) => {
                     self.shipping.sent(offset, records.len());
                     if !records.is_empty() {
-                        turn.send_chunk(&LogChunk { allocation: self.id, offset, records });
+                        turn.send_chunk(&LogChunk { allocation: self.run.id, offset, records });
                     }
                 }
                 Ok(Piece::Gone(to)) => {
@@ -338,7 +353,7 @@ impl Follower {
                     tracing::warn!(
                         "bytes {offset} to {to} of the task's log aren't here any more: the master is told"
                     );
-                    turn.send(&ToMaster::LogMissing { allocation: self.id, from: offset, to });
+                    turn.send(&ToMaster::LogMissing { allocation: self.run.id, from: offset, to });
                 }
                 Err(e) => {
                     // The rest can't be had. The run's end is worth telling all the same.
@@ -350,12 +365,12 @@ impl Follower {
             },
             (Next::End(log_bytes), State::Ended(exit)) => {
                 self.shipping.end_sent();
-                turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });
+                turn.send(&ToMaster::Exited { allocation: self.run.id, exit: exit.clone(), log_bytes });
             }
             (Next::EarlyEnd, State::Ended(exit)) => {
                 self.shipping.early_end_sent();
                 let log_bytes = log.len().await;
-                turn.send(&ToMaster::Exited { allocation: self.id, exit: told(exit), log_bytes });
+                turn.send(&ToMaster::Exited { allocation: self.run.id, exit: exit.clone(), log_bytes });
             }
             _ => {}
         }
@@ -369,7 +384,7 @@ const NO_RECORD: &str =
 /// Keeps the directory of a run that the master has no record of.
 fn keep(machine: &Machine, dir: &Path) {
     let why = format!("{NO_RECORD} ({}). It was ended. What it printed is beside this.", machine.master);
-    match lost::keep(&machine.data_dir.lost(), dir, &why) {
+    match lost::keep(machine.launcher.as_ref(), &machine.data_dir.lost(), dir, &why) {
         Ok(kept) => tracing::warn!("what there is of it is in {}", kept.display()),
         // The next agent finds it, and the master says it again.
         Err(e) => tracing::warn!("{} couldn't be moved to lost/, and stays: {e}", dir.display()),
@@ -378,27 +393,11 @@ fn keep(machine: &Machine, dir: &Path) {
 
 /// Removes the directory of a run, or puts it where that is tried again (S7).
 fn remove(machine: &Machine, dir: &Path) {
-    let Err(e) = launch::remove_task_dir(dir) else { return tracing::debug!("forgotten") };
+    let Err(e) = machine.launcher.forget(dir) else { return tracing::debug!("forgotten") };
     tracing::warn!("{} couldn't be removed, and will be tried again: {e}", dir.display());
     // Else the next agent finds it and offers it to the master again.
-    if let Err(e) = lost::put_away(&machine.data_dir.lost(), dir) {
+    if let Err(e) = lost::put_away(machine.launcher.as_ref(), &machine.data_dir.lost(), dir) {
         tracing::warn!("{} couldn't be moved to lost/, and stays: {e}", dir.display());
-    }
-}
-
-/// The end in the master's words.
-fn told(exit: &Exit) -> domain::task::Exit {
-    let limit = exit.limit.map(|limit| match limit {
-        Limit::Memory => domain::task::Limit::Memory,
-        Limit::Scratch => domain::task::Limit::Scratch,
-        Limit::Log => domain::task::Limit::Log,
-    });
-    domain::task::Exit {
-        code: exit.code,
-        signal: exit.signal,
-        killed: exit.killed,
-        failure: exit.failure.as_deref().map(Into::into),
-        limit,
     }
 }
 
@@ -412,8 +411,7 @@ async fn grown(state: &State) {
 
 async fn exited(state: &State) {
     match state {
-        // An error means that the runtime is shutting down.
-        State::Live(live) => drop(live.exited.readable().await),
+        State::Live(live) => live.process.ended().await,
         State::Waiting(_) | State::Ended(_) => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Records};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use rustix::io::Errno;
 
-use super::LOG_FILE;
+use crate::launcher::LOG_FILE;
 
 /// Bytes of a log that are given back at once, at least.
 const STEP: u64 = 1 << 20;

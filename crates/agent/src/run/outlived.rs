@@ -1,23 +1,21 @@
 //! A run that went on while its directory got an older one's place, was lost, or was copied elsewhere (KP2). Nobody can take it on: what it prints
-//! and how it ends go where nobody looks. It is ended as every task is, and told of by what its shim still holds.
+//! and how it ends go where nobody looks. It is ended as every task is, and told of by what is still held of it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use domain::log::{Record, Source};
-use launch::{Exit, Shim, Stray};
-use tokio::io::unix::AsyncFd;
+use domain::task::Exit;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::LOG_FILE;
-use super::disk::{self, killed_early};
-use super::follower::{Abandoned, Follower, RETRY, State};
+use super::disk::killed_early;
+use super::follower::{Abandoned, Follower, State};
 use crate::connection::now;
-use crate::descriptor::readable;
+use crate::launcher::{Kill, LOG_FILE, Outlived};
 
-/// How long a shim may take with what isn't its task's time to clean up.
+/// How long the end may take beyond the task's own time to clean up.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why it is ended.
@@ -25,50 +23,39 @@ const WHY: &str = "its agent's record of it was older than what ran, or was lost
 
 impl Follower {
     /// Ends it, and knows it as a run that is over from then on.
-    pub(super) async fn end_stray(&mut self, stray: Stray) -> Result<State, Abandoned> {
+    pub(super) async fn end_outlived(&mut self, outlived: Box<dyn Outlived>) -> Result<State, Abandoned> {
         tracing::warn!("this task runs on, and its directory has no record of that: it is ended ({WHY})");
         self.started = true;
         // An agent that takes over meanwhile doesn't begin it again, whatever the directory has.
-        let (machine, id) = (self.machine.clone(), self.id);
-        let known = spawn_blocking(move || disk::is_over(&machine.data_dir, id, &told(killed_early()))).await;
+        let (machine, run) = (self.machine.clone(), self.run.clone());
+        let known = spawn_blocking(move || machine.launcher.conclude(&run, &told(killed_early()))).await;
         if let Err(e) = known.map_err(io::Error::other).flatten() {
             tracing::error!("that it is over can't be noted: {e}");
         }
-        let exited = self.watch_exit(stray.shim()).await?;
-        let mut patience = self.machine.kill_grace + PATIENCE;
-        for ask in [Shim::kill, Shim::kill_now, Shim::destroy] {
-            if let Err(e) = ask(stray.shim()) {
+        let mut patience = self.machine.launcher.grace() + PATIENCE;
+        for how in [Kill::WithGrace, Kill::Now, Kill::Destroy] {
+            if let Err(e) = outlived.kill(how) {
                 tracing::error!("the task can't be killed: {e}");
             }
-            if self.meanwhile(timeout(patience, exited.readable())).await?.is_ok() {
+            if self.meanwhile(timeout(patience, outlived.ended())).await?.is_ok() {
                 break;
             }
             patience = PATIENCE;
         }
-        let dir = self.dir.clone();
+        let dir = self.run.dir.clone();
         let exit = spawn_blocking(move || {
-            if let Err(e) = stray.save_log(&dir).and_then(|()| say(&dir)) {
+            if let Err(e) = outlived.save_log(&dir).and_then(|()| say(&dir)) {
                 tracing::warn!("what the task printed isn't all there: {e}");
             }
-            stray.exit().unwrap_or_else(killed_early)
+            outlived.exit().unwrap_or_else(killed_early)
         });
         let exit = exit.await.unwrap_or_else(|_| killed_early());
-        Ok(self.end_without_shim(told(exit)).await)
-    }
-
-    async fn watch_exit(&mut self, shim: &Shim) -> Result<AsyncFd<std::os::fd::OwnedFd>, Abandoned> {
-        loop {
-            match shim.pidfd().try_clone_to_owned().and_then(readable) {
-                Ok(exited) => return Ok(exited),
-                Err(e) => tracing::error!("the task's supervisor can't be watched, trying again: {e}"),
-            }
-            self.meanwhile(tokio::time::sleep(RETRY)).await?;
-        }
+        Ok(self.end_unattended(told(exit)).await)
     }
 }
 
 fn told(exit: Exit) -> Exit {
-    Exit { killed: true, failure: Some(WHY.to_owned()), ..exit }
+    Exit { killed: true, failure: Some(WHY.into()), ..exit }
 }
 
 /// In the log, behind what the task printed.

@@ -1,4 +1,7 @@
-//! `agent-test-shim shim TASKDIR`: what `muster shim` does, for this crate's tests.
+//! `agent-test-shim shim TASKDIR`: what `muster shim` does, for this crate's tests. With `plain` in place of `shim` there is no
+//! sandbox.
+
+mod plain;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -8,9 +11,18 @@ fn main() -> ExitCode {
     let (Some(verb), Some(dir), None) = (args.next(), args.next(), args.next()) else {
         return ExitCode::from(2);
     };
-    if verb != "shim" {
-        return ExitCode::from(2);
+    match verb.to_str() {
+        Some("shim") => {
+            let code = launch::shim::main(Path::new(&dir), agent::launcher::sandbox::unpack);
+            ExitCode::from(u8::try_from(code).unwrap_or(1))
+        }
+        Some("plain") => match plain::main(Path::new(&dir)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(e) => {
+                eprintln!("{e}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => ExitCode::from(2),
     }
-    let code = launch::shim::main(Path::new(&dir), agent::context::unpack);
-    ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -68,6 +68,7 @@ impl TestAgent {
             guarded: vec![],
             // What needs it says so: nobody else waits for a package index.
             environment: Settings { choice: Choice::Off, ..Settings::default() },
+            launcher: None,
             version: "0.0.0-test".to_owned(),
         };
         Self { options, running: None, temp }
@@ -141,6 +142,7 @@ impl Drop for TestAgent {
                 let limit = rustix::event::Timespec { tv_sec: 10, tv_nsec: 0 };
                 let _ = rustix::event::poll(&mut fds, Some(&limit));
             }
+            super::plain::end(&dir.path());
             let _ = launch::remove_task_dir(&dir.path());
         }
     }

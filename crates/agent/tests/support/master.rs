@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use api::agent::{
-    CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Remedy, Start, ToAgent, ToMaster,
+    CONNECT_PATH, Control, LogChunk, Opening, PROTOCOL, Register, Remedy, Start, ToAgent, ToMaster, Welcome,
 };
 use axum::Router;
 use axum::body::Body;
@@ -268,7 +268,7 @@ async fn serve(master: Shared, app: App, socket: WebSocket) -> Option<()> {
 }
 
 async fn http(app: App, mut channel: Channel) -> Option<()> {
-    say(&mut channel.sender, &ToAgent::Welcome {}).await?;
+    say(&mut channel.sender, &ToAgent::Welcome(Welcome::default())).await?;
     let router = Router::new().route("/api/v1/tasks/{task}/context_directory", get(context)).with_state(app);
     let (near, far) = tokio::io::duplex(1 << 16);
     let service = TowerToHyperService::new(router);
@@ -306,7 +306,7 @@ async fn work(master: Shared, channel: Channel, control: Control) -> Option<()> 
     receiver.take_up_to(link::LONGEST);
     let (to_agent, mut outgoing) = mpsc::unbounded_channel();
     let held = register.held.clone();
-    say(&mut sender, &ToAgent::Welcome {}).await?;
+    say(&mut sender, &ToAgent::Welcome(Welcome::default())).await?;
     for allocation in held {
         let offset = offset(master.seen().log_of(allocation));
         say(&mut sender, &ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }).await?;

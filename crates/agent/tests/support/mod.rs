@@ -3,10 +3,12 @@
 mod agent;
 mod gate;
 mod master;
+mod plain;
 
 pub(crate) use agent::{TestAgent, identity};
 pub(crate) use gate::Gate;
 pub(crate) use master::{FakeMaster, Seen};
+pub(crate) use plain::Plain;
 
 use std::mem::MaybeUninit;
 use std::path::Path;

@@ -28,16 +28,25 @@
 use std::collections::BTreeMap;
 
 use domain::agent::{Device, Power};
+use domain::capability::Capabilities;
 use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
 use domain::task::Exit;
 use domain::text::Plain;
 use domain::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// Raised when the messages change so that old and new don't understand each other.
+/// The messages' foundation: the channel and the order of what is said in it. Both sides say this number as long as that
+/// stays. What comes to it is told by names ([`Register::can`], [`Welcome::can`]), and is additive: new fields have a
+/// default, new messages are passed over by who doesn't know them ([`ToAgent::Unknown`], [`ToMaster::Unknown`]), and a new
+/// value of an old field is said only to who named the [`domain::capability::Capability`] for it. Versions before those
+/// names refuse every other number.
 pub const PROTOCOL: u32 = 2;
+
+/// The oldest foundation that is still understood.
+pub const OLDEST_PROTOCOL: u32 = 2;
 
 /// The path that an agent opens its WebSocket at.
 pub const CONNECT_PATH: &str = "/api/v1/agents/connect";
@@ -147,7 +156,7 @@ pub enum ToAgent {
         master_id: String,
     },
     /// Registered: work may come. On a stream: its bytes may come.
-    Welcome {},
+    Welcome(Welcome),
     /// Answer this at once: is anybody there?
     Ping {
         /// To be said again.
@@ -187,6 +196,20 @@ pub enum ToAgent {
         /// The run.
         allocation: AllocationId,
     },
+    /// What only a newer master says.
+    #[serde(other)]
+    Unknown,
+}
+
+/// Inside [`ToAgent::Welcome`].
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Welcome {
+    /// The master's version; earlier ones say none.
+    pub version: Plain<256>,
+    /// What it may ask for. Earlier masters name nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub can: Option<Capabilities>,
 }
 
 /// From the agent.
@@ -224,18 +247,25 @@ pub enum ToMaster {
         /// Length of its log file in bytes.
         log_bytes: u64,
     },
+    /// What only a newer agent says.
+    #[serde(other)]
+    Unknown,
 }
 
 /// Inside [`ToMaster::Register`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Register {
-    /// Its slots, [`MAX_DEVICES`] at most.
+    /// Its slots, [`MAX_DEVICES`] at most. Those of a kind that isn't known are none.
+    #[serde(deserialize_with = "known_devices")]
     pub devices: Vec<Device>,
     /// What is wrong with its machine's devices, for people (B9).
     #[serde(default)]
     pub trouble: Option<Plain<2000>>,
     /// Which identities it can give.
     pub power: Power,
+    /// What it can carry out. Earlier agents name nothing.
+    #[serde(default = "unnamed")]
+    pub can: Capabilities,
     /// The machine's name.
     pub hostname: Plain<256>,
     /// Where it reaches the master; its tasks are told the same (`DET_MASTER`).
@@ -246,6 +276,25 @@ pub struct Register {
     /// [`Start::given`] of those among them that it has it of.
     #[serde(default)]
     pub given: BTreeMap<AllocationId, Plain<GIVEN>>,
+}
+
+fn unnamed() -> Capabilities {
+    Capabilities::UNNAMED
+}
+
+fn known_devices<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Device>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Known(Device),
+        Unknown(IgnoredAny),
+    }
+    let told = Vec::<Told>::deserialize(from)?;
+    let known = |told| match told {
+        Told::Known(device) => Some(device),
+        Told::Unknown(_) => None,
+    };
+    Ok(told.into_iter().filter_map(known).collect())
 }
 
 /// Inside [`ToAgent::Start`].
@@ -351,6 +400,7 @@ mod tests {
             devices: vec![device],
             trouble: Some(text().into()),
             power: Power::Root,
+            can: Capabilities::ALL,
             hostname: text().into(),
             master_url: text().into(),
             held: vec![allocation],

@@ -118,6 +118,10 @@ pub struct Agent {
     /// Its own version, while it is connected. Muster's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub muster_version: Option<String>,
+    /// What this master knows and it can't carry out, while it is connected, such as `startup_hook`: what asks for it isn't
+    /// placed there. Muster's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_capabilities: Vec<String>,
     /// Counts; empty.
     pub slot_stats: SlotStats,
     /// Connected now. Muster's own.

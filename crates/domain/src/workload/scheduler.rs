@@ -18,7 +18,7 @@ mod usage;
 
 use std::collections::BTreeMap;
 
-pub use decision::{Decision, OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Why};
+pub use decision::{Decision, Lack, OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Why};
 pub use snapshot::{
     AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight,
 };

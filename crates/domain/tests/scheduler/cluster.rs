@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::time::Duration;
 
 use domain::agent::Power;
+use domain::capability::Capabilities;
 use domain::id::{AllocationId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{
@@ -71,6 +72,7 @@ impl Cluster {
             open: true,
             slots: (0..SLOTS).collect(),
             power: Power::Root,
+            can: Capabilities::ALL,
         };
         let first = Policy { order: Order::Priority, preemption: true };
         let fair = Policy { order: Order::FairShare, preemption: false };
@@ -121,6 +123,7 @@ impl Cluster {
             owner: UserId(owner),
             workspace: WorkspaceId(1),
             identity: UnixIdentity::root(),
+            needs: Capabilities::NONE,
             slots,
             span: Span::Several,
             priority: 40 + i64::try_from(self.below(3)).expect("small"),

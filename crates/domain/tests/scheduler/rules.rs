@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, JobId, UserId, WorkspaceId};
 use domain::scheduler::{Decision, Machine, Order, Part, Running, Snapshot, Span, Waiting, Why};
 
@@ -59,6 +60,7 @@ fn slots_are_free(world: &Snapshot, placed: &[(&Waiting, &[Part])]) {
         for part in *on {
             let machine = machines[&part.agent];
             assert!(machine.open && machine.pool == run.pool);
+            assert!(run.needs.beyond(machine.can).is_empty(), "{run:?} on {machine:?}");
             for slot in &part.slots {
                 assert!(machine.slots.contains(slot));
                 assert!(used.insert((&part.agent, *slot)), "slot {slot} of {} is given twice", part.agent);
@@ -89,7 +91,7 @@ fn bounds_hold(world: &Snapshot, placed: &[(&Waiting, &[Part])]) {
 }
 
 /// What identical runs are: whoever of two was there first doesn't wait for the agents that the other one got.
-type Like = (String, UserId, u32, bool, u32, u32, i64);
+type Like = (String, UserId, u32, bool, u32, Capabilities, i64);
 
 /// In a pool that goes by priority, of two that want the same the first one has it.
 fn nobody_is_passed_by_his_like(
@@ -102,8 +104,8 @@ fn nobody_is_passed_by_his_like(
             && run.at_most.is_none()
     };
     let like = |run: &Waiting| -> Like {
-        let group = run.slots;
-        (run.pool.to_string(), run.owner, run.identity.uid, run.span == Span::Several, group, 0, run.priority)
+        let several = run.span == Span::Several;
+        (run.pool.to_string(), run.owner, run.identity.uid, several, run.slots, run.needs, run.priority)
     };
     let mut first_left: HashMap<Like, i64> = HashMap::new();
     for decision in decisions {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::agent::Power;
+use domain::capability::{Capabilities, Capability};
 use domain::id::{AgentId, AllocationId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{
@@ -14,6 +15,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::rules;
+
+const HOOK: Capabilities = Capabilities::of(&[Capability::StartupHook]);
 
 fn allocation(n: usize) -> AllocationId {
     AllocationId::first(TaskId(Uuid::from_u128(n as u128)))
@@ -36,6 +39,7 @@ fn waiting() -> impl Strategy<Value = Waiting> {
             owner: UserId(owner),
             workspace: WorkspaceId(workspace),
             identity: UnixIdentity::root(),
+            needs: if priority == 43 { HOOK } else { Capabilities::NONE },
             slots,
             span: if several { Span::Several } else { Span::One },
             priority,
@@ -83,6 +87,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
                     open,
                     slots: (0..slots).collect(),
                     power,
+                    can: if n % 3 == 0 { Capabilities::UNNAMED } else { Capabilities::ALL },
                 })
                 .collect();
             let running = running(&machines, taken);
@@ -135,8 +140,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_free_is_not_left_to_nobody(mut world in world()) {
+    fn what_is_free_is_not_left_to_nobody(mut world in world(), hook in any::<bool>()) {
         // One run that asks for one slot, with no bounds: it waits only if there is none.
+        let needs = if hook { HOOK } else { Capabilities::NONE };
         let first = Waiting {
             allocation: allocation(500),
             job: JobId(Uuid::from_u128(500)),
@@ -144,6 +150,7 @@ proptest! {
             owner: UserId(9),
             workspace: WorkspaceId(9),
             identity: UnixIdentity::root(),
+            needs,
             slots: 1,
             span: Span::One,
             priority: 1,
@@ -159,7 +166,8 @@ proptest! {
             parts.filter(|part| part.agent == *id).any(|part| part.slots.contains(&slot))
         };
         let is_able = |machine: &&Machine| {
-            machine.open && machine.pool == ResourcePool::default() && machine.power == Power::Root
+            let can = machine.power == Power::Root && needs.beyond(machine.can).is_empty();
+            machine.open && machine.pool == ResourcePool::default() && can
         };
         let free = world
             .machines

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use rustix::event::{Timespec, poll};
 
 use crate::devices::Rule;
+use crate::failure::{Explain, Failure};
 use crate::spec::{Limits, Owner, TaskSpec};
 use crate::sys::bpf;
 use controller::{Controller, V1_ROOT, V2_ROOTS, find, v2_root, write_setting};
@@ -84,10 +85,10 @@ impl Cgroup {
         controller: Controller,
         spec: &TaskSpec,
         notes: &mut Vec<String>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let place = find(controller)
-            .ok_or_else(|| "this machine gives the agent no such cgroup controller".to_owned())?;
-        shared::set_up_all_tasks(&place, controller).map_err(|e| format!("the cgroup of all tasks: {e}"))?;
+            .ok_or_else(|| Failure::machine("this machine gives the agent no such cgroup controller"))?;
+        shared::set_up_all_tasks(&place, controller).explain(|| "the cgroup of all tasks".into())?;
         let dir = self.enter(&place.root, place.v2)?;
         if let Some(owner) = &spec.owner {
             let first = self.first.contains(&place.root);
@@ -100,14 +101,14 @@ impl Cgroup {
             let account = self.owner.as_deref().map(|key| shared::above(&place.root, Some(key)));
             self.memory = Some(Memory::new(dir.clone(), account, shared::all_tasks(&place.root)));
         }
-        controller.apply(&dir, &spec.limits, place.v2).map_err(|e| e.to_string())
+        controller.apply(&dir, &spec.limits, place.v2).map_err(|e| Failure::machine(e.to_string()))
     }
 
     /// Denies the task every device but these and the harmless ones, where the machine has a controller for it.
     ///
     /// # Errors
     /// Why it isn't so. The task then still finds no node of another device.
-    pub(crate) fn fence(&mut self, devices: &[PathBuf]) -> Result<(), String> {
+    pub(crate) fn fence(&mut self, devices: &[PathBuf]) -> Result<(), Failure> {
         let rules = crate::devices::allowed(devices)?;
         // Version 2 first: there is nothing to move into.
         let v2 = v2_root().map(|root| self.below(&root)).filter(|dir| self.dirs.contains(dir));
@@ -119,13 +120,13 @@ impl Cgroup {
         self.fence_v1(&rules)
     }
 
-    fn fence_v1(&mut self, rules: &[Rule]) -> Result<(), String> {
+    fn fence_v1(&mut self, rules: &[Rule]) -> Result<(), Failure> {
         if !Path::new(DEVICES).join("cgroup.procs").exists() {
             return Ok(());
         }
         let dir = self.enter(Path::new(DEVICES), false)?;
         let write = |file: &str, value: &str| {
-            write_setting(&dir.join(file), value).map_err(|e| format!("{}: {e}", dir.join(file).display()))
+            write_setting(&dir.join(file), value).explain(|| dir.join(file).display().to_string())
         };
         write("devices.deny", "a")?;
         rules.iter().try_for_each(|rule| write("devices.allow", &rule.to_string()))
@@ -136,9 +137,9 @@ impl Cgroup {
     }
 
     /// Makes the task's cgroup in a place, keeps its door open and returns its path.
-    fn enter(&mut self, root: &Path, v2: bool) -> Result<PathBuf, String> {
+    fn enter(&mut self, root: &Path, v2: bool) -> Result<PathBuf, Failure> {
         let dir = self.below(root);
-        self.open(root, &dir, v2).map_err(|e| format!("{}: {e}", dir.display()))?;
+        self.open(root, &dir, v2).explain(|| dir.display().to_string())?;
         Ok(dir)
     }
 

@@ -16,9 +16,10 @@ use rustix::thread::set_no_new_privs;
 use super::doorbell::Doorbell;
 use super::stack::{self, Account, Place};
 use crate::cgroup::Door;
+use crate::failure::{Explain, Failure};
 use crate::identity;
 use crate::spec::Mode;
-use crate::sys::{Explain, process};
+use crate::sys::process;
 
 /// Its name in lists of processes.
 const NAME: &std::ffi::CStr = c"muster-network";
@@ -43,7 +44,7 @@ pub(crate) struct Service<'a> {
 
 impl Helper {
     /// Starts it. In it everything of the shim's is closed but what it serves.
-    pub(crate) fn start(service: Service<'_>) -> Result<Self, String> {
+    pub(crate) fn start(service: Service<'_>) -> Result<Self, Failure> {
         let shim = nix::unistd::getpid();
         let birthplace = service.doors.iter().find_map(|door| door.birthplace.as_ref());
         let forked = match birthplace.map(|place| process::fork_into(place.as_fd())) {

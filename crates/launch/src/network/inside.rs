@@ -12,8 +12,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, lis
 use super::descriptors::send_patiently;
 use super::netlink::{LOOPBACK, Netlink};
 use super::{MTU, OWN, RELAY, diag};
+use crate::failure::{Explain, Failure};
 use crate::spec::Network;
-use crate::sys::{Explain, net};
+use crate::sys::net;
 
 /// Connections to the master that may wait for the agent.
 const BACKLOG: i32 = 1024;
@@ -31,7 +32,7 @@ const INTERFACE: &str = "net0";
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Result<u16, String> {
+pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Result<u16, Failure> {
     let mut address = RELAY;
     let mut interface = None;
     let mut words = String::new();
@@ -62,7 +63,7 @@ pub(crate) fn set_up(network: Network, ipv6: bool, shim: BorrowedFd<'_>) -> Resu
     Ok(port)
 }
 
-fn loopback() -> Result<Netlink, String> {
+fn loopback() -> Result<Netlink, Failure> {
     // What options take of a socket is in no limit (A12). It was that much until it was the namespace's own.
     let _ = std::fs::write("/proc/sys/net/core/optmem_max", OPTIONS);
     // Connections that are over are in the machine's one table.

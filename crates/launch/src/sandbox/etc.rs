@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::Root;
 use super::target::Kind;
+use crate::failure::{Explain, Failure};
 use crate::network::resolver;
 use crate::spec::{Identity, Network, WORK_DIR};
-use crate::sys::Explain;
 use crate::sys::mount::attach;
 
 /// The machine's resolver configuration: where it lies and what it says.
@@ -21,7 +21,7 @@ pub(super) fn gather_resolv_conf() -> Option<(PathBuf, Vec<u8>)> {
 }
 
 /// Puts the files in place.
-pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, Vec<u8>)>) -> Result<(), String> {
+pub(super) fn build(root: &mut Root<'_>, resolv_conf: Option<(PathBuf, Vec<u8>)>) -> Result<(), Failure> {
     let identity = &root.context.spec.identity;
     let passwd = passwd(&read("/etc/passwd"), identity);
     let group = group(&read("/etc/group"), identity);

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Gid, OFlags, Uid, fchown, fstat};
 
 use super::{Context, Root, clone_fd, clone_host};
+use crate::failure::{Explain, Failure};
 use crate::identity::How;
 use crate::spec::{DEFAULT_PATH, NAMES_DIR, Shown};
-use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, new_fs};
 use crate::task_dir::SCRATCH_DIR;
 
@@ -84,14 +84,14 @@ pub(super) struct Fresh {
 }
 
 /// Clones them.
-pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
+pub(super) fn gather(context: Context<'_>) -> Result<Fresh, Failure> {
     // A new one shows the interfaces of the task's own network, and nothing that is mounted below the machine's.
     let attrs = RDONLY | NOSUID | NODEV | NOEXEC;
     let sys =
         match new_fs("sysfs", &[], attrs).map_or_else(|_| clone_host(Path::new("/sys"), true, attrs), Ok) {
             Ok(sys) => Some(sys),
             Err(_) if context.unprivileged() => None,
-            Err(e) => return Err(format!("can't show /sys to the task: {e}")),
+            Err(e) => return Err(e).explain(|| "can't show /sys to the task".into()),
         };
     let mut cgroups = vec![];
     for (root, dir) in crate::cgroup::dirs(context.spec) {
@@ -124,26 +124,26 @@ pub(super) fn gather(context: Context<'_>) -> Result<Fresh, String> {
 }
 
 /// Clones one device node. Only nodes below `/dev` may be shown: a task must find them where they are known.
-fn device(path: &Path) -> Result<(String, OwnedFd), String> {
+fn device(path: &Path) -> Result<(String, OwnedFd), Failure> {
     let shown = path.display();
     let inside = path
         .strip_prefix("/dev")
         .ok()
         .and_then(Path::to_str)
         .filter(|p| !p.is_empty() && !p.split('/').any(|part| matches!(part, ".." | "." | "")))
-        .ok_or_else(|| format!("device {shown} is not below /dev"))?;
+        .ok_or_else(|| Failure::machine(format!("device {shown} is not below /dev")))?;
     let tree = clone_host(path, false, NOSUID | NOEXEC)
         .explain(|| format!("can't show device {shown} to the task"))?;
     let kind = FileType::from_raw_mode(fstat(&tree).explain(|| format!("device {shown}"))?.st_mode);
     if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
         Ok((format!("dev/{inside}"), tree))
     } else {
-        Err(format!("{shown} is not a device"))
+        Err(Failure::machine(format!("{shown} is not a device")))
     }
 }
 
 /// Builds the fresh parts.
-pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
+pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), Failure> {
     for dir in ["proc", "sys", "dev", "run", "tmp"] {
         root.mkdir(dir, 0o755)?;
     }
@@ -175,7 +175,7 @@ pub(super) fn build(root: &mut Root<'_>, fresh: Fresh) -> Result<(), String> {
 
 /// Covers what of `/proc` is the machine's. Where tasks may make namespaces they get a whole `/proc` all the same: the kernel lets
 /// nobody mount one there who sees a part only, and containers need it.
-fn cover_machines(root: &mut Root<'_>) -> Result<(), String> {
+fn cover_machines(root: &mut Root<'_>) -> Result<(), Failure> {
     if root.context.spec.seccomp.allows_namespaces() {
         return Ok(());
     }
@@ -203,7 +203,7 @@ fn cover_machines(root: &mut Root<'_>) -> Result<(), String> {
 }
 
 /// Covers the machine's cgroups with the task's own.
-fn own_cgroups(root: &mut Root<'_>, cgroups: Vec<(PathBuf, OwnedFd)>) -> Result<(), String> {
+fn own_cgroups(root: &mut Root<'_>, cgroups: Vec<(PathBuf, OwnedFd)>) -> Result<(), Failure> {
     let at = CGROUPS.trim_start_matches('/');
     if root.open(Path::new(at), OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW).is_err() {
         return Ok(());
@@ -241,7 +241,7 @@ fn writable(mode: &str, bytes: u64) -> rustix::io::Result<OwnedFd> {
     new_fs("tmpfs", &options, NOSUID | NODEV)
 }
 
-fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), String> {
+fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Failure> {
     let unprivileged = root.context.unprivileged();
     let dev = new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NOEXEC)
         .explain(|| "can't make /dev of the task".into())?;
@@ -274,13 +274,13 @@ fn dev(root: &mut Root<'_>, devices: Vec<(String, OwnedFd)>) -> Result<(), Strin
         match new_fs(kind, options, attrs) {
             Ok(fs) => root.attach_at(fs.as_fd(), at)?,
             Err(_) if unprivileged || kind == "mqueue" => {}
-            Err(e) => return Err(format!("can't make /{at} of the task: {e}")),
+            Err(e) => return Err(e).explain(|| format!("can't make /{at} of the task")),
         }
     }
     Ok(())
 }
 
-fn run(root: &mut Root<'_>) -> Result<(), String> {
+fn run(root: &mut Root<'_>) -> Result<(), Failure> {
     let what = || "can't make /run of the task".to_owned();
     let run = writable("0755", root.context.spec.run_bytes()).explain(what)?;
     let credentials = root.context.credentials;
@@ -301,7 +301,7 @@ fn run(root: &mut Root<'_>) -> Result<(), String> {
 }
 
 /// Debian's Python is named `python3` alone; people's scripts, and clients of old, say `python` (B21).
-fn python(root: &Root<'_>) -> Result<(), String> {
+fn python(root: &Root<'_>) -> Result<(), Failure> {
     let found = DEFAULT_PATH
         .split(':')
         .map(|dir| format!("{dir}/python3"))

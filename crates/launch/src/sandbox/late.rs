@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::failure::Failure;
 use crate::spec::{BindMount, Propagation, TaskSpec};
 use crate::sys::mount::Propagate;
 
@@ -17,19 +18,19 @@ pub(super) fn given(
     listed: &[PathBuf],
     resolved: &[PathBuf],
     path: &Path,
-) -> Result<Propagate, String> {
+) -> Result<Propagate, Failure> {
     if !may_receive(bind, listed) {
         return Ok(Propagate::Private);
     }
     if is_below(path, resolved) {
         return Ok(Propagate::Slave);
     }
-    Err(format!(
+    Err(Failure::refused(format!(
         "bind mount {} (which is {}): it leads out of the directories of `agent.late_mounts`; name that path itself, or \
          leave its propagation at rprivate",
         bind.host_path.display(),
         path.display()
-    ))
+    )))
 }
 
 /// Whether a bind mount gets more than private, if its path leads nowhere else.
@@ -38,11 +39,11 @@ pub(super) fn may_receive(bind: &BindMount, listed: &[PathBuf]) -> bool {
 }
 
 /// What to say of a source that was unmounted before it could be judged.
-pub(super) fn gone(bind: &BindMount) -> String {
-    format!(
+pub(super) fn gone(bind: &BindMount) -> Failure {
+    Failure::refused(format!(
         "bind mount {}: it was unmounted while the task started; start it again",
         bind.host_path.display()
-    )
+    ))
 }
 
 /// What isn't as the configuration says.
@@ -101,13 +102,16 @@ mod tests {
             given(&bind, &["/home".into()], &["/srv/home".into()], Path::new(path))
         };
         let home = given(Propagation::Rslave, "/home/a", "/srv/home/a");
-        assert_eq!(home, Ok(Propagate::Slave));
-        assert_eq!(given(Propagation::Rshared, "/home", "/srv/home"), Ok(Propagate::Slave));
-        assert_eq!(given(Propagation::Private, "/home/a", "/srv/home/a"), Ok(Propagate::Private));
-        assert_eq!(given(Propagation::Slave, "/homes/a", "/homes/a"), Ok(Propagate::Private));
+        assert_eq!(home.unwrap(), Propagate::Slave);
+        assert_eq!(given(Propagation::Rshared, "/home", "/srv/home").unwrap(), Propagate::Slave);
+        assert_eq!(given(Propagation::Private, "/home/a", "/srv/home/a").unwrap(), Propagate::Private);
+        assert_eq!(given(Propagation::Slave, "/homes/a", "/homes/a").unwrap(), Propagate::Private);
         // A link of the user's own, and a way back.
         for path in ["/home/a/link", "/home/../tmp/late"] {
-            assert!(given(Propagation::Rslave, path, "/tmp/late").is_err_and(|e| e.contains("late_mounts")));
+            assert!(
+                given(Propagation::Rslave, path, "/tmp/late")
+                    .is_err_and(|e| e.to_string().contains("late_mounts"))
+            );
         }
     }
 }

@@ -19,7 +19,7 @@ use super::fresh::DEVICES;
 use super::mask::{ATTRS, SYSTEM_FILE_SYSTEMS};
 use super::seal::Seals;
 use super::table::{Mount, Table, mount_id};
-use crate::sys::Explain;
+use crate::failure::{Explain, Failure};
 use crate::sys::mount::{Propagate, attach, new_fs, open_host, set_attr};
 use crate::sys::mounts::count_below;
 use crate::task_dir::ROOT_DIR;
@@ -33,7 +33,7 @@ const TRIES: usize = 3;
 ///
 /// # Errors
 /// One sentence.
-pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &mut Seals) -> Result<(), String> {
+pub(super) fn leave_out(context: Context<'_>, table: &Table, seals: &mut Seals) -> Result<(), Failure> {
     let tree = Tree::new(context, table);
     let Sorted { shown, hidden } = leave_out_what_is_reached(context, table, seals);
     if context.unprivileged() || (hidden.is_empty() && is_whole(table)) {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::{Context, Root, clone_host};
-use crate::sys::Explain;
+use crate::failure::{Explain, Failure};
 use crate::sys::mount::{NODEV, NOSUID, RDONLY};
 
 /// Entries of `/` that a task gets afresh.
@@ -24,7 +24,7 @@ pub(super) enum Entry {
 }
 
 /// Clones the entries of `/`.
-pub(super) fn gather(context: Context<'_>) -> Result<Vec<Entry>, String> {
+pub(super) fn gather(context: Context<'_>) -> Result<Vec<Entry>, Failure> {
     let mut entries = vec![];
     for entry in fs::read_dir("/").explain(|| "can't read /".into())? {
         let entry = entry.explain(|| "can't read /".into())?;
@@ -35,7 +35,7 @@ pub(super) fn gather(context: Context<'_>) -> Result<Vec<Entry>, String> {
             Ok(found) => entries.extend(found),
             // A dead network mount, or an entry that this user may not even look at: the task does without.
             Err(e) if is_gone(&e) || context.unprivileged() => {}
-            Err(e) => return Err(format!("can't show {} to the task: {e}", entry.path().display())),
+            Err(e) => return Err(e).explain(|| format!("can't show {} to the task", entry.path().display())),
         }
     }
     Ok(entries)
@@ -65,15 +65,16 @@ fn is_gone(error: &io::Error) -> bool {
 }
 
 /// Attaches the entries to the new root.
-pub(super) fn build(root: &mut Root<'_>, entries: Vec<Entry>) -> Result<(), String> {
+pub(super) fn build(root: &mut Root<'_>, entries: Vec<Entry>) -> Result<(), Failure> {
     for entry in entries {
         match entry {
             Entry::Link(name, to) => rustix::fs::symlinkat(&to, root.fd(), &name)
                 .explain(|| format!("can't make the link /{}", Path::new(&name).display()))?,
             Entry::Tree(name, tree, is_dir) => {
                 // `mkdir` and `touch` take text because nearly all names of ours are literals.
-                let name =
-                    name.into_string().map_err(|n| format!("can't show /{n:?} to the task: not UTF-8"))?;
+                let name = name
+                    .into_string()
+                    .map_err(|n| Failure::machine(format!("can't show /{n:?} to the task: not UTF-8")))?;
                 if is_dir {
                     root.mkdir(&name, 0o755)?;
                 } else {

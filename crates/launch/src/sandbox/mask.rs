@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use super::Root;
 use super::machine::FRESH;
 use super::table::Table;
+use crate::failure::{Explain, Failure};
 use crate::spec::TaskSpec;
-use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOEXEC, NOSUID, RDONLY, attach, new_fs, open_beneath};
 use crate::task_dir::SCRATCH_DIR;
 
@@ -66,7 +66,7 @@ pub(super) struct Masks {
 impl Masks {
     /// Resolves the paths to mask: the task's, its own directory and the one that has all of them. `table` is what
     /// everything that the task shows is cloned from.
-    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path, table: &Table) -> Result<Self, String> {
+    pub(super) fn gather(spec: &TaskSpec, task_dir: &Path, table: &Table) -> Result<Self, Failure> {
         // Tasks may be on a disk of their own, which has other names than the directory around.
         let own = spec.masked.iter().map(PathBuf::as_path).chain([task_dir]).chain(task_dir.parent());
         // One that is gone for a moment, because somebody moves a directory above it, would not be hidden.
@@ -128,7 +128,7 @@ impl Masks {
     }
 
     /// Masks what the machine's own tree shows.
-    pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), String> {
+    pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), Failure> {
         let own_var_tmp = has_own_var_tmp(root);
         for path in &self.paths {
             let Ok(below) = path.strip_prefix("/") else {
@@ -150,7 +150,7 @@ impl Masks {
         root: &Root<'_>,
         mount: BorrowedFd<'_>,
         source: &Path,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         for path in &self.paths {
             if let Ok(below) = path.strip_prefix(source) {
                 self.mask_beneath(root, mount, path, below)?;
@@ -166,7 +166,7 @@ impl Masks {
         dir: BorrowedFd<'_>,
         path: &Path,
         below: &Path,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let what = || format!("can't hide {} from the task", path.display());
         let target = match open_beneath(dir, below, OFlags::PATH) {
             Ok(target) => target,

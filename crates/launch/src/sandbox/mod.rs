@@ -38,9 +38,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, OFlags, fstat, unlinkat};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
+use crate::failure::{Explain, Failure};
 use crate::identity::{Credentials, How};
 use crate::spec::TaskSpec;
-use crate::sys::Explain;
 use crate::sys::mount::{
     NODEV, NOEXEC, NOSUID, Propagate, RDONLY, attach, clone_tree, new_fs, open_in, path_of, set_attr,
 };
@@ -95,7 +95,7 @@ struct Root<'a> {
 ///
 /// # Errors
 /// One sentence with the remedy.
-pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
+pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, Failure> {
     let mut seals = Seals::default();
     let lates = stand_still(context, &mut seals)?;
     let table = Table::read().explain(|| "can't read the mount table".into())?;
@@ -128,7 +128,7 @@ pub(crate) fn compose(context: Context<'_>) -> Result<Option<OwnedFd>, String> {
 /// Takes the namespace out of the machine's peer groups, and ends what arrives from them, before anything is judged: what
 /// comes and goes between the table and a clone would be judged by nobody. Gives what is to receive on, which was cloned
 /// while something arrived.
-fn stand_still(context: Context<'_>, seals: &mut Seals) -> Result<Vec<Option<source::Late>>, String> {
+fn stand_still(context: Context<'_>, seals: &mut Seals) -> Result<Vec<Option<source::Late>>, Failure> {
     let change = |to| {
         mount_change("/", to | MountPropagationFlags::REC)
             .explain(|| "can't take the task's mounts from the machine's".into())
@@ -147,7 +147,7 @@ fn stand_still(context: Context<'_>, seals: &mut Seals) -> Result<Vec<Option<sou
 }
 
 impl<'a> Root<'a> {
-    fn make(context: Context<'a>, seals: Seals) -> Result<Self, String> {
+    fn make(context: Context<'a>, seals: Seals) -> Result<Self, Failure> {
         let path = context.task_dir.join(ROOT_DIR);
         let what = || "can't make the root of the task".to_owned();
         let mount = new_fs("tmpfs", &[("mode", "0755"), ("size", "4m")], NOSUID | NODEV).explain(what)?;
@@ -172,23 +172,23 @@ impl<'a> Root<'a> {
     }
 
     /// The path that an open file has in the new root, once that is entered.
-    fn path_in(&self, fd: BorrowedFd<'_>) -> Result<PathBuf, String> {
+    fn path_in(&self, fd: BorrowedFd<'_>) -> Result<PathBuf, Failure> {
         let path = path_of(fd).explain(|| "can't resolve a path of the task".into())?;
         path.strip_prefix(&self.path)
             .map(|below| Path::new("/").join(below))
-            .map_err(|_| format!("{} is outside the task's root", path.display()))
+            .map_err(|_| Failure::machine(format!("{} is outside the task's root", path.display())))
     }
 
     /// Makes a directory of our own, relative to the new root.
-    fn mkdir(&self, path: &str, mode: u32) -> Result<(), String> {
+    fn mkdir(&self, path: &str, mode: u32) -> Result<(), Failure> {
         match rustix::fs::mkdirat(self.fd(), path, rustix::fs::Mode::from_raw_mode(mode)) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(e) => Err(format!("can't make /{path} in the task: {e}")),
+            Err(e) => Err(e).explain(|| format!("can't make /{path} in the task")),
         }
     }
 
     /// Makes an empty file of our own, relative to the new root.
-    fn touch(&self, path: &str) -> Result<File, String> {
+    fn touch(&self, path: &str) -> Result<File, Failure> {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         rustix::fs::openat(self.fd(), path, flags, rustix::fs::Mode::from_raw_mode(0o644))
             .map(File::from)
@@ -196,7 +196,7 @@ impl<'a> Root<'a> {
     }
 
     /// A read-only mount of a new file with this text, attached nowhere yet. `name` is for us alone.
-    fn text_file(&self, name: &str, text: &[u8]) -> Result<OwnedFd, String> {
+    fn text_file(&self, name: &str, text: &[u8]) -> Result<OwnedFd, Failure> {
         let path = format!("{FILES}/{name}");
         let mut file = self.touch(&path)?;
         file.write_all(text)
@@ -205,14 +205,14 @@ impl<'a> Root<'a> {
     }
 
     /// Attaches a mount at a path that is there already.
-    fn attach_at(&self, mount: BorrowedFd<'_>, path: &str) -> Result<(), String> {
+    fn attach_at(&self, mount: BorrowedFd<'_>, path: &str) -> Result<(), Failure> {
         self.open(Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
             .and_then(|target| attach(mount, target.as_fd()))
             .explain(|| format!("can't mount on /{path} in the task"))
     }
 
     /// Registers a file system that we made; `seal` makes it read-only in the end.
-    fn adopt(&mut self, mount: OwnedFd, seal: bool) -> Result<(), String> {
+    fn adopt(&mut self, mount: OwnedFd, seal: bool) -> Result<(), Failure> {
         let stat = fstat(&mount).explain(|| "can't look at a file system just made".into())?;
         self.own_devices.push(stat.st_dev);
         if seal {
@@ -222,7 +222,7 @@ impl<'a> Root<'a> {
     }
 
     /// Makes the root the root of this process and puts the machine's away.
-    fn enter(self) -> Result<(), String> {
+    fn enter(self) -> Result<(), Failure> {
         let what = || "can't enter the root of the task".to_owned();
         for name in [FILES, SEALS].into_iter().filter(|name| *name == FILES || self.seals.used()) {
             unmount(self.path.join(name), UnmountFlags::DETACH).explain(what)?;

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, mkdirat, openat};
 use rustix::io::Errno;
 
+use crate::failure::{Explain, Failure};
 use crate::identity::Credentials;
-use crate::sys::Explain;
 use crate::task_dir::{ROOT_DIR, SCRATCH_DIR};
 
 /// Whose a directory is.
@@ -57,7 +57,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn prepare(task_dir: &Path, credentials: Credentials) -> Result<Prepared, String> {
+pub(crate) fn prepare(task_dir: &Path, credentials: Credentials) -> Result<Prepared, Failure> {
     let what = || "can't make the task's scratch directories".to_owned();
     let task_dir = open_dir(CWD, task_dir.as_os_str()).explain(what)?;
     let until = Instant::now() + PATIENCE;

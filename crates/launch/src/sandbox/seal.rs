@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::mask::{AFRESH, ATTRS, SYSTEM_FILE_SYSTEMS, out_of_reach};
 use super::table::{Mount, Table, mount_id};
 use super::{Root, clone_fd};
-use crate::sys::Explain;
+use crate::failure::{Explain, Failure};
 use crate::sys::mount::{NODEV, NOSUID, new_fs};
 use crate::sys::mounts;
 
@@ -97,7 +97,7 @@ impl Root<'_> {
     ///
     /// # Errors
     /// What can't be covered, in one sentence with the remedy.
-    pub(super) fn seal(&mut self) -> Result<(), String> {
+    pub(super) fn seal(&mut self) -> Result<(), Failure> {
         let mut last = String::new();
         for _ in 0..TRIES {
             let table = Table::read().explain(|| "can't read the mount table".into())?;
@@ -115,17 +115,17 @@ impl Root<'_> {
                 }
             }
         }
-        Err(format!(
+        Err(Failure::machine(format!(
             "can't hide a mount of the machine's own system from the task, {last}; unmount it on the machine, or bind a \
              directory that doesn't hold it"
-        ))
+        )))
     }
 
     /// The mounts of the new root that must not show and do.
-    fn unsealed<'t>(&self, table: &'t Table) -> Result<Vec<&'t Mount>, String> {
+    fn unsealed<'t>(&self, table: &'t Table) -> Result<Vec<&'t Mount>, Failure> {
         let what = || "can't look at the root of the task".to_owned();
         let by_id: HashMap<u64, &'t Mount> = table.mounts().iter().map(|mount| (mount.id, mount)).collect();
-        let top = mount_id(self.fd()).ok_or_else(what)?;
+        let top = mount_id(self.fd()).ok_or_else(|| Failure::machine(what()))?;
         let mut made = HashSet::new();
         for name in MADE {
             let fd = match self.open(Path::new(name), OFlags::PATH | OFlags::NOFOLLOW) {
@@ -169,10 +169,10 @@ impl Root<'_> {
 
     /// The kind of a mount of the new root that must not show, and that a table leaves out: its directory is outside of what
     /// is shown of its file system, until it is moved there. Kernels before 6.8 don't tell.
-    fn hidden(&self, table: &Table) -> Result<Option<String>, String> {
+    fn hidden(&self, table: &Table) -> Result<Option<String>, Failure> {
         let what = || "can't look at the root of the task".to_owned();
         let Some(top) = mounts::unique_id(self.fd()) else { return Ok(None) };
-        let top_in_table = mount_id(self.fd()).ok_or_else(what)?;
+        let top_in_table = mount_id(self.fd()).ok_or_else(|| Failure::machine(what()))?;
         let all = mounts::below(top).explain(what)?;
         if all.len() == table.count_below(top_in_table) {
             return Ok(None);
@@ -184,27 +184,28 @@ impl Root<'_> {
     }
 
     /// Puts a seal on a mount.
-    fn cover(&mut self, mount: &Mount) -> Result<(), String> {
+    fn cover(&mut self, mount: &Mount) -> Result<(), Failure> {
         let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let target = match openat2(CWD, &mount.point, flags, Mode::empty(), resolve) {
             Err(Errno::ACCESS) => {
-                let below = mount.point.strip_prefix(&self.path).map_err(|e| e.to_string())?;
+                let below =
+                    mount.point.strip_prefix(&self.path).map_err(|e| Failure::machine(e.to_string()))?;
                 if out_of_reach(self, self.fd(), below) {
                     self.seals.unreachable.insert(mount.id);
                     return Ok(());
                 }
-                return Err("permission denied".into());
+                return Err(Failure::machine("permission denied"));
             }
-            other => other.map_err(|e| std::io::Error::from(e).to_string())?,
+            other => other.map_err(says)?,
         };
         if mount_id(target.as_fd()) != Some(mount.id) {
-            return Err("another mount is in the way".into());
+            return Err(Failure::machine("another mount is in the way"));
         }
         let found = statx(&target, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS);
-        let found = found.map_err(|e| std::io::Error::from(e).to_string())?;
+        let found = found.map_err(says)?;
         if !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
-            return Err("it was moved".into());
+            return Err(Failure::machine("it was moved"));
         }
         let kind = FileType::from_raw_mode(found.stx_mode.into());
         if kind == FileType::RegularFile && !SYSTEM_FILE_SYSTEMS.contains(&mount.kind.as_str()) {
@@ -213,12 +214,11 @@ impl Root<'_> {
         }
         let cover = self.make_cover()?;
         let seal = if kind == FileType::Directory { &cover.directory } else { &cover.file };
-        let seal = clone_fd(seal.as_fd(), false, ATTRS).map_err(|e| e.to_string())?;
-        crate::sys::mount::attach(seal.as_fd(), target.as_fd())
-            .map_err(|e| std::io::Error::from(e).to_string())
+        let seal = clone_fd(seal.as_fd(), false, ATTRS).map_err(says)?;
+        crate::sys::mount::attach(seal.as_fd(), target.as_fd()).map_err(says)
     }
 
-    fn make_cover(&mut self) -> Result<&Cover, String> {
+    fn make_cover(&mut self) -> Result<&Cover, Failure> {
         if self.seals.cover.is_none() {
             let what = || "can't make what hides the machine's mounts".to_owned();
             self.mkdir(SEALS, 0o700)?;
@@ -230,11 +230,16 @@ impl Root<'_> {
             let file = self.touch(&format!("{SEALS}/f"))?.into();
             self.seals.cover = Some(Cover { device, directory, file });
         }
-        self.seals.cover.as_ref().ok_or_else(String::new)
+        self.seals.cover.as_ref().ok_or_else(|| Failure::machine(String::new()))
     }
 }
 
 /// The file system of an open file, as a table has it.
+/// What the kernel says of one mount; what was being done is said by [`Root::seal`].
+fn says(error: impl Into<std::io::Error>) -> Failure {
+    Failure::machine(error.into().to_string())
+}
+
 fn device_of(file: BorrowedFd<'_>) -> rustix::io::Result<String> {
     let device = fstat(file)?.st_dev;
     Ok(format!("{}:{}", rustix::fs::major(device), rustix::fs::minor(device)))

@@ -22,8 +22,8 @@ use super::machine::FRESH;
 use super::source::{Source, as_user};
 use super::table::Table;
 use super::{Context, Root};
+use crate::failure::{Explain, Failure};
 use crate::sockets::is_shown;
-use crate::sys::Explain;
 use crate::sys::landlock::only_sockets_below;
 use crate::sys::mount::{attach, open_beneath, path_of};
 
@@ -82,7 +82,7 @@ impl Sockets {
     }
 
     /// Covers those that the machine's own tree shows.
-    pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), String> {
+    pub(super) fn apply(&self, root: &Root<'_>) -> Result<(), Failure> {
         for path in &self.0 {
             let Ok(below) = path.strip_prefix("/") else { continue };
             if !FRESH.iter().any(|fresh| below.starts_with(fresh)) {
@@ -98,7 +98,7 @@ impl Sockets {
         root: &Root<'_>,
         mount: BorrowedFd<'_>,
         source: &Path,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         // Which an administrator has to allow, and what for if not for the sockets there.
         if !is_shown(source) {
             return Ok(());
@@ -113,7 +113,7 @@ impl Sockets {
 
 /// Rules for what is there later: of the machine's sockets a task may reach those in its bind mounts alone (`bound`), where
 /// other tasks' are. None on older kernels, nor for a task that may mount, which no rules of this kind allow.
-pub(super) fn rules(root: &Root<'_>, bound: &[OwnedFd]) -> Result<Option<OwnedFd>, String> {
+pub(super) fn rules(root: &Root<'_>, bound: &[OwnedFd]) -> Result<Option<OwnedFd>, Failure> {
     if root.context.spec.seccomp.allows_namespaces() {
         return Ok(None);
     }
@@ -122,7 +122,7 @@ pub(super) fn rules(root: &Root<'_>, bound: &[OwnedFd]) -> Result<Option<OwnedFd
 }
 
 /// Covers what is `below` a directory, if it is a socket: what has become of it since is nobody's on the machine.
-fn cover(root: &Root<'_>, dir: BorrowedFd<'_>, path: &Path, below: &Path) -> Result<(), String> {
+fn cover(root: &Root<'_>, dir: BorrowedFd<'_>, path: &Path, below: &Path) -> Result<(), Failure> {
     let what = || format!("can't hide the socket {} from the task", path.display());
     let open = || {
         let target = open_beneath(dir, below, OFlags::PATH)?;

@@ -15,9 +15,9 @@ use super::late::{self, given, may_receive};
 use super::mask::Masks;
 use super::table::Table;
 use super::target::Kind;
+use crate::failure::{Explain, Failure};
 use crate::identity::{Credentials, How};
 use crate::spec::BindMount;
-use crate::sys::Explain;
 use crate::sys::mount::{NODEV, NOSUID, Propagate, RDONLY, clone_tree, open_host, path_of, set_attr};
 
 /// File systems that are never bound: they speak for the kernel, not for files.
@@ -58,7 +58,7 @@ pub(super) struct Late {
 
 /// Opens and clones the sources that receive from the machine ([`super::late`]), each at the place of its bind mount. This
 /// is before the machine's mounts stand still, and judged when they do.
-pub(super) fn gather_late(context: Context<'_>) -> Result<Vec<Option<Late>>, String> {
+pub(super) fn gather_late(context: Context<'_>) -> Result<Vec<Option<Late>>, Failure> {
     let one = |bind: &BindMount| {
         if !may_receive(bind, &context.spec.late_mounts) {
             return Ok(None);
@@ -77,7 +77,7 @@ pub(super) fn gather<'a>(
     masks: &Masks,
     table: &Table,
     lates: Vec<Option<Late>>,
-) -> Result<Vec<Source<'a>>, String> {
+) -> Result<Vec<Source<'a>>, Failure> {
     // A prefix is the administrator's, so it is resolved with the launcher's rights.
     let resolve = |paths: &Vec<PathBuf>| -> Vec<PathBuf> {
         paths.iter().filter_map(|p| std::fs::canonicalize(p).ok()).collect()
@@ -103,17 +103,17 @@ pub(super) fn gather<'a>(
 }
 
 /// Who could write there would be whatever the launcher starts next (F12).
-fn check_guarded(source: &Source<'_>, guarded: &[PathBuf]) -> Result<(), String> {
+fn check_guarded(source: &Source<'_>, guarded: &[PathBuf]) -> Result<(), Failure> {
     let path = &source.path;
     // A directory beside the program can't change it; below data there is nothing that a task may see (`mask`).
     let holds = |own: &&PathBuf| own.starts_with(path);
     match guarded.iter().filter(|_| !source.bind.read_only).find(holds) {
-        Some(own) => Err(format!(
+        Some(own) => Err(Failure::refused(format!(
             "bind mount {}: the agent, which runs as the task's own user, keeps its program, data or configuration in \
              {}; mount it read-only, or name a folder that doesn't hold that",
             source.bind.host_path.display(),
             own.display()
-        )),
+        ))),
         None => Ok(()),
     }
 }
@@ -124,7 +124,7 @@ fn one<'a>(
     prefixes: Option<&[PathBuf]>,
     bind: &'a BindMount,
     early: Option<Late>,
-) -> Result<Source<'a>, String> {
+) -> Result<Source<'a>, Failure> {
     let shown = bind.host_path.display();
     let what = || format!("bind mount {shown}");
     let (fd, tree) = match early {
@@ -134,23 +134,23 @@ fn one<'a>(
     let path = path_of(fd.as_fd()).explain(what)?;
     let judged = as_user(context.credentials, || judge(masks, prefixes, &path, fd.as_fd())).explain(what)?;
     let kind = judged.map_err(|why| {
-        if path == bind.host_path {
-            format!("bind mount {shown}: {why}")
+        why.at(if path == bind.host_path {
+            format!("bind mount {shown}")
         } else {
-            format!("bind mount {shown} (which is {}): {why}", path.display())
-        }
+            format!("bind mount {shown} (which is {})", path.display())
+        })
     })?;
     let tree = tree.map_or_else(|| clone_tree(fd.as_fd(), true), Ok).explain(what)?;
     Ok(Source { bind, path, tree, kind, receives: false })
 }
 
 /// Opens a path of the machine with the rights of the task's user and no others.
-fn open_as_user(context: Context<'_>, path: &Path) -> Result<OwnedFd, String> {
+fn open_as_user(context: Context<'_>, path: &Path) -> Result<OwnedFd, Failure> {
     let shown = path.display();
     if !path.is_absolute() {
-        return Err(format!(
+        return Err(Failure::refused(format!(
             "bind mount {shown}: not an absolute path; give the full path on the agent machine"
-        ));
+        )));
     }
     let opened = as_user(context.credentials, || {
         let fd = open_host(path)?;
@@ -169,16 +169,18 @@ fn open_as_user(context: Context<'_>, path: &Path) -> Result<OwnedFd, String> {
     opened.map_err(|e| {
         let user = &context.spec.identity.user;
         match e {
-            Errno::NOENT => format!(
+            Errno::NOENT => Failure::refused(format!(
                 "bind mount {shown}: no such file or directory on agent machine; create it there or correct host_path"
-            ),
-            Errno::ACCESS | Errno::PERM => format!(
+            )),
+            Errno::ACCESS | Errno::PERM => Failure::refused(format!(
                 "bind mount {shown}: user {user} (uid {}) may not enter it; ask its owner for access, or link the \
                  account to a user who has it",
                 host_name(context.credentials)
-            ),
-            Errno::LOOP => format!("bind mount {shown}: leads through a link of /proc, or round in a circle"),
-            e => format!("bind mount {shown}: {}", std::io::Error::from(e)),
+            )),
+            Errno::LOOP => Failure::refused(format!(
+                "bind mount {shown}: leads through a link of /proc, or round in a circle"
+            )),
+            e => Failure::System { what: format!("bind mount {shown}"), source: e.into() },
         }
     })
 }
@@ -223,26 +225,30 @@ fn judge(
     prefixes: Option<&[PathBuf]>,
     path: &Path,
     fd: BorrowedFd<'_>,
-) -> Result<Kind, String> {
+) -> Result<Kind, Failure> {
     let listed = prefixes.is_some_and(|prefixes| prefixes.iter().any(|p| path.starts_with(p)));
     if path == Path::new("/") {
-        return Err("the whole machine can't be bound; name the directory that you need".into());
+        return Err(Failure::refused("the whole machine can't be bound; name the directory that you need"));
     }
     for system in ["/proc", "/sys", "/dev"] {
         if path.starts_with(system) {
-            return Err(format!("{system} belongs to the machine and is never bound"));
+            return Err(Failure::refused(format!("{system} belongs to the machine and is never bound")));
         }
     }
     if path.starts_with("/run") && !listed {
-        return Err(
-            "/run belongs to the machine's services; an administrator can allow it by a bind prefix".into()
-        );
+        return Err(Failure::refused(
+            "/run belongs to the machine's services; an administrator can allow it by a bind prefix",
+        ));
     }
     let stat = fstat(fd).explain(|| "can't look at it".into())?;
     let kind = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Kind::Directory,
         FileType::RegularFile => Kind::File,
-        _ => return Err("only directories and regular files are bound, no sockets, devices or pipes".into()),
+        _ => {
+            return Err(Failure::refused(
+                "only directories and regular files are bound, no sockets, devices or pipes",
+            ));
+        }
     };
     let magic = match fstatfs(fd) {
         Ok(found) => u64::try_from(found.f_type).unwrap_or(0),
@@ -251,23 +257,22 @@ fn judge(
         Err(e) => return Err(e).explain(|| "can't look at its file system".into()),
     };
     if KERNEL_FILE_SYSTEMS.contains(&magic) {
-        return Err("it is on a file system of the kernel, which is never bound".into());
+        return Err(Failure::refused("it is on a file system of the kernel, which is never bound"));
     }
     // devtmpfs has the number of tmpfs, so it is known by where it is.
     if rustix::fs::stat("/dev").is_ok_and(|dev| dev.st_dev == stat.st_dev)
         && rustix::fs::stat("/").is_ok_and(|root| root.st_dev != stat.st_dev)
     {
-        return Err("it is the machine's device file system, which is never bound".into());
+        return Err(Failure::refused("it is the machine's device file system, which is never bound"));
     }
     if masks.hides(path, fd).explain(|| "can't look at the directories above it".into())? {
-        return Err(
+        return Err(Failure::refused(
             "it is one of Muster's own directories, or the machine's /run or /dev by another name, which no task sees; use \
-             another directory"
-                .into(),
-        );
+             another directory",
+        ));
     }
     if prefixes.is_some() && !listed {
-        return Err("it is outside the directories that the administrator lets tasks bind".into());
+        return Err(Failure::refused("it is outside the directories that the administrator lets tasks bind"));
     }
     Ok(kind)
 }

@@ -19,7 +19,7 @@ use super::mask::Masks;
 use super::sockets::Sockets;
 use super::source::{Source, as_user};
 use super::{Root, STAGE, clone_fd};
-use crate::sys::Explain;
+use crate::failure::{Explain, Failure};
 use crate::sys::mount::{NODEV, NOSUID, attach, new_fs};
 
 /// Entries that a directory may have and still be replaced: each becomes a mount.
@@ -38,24 +38,27 @@ pub(super) fn mount_all(
     masks: &Masks,
     sockets: &Sockets,
     sources: Vec<Source<'_>>,
-) -> Result<Vec<OwnedFd>, String> {
+) -> Result<Vec<OwnedFd>, Failure> {
     let work_dir = Path::new(root.context.spec.work_dir());
     let mut placed = vec![];
     for source in sources {
         let path = normal(&work_dir.join(&source.bind.container_path))
-            .map_err(|why| format!("bind mount {}: {why}", source.bind.host_path.display()))?;
+            .map_err(|why| why.at(format!("bind mount {}", source.bind.host_path.display())))?;
         placed.push((path, source));
     }
     placed.sort_by_key(|(path, _)| path.components().count());
     let mut bound = vec![];
     for (path, source) in placed {
         let shown = source.bind.host_path.display();
-        let failed = |why| format!("bind mount {shown} at {}: {why}", path.display());
+        let failed = |why: Failure| why.at(format!("bind mount {shown} at {}", path.display()));
         let target = root.make_target(&path, source.kind).map_err(failed)?;
         allowed(&root.path_in(target.as_fd())?).map_err(failed)?;
         attach(source.tree.as_fd(), target.as_fd()).map_err(|e| match e {
-            Errno::NOTDIR => failed("one is a directory and the other is not".into()),
-            e => failed(std::io::Error::from(e).to_string()),
+            Errno::NOTDIR => failed(Failure::refused("one is a directory and the other is not")),
+            e => Failure::System {
+                what: format!("bind mount {shown} at {}", path.display()),
+                source: e.into(),
+            },
         })?;
         if source.path.starts_with("/run") {
             root.seals.allow(source.tree.as_fd());
@@ -74,14 +77,17 @@ pub(super) fn mount_all(
 }
 
 /// An absolute path without `.` and `..`.
-fn normal(path: &Path) -> Result<PathBuf, String> {
+fn normal(path: &Path) -> Result<PathBuf, Failure> {
     let mut clean = PathBuf::new();
     for part in path.components() {
         match part {
             Component::RootDir | Component::Normal(_) => clean.push(part),
             Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(format!("container_path {} must not contain '..'", path.display()));
+                return Err(Failure::refused(format!(
+                    "container_path {} must not contain '..'",
+                    path.display()
+                )));
             }
         }
     }
@@ -89,19 +95,22 @@ fn normal(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// Whether a path of the task may be covered by a mount of its owner.
-fn allowed(path: &Path) -> Result<(), String> {
+fn allowed(path: &Path) -> Result<(), Failure> {
     if path == Path::new("/") || path == Path::new("/run/determined") {
-        return Err(format!("{} can't be replaced in a task; use a directory below it", path.display()));
+        return Err(Failure::refused(format!(
+            "{} can't be replaced in a task; use a directory below it",
+            path.display()
+        )));
     }
     match ["/proc", "/sys", "/dev"].iter().find(|system| path.starts_with(system)) {
-        Some(system) => Err(format!("nothing can be mounted in {system} of a task")),
+        Some(system) => Err(Failure::refused(format!("nothing can be mounted in {system} of a task"))),
         None => Ok(()),
     }
 }
 
 impl Root<'_> {
     /// Opens a mount point of the new root, making it if it is missing.
-    pub(super) fn make_target(&mut self, path: &Path, kind: Kind) -> Result<OwnedFd, String> {
+    pub(super) fn make_target(&mut self, path: &Path, kind: Kind) -> Result<OwnedFd, Failure> {
         let parts: Vec<&OsStr> = path
             .components()
             .filter_map(|part| if let Component::Normal(name) = part { Some(name) } else { None })
@@ -121,9 +130,7 @@ impl Root<'_> {
             match opened {
                 Ok(found) => break found,
                 Err(Errno::NOENT) if depth > 0 => depth -= 1,
-                Err(e) => {
-                    return Err(format!("can't open {}: {}", existing.display(), std::io::Error::from(e)));
-                }
+                Err(e) => return Err(e).explain(|| format!("can't open {}", existing.display())),
             }
         };
         for (at, name) in parts.iter().enumerate().skip(depth) {
@@ -134,7 +141,7 @@ impl Root<'_> {
     }
 
     /// Makes one entry of a directory and opens it.
-    fn make_entry(&mut self, dir: OwnedFd, name: &OsStr, kind: Kind) -> Result<OwnedFd, String> {
+    fn make_entry(&mut self, dir: OwnedFd, name: &OsStr, kind: Kind) -> Result<OwnedFd, Failure> {
         let what = || format!("can't make the mount point {}", Path::new(name).display());
         let made = if fstat(&dir).is_ok_and(|stat| self.own_devices.contains(&stat.st_dev)) {
             create(dir.as_fd(), name, kind)
@@ -148,13 +155,15 @@ impl Root<'_> {
         };
         match made {
             // A link that leads nowhere is an entry, too.
-            Err(Errno::EXIST) => Err(format!("{} is a link that leads nowhere", Path::new(name).display())),
+            Err(Errno::EXIST) => {
+                Err(Failure::refused(format!("{} is a link that leads nowhere", Path::new(name).display())))
+            }
             other => other.and_then(|()| open_entry(dir.as_fd(), name)).explain(what),
         }
     }
 
     /// Covers a read-only directory with a tmpfs that has all of its entries, and opens that.
-    fn replace(&mut self, dir: &OwnedFd) -> Result<OwnedFd, String> {
+    fn replace(&mut self, dir: &OwnedFd) -> Result<OwnedFd, Failure> {
         let path = self.path_in(dir.as_fd())?;
         let what = || format!("can't make a mount point below {}", path.display());
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -167,11 +176,11 @@ impl Root<'_> {
                 names.push((name.to_owned(), entry.file_type()));
             }
             if names.len() > MAX_ENTRIES {
-                return Err(format!(
+                return Err(Failure::refused(format!(
                     "{} has more than {MAX_ENTRIES} entries, too many to make a mount point in it; choose another \
                      container_path",
                     path.display()
-                ));
+                )));
             }
         }
 

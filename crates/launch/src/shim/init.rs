@@ -20,11 +20,12 @@ use super::report::{Report, Reporter};
 use super::{Unpack, task};
 use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
+use crate::failure::{Explain, Failure};
 use crate::identity::{Credentials, How, Ids};
 use crate::seccomp::{Filter, Pass};
 use crate::sockets::Names;
 use crate::spec::{Network, TaskSpec};
-use crate::sys::{Explain, process};
+use crate::sys::process;
 use crate::{network, sandbox};
 
 /// All that a task's processes get from the shim.
@@ -74,13 +75,13 @@ pub(super) fn run(launch: &mut Launch<'_>) -> i32 {
         Ok((Some(command), signals)) => reap(command, &signals, &launch.reporter),
         // The shim has gone, so nobody is there to tell.
         Ok((None, _)) => return 1,
-        Err(reason) => launch.reporter.tell(Report::Failed(reason)),
+        Err(why) => launch.reporter.tell(Report::failed(&why)),
     }
     0
 }
 
 /// Composes the sandbox and starts the command's process.
-fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, String> {
+fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, Failure> {
     die_with_the_shim()?;
     wait_for_room(task::PATIENCE);
     rustix::process::umask(rustix::fs::Mode::empty());
@@ -142,7 +143,7 @@ fn fork_command(launch: &mut Launch<'_>) -> io::Result<Option<Pid>> {
 }
 
 /// `kill -9` of the shim ends the task: nobody would record its output or its end.
-fn die_with_the_shim() -> Result<(), String> {
+fn die_with_the_shim() -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL)).explain(|| "can't tie the task to its shim".into())
 }
 
@@ -154,7 +155,7 @@ fn shim_has_gone(launch: &Launch<'_>) -> bool {
 }
 
 /// Maps the identity to the launcher's own ids, the only mapping that an ordinary user may make.
-fn map_own(credentials: Credentials) -> Result<(), String> {
+fn map_own(credentials: Credentials) -> Result<(), Failure> {
     let Credentials { uid, gid, host_uid, host_gid, .. } = credentials;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
@@ -169,7 +170,7 @@ fn map_own(credentials: Credentials) -> Result<(), String> {
 }
 
 /// Maps all of the command's user namespace to ids that own nothing but what tasks of its account made.
-fn map_range(command: Pid, ids: Ids) -> Result<(), String> {
+fn map_range(command: Pid, ids: Ids) -> Result<(), Failure> {
     for (file, text) in [("uid_map", ids.users()), ("gid_map", ids.groups())] {
         fs::write(format!("/proc/{command}/{file}"), &text).explain(|| {
             format!("can't map the task's ids ({file}: {})", text.trim_end().replace('\n', ", "))

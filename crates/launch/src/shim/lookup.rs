@@ -13,6 +13,7 @@ use rustix::fs::OFlags;
 
 use super::report::Report;
 use crate::exit::{NOT_EXECUTABLE, NOT_FOUND};
+use crate::failure::{Failure, Fault};
 use crate::seccomp::Pass;
 use crate::spec::TaskSpec;
 use crate::sys::{mount, process};
@@ -25,16 +26,16 @@ const MAGIC: &str = "it leads through a link of /proc such as /proc/self/fd/3 (o
 ///
 /// # Errors
 /// One sentence with the remedy.
-pub(super) fn enter(work_dir: &str, pass: Pass) -> Result<(), String> {
+pub(super) fn enter(work_dir: &str, pass: Pass) -> Result<(), Failure> {
     let found = mount::find(Path::new(work_dir), OFlags::DIRECTORY, pass.arguments());
     let entered = found.and_then(rustix::process::fchdir);
     entered.map_err(|e| match e {
-        rustix::io::Errno::LOOP => format!("work_dir {work_dir}: {MAGIC}"),
-        e => format!(
+        rustix::io::Errno::LOOP => Failure::refused(format!("work_dir {work_dir}: {MAGIC}")),
+        e => Failure::refused(format!(
             "work_dir {work_dir} can't be entered by the task; create it on the machine or bind it, or leave work_dir \
              out: {}",
             std::io::Error::from(e)
-        ),
+        )),
     })
 }
 
@@ -62,7 +63,7 @@ impl Command {
         let argv: Option<Vec<CString>> = spec.argv.iter().cloned().map(c).collect();
         let vars: Option<Vec<CString>> = env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect();
         let (Some(argv), Some(vars)) = (argv, vars) else {
-            return Err(Report::Failed("the command holds a NUL byte".into()));
+            return Err(Report::Failed(Fault::Task, "the command holds a NUL byte".into()));
         };
         let path = env.iter().rev().find(|(k, _)| k == "PATH").map_or("", |(_, v)| v.as_str());
         let mut this = Self {

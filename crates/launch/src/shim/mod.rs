@@ -35,6 +35,7 @@ use log::Log;
 use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::failure::{Fault, passes};
 use crate::handle::{take_lock, write_pid};
 use crate::network::doorbell::Doorbell;
 use crate::sys::process;
@@ -43,11 +44,28 @@ use crate::task_dir::{EXIT_FILE, LOCK_FILE};
 /// Longest wait for open files that others have, before the shim is up; the agent waits for a minute.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Unpacks a context archive into the working directory, as the task's user.
-pub type Unpack = fn(context: File) -> Result<(), String>;
+/// What a shim says that is up.
+const UP: &str = "up";
+/// Before what it says when that passes.
+const PASSING: &str = "passing: ";
 
-/// Runs the task of `task_dir` in a process of its own and returns as soon as that is up: 0, or 1 with the reason
-/// on standard error. When a shim runs already, or the task has ended, there is nothing to do and that is 0, too.
+/// Exit status of [`main`] when what is missing is what others may have now and not in a moment, such as space on the disk.
+pub const TRY_AGAIN: i32 = 75;
+
+/// Unpacks a context archive into the working directory, as the task's user.
+pub type Unpack = fn(context: File) -> Result<(), NotUnpacked>;
+
+/// Why a context archive can't be unpacked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotUnpacked {
+    /// Whose business that is.
+    pub fault: Fault,
+    /// One sentence for people.
+    pub why: String,
+}
+
+/// Runs the task of `task_dir` in a process of its own and returns as soon as that is up: 0, or 1 or [`TRY_AGAIN`] with the
+/// reason on standard error. When a shim runs already, or the task has ended, there is nothing to do and that is 0, too.
 ///
 /// To be called first thing in `main`, while the process has one thread and no descriptors worth keeping.
 /// `unpack` is called with `TASKDIR/context.tar.gz`, if that exists, inside the sandbox, as the task's user, with
@@ -61,7 +79,7 @@ pub fn main(task_dir: &Path, unpack: Unpack) -> i32 {
         Err(e) => {
             // Nobody may be there to read it, which is no reason to panic.
             let _ = writeln!(io::stderr(), "can't run the task of {}: {e}", task_dir.display());
-            1
+            if passes(&e) { TRY_AGAIN } else { 1 }
         }
     }
 }
@@ -78,9 +96,9 @@ fn start(task_dir: &Path, unpack: Unpack) -> io::Result<()> {
     let mut trouble = String::new();
     File::from(up).read_to_string(&mut trouble)?;
     match trouble.as_str() {
-        "up" => Ok(()),
+        UP => Ok(()),
         "" => Err(io::Error::other("the shim ended before it was up")),
-        trouble => Err(io::Error::other(trouble.to_owned())),
+        trouble => Err(told(trouble)),
     }
 }
 
@@ -90,7 +108,7 @@ fn detached(task_dir: &Path, says_up: OwnedFd, unpack: Unpack) -> i32 {
     let mut says_up = File::from(says_up);
     match set_up(task_dir) {
         Ok(ready) => {
-            let _ = says_up.write_all(b"up");
+            let _ = says_up.write_all(UP.as_bytes());
             drop(says_up);
             if let Some(Ready { log, signals, doorbell, lock }) = ready {
                 supervise::run(task_dir, unpack, log, signals, doorbell);
@@ -99,9 +117,23 @@ fn detached(task_dir: &Path, says_up: OwnedFd, unpack: Unpack) -> i32 {
             0
         }
         Err(e) => {
-            let _ = says_up.write_all(e.to_string().as_bytes());
+            let _ = says_up.write_all(tell(&e).as_bytes());
             1
         }
+    }
+}
+
+/// An error for the process that waits: whether it passes, and its words.
+fn tell(error: &io::Error) -> String {
+    let passing = if passes(error) { PASSING } else { "" };
+    format!("{passing}{error}")
+}
+
+/// What [`tell`] told.
+fn told(trouble: &str) -> io::Error {
+    match trouble.strip_prefix(PASSING) {
+        Some(words) => io::Error::new(io::ErrorKind::StorageFull, words.to_owned()),
+        None => io::Error::other(trouble.to_owned()),
     }
 }
 

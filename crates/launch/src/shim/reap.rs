@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{WaitOptions, wait};
 
 use super::report::{Report, Reporter};
-use crate::sys::Explain;
+use crate::failure::{Explain, Failure, Fault};
 
 /// What the init is told by the kernel, and by the shim.
 pub(super) struct Signals(SignalFd);
@@ -18,7 +18,7 @@ pub(super) struct Signals(SignalFd);
 impl Signals {
     /// Holds them back from now on. A request of the shim's that came before is kept: the init was made with SIGTERM
     /// held back.
-    pub(super) fn hold() -> Result<Self, String> {
+    pub(super) fn hold() -> Result<Self, Failure> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGTERM);
         set.add(Signal::SIGCHLD);
@@ -56,7 +56,8 @@ pub(super) fn reap(command: Pid, signals: &Signals, reporter: &Reporter) {
             }
             Reaped::Everybody if told => return,
             Reaped::Everybody => {
-                return reporter.tell(Report::Failed("the command's process has gone".to_owned()));
+                return reporter
+                    .tell(Report::Failed(Fault::Machine, "the command's process has gone".to_owned()));
             }
             Reaped::Others => {
                 if signals.wait() && !asked {
@@ -93,7 +94,12 @@ fn reap_all(command: Pid) -> Reaped {
             Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return Reaped::Others,
             Err(Errno::CHILD) => return Reaped::Everybody,
-            Err(e) => return Reaped::Command(Report::Failed(format!("can't wait for the command: {e}"))),
+            Err(e) => {
+                return Reaped::Command(Report::Failed(
+                    Fault::Machine,
+                    format!("can't wait for the command: {e}"),
+                ));
+            }
         }
     }
 }

@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
+use crate::failure::{Failure, Fault};
+
 /// Bytes of a sentence that are told. A line must fit into one atomic write to a pipe (4096 bytes), escaped.
 const MAX_SENTENCE: usize = 1500;
 
@@ -12,13 +14,20 @@ const MAX_SENTENCE: usize = 1500;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Report {
     /// The task can't be run, for this reason.
-    Failed(String),
+    Failed(Fault, String),
     /// The command can't be executed: exit status and what to tell the owner.
     NotExecuted(i32, String),
     /// The command exited with this status.
     Exited(i32),
     /// This signal ended the command.
     Signalled(i32),
+}
+
+impl Report {
+    /// The task can't be run.
+    pub(super) fn failed(why: &Failure) -> Self {
+        Self::Failed(why.fault(), why.to_string())
+    }
 }
 
 /// The writing end.
@@ -38,7 +47,7 @@ impl Reporter {
     /// Tells the shim. Nothing can be done if it has gone: the kernel ends this process, too.
     pub(super) fn tell(&self, report: Report) {
         let report = match report {
-            Report::Failed(text) => Report::Failed(shortened(text)),
+            Report::Failed(fault, text) => Report::Failed(fault, shortened(text)),
             Report::NotExecuted(code, text) => Report::NotExecuted(code, shortened(text)),
             other => other,
         };
@@ -84,14 +93,14 @@ mod tests {
     fn reports_arrive_whole_however_they_are_cut() {
         let (r, w) = rustix::pipe::pipe().unwrap();
         let reporter = Reporter::new(w);
-        let long = Report::Failed("\u{1}é".repeat(5000));
+        let long = Report::Failed(Fault::Machine, "\u{1}é".repeat(5000));
         reporter.tell(long);
         reporter.tell(Report::Exited(3));
         let mut bytes = [0; 65_536];
         let n = rustix::io::read(&r, &mut bytes).unwrap();
         let mut reports = Reports::default();
         let got: Vec<Report> = bytes[..n].chunks(7).flat_map(|chunk| reports.push(chunk)).collect();
-        assert!(matches!(&got[0], Report::Failed(text) if text.ends_with('…')));
+        assert!(matches!(&got[0], Report::Failed(Fault::Machine, text) if text.ends_with('…')));
         assert_eq!(got[1..], [Report::Exited(3)]);
     }
 }

@@ -33,6 +33,7 @@ use super::usage::processes;
 use super::watch::{Budget, Watch};
 use crate::cgroup::{Cgroup, Door, Want};
 use crate::exit::{Exit, ExitFile, Limit};
+use crate::failure::{Explain, Failure};
 use crate::identity::{self, Credentials, How};
 use crate::network;
 use crate::network::diag::Diag;
@@ -45,7 +46,7 @@ use crate::seccomp::{Filter, Pass};
 use crate::shown;
 use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
-use crate::sys::{Explain, process};
+use crate::sys::process;
 use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
 
 /// How long the end of a task may wait for a disk that can't even keep its exit status.
@@ -59,7 +60,7 @@ pub(super) fn run(task_dir: &Path, unpack: Unpack, log: Log, signals: SignalFd, 
     let exit = match shim.launch(task_dir, unpack) {
         Ok(exit) => exit,
         Err(_) if shim.control.killed() => Exit::killed(),
-        Err(reason) => Exit::failed(reason),
+        Err(why) => Exit::failed(why.fault(), why.to_string()),
     };
     if let Err(e) = shim.control.empty_scratch() {
         // It is tried again when the task is forgotten.
@@ -86,17 +87,16 @@ struct Shim {
 }
 
 impl Shim {
-    fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, String> {
+    fn launch(&mut self, task_dir: &Path, unpack: Unpack) -> Result<Exit, Failure> {
         let spec = read_spec(task_dir).explain(|| "can't read the task's description".into())?;
         spec.check()?;
         self.recorder.limit(spec.limits);
         let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let credentials = identity::resolve(&spec, own)?;
         if sandbox::prepare_scratch(task_dir, credentials)? == Prepared::Found {
-            return Err(
-                "the shim of this task was killed, and with it the task; it is not started a second time"
-                    .into(),
-            );
+            return Err(Failure::machine(
+                "the shim of this task was killed, and with it the task; it is not started a second time",
+            ));
         }
         self.shown = shown::take(&spec.shown, credentials)?;
         let (mut cgroup, mut notes) = Cgroup::create(&spec);
@@ -187,11 +187,11 @@ impl Shim {
     }
 
     /// Reaps the init and decides how the task ended.
-    fn finish(&mut self, spec: &TaskSpec) -> Result<Exit, String> {
+    fn finish(&mut self, spec: &TaskSpec) -> Result<Exit, Failure> {
         let report = self.control.take_report();
         let held = self.control.held().map(ToString::to_string);
         let Some(task) = self.control.task.take() else {
-            return Err("the task was never started".into());
+            return Err(Failure::machine("the task was never started"));
         };
         self.say();
         match held {
@@ -207,8 +207,8 @@ impl Shim {
         }
         task.cgroup.remove();
         let exit = match report {
-            Some(Report::Failed(_)) if self.control.killed() => Exit::killed(),
-            Some(Report::Failed(reason)) => Exit::failed(reason),
+            Some(Report::Failed(..)) if self.control.killed() => Exit::killed(),
+            Some(Report::Failed(fault, reason)) => Exit::failed(fault, reason),
             Some(Report::NotExecuted(code, message)) => {
                 self.note(&message);
                 Exit::exited(code)
@@ -288,7 +288,7 @@ fn start(
     task_dir: &Path,
     unpack: Unpack,
     cgroup: Cgroup,
-) -> Result<(Output, Running, OwnedFd), String> {
+) -> Result<(Output, Running, OwnedFd), Failure> {
     let what = || "can't make the task's pipes".to_owned();
     let (output, stdout, stderr) = Output::new(credentials).explain(what)?;
     let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
@@ -298,7 +298,7 @@ fn start(
     let context = match File::open(task_dir.join(CONTEXT_FILE)) {
         Ok(file) => Some(file),
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(format!("can't open the context archive: {e}")),
+        Err(e) => return Err(e).explain(|| "can't open the context archive".into()),
     };
     let pass = Pass::new().explain(|| "can't make what the task's launcher needs of chance".into())?;
     let before = task::filters_first(credentials).then_some(pass);
@@ -330,7 +330,9 @@ fn start(
         init::run(&mut launch)
     });
     let init = child.map_err(|e| {
-        format!("this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root")
+        Failure::machine(format!(
+            "this machine refuses the task's namespaces: {e}; allow user namespaces, or start the agent as root"
+        ))
     })?;
     let raw = rustix::process::Pid::from_raw(init.as_raw());
     let pidfd = raw.ok_or(Errno::SRCH).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()));

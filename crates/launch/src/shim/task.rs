@@ -8,6 +8,7 @@ use rustix::thread::{
     CapabilitySet, CapabilitySets, clear_ambient_capability_set, set_capabilities, set_no_new_privs,
 };
 
+use super::NotUnpacked;
 use super::init::Launch;
 use super::lookup::{self, Command};
 use super::per_user;
@@ -15,11 +16,12 @@ use super::report::Report;
 use crate::cgroup::Door;
 use crate::descriptors::wait_for_room;
 use crate::exit::LAUNCH_FAILED;
+use crate::failure::{Explain, Failure};
 use crate::identity::{Credentials, How};
 use crate::seccomp::Filter;
 use crate::shown;
 use crate::spec::TaskSpec;
-use crate::sys::{Explain, landlock, process};
+use crate::sys::{landlock, process};
 
 /// How much sooner than others a task is killed when the machine is out of memory; 1000 is first of all.
 const OOM_SCORE: &str = "500";
@@ -39,18 +41,20 @@ pub(super) fn run(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &Own
 }
 
 fn prepare(launch: &mut Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<Command, Report> {
-    become_the_task(launch, says_unshared, mapped).map_err(Report::Failed)?;
+    become_the_task(launch, says_unshared, mapped).map_err(|why| Report::failed(&why))?;
     let_go(launch);
-    shown::make_own_files(&launch.spec.own_files).map_err(Report::Failed)?;
-    lookup::enter(launch.spec.work_dir(), launch.pass).map_err(Report::Failed)?;
+    shown::make_own_files(&launch.spec.own_files).map_err(|why| Report::failed(&why))?;
+    lookup::enter(launch.spec.work_dir(), launch.pass).map_err(|why| Report::failed(&why))?;
     if let Some(context) = launch.context.take() {
         let unpacked = (launch.unpack)(context);
-        unpacked.map_err(|e| Report::Failed(format!("can't unpack the context directory: {e}")))?;
+        unpacked.map_err(|NotUnpacked { fault, why }| {
+            Report::Failed(fault, format!("can't unpack the context directory: {why}"))
+        })?;
     }
     let command = Command::find(launch.spec, launch.relay_port, launch.pass)?;
     if !filters_first(launch.credentials) {
         // What the launcher itself needs is over.
-        filter(launch).map_err(Report::Failed)?;
+        filter(launch).map_err(|why| Report::failed(&why))?;
     }
     Ok(command)
 }
@@ -65,7 +69,7 @@ pub(super) fn filters_first(credentials: Credentials) -> bool {
     }
 }
 
-fn filter(launch: &Launch<'_>) -> Result<(), String> {
+fn filter(launch: &Launch<'_>) -> Result<(), Failure> {
     launch.filter.as_ref().map_or(Ok(()), Filter::apply)
 }
 
@@ -81,7 +85,7 @@ fn let_go(launch: &Launch<'_>) {
 }
 
 /// Enters cgroups, takes on the identity and connects the output.
-fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
+fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), Failure> {
     rustix::process::setsid().explain(|| "can't make a session".into())?;
     let inside = |door: &Door| launch.born_inside && door.birthplace.is_some();
     for door in launch.doors.iter().filter(|door| !inside(door)) {
@@ -106,7 +110,7 @@ fn become_the_task(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedF
 }
 
 /// Takes on the identity and gives up every way back.
-fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), String> {
+fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -> Result<(), Failure> {
     let user = &launch.spec.identity.user;
     let what = || format!("can't become {user}");
     if filters_first(launch.credentials) {
@@ -126,7 +130,7 @@ fn become_user(launch: &Launch<'_>, says_unshared: &OwnedFd, mapped: &OwnedFd) -
                 .explain(|| "this machine refuses the user namespace that root in a task needs (sysctl user.max_user_namespaces); link a user other than root".into())?;
             rustix::io::write(says_unshared, b"u").explain(what)?;
             if rustix::io::read(mapped, &mut [0_u8; 1]) != Ok(1) {
-                return Err("the ids of root in the task could not be mapped".into());
+                return Err(Failure::machine("the ids of root in the task could not be mapped"));
             }
             set_ids(launch).explain(what)?;
             per_user::limit_namespaces();

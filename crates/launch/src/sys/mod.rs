@@ -14,15 +14,3 @@ pub(crate) mod mounts;
 pub(crate) mod net;
 pub(crate) mod process;
 pub(crate) mod subvolume;
-
-/// Adds what was being done to an error, making the one sentence that an owner of a task reads.
-pub(crate) trait Explain<T> {
-    /// Turns an error into `what: error`.
-    fn explain(self, what: impl FnOnce() -> String) -> Result<T, String>;
-}
-
-impl<T, E: Into<std::io::Error>> Explain<T> for Result<T, E> {
-    fn explain(self, what: impl FnOnce() -> String) -> Result<T, String> {
-        self.map_err(|e| format!("{}: {}", what(), e.into()))
-    }
-}

@@ -7,19 +7,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use launch::{Fault, NotUnpacked};
+
 fn main() {
     let task_dir = std::env::args_os().nth(1).unwrap_or_default();
     std::process::exit(launch::shim::main(Path::new(&task_dir), unpack));
 }
 
-fn unpack(mut context: File) -> Result<(), String> {
+fn unpack(mut context: File) -> Result<(), NotUnpacked> {
+    let no = |why: String| NotUnpacked { fault: Fault::Task, why };
     let mut text = String::new();
-    context.read_to_string(&mut text).map_err(|e| e.to_string())?;
+    context.read_to_string(&mut text).map_err(|e| no(e.to_string()))?;
     if text.starts_with("bad") {
-        return Err("the archive is damaged".into());
+        return Err(no("the archive is damaged".into()));
     }
     if text.starts_with("launched") {
-        std::fs::copy("/proc/self/status", "launched").map_err(|e| e.to_string())?;
+        std::fs::copy("/proc/self/status", "launched").map_err(|e| no(e.to_string()))?;
     }
-    std::fs::write("unpacked", text).map_err(|e| e.to_string())
+    std::fs::write("unpacked", text).map_err(|e| no(e.to_string()))
 }

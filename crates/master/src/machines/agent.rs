@@ -345,6 +345,10 @@ async fn heard(
             scheduler.ponged(agent, connection, number).await;
             Ok(())
         }
+        ToMaster::Unknown => {
+            tracing::debug!(%agent, "an agent says what only a newer master understands");
+            Ok(())
+        }
         ToMaster::Register(_) => Err(Error::Invalid("the agent is already registered".to_owned())),
     }
 }

@@ -11,10 +11,11 @@ use std::time::Duration;
 use api::agent::{Register, ToAgent};
 use domain::allocation::{Event, Phase, Placement};
 use domain::audit::Entry;
+use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
 use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, schedule};
+use domain::scheduler::{Decision, Span, schedule};
 use domain::task::Task;
 use domain::time::Timestamp;
 use store::Store;
@@ -119,6 +120,8 @@ struct Live {
     killers: Vec<String>,
     /// How its end is explained, when it is one that we brought about.
     end_reason: Option<&'static str>,
+    /// What its agent has to be able to do; read of its configuration once it is asked for.
+    needs: Option<Capabilities>,
     /// It is over, for this reason; that is to be written down (`over`).
     is_over: Option<String>,
     /// Its agent said that it ended, and the disk had no space for the rest of its log.
@@ -130,7 +133,7 @@ struct Live {
 impl Live {
     fn new(task: Task, log: Arc<TaskLog>) -> Self {
         let (killers, over) = (Vec::new(), Over::default());
-        Self { task, log, killers, end_reason: None, is_over: None, log_is_lost: false, over }
+        Self { task, log, killers, end_reason: None, needs: None, is_over: None, log_is_lost: false, over }
     }
 
     /// Its latest run.
@@ -342,8 +345,15 @@ impl Scheduler {
         let mut rules = held::Rules::new(&default);
         let mut conn = self.0.parts.store.read().await?;
         for waiting in &mut snapshot.waiting {
-            if let Some(live) = state.tasks.get(&waiting.allocation.task) {
-                waiting.held = rules.why_held(&mut conn, &live.task).await?;
+            let Some(live) = state.tasks.get_mut(&waiting.allocation.task) else { continue };
+            waiting.held = rules.why_held(&mut conn, &live.task).await?;
+            waiting.needs = match live.needs {
+                Some(needs) => needs,
+                None => Capabilities::needed_by(&store::task::config(&mut conn, live.task.id).await?),
+            };
+            live.needs = Some(waiting.needs);
+            if waiting.span == Span::Several && waiting.slots > 1 {
+                waiting.needs = waiting.needs.with(Capability::Gang);
             }
         }
         drop(conn);

@@ -82,6 +82,7 @@ pub(super) fn from_config(config: &master::config::Agent, data_dir: PathBuf) -> 
             ..Settings::default()
         },
         masked: Vec::new(),
+        launcher: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })
 }

@@ -108,6 +108,14 @@ async fn list(session: &mut Session, format: Format, with_keys: bool) -> Result<
         if let Some(trouble) = &agent.trouble {
             output::note(&format!("agent {}: {trouble}", agent.id));
         }
+        if !agent.missing_capabilities.is_empty() {
+            let version = agent.muster_version.as_deref().unwrap_or_default();
+            let missing = agent.missing_capabilities.join(", ");
+            output::note(&format!(
+                "agent {}, version {version}, can't do {missing}: tasks that ask for it aren't placed there",
+                agent.id
+            ));
+        }
     }
     Ok(())
 }

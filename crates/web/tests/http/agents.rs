@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::agent::{MAX_DEVICES, MAX_HELD, Opening, PROTOCOL, Register, ToAgent, ToMaster};
+use api::agent::{MAX_DEVICES, MAX_HELD, OLDEST_PROTOCOL, Opening, Register, ToAgent, ToMaster};
 use domain::agent::{Device, Power};
 use domain::time::Timestamp;
 use link::{Invitation, Kind, LinkError, Secret};
@@ -115,10 +115,10 @@ async fn r28_only_the_holder_of_the_key_comes_in(database: Database) {
     key.enrol(master.address(), &invitation, "other").await.expect("enrolled");
     let mut wire = working(&master, &key, "node").await;
     assert_eq!(answer(&mut wire).await.as_deref(), Some(REFUSED));
-    // Another version is told so.
+    // A version that is too old is told so.
     let mut opening = control("other", "a process", Timestamp(0));
     if let Opening::Control(control) = &mut opening {
-        control.protocol = PROTOCOL + 1;
+        control.protocol = OLDEST_PROTOCOL - 1;
     }
     let public = master.services().agents.key().public();
     let mut wire = Wire::open(master.address(), &key, public, &opening).await.expect("the master");

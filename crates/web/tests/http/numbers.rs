@@ -80,7 +80,7 @@ async fn f10_an_agent_has_no_say_in_numbers(database: Database) {
         let opened = Wire::open(master.address(), agent.key(), public, &opening).await;
         let mut wire = opened.expect("the master");
         wire.say(&saying(bob.id + ahead)).await;
-        assert!(matches!(wire.receive().await, Some(ToAgent::Welcome {})));
+        assert!(matches!(wire.receive().await, Some(ToAgent::Welcome(_))));
     }
     agent.reconnect().await;
     let carol = master.user("carol").await;
@@ -93,6 +93,7 @@ fn saying(highest: i64) -> Value {
     let register = Register {
         devices: vec![],
         trouble: None,
+        can: domain::capability::Capabilities::ALL,
         power: Power::Root,
         hostname: "".into(),
         master_url: "".into(),

@@ -2,16 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::decision::{Decision, Why};
+use super::decision::{Decision, Lack, Why};
 use super::snapshot::{
     AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Running, Snapshot, Span, Waiting,
 };
 use crate::allocation::Part;
+use crate::capability::Capabilities;
 use crate::id::{AgentId, AllocationId, ResourcePool, UserId};
 use crate::time::Timestamp;
 
-/// What decides which agents can give an identity: its uid, and whether it is the default user's.
-type Kind = (u32, bool);
+/// What decides which agents can take a run: its uid, whether it is the default user's, and what it needs.
+type Kind = (u32, bool, Capabilities);
 
 #[derive(Debug)]
 pub(super) struct Board<'a> {
@@ -25,7 +26,7 @@ pub(super) struct Board<'a> {
     giving_way: BTreeMap<usize, AllocationId>,
 }
 
-/// The open agents for one kind of identity.
+/// The open agents for one kind of run.
 #[derive(Debug)]
 struct Able {
     seats: Vec<usize>,
@@ -129,7 +130,7 @@ impl<'a> Board<'a> {
 
     /// Gives a run its place; all parts, or why not.
     pub(super) fn place(&mut self, run: &Waiting) -> Result<Vec<Part>, Why> {
-        let kind = (run.identity.uid, self.default_user == Some(run.owner));
+        let kind = (run.identity.uid, self.default_user == Some(run.owner), run.needs);
         let able = match self.kinds.remove(&kind) {
             Some(able) => able,
             None => self.able(run)?,
@@ -143,16 +144,20 @@ impl<'a> Board<'a> {
     }
 
     fn able(&self, run: &Waiting) -> Result<Able, Why> {
-        let (mut seats, mut refusal) = (Vec::new(), None);
+        let (mut seats, mut refusal, mut lack) = (Vec::new(), None, None);
         for (place, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.machine.open) {
-            let Machine { id, power, .. } = seat.machine;
+            let Machine { id, power, can, .. } = seat.machine;
+            let missing = run.needs.beyond(*can);
             match power.can_give(id, &run.identity, run.owner, self.default_user) {
-                Ok(()) => seats.push(place),
+                Ok(()) if missing.is_empty() => seats.push(place),
+                Ok(()) => lack = lack.or_else(|| Some(Lack { agent: id.clone(), missing })),
                 Err(reason) => refusal = Some(reason.to_string()),
             }
         }
         if seats.is_empty() {
-            return Err(refusal.map_or(Why::NoAgent, Why::Never));
+            // An agent that lacks something can be updated: that is waited for.
+            let never = || refusal.map_or(Why::NoAgent, Why::Never);
+            return Err(lack.map_or_else(never, Why::Lacks));
         }
         let sizes = seats.iter().filter_map(|place| self.seats.get(*place));
         let largest = sizes.map(|seat| seat.machine.slots.len()).max().unwrap_or_default();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::snapshot::{AUX_PER_ACCOUNT, AUX_PER_AGENT};
 use crate::allocation::Part;
-use crate::id::{AllocationId, ResourcePool};
+use crate::capability::Capabilities;
+use crate::id::{AgentId, AllocationId, ResourcePool};
 
 /// Why a task waits whose owner is deactivated.
 pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
@@ -64,6 +65,8 @@ pub enum Why {
     NoAgent,
     /// There is no such pool.
     NoPool(ResourcePool),
+    /// No agent that is connected and takes tasks can do all that it needs. The first of them, for an example.
+    Lacks(Lack),
     /// More than all agents, or the largest one, have.
     TooLarge {
         /// Slots that it needs.
@@ -103,6 +106,22 @@ pub enum Why {
     Never(String),
 }
 
+/// What an agent can't do for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// The agent.
+    pub agent: AgentId,
+    /// What the run needs and the agent hasn't.
+    pub missing: Capabilities,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { agent, missing } = self;
+        write!(f, "agent {agent} can't do {missing}; with the master's version of Muster there it may")
+    }
+}
+
 /// A bound on slots in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound {
@@ -126,6 +145,7 @@ impl fmt::Display for Why {
         match self {
             Self::Held(reason) | Self::Never(reason) => f.write_str(reason),
             Self::NoAgent => f.write_str("no agent is connected"),
+            Self::Lacks(lack) => write!(f, "no connected agent can do all that it needs: {lack}"),
             Self::NoPool(pool) => write!(f, "there is no resource pool {pool}"),
             Self::TooLarge { needed, largest, together: false } => {
                 write!(f, "it needs {needed} slots on one agent; the largest connected one has {largest}")

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::agent::Power;
 use crate::allocation::Part;
+use crate::capability::Capabilities;
 use crate::id::{AgentId, AllocationId, JobId, ResourcePool, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 use crate::time::Timestamp;
@@ -117,6 +118,8 @@ pub struct Machine {
     pub slots: BTreeSet<u32>,
     /// The identities that it can give.
     pub power: Power,
+    /// What it can carry out.
+    pub can: Capabilities,
 }
 
 /// A run that waits.
@@ -134,6 +137,8 @@ pub struct Waiting {
     pub workspace: WorkspaceId,
     /// As whom it runs.
     pub identity: UnixIdentity,
+    /// What its agents have to be able to do.
+    pub needs: Capabilities,
     /// Slots that it needs; 0 runs beside them.
     pub slots: u32,
     /// On how many agents.

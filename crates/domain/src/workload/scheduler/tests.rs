@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::agent::Power;
+use crate::capability::{Capabilities, Capability};
 use crate::id::{AgentId, AllocationId, JobId, TaskId, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 use crate::time::Timestamp;
@@ -24,6 +25,7 @@ fn waiting(n: u128, slots: u32, priority: i64) -> Waiting {
         owner: UserId(1),
         workspace: WorkspaceId(1),
         identity: UnixIdentity::root(),
+        needs: Capabilities::NONE,
         slots,
         span: Span::One,
         priority,
@@ -42,6 +44,7 @@ fn machine(name: &str, slots: u32) -> Machine {
         open: true,
         slots: (0..slots).collect(),
         power: Power::Root,
+        can: Capabilities::UNNAMED,
     }
 }
 
@@ -298,6 +301,20 @@ fn what_can_not_be_given_is_refused_or_waits() {
     assert!(matches!(&decisions[0], Decision::Refuse { reason, .. } if reason.contains("without root")));
     let decisions = schedule(&world(vec![waiting(1, 1, 42)], vec![], vec![]));
     assert_eq!(reasons(&decisions)[0].1, "no agent is connected");
+    let hook = Capabilities::of(&[Capability::StartupHook, Capability::ShmSize]);
+    let hooked = Waiting { needs: hook, ..waiting(1, 1, 42) };
+    let decisions = schedule(&world(vec![hooked.clone()], vec![machine("a", 1)], vec![]));
+    assert_eq!(
+        reasons(&decisions)[0].1,
+        "no connected agent can do all that it needs: agent a can't do startup_hook; with the master's version of Muster \
+         there it may"
+    );
+    let newer = Machine { can: Capabilities::ALL, ..machine("b", 1) };
+    let decisions = schedule(&world(vec![hooked], vec![machine("a", 1), newer], vec![]));
+    assert!(
+        matches!(&decisions[0], Decision::Place { on, .. } if on[0].agent == agent("b")),
+        "{decisions:?}"
+    );
     let elsewhere = Waiting { pool: "gpu".parse().expect("valid"), ..waiting(1, 1, 42) };
     let decisions = schedule(&world(vec![elsewhere], vec![machine("a", 1)], vec![]));
     assert_eq!(reasons(&decisions)[0].1, "there is no resource pool gpu");

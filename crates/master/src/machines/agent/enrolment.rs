@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use api::agent::{Control, PROTOCOL};
+use api::agent::{Control, OLDEST_PROTOCOL, PROTOCOL};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::audit::{By, Entry, Who};
@@ -71,7 +71,7 @@ impl Agents {
         agent: AgentId,
         address: Option<IpAddr>,
     ) -> Result<String, Error> {
-        same_protocol(protocol)?;
+        understood(protocol)?;
         let agents = self.clone();
         let enrolled = async move { agents.enrol_whole(text(key), &invitation, agent, address).await };
         self.unbroken.run(enrolled).await?
@@ -193,9 +193,9 @@ impl Agents {
     /// name (R29).
     ///
     /// # Errors
-    /// When it is somebody else's name, or an agent of another version.
+    /// When it is somebody else's name, or an agent of a version that is too old.
     pub async fn admit(&self, key: Public, control: Control) -> Result<AgentCaller, Error> {
-        same_protocol(control.protocol)?;
+        understood(control.protocol)?;
         self.enrolled(key, &control.agent).await?;
         let skew = control.now.0.saturating_sub(self.clock.now().0);
         let Control { agent, instance, version, .. } = control;
@@ -241,8 +241,9 @@ fn text(key: Public) -> String {
     STANDARD.encode(key.as_bytes())
 }
 
-fn same_protocol(protocol: u32) -> Result<(), Error> {
-    if protocol == PROTOCOL {
+/// A newer agent tells by names what it can do beyond this master's understanding, and is right for the rest.
+fn understood(protocol: u32) -> Result<(), Error> {
+    if protocol >= OLDEST_PROTOCOL {
         return Ok(());
     }
     Err(Error::Invalid(format!(

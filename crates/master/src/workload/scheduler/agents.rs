@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::agent::{Register, Remedy, ToAgent};
+use api::agent::{Register, Remedy, ToAgent, Welcome};
 use domain::agent::{Device, Power};
 use domain::allocation::{Event, Phase, Placement};
+use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::{Exit, Task};
 use domain::time::Timestamp;
@@ -42,6 +43,8 @@ pub struct AgentPresence {
     pub since: Timestamp,
     /// Which identities it can give.
     pub power: Power,
+    /// What it can carry out.
+    pub can: Capabilities,
     /// How far its clock was ahead of the master's when it came, in microseconds (B20).
     pub skew: i64,
 }
@@ -120,6 +123,7 @@ impl Scheduler {
                 hostname: c.about.hostname.to_string(),
                 since: c.since,
                 power: c.about.power,
+                can: c.about.can,
                 skew: c.skew,
             }),
             running: running.remove(&agent.id).unwrap_or_default(),
@@ -168,7 +172,8 @@ impl Scheduler {
         let given = std::mem::take(&mut about.given);
         let sorted = self.sort_out(&mut state, agent, (&held, &given), &unknown)?;
         self.end_begun(&mut state, agent, &sorted).await?;
-        let _ = link.send(ToAgent::Welcome {});
+        let welcome = Welcome { version: env!("CARGO_PKG_VERSION").into(), can: Some(Capabilities::ALL) };
+        let _ = link.send(ToAgent::Welcome(welcome));
         self.disown(&mut state, agent, &sorted, &link).await;
         for allocation in &held {
             let live = state.tasks.get(&allocation.task);

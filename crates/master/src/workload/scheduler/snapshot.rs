@@ -21,6 +21,7 @@ pub(super) fn snapshot(state: &State, now: Timestamp) -> Snapshot {
             open: service.enabled && !service.draining,
             slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
             power: connected.about.power,
+            can: connected.about.can,
         })
     };
     Snapshot {
@@ -43,6 +44,8 @@ fn waiting(live: &Live) -> Option<Waiting> {
         owner: task.owner,
         workspace: task.workspace,
         identity: task.identity.clone(),
+        // Until it is known: a task's configuration is in the database.
+        needs: live.needs.unwrap_or_default(),
         slots: task.slots,
         span: if task.kind.about().spans { Span::Several } else { Span::One },
         priority: task.priority,

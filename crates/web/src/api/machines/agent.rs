@@ -10,6 +10,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use domain::agent::DeviceKind;
 use domain::authz::{self, ManageAgents, Visible, authorize};
+use domain::capability::Capabilities;
 use domain::id::{AgentId, TaskId};
 use domain::task::Task;
 use master::Error;
@@ -123,6 +124,9 @@ fn shown(view: &AgentView, seen: &HashSet<TaskId>, caller: &Caller) -> Agent {
         draining: view.agent.draining,
         version: ::api::DETERMINED_VERSION.to_owned(),
         muster_version: present.map(|present| present.version.clone()),
+        missing_capabilities: present
+            .map(|present| Capabilities::ALL.beyond(present.can).names())
+            .unwrap_or_default(),
         slot_stats: SlotStats { type_stats: BTreeMap::new(), brand_stats: BTreeMap::new() },
         connected: present.is_some(),
         trouble: present.and_then(|present| present.trouble.clone()),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster};
+use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster, Welcome};
 use ::api::error::Code;
 use axum::Extension;
 use axum::extract::State;
@@ -197,7 +197,7 @@ async fn held(
 /// Serves HTTP for a task, by way of its agent. Who asks is whoever shows credentials: the way proves nothing but the
 /// task, and is never this machine's own.
 async fn http(app: &App, allocation: AllocationId, mut sender: Sender, receiver: Receiver) {
-    if say(&mut sender, &ToAgent::Welcome {}).await.is_err() {
+    if say(&mut sender, &ToAgent::Welcome(Welcome::default())).await.is_err() {
         return;
     }
     let (near, far) = tokio::io::duplex(BUFFER);

@@ -3,8 +3,9 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
-use crate::data_dir::{DataDir, write_file};
+use crate::data_dir::{ENROLMENT_FILE, write_file};
 
 /// Keeps the first id of the range.
 const FILE: &str = "root-range-base";
@@ -16,12 +17,14 @@ const BEFORE: u32 = 1_900_000_000;
 ///
 /// # Errors
 /// When it can't be noted.
-pub(crate) fn told(data_dir: &DataDir, base: u32) -> io::Result<Option<String>> {
-    let file = data_dir.root().join(FILE);
+pub(crate) fn told(data_dir: &Path, base: u32) -> io::Result<Option<String>> {
+    let file = data_dir.join(FILE);
     let known = match fs::read_to_string(&file) {
         Ok(text) => text.trim().parse().ok(),
         // A directory that belongs to a master already is an earlier version's.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => data_dir.enrolment_file().exists().then_some(BEFORE),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            data_dir.join(ENROLMENT_FILE).exists().then_some(BEFORE)
+        }
         Err(e) => return Err(e),
     };
     if known != Some(base) || !file.exists() {
@@ -39,12 +42,13 @@ pub(crate) fn told(data_dir: &DataDir, base: u32) -> io::Result<Option<String>> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_dir::DataDir;
 
     #[tokio::test]
     async fn f10_who_had_other_ids_before_is_told_once() {
         let temp = tempfile::tempdir().expect("temp dir");
         let data_dir = DataDir::open(temp.path()).await.expect("free");
-        let say = |base| told(&data_dir, base).expect("noted");
+        let say = |base| told(data_dir.root(), base).expect("noted");
         assert_eq!((say(7_000_000), say(7_000_000)), (None, None), "a new machine");
         assert!(say(8_000_000).is_some_and(|said| said.contains("`find DIR -gid 7000000`")));
         assert_eq!(say(8_000_000), None);

@@ -8,8 +8,8 @@ use domain::identity::MachineNumber;
 use launch::TaskSpec;
 use launch::spec::{self, Propagation};
 
-use crate::identity;
-use crate::machine::Machine;
+use super::{Sandbox, identity};
+use crate::launcher::Refusal;
 
 /// The file of a configuration's `startup_hook`, in [`spec::RUN_DIR`] (contract "runtime", section 3.2).
 const STARTUP_HOOK: &str = "dynamic-tcd-startup-hook.sh";
@@ -17,70 +17,67 @@ const STARTUP_HOOK: &str = "dynamic-tcd-startup-hook.sh";
 /// Sources what the work directory has for it, then becomes the command. The same shell, so that exported variables stay.
 const WITH_STARTUP_HOOK: &str = r#"if [ -f ./startup-hook.sh ]; then . ./startup-hook.sh; fi; exec "$@""#;
 
-/// What the shim is told. `groups` are those of [`identity::groups`].
+/// What the shim is told. `groups` are those of [`identity::groups`], `master` is whose account it is.
 ///
 /// # Errors
-/// One sentence when this machine can't run it.
-pub(crate) fn task_spec(machine: &Machine, start: &Start, groups: Vec<u32>) -> Result<TaskSpec, String> {
+/// When this machine can't run it.
+pub(super) fn task_spec(
+    sandbox: &Sandbox,
+    start: &Start,
+    master: &str,
+    groups: Vec<u32>,
+) -> Result<TaskSpec, Refusal> {
     let spec = TaskSpec {
         task_id: start.allocation.to_string(),
         argv: argv(start),
-        env: env(machine, start),
-        identity: identity::checked(machine, &start.identity)?,
+        env: env(sandbox, start),
+        identity: identity::checked(sandbox, &start.identity)?,
         groups,
         work_dir: start.work_dir.as_deref().map(|dir| expand(dir, start)),
-        bind_mounts: bind_mounts(machine, start)?,
-        limits: machine.limits,
-        owner: owner(machine, start)?,
-        shm_bytes: start.shm_bytes.or(machine.shm_bytes),
-        run_bytes: machine.run_bytes,
-        kill_grace_ms: u64::try_from(machine.kill_grace.as_millis()).unwrap_or(u64::MAX),
-        seccomp: machine.seccomp,
-        mode: machine.mode,
-        masked: machine.masked.clone(),
-        bind_prefixes: machine.bind_prefixes.clone(),
-        late_mounts: machine.late_mounts.clone(),
-        devices: machine.found.files(&start.slots),
-        fence_devices: machine.found.fenced,
-        network: network(machine, start.network)?,
-        reach: machine.reach.clone(),
-        guarded: machine.guarded.clone(),
+        bind_mounts: bind_mounts(sandbox, start)?,
+        limits: sandbox.limits,
+        owner: owner(sandbox, start, master)?,
+        shm_bytes: start.shm_bytes.or(sandbox.shm_bytes),
+        run_bytes: sandbox.run_bytes,
+        kill_grace_ms: u64::try_from(sandbox.kill_grace.as_millis()).unwrap_or(u64::MAX),
+        seccomp: sandbox.seccomp,
+        mode: sandbox.mode,
+        masked: sandbox.masked.clone(),
+        bind_prefixes: sandbox.bind_prefixes.clone(),
+        late_mounts: sandbox.late_mounts.clone(),
+        devices: sandbox.found.files(&start.slots),
+        fence_devices: sandbox.found.fenced,
+        network: network(sandbox, start.network)?,
+        reach: sandbox.reach.clone(),
+        guarded: sandbox.guarded.clone(),
         relay_env: relay_env(),
         shown: vec![],
         own_files: start.startup_hook.iter().map(|hook| hook_file(hook)).collect(),
         unfinished: false,
     };
-    spec.check()?;
+    spec.check().map_err(|e| Refusal::Senseless(e.to_string()))?;
     Ok(spec)
 }
 
 /// The account, as this machine names it: another agent's master on the same machine has accounts of its own. A master of an
 /// earlier version doesn't say whose the task is.
-fn owner(machine: &Machine, start: &Start) -> Result<Option<spec::Owner>, String> {
+fn owner(sandbox: &Sandbox, start: &Start, master: &str) -> Result<Option<spec::Owner>, Refusal> {
     let Some(number) = start.owner else { return Ok(None) };
     // No two accounts are ever one here (F10).
     let Some(number) = MachineNumber::new(number).map(MachineNumber::get) else {
-        return Err(format!(
-            "its account has number {number}, and machines tell {} accounts apart: update the master",
-            MachineNumber::SPACE
-        ));
+        return Err(Refusal::Account(number));
     };
-    let master = machine.enrolment().map(|enrolment| enrolment.master.to_string()).unwrap_or_default();
     let master: String = master.chars().take(8).collect();
     let key = format!("{number}-{master}");
-    Ok(Some(spec::Owner { key, account: Some(number), limits: machine.account_limits }))
+    Ok(Some(spec::Owner { key, account: Some(number), limits: sandbox.account_limits }))
 }
 
 /// A task may have less than the administrator of this machine allows, never more.
-fn network(machine: &Machine, wanted: Option<Network>) -> Result<spec::Network, String> {
-    let most = machine.network;
+fn network(sandbox: &Sandbox, wanted: Option<Network>) -> Result<spec::Network, Refusal> {
+    let most = sandbox.network;
     let wanted = wanted.unwrap_or(most);
     if wanted > most {
-        return Err(format!(
-            "network: {wanted} is more than agent {} gives its tasks, which is {most}: leave it out, or ask the \
-             administrator for `agent.network: {wanted}` there",
-            machine.name
-        ));
+        return Err(Refusal::Network { agent: sandbox.agent.clone(), wanted, most });
     }
     Ok(match wanted {
         Network::None => spec::Network::None,
@@ -141,10 +138,10 @@ fn spare_relay_the_proxy(env: &mut Vec<(String, String)>) {
     }
 }
 
-fn env(machine: &Machine, start: &Start) -> Vec<(String, String)> {
+fn env(sandbox: &Sandbox, start: &Start) -> Vec<(String, String)> {
     let mut env = start.env.clone();
     spare_relay_the_proxy(&mut env);
-    let gpus = machine.found.serials(&start.slots);
+    let gpus = sandbox.found.serials(&start.slots);
     if !gpus.is_empty() {
         for name in ["CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"] {
             env.retain(|(key, _)| key != name);
@@ -167,20 +164,15 @@ fn expand(dir: &str, start: &Start) -> String {
 
 /// An agent without root that takes tasks of every account runs all of them as itself: to each account its own files would
 /// be everybody's (F12).
-fn bind_mounts(machine: &Machine, start: &Start) -> Result<Vec<spec::BindMount>, String> {
-    let shared = matches!(machine.power, Power::Unprivileged { shared: true, .. });
-    if shared && machine.bind_prefixes.is_none() && !start.bind_mounts.is_empty() {
-        return Err(format!(
-            "bind_mounts: agent {} isn't root and takes tasks of every account, so that all of them would have the files \
-             of its own user: its administrator has to name the folders that may be mounted, as in \
-             `agent.bind_prefixes: [/data]`",
-            machine.name
-        ));
+fn bind_mounts(sandbox: &Sandbox, start: &Start) -> Result<Vec<spec::BindMount>, Refusal> {
+    let shared = matches!(sandbox.power, Power::Unprivileged { shared: true, .. });
+    if shared && sandbox.bind_prefixes.is_none() && !start.bind_mounts.is_empty() {
+        return Err(Refusal::BindMounts(sandbox.agent.clone()));
     }
     start.bind_mounts.iter().map(bind_mount).collect()
 }
 
-fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
+fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, Refusal> {
     let propagation = match mount.propagation.as_str() {
         "rprivate" => Propagation::Rprivate,
         "private" => Propagation::Private,
@@ -188,9 +180,7 @@ fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
         "slave" => Propagation::Slave,
         "rshared" => Propagation::Rshared,
         "shared" => Propagation::Shared,
-        other => {
-            return Err(format!("bind_mounts: propagation '{other}' is not known to this agent"));
-        }
+        other => return Err(Refusal::Propagation(other.to_owned())),
     };
     Ok(spec::BindMount {
         host_path: mount.host_path.clone().into(),
@@ -202,28 +192,23 @@ fn bind_mount(mount: &BindMount) -> Result<spec::BindMount, String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::data_dir::DataDir;
     use crate::device::Found;
-    use crate::watch::Watch;
+    use crate::reserve::Reserve;
     use domain::agent::{Device, DeviceKind};
     use domain::identity::UnixIdentity;
     use domain::system_ids::AllowedIds;
     use launch::spec::{Limits, Mode, Together};
 
-    async fn machine(dir: &std::path::Path, power: Power) -> Machine {
+    pub(crate) fn sandbox(power: Power) -> Sandbox {
         let gpu =
             |id| Device { id, kind: DeviceKind::Cuda, brand: "X".into(), uuid: format!("GPU-{id}").into() };
-        Machine {
-            instance: String::new(),
-            name: "a1".parse().expect("valid"),
-            version: String::new(),
-            master: String::new(),
-            enrolment: std::sync::RwLock::default(),
-            data_dir: DataDir::open(dir).await.expect("free"),
-            found: Found::of(vec![gpu(0), gpu(1)]),
+        Sandbox {
+            agent: "a1".parse().expect("valid"),
+            found: Arc::new(Found::of(vec![gpu(0), gpu(1)])),
             power,
-            hostname: String::new(),
             shim_exe: "shim".into(),
             mode: Mode::Unprivileged,
             allowed_ids: AllowedIds::default(),
@@ -234,15 +219,14 @@ pub(crate) mod tests {
             shm_bytes: None,
             kill_grace: std::time::Duration::ZERO,
             seccomp: spec::Seccomp::Default,
-            reserve: crate::reserve::Reserve::open(&dir.join("reserve")).expect("made"),
+            reserve: Arc::new(Reserve::none()),
             masked: vec![],
             bind_prefixes: None,
             late_mounts: vec![],
             network: Network::Private,
             reach: vec![],
             guarded: vec![],
-            watch: Watch::new().expect("inotify"),
-            environment: crate::environment::Environment::none(),
+            data_dir: "/none".into(),
         }
     }
 
@@ -265,11 +249,10 @@ pub(crate) mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn command_environment_and_work_dir() {
-        let temp = tempfile::tempdir().expect("temp dir");
-        let machine = machine(temp.path(), Power::Root).await;
-        let spec = task_spec(&machine, &start(), vec![]).expect("possible");
+    #[test]
+    fn command_environment_and_work_dir() {
+        let machine = sandbox(Power::Root);
+        let spec = task_spec(&machine, &start(), "", vec![]).expect("possible");
         assert_eq!(spec.argv[4..], ["/bin/sh", "-c", "echo hi"], "its work directory may have a hook");
         assert_eq!(spec.work_dir.as_deref(), Some("/home/lab/ann"));
         assert!(spec.devices.is_empty());
@@ -281,7 +264,7 @@ pub(crate) mod tests {
             has_context: true,
             ..start()
         };
-        let spec = task_spec(&machine, &on_gpu, vec![]).expect("possible");
+        let spec = task_spec(&machine, &on_gpu, "", vec![]).expect("possible");
         assert_eq!(spec.argv[1..3], ["-c", WITH_STARTUP_HOOK]);
         assert_eq!(spec.argv[4..], ["python", "x.py"]);
         assert!(spec.own_files.is_empty());
@@ -289,10 +272,10 @@ pub(crate) mod tests {
         assert_eq!(cuda, [&("CUDA_VISIBLE_DEVICES".to_owned(), "GPU-1".to_owned())]);
 
         let private = Start { work_dir: None, ..start() };
-        let spec = task_spec(&machine, &private, vec![]).expect("possible");
+        let spec = task_spec(&machine, &private, "", vec![]).expect("possible");
         assert_eq!(spec.argv, ["/bin/sh", "-c", "echo hi"], "nothing is in its work directory");
         let hooked = Start { startup_hook: Some("export A=1".into()), ..private };
-        let spec = task_spec(&machine, &hooked, vec![]).expect("possible");
+        let spec = task_spec(&machine, &hooked, "", vec![]).expect("possible");
         assert!(
             spec.argv[2].starts_with(". /run/determined/dynamic-tcd-startup-hook.sh; "),
             "{:?}",
@@ -301,13 +284,12 @@ pub(crate) mod tests {
         assert_eq!(spec.own_files, [hook_file("export A=1")]);
     }
 
-    #[tokio::test]
-    async fn a12_whose_a_task_is_is_its_account_and_not_its_unix_user() {
-        let temp = tempfile::tempdir().expect("temp dir");
-        let machine = machine(temp.path(), Power::Root).await;
+    #[test]
+    fn a12_whose_a_task_is_is_its_account_and_not_its_unix_user() {
+        let machine = sandbox(Power::Root);
         let owner = |number| {
             let start = Start { owner: number, ..start() };
-            task_spec(&machine, &start, vec![]).map(|spec| spec.owner)
+            task_spec(&machine, &start, "", vec![]).map(|spec| spec.owner)
         };
         let [one, two] = [7, 8].map(|number| owner(Some(number)).expect("possible").expect("told"));
         assert!(one.key.starts_with("7-") && two.key.starts_with("8-"), "{one:?} {two:?}");
@@ -317,17 +299,16 @@ pub(crate) mod tests {
     }
 
     /// The host id of a number is one account's, or nobody's: no number is taken for another one.
-    #[tokio::test]
-    async fn f10_a_number_that_there_is_not_is_refused() {
-        let temp = tempfile::tempdir().expect("temp dir");
-        let machine = machine(temp.path(), Power::Root).await;
+    #[test]
+    fn f10_a_number_that_there_is_not_is_refused() {
+        let machine = sandbox(Power::Root);
         let account = |number| {
             let start = Start { owner: Some(number), ..start() };
-            task_spec(&machine, &start, vec![]).map(|spec| spec.owner.and_then(|owner| owner.account))
+            task_spec(&machine, &start, "", vec![]).map(|spec| spec.owner.and_then(|owner| owner.account))
         };
         assert_eq!(account(MachineNumber::SPACE - 1), Ok(Some(MachineNumber::SPACE - 1)));
         for number in [MachineNumber::SPACE, MachineNumber::SPACE + 7, u32::MAX] {
-            let refused = account(number).expect_err("no account's");
+            let refused = account(number).expect_err("no account's").to_string();
             assert!(refused.contains(&number.to_string()), "{refused}");
         }
     }
@@ -339,11 +320,10 @@ pub(crate) mod tests {
         assert_eq!(launch::ACCOUNTS, MachineNumber::SPACE);
     }
 
-    #[tokio::test]
-    async fn a02_more_network_than_the_administrator_gives_is_refused() {
+    #[test]
+    fn a02_more_network_than_the_administrator_gives_is_refused() {
         use Network::{Host, None, Private};
-        let temp = tempfile::tempdir().expect("temp dir");
-        let mut machine = machine(temp.path(), Power::Root).await;
+        let mut machine = sandbox(Power::Root);
         for (most, wanted, given) in [
             (Private, Option::None, Ok("private")),
             (Private, Some(None), Ok("none")),
@@ -358,36 +338,34 @@ pub(crate) mod tests {
             (None, Some(Private), Err("`agent.network: private`")),
         ] {
             machine.network = most;
-            let spec = task_spec(&machine, &Start { network: wanted, ..start() }, vec![]);
+            let spec = task_spec(&machine, &Start { network: wanted, ..start() }, "", vec![]);
             match (spec.map(|spec| format!("{:?}", spec.network).to_lowercase()), given) {
                 (Ok(network), Ok(given)) => assert_eq!(network, given),
-                (Err(why), Err(part)) => assert!(why.contains(part), "{why}"),
+                (Err(why), Err(part)) => assert!(why.to_string().contains(part), "{why}"),
                 (got, given) => panic!("{got:?} for {given:?}"),
             }
         }
     }
 
-    #[tokio::test]
-    async fn a03_the_way_to_the_master_goes_past_a_proxy() {
-        let temp = tempfile::tempdir().expect("temp dir");
-        let machine = machine(temp.path(), Power::Root).await;
+    #[test]
+    fn a03_the_way_to_the_master_goes_past_a_proxy() {
+        let machine = sandbox(Power::Root);
         let mut start = start();
-        let spec = task_spec(&machine, &start, vec![]).expect("possible");
+        let spec = task_spec(&machine, &start, "", vec![]).expect("possible");
         assert!(spec.env.iter().all(|(key, _)| !key.eq_ignore_ascii_case("no_proxy")));
         let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         start.env.extend([variable("HTTP_PROXY", "http://p:1"), variable("no_proxy", "lab.example")]);
-        let spec = task_spec(&machine, &start, vec![]).expect("possible");
+        let spec = task_spec(&machine, &start, "", vec![]).expect("possible");
         for pair in [variable("no_proxy", "lab.example,127.0.0.1"), variable("NO_PROXY", "127.0.0.1")] {
             assert!(spec.env.contains(&pair), "{:?}", spec.env);
         }
         assert!(spec.relay_env.contains(&variable("DET_MASTER", "http://127.0.0.1:{port}")));
     }
 
-    #[tokio::test]
-    async fn r38_an_agent_without_root_that_is_everybodys_has_no_files_for_everybody() {
-        let temp = tempfile::tempdir().expect("temp dir");
+    #[test]
+    fn r38_an_agent_without_root_that_is_everybodys_has_no_files_for_everybody() {
         let shared = |shared| Power::Unprivileged { uid: 5001, gid: 5001, shared };
-        let mut machine = machine(temp.path(), shared(true)).await;
+        let mut machine = sandbox(shared(true));
         let mount = BindMount {
             host_path: "/data".into(),
             container_path: "/data".into(),
@@ -395,37 +373,36 @@ pub(crate) mod tests {
             propagation: "rprivate".into(),
         };
         let start = Start { bind_mounts: vec![mount], ..start() };
-        let refused = task_spec(&machine, &start, vec![]).expect_err("its own files");
+        let refused = task_spec(&machine, &start, "", vec![]).expect_err("its own files").to_string();
         assert!(refused.contains("agent.bind_prefixes"), "{refused}");
-        assert!(task_spec(&machine, &Start { bind_mounts: vec![], ..start.clone() }, vec![]).is_ok());
+        assert!(task_spec(&machine, &Start { bind_mounts: vec![], ..start.clone() }, "", vec![]).is_ok());
         machine.bind_prefixes = Some(vec!["/data".into()]);
-        assert!(task_spec(&machine, &start, vec![]).is_ok());
+        assert!(task_spec(&machine, &start, "", vec![]).is_ok());
         machine.bind_prefixes = None;
         machine.power = shared(false);
-        assert!(task_spec(&machine, &start, vec![]).is_ok());
+        assert!(task_spec(&machine, &start, "", vec![]).is_ok());
     }
 
-    #[tokio::test]
-    async fn r37_a11_identities_are_exact_or_refused() {
-        let temp = tempfile::tempdir().expect("temp dir");
+    #[test]
+    fn r37_a11_identities_are_exact_or_refused() {
         let own = Power::Unprivileged { uid: 1000, gid: 1000, shared: true };
-        let mut machine = machine(temp.path(), own).await;
-        let refusal = task_spec(&machine, &start(), vec![]).expect_err("not its uid");
+        let mut machine = sandbox(own);
+        let refusal = task_spec(&machine, &start(), "", vec![]).expect_err("not its uid").to_string();
         assert!(refusal.contains("start the agent as root"), "{refusal}");
         machine.power = Power::Root;
         for (uid, gid) in [(u32::MAX, 1), (1, u32::MAX), (5, 0)] {
             let mut start = start();
             (start.identity.uid, start.identity.gid) = (uid, gid);
-            assert!(task_spec(&machine, &start, vec![]).is_err(), "{uid}:{gid}");
+            assert!(task_spec(&machine, &start, "", vec![]).is_err(), "{uid}:{gid}");
         }
         for (uid, gid) in [(1, 5001), (5001, 6)] {
             let mut start = start();
             (start.identity.uid, start.identity.gid) = (uid, gid);
-            let refused = task_spec(&machine, &start, vec![]).expect_err("the system's");
+            let refused = task_spec(&machine, &start, "", vec![]).expect_err("the system's").to_string();
             assert!(refused.contains("agent.allowed_ids"), "{refused}");
         }
         let mut start = start();
         start.identity.user = "a:b".into();
-        assert!(task_spec(&machine, &start, vec![]).is_err());
+        assert!(task_spec(&machine, &start, "", vec![]).is_err());
     }
 }

@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::log::{Records, Source};
-use launch::spec::{self, Content, Identity, Limits, Network, OwnFile, Shown};
+use launch::spec::{self, Content, Identity, Limits, Mode, Network, OwnFile};
 use launch::{Shim, TaskSpec};
 use tokio::task::spawn_blocking;
 use tokio::time::interval;
 
-use super::Maker;
+use super::shim::start_process;
+use crate::Options;
 use crate::descriptor::readable;
-use crate::run::{LOG_FILE, Piece, piece, start_process};
+use crate::environment::Shown;
+use crate::launcher::{LOG_FILE, LaunchError};
+use crate::run::{Piece, piece};
 
 /// How often its output is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -22,14 +25,61 @@ const KILL_GRACE: u64 = 100;
 /// So much of its output is read at once, in bytes.
 const PIECE: usize = 1 << 20;
 
+/// Why a job didn't do what it was for.
+#[derive(Debug, thiserror::Error)]
+pub enum JobFailed {
+    /// Its directory can't be made.
+    #[error("{dir} can't be made: {source}")]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// What the machine says.
+        source: io::Error,
+    },
+    /// It can't be started.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// Its end can't be seen.
+    #[error("a job can't be watched: {0}")]
+    Unwatched(#[source] io::Error),
+    /// How it ended can't be read.
+    #[error(transparent)]
+    Unread(io::Error),
+    /// Nobody says how it ended.
+    #[error("its supervisor was ended")]
+    Lost,
+    /// It couldn't be run: the shim's words.
+    #[error("{0}")]
+    NotRun(String),
+    /// It failed: the last of what it said.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What runs jobs.
+#[derive(Debug, Clone)]
+pub(crate) struct Jobs {
+    shim_exe: PathBuf,
+    mode: Mode,
+    masked: Vec<PathBuf>,
+}
+
+impl Jobs {
+    pub(crate) fn new(options: &Options) -> Self {
+        let masked = options.masked.iter().chain([&options.data_dir]);
+        let masked = masked.filter(|path| path.exists()).cloned().collect();
+        Self { shim_exe: options.shim_exe.clone(), mode: super::mode(options), masked }
+    }
+}
+
 /// What runs.
-pub(super) struct Job {
+pub(crate) struct Job {
     /// Names its directory.
-    pub(super) name: String,
-    pub(super) argv: Vec<String>,
-    pub(super) env: Vec<(String, String)>,
-    pub(super) shown: Vec<Shown>,
-    pub(super) files: Vec<(&'static str, String)>,
+    pub(crate) name: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) shown: Vec<Shown>,
+    pub(crate) files: Vec<(&'static str, String)>,
 }
 
 /// A job's shim, which goes with whoever waits for it.
@@ -43,7 +93,7 @@ impl Drop for Running {
 }
 
 impl Job {
-    fn spec(self, maker: &Maker) -> TaskSpec {
+    fn spec(self, jobs: &Jobs) -> TaskSpec {
         let file = |(path, text): (&str, String)| OwnFile { path: path.into(), content: Content::Text(text) };
         TaskSpec {
             task_id: self.name,
@@ -60,8 +110,8 @@ impl Job {
             seccomp: spec::Seccomp::Default,
             shm_bytes: None,
             run_bytes: None,
-            mode: maker.mode,
-            masked: maker.masked.clone(),
+            mode: jobs.mode,
+            masked: jobs.masked.clone(),
             bind_prefixes: None,
             late_mounts: vec![],
             guarded: vec![],
@@ -71,41 +121,46 @@ impl Job {
             network: Network::Host,
             reach: vec![],
             relay_env: vec![],
-            shown: self.shown,
+            shown: self.shown.iter().map(shown).collect(),
             own_files: self.files.into_iter().map(file).collect(),
             unfinished: false,
         }
     }
 
-    /// Runs it to its end. `say` gets each line that it prints.
+    /// Runs it to its end, in a directory below `place`. `say` gets each line that it prints.
     ///
     /// # Errors
     /// The last line that it printed on its standard error, or why it couldn't be run.
-    pub(super) async fn run(self, maker: &Maker, mut say: impl FnMut(&str)) -> Result<(), String> {
-        let (jobs, name) = (maker.place().jobs(), self.name.clone());
-        let dir = jobs.join(&name);
-        let spec = self.spec(maker);
+    pub(crate) async fn run(
+        self,
+        jobs: &Jobs,
+        place: &Path,
+        mut say: impl FnMut(&str),
+    ) -> Result<(), JobFailed> {
+        let (place, name) = (place.to_owned(), self.name.clone());
+        let dir = place.join(&name);
+        let spec = self.spec(jobs);
         let made = spawn_blocking(move || {
-            std::fs::create_dir_all(&jobs)?;
-            launch::create_task_dir(&jobs, &name, &spec)
+            std::fs::create_dir_all(&place)?;
+            launch::create_task_dir(&place, &name, &spec)
         });
         made.await
             .map_err(io::Error::from)
             .flatten()
-            .map_err(|e| format!("{} can't be made: {e}", dir.display()))?;
-        let ended = run_in(maker, &dir, &mut say).await;
+            .map_err(|source| JobFailed::Directory { dir: dir.clone(), source })?;
+        let ended = run_in(jobs, &dir, &mut say).await;
         // What can't be removed now is removed before the next job.
         let _ = spawn_blocking(move || launch::remove_task_dir(&dir)).await;
         ended
     }
 }
 
-async fn run_in(maker: &Maker, dir: &Path, say: &mut impl FnMut(&str)) -> Result<(), String> {
-    start_process(&maker.shim_exe, dir).await?;
+async fn run_in(jobs: &Jobs, dir: &Path, say: &mut impl FnMut(&str)) -> Result<(), JobFailed> {
+    start_process(&jobs.shim_exe, dir).await?;
     let mut output = Output { dir: dir.to_owned(), offset: 0, rest: String::new(), last: String::new() };
     if let Ok(Some(shim)) = Shim::open(dir) {
         let exited = shim.pidfd().try_clone_to_owned().and_then(readable);
-        let exited = exited.map_err(|e| format!("a job can't be watched: {e}"))?;
+        let exited = exited.map_err(JobFailed::Unwatched)?;
         let _running = Running(shim);
         let mut looks = interval(LOOK);
         loop {
@@ -118,9 +173,11 @@ async fn run_in(maker: &Maker, dir: &Path, say: &mut impl FnMut(&str)) -> Result
     output.look(say);
     match launch::read_exit(dir) {
         Ok(Some(exit)) if exit.code == 0 => Ok(()),
-        Ok(Some(exit)) => Err(exit.failure.unwrap_or_else(|| output.reason(exit.code))),
-        Ok(None) => Err("its supervisor was ended".to_owned()),
-        Err(e) => Err(e.to_string()),
+        Ok(Some(exit)) => {
+            Err(exit.failure.map_or_else(|| JobFailed::Failed(output.reason(exit.code)), JobFailed::NotRun))
+        }
+        Ok(None) => Err(JobFailed::Lost),
+        Err(e) => Err(JobFailed::Unread(e)),
     }
 }
 
@@ -177,8 +234,14 @@ impl Output {
     }
 }
 
+/// How a task is shown a directory.
+pub(super) fn shown(shown: &Shown) -> spec::Shown {
+    let Shown { host_path, lock, name, writable } = shown.clone();
+    spec::Shown { host_path, lock, name, writable }
+}
+
 /// Ends the jobs that an earlier process has left, and removes what there is of them. Blocks.
-pub(super) fn end_all(jobs: &Path) -> io::Result<()> {
+pub(crate) fn end_all(jobs: &Path) -> io::Result<()> {
     let entries = match std::fs::read_dir(jobs) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,

@@ -13,7 +13,8 @@ use nix::unistd::{Group, User, getgrouplist};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::machine::Machine;
+use super::Sandbox;
+use crate::launcher::Refusal;
 
 /// Longest wait for the machine's directory of accounts, which may be on another machine.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,25 +22,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The identity of a task, exact or refused (R37).
 ///
 /// # Errors
-/// One sentence when this machine can't or won't give it.
-pub(crate) fn checked(machine: &Machine, identity: &UnixIdentity) -> Result<spec::Identity, String> {
+/// When this machine can't or won't give it.
+pub(super) fn checked(sandbox: &Sandbox, identity: &UnixIdentity) -> Result<spec::Identity, Refusal> {
     let parts = IdentityParts {
         user: Some(identity.user.clone()),
         uid: Some(identity.uid.into()),
         group: Some(identity.group.clone()),
         gid: Some(identity.gid.into()),
     };
-    let UnixIdentity { user, uid, group, gid } = parts.complete().map_err(|e| e.to_string())?;
-    match machine.power {
+    let UnixIdentity { user, uid, group, gid } = parts.complete()?;
+    match sandbox.power {
         Power::Unprivileged { uid: own, .. } if uid != own && uid != 0 => {
             let identity = identity.clone();
-            return Err(CannotGive::Identity { agent: machine.name.clone(), own, identity }.to_string());
+            return Err(CannotGive::Identity { agent: sandbox.agent.clone(), own, identity }.into());
         }
         // It only ever gives its own.
         Power::Unprivileged { .. } => {}
         Power::Root => {
-            let checked = files().check(Some(uid), Some(gid), &machine.allowed_ids);
-            checked.map_err(|e| format!("agent {}: {e}", machine.name))?;
+            let checked = files().check(Some(uid), Some(gid), &sandbox.allowed_ids);
+            checked.map_err(|why| Refusal::System { agent: sandbox.agent.clone(), why })?;
         }
     }
     Ok(spec::Identity { user, uid, group, gid })
@@ -47,12 +48,12 @@ pub(crate) fn checked(machine: &Machine, identity: &UnixIdentity) -> Result<spec
 
 /// The groups that a task is in besides its own: those of the machine's user of its name, if that has its uid. None of
 /// the system's.
-pub(crate) async fn groups(machine: &Machine, identity: &UnixIdentity) -> Vec<u32> {
+pub(super) async fn groups(sandbox: &Sandbox, identity: &UnixIdentity) -> Vec<u32> {
     // Root in a task is nobody on the machine, and an agent without root can give no group.
-    if !machine.machine_groups || machine.power != Power::Root || identity.uid == 0 {
+    if !sandbox.machine_groups || sandbox.power != Power::Root || identity.uid == 0 {
         return Vec::new();
     }
-    let (of, allowed) = (identity.clone(), machine.allowed_ids.clone());
+    let (of, allowed) = (identity.clone(), sandbox.allowed_ids.clone());
     let found = timeout(PATIENCE, spawn_blocking(move || of_machine(&of, &allowed))).await;
     let why = match found {
         Ok(Ok(Ok(groups))) => return groups,
