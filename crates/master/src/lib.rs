@@ -22,6 +22,7 @@ pub use people::{account, group, password, registration, secret, session, settin
 use people::{fair, system_ids, throttle};
 use places::{again, taken};
 pub use places::{member, project, workspace};
+use record::retention;
 pub use record::{audit, log, mail};
 use workload::scheduler;
 pub use workload::{context, task, template};
@@ -207,6 +208,7 @@ impl Master {
         background.spawn(reserve::keep(store.clone(), config.disk_reserve_bytes, stop.clone()));
         background.spawn(mails.run(stop.clone()));
         background.spawn(audit.clone().keep(refusals, stop.clone()));
+        background.spawn(retention::keep(store.clone(), kept_logs.clone(), config.retention, stop.clone()));
         Ok(Self {
             accounts,
             sessions,
@@ -230,6 +232,14 @@ impl Master {
             background,
             stop,
         })
+    }
+
+    /// Removes now what is over for as long as the administrator has it kept, which else happens within the hour.
+    ///
+    /// # Errors
+    /// When the database or the disk refuses; it is tried again in an hour.
+    pub async fn tidy(&self) -> Result<(), Error> {
+        retention::tidy(&self.store, &self.kept_logs, self.config.retention, &self.stop).await
     }
 
     /// Where memory and database say different things, in words: living tasks, the service of agents, who is logged in.

@@ -3,3 +3,4 @@
 pub mod audit;
 pub mod log;
 pub mod mail;
+pub(crate) mod retention;

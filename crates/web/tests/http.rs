@@ -71,6 +71,8 @@ mod proxies;
 mod recovery;
 #[path = "http/registration.rs"]
 mod registration;
+#[path = "http/retention.rs"]
+mod retention;
 #[path = "http/rights.rs"]
 mod rights;
 #[path = "http/roles.rs"]

@@ -160,7 +160,7 @@ pub struct Task {
     pub restarts: u32,
     /// How often that may be.
     pub max_restarts: u32,
-    /// When its log was removed, for the master's disk was nearly full (A4).
+    /// When its log was removed, for the master's disk was nearly full (A4), or it was old.
     pub log_removed_at: Option<Timestamp>,
     /// Its latest run.
     pub latest: Allocation,

@@ -15,6 +15,7 @@ mod encryption;
 mod limits;
 mod pools;
 mod renamed;
+mod retention;
 mod smtp;
 mod subnet;
 
@@ -28,6 +29,7 @@ pub use encryption::{CertificateFiles, Encryption};
 pub use limits::Limits;
 pub(crate) use pools::DEFAULT_POOL;
 pub use pools::Pool;
+pub use retention::Retention;
 pub use smtp::{Smtp, Tls};
 pub use subnet::{InvalidSubnet, Subnet, any_contains};
 
@@ -74,6 +76,8 @@ pub struct Config {
     pub disk_reserve_bytes: u64,
     /// How much one account may have, how much may be sent.
     pub limits: Limits,
+    /// How long what is over leaves something behind.
+    pub retention: Retention,
     /// Seconds after which the tasks of an agent that stays away are given up.
     pub agent_lost_after: u64,
     /// The agent that `muster up` starts.
@@ -98,6 +102,7 @@ impl Default for Config {
             max_context_bytes: 96 << 20,
             disk_reserve_bytes: 16 << 20,
             limits: Limits::default(),
+            retention: Retention::default(),
             agent_lost_after: 3600,
             agent: Agent::default(),
         }
@@ -271,6 +276,7 @@ impl Config {
         config.security.token.check().map_err(|reason| bad(format!("security.token.{reason}")))?;
         config.connections.check().map_err(|reason| bad(format!("connections.{reason}")))?;
         config.limits.check().map_err(|reason| bad(format!("limits.{reason}")))?;
+        config.retention.check().map_err(|reason| bad(format!("retention.{reason}")))?;
         if let Some(host) = config.security.hosts.iter().find(|host| host.contains(['/', ':', '*', ' '])) {
             return Err(bad(format!(
                 "security.hosts: '{host}' is not a plain name such as muster.lab.example"

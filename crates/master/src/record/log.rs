@@ -25,7 +25,7 @@ mod writer;
 
 pub use backward::Backward;
 use backward::Known;
-pub use kept::{Kept, KeptLog, Of};
+pub use kept::{Kept, KeptLog, Of, Removal};
 use mask::Tails;
 pub use reading::Follower;
 use writer::Writer;

@@ -158,6 +158,53 @@ pub async fn logged(conn: &mut Conn, last: i64, limit: i64) -> Result<Vec<Logged
     sql!(sql, last, limit).all(conn).await
 }
 
+/// Tasks that ended after `from` and before that time, the first ones, and up to when these are all; those alone whose logs weren't
+/// removed, if that is asked. `None` when no run ended there.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn ended_between(
+    conn: &mut Conn,
+    from: Timestamp,
+    before: Timestamp,
+    with_logs: bool,
+    limit: i64,
+) -> Result<Option<(Vec<TaskId>, Timestamp)>, StoreError> {
+    // Several may have ended at one time: a page goes to the end of it.
+    let sql =
+        "SELECT MAX(ended_at) FROM (SELECT ended_at FROM allocations WHERE ended_at > ? AND ended_at < ?
+                                          ORDER BY ended_at LIMIT ?) e";
+    let upto: Option<Timestamp> = sql!(sql, from, before, limit).one(conn).await?;
+    let Some(upto) = upto else { return Ok(None) };
+    let sql = "SELECT t.id FROM allocations a JOIN tasks t ON t.id = a.task_id AND t.run = a.run
+               WHERE a.ended_at > ? AND a.ended_at <= ? AND t.standing = 'over'";
+    let mut sql = sql!(sql, from, upto);
+    if with_logs {
+        sql = sql.with(" AND t.log_removed_at IS NULL");
+    }
+    Ok(Some((sql.with(" ORDER BY a.ended_at").all(conn).await?, upto)))
+}
+
+/// Removes all that is known of these tasks, of those that are over.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_over(tx: &mut Tx, tasks: &[TaskId]) -> Result<(), StoreError> {
+    for some in tasks.chunks(200) {
+        for of_them in [
+            "DELETE FROM task_configs WHERE task_id IN (SELECT id FROM tasks WHERE standing = 'over' AND ",
+            "DELETE FROM allocations WHERE task_id IN (SELECT id FROM tasks WHERE standing = 'over' AND ",
+        ] {
+            Sql::from(of_them).with(Sql::one_of("id", some)).with(")").run(tx).await?;
+        }
+        Sql::from("DELETE FROM tasks WHERE standing = 'over' AND ")
+            .with(Sql::one_of("id", some))
+            .run(tx)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Notes that the logs of these tasks, which are over, aren't there any more.
 ///
 /// # Errors

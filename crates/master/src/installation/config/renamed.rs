@@ -1,10 +1,10 @@
 //! Keys that earlier versions had: whoever upgrades is told what they are called now.
 
 /// Names that are none any more, and what to do about each.
-const RENAMED: &[(&str, &str)] = &[(
-    "audit_bytes_per_day",
-    "is limits.stored_bytes_per_day now, and counts all that an account has stored",
-)];
+const RENAMED: &[(&str, &str)] = &[
+    ("audit_bytes_per_day", "is limits.stored_bytes_per_day now, and counts all that an account has stored"),
+    ("retention_policy", "is retention here, such as retention: {log_days: 90}"),
+];
 
 /// A parser's refusal, with the new name of what it doesn't know.
 pub(super) fn told(refusal: String) -> String {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
 use domain::id::{AllocationId, TaskId, UserId};
+use domain::time::Timestamp;
 use serde_json::json;
 use store::Store;
 use store::task::Logged;
@@ -50,6 +51,24 @@ pub enum Of {
     Over,
     /// It stands for all logs of its account's but the oldest ones, and nothing is done about them now.
     Rest,
+}
+
+/// Why a log is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// Its disk is nearly full.
+    NoRoom,
+    /// Its task is over for as long as the administrator has logs kept (`retention.log_days`).
+    Old,
+}
+
+impl Removal {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::NoRoom => "the disk of the logs is nearly full",
+            Self::Old => "retention.log_days",
+        }
+    }
 }
 
 /// All logs, for whoever sees to it that there is room on their disk.
@@ -104,14 +123,19 @@ impl Kept {
     ///
     /// # Errors
     /// When that can't be written down: then they stay.
-    pub async fn remove(&self, tasks: &[TaskId], bytes: u64) -> Result<(), Error> {
+    pub async fn remove(&self, tasks: &[TaskId], bytes: u64, why: Removal) -> Result<(), Error> {
         let (Some(first), logs) = (tasks.first().copied(), self.logs.clone()) else { return Ok(()) };
-        if self.note(tasks, bytes).await.is_err() {
+        if self.note(tasks, bytes, why).await.is_err() {
             // Not even that has room: it gets some.
             let removed = spawn_blocking(move || logs.remove(first)).await;
             removed.map_err(std::io::Error::other).flatten().map_err(Error::io("removing a log"))?;
-            self.note(tasks, bytes).await?;
+            self.note(tasks, bytes, why).await?;
         }
+        self.remove_files(tasks).await
+    }
+
+    /// Removes the files of these logs, whose tasks are over and say so, or are to be forgotten.
+    pub(crate) async fn remove_files(&self, tasks: &[TaskId]) -> Result<(), Error> {
         let (logs, tasks) = (self.logs.clone(), tasks.to_vec());
         let removed = spawn_blocking(move || {
             for task in tasks {
@@ -125,8 +149,8 @@ impl Kept {
     }
 
     /// Writes down that these logs are removed.
-    async fn note(&self, tasks: &[TaskId], bytes: u64) -> Result<(), Error> {
-        let by = By::System { reason: "the disk of the logs is nearly full" };
+    async fn note(&self, tasks: &[TaskId], bytes: u64, why: Removal) -> Result<(), Error> {
+        let by = By::System { reason: why.reason() };
         let entry = |some: &[TaskId]| {
             let ids: Vec<String> = some.iter().map(ToString::to_string).collect();
             let entry = Entry::done(&by, "task.remove_log", Who::named("disk", &"logs", "logs"));
@@ -137,6 +161,17 @@ impl Kept {
         let mut tx = self.store.write_urgent().await?;
         store::task::set_log_removed(&mut tx, tasks, now).await?;
         Ok(tx.commit(&entry, now).await?)
+    }
+
+    /// What the logs of these tasks take of the disk, in bytes.
+    pub(crate) async fn size(&self, tasks: &[TaskId]) -> Result<u64, Error> {
+        let (logs, tasks) = (self.logs.clone(), tasks.to_vec());
+        let sum = spawn_blocking(move || tasks.into_iter().filter_map(|task| logs.on_disk(task)).sum()).await;
+        sum.map_err(std::io::Error::other).map_err(Error::io("looking at logs"))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Ends these tasks, whose logs grow.

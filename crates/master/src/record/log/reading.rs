@@ -29,8 +29,10 @@ pub struct Follower {
 
 /// All that there is of a log that was removed then, as a record of the master's (A4).
 pub(super) fn of_removed(at: Timestamp) -> Vec<u8> {
-    let line =
-        format!("this log was removed at {}, because the master's disk was nearly full\n", at.rfc3339());
+    let line = format!(
+        "this log was removed at {}: its disk was nearly full, or it was as old as logs are kept\n",
+        at.rfc3339()
+    );
     let mut bytes = Vec::new();
     Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
     bytes

@@ -1,0 +1,70 @@
+//! What is over goes when the administrator says so.
+
+use std::time::Duration;
+
+use domain::log::Source;
+use master::config::Retention;
+use master::system::Clock as _;
+use serde_json::Value;
+use testkit::{Database, FakeAgent, Requests as _, TestMaster, User, on_both_databases};
+
+on_both_databases!(what_is_over_goes_after_the_days_that_are_set);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A task that printed something and is over; its id.
+async fn over(master: &TestMaster, owner: &User, agent: &mut FakeAgent) -> String {
+    let task = master.task(owner, agent).await;
+    let run = task.start.allocation;
+    agent.send_log(run, Source::Stdout, master.clock.now(), b"printed\n").await;
+    agent.exit(run, 0).await;
+    run.task.to_string()
+}
+
+async fn log(owner: &User, task: &str) -> Vec<String> {
+    owner.get(&format!("/api/v1/tasks/{task}/logs")).stream().await.rest().await
+}
+
+async fn ids(owner: &User) -> Vec<Value> {
+    let list = owner.get("/api/v1/commands").await.ok();
+    list["commands"].as_array().expect("a list").iter().map(|task| task["id"].clone()).collect()
+}
+
+async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
+    let rules = Retention { log_days: Some(2), task_days: Some(10) };
+    let master = TestMaster::configured(database, |config| config.retention = rules).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    let mut agent = master.agent("node").await;
+    let first = over(&master, &alice, &mut agent).await;
+    let lives = master.task(&alice, &mut agent).await;
+    master.clock.advance(DAY);
+    let second = over(&master, &alice, &mut agent).await;
+    let has_log = async |task: &str| log(&alice, task).await.iter().any(|line| line == "printed");
+
+    master.clock.advance(DAY + Duration::from_secs(1));
+    master.services().tidy().await.expect("tidied");
+    assert!(!has_log(&first).await && has_log(&second).await);
+    let told = log(&alice, &first).await;
+    assert!(told.iter().any(|line| line.contains("this log was removed at")), "{told:?}");
+    assert_eq!(ids(&alice).await.len(), 3, "the task stays");
+
+    master.clock.advance(8 * DAY);
+    master.services().tidy().await.expect("tidied");
+    let left = ids(&alice).await;
+    let lives = lives.start.allocation.task.to_string();
+    assert_eq!(left, [Value::from(second.clone()), Value::from(lives.clone())], "what lives is as old");
+    assert!(!has_log(&second).await);
+    alice.get(&format!("/api/v1/commands/{first}")).await.refused(404);
+    // Who looks for it finds in the audit log what became of it.
+    let entries = admin.get("/api/v1/audit?limit=50").await.ok()["entries"].to_string();
+    for (action, reason) in
+        [("task.forget", "retention.task_days"), ("task.remove_log", "retention.log_days")]
+    {
+        assert!(entries.contains(action) && entries.contains(reason), "{action}");
+    }
+    assert!(entries.contains(&first));
+    // And once is enough.
+    let before = admin.get("/api/v1/audit?limit=50").await.ok()["entries"].clone();
+    master.services().tidy().await.expect("tidied");
+    assert_eq!(admin.get("/api/v1/audit?limit=50").await.ok()["entries"], before);
+}
