@@ -22,7 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_machine_numbers.sql"),
     include_str!("../../migrations/0011_removed_logs.sql"),
     include_str!("../../migrations/0012_allocations.sql"),
-    include_str!("../../migrations/0020_ends.sql"),
+    include_str!("../../migrations/0015_ends.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.
