@@ -97,6 +97,8 @@ mod tokens;
 mod turned;
 #[path = "http/unread.rs"]
 mod unread;
+#[path = "http/versions.rs"]
+mod versions;
 #[path = "http/whole.rs"]
 mod whole;
 #[path = "http/wire.rs"]
