@@ -8,7 +8,7 @@ use std::sync::Arc;
 use agent::room::{self, Doing, Holder, Share, Way};
 use agent::{Bound, Options};
 use domain::id::TaskId;
-use master::log::{Kept, KeptLog, Of};
+use master::log::{Kept, KeptLog, Of, Removal};
 use tokio_util::task::AbortOnDropHandle;
 
 /// A master's logs.
@@ -34,7 +34,7 @@ impl Holder for Logs {
         let (living, over) = (ids(&of(true)), of(false));
         Box::pin(async move {
             let bytes = over.iter().fold(0, |sum: u64, share| sum.saturating_add(share.bytes));
-            if let Err(error) = self.0.remove(&ids(&over), bytes).await {
+            if let Err(error) = self.0.remove(&ids(&over), bytes, Removal::NoRoom).await {
                 tracing::error!(%error, "logs can't be removed to make room");
             }
             if !living.is_empty() {
