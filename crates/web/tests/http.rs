@@ -65,6 +65,8 @@ mod places;
 mod places_changes;
 #[path = "http/policy.rs"]
 mod policy;
+#[path = "http/pools.rs"]
+mod pools;
 #[path = "http/proxies.rs"]
 mod proxies;
 #[path = "http/recovery.rs"]

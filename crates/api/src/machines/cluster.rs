@@ -105,7 +105,7 @@ pub struct Agent {
     pub slots: BTreeMap<String, Slot>,
     /// Running tasks by container id.
     pub containers: BTreeMap<String, Container>,
-    /// `default`.
+    /// The pool that it is in.
     pub resource_pools: Vec<String>,
     /// Where it is.
     pub addresses: Vec<String>,

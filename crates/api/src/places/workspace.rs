@@ -130,7 +130,7 @@ pub struct Deleted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AvailablePools {
-    /// `default`.
+    /// All pools, by name.
     pub resource_pools: Vec<String>,
     /// One page.
     pub pagination: Pagination,

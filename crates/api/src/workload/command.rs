@@ -143,7 +143,7 @@ pub struct Command {
     pub user_id: i64,
     /// Owner's name.
     pub username: String,
-    /// `default`.
+    /// Its pool.
     pub resource_pool: String,
     /// How it ended, in words; empty while alive.
     pub exit_status: String,
@@ -160,6 +160,9 @@ pub struct Command {
     /// Why it waits, while queued. Muster's own.
     #[serde(default)]
     pub waiting_for: Option<String>,
+    /// How many wait before it in its pool's queue, while queued. Muster's own.
+    #[serde(default)]
+    pub jobs_ahead: Option<usize>,
     /// Where it runs. Muster's own.
     #[serde(default)]
     pub agent_id: Option<String>,
@@ -283,7 +286,7 @@ pub struct AllocationSummary {
     pub name: String,
     /// RFC 3339.
     pub registered_time: String,
-    /// `default`.
+    /// Its pool.
     pub resource_pool: String,
     /// How many.
     pub slots_needed: i64,

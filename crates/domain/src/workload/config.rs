@@ -19,7 +19,7 @@ mod unhonoured;
 pub use layer::layered;
 pub use size::parse_size;
 pub use submitted::Limits;
-pub use unhonoured::{Unhonoured, unhonoured};
+pub use unhonoured::{Unhonoured, WEIGHT, unhonoured};
 
 /// Lowest and highest priority; lower runs first.
 pub const PRIORITIES: std::ops::RangeInclusive<i64> = 1..=99;

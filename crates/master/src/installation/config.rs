@@ -14,6 +14,7 @@ mod connections;
 mod encryption;
 mod limits;
 mod pools;
+mod quotas;
 mod renamed;
 mod retention;
 mod smtp;
@@ -28,7 +29,8 @@ pub use connections::Connections;
 pub use encryption::{CertificateFiles, Encryption};
 pub use limits::Limits;
 pub(crate) use pools::DEFAULT_POOL;
-pub use pools::Pool;
+pub use pools::{Pool, Scheduler, SchedulerKind};
+pub use quotas::{Quotas, UserQuota};
 pub use retention::Retention;
 pub use smtp::{Smtp, Tls};
 pub use subnet::{InvalidSubnet, Subnet, any_contains};
@@ -69,6 +71,8 @@ pub struct Config {
     pub task_container_defaults: Value,
     /// Resource pools of which there is something to say.
     pub resource_pools: Vec<Pool>,
+    /// How many slots users and workspaces may have at a time.
+    pub quotas: Quotas,
     /// Longest packed context directory, in bytes.
     pub max_context_bytes: u64,
     /// Bytes that an SQLite database keeps for itself in either of its files, so that logging in and what ends go on when
@@ -99,6 +103,7 @@ impl Default for Config {
             connections: Connections::default(),
             task_container_defaults: json!({}),
             resource_pools: Vec::new(),
+            quotas: Quotas::default(),
             max_context_bytes: 96 << 20,
             disk_reserve_bytes: 16 << 20,
             limits: Limits::default(),
@@ -298,6 +303,7 @@ impl Config {
         if config.max_context_bytes == 0 {
             return Err(bad("max_context_bytes: give a number of bytes that isn't 0".to_owned()));
         }
+        config.quotas.check().map_err(|reason| bad(format!("quotas.{reason}")))?;
         config.bootstrap.check().map_err(|reason| bad(format!("bootstrap.{reason}")))?;
         if let Some(smtp) = &config.smtp {
             smtp.check().map_err(|reason| bad(format!("smtp.{reason}")))?;

@@ -239,8 +239,9 @@ impl Agents {
     }
 
     /// All enrolled agents. Everybody may see them.
-    pub async fn list(&self) -> Vec<AgentView> {
-        self.scheduler.agents().await
+    #[must_use]
+    pub fn list(&self) -> Vec<AgentView> {
+        self.scheduler.agents()
     }
 
     /// Takes an agent, or one of its slots, out of service or back in. What runs there is ended, or runs out when `drain`
@@ -262,7 +263,7 @@ impl Agents {
         let before = service_facts(&found);
         if let Some(slot) = slot
             && !found.disabled_slots.contains(&slot)
-            && self.scheduler.lacks_slot(agent, slot).await
+            && self.scheduler.lacks_slot(agent, slot)
         {
             return Err(Error::NotFound(format!("agent '{agent}' has no slot {slot}")));
         }

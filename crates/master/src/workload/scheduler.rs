@@ -1,25 +1,25 @@
-//! The living tasks and the connected agents, in memory, and the loop that brings them together.
+//! The scheduler: an actor that owns what lives (`mailbox`, `state`), and the loop that brings tasks and agents together.
 //!
 //! Every change of a living task goes through here, database first: the memory never knows more than what is stored,
-//! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`.
+//! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`, on a copy. Who only reads doesn't
+//! come here: `view` is how things are after the last change, and each piece of a log finds its file there.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::agent::{Register, ToAgent};
-use domain::allocation::{Event, Phase, Placement};
+use api::agent::ToAgent;
+use domain::allocation::{Cause, Event, Placement};
 use domain::audit::Entry;
 use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
-use domain::id::{AgentId, AllocationId, TaskId, UserId, WorkspaceId};
+use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, Span, schedule};
+use domain::scheduler::{Decision, Snapshot, Span, schedule};
 use domain::task::Task;
-use domain::time::Timestamp;
 use store::Store;
-use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -33,14 +33,20 @@ mod agents;
 mod environment;
 mod held;
 mod kill;
+mod mailbox;
 mod number;
 mod over;
+mod quotas;
 mod snapshot;
+mod state;
 mod strange;
 mod truth;
+mod view;
 
-pub use agents::{AgentPresence, AgentView};
 pub(crate) use agents::{Arrival, Had, Heard};
+use state::{Connected, How, Live, State};
+use view::View;
+pub use view::{AgentPresence, AgentView, Queued, Wait};
 
 /// How often the loop looks around without being told to.
 const TICK: Duration = Duration::from_secs(5);
@@ -66,146 +72,34 @@ pub(crate) struct Scheduler(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
-    state: AsyncMutex<State>,
-    /// Why tasks wait, for readers that can't wait for the state.
-    reasons: Mutex<HashMap<TaskId, String>>,
+    /// To the owner of the state.
+    mail: mpsc::UnboundedSender<mailbox::Change>,
+    view: Arc<View>,
     wake: Notify,
     /// A commit may have happened that the memory doesn't know of.
     doubt: AtomicBool,
-    /// A task ended.
-    ended: Notify,
-    /// Who writes down ends that are decided: one at a time.
+    /// What agents have to be able to do for those that wait; read of their configurations once.
+    needs: Mutex<HashMap<TaskId, Capabilities>>,
+    /// How often an end couldn't be written down.
+    failures: tokio::sync::watch::Sender<u64>,
+    /// Who writes down all ends that are decided: one at a time. It guards nothing else, and nobody waits for it who wants
+    /// one thing.
     writes_ends: AsyncMutex<()>,
-}
-
-#[derive(Default)]
-struct State {
-    tasks: BTreeMap<TaskId, Live>,
-    /// Enrolled agents: whether they and their slots take tasks.
-    service: BTreeMap<AgentId, store::agent::Agent>,
-    connected: BTreeMap<AgentId, Connected>,
-    /// When agents went away.
-    /// By the clock that only goes forward: setting the machine's time ends no task (L04).
-    gone: BTreeMap<AgentId, Instant>,
-    /// Runs without a record that agents were told to keep, and the audit log told of.
-    disowned: strange::Disowned,
-    /// What was killed and isn't in the database yet, oldest first.
-    unrecorded: Vec<kill::Unrecorded>,
-    /// Tasks whose end is decided and isn't in the database yet, oldest first.
-    decided: VecDeque<TaskId>,
-    connections: u64,
-}
-
-/// A living task in short.
-#[derive(Debug, Clone, Copy)]
-pub struct Queued {
-    /// Its id.
-    pub id: TaskId,
-    /// Whose it is.
-    pub owner: UserId,
-    /// Where it is.
-    pub workspace: WorkspaceId,
-    /// It has its place.
-    pub placed: bool,
-    /// 1 to 99; a lower number is more urgent.
-    pub priority: i64,
-    /// The order in which tasks were made.
-    pub seq: i64,
-}
-
-struct Live {
-    task: Task,
-    log: Arc<TaskLog>,
-    /// The names of who asked for its end, as far as this master knows, the first one first.
-    killers: Vec<String>,
-    /// How its end is explained, when it is one that we brought about.
-    end_reason: Option<&'static str>,
-    /// What its agent has to be able to do; read of its configuration once it is asked for.
-    needs: Option<Capabilities>,
-    /// It is over, for this reason; that is to be written down (`over`).
-    is_over: Option<String>,
-    /// Its agent said that it ended, and the disk had no space for the rest of its log.
-    log_is_lost: bool,
-    /// Cancelled with its end: what is open for it alone ends then.
-    over: Over,
-}
-
-impl Live {
-    fn new(task: Task, log: Arc<TaskLog>) -> Self {
-        let (killers, over) = (Vec::new(), Over::default());
-        Self { task, log, killers, end_reason: None, needs: None, is_over: None, log_is_lost: false, over }
-    }
-
-    /// Its latest run.
-    fn run(&self) -> AllocationId {
-        self.task.latest.id
-    }
-
-    fn phase(&self) -> &Phase {
-        &self.task.latest.phase
-    }
-
-    /// Takes its run on by what happened to it.
-    fn step(&mut self, event: &Event) {
-        if let Some(next) = self.task.latest.phase.next(event) {
-            self.task.latest.phase = next;
-        }
-    }
-
-    /// Whether it has a place on an agent.
-    fn is_on(&self, agent: &AgentId) -> bool {
-        self.phase().part_on(agent).is_some()
-    }
-
-    /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,
-    /// would make the audit log grow (KX4).
-    fn killed_by(&mut self, name: &str) -> bool {
-        // The second time it is to end at once.
-        let told = self.killers.iter().filter(|killer| *killer == name).count() < 2;
-        if told {
-            self.killers.push(name.to_owned());
-        }
-        told
-    }
-}
-
-/// Cancelled when it is dropped.
-#[derive(Default)]
-struct Over(CancellationToken);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.cancel();
-    }
-}
-
-/// An agent that is connected now.
-struct Connected {
-    connection: u64,
-    link: mpsc::UnboundedSender<ToAgent>,
-    about: Register,
-    version: String,
-    /// Of the agent's process (B5).
-    instance: String,
-    /// How far its clock was ahead when it came, in microseconds (B20).
-    skew: i64,
-    since: Timestamp,
-    /// The last ping that it answered.
-    pongs: watch::Sender<u64>,
 }
 
 impl Scheduler {
     pub(crate) fn new(parts: Parts) -> Self {
-        let (state, reasons) = (AsyncMutex::default(), Mutex::default());
-        let (wake, ended) = (Notify::new(), Notify::new());
-        let doubt = AtomicBool::new(false);
+        let (mail, read) = mpsc::unbounded_channel();
+        let view = Arc::new(View::default());
+        tokio::spawn(mailbox::own(read, Arc::clone(&view)));
         Self(Arc::new(Inner {
             parts,
-            state,
-            reasons,
-            wake,
-            doubt,
-            ended,
+            mail,
+            view,
+            wake: Notify::new(),
+            doubt: AtomicBool::new(false),
+            needs: Mutex::default(),
+            failures: tokio::sync::watch::Sender::new(0),
             writes_ends: AsyncMutex::default(),
         }))
     }
@@ -231,85 +125,46 @@ impl Scheduler {
     /// A task that was just stored joins the queue. Nothing can fail here: it is in the database. What of its configuration
     /// has no effect is said first of all.
     pub(crate) async fn submit(&self, task: Task, unhonoured: &[Unhonoured]) {
-        let mut state = self.0.state.lock().await;
-        // Somebody's kill may have taken it up from the database meanwhile.
-        if state.tasks.contains_key(&task.id) {
-            return;
-        }
-        let log = self.0.parts.logs.begin(task.id);
-        for setting in unhonoured {
-            self.say(&log, &format!("warning: {setting}"));
-        }
-        self.say(&log, &format!("Scheduling {} (id: {})", task.description, task.latest.id));
-        state.tasks.insert(task.id, Live::new(task, log));
-        self.0.wake.notify_one();
-    }
-
-    /// Why a task waits.
-    pub(crate) fn waits_for(&self, task: TaskId) -> Option<String> {
-        self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).get(&task).cloned()
+        let warnings: Vec<String> = unhonoured.iter().map(|setting| format!("warning: {setting}")).collect();
+        let this = self.clone();
+        self.note(move |state| {
+            // Somebody's kill may have taken it up from the database meanwhile.
+            if state.tasks.contains_key(&task.id) {
+                return;
+            }
+            let log = this.0.parts.logs.begin(task.id);
+            warnings.iter().for_each(|warning| this.say(&log, warning));
+            this.say(&log, &format!("Scheduling {} (id: {})", task.description, task.latest.id));
+            state.tasks.insert(task.id, Live::new(task, log));
+        })
+        .await;
+        self.wake();
     }
 
     /// Writes a living task's priority.
     pub(crate) async fn set_priority(&self, id: TaskId, priority: i64, entry: &Entry) -> Result<(), Error> {
-        let mut state = self.0.state.lock().await;
-        let mut tx = self.0.parts.store.write().await?;
-        store::task::set_priority(&mut tx, id, priority).await?;
-        let committed = tx.commit(entry, self.0.parts.clock.now()).await;
-        if committed.is_err() {
-            self.doubt();
-        } else if let Some(live) = state.tasks.get_mut(&id) {
-            live.task.priority = priority;
-        }
-        self.0.wake.notify_one();
-        Ok(committed?)
+        let (this, entry) = (self.clone(), entry.clone());
+        let written = self.change(move |state| {
+            Box::pin(async move {
+                let mut tx = this.0.parts.store.write().await?;
+                store::task::set_priority(&mut tx, id, priority).await?;
+                let committed = tx.commit(&entry, this.0.parts.clock.now()).await;
+                if committed.is_err() {
+                    this.doubt();
+                } else if let Some(live) = state.tasks.get_mut(&id) {
+                    live.task.priority = priority;
+                }
+                Ok(committed?)
+            })
+        });
+        let written = written.await;
+        self.wake();
+        written
     }
 
     /// Something changed that decides who may run.
     pub(crate) fn wake(&self) {
         self.0.wake.notify_one();
-    }
-
-    /// Resolves when no task lives.
-    pub(crate) async fn all_ended(&self) {
-        loop {
-            let ended = self.0.ended.notified();
-            if self.0.state.lock().await.tasks.is_empty() {
-                return;
-            }
-            ended.await;
-        }
-    }
-
-    /// Living tasks in short: there may be very many, and others wait for the state.
-    pub(crate) async fn queue(&self) -> Vec<Queued> {
-        let queued = |task: &Task| Queued {
-            id: task.id,
-            owner: task.owner,
-            workspace: task.workspace,
-            placed: task.latest.phase.placement().is_some(),
-            priority: task.priority,
-            seq: task.seq,
-        };
-        self.0.state.lock().await.tasks.values().map(|live| queued(&live.task)).collect()
-    }
-
-    /// Those of these that live: few.
-    pub(crate) async fn still_living(&self, ids: &[TaskId]) -> Vec<Task> {
-        let state = self.0.state.lock().await;
-        ids.iter().filter_map(|id| state.tasks.get(id)).map(|live| live.task.clone()).collect()
-    }
-
-    /// The living tasks of an account that have files on the master's disk.
-    pub(crate) async fn with_context(&self, owner: UserId) -> Vec<TaskId> {
-        let state = self.0.state.lock().await;
-        let tasks = state.tasks.values().map(|live| &live.task);
-        tasks.filter(|task| task.owner == owner && task.has_context).map(|task| task.id).collect()
-    }
-
-    /// How many tasks live.
-    pub(crate) async fn count_living(&self) -> usize {
-        self.0.state.lock().await.tasks.len()
     }
 
     /// A task whose end is in the database lives no more.
@@ -318,10 +173,8 @@ impl Scheduler {
         if ended.is_some_and(|live| live.task.has_context) {
             self.0.parts.contexts.remove(id);
         }
-        self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         self.0.parts.logs.close(id);
-        self.0.wake.notify_one();
-        self.0.ended.notify_waiters();
+        self.wake();
     }
 
     fn say(&self, log: &TaskLog, text: &str) {
@@ -330,72 +183,127 @@ impl Scheduler {
         }
     }
 
+    /// One round: looks at what there is, decides on a copy of it, and carries that out as far as it still can be.
     async fn round(&self) -> Result<(), Error> {
         self.write_ends().await?;
-        let mut state = self.0.state.lock().await;
-        self.resolve_doubt(&mut state).await?;
-        self.finish_kills(&mut state).await?;
-        self.give_up_lost(&mut state);
-        let mut snapshot = snapshot::snapshot(&state, self.0.parts.clock.now());
-        if snapshot.waiting.is_empty() {
-            return Ok(());
-        }
-        snapshot.default_user = Some(self.0.parts.cluster.default_user());
-        let default = self.default_identity()?;
-        let mut rules = held::Rules::new(&default);
-        let mut conn = self.0.parts.store.read().await?;
-        for waiting in &mut snapshot.waiting {
-            let Some(live) = state.tasks.get_mut(&waiting.allocation.task) else { continue };
-            waiting.held = rules.why_held(&mut conn, &live.task).await?;
-            waiting.needs = match live.needs {
-                Some(needs) => needs,
-                None => Capabilities::needed_by(&store::task::config(&mut conn, live.task.id).await?),
-            };
-            live.needs = Some(waiting.needs);
-            if waiting.span == Span::Several && waiting.slots > 1 {
-                waiting.needs = waiting.needs.with(Capability::Gang);
-            }
-        }
-        drop(conn);
-        let mut placed = Vec::new();
-        let mut refused = Vec::new();
-        let mut reasons = HashMap::new();
+        let mut snapshot = self.look().await?;
+        self.ask_who_may(&mut snapshot).await?;
+        let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), HashMap::new());
         for decision in schedule(&snapshot) {
             match decision {
                 Decision::Place { allocation, on } => {
                     if let Ok(on) = Placement::try_from(on) {
-                        placed.push((allocation.task, on));
+                        placed.push((allocation, on));
                     }
                 }
-                Decision::Wait { allocation, why, .. } => {
-                    reasons.insert(allocation.task, why.to_string());
+                Decision::Wait { allocation, why, ahead } => {
+                    waits.insert(allocation.task, Wait { why: why.to_string(), ahead });
                 }
-                Decision::Refuse { allocation, reason } => refused.push((allocation.task, reason)),
-                // No pool allows the one, no task has the other.
-                Decision::Preempt { .. } | Decision::Expire { .. } => {}
+                Decision::Refuse { allocation, reason } => ends.push((allocation, None, reason)),
+                Decision::Preempt { allocation, favoured } => {
+                    ends.push((allocation, Some(Cause::Preempted), format!("for {favoured}")));
+                }
+                Decision::Expire { allocation } => {
+                    ends.push((allocation, Some(Cause::Expired), "time limit".to_owned()));
+                }
             }
         }
-        self.note_reasons(&state, reasons);
-        self.start(&mut state, placed).await?;
-        for (id, reason) in refused {
-            self.decide_end(&mut state, id, format!("resources failed with non-zero exit code: {reason}"));
+        self.note_waits(waits);
+        self.carry_out(placed, ends).await
+    }
+
+    /// Settles what is open, and copies what is decided on.
+    async fn look(&self) -> Result<Snapshot, Error> {
+        let this = self.clone();
+        let look = self.change(move |state| {
+            Box::pin(async move {
+                this.resolve_doubt(state).await?;
+                this.finish_kills(state).await?;
+                this.give_up_lost(state);
+                let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
+                snapshot.default_user = Some(this.0.parts.cluster.default_user());
+                Ok(snapshot)
+            })
+        });
+        look.await
+    }
+
+    /// Notes who may not start now whatever is free.
+    async fn ask_who_may(&self, snapshot: &mut Snapshot) -> Result<(), Error> {
+        if snapshot.waiting.is_empty() {
+            return Ok(());
         }
+        let default = self.default_identity()?;
+        let mut rules = held::Rules::new(&default);
+        let mut conn = self.0.parts.store.read().await?;
+        let known = std::mem::take(&mut *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut needs = HashMap::with_capacity(snapshot.waiting.len());
+        for run in &mut snapshot.waiting {
+            run.held = rules.why_held(&mut conn, run.owner, run.workspace, &run.identity).await?;
+            let task = run.allocation.task;
+            run.needs = match known.get(&task) {
+                Some(needs) => *needs,
+                None => Capabilities::needed_by(&store::task::config(&mut conn, task).await?),
+            };
+            needs.insert(task, run.needs);
+            if run.span == Span::Several && run.slots > 1 {
+                run.needs = run.needs.with(Capability::Gang);
+            }
+        }
+        *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner) = needs;
+        snapshot.quotas = quotas::of(&mut conn, &self.0.parts.config.quotas, snapshot).await?;
         Ok(())
     }
 
-    /// Tells a task why it waits, in its log: once for each kind of reason.
-    fn note_reasons(&self, state: &State, reasons: HashMap<TaskId, String>) {
-        let mut known = self.0.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Starts what has its place, and ends what can't stay.
+    async fn carry_out(
+        &self,
+        placed: Vec<(AllocationId, Placement)>,
+        ends: Vec<(AllocationId, Option<Cause>, String)>,
+    ) -> Result<(), Error> {
+        if placed.is_empty() && ends.is_empty() {
+            return Ok(());
+        }
+        let this = self.clone();
+        let carry_out = self.change(move |state| {
+            Box::pin(async move {
+                let ends_early = ends.iter().any(|(_, cause, _)| cause.is_some());
+                for (run, cause, why) in ends {
+                    match cause {
+                        None => {
+                            let reason = format!("resources failed with non-zero exit code: {why}");
+                            this.decide_end(state, run.task, How::unheard(reason));
+                        }
+                        Some(cause) => this.end_early(state, run, cause, &why),
+                    }
+                }
+                if ends_early {
+                    this.record(state).await;
+                }
+                // Agents may have left since that was decided, or be closed: the next round sees it.
+                let (placed, late): (Vec<_>, Vec<_>) =
+                    placed.into_iter().partition(|(_, on)| state.takes(on));
+                if !late.is_empty() {
+                    this.wake();
+                }
+                this.start(state, placed).await
+            })
+        });
+        carry_out.await
+    }
+
+    /// Tells tasks why they wait, in their logs: once for each kind of reason.
+    fn note_waits(&self, waits: HashMap<TaskId, Wait>) {
+        let (before, now) = self.0.view.set_waits(waits);
         // What comes behind a colon are numbers, which change often.
-        let kind = |reason: &str| reason.split(':').next().map(str::to_owned);
-        for (id, reason) in &reasons {
-            if known.get(id).and_then(|known| kind(known)) != kind(reason)
-                && let Some(live) = state.tasks.get(id)
+        let kind = |wait: &Wait| wait.why.split(':').next().map(str::to_owned);
+        for (id, wait) in now.iter() {
+            if before.get(id).and_then(kind) != kind(wait)
+                && let Some(log) = self.0.view.log(*id)
             {
-                self.say(&live.log, &format!("queued: {reason}"));
+                self.say(&log, &format!("queued: {}", wait.why));
             }
         }
-        *known = reasons;
     }
 
     fn default_identity(&self) -> Result<UnixIdentity, Error> {
@@ -403,7 +311,7 @@ impl Scheduler {
     }
 
     /// Stores where tasks were placed, in one transaction, and tells the agents.
-    async fn start(&self, state: &mut State, placed: Vec<(TaskId, Placement)>) -> Result<(), Error> {
+    async fn start(&self, state: &mut State, placed: Vec<(AllocationId, Placement)>) -> Result<(), Error> {
         if placed.is_empty() {
             return Ok(());
         }
@@ -412,10 +320,19 @@ impl Scheduler {
         let mut rules = held::Rules::new(&default);
         let mut tx = parts.store.write_urgent().await?;
         let (mut tokens, mut is_astray) = (Vec::with_capacity(placed.len()), false);
-        for (id, on) in placed {
-            let Some(live) = state.tasks.get(&id) else { continue };
+        for (run, on) in placed {
+            let id = run.task;
+            let Some(live) = state.tasks.get(&id).filter(|live| live.run() == run) else { continue };
+            // It may be withdrawn since.
+            if live.phase().next(&Event::Placed(on.clone())).is_none() {
+                continue;
+            }
             // Since it was asked for the place, its owner may have lost the right.
-            if rules.why_held(&mut tx, &live.task).await?.is_some() {
+            if rules
+                .why_held(&mut tx, live.task.owner, live.task.workspace, &live.task.identity)
+                .await?
+                .is_some()
+            {
                 is_astray = true;
                 continue;
             }
@@ -425,7 +342,7 @@ impl Scheduler {
             };
             let token = secret::token(parts.entropy.as_ref(), "mtt");
             let digest = secret::digest(&token);
-            if store::allocation::place(&mut tx, live.run(), on.clone(), &digest).await?.is_some() {
+            if store::allocation::place(&mut tx, run, on.clone(), &digest).await?.is_some() {
                 let config = store::task::config(&mut tx, id).await?;
                 tokens.push((id, on, (owner, token), config));
             } else {

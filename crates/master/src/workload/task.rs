@@ -1,39 +1,29 @@
-//! Tasks: starting, finding, ending commands; their logs and contexts.
+//! Tasks: finding, changing, ending them; their logs and contexts. Starting one is in `start`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use api::command::ContextFile;
 use domain::allocation::{Allocation, Phase};
 use domain::audit::{Entry, Who};
-use domain::authz::{
-    Actor, ChangeTask, Permit, ReadContext, ReadTask, StartTask, TaskActor, UseTemplate, Visible,
-};
-use domain::config::layer;
-use domain::config::secrets::{Shown, masked_words};
-use domain::config::{
-    DEFAULT_PRIORITY, InvalidConfig, PRIORITIES, TaskConfig, Unhonoured, layered, unhonoured,
-};
-use domain::id::{AllocationId, ResourcePool, TaskId, UserId, WorkspaceId};
-use domain::identity::{self, UnixIdentity};
-use domain::kind::Kind;
+use domain::authz::{Actor, ChangeTask, Permit, ReadContext, ReadTask, TaskActor, Visible};
+use domain::config::secrets::Shown;
+use domain::config::{PRIORITIES, Unhonoured};
+use domain::id::{TaskId, UserId, WorkspaceId};
 use domain::log::Lines;
-use domain::scheduler::Weight;
-use domain::task::{Standing, Task};
+use domain::task::Task;
 use domain::user::User;
-use serde_json::{Value, json};
+use serde_json::json;
+use store::Store;
 pub use store::task::Filter as TaskFilter;
-use store::{Conn, Store, Tx};
-use uuid::Uuid;
 
-use crate::config::DEFAULT_POOL;
 use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
-pub use crate::scheduler::Queued;
 use crate::scheduler::Scheduler;
+pub use crate::scheduler::{Queued, Wait};
 use crate::system::Clock;
-use crate::template::Templates;
-use crate::{Config, Error, again, secret, workspace};
+use crate::{Config, Error, secret};
+
+mod start;
 
 /// Tasks.
 #[derive(Clone)]
@@ -88,150 +78,6 @@ impl Tasks {
         Self { store, config, clock, logs, contexts, scheduler }
     }
 
-    /// Starts a command for `owner`: stored, then queued. Its configuration is laid over that of the template, and that
-    /// over the installation's defaults.
-    ///
-    /// # Errors
-    /// When the configuration or the context isn't acceptable.
-    pub async fn start_command(
-        &self,
-        permit: Permit<StartTask>,
-        owner: &User,
-        template: Option<Permit<UseTemplate>>,
-        request: Option<&str>,
-        files: Vec<ContextFile>,
-    ) -> Result<Started, Error> {
-        let kind = Kind::Command;
-        let invalid = |e: InvalidConfig| Error::Invalid(e.to_string());
-        let limits = self.config.limits.of_configs();
-        let request = limits.read(request).map_err(invalid)?;
-        layer::refuse_lists(&request).map_err(invalid)?;
-        // What its owner says, in a template or here: the defaults under it are the installation's.
-        let wanted = match &template {
-            Some(template) => layered(&Templates::for_command(template), request.clone()),
-            None => request.clone(),
-        };
-        let unhonoured = unhonoured(&wanted);
-        let defaults = self.config.defaults_in(pool_of(&wanted));
-        let mut config = TaskConfig::resolve(&defaults, wanted).map_err(invalid)?;
-        if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
-            let text = "cannot set work_dir and context directory at the same time";
-            return Err(Error::Invalid(text.to_owned()));
-        }
-        if !files.is_empty() {
-            config.work_dir = None;
-        }
-        let slots = config.resources.slots;
-        if !self.scheduler.could_fit(slots).await {
-            return Err(Error::Invalid(format!(
-                "request unfulfillable: it asks for {slots} slots, and no connected agent has as many"
-            )));
-        }
-        if !matches!(config.resources.resource_pool.as_str(), "" | DEFAULT_POOL) {
-            let pool = &config.resources.resource_pool;
-            return Err(Error::Invalid(format!(
-                "resource pool '{pool}' does not exist: leave it out, or use {DEFAULT_POOL}"
-            )));
-        }
-        config.resources.resource_pool = DEFAULT_POOL.to_owned();
-        if config.description.is_empty() {
-            config.description = format!("{} ({})", kind.about().title, three_words());
-        }
-        let id = TaskId(Uuid::new_v4());
-        let default = self.config.default_task().map_err(|e| Error::Invalid(e.to_string()))?;
-        let stored = serde_json::to_string(&config).unwrap_or_default();
-        limits.check_merged(&stored).map_err(invalid)?;
-        let has_context = !files.is_empty();
-        let workspace = permit.target().workspace;
-        // Asked before anything is written, and again when it is stored.
-        let mut conn = self.store.read().await?;
-        self.runs_as(&mut conn, owner.id, workspace, &default).await?;
-        drop(conn);
-        // Held until the scheduler has the task.
-        let place = has_context.then(|| self.contexts.comes(owner.id, &files));
-        let context = if let Some(place) = &place {
-            // Before the living ones are looked for, so that what comes to life meanwhile is seen in one of both.
-            let earlier = place.earlier();
-            let others = self.scheduler.with_context(owner.id).await;
-            self.contexts.check_sum(earlier, others, self.config.limits.contexts_bytes).await?;
-            Some(self.contexts.put(id, files, self.config.max_context_bytes).await?)
-        } else {
-            None
-        };
-        let now = self.clock.now();
-        let task = Task {
-            id,
-            kind,
-            seq: 0,
-            owner: owner.id,
-            owner_name: owner.username.clone(),
-            owner_display_name: owner.display_name.clone(),
-            workspace,
-            description: config.description.as_str().into(),
-            identity: default.clone(),
-            has_context,
-            pool: ResourcePool::default(),
-            slots,
-            weight: Weight::ONE,
-            max_slots: None,
-            priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
-            created_at: now,
-            standing: Standing::Active,
-            restarts: 0,
-            max_restarts: 0,
-            log_removed_at: None,
-            latest: Allocation::waiting(AllocationId::first(id), now),
-        };
-        // Files may have taken seconds to pack.
-        let mut tx = again::begin(&self.store, &permit).await?;
-        if let Some(template) = &template {
-            again::ask(&mut tx, template).await?;
-        }
-        let identity = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
-        self.check_number(&mut tx, owner.id).await?;
-        let task = store::task::insert(&mut tx, Task { identity, ..task }, &config).await?;
-        let facts = json!({
-            "description": task.description,
-            "entrypoint": masked_words(&config.entrypoint),
-            "workspace": task.workspace,
-            "runsAs": task.identity.to_string(),
-        });
-        let entry = Entry::done(permit.by(), "task.start", target(&task)).made(facts);
-        if let Err(error) = tx.commit(&entry, self.clock.now()).await {
-            // If it happened all the same, the task says that its files are gone; it was answered as an error.
-            self.scheduler.doubt();
-            return Err(error.into());
-        }
-        if let Some(context) = context {
-            context.stays();
-        }
-        self.scheduler.submit(task.clone(), &unhonoured).await;
-        drop(place);
-        // To its owner, whoever asks.
-        let config = Shown::own(&config);
-        Ok(Started { task, config, unhonoured })
-    }
-
-    /// One account's tasks, living and in all, have limits (A6).
-    async fn check_number(&self, tx: &mut Tx, owner: UserId) -> Result<(), Error> {
-        let limits = &self.config.limits;
-        let refuse = |text: String| Err(Error::Precondition(text));
-        let living = store::task::count_living(tx, owner).await?;
-        if living >= i64::from(limits.living_tasks) {
-            return refuse(format!(
-                "you have {living} tasks that aren't over, and {} is the limit: wait until some end, or kill some",
-                limits.living_tasks
-            ));
-        }
-        if store::task::has_made(tx, owner, i64::from(limits.tasks)).await? {
-            return refuse(format!(
-                "you have made {} tasks, which is the limit: an administrator can raise it (limits.tasks)",
-                limits.tasks
-            ));
-        }
-        Ok(())
-    }
-
     /// A task's runs, the latest one first.
     ///
     /// # Errors
@@ -251,24 +97,6 @@ impl Tasks {
         Ok(Shown::task(actor, task.owner, &store::task::config(&mut conn, task.id).await?))
     }
 
-    /// As whom a task of that owner's runs in that workspace: account and workspace as they are in the database now (D3,
-    /// R25).
-    async fn runs_as(
-        &self,
-        conn: &mut Conn,
-        owner: UserId,
-        workspace: WorkspaceId,
-        default: &UnixIdentity,
-    ) -> Result<UnixIdentity, Error> {
-        let owner = store::user::by_id(conn, owner).await?.filter(User::is_active);
-        let owner = owner.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
-        let workspace = workspace::open(conn, workspace).await?;
-        let identity = identity::effective(owner.identity.as_ref(), &workspace.identity, default);
-        identity.map_err(|e| {
-            Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
-        })
-    }
-
     /// One task, for the policy to decide on.
     ///
     /// # Errors
@@ -284,9 +112,9 @@ impl Tasks {
         not_found(&id).to_string()
     }
 
-    /// Why a task waits, while it does.
+    /// Why a task waits and for how many others, while it does.
     #[must_use]
-    pub fn waits_for(&self, task: &Task) -> Option<String> {
+    pub fn waits_for(&self, task: &Task) -> Option<Wait> {
         (task.latest.phase == Phase::Waiting).then(|| self.scheduler.waits_for(task.id)).flatten()
     }
 
@@ -421,10 +249,13 @@ impl Tasks {
     /// # Errors
     /// When the database can't be reached.
     pub async fn queue(&self, scope: Visible<Task>) -> Result<Vec<Queued>, Error> {
-        let mut queue = self.scheduler.queue().await;
+        let mut queue = self.scheduler.queue();
         let seen = self.seen_in(scope).await?;
         queue.retain(|task| seen(task.owner, task.workspace));
-        queue.sort_unstable_by_key(|task| (!task.placed, task.priority, task.seq));
+        // Who has its place first; then as it is decided; then those that nothing is decided of yet.
+        queue.sort_unstable_by_key(|task| {
+            (!task.placed, task.ahead.is_none(), task.ahead, task.priority, task.seq)
+        });
         Ok(queue)
     }
 
@@ -432,8 +263,8 @@ impl Tasks {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn still_living(&self, scope: Visible<Task>, ids: &[TaskId]) -> Result<Vec<Task>, Error> {
-        let mut living = self.scheduler.still_living(ids).await;
+    pub async fn still_living(&self, scope: Visible<Task>, ids: &[TaskId]) -> Result<Vec<Arc<Task>>, Error> {
+        let mut living = self.scheduler.still_living(ids);
         let seen = self.seen_in(scope).await?;
         living.retain(|task| seen(task.owner, task.workspace));
         Ok(living)
@@ -488,8 +319,9 @@ impl Tasks {
     }
 
     /// How many tasks live.
-    pub async fn count_living(&self) -> usize {
-        self.scheduler.count_living().await
+    #[must_use]
+    pub fn count_living(&self) -> usize {
+        self.scheduler.count_living()
     }
 
     /// The running task that a token belongs to; dies with the run.
@@ -510,14 +342,4 @@ impl Tasks {
 /// A task as an audit entry's target.
 pub(crate) fn target(task: &Task) -> Who {
     Who::named("task", &task.id, &task.description)
-}
-
-/// The pool that a configuration names.
-fn pool_of(config: &Value) -> &str {
-    let named = config.pointer("/resources/resource_pool").and_then(Value::as_str);
-    named.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_POOL)
-}
-
-fn three_words() -> String {
-    petname::petname(3, "-").unwrap_or_else(|| "unnamed".to_owned())
 }

@@ -175,7 +175,7 @@ impl Served {
 
     /// Says which tasks go on without us.
     pub(super) async fn tell_what_stays(&self) {
-        let count = self.master.tasks.count_living().await;
+        let count = self.master.tasks.count_living();
         if count > 0 {
             let tasks = if count == 1 { "1 task goes".to_owned() } else { format!("{count} tasks go") };
             tracing::info!("{tasks} on: the next `muster up` takes over, `muster down` ends them");

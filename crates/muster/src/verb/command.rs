@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use api::client::Client;
+use api::command::Command;
 use clap::Subcommand;
 use domain::id::TaskId;
 
@@ -171,17 +172,31 @@ async fn list(
         "workspaceName",
     ]);
     for command in &commands {
+        // Programs find Determined's words; people see why it waits and for how many.
+        let (state, status) = waits(command)
+            .filter(|_| !format.csv)
+            .unwrap_or_else(|| (state(command).to_owned(), command.exit_status.clone()));
         table.row([
             command.id.clone(),
             command.username.clone(),
             command.description.clone(),
-            state(command).to_owned(),
-            command.exit_status.clone(),
+            state,
+            status,
             command.resource_pool.clone(),
             workspace_name(command.workspace_id),
         ]);
     }
     table.print(format, &commands)
+}
+
+/// For how many others a command waits, and why.
+fn waits(command: &Command) -> Option<(String, String)> {
+    let reason = command.waiting_for.clone()?;
+    let state = state(command);
+    Some(match command.jobs_ahead {
+        None | Some(0) => (format!("{state} (next)"), reason),
+        Some(ahead) => (format!("{state} ({ahead} before it)"), reason),
+    })
 }
 
 async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()> {
@@ -195,6 +210,9 @@ async fn describe(session: &mut Session, id: &str, format: Format) -> Result<()>
     add("state", state(&command).to_owned());
     if let Some(reason) = &command.waiting_for {
         add("waitingFor", reason.clone());
+    }
+    if let Some(ahead) = command.jobs_ahead {
+        add("jobsAhead", ahead.to_string());
     }
     add("startTime", time(&command.start_time));
     add("endTime", command.end_time.as_deref().map(time).unwrap_or_default());

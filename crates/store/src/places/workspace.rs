@@ -191,6 +191,14 @@ pub async fn by_id(conn: &mut Conn, id: WorkspaceId) -> Result<Option<Workspace>
     Workspace::select(sql!("w.id = ? AND w.deleted_at IS NULL", id)).first(conn).await
 }
 
+/// The workspace of that name, unless it was deleted.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<Workspace>, StoreError> {
+    Workspace::select(sql!("w.name = ? AND w.deleted_at IS NULL", name)).first(conn).await
+}
+
 /// The workspaces whose content `actor` may not see.
 ///
 /// # Errors

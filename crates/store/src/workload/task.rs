@@ -101,17 +101,17 @@ pub(crate) async fn set_standing(tx: &mut Tx, task: &Task) -> Result<(), StoreEr
     sql!(sql, task.standing, task.latest.id.run, task.restarts, task.id).run_once(tx, "a task").await
 }
 
-/// Notes that somebody asked for a task's end, of its latest run if that isn't over. A task that is over stays as it is.
+/// Notes that the end of a task's latest run was asked for; a kill ends a paused task, too. A task that is over stays as it is.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn set_killed(tx: &mut Tx, id: TaskId) -> Result<(), StoreError> {
+pub async fn set_asked(tx: &mut Tx, id: TaskId, cause: Cause) -> Result<(), StoreError> {
     let Some(mut task) = by_id(tx, id).await? else { return Ok(()) };
-    if task.standing == Standing::Paused && task.latest.phase.is_over() {
+    if cause == Cause::Killed && task.standing == Standing::Paused {
         task.standing = Standing::Over;
         return set_standing(tx, &task).await;
     }
-    allocation::advance(tx, task.latest.id, &Event::Asked(Cause::Killed)).await.map(drop)
+    allocation::advance(tx, task.latest.id, &Event::Asked(cause)).await.map(drop)
 }
 
 /// Has a paused task go on, with another run. Answers it; `None` when it isn't paused.

@@ -8,7 +8,7 @@ use domain::config::secrets::Shown;
 use domain::kind::Kind;
 use domain::task::{Ending, State as TaskState, Task, signal_name};
 use domain::time::Timestamp;
-use master::task::TaskFilter;
+use master::task::{TaskFilter, Wait};
 use master::{Error, Master};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -136,6 +136,15 @@ fn owner(task: &Task) -> String {
     name.clone()
 }
 
+/// Why it waits, and which place it has in the queue.
+fn waits_for(master: &Master, task: &Task) -> Option<String> {
+    let Wait { why, ahead } = master.tasks.waits_for(task)?;
+    Some(match ahead {
+        0 => format!("{why}; it is next in the queue"),
+        ahead => format!("{why}; {ahead} before it in the queue"),
+    })
+}
+
 /// The agents that it has, or had last.
 fn agents(task: &Task) -> Option<String> {
     let agents: Vec<&str> = task.latest.phase.parts().map(|part| part.agent.as_str()).collect();
@@ -152,7 +161,7 @@ impl Row {
             owner: owner(task),
             owner_name: task.owner_name.clone(),
             state: badge(task),
-            waits_for: master.tasks.waits_for(task),
+            waits_for: waits_for(master, task),
             exit_code: task.ending().and_then(|ending| ending.exit_code),
             started: task.latest.phase.since().map(|at| (ago(now, at), moment(at))),
             agent: agents(task),
@@ -299,7 +308,7 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
     let lasted =
         task.latest.phase.since().map(|at| lasting(ending.map_or(now, |ending| ending.at).since(at)));
     let all = [
-        plain("Waiting", master.tasks.waits_for(task)),
+        plain("Waiting", waits_for(master, task)),
         plain("Exit status", ending.map(code)),
         plain(if ending.is_some() { "Ran for" } else { "Running for" }, lasted),
         time("Queued", Some(task.created_at)),

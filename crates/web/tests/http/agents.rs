@@ -600,7 +600,7 @@ async fn a05_others_go_on_while_all_that_an_agent_had_is_ended(database: Databas
     let looks = tokio::spawn(async move {
         let mut seen = Vec::new();
         while seen.last() != Some(&0) {
-            seen.push(tasks.count_living().await);
+            seen.push(tasks.count_living());
         }
         seen
     });

@@ -367,7 +367,7 @@ async fn what_a_workspace_cannot_have_is_refused(database: Database) {
     let alice = master.user("alice").await;
     for (body, part) in [
         (json!({"checkpointStorageConfig": {"type": "s3"}}), "checkpointStorageConfig"),
-        (json!({"defaultComputePool": "gpu"}), "one resource pool"),
+        (json!({"defaultComputePool": "gpu"}), "no resource pool of its own"),
         (json!({"clusterNamespaceMeta": {"": {}}}), "Kubernetes"),
     ] {
         let mut body = body;

@@ -82,7 +82,7 @@ async fn end_everything(master: &TestMaster, agent: &mut FakeAgent, what: &str) 
         agent.reconnect().await;
     }
     agree(master, what).await;
-    assert_eq!(master.services().tasks.count_living().await, 0, "{what}");
+    assert_eq!(master.services().tasks.count_living(), 0, "{what}");
 }
 
 async fn try_sample(world: &mut World, row: &Row, sample: &Sample, moments: &mut Moments) {

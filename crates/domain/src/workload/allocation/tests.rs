@@ -1,3 +1,5 @@
+//! The life of a run, from every phase that can be reached and by everything that can happen.
+
 use super::*;
 
 const AT: Timestamp = Timestamp(7);

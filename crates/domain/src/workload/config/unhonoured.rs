@@ -23,8 +23,11 @@ impl std::fmt::Display for Unhonoured {
     }
 }
 
+/// A job's share among its owner's; it counts in pools that are shared so.
+pub const WEIGHT: &str = "resources.weight";
+
 /// What no task gets, whatever it says.
-const NOT_YET: [Unhonoured; 18] = [
+const NOT_YET: [Unhonoured; 17] = [
     not("environment.image", "tasks run with the programs of their agent's machine, not in a container"),
     not("environment.environment_variables.rocm", "no agent has slots on AMD GPUs"),
     not("environment.force_pull_image", "there are no containers, so that no image is pulled"),
@@ -37,8 +40,7 @@ const NOT_YET: [Unhonoured; 18] = [
     not("environment.ports", "nothing outside of a task reaches its ports"),
     not("environment.proxy_ports", "nothing outside of a task reaches its ports"),
     not("environment.pod_spec", "tasks don't run on Kubernetes"),
-    not("resources.weight", "slots aren't shared out by weight"),
-    not("resources.max_slots", "a task has the slots that it asks for, from its start to its end"),
+    not(WEIGHT, "its resource pool isn't shared out by weight"),
     not("resources.devices", "a task has the devices of its slots and no others"),
     not("tensorboard_args", "it is for TensorBoards"),
     not("idle_timeout", "a task goes on until it ends or is killed"),
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     /// What is carried out.
-    const HONOURED: [&str; 14] = [
+    const HONOURED: [&str; 15] = [
         "description",
         "bind_mounts",
         "environment.environment_variables.cpu",
@@ -107,6 +109,7 @@ mod tests {
         "resources.slots",
         "resources.resource_pool",
         "resources.priority",
+        "resources.max_slots",
         "resources.shm_size",
         // All slots of a task are on one machine.
         "resources.is_single_node",
@@ -195,7 +198,7 @@ mod tests {
     fn what_is_said_names_the_key_and_what_is_so() {
         let over = layered(&json!({"debug": true, "resources": {"weight": 2}}), json!({"debug": false}));
         let said: Vec<String> = unhonoured(&over).iter().map(ToString::to_string).collect();
-        assert_eq!(said, ["resources.weight has no effect: slots aren't shared out by weight"]);
+        assert_eq!(said, ["resources.weight has no effect: its resource pool isn't shared out by weight"]);
         let rocm = json!({"environment": {"environment_variables": {"rocm": ["A=1"]}}});
         assert_eq!(unhonoured(&layered(&json!({}), rocm))[0].key, "environment.environment_variables.rocm");
     }

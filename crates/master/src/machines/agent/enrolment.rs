@@ -214,7 +214,7 @@ impl Agents {
         allocation: AllocationId,
     ) -> Result<CancellationToken, Error> {
         self.enrolled(key, agent).await?;
-        let held = self.scheduler.held(agent, allocation).await;
+        let held = self.scheduler.held(agent, allocation);
         held.ok_or_else(|| Error::NotFound(format!("agent {agent} doesn't hold {allocation}")))
     }
 

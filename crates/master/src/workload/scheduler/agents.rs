@@ -1,53 +1,19 @@
 //! The agents' side of the scheduler: who is connected, what they hold, what they report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::agent::{Register, Remedy, ToAgent, Welcome};
-use domain::agent::{Device, Power};
 use domain::allocation::{Event, Phase, Placement};
 use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::{Exit, Task};
+use domain::task::Exit;
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::{Connected, KILLED_IN_QUEUE, Live, Scheduler, State};
+use super::{Connected, How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
-
-/// An agent, for lists.
-#[derive(Debug, Clone)]
-pub struct AgentView {
-    /// What is stored of it.
-    pub agent: store::agent::Agent,
-    /// What it told of itself, when connected.
-    pub connected: Option<AgentPresence>,
-    /// Its tasks with their slots.
-    pub running: Vec<(Task, Vec<u32>)>,
-}
-
-/// A connected agent.
-#[derive(Debug, Clone)]
-pub struct AgentPresence {
-    /// Its slots.
-    pub devices: Vec<Device>,
-    /// What is wrong with its machine's devices, in its own words, without control characters.
-    pub trouble: Option<String>,
-    /// Its version.
-    pub version: String,
-    /// Its machine.
-    pub hostname: String,
-    /// When it connected.
-    pub since: Timestamp,
-    /// Which identities it can give.
-    pub power: Power,
-    /// What it can carry out.
-    pub can: Capabilities,
-    /// How far its clock was ahead of the master's when it came, in microseconds (B20).
-    pub skew: i64,
-}
 
 /// A connection that wants to be an agent's.
 pub(crate) struct Arrival {
@@ -98,44 +64,8 @@ pub(crate) enum Heard {
 impl Scheduler {
     /// An agent's service changed.
     pub(crate) async fn agent_changed(&self, agent: store::agent::Agent) {
-        self.0.state.lock().await.service.insert(agent.id.clone(), agent);
-        self.0.wake.notify_one();
-    }
-
-    /// Enrolled agents.
-    pub(crate) async fn agents(&self) -> Vec<AgentView> {
-        let state = self.0.state.lock().await;
-        // Each task is looked at once, however many agents there are.
-        let mut running: BTreeMap<&AgentId, Vec<_>> = BTreeMap::new();
-        for task in state.tasks.values().map(|live| &live.task) {
-            if !task.latest.phase.is_over() {
-                for part in task.latest.phase.parts() {
-                    running.entry(&part.agent).or_default().push((task.clone(), part.slots.clone()));
-                }
-            }
-        }
-        let mut view = |agent: &store::agent::Agent| AgentView {
-            agent: agent.clone(),
-            connected: state.connected.get(&agent.id).map(|c| AgentPresence {
-                devices: c.about.devices.clone(),
-                trouble: c.about.trouble.as_ref().map(ToString::to_string),
-                version: c.version.clone(),
-                hostname: c.about.hostname.to_string(),
-                since: c.since,
-                power: c.about.power,
-                can: c.about.can,
-                skew: c.skew,
-            }),
-            running: running.remove(&agent.id).unwrap_or_default(),
-        };
-        state.service.values().map(&mut view).collect()
-    }
-
-    /// Whether the largest connected agent could ever give that many slots; `true` while none is connected.
-    pub(crate) async fn could_fit(&self, slots: u32) -> bool {
-        let state = self.0.state.lock().await;
-        let most = state.connected.values().map(|c| c.about.devices.len()).max();
-        most.is_none_or(|most| usize::try_from(slots).is_ok_and(|slots| slots <= most))
+        self.note(|state| state.service.insert(agent.id.clone(), agent)).await;
+        self.wake();
     }
 
     /// An agent is connected and says what it holds. A connection of the same process is replaced; one of another
@@ -146,8 +76,19 @@ impl Scheduler {
         arrival: Arrival,
     ) -> Result<Result<u64, Box<(Arrival, Rival)>>, Error> {
         let unknown = self.unknown_tasks(&arrival.about.held).await?;
-        let mut state = self.0.state.lock().await;
-        self.resolve_doubt(&mut state).await?;
+        let (this, agent) = (self.clone(), agent.clone());
+        self.change(move |state| Box::pin(async move { this.take_in(state, &agent, arrival, unknown).await }))
+            .await
+    }
+
+    async fn take_in(
+        &self,
+        state: &mut State,
+        agent: &AgentId,
+        arrival: Arrival,
+        unknown: BTreeSet<TaskId>,
+    ) -> Result<Result<u64, Box<(Arrival, Rival)>>, Error> {
+        self.resolve_doubt(state).await?;
         // Since it was asked, the agent may have been shut out.
         let good =
             |known: &store::agent::Agent| known.revoked_at.is_none() && known.public_key == arrival.key;
@@ -170,11 +111,11 @@ impl Scheduler {
         let Arrival { mut about, version, instance, skew, link, .. } = arrival;
         let held: BTreeSet<AllocationId> = std::mem::take(&mut about.held).into_iter().collect();
         let given = std::mem::take(&mut about.given);
-        let sorted = self.sort_out(&mut state, agent, (&held, &given), &unknown)?;
-        self.end_begun(&mut state, agent, &sorted).await?;
+        let sorted = self.sort_out(state, agent, (&held, &given), &unknown)?;
+        self.end_begun(state, agent, &sorted).await?;
         let welcome = Welcome { version: env!("CARGO_PKG_VERSION").into(), can: Some(Capabilities::ALL) };
         let _ = link.send(ToAgent::Welcome(welcome));
-        self.disown(&mut state, agent, &sorted, &link).await;
+        self.disown(state, agent, &sorted, &link).await;
         for allocation in &held {
             let live = state.tasks.get(&allocation.task);
             let ours =
@@ -192,13 +133,13 @@ impl Scheduler {
         let pongs = watch::Sender::new(0);
         let connected = Connected { connection, link, about, version, instance, skew, since, pongs };
         state.connected.insert(agent.clone(), connected);
-        if let Err(error) = self.settle_missing(&mut state, agent, &held).await {
+        if let Err(error) = self.settle_missing(state, agent, &held).await {
             // It connects again, and is asked again.
             state.connected.remove(agent);
             state.gone.insert(agent.clone(), Instant::now());
             return Err(error);
         }
-        self.0.wake.notify_one();
+        self.wake();
         Ok(Ok(connection))
     }
 
@@ -211,22 +152,19 @@ impl Scheduler {
     ) -> Result<(), Error> {
         let is_missing =
             |live: &&Live| live.is_on(agent) && live.is_over.is_none() && !held.contains(&live.run());
-        let missing: Vec<(TaskId, Phase)> = state
-            .tasks
-            .values()
-            .filter(is_missing)
-            .map(|live| (live.task.id, live.phase().clone()))
-            .collect();
-        let mut start: Vec<(TaskId, Placement)> = Vec::new();
-        for (id, phase) in missing {
+        let missing: Vec<(AllocationId, Phase)> =
+            state.tasks.values().filter(is_missing).map(|live| (live.run(), live.phase().clone())).collect();
+        let mut start: Vec<(AllocationId, Placement)> = Vec::new();
+        for (run, phase) in missing {
+            let id = run.task;
             match phase {
-                Phase::Assigned(on) => start.push((id, on)),
+                Phase::Assigned(on) => start.push((run, on)),
                 _ if phase.since().is_some() => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
-                    self.decide_end(state, id, reason);
+                    self.decide_end(state, id, How::unheard(reason));
                 }
-                _ => self.decide_end(state, id, KILLED_IN_QUEUE.to_owned()),
+                _ => self.decide_end(state, id, How::unheard(KILLED_IN_QUEUE.to_owned())),
             }
         }
         self.start(state, start).await
@@ -234,107 +172,106 @@ impl Scheduler {
 
     /// An agent answered a ping.
     pub(crate) async fn ponged(&self, agent: &AgentId, connection: u64, number: u64) {
-        let state = self.0.state.lock().await;
-        if let Some(there) = state.connected.get(agent).filter(|there| there.connection == connection) {
-            there.pongs.send_replace(number);
-        }
+        let agent = agent.clone();
+        self.note(move |state| {
+            if let Some(there) = state.connected.get(&agent).filter(|there| there.connection == connection) {
+                there.pongs.send_replace(number);
+            }
+        })
+        .await;
     }
 
     /// Takes a dead connection's place away.
     pub(crate) async fn drop_connection(&self, agent: &AgentId, connection: u64) {
-        let mut state = self.0.state.lock().await;
-        if state.connected.get(agent).is_some_and(|there| there.connection == connection) {
-            state.connected.remove(agent);
-            state.gone.insert(agent.clone(), Instant::now());
-        }
-    }
-
-    /// Whether a living run was given to an agent: cancelled when it isn't any more.
-    pub(crate) async fn held(&self, agent: &AgentId, allocation: AllocationId) -> Option<CancellationToken> {
-        let state = self.0.state.lock().await;
-        let live = state.tasks.get(&allocation.task)?;
-        let holds = live.run() == allocation && live.is_on(agent);
-        holds.then(|| live.over.0.clone())
-    }
-
-    /// Whether an agent that is here has no such slot. What one has that is away isn't known.
-    pub(crate) async fn lacks_slot(&self, agent: &AgentId, slot: u32) -> bool {
-        let state = self.0.state.lock().await;
-        let there = state.connected.get(agent);
-        there.is_some_and(|there| there.about.devices.iter().all(|device| device.id != slot))
+        let agent = agent.clone();
+        self.note(move |state| drop(state.leave(&agent, Some(connection)))).await;
     }
 
     /// An agent came or left.
     pub(crate) async fn agent_seen(&self, agent: &AgentId, address: Option<String>, now: Timestamp) {
-        let mut state = self.0.state.lock().await;
-        if let Some(known) = state.service.get_mut(agent) {
-            known.last_seen_at = Some(now);
-            known.last_address = address.or(known.last_address.take());
-        }
+        let agent = agent.clone();
+        self.note(move |state| {
+            if let Some(known) = state.service.get_mut(&agent) {
+                known.last_seen_at = Some(now);
+                known.last_address = address.or(known.last_address.take());
+            }
+        })
+        .await;
     }
 
     /// An agent has a key, maybe another one: a connection by the key before is over.
     pub(crate) async fn agent_enrolled(&self, agent: store::agent::Agent) {
-        let mut state = self.0.state.lock().await;
-        if state.connected.remove(&agent.id).is_some() {
-            state.gone.insert(agent.id.clone(), Instant::now());
-        }
-        state.service.insert(agent.id.clone(), agent);
-        self.0.wake.notify_one();
+        self.note(move |state| {
+            state.leave(&agent.id, None);
+            state.service.insert(agent.id.clone(), agent);
+        })
+        .await;
+        self.wake();
     }
 
     /// An agent was shut out: it is told to end its tasks, for as far as it still obeys, and they are over here at once.
     pub(crate) async fn agent_revoked(&self, agent: store::agent::Agent) -> Result<(), Error> {
-        let mut state = self.0.state.lock().await;
-        let id = agent.id.clone();
-        let mine = |live: &&Live| live.is_on(&id);
-        let tasks: Vec<_> = state.tasks.values().filter(mine).map(Live::run).collect();
-        if let Some(there) = state.connected.remove(&id) {
-            for allocation in &tasks {
-                let _ = there.link.send(ToAgent::Kill { allocation: *allocation, now: false });
+        let this = self.clone();
+        self.note(move |state| {
+            let id = agent.id.clone();
+            let mine = |live: &&Live| live.is_on(&id);
+            let runs: Vec<_> = state.tasks.values().filter(mine).map(Live::run).collect();
+            if let Some(there) = state.leave(&id, None) {
+                for allocation in runs {
+                    let _ = there.link.send(ToAgent::Kill { allocation, now: false });
+                }
+                let reason = format!("agent {id} was revoked by an administrator");
+                let _ = there.link.send(ToAgent::Refused { reason, remedy: Remedy::Enrol });
             }
-            let reason = format!("agent {id} was revoked by an administrator");
-            let _ = there.link.send(ToAgent::Refused { reason, remedy: Remedy::Enrol });
-        }
-        // Whatever can't be ended now is when its time is over.
-        state.gone.insert(id.clone(), Instant::now());
-        state.service.insert(id.clone(), agent);
-        let reason = format!("resources failed with non-zero exit code: agent {id} was revoked");
-        self.decide_ends_on(&mut state, &id, &reason);
-        drop(state);
+            // Whatever can't be ended now is when its time is over.
+            state.gone.insert(id.clone(), Instant::now());
+            state.service.insert(id.clone(), agent);
+            let reason = format!("resources failed with non-zero exit code: agent {id} was revoked");
+            this.decide_ends_on(state, &id, &reason);
+        })
+        .await;
         self.write_ends().await
     }
 
     /// A connection is over; its tasks go on where they are.
     pub(crate) async fn disconnect(&self, agent: &AgentId, connection: u64) {
-        let mut state = self.0.state.lock().await;
-        if state.connected.get(agent).is_none_or(|connected| connected.connection != connection) {
-            return;
-        }
-        state.connected.remove(agent);
-        state.gone.insert(agent.clone(), Instant::now());
-        let text = format!("agent {agent} went away; the task goes on there and is taken up when it is back");
-        for live in state.tasks.values().filter(|live| live.is_on(agent)) {
-            self.say(&live.log, &text);
-        }
+        let (this, agent) = (self.clone(), agent.clone());
+        self.note(move |state| {
+            if state.leave(&agent, Some(connection)).is_none() {
+                return;
+            }
+            let text =
+                format!("agent {agent} went away; the task goes on there and is taken up when it is back");
+            for live in state.tasks.values().filter(|live| live.is_on(&agent)) {
+                this.say(&live.log, &text);
+            }
+        })
+        .await;
     }
 
     /// An agent has the task in hand.
     pub(crate) async fn started(&self, agent: &AgentId, run: AllocationId) -> Result<(), Error> {
-        let mut state = self.0.state.lock().await;
-        let Some(live) = state.tasks.get_mut(&run.task).filter(|live| live.run() == run) else {
-            return Ok(());
-        };
-        let started = Event::Started(self.0.parts.clock.now());
-        if !live.is_on(agent) || live.phase().next(&started).is_none() {
-            return Ok(());
-        }
-        let mut tx = self.0.parts.store.write_urgent().await?;
-        store::allocation::advance(&mut tx, run, &started).await?;
-        tx.commit_unaudited("what a task does is in its own log").await?;
-        live.step(&started);
-        self.say(&live.log, &format!("Resources for {} have started", live.task.description));
-        Ok(())
+        let (this, agent) = (self.clone(), agent.clone());
+        let started = self.change(move |state| {
+            Box::pin(async move {
+                let started = Event::Started(this.0.parts.clock.now());
+                let is_news = |live: &&Live| {
+                    live.run() == run && live.is_on(&agent) && live.phase().next(&started).is_some()
+                };
+                if state.tasks.get(&run.task).filter(is_news).is_none() {
+                    return Ok(());
+                }
+                let mut tx = this.0.parts.store.write_urgent().await?;
+                store::allocation::advance(&mut tx, run, &started).await?;
+                tx.commit_unaudited("what a task does is in its own log").await?;
+                if let Some(live) = state.tasks.get_mut(&run.task) {
+                    live.step(&started);
+                    this.say(&live.log, &format!("Resources for {} have started", live.task.description));
+                }
+                Ok(())
+            })
+        });
+        started.await
     }
 
     /// A piece of a task's log. Answers how far the master has it. While the disk has no space for it the agent keeps it
@@ -346,10 +283,7 @@ impl Scheduler {
         offset: u64,
         records: Vec<u8>,
     ) -> Result<Had, Error> {
-        let state = self.0.state.lock().await;
-        let live = state.tasks.get(&id).filter(|live| live.is_on(agent));
-        let log = live.map(|live| Arc::clone(&live.log));
-        drop(state);
+        let log = self.0.view.log_on(agent, id);
         // A run that is no longer known only has to come to its end.
         let Some(log) = log else {
             return Ok(Had { offset: offset.saturating_add(records.len() as u64), kept: 0, full: false });
@@ -385,11 +319,7 @@ impl Scheduler {
         from: u64,
         to: u64,
     ) -> Result<Had, Error> {
-        let state = self.0.state.lock().await;
-        let live = state.tasks.get(&allocation.task);
-        let live = live.filter(|live| live.is_on(agent));
-        let log = live.map(|live| Arc::clone(&live.log));
-        drop(state);
+        let log = self.0.view.log_on(agent, allocation.task);
         let Some(log) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
         let now = self.0.parts.clock.now();
         let passed = move || {
@@ -413,36 +343,47 @@ impl Scheduler {
         exit: Exit,
         log_bytes: u64,
     ) -> Result<Heard, Error> {
-        let mut state = self.0.state.lock().await;
+        let (this, agent) = (self.clone(), agent.clone());
+        let heard = self.note(move |state| this.hear_exit(state, &agent, allocation, &exit, log_bytes)).await;
+        if let Some(heard) = heard {
+            return Ok(heard);
+        }
+        self.write_end(allocation).await?;
+        Ok(Heard::Forget)
+    }
+
+    /// What an agent is told at once of a run's end; `None` when that is to be written down first.
+    fn hear_exit(
+        &self,
+        state: &mut State,
+        agent: &AgentId,
+        allocation: AllocationId,
+        exit: &Exit,
+        log_bytes: u64,
+    ) -> Option<Heard> {
         let id = allocation.task;
         let ours = |live: &&mut Live| live.is_on(agent) && live.run() == allocation;
-        let live = state.tasks.get_mut(&id).filter(ours);
-        let Some(live) = live else { return Ok(Heard::Forget) };
+        let Some(live) = state.tasks.get_mut(&id).filter(ours) else { return Some(Heard::Forget) };
         let known = live.log.received();
         if known < log_bytes {
             if !live.log.is_starved() {
-                return Ok(Heard::SendFrom(known));
+                return Some(Heard::SendFrom(known));
             }
             if !std::mem::replace(&mut live.log_is_lost, true) {
-                return Ok(Heard::Later);
+                return Some(Heard::Later);
             }
             let lost = log_bytes - known;
             tracing::warn!(task = %id, bytes = lost, "the end of a task's log is lost: the disk is full");
             let text = format!("the last {lost} bytes of this log are lost: the master's disk is full");
             self.say(&live.log, &text);
         }
-        let Some(live) = state.tasks.get(&id) else { return Ok(Heard::Forget) };
         let ours = live.end_reason.filter(|_| exit.killed);
         let reason =
             ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
-        // Its start wasn't told.
-        if matches!(live.phase(), Phase::Assigned(_)) && exit.failure.is_none() {
-            let started = Event::Started(self.0.parts.clock.now());
-            let mut tx = self.0.parts.store.write_urgent().await?;
-            store::allocation::advance(&mut tx, allocation, &started).await?;
-            tx.commit_unaudited("what a task does is in its own log").await?;
-        }
-        self.end_by(&mut state, id, Some(exit.code), exit.signal, &reason).await?;
-        Ok(Heard::Forget)
+        // Its start may not have been told.
+        let began = matches!(live.phase(), Phase::Assigned(_)) && exit.failure.is_none();
+        let how = How { code: Some(exit.code), signal: exit.signal, reason, began };
+        self.decide_end(state, id, how);
+        None
     }
 }

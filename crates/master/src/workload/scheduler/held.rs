@@ -6,7 +6,6 @@ use domain::authz::StartTask;
 use domain::id::{UserId, WorkspaceId};
 use domain::identity::{self, UnixIdentity};
 use domain::scheduler::{OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED};
-use domain::task::Task;
 use store::Conn;
 
 use crate::Error;
@@ -26,18 +25,23 @@ impl<'a> Rules<'a> {
         Self { default, known: HashMap::new() }
     }
 
-    /// Why a task may not start now; `None` when it may.
-    pub(super) async fn why_held(&mut self, conn: &mut Conn, task: &Task) -> Result<Option<String>, Error> {
-        let key = (task.owner, task.workspace);
+    /// Why a task of an account's that was made to run as that may not start now in a workspace; `None` when it may.
+    pub(super) async fn why_held(
+        &mut self,
+        conn: &mut Conn,
+        owner: UserId,
+        workspace: WorkspaceId,
+        runs_as: &UnixIdentity,
+    ) -> Result<Option<String>, Error> {
+        let key = (owner, workspace);
         if !self.known.contains_key(&key) {
             let answer = self.ask(conn, key).await?;
             self.known.insert(key, answer);
         }
         Ok(match self.known.get(&key) {
-            Some(Ok(now)) if *now == task.identity => None,
+            Some(Ok(now)) if now == runs_as => None,
             Some(Ok(now)) => Some(format!(
-                "it was made to run as {}, and its owner's tasks there run as {now} now: kill it and start it again",
-                task.identity
+                "it was made to run as {runs_as}, and its owner's tasks there run as {now} now: kill it and start it again",
             )),
             Some(Err(reason)) => Some(reason.clone()),
             None => None,

@@ -3,16 +3,19 @@
 
 use domain::allocation::{Cause, Event, Phase};
 use domain::audit::Entry;
-use domain::id::{AgentId, TaskId};
+use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::Task;
 
 use api::agent::ToAgent;
 
-use super::{KILLED_IN_QUEUE, Live, Scheduler, State};
+use super::{How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
 /// How a task ended whose agent was taken out of service.
 const AGENT_DISABLED: &str = "agent disabled";
+
+/// How a task ended that has had its time.
+const TIME_IS_OVER: &str = "allocation was killed: it has run for as long as its resource pool allows";
 
 /// How a task ended whose log was too much for the master's disk.
 const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, and of the accounts with logs on it this task's has most";
@@ -20,6 +23,7 @@ const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, 
 /// A kill that was done and couldn't be written down yet.
 pub(super) struct Unrecorded {
     pub(super) task: TaskId,
+    pub(super) cause: Cause,
     /// What the audit log says; `None` when it has an entry of what led to it.
     entry: Option<Entry>,
 }
@@ -32,75 +36,124 @@ impl Scheduler {
     /// # Errors
     /// When the task isn't known here and the database can't be asked.
     pub(crate) async fn kill(&self, id: TaskId, entry: &Entry, why: &str) -> Result<Option<Task>, Error> {
-        let mut state = self.0.state.lock().await;
-        self.take_up_if_missing(&mut state, id).await?;
-        if !state.tasks.contains_key(&id) {
-            return Ok(None);
-        }
-        let killer = entry.account();
-        let told =
-            killer.is_none_or(|name| state.tasks.get_mut(&id).is_some_and(|live| live.killed_by(name)));
-        let why = killer.map_or_else(|| why.to_owned(), |name| format!("{why}: {name}"));
-        self.act_on_kill(&mut state, id, &why);
-        if told {
-            state.unrecorded.push(Unrecorded { task: id, entry: Some(entry.clone().after_the_fact()) });
-        }
-        if let Err(error) = self.finish_kills(&mut state).await {
-            tracing::warn!(task = %id, %error, "a task was killed; that is written down as soon as it can be");
-            self.0.wake.notify_one();
-        }
-        Ok(state.tasks.get(&id).map(|live| live.task.clone()))
+        let (this, entry, why) = (self.clone(), entry.clone(), why.to_owned());
+        let killed = self.change(move |state| {
+            Box::pin(async move {
+                this.take_up_if_missing(state, id).await?;
+                let killer = entry.account().map(str::to_owned);
+                let Some(live) = state.tasks.get_mut(&id) else { return Ok(None) };
+                let run = live.run();
+                let told = killer.as_deref().is_none_or(|name| live.killed_by(name));
+                let why = killer.map_or_else(|| why.clone(), |name| format!("{why}: {name}"));
+                this.act_on(state, id, Cause::Killed, &why);
+                if told {
+                    let entry = Some(entry.after_the_fact());
+                    state.unrecorded.push(Unrecorded { task: id, cause: Cause::Killed, entry });
+                }
+                this.record(state).await;
+                Ok(Some(run))
+            })
+        });
+        let Some(run) = killed.await? else { return Ok(None) };
+        self.finish_withdrawn(&[run]).await;
+        Ok(self.0.view.task(id).map(|task| task.as_ref().clone()))
     }
 
     /// Ends what runs on an agent, or on one of its slots, which was taken out of service (B23).
     pub(crate) async fn end_on(&self, agent: &AgentId, slot: Option<u32>) {
-        let mut state = self.0.state.lock().await;
-        let there = |live: &&Live| {
-            let part = live.phase().part_on(agent);
-            part.is_some_and(|part| slot.is_none_or(|slot| part.slots.contains(&slot)))
-        };
-        let runs = state.tasks.values().filter(there).filter(|live| !live.task.is_killed());
-        let tasks: Vec<TaskId> = runs.map(|live| live.task.id).collect();
-        for id in tasks {
-            self.act_on_kill(&mut state, id, AGENT_DISABLED);
-            if let Some(live) = state.tasks.get_mut(&id) {
-                live.end_reason = Some(AGENT_DISABLED);
-            }
-            state.unrecorded.push(Unrecorded { task: id, entry: None });
-        }
-        if let Err(error) = self.finish_kills(&mut state).await {
-            tracing::warn!(%agent, %error, "what ran there was ended; that is written down as soon as it can be");
-            self.0.wake.notify_one();
+        let (this, agent) = (self.clone(), agent.clone());
+        let ended = self.change(move |state| {
+            Box::pin(async move {
+                let there = |live: &&Live| {
+                    let part = live.phase().part_on(&agent);
+                    part.is_some_and(|part| slot.is_none_or(|slot| part.slots.contains(&slot)))
+                };
+                let runs = state.tasks.values().filter(there).filter(|live| !live.task.is_killed());
+                let tasks: Vec<TaskId> = runs.map(|live| live.task.id).collect();
+                this.end_for(state, &tasks, AGENT_DISABLED).await;
+                Ok(())
+            })
+        });
+        if let Err(error) = ended.await {
+            tracing::error!(%error, "what ran on an agent without service may go on");
         }
     }
 
     /// Ends these, whose logs the master's disk has no room for, and which hold most of it (A4).
     pub(crate) async fn end_for_room(&self, tasks: &[TaskId]) {
-        let mut state = self.0.state.lock().await;
-        for id in tasks {
-            let Some(live) = state.tasks.get_mut(id).filter(|live| !live.task.is_killed()) else {
-                continue;
-            };
-            live.end_reason = Some(NO_ROOM);
-            self.act_on_kill(&mut state, *id, NO_ROOM);
-            state.unrecorded.push(Unrecorded { task: *id, entry: None });
-        }
-        if let Err(error) = self.finish_kills(&mut state).await {
-            tracing::warn!(%error, "tasks were ended to make room; that is written down as soon as it can be");
-            self.0.wake.notify_one();
+        let (this, tasks) = (self.clone(), tasks.to_vec());
+        let ended = self.change(move |state| {
+            Box::pin(async move {
+                let lives = |id: &TaskId| state.tasks.get(id).filter(|live| !live.task.is_killed());
+                let living: Vec<_> = tasks.into_iter().filter_map(|id| lives(&id).map(Live::run)).collect();
+                let ids: Vec<TaskId> = living.iter().map(|run| run.task).collect();
+                this.end_for(state, &ids, NO_ROOM).await;
+                Ok(living)
+            })
+        });
+        match ended.await {
+            Ok(runs) => self.finish_withdrawn(&runs).await,
+            Err(error) => tracing::error!(%error, "tasks whose logs have no room may go on"),
         }
     }
 
-    /// From now on the task isn't placed any more, and its agent is told.
-    pub(super) fn act_on_kill(&self, state: &mut State, id: TaskId, why: &str) {
+    /// Ends these for a reason of ours.
+    async fn end_for(&self, state: &mut State, tasks: &[TaskId], reason: &'static str) {
+        for id in tasks {
+            if let Some(live) = state.tasks.get_mut(id) {
+                live.end_reason = Some(reason);
+            }
+            self.act_on(state, *id, Cause::Killed, reason);
+            state.unrecorded.push(Unrecorded { task: *id, cause: Cause::Killed, entry: None });
+        }
+        self.record(state).await;
+    }
+
+    /// Has a run end for another one, or because its time is over. It is to be recorded, as a kill is.
+    pub(super) fn end_early(&self, state: &mut State, run: AllocationId, cause: Cause, why: &str) {
+        let is_news =
+            |live: &&Live| live.run() == run && live.phase().asked().is_none_or(|asked| asked.cause < cause);
+        if state.tasks.get(&run.task).filter(is_news).is_none() {
+            return;
+        }
+        if let Some(live) = state.tasks.get_mut(&run.task).filter(|_| cause == Cause::Expired) {
+            live.end_reason = Some(TIME_IS_OVER);
+        }
+        self.act_on(state, run.task, cause, why);
+        state.unrecorded.push(Unrecorded { task: run.task, cause, entry: None });
+    }
+
+    pub(super) async fn record(&self, state: &mut State) {
+        if let Err(error) = self.finish_kills(state).await {
+            tracing::warn!(%error, "tasks were killed; that is written down as soon as it can be");
+            self.wake();
+        }
+    }
+
+    /// Waits until the ends of those of these that only waited are written down, if that can be.
+    async fn finish_withdrawn(&self, runs: &[AllocationId]) {
+        for run in runs {
+            let is_withdrawn = |task: &Task| matches!(task.latest.phase, Phase::Withdrawn(_));
+            if self.0.view.task(run.task).is_some_and(|task| is_withdrawn(&task))
+                && let Err(error) = self.write_end(*run).await
+            {
+                tracing::warn!(%run, %error, "a task was killed in the queue; that is written down as soon as it can be");
+                self.wake();
+            }
+        }
+    }
+
+    /// From now on the task isn't placed any more, and its agents are told.
+    pub(super) fn act_on(&self, state: &mut State, id: TaskId, cause: Cause, why: &str) {
         let Some(live) = state.tasks.get_mut(&id) else { return };
         // Who asks again doesn't want to wait.
-        let now = live.task.is_killed();
-        live.step(&Event::Asked(Cause::Killed));
+        let now = live.task.is_killed() && cause == Cause::Killed;
+        live.step(&Event::Asked(cause));
         if !matches!(live.phase(), Phase::Ending { .. }) {
             return;
         }
-        let text = format!("forcibly killing allocation's remaining resources (reason: {why})");
+        let how = if cause == Cause::Killed { "forcibly killing" } else { "gracefully terminating" };
+        let text = format!("{how} allocation's remaining resources (reason: {why})");
         self.say(&live.log, &text);
         let allocation = live.run();
         for part in live.phase().parts() {
@@ -114,7 +167,7 @@ impl Scheduler {
     pub(super) async fn finish_kills(&self, state: &mut State) -> Result<(), Error> {
         while let Some(kill) = state.unrecorded.first() {
             let mut tx = self.0.parts.store.write_urgent().await?;
-            store::task::set_killed(&mut tx, kill.task).await?;
+            store::task::set_asked(&mut tx, kill.task, kill.cause).await?;
             match &kill.entry {
                 Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
                 None => tx.commit_unaudited("the agent's entry says it").await?,
@@ -124,7 +177,7 @@ impl Scheduler {
         let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
         let tasks: Vec<TaskId> = state.tasks.values().filter(withdrawn).map(|live| live.task.id).collect();
         for id in tasks {
-            self.end(state, id, None, KILLED_IN_QUEUE).await?;
+            self.decide_end(state, id, How::unheard(KILLED_IN_QUEUE.to_owned()));
         }
         Ok(())
     }

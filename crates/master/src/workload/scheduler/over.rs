@@ -6,32 +6,46 @@
 
 use std::sync::Arc;
 
+use domain::allocation::Event;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::{Ending, Standing, Task};
 use domain::time::Timestamp;
 use store::{StoreError, Tx};
 
-use super::{Live, Scheduler, State};
+use super::{How, Live, Scheduler, State};
 use crate::Error;
 use crate::log::TaskLog;
 
 /// Ends that one transaction writes down.
 const AT_ONCE: usize = 64;
 
+/// An end that is being written down.
+struct Decided {
+    run: AllocationId,
+    log: Arc<TaskLog>,
+    name: String,
+    how: How,
+}
+
 impl Scheduler {
-    /// A task is over; that is written down by the loop, or by who calls [`Self::write_ends`] first.
-    pub(super) fn decide_end(&self, state: &mut State, id: TaskId, reason: String) {
-        let Some(live) = state.tasks.get_mut(&id).filter(|live| live.is_over.is_none()) else { return };
-        live.is_over = Some(reason);
-        state.decided.push_back(id);
-        self.0.wake.notify_one();
+    /// A task's run is over; that is written down by the loop, or by who calls [`Self::write_ends`] or [`Self::write_end`]
+    /// first. What its agent says counts more than what was decided without it.
+    pub(super) fn decide_end(&self, state: &mut State, id: TaskId, how: How) {
+        let Some(live) = state.tasks.get_mut(&id) else { return };
+        if live.is_over.is_some() && how.code.is_none() {
+            return;
+        }
+        if live.is_over.replace(how).is_none() {
+            state.decided.push_back(id);
+        }
+        self.wake();
     }
 
     /// All that was given to an agent is over.
     pub(super) fn decide_ends_on(&self, state: &mut State, agent: &AgentId, reason: &str) {
         let mine = |live: &&Live| live.is_on(agent);
         let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
-        tasks.into_iter().for_each(|id| self.decide_end(state, id, reason.to_owned()));
+        tasks.into_iter().for_each(|id| self.decide_end(state, id, How::unheard(reason.to_owned())));
     }
 
     /// Writes down all ends that were decided until now.
@@ -41,40 +55,70 @@ impl Scheduler {
     pub(super) async fn write_ends(&self) -> Result<(), Error> {
         let _mine = self.0.writes_ends.lock().await;
         loop {
-            let some = self.next_decided().await;
+            let some = self.note(|state| take(state, None)).await;
             if some.is_empty() {
                 return Ok(());
             }
-            let at = self.0.parts.clock.now();
-            let logs: Vec<(TaskId, Arc<TaskLog>, String)> = some
-                .iter()
-                .map(|(run, log, name, reason)| (run.task, Arc::clone(log), last_line(name, None, reason)))
-                .collect();
-            let finish = move || logs.into_iter().for_each(|(id, log, last)| finish_log(id, &log, at, &last));
-            if let Err(error) = tokio::task::spawn_blocking(finish).await {
-                tracing::error!(%error, "the ends of tasks' logs may be lost");
-            }
-            let mut state = self.0.state.lock().await;
-            let written = async {
-                let mut tx = self.0.parts.store.write_urgent().await?;
-                let mut ended = Vec::with_capacity(some.len());
-                for (run, _, _, reason) in &some {
-                    let ending =
-                        Ending { at, exit_code: None, exit_signal: None, reason: reason.as_str().into() };
-                    note_kill(&mut tx, &state, run.task).await?;
-                    ended.push((run.task, store::allocation::end(&mut tx, *run, &ending).await?));
-                }
-                tx.commit_unaudited("what a task does is in its own log").await.map(|()| ended)
-            };
-            match written.await {
-                Ok(ended) => ended.into_iter().for_each(|(id, task)| self.ended(&mut state, id, task)),
-                Err(error) => {
-                    some.iter().rev().for_each(|(run, ..)| state.decided.push_front(run.task));
-                    self.doubt();
-                    return Err(error.into());
-                }
-            }
+            self.write_down(some).await?;
         }
+    }
+
+    /// Writes down the end of one run that is decided, and waits for no others (A5).
+    ///
+    /// # Errors
+    /// When the database doesn't take it; it is tried again.
+    pub(super) async fn write_end(&self, run: AllocationId) -> Result<(), Error> {
+        let mut failures = self.0.failures.subscribe();
+        let Some(over) = self.0.view.over(run) else { return Ok(()) };
+        let one = self.note(move |state| take(state, Some(run.task))).await;
+        if !one.is_empty() {
+            return self.write_down(one).await;
+        }
+        // Somebody is writing it.
+        tokio::select! {
+            () = over.cancelled() => Ok(()),
+            _ = failures.changed() => Err(Error::Store(StoreError::Unavailable(
+                "the end of a task couldn't be recorded yet".to_owned(),
+            ))),
+        }
+    }
+
+    /// Their logs first, which nobody waits for but who asked for this; then the database, all together; then the memory.
+    async fn write_down(&self, some: Vec<Decided>) -> Result<(), Error> {
+        let at = self.0.parts.clock.now();
+        let some = Arc::new(some);
+        let finished = Arc::clone(&some);
+        let finish = move || finished.iter().for_each(|end| end.finish_log(at));
+        if let Err(error) = tokio::task::spawn_blocking(finish).await {
+            tracing::error!(%error, "the ends of tasks' logs may be lost");
+        }
+        let this = self.clone();
+        let write = self.change(move |state| {
+            Box::pin(async move {
+                let written = async {
+                    let mut tx = this.0.parts.store.write_urgent().await?;
+                    let mut ended = Vec::with_capacity(some.len());
+                    for end in some.iter() {
+                        ended.push((end.run.task, end.write(&mut tx, state, at).await?));
+                    }
+                    tx.commit_unaudited("what a task does is in its own log").await.map(|()| ended)
+                };
+                match written.await {
+                    Ok(ended) => ended.into_iter().for_each(|(id, task)| this.ended(state, id, task)),
+                    Err(error) => {
+                        some.iter().rev().for_each(|end| state.decided.push_front(end.run.task));
+                        this.doubt();
+                        return Err(error.into());
+                    }
+                }
+                Ok(())
+            })
+        });
+        let written = write.await;
+        if written.is_err() {
+            self.0.failures.send_modify(|failures| *failures += 1);
+        }
+        written
     }
 
     /// A task's run is over, and that is in the database: so is the task, or it goes on as that says.
@@ -83,72 +127,64 @@ impl Scheduler {
         let Some((task, live)) = goes_on.zip(state.tasks.get_mut(&id)) else { return self.forget(state, id) };
         let next = Live::new(task, Arc::clone(&live.log));
         *live = next;
-        self.0.wake.notify_one();
+        self.wake();
+    }
+}
+
+/// The next ends that are to be written down, or one task's.
+fn take(state: &mut State, only: Option<TaskId>) -> Vec<Decided> {
+    let mut some = Vec::new();
+    if let Some(only) = only {
+        let Some(at) = state.decided.iter().position(|id| *id == only) else { return some };
+        state.decided.remove(at);
+        some.extend(Decided::of(state, only));
+        return some;
+    }
+    while some.len() < AT_ONCE {
+        let Some(id) = state.decided.pop_front() else { break };
+        some.extend(Decided::of(state, id));
+    }
+    some
+}
+
+impl Decided {
+    fn of(state: &State, id: TaskId) -> Option<Self> {
+        let live = state.tasks.get(&id)?;
+        let how = live.is_over.clone()?;
+        Some(Self {
+            run: live.run(),
+            log: Arc::clone(&live.log),
+            name: live.task.description.to_string(),
+            how,
+        })
     }
 
-    /// The next ones, with log, name and reason.
-    async fn next_decided(&self) -> Vec<(AllocationId, Arc<TaskLog>, String, String)> {
-        let mut state = self.0.state.lock().await;
-        let mut some = Vec::new();
-        while some.len() < AT_ONCE {
-            let Some(id) = state.decided.pop_front() else { break };
-            // One that its agent told of meanwhile is over by that.
-            let Some(live) = state.tasks.get(&id) else { continue };
-            let Some(reason) = &live.is_over else { continue };
-            some.push((live.run(), Arc::clone(&live.log), live.task.description.to_string(), reason.clone()));
+    async fn write(&self, tx: &mut Tx, state: &State, at: Timestamp) -> Result<Option<Task>, StoreError> {
+        let How { code, signal, reason, began } = &self.how;
+        note_kill(tx, state, self.run.task).await?;
+        if *began {
+            store::allocation::advance(tx, self.run, &Event::Started(at)).await?;
         }
-        some
+        let ending = Ending { at, exit_code: *code, exit_signal: *signal, reason: reason.as_str().into() };
+        store::allocation::end(tx, self.run, &ending).await
     }
 
-    /// The end of one task, told by its agent or of one that never ran.
-    ///
-    /// # Errors
-    /// When the database doesn't take it.
-    pub(super) async fn end(
-        &self,
-        state: &mut State,
-        id: TaskId,
-        code: Option<i32>,
-        reason: &str,
-    ) -> Result<(), Error> {
-        self.end_by(state, id, code, None, reason).await
-    }
-
-    /// The same; `signal` is what ended the process.
-    pub(super) async fn end_by(
-        &self,
-        state: &mut State,
-        id: TaskId,
-        code: Option<i32>,
-        signal: Option<i32>,
-        reason: &str,
-    ) -> Result<(), Error> {
-        let parts = &self.0.parts;
-        let Some(live) = state.tasks.get(&id) else {
-            return Ok(());
-        };
-        let at = parts.clock.now();
-        let run = live.run();
-        let last = last_line(&live.task.description, code, reason);
-        let log = Arc::clone(&live.log);
-        let finish = move || finish_log(id, &log, at, &last);
-        if let Err(error) = tokio::task::spawn_blocking(finish).await {
-            tracing::error!(task = %id, %error, "the end of a task's log may be lost");
+    /// A disk that doesn't take it won't take it later either, and the end counts more (A4).
+    fn finish_log(&self, at: Timestamp) {
+        let (task, last) = (self.run.task, last_line(&self.name, self.how.code, &self.how.reason));
+        if let Err(error) = self.log.append_end(at, &last) {
+            tracing::warn!(%task, %error, "the end of a task was not written to its log");
         }
-        let ending = Ending { at, exit_code: code, exit_signal: signal, reason: reason.into() };
-        let mut tx = parts.store.write_urgent().await?;
-        note_kill(&mut tx, state, id).await?;
-        let ended = store::allocation::end(&mut tx, run, &ending).await?;
-        tx.commit_unaudited("what a task does is in its own log").await?;
-        self.ended(state, id, ended);
-        Ok(())
+        if let Err(error) = self.log.sync() {
+            tracing::error!(%task, %error, "the end of a task's log may be lost");
+        }
     }
 }
 
 /// A kill that was done and isn't written down yet counts in what becomes of a task.
 async fn note_kill(tx: &mut Tx, state: &State, id: TaskId) -> Result<(), StoreError> {
-    if state.unrecorded.iter().any(|kill| kill.task == id) {
-        store::task::set_killed(tx, id).await?;
+    for kill in state.unrecorded.iter().filter(|kill| kill.task == id) {
+        store::task::set_asked(tx, id, kill.cause).await?;
     }
     Ok(())
 }
@@ -161,15 +197,5 @@ fn last_line(name: &str, code: Option<i32>, reason: &str) -> String {
         }
         _ if reason.starts_with("resources failed") => format!("crashed: {reason}"),
         _ => format!("{name} was terminated: {reason}"),
-    }
-}
-
-/// A disk that doesn't take it won't take it later either, and the end counts more (A4).
-fn finish_log(task: TaskId, log: &TaskLog, at: Timestamp, last: &str) {
-    if let Err(error) = log.append_end(at, last) {
-        tracing::warn!(%task, %error, "the end of a task was not written to its log");
-    }
-    if let Err(error) = log.sync() {
-        tracing::error!(%task, %error, "the end of a task's log may be lost");
     }
 }

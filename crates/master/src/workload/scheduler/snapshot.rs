@@ -1,23 +1,27 @@
-//! The memory as the scheduler's decisions see it (`domain::scheduler`): one pool, by priority.
+//! The memory as the scheduler's decisions see it (`domain::scheduler`), in the pools of the configuration.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::allocation::Phase;
+use domain::capability::Capabilities;
 use domain::id::{AgentId, JobId, ResourcePool};
-use domain::scheduler::{Machine, Order, Policy, Quotas, Running, Snapshot, Span, Waiting};
-use domain::task::Task;
+use domain::scheduler::{Machine, Quotas, Running, Snapshot, Span, Waiting};
 use domain::time::Timestamp;
 
 use super::{Connected, Live, State};
+use crate::Config;
 
-/// All that is decided on, but for why somebody may not start.
-pub(super) fn snapshot(state: &State, now: Timestamp) -> Snapshot {
-    let tasks = || state.tasks.values().map(|live| &live.task);
-    let policy = Policy { order: Order::Priority, preemption: false };
+/// All that is decided on, but for why somebody may not start and what accounts may have.
+pub(super) fn snapshot(state: &State, config: &Config, now: Timestamp) -> Snapshot {
+    let pools = config.pools();
+    let limits: Limits = pools.iter().filter_map(|pool| Some((pool.name(), pool.at_most()?))).collect();
     let machine = |(id, connected): (&AgentId, &Connected)| {
         let service = state.service.get(id)?;
         let slots = connected.about.devices.iter().map(|device| device.id);
         Some(Machine {
             id: id.clone(),
-            pool: ResourcePool::default(),
+            pool: config.pool_of(id),
             open: service.enabled && !service.draining,
             slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
             power: connected.about.power,
@@ -26,16 +30,19 @@ pub(super) fn snapshot(state: &State, now: Timestamp) -> Snapshot {
     };
     Snapshot {
         now,
-        pools: [(ResourcePool::default(), policy)].into(),
+        pools: pools.iter().map(|pool| (pool.name(), pool.policy())).collect(),
         machines: state.connected.iter().filter_map(machine).collect(),
-        waiting: state.tasks.values().filter_map(waiting).collect(),
-        running: tasks().filter_map(running).collect(),
+        waiting: state.tasks.values().filter_map(|live| waiting(live, &limits)).collect(),
+        running: state.tasks.values().filter_map(|live| running(live, &limits, now)).collect(),
         quotas: Quotas::default(),
         default_user: None,
     }
 }
 
-fn waiting(live: &Live) -> Option<Waiting> {
+/// How long runs may take, by pool.
+type Limits = BTreeMap<ResourcePool, Duration>;
+
+fn waiting(live: &Live, limits: &Limits) -> Option<Waiting> {
     let task = &live.task;
     (*live.phase() == Phase::Waiting && live.is_over.is_none()).then(|| Waiting {
         allocation: task.latest.id,
@@ -45,19 +52,21 @@ fn waiting(live: &Live) -> Option<Waiting> {
         workspace: task.workspace,
         identity: task.identity.clone(),
         // Until it is known: a task's configuration is in the database.
-        needs: live.needs.unwrap_or_default(),
+        needs: Capabilities::default(),
         slots: task.slots,
         span: if task.kind.about().spans { Span::Several } else { Span::One },
         priority: task.priority,
         weight: task.weight,
         seq: task.seq,
         max_slots: task.max_slots,
-        at_most: None,
+        at_most: limits.get(&task.pool).copied(),
         held: None,
     })
 }
 
-fn running(task: &Task) -> Option<Running> {
+fn running(live: &Live, limits: &Limits, now: Timestamp) -> Option<Running> {
+    let task = &live.task;
+    let left = live.has_run().zip(limits.get(&task.pool)).map(|(ran, limit)| limit.saturating_sub(ran));
     let phase = &task.latest.phase;
     let on = phase.placement().filter(|_| !phase.is_over())?;
     Some(Running {
@@ -70,6 +79,6 @@ fn running(task: &Task) -> Option<Running> {
         seq: task.seq,
         can_resume: task.kind.resumes(),
         ending: phase.asked().is_some(),
-        ends_by: None,
+        ends_by: left.map(|left| now.plus(left)),
     })
 }

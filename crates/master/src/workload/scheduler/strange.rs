@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use api::agent::{GIVEN, ToAgent};
-use domain::allocation::{Event, Phase, Placement};
+use domain::allocation::{Cause, Event, Phase, Placement};
 use domain::audit::{By, Entry, Who};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::text::Plain;
@@ -91,10 +91,8 @@ pub(super) struct Sorted {
 impl Scheduler {
     /// Those tasks of these runs that neither the memory nor the database knows. Others' work goes on meanwhile.
     pub(super) async fn unknown_tasks(&self, held: &[AllocationId]) -> Result<BTreeSet<TaskId>, Error> {
-        let state = self.0.state.lock().await;
-        let tasks = held.iter().map(|run| run.task).filter(|task| !state.tasks.contains_key(task));
+        let tasks = held.iter().map(|run| run.task).filter(|task| self.0.view.task(*task).is_none());
         let mut unknown: BTreeSet<TaskId> = tasks.collect();
-        drop(state);
         if unknown.is_empty() {
             return Ok(unknown);
         }
@@ -197,7 +195,7 @@ impl Scheduler {
             let digest = secret::digest(&secret::token(parts.entropy.as_ref(), "mtt"));
             let on = Placement::on(agent.clone(), Vec::new());
             if store::allocation::place(&mut tx, *run, on, &digest).await?.is_some() {
-                store::task::set_killed(&mut tx, run.task).await?;
+                store::task::set_asked(&mut tx, run.task, Cause::Killed).await?;
                 ours.push(*run);
             } else {
                 // The database knows of a kill, or of its end.
@@ -220,7 +218,7 @@ impl Scheduler {
             live.step(&Event::Placed(Placement::on(agent.clone(), Vec::new())));
             live.end_reason = Some(BEGUN);
             // The agent is told as of every run whose end was asked for.
-            self.act_on_kill(state, run.task, BEGUN);
+            self.act_on(state, run.task, Cause::Killed, BEGUN);
         }
         Ok(())
     }

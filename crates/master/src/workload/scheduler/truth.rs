@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use domain::allocation::Phase;
+use domain::allocation::{Cause, Phase};
 use domain::id::TaskId;
 use domain::task::{Standing, Task};
 use tokio::time::Instant;
@@ -15,16 +15,22 @@ use crate::Error;
 impl Scheduler {
     /// Takes up what lived when the last master ended.
     pub(crate) async fn load(&self) -> Result<(), Error> {
-        let mut state = self.0.state.lock().await;
-        self.take_up(&mut state).await?;
-        let now = Instant::now();
-        state.gone = state.service.keys().map(|agent| (agent.clone(), now)).collect();
-        let with_context = state.tasks.values().filter(|live| live.task.has_context);
-        self.0.parts.contexts.keep_only(with_context.map(|live| live.task.id).collect()).await;
-        if !state.tasks.is_empty() {
-            tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
-        }
-        Ok(())
+        let this = self.clone();
+        let load = self.change(move |state| {
+            Box::pin(async move {
+                this.take_up(state).await?;
+                let now = Instant::now();
+                state.gone = state.service.keys().map(|agent| (agent.clone(), now)).collect();
+                let with_context = state.tasks.values().filter(|live| live.task.has_context);
+                let with_context = with_context.map(|live| live.task.id).collect();
+                this.0.parts.contexts.keep_only(with_context).await;
+                if state.tasks.len() > 0 {
+                    tracing::info!(tasks = state.tasks.len(), "living tasks taken up");
+                }
+                Ok(())
+            })
+        });
+        load.await
     }
 
     /// A commit failed, and it can have happened all the same: the answer may be what got lost. The next round looks.
@@ -60,9 +66,12 @@ impl Scheduler {
         for task in tasks {
             self.take_up_task(state, task)?;
         }
-        state.service = agents.into_iter().map(|agent| (agent.id.clone(), agent)).collect();
-        let State { service, connected, .. } = state;
-        connected.retain(|id, _| service.get(id).is_none_or(|agent| agent.revoked_at.is_none()));
+        for agent in agents {
+            if agent.revoked_at.is_some() {
+                state.connected.remove(&agent.id);
+            }
+            state.service.insert(agent.id.clone(), agent);
+        }
         Ok(())
     }
 
@@ -71,12 +80,15 @@ impl Scheduler {
         if let Some(live) = state.tasks.get_mut(&task.id) {
             live.task.priority = task.priority;
             if task.is_killed() && !live.task.is_killed() {
-                self.act_on_kill(state, task.id, "user requested kill");
+                self.act_on(state, task.id, Cause::Killed, "user requested kill");
             }
             return Ok(());
         }
         let log = self.0.parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-        state.tasks.insert(task.id, Live::new(task, log));
+        let mut live = Live::new(task, log);
+        let ran = live.phase().since().map(|since| self.0.parts.clock.now().since(since));
+        live.ran = ran.map(|ran| (ran, Instant::now()));
+        state.tasks.insert(live.task.id, live);
         Ok(())
     }
 
@@ -99,7 +111,11 @@ impl Scheduler {
 
     /// Where memory and database say different things, in words. Of a master at rest there is nothing to say.
     pub(crate) async fn disagreements(&self) -> Result<Vec<String>, Error> {
-        let state = self.0.state.lock().await;
+        let this = self.clone();
+        self.change(move |state| Box::pin(async move { this.compare(state).await })).await
+    }
+
+    async fn compare(&self, state: &State) -> Result<Vec<String>, Error> {
         let mut conn = self.0.parts.store.read().await?;
         let stored = store::task::alive(&mut conn).await?;
         let agents = store::agent::list(&mut conn).await?;

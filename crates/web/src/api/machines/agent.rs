@@ -11,7 +11,7 @@ use axum::extract::{Path, State};
 use domain::agent::DeviceKind;
 use domain::authz::{self, ManageAgents, Visible, authorize};
 use domain::capability::Capabilities;
-use domain::id::{AgentId, TaskId};
+use domain::id::{AgentId, ResourcePool, TaskId};
 use domain::task::Task;
 use master::Error;
 use master::agent::{AgentRecord, AgentView, fingerprint};
@@ -76,7 +76,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 /// Of the tasks on these agents, those that the caller sees.
 async fn seen_by(app: &App, caller: &Caller, on: &[AgentView]) -> Result<HashSet<TaskId>, Failure> {
-    let running = on.iter().flat_map(|view| &view.running).map(|(task, _)| task);
+    let running = on.iter().flat_map(|view| &view.running).map(|(task, _)| task.as_ref());
     Ok(app.master.tasks.seen(Visible::to(&caller.actor), running).await?)
 }
 
@@ -89,7 +89,7 @@ fn held(number: usize, task: &Task, seen: &HashSet<TaskId>) -> Option<Container>
     Some(Container { id: format!("private-{number}"), permission_denied: true, ..held })
 }
 
-fn shown(view: &AgentView, seen: &HashSet<TaskId>, caller: &Caller) -> Agent {
+fn shown(view: &AgentView, pool: &ResourcePool, seen: &HashSet<TaskId>, caller: &Caller) -> Agent {
     let present = view.connected.as_ref();
     let slot = |device: &domain::agent::Device| {
         let on_it = view.running.iter().enumerate().find(|(_, (_, slots))| slots.contains(&device.id));
@@ -118,7 +118,7 @@ fn shown(view: &AgentView, seen: &HashSet<TaskId>, caller: &Caller) -> Agent {
         registered_time: present.map(|present| present.since.rfc3339()),
         slots: present.iter().flat_map(|present| &present.devices).map(slot).collect(),
         containers: containers.map(|container| (container.id.clone(), container)).collect(),
-        resource_pools: vec!["default".to_owned()],
+        resource_pools: vec![pool.to_string()],
         addresses: present.iter().map(|present| present.hostname.clone()).collect(),
         enabled: view.agent.enabled,
         draining: view.agent.draining,
@@ -148,12 +148,17 @@ fn enrolled(agent: &AgentRecord) -> Enrolled {
 }
 
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAgents> {
-    let all = app.master.agents.list().await;
+    let all = app.master.agents.list();
     let seen = seen_by(&app, &caller, &all).await?;
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let (pagination, start, count) = paged(params.page()?)(total)?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    let agents = all.iter().skip(start).take(count).map(|view| shown(view, &seen, &caller)).collect();
+    let agents = all
+        .iter()
+        .skip(start)
+        .take(count)
+        .map(|view| shown(view, &app.master.config.pool_of(&view.agent.id), &seen, &caller))
+        .collect();
     Ok(Json(ListAgents { agents, pagination }))
 }
 
@@ -166,11 +171,11 @@ fn missing_slot(slot: &str) -> String {
 }
 
 async fn one(app: &App, caller: &Caller, agent: &AgentId) -> Result<Agent, Failure> {
-    let all = app.master.agents.list().await;
+    let all = app.master.agents.list();
     let seen = seen_by(app, caller, &all).await?;
     let found = all.iter().find(|view| view.agent.id == *agent);
     found
-        .map(|view| shown(view, &seen, caller))
+        .map(|view| shown(view, &app.master.config.pool_of(&view.agent.id), &seen, caller))
         .ok_or_else(|| Failure(Error::NotFound(missing(agent.as_str()))))
 }
 

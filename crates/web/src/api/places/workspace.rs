@@ -162,7 +162,7 @@ fn refuse_more(more: &EditMore) -> Result<(), Failure> {
     let text = if !says_nothing(&more.checkpoint_storage_config) {
         "checkpointStorageConfig: a workspace has no checkpoint storage of its own"
     } else if pools.into_iter().flatten().any(|pool| !matches!(pool.as_str(), "" | "default")) {
-        "there is one resource pool, and it is named default"
+        "a workspace has no resource pool of its own: name one with each task"
     } else if !says_nothing(&more.cluster_namespace_meta) || !says_nothing(&more.cluster_quota_pairs) {
         "namespaces and resource quotas are for Kubernetes, which isn't there"
     } else {
@@ -279,7 +279,7 @@ pub(crate) async fn unarchive(
     set_archived(&app, &caller, &workspace, false).await
 }
 
-/// Every workspace may use the one pool.
+/// Every workspace may use all pools.
 pub(crate) async fn pools(
     State(app): State<App>,
     User(caller): User,
@@ -289,8 +289,11 @@ pub(crate) async fn pools(
     let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     app.master.workspaces.get(&permit).await?;
-    let (pagination, _, count): (Pagination, _, _) = paged(params.page()?)(1)?;
-    let pools = std::iter::once("default".to_owned()).take(usize::try_from(count).unwrap_or(0));
+    let pools = app.master.config.pools();
+    let (pagination, start, count): (Pagination, _, _) =
+        paged(params.page()?)(i64::try_from(pools.len()).unwrap_or(i64::MAX))?;
+    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
+    let pools = pools.into_iter().skip(start).take(count).map(|pool| pool.pool_name);
     Ok(Json(AvailablePools { resource_pools: pools.collect(), pagination }))
 }
 

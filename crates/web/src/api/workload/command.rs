@@ -99,6 +99,7 @@ pub(crate) fn container(task: &Task) -> Option<Container> {
 
 pub(crate) fn shown(master: &Master, task: &Task) -> Command {
     let ending = task.ending();
+    let wait = master.tasks.waits_for(task);
     Command {
         id: task.id.to_string(),
         description: task.description.to_string(),
@@ -114,7 +115,8 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
         workspace_id: task.workspace.0,
         exit_code: ending.and_then(|ending| ending.exit_code),
         exit_signal: ending.and_then(|ending| ending.exit_signal),
-        waiting_for: master.tasks.waits_for(task),
+        jobs_ahead: wait.as_ref().map(|wait| wait.ahead),
+        waiting_for: wait.map(|wait| wait.why),
         agent_id: task.latest.phase.placement().map(|on| on.first().agent.to_string()),
         runs_as: task.identity.to_string(),
         end_time: ending.map(|ending| ending.at.rfc3339()),

@@ -8,10 +8,13 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::agent::DeviceKind;
 use domain::authz::Visible;
-use domain::id::TaskId;
+use domain::id::{ResourcePool, TaskId};
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
 use master::Error;
+use master::agent::AgentView;
+use master::config::{Pool as Settings, SchedulerKind};
+use master::task::Queued;
 
 use crate::App;
 use crate::access::Access;
@@ -29,7 +32,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .query(PAGE)
             .answers::<ListJobs>(),
         Endpoint::get("/api/v1/resource-pools", Access::User, pools)
-            .says("The one pool that all agents are in")
+            .says("Resource pools")
             .grows()
             .query(PAGE)
             .answers::<ListPools>(),
@@ -53,20 +56,19 @@ pub(crate) async fn list(
     let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
     let (page, start, count) = paged(params.page()?)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    let placed = queue.iter().filter(|task| task.placed).count();
-    let wanted: Arc<[TaskId]> = queue.iter().skip(start).take(count).map(|task| task.id).collect();
+    let wanted: Arc<[Queued]> = queue.into_iter().skip(start).take(count).collect();
     let (made_in, actor) = (app.clone(), caller.actor.clone());
     let next = move |at: Option<usize>, _| {
         let (app, actor, wanted) = (made_in.clone(), actor.clone(), Arc::clone(&wanted));
         async move {
             let at = at.unwrap_or(0);
             let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
-            let found = app.master.tasks.still_living(Visible::to(&actor), some).await?;
+            let ids: Vec<TaskId> = some.iter().map(|task| task.id).collect();
+            let found = app.master.tasks.still_living(Visible::to(&actor), &ids).await?;
             // In the same order; some may be over by now.
-            let mut places = (start + at..).zip(some);
-            let mut place =
-                |task: &Task| places.find(|(_, id)| **id == task.id).map_or(0, |(place, _)| place);
-            let rows = found.iter().map(|task| whole::row(&job(task, place(task).saturating_sub(placed))));
+            let mut ahead = some.iter();
+            let mut ahead = |task: &Task| ahead.find(|queued| queued.id == task.id).and_then(|it| it.ahead);
+            let rows = found.iter().map(|task| whole::row(&job(task, ahead(task).unwrap_or(0))));
             let last = Some(at + STEP).filter(|next| *next < wanted.len());
             Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
         }
@@ -101,13 +103,14 @@ fn job(task: &Task, ahead: usize) -> Job {
     Job { full }
 }
 
-/// The workspaces that a pool is kept for: the one that there is, is for all of them.
+/// The workspaces that a pool is kept for: each is for all of them.
 pub(crate) async fn bindings(
+    State(app): State<App>,
     User(_): User,
     Path(pool): Path<String>,
     params: Params,
 ) -> Answer<PoolBindings> {
-    if pool != "default" {
+    if !app.master.config.has_pool(&pool) {
         let text = format!("resource pool '{}' not found", pool.escape_debug());
         return Err(Failure(Error::NotFound(text)));
     }
@@ -115,17 +118,39 @@ pub(crate) async fn bindings(
     Ok(Json(PoolBindings { workspace_ids: Vec::new(), pagination }))
 }
 
-/// The one pool that all agents are in.
+/// All pools.
 pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params) -> Answer<ListPools> {
-    let agents = app.master.agents.list().await;
+    let all = app.master.config.pools();
+    let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
+    let (pagination, start, count) = paged(params.page()?)(count).map_err(Failure)?;
+    let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
+    let agents = app.master.agents.list();
+    let shown = all.iter().skip(start).take(count).map(|pool| {
+        let name = pool.name();
+        let own = agents.iter().filter(|view| app.master.config.pool_of(&view.agent.id) == name).collect();
+        shown(pool, own, app.master.cluster.name())
+    });
+    Ok(Json(ListPools { resource_pools: shown.collect(), pagination }))
+}
+
+fn shown(pool: &Settings, agents: Vec<&AgentView>, cluster: &str) -> Pool {
     let present: Vec<_> = agents.iter().filter_map(|view| view.connected.as_ref()).collect();
     let devices = || present.iter().flat_map(|present| &present.devices);
     let gpu = devices().any(|device| device.kind == DeviceKind::Cuda);
     let running = || agents.iter().flat_map(|view| &view.running);
     let used: usize = running().map(|(_, slots)| slots.len()).sum();
-    let pool = Pool {
-        name: "default".to_owned(),
-        description: "all agents".to_owned(),
+    let is_default = pool.name() == ResourcePool::default();
+    let description = match pool.description.as_str() {
+        "" if is_default => "all agents that are in no other pool",
+        said => said,
+    };
+    let scheduler = match pool.scheduler.kind {
+        SchedulerKind::Priority => "SCHEDULER_TYPE_PRIORITY",
+        SchedulerKind::FairShare => "SCHEDULER_TYPE_FAIR_SHARE",
+    };
+    Pool {
+        name: pool.pool_name.clone(),
+        description: description.to_owned(),
         kind: "RESOURCE_POOL_TYPE_STATIC".to_owned(),
         num_agents: present.len(),
         slots_available: devices().count(),
@@ -134,15 +159,13 @@ pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params)
         aux_container_capacity: AUX_PER_AGENT * present.len(),
         aux_container_capacity_per_agent: AUX_PER_AGENT,
         aux_containers_running: running().filter(|(_, slots)| slots.is_empty()).count(),
-        default_compute_pool: true,
-        default_aux_pool: true,
-        scheduler_type: "SCHEDULER_TYPE_PRIORITY".to_owned(),
+        default_compute_pool: is_default,
+        default_aux_pool: is_default,
+        preemptible: pool.scheduler.preemption,
+        scheduler_type: scheduler.to_owned(),
         scheduler_fitting_policy: "FITTING_POLICY_BEST".to_owned(),
         location: "on-prem".to_owned(),
-        cluster_name: app.master.cluster.name().to_owned(),
+        cluster_name: cluster.to_owned(),
         ..Pool::default()
-    };
-    let (pagination, _, count) = paged(params.page()?)(1).map_err(Failure)?;
-    let pools = std::iter::once(pool).take(usize::try_from(count).unwrap_or(0));
-    Ok(Json(ListPools { resource_pools: pools.collect(), pagination }))
+    }
 }
