@@ -3,9 +3,11 @@
 //! A handler turns a request into a call of a service of `master`, and its result into an answer; it decides nothing.
 //! There is deliberately no SQL and no `store` here.
 
+mod about;
 mod answers;
 mod api;
 mod guard;
+mod missing;
 mod openapi;
 mod polyaxon;
 mod respond;
@@ -35,9 +37,8 @@ use tokio::sync::Semaphore;
 
 pub use access::Access;
 pub use lists::Cost;
-pub use openapi::{document, undescribed};
 pub use peer::Peer;
-pub use routes::rows;
+pub use routes::{document, rows, undescribed};
 pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
 pub use table::Row;
 pub use tls::{Tls, TlsError};
@@ -56,6 +57,8 @@ pub struct App {
     pub(crate) listen: SocketAddr,
     /// What its TCP ports are encrypted with.
     pub(crate) tls: Option<Tls>,
+    /// The table of routes, once there is a router.
+    pub(crate) rows: Arc<OnceLock<Arc<[Row]>>>,
     /// The description of the API, made when it is first asked for.
     pub(crate) description: Arc<OnceLock<Bytes>>,
     /// Tells people's own programs on this machine from others (A3).
@@ -94,6 +97,7 @@ impl App {
             hosts,
             listen: address,
             tls: None,
+            rows: Arc::default(),
             description: Arc::default(),
             neighbours: Neighbours::new(first..first.saturating_add(TASK_IDS)),
             looks: turns::Turns::of(LOOKS),

@@ -8,11 +8,12 @@ use axum::extract::State;
 use axum::http::{Method, header};
 use axum::response::IntoResponse;
 use bytes::Bytes;
+use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use crate::App;
+use crate::about::About;
 use crate::access::Access;
 use crate::polyaxon::wire::Refused;
 use crate::table::{Endpoint, Row};
@@ -22,94 +23,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![Endpoint::get(path, Access::Public, show).says("This description").answers::<Map<String, Value>>()]
 }
 
-/// What the description says of a row.
-#[derive(Debug, Clone)]
-pub(crate) struct About {
-    pub(crate) summary: &'static str,
-    pub(crate) query: Vec<(&'static str, Kind)>,
-    pub(crate) body: Option<Content>,
-    /// The status of an answer that isn't a refusal.
-    pub(crate) status: u16,
-    pub(crate) answer: Option<Content>,
-}
-
-impl Default for About {
-    fn default() -> Self {
-        Self { summary: "", query: Vec::new(), body: None, status: 200, answer: None }
-    }
-}
-
-/// What is in a body.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Content {
-    /// JSON of a type.
-    Json(fn(&mut SchemaGenerator) -> Schema),
-    /// A form with these fields.
-    Form(&'static [&'static str]),
-    /// Text of a certain kind, as long as it likes.
-    Stream(&'static str),
-    /// Nothing.
-    None,
-}
-
-impl Content {
-    pub(crate) fn json<T: JsonSchema>() -> Self {
-        Self::Json(SchemaGenerator::subschema_for::<T>)
-    }
-
-    fn value(self, schemas: &mut SchemaGenerator) -> Option<Value> {
-        let (kind, schema) = match self {
-            Self::Json(schema) => ("application/json", schema(schemas).to_value()),
-            Self::Form(fields) => {
-                let field = |field: &&str| ((*field).to_owned(), json!({ "type": "string" }));
-                let properties: Map<_, _> = fields.iter().map(field).collect();
-                let schema = json!({ "type": "object", "properties": properties });
-                ("application/x-www-form-urlencoded", schema)
-            }
-            Self::Stream(kind) => (kind, json!({ "type": "string" })),
-            Self::None => return None,
-        };
-        Some(json!({ kind: { "schema": schema } }))
-    }
-}
-
-/// What a parameter in the query is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
-    /// Any text.
-    Text,
-    /// Any of several texts; the key is repeated.
-    Texts,
-    /// A whole number.
-    Number,
-    /// `true` or `false`.
-    Flag,
-}
-
-impl Kind {
-    fn schema(self) -> Value {
-        match self {
-            Self::Text => json!({ "type": "string" }),
-            Self::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-            Self::Number => json!({ "type": "integer" }),
-            Self::Flag => json!({ "type": "boolean" }),
-        }
-    }
-}
-
-/// `offset` and `limit`, which all paged lists take.
-pub(crate) const PAGE: &[(&str, Kind)] = &[("offset", Kind::Number), ("limit", Kind::Number)];
-/// How a list is ordered.
-pub(crate) const ORDER: &[(&str, Kind)] = &[("orderBy", Kind::Text), ("sortBy", Kind::Text)];
-
 /// Whether a row is of the API that is described.
 fn is_described(row: &Row) -> bool {
     row.path.starts_with("/api/") && row.access != Access::Agent
 }
 
-/// The whole description; no master is needed.
-#[must_use]
-pub fn document() -> Value {
+/// The whole description, made from the table.
+pub(crate) fn document(rows: &[Row]) -> Value {
     // The schemas describe what is answered; requests are more lenient than these.
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -127,7 +47,7 @@ pub fn document() -> Value {
         "PolyaxonRefusal": refusal(schemas.subschema_for::<Refused>().to_value()),
     });
     let mut paths = Map::new();
-    for row in crate::routes::rows().iter().filter(|row| is_described(row)) {
+    for row in rows.iter().filter(|row| is_described(row)) {
         let path = paths.entry(row.path).or_insert_with(|| json!({}));
         path[row.method.as_str().to_ascii_lowercase()] = operation(row, &mut schemas);
     }
@@ -167,16 +87,14 @@ pub fn document() -> Value {
 }
 
 /// Rows of the API that don't say what they are for or what they answer.
-#[must_use]
-pub fn undescribed() -> Vec<String> {
-    let rows = crate::routes::rows();
+pub(crate) fn undescribed(rows: &[Row]) -> Vec<String> {
     let lacking =
         |row: &&Row| is_described(row) && (row.about.summary.is_empty() || row.about.answer.is_none());
     rows.iter().filter(lacking).map(|row| format!("{} {}", row.method, row.path)).collect()
 }
 
 async fn show(State(app): State<App>) -> impl IntoResponse {
-    let made = || Bytes::from(document().to_string());
+    let made = || Bytes::from(document(app.rows.get().map_or(&[], |rows| rows)).to_string());
     let description = app.description.get_or_init(made).clone();
     ([(header::CONTENT_TYPE, "application/json")], description)
 }

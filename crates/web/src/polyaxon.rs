@@ -68,7 +68,7 @@ impl IntoResponse for Refusal {
 }
 
 /// The texts by which the client's users know what is wrong with their token.
-const NOT_PROVIDED: &str = crate::access::NO_CREDENTIALS;
+const NOT_PROVIDED: &str = respond::NO_CREDENTIALS;
 const NO_TOKEN: &str = "Invalid token header. No credentials provided";
 const SPACES: &str = "Invalid token header. Token string should not contain spaces";
 const INVALID: &str = "Invalid token";

@@ -26,6 +26,9 @@ impl From<Error> for Failure {
     }
 }
 
+/// What is said to who shows no credentials.
+pub(crate) const NO_CREDENTIALS: &str = "token missing";
+
 /// What handlers of the API answer.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
 
@@ -67,9 +70,7 @@ impl Refused {
     fn by(error: &Error) -> Option<Self> {
         match error {
             Error::Forbidden(text) | Error::Hidden(text) => Some(Self(text.clone())),
-            Error::Unauthenticated(text) if *text != crate::access::NO_CREDENTIALS => {
-                Some(Self((*text).to_owned()))
-            }
+            Error::Unauthenticated(text) if *text != NO_CREDENTIALS => Some(Self((*text).to_owned())),
             _ => None,
         }
     }
@@ -210,37 +211,4 @@ pub(crate) async fn envelope(State(app): State<App>, mut request: Request, next:
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
-}
-
-/// No such route.
-pub(crate) async fn no_route(request: Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    if path.starts_with("/api/") && path.ends_with('/') {
-        return crate::polyaxon::Refusal::from(Error::NotFound(String::new())).into_response();
-    }
-    if path.starts_with("/api/") {
-        return Failure(Error::NotFound(format!("api not found: {method} {}", path.escape_debug())))
-            .into_response();
-    }
-    let wants_page = request
-        .headers()
-        .get(header::ACCEPT)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|a| a.contains("text/html"));
-    if wants_page {
-        return PageFailure::from(Error::NotFound("there is no such page".to_owned())).respond();
-    }
-    let message = format!("api not found: {method} {}", path.escape_debug());
-    (StatusCode::NOT_FOUND, Json(serde_json::json!({ "message": message }))).into_response()
-}
-
-/// A path that is there for other methods: of Determined's API some verbs aren't there yet.
-pub(crate) async fn no_method(request: Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    let message = format!("{method} {} is not supported by this master", path.escape_debug());
-    let status = StatusCode::METHOD_NOT_ALLOWED;
-    if path.starts_with("/api/") && path.ends_with('/') {
-        return (status, Json(serde_json::json!({ "detail": message }))).into_response();
-    }
-    (status, Json(ErrorBody::new(Code::Unimplemented, message))).into_response()
 }

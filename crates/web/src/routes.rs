@@ -6,10 +6,11 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware;
 use axum::response::Response;
+use serde_json::Value;
 use tower_service::Service as _;
 
 use crate::table::{Endpoint, Row};
-use crate::{App, api, openapi, polyaxon, respond, slash, ui};
+use crate::{App, api, missing, openapi, polyaxon, respond, slash, ui};
 
 /// All of them. What a caller may do behind the guard is the policy's to say (`domain::authz`).
 fn endpoints() -> impl Iterator<Item = Endpoint> {
@@ -57,11 +58,23 @@ pub fn rows() -> Vec<Row> {
     endpoints().map(Endpoint::into_row).collect()
 }
 
+/// The description of the API; no master is needed.
+#[must_use]
+pub fn document() -> Value {
+    openapi::document(&rows())
+}
+
+/// Rows of the API that don't say what they are for or what they answer.
+#[must_use]
+pub fn undescribed() -> Vec<String> {
+    openapi::undescribed(&rows())
+}
+
 pub(crate) fn router(app: App) -> Router {
-    let rows: Arc<[Row]> = rows().into();
+    let rows: Arc<[Row]> = app.rows.get_or_init(|| rows().into()).clone();
     let router = endpoints().fold(Router::new(), |router, endpoint| endpoint.mount(router, &app));
     let envelope = middleware::from_fn_with_state(app.clone(), respond::envelope);
-    let router = router.method_not_allowed_fallback(respond::no_method).fallback(respond::no_route);
+    let router = router.method_not_allowed_fallback(missing::no_method).fallback(missing::no_route);
     let exact = router.layer(envelope).with_state(app);
     Router::new().fallback(move |request| with_or_without_slash(rows, exact, request))
 }

@@ -10,10 +10,11 @@ use domain::authz::{self, Act};
 use schemars::JsonSchema;
 
 use crate::App;
+use crate::about::{About, Content, Kind};
 use crate::access::{Access, Guard, guard};
-use crate::asked;
+use crate::asked::{self, Said};
+use crate::extract::Keys;
 use crate::lists::{Cost, in_turn};
-use crate::openapi::{About, Content, Kind};
 
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
 const BODY_LIMIT: usize = 256 << 10;
@@ -67,6 +68,18 @@ pub struct Row {
     pub(crate) limit: Limit,
     /// For the description of the API.
     pub(crate) about: About,
+}
+
+impl Row {
+    fn said(&self) -> Said {
+        let keys = || Keys(self.about.query.iter().map(|(key, _)| *key).collect());
+        Said {
+            route: format!("{} {}", self.method, self.path),
+            asks: self.asks.clone(),
+            may_ask: self.may_ask.clone(),
+            keys: self.path.starts_with("/api/").then(keys),
+        }
+    }
 }
 
 /// A row with its handler.
@@ -234,7 +247,7 @@ impl Endpoint {
     pub(crate) fn mount(self, router: Router<App>, app: &App) -> Router<App> {
         let Self { row, handler: mut method } = self;
         if cfg!(debug_assertions) {
-            method = method.route_layer(middleware::from_fn_with_state(row.clone(), asked::check));
+            method = method.route_layer(middleware::from_fn_with_state(row.said(), asked::check));
         }
         if matches!(row.cost, Cost::Grows | Cost::Steps) {
             let state = (app.clone(), row.path, row.access);

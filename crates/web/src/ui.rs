@@ -6,6 +6,7 @@ pub(crate) mod asset;
 pub(crate) mod command;
 pub(crate) mod display;
 pub(crate) mod log;
+pub(crate) mod page;
 pub(crate) mod redirect;
 pub(crate) mod register;
 pub(crate) mod session;

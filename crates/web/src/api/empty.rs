@@ -4,9 +4,9 @@ use ::api::job::{NoExperiments, NoNotebooks, NoShells, NoTensorboards};
 use ::api::page::Pagination;
 use axum::Json;
 
+use crate::about::PAGE;
 use crate::access::Access;
 use crate::extract::{Params, User, paged};
-use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

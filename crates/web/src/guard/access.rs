@@ -22,7 +22,7 @@ use crate::bodies::{Came, Charge, Payer};
 use crate::cookie::{Channel, Cookie};
 use crate::extract::whole;
 use crate::origin::{Arrival, is_foreign, same_origin};
-use crate::respond::{Failure, PageFailure, Refused};
+use crate::respond::{Failure, NO_CREDENTIALS, PageFailure, Refused};
 use crate::server::{Holder, Standing};
 use crate::turns::Turn;
 use crate::{App, polyaxon};
@@ -303,9 +303,6 @@ fn is_from_elsewhere(access: Access, request: &Request) -> bool {
 
 /// What is said to other sites' pages.
 const ELSEWHERE: &str = "this request did not come from Muster's own pages";
-
-/// What is said to who shows no credentials.
-pub(crate) const NO_CREDENTIALS: &str = "token missing";
 
 /// Task tokens are good only where a row says so.
 const NOT_FOR_TASKS: &str = "a task's token is not good for this";

@@ -12,13 +12,24 @@ use domain::authz::asked;
 
 use crate::access::AnyCaller;
 use crate::extract::Keys;
-use crate::table::Row;
+
+/// What a row says of what its handler does.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    /// Method and path.
+    pub(crate) route: String,
+    /// Acts that are always asked for.
+    pub(crate) asks: Vec<&'static str>,
+    /// Acts that may be.
+    pub(crate) may_ask: Vec<&'static str>,
+    /// Parameters; unknown of pages.
+    pub(crate) keys: Option<Keys>,
+}
 
 /// Runs around the handler of every row.
-pub(crate) async fn check(State(row): State<Row>, mut request: Request, next: Next) -> Response {
-    if row.path.starts_with("/api/") {
-        let keys = row.about.query.iter().map(|(key, _)| *key).collect();
-        request.extensions_mut().insert(Keys(keys));
+pub(crate) async fn check(State(row): State<Said>, mut request: Request, next: Next) -> Response {
+    if let Some(keys) = row.keys {
+        request.extensions_mut().insert(keys);
     }
     // What a task may do to itself follows from its token.
     let is_task = matches!(request.extensions().get(), Some(AnyCaller::Task(_)));
@@ -43,8 +54,8 @@ pub(crate) async fn check(State(row): State<Row>, mut request: Request, next: Ne
         return response;
     }
     let text = format!(
-        "{} {}: its row says that the policy is asked for {omitted:?}, and it wasn't; its row doesn't say {unsaid:?}",
-        row.method, row.path
+        "{}: its row says that the policy is asked for {omitted:?}, and it wasn't; its row doesn't say {unsaid:?}",
+        row.route
     );
     tracing::error!("{text}");
     (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
@@ -56,13 +67,11 @@ mod tests {
     use axum::body::Body;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
-    use domain::authz::{Act, Actor, CreateWorkspace, ReadAudit, Via, authorize};
+    use domain::authz::{Act, Actor, CreateWorkspace, ReadAudit, Via, authorize, name};
     use domain::id::UserId;
     use tower_service::Service as _;
 
     use super::*;
-    use crate::access::Access;
-    use crate::table::Endpoint;
 
     fn ask<A: Act<Target = ()>>() {
         let username = "boss".to_owned();
@@ -87,7 +96,7 @@ mod tests {
         asks_late().await
     }
 
-    async fn status(row: Row, method: axum::routing::MethodRouter) -> u16 {
+    async fn status(row: Said, method: axum::routing::MethodRouter) -> u16 {
         let mut router = Router::new().route("/", method).layer(from_fn_with_state(row, check));
         let answer = router.call(Request::new(Body::empty())).await;
         answer.unwrap_or_else(|never| match never {}).status().as_u16()
@@ -95,13 +104,18 @@ mod tests {
 
     #[tokio::test]
     async fn r30_a_handler_asks_what_its_row_says_and_nothing_else() {
-        let says = || Endpoint::get("/", Access::User, asks_nothing);
-        let read = || says().asks::<ReadAudit>().into_row();
-        assert_eq!(status(says().into_row(), get(asks_nothing)).await, 200);
+        let says = |asks: &[&'static str], may_ask: &[&'static str]| Said {
+            route: "GET /".to_owned(),
+            asks: asks.to_vec(),
+            may_ask: may_ask.to_vec(),
+            keys: None,
+        };
+        let read = || says(&[name::<ReadAudit>()], &[]);
+        assert_eq!(status(says(&[], &[]), get(asks_nothing)).await, 200);
         assert_eq!(status(read(), get(asks_late)).await, 200);
         assert_eq!(status(read(), get(asks_nothing)).await, 500, "it has to ask");
         assert_eq!(status(read(), get(asks_more)).await, 500, "one that isn't said");
-        let both = || says().asks::<ReadAudit>().may_ask::<CreateWorkspace>().into_row();
+        let both = || says(&[name::<ReadAudit>()], &[name::<CreateWorkspace>()]);
         assert_eq!(status(both(), get(asks_more)).await, 200);
         assert_eq!(status(both(), get(asks_late)).await, 200, "it needn't ask the other");
     }

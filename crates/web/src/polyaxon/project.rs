@@ -21,10 +21,10 @@ use uuid::Uuid;
 use super::wire::{Brief, Content, Detail, Marked, Nothing, Paged};
 use super::{Answer, PolyaxonCaller, Refusal, list as page};
 use crate::App;
+use crate::about::PAGE;
 use crate::access::Access;
 use crate::extract::Params;
 use crate::late::{Body, Query};
-use crate::openapi::PAGE;
 use crate::table::Endpoint;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {

@@ -22,7 +22,8 @@ use crate::origin::{Arrival, is_unencrypted};
 use crate::respond::{PageFailure, sentence, status};
 use crate::table::{Endpoint, LOGIN_LIMIT};
 use crate::ui::display::{ago, moment};
-use crate::ui::shell::{Page, Shell, render};
+use crate::ui::page::Page;
+use crate::ui::shell::{Shell, render};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![

@@ -19,7 +19,8 @@ use crate::extract::Params;
 use crate::respond::PageFailure;
 use crate::table::Endpoint;
 use crate::ui::display::{ago, badge, capitalized, command_line, lasting, moment};
-use crate::ui::shell::{Page, Shell, render};
+use crate::ui::page::Page;
+use crate::ui::shell::{Shell, render};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![

@@ -29,7 +29,7 @@ use crate::api::log::{PART, while_readable};
 use crate::respond::PageFailure;
 use crate::table::Endpoint;
 use crate::ui::display::{plain, shown_line};
-use crate::ui::shell::Page;
+use crate::ui::page::Page;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![

@@ -19,8 +19,9 @@ use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::table::{Endpoint, LOGIN_LIMIT};
+use crate::ui::page::Page;
 use crate::ui::redirect::{login_for, own};
-use crate::ui::shell::{Page, Shell, render};
+use crate::ui::shell::{Shell, render};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![

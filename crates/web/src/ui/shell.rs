@@ -3,15 +3,10 @@
 use std::net::SocketAddr;
 
 use askama::Template;
-use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
-use axum::http::request::Parts;
 use axum::response::Html;
 use master::Error;
 use master::session::Caller;
 
-use crate::App;
-use crate::respond::PageFailure;
 use crate::ui::redirect::login_for;
 
 /// For the templates. Without a caller there is the product's name and nothing to click.
@@ -44,36 +39,8 @@ pub(crate) struct Urge {
     pub(crate) exposed: Option<SocketAddr>,
 }
 
-/// A page's request: who asks, and whether htmx wants a piece of the page only.
-#[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) caller: Caller,
-    pub(crate) shell: Shell,
-    pub(crate) fragment: bool,
-}
-
-impl FromRequestParts<App> for Page {
-    type Rejection = PageFailure;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, PageFailure> {
-        // The guard lets nobody in without one; not finding it is a refusal all the same (R27).
-        let caller = parts.extensions.get::<Caller>().cloned();
-        let caller = caller.ok_or(Error::Unauthenticated("log in first"))?;
-        let fragment = wants_fragment(&parts.headers);
-        let here = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
-        let shell =
-            Shell { caller: Some(ShownCaller::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
-        Ok(Self { caller, shell, fragment })
-    }
-}
-
-/// htmx asks for pieces, except when it goes back in the browser's history.
-fn wants_fragment(headers: &HeaderMap) -> bool {
-    headers.contains_key("hx-request") && !headers.contains_key("hx-history-restore-request")
-}
-
 impl ShownCaller {
-    fn of(caller: &Caller, here: &str) -> Self {
+    pub(crate) fn of(caller: &Caller, here: &str) -> Self {
         let user = &caller.user;
         let name = if user.display_name.is_empty() { &user.username } else { &user.display_name };
         Self {
@@ -89,17 +56,6 @@ impl ShownCaller {
     pub(crate) fn initial(&self) -> String {
         self.name.chars().next().map(|c| c.to_uppercase().collect()).unwrap_or_default()
     }
-}
-
-/// Told to those who can do something about it.
-async fn urge(app: &App, caller: &Caller, fragment: bool) -> Result<Option<Urge>, Error> {
-    let concerned = caller.user.admin || caller.is_default();
-    if fragment || !concerned {
-        return Ok(None);
-    }
-    let near = app.listen.ip().to_canonical().is_loopback();
-    let admin = app.master.cluster.unprotected_admin().await?;
-    Ok(admin.map(|admin| Urge { admin, exposed: (!near).then_some(app.listen) }))
 }
 
 /// A template's page. Templates write to memory only: failing is a fault of ours.

@@ -19,11 +19,11 @@ use master::session::Caller;
 use serde::Deserialize;
 
 use crate::App;
+use crate::about::PAGE;
 use crate::access::Access;
 use crate::api::command::container;
 use crate::extract::{Params, User, id, paged};
 use crate::late::Body;
-use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

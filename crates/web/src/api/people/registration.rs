@@ -12,11 +12,11 @@ use master::registration::Wish;
 use master::session::Caller;
 
 use crate::App;
+use crate::about::{Kind, PAGE};
 use crate::access::Access;
 use crate::api::user::shown;
 use crate::extract::{User, paged, presented};
 use crate::late::{Body, Query};
-use crate::openapi::{Kind, PAGE};
 use crate::origin::Arrival;
 use crate::respond::{Answer, Failure};
 use crate::table::{Endpoint, LOGIN_LIMIT};

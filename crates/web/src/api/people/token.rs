@@ -14,10 +14,10 @@ use master::account::NOT_FOUND;
 use master::token::{NewToken, SortBy, TokenFilter, not_found};
 
 use crate::App;
+use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::extract::{Params, User, check_count, id, paged};
 use crate::late::Body;
-use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

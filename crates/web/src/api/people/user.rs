@@ -19,10 +19,10 @@ use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
 use master::session::Caller;
 
 use crate::App;
+use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::extract::{PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
 use crate::late::{Body, Query};
-use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};

@@ -11,11 +11,11 @@ use master::Error;
 use master::member::named;
 
 use crate::App;
+use crate::about::Kind;
 use crate::access::Access;
 use crate::api::{project, role, workspace};
 use crate::extract::{Params, User};
 use crate::late::{Body, Query};
-use crate::openapi::Kind;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

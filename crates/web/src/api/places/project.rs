@@ -18,12 +18,12 @@ use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy, hidden};
 use master::session::Caller;
 
 use crate::App;
+use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
 use crate::api::workspace;
 use crate::extract::{User, id, paged};
 use crate::late::{Body, Query};
-use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};

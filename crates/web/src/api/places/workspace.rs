@@ -21,11 +21,11 @@ use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, Workspac
 use serde_json::{Value, json};
 
 use crate::App;
+use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
 use crate::extract::{Params, User, id, paged};
 use crate::late::{Body, Query};
-use crate::openapi::{Kind, ORDER, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

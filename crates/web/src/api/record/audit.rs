@@ -16,11 +16,11 @@ use master::{Error, Master};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::about::Kind;
 use crate::access::Access;
 use crate::extract::{PAGE_CAP, Params, User};
 use crate::late::Query;
 use crate::live::while_allowed;
-use crate::openapi::Kind;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 

@@ -23,12 +23,12 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::App;
+use crate::about::Kind;
 use crate::access::Access;
 use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
 use crate::late::Query;
 use crate::live::while_allowed;
-use crate::openapi::Kind;
 use crate::respond::Failure;
 use crate::table::Endpoint;
 use crate::turns::Turns;

@@ -20,11 +20,11 @@ use master::{Error, Master, workspace};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::about::{self, PAGE};
 use crate::access::Access;
 use crate::api::template::permitted;
 use crate::extract::{Params, User, check_count, id, paged};
 use crate::late::Body;
-use crate::openapi::{self, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -35,13 +35,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Commands, the newest first")
             .steps()
             .query(PAGE)
-            .query(&[("orderBy", openapi::Kind::Text)])
+            .query(&[("orderBy", about::Kind::Text)])
             .query(&[
-                ("users", openapi::Kind::Texts),
-                ("userIds", openapi::Kind::Texts),
-                ("workspaceId", openapi::Kind::Number),
+                ("users", about::Kind::Texts),
+                ("userIds", about::Kind::Texts),
+                ("workspaceId", about::Kind::Number),
             ])
-            .query(&[("idPrefix", openapi::Kind::Text)])
+            .query(&[("idPrefix", about::Kind::Text)])
             .answers::<ListCommands>(),
         Endpoint::post("/api/v1/commands", Access::User, launch)
             .says("Start a command")

@@ -17,9 +17,9 @@ use master::config::{Pool as Settings, SchedulerKind};
 use master::task::Queued;
 
 use crate::App;
+use crate::about::PAGE;
 use crate::access::Access;
 use crate::extract::{Params, User, paged};
-use crate::openapi::PAGE;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};

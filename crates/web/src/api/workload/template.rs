@@ -17,11 +17,11 @@ use master::template::{TemplateFilter, Unread, hidden};
 use serde_json::value::RawValue;
 
 use crate::App;
+use crate::about::{Kind, PAGE};
 use crate::access::Access;
 use crate::api::workspace;
 use crate::extract::{Params, User, paged};
 use crate::late::Body;
-use crate::openapi::{Kind, PAGE};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
