@@ -11,6 +11,7 @@ use tokio::time::interval;
 on_sqlite!(
     a05_what_nobody_reads_is_not_held_by_the_kernel,
     a05_a_connection_that_is_closed_before_all_is_read_has_its_place,
+    a06_signs_of_life_that_nobody_reads_are_not_kept,
 );
 
 const REQUEST: &str = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n";
@@ -92,4 +93,31 @@ async fn a05_a_connection_that_is_closed_before_all_is_read_has_its_place(databa
     let mut last = crowd.pop().expect("one of them");
     soon("the rest", last.read_to_end(&mut rest)).await.expect("whole");
     assert!(rest.ends_with(b"}"), "{}", rest.len());
+}
+
+/// MB1: WebSocket's own, each of which is answered.
+async fn a06_signs_of_life_that_nobody_reads_are_not_kept(database: Database) {
+    const MANY: usize = 32 << 10;
+    // A ping of 125 bytes, with a mask of zeros.
+    let ping = |fill: u8| [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[fill; 125]].concat();
+    let master = TestMaster::start(database).await;
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("small");
+    let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
+    let head = format!(
+        "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        api::agent::CONNECT_PATH
+    );
+    stream.write_all(head.as_bytes()).await.expect("written");
+    soon("all of them", stream.write_all(&ping(1).repeat(MANY))).await.expect("written");
+    stream.write_all(&ping(2)).await.expect("written");
+    let mut came = Vec::new();
+    let last = async {
+        while !came.ends_with(&[2; 125]) {
+            assert_ne!(stream.read_buf(&mut came).await.expect("read"), 0, "before the last one's answer");
+        }
+    };
+    soon("the answer to the last one", last).await;
+    assert!(came.len() < MANY * 127 / 2, "{} of {} bytes", came.len(), MANY * 127);
 }

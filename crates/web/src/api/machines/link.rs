@@ -3,8 +3,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster, Welcome};
@@ -54,6 +53,10 @@ const BUFFER: usize = 16 << 10;
 /// What a carrier keeps in each direction, in bytes: most of them are a task's, and idle (F7).
 const KEPT: usize = 8 << 10;
 
+/// What of ours a carrier keeps that its peer doesn't take, in bytes: a message, and answers to WebSocket's own signs of
+/// life, of which a peer may ask for any number (MB1).
+const UNTAKEN: usize = 3 * CARRIED;
+
 /// Lines about refused agents that are written each minute: whoever knows the master's key can be refused as often as they like.
 const LINES: u32 = 60;
 
@@ -91,7 +94,7 @@ pub(crate) async fn connect(
         return Err(Failure(Error::Forbidden("this is for agents, and no page may use it".to_owned())));
     }
     let upgrade = upgrade.max_message_size(CARRIED).max_frame_size(CARRIED);
-    let upgrade = upgrade.read_buffer_size(KEPT).write_buffer_size(KEPT);
+    let upgrade = upgrade.read_buffer_size(KEPT).write_buffer_size(KEPT).max_write_buffer_size(UNTAKEN);
     Ok(upgrade.on_upgrade(async move |socket| {
         let from = arrival.address().map(|address| address.to_string()).unwrap_or_default();
         match open(&app, socket).await {
@@ -230,37 +233,48 @@ async fn refuse(app: &App, sender: &mut Sender, error: &Error, taken: Remedy, ad
     let _ = timeout(PATIENCE, say(sender, &refused)).await;
 }
 
-type Orders = mpsc::UnboundedReceiver<ToAgent>;
-
-/// Orders that an agent leaves unread: each of its own messages may bring one about, so it isn't listened to while there
-/// are many (KB6).
-#[derive(Default)]
-struct Unread {
-    orders: AtomicUsize,
+/// The orders that an agent hasn't been told: each of its own messages may bring one about, so it isn't listened to while
+/// there are many, whatever it is that it doesn't read (KB6, MB1).
+struct Orders {
+    waiting: Mutex<mpsc::UnboundedReceiver<ToAgent>>,
     fewer: Notify,
 }
 
-impl Unread {
-    /// One is being said, and so many wait behind it.
-    fn begins(&self, behind: usize) {
-        self.orders.store(behind + 1, Ordering::Relaxed);
+impl Orders {
+    fn new(waiting: mpsc::UnboundedReceiver<ToAgent>) -> Self {
+        Self { waiting: Mutex::new(waiting), fewer: Notify::new() }
     }
 
-    /// It is said.
-    fn is_said(&self, behind: usize) {
-        self.orders.store(behind, Ordering::Relaxed);
+    fn waiting(&self) -> MutexGuard<'_, mpsc::UnboundedReceiver<ToAgent>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the next one; `None` when there will be none any more.
+    async fn next(&self) -> Option<ToAgent> {
+        let next = future::poll_fn(|context| self.waiting().poll_recv(context)).await;
         self.fewer.notify_one();
-    }
-
-    /// Another message is heard: while one is being said, what that brings about waits.
-    fn is_asked(&self) {
-        let waits = |orders: usize| (orders > 0).then_some(orders + 1);
-        let _ = self.orders.fetch_update(Ordering::Relaxed, Ordering::Relaxed, waits);
+        next
     }
 
     async fn has_room(&self) {
-        while self.orders.load(Ordering::Relaxed) >= MOST_UNREAD {
+        while self.waiting().len() >= MOST_UNREAD {
             self.fewer.notified().await;
+        }
+    }
+
+    /// Tells the agent all of them, and answers its signs of life: it wants to know as well.
+    async fn tell(&self, sender: &mut Sender, mut signs: mpsc::Receiver<()>) {
+        loop {
+            let said = tokio::select! {
+                order = self.next() => match order {
+                    Some(order) => say(sender, &order).await,
+                    None => return,
+                },
+                Some(()) = signs.recv() => sender.alive().await,
+            };
+            if said.is_err() {
+                return;
+            }
         }
     }
 }
@@ -282,42 +296,21 @@ async fn register(
     };
     let (orders, received) = mpsc::unbounded_channel();
     let connection = app.master.agents.register(caller, turn, *about, orders, address).await?;
-    Ok(Some((connection, received)))
+    Ok(Some((connection, Orders::new(received))))
 }
 
 async fn work(
     app: &App,
     connection: Connection,
-    mut orders: Orders,
+    orders: Orders,
     sender: &mut Sender,
     receiver: &mut Receiver,
 ) {
     let stopping = app.master.stopping();
-    // The agent's signs of life are answered: it wants to know as well.
-    let (signs, mut answers) = mpsc::channel(1);
-    let unread = Unread::default();
-    let speak = async {
-        loop {
-            let said = tokio::select! {
-                order = orders.recv() => match order {
-                    Some(order) => {
-                        unread.begins(orders.len());
-                        let said = say(sender, &order).await;
-                        unread.is_said(orders.len());
-                        said
-                    }
-                    None => return,
-                },
-                Some(()) = answers.recv() => sender.alive().await,
-            };
-            if said.is_err() {
-                return;
-            }
-        }
-    };
+    let (signs, answers) = mpsc::channel(1);
     let listen = async {
         loop {
-            if timeout(PATIENCE_FOR_ORDERS, unread.has_room()).await.is_err() {
+            if timeout(PATIENCE_FOR_ORDERS, orders.has_room()).await.is_err() {
                 return tracing::warn!(agent = %connection.agent(), "an agent doesn't read its orders: it may come again");
             }
             let frame = match timeout(SILENCE, receiver.next()).await {
@@ -331,7 +324,6 @@ async fn work(
                 let _ = signs.try_send(());
                 continue;
             }
-            unread.is_asked();
             if let Err(error) = take(app, &connection, frame).await {
                 tracing::warn!(%error, "an agent's message was not kept; it will say it again");
                 return;
@@ -339,7 +331,7 @@ async fn work(
         }
     };
     tokio::select! {
-        () = speak => {}
+        () = orders.tell(sender, answers) => {}
         () = listen => {}
         () = stopping.cancelled() => {}
     }
@@ -365,7 +357,7 @@ async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Er
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
+    use futures_util::{FutureExt as _, Sink, Stream, sink};
 
     use super::*;
 
@@ -380,27 +372,59 @@ mod tests {
         assert_eq!(refusals.note(later), (true, 0));
     }
 
-    /// An agent says much that is answered, and reads none of the answers.
-    #[test]
-    fn a06_an_agent_that_reads_no_orders_is_not_listened_to() {
-        let unread = Unread::default();
-        let has_room = || unread.has_room().now_or_never().is_some();
-        for _ in 0..2 * MOST_UNREAD {
-            unread.is_asked();
-            assert!(has_room(), "nothing waits");
+    /// One direction of a carrier that keeps four messages.
+    fn direction() -> (impl Sink<Bytes, Error = io::Error>, impl Stream<Item = io::Result<Bytes>>) {
+        let (out, incoming) = mpsc::channel::<Bytes>(4);
+        let out = sink::unfold(out, async |out, message| {
+            out.send(message).await.map(|()| out).map_err(io::Error::other)
+        });
+        let incoming =
+            stream::unfold(incoming, async |mut incoming| Some((Ok(incoming.recv().await?), incoming)));
+        (out, incoming)
+    }
+
+    /// Master's and agent's ends.
+    async fn channels() -> (Channel, Channel) {
+        let [agent, master] = [1, 2].map(|seed| link::Secret::from_random([seed; 32]));
+        let ((up, up_end), (down, down_end)) = (direction(), direction());
+        let (near, far) = (Wire::new(up, down_end), Wire::new(down, up_end));
+        let (near, far) =
+            tokio::join!(link::initiate(near, &agent, master.public()), link::accept(far, &master));
+        (far.expect("a channel"), near.expect("a channel"))
+    }
+
+    /// An agent says much that is answered, and reads none of the answers: neither orders nor signs of life (MB1).
+    #[tokio::test]
+    async fn a06_an_agent_that_reads_nothing_is_not_listened_to() {
+        for with_signs in [false, true] {
+            let (Channel { mut sender, .. }, mut agent) = channels().await;
+            let (send, waiting) = mpsc::unbounded_channel();
+            let orders = Orders::new(waiting);
+            let (signs, answers) = mpsc::channel(1);
+            let mut tell = std::pin::pin!(orders.tell(&mut sender, answers));
+            for _ in 0..if with_signs { 32 } else { 0 } {
+                let _ = signs.try_send(());
+                assert!(tell.as_mut().now_or_never().is_none());
+            }
+            let has_room = || orders.has_room().now_or_never().is_some();
+            let mut answered = 0;
+            while has_room() && answered <= 2 * MOST_UNREAD {
+                let _ = send.send(ToAgent::Ping { number: 1 });
+                assert!(tell.as_mut().now_or_never().is_none());
+                answered += 1;
+            }
+            assert!(answered <= MOST_UNREAD + 8, "with signs {with_signs}: {answered}");
+            let reads = async {
+                tokio::join!(orders.has_room(), async {
+                    for _ in 0..16 {
+                        agent.receiver.next().await.expect("a frame");
+                    }
+                })
+            };
+            tokio::select! {
+                () = tell => panic!("it goes on"),
+                _ = reads => {}
+            }
         }
-        unread.begins(0);
-        for heard in 1..MOST_UNREAD {
-            assert!(has_room(), "after {heard}");
-            unread.is_asked();
-        }
-        assert!(!has_room());
-        let mut waits = std::pin::pin!(unread.has_room());
-        assert!(waits.as_mut().now_or_never().is_none());
-        unread.is_said(MOST_UNREAD - 1);
-        assert!(waits.now_or_never().is_some(), "it took one");
-        unread.begins(2 * MOST_UNREAD);
-        unread.is_said(2 * MOST_UNREAD);
-        assert!(!has_room(), "what others ordered counts, too");
     }
 }
