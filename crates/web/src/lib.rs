@@ -39,7 +39,7 @@ pub use access::Access;
 pub use lists::Cost;
 pub use peer::Peer;
 pub use routes::{document, rows, undescribed};
-pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain};
+pub use server::{Accepted, Accepting, Acceptor, Door, Io, Plain, Sealed};
 pub use table::Row;
 pub use tls::{Tls, TlsError};
 

@@ -5,6 +5,7 @@ mod door;
 mod life;
 mod limits;
 mod registry;
+mod sealed;
 mod stream;
 mod unread;
 
@@ -31,6 +32,7 @@ use crate::App;
 use crate::peer::Peer;
 
 pub use door::{Accepted, Accepting, Acceptor, Door, Plain};
+pub use sealed::Sealed;
 pub use stream::Io;
 
 use door::Fresh;
@@ -38,6 +40,7 @@ use life::Life;
 pub(crate) use life::{Holder, STEADY};
 use limits::{HEAD_MAX, Limits};
 use registry::{Place, Registry};
+use sealed::Crowd;
 use stream::{Answered, Asked, Watched};
 
 /// How long requests that are under way may go on when the master stops.
@@ -86,6 +89,7 @@ impl Standing {
 pub(crate) struct Server {
     routes: TowerToHyperService<Router>,
     registry: Arc<Registry>,
+    crowd: Arc<Crowd>,
     numbers: Arc<AtomicU64>,
     connections: TaskTracker,
     stopping: CancellationToken,
@@ -105,6 +109,7 @@ impl Server {
         Self {
             routes: TowerToHyperService::new(app.router()),
             registry: Registry::new(limits),
+            crowd: Arc::default(),
             numbers: Arc::default(),
             connections: TaskTracker::new(),
             stopping,
@@ -126,6 +131,7 @@ impl Server {
         tokio::select! {
             _ = accept => {}
             () = watch => {}
+            () = unread::watch_strangers(&self.registry, &self.crowd) => {}
             () = unread::watch(&self.registry, &doors) => {}
             () = self.stopping.cancelled() => {}
         }
@@ -137,7 +143,7 @@ impl Server {
 
     async fn accept(&self, door: &Door) {
         loop {
-            match door.next().await {
+            match door.next(&self.crowd).await {
                 Ok(fresh) => self.begin(fresh),
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
@@ -150,7 +156,8 @@ impl Server {
     }
 
     fn begin(&self, fresh: Fresh) {
-        let life = Arc::new(Life::new(fresh.peer.source(), Instant::now).with(&fresh.peer));
+        let life = Life::new(fresh.peer.source(), Instant::now).with(&fresh.peer).over(fresh.sealed);
+        let life = Arc::new(life);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         // Dropped without a word when there is no room: words would take a descriptor.
         let Some(place) = self.registry.admit(number, &life) else { return };
@@ -162,9 +169,6 @@ impl Server {
                     Ok(None) => return,
                     Err(error) => return tracing::debug!(%error, "a connection came to nothing"),
                 };
-                if accepted.encrypted {
-                    life.is_encrypted();
-                }
                 let peer = with_encryption(fresh.peer, accepted.encrypted);
                 server.speak(accepted.io, peer, &life, place).await;
             };
@@ -177,7 +181,8 @@ impl Server {
 
     /// Speaks HTTP on a stream inside another connection, which counts in its place; the time-outs are the same.
     pub(crate) async fn attend(&self, io: Box<dyn Io>, peer: Peer) {
-        let life = Arc::new(Life::new(peer.source(), Instant::now).inside());
+        let sealed = Arc::new(Sealed::among(&self.crowd));
+        let life = Arc::new(Life::new(peer.source(), Instant::now).over(sealed).inside());
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let Some(place) = self.registry.admit(number, &life) else { return };
         tokio::select! {

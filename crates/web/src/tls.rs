@@ -27,11 +27,12 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use authority::Authority;
+use bounded::Bounded;
 use files::Watched;
 pub(crate) use greeting::Encrypted;
 
 use crate::origin::Hosts;
-use crate::server::{Accepted, Accepting, Acceptor};
+use crate::server::{Accepted, Accepting, Acceptor, Sealed};
 
 /// How often it is looked whether a certificate was replaced or has to be renewed.
 const LOOK: Duration = Duration::from_secs(2);
@@ -249,10 +250,10 @@ impl Encrypting {
 }
 
 impl Acceptor for Encrypting {
-    fn accept(&self, stream: TcpStream) -> Accepting {
+    fn accept(&self, stream: TcpStream, sealed: Arc<Sealed>) -> Accepting {
         let (tls, hosts) = (self.tls.clone(), self.hosts.clone());
         Box::pin(async move {
-            let stream = tls.accept(stream, &hosts).await?;
+            let stream = tls.accept(Bounded::new(stream, sealed), &hosts).await?;
             Ok(stream.map(|stream| Accepted { io: Box::new(stream), encrypted: true }))
         })
     }

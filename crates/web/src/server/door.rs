@@ -10,6 +10,7 @@ use rustix::fs::fstat;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 
+use super::sealed::{Crowd, Sealed};
 use super::stream::Io;
 use super::unread::WRITTEN;
 use crate::peer::Peer;
@@ -67,8 +68,8 @@ pub type Accepting = Pin<Box<dyn Future<Output = io::Result<Option<Accepted>>> +
 /// What is done on a fresh TCP connection before HTTP is spoken: nothing, or a TLS handshake. The time-out for the
 /// first request's head runs meanwhile.
 pub trait Acceptor: Send + Sync {
-    /// Makes the stream on which HTTP is spoken.
-    fn accept(&self, stream: TcpStream) -> Accepting;
+    /// Makes the stream on which HTTP is spoken, and tells `sealed` of what can't be read yet.
+    fn accept(&self, stream: TcpStream, sealed: Arc<Sealed>) -> Accepting;
 }
 
 /// HTTP in the clear.
@@ -76,7 +77,7 @@ pub trait Acceptor: Send + Sync {
 pub struct Plain;
 
 impl Acceptor for Plain {
-    fn accept(&self, stream: TcpStream) -> Accepting {
+    fn accept(&self, stream: TcpStream, _: Arc<Sealed>) -> Accepting {
         Box::pin(async move { Ok(Some(Accepted { io: Box::new(stream), encrypted: false })) })
     }
 }
@@ -84,25 +85,29 @@ impl Acceptor for Plain {
 /// A connection on which nothing has been done yet.
 pub(super) struct Fresh {
     pub(super) peer: Peer,
+    pub(super) sealed: Arc<Sealed>,
     pub(super) accepting: Accepting,
 }
 
 impl Door {
-    /// The next connection.
-    pub(super) async fn next(&self) -> io::Result<Fresh> {
+    /// The next connection, one more in the crowd.
+    pub(super) async fn next(&self, crowd: &Arc<Crowd>) -> io::Result<Fresh> {
         match self {
             Self::Tcp { listener, acceptor } => {
                 let (stream, address) = listener.accept().await?;
                 let local = stream.local_addr()?;
                 tune(&stream);
-                Ok(Fresh { peer: tcp(address, local), accepting: acceptor.accept(stream) })
+                let sealed = Arc::new(Sealed::among(crowd));
+                let accepting = acceptor.accept(stream, Arc::clone(&sealed));
+                Ok(Fresh { peer: tcp(address, local), sealed, accepting })
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred()?.uid();
                 let peer = Peer::Unix { socket: fstat(&stream)?.st_ino, uid };
                 let accepted = Accepted { io: Box::new(stream), encrypted: false };
-                Ok(Fresh { peer, accepting: Box::pin(async move { Ok(Some(accepted)) }) })
+                let accepting = Box::pin(async move { Ok(Some(accepted)) });
+                Ok(Fresh { peer, sealed: Arc::new(Sealed::among(crowd)), accepting })
             }
         }
     }

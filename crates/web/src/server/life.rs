@@ -2,15 +2,18 @@
 //! here; `registry` looks.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use domain::id::{TaskId, UserId};
 use tokio::sync::OnceCell;
+use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::Limits;
+use super::sealed::Sealed;
 use crate::peer::{Peer, Source};
 
 /// Bytes of a body that have to come within each time-out.
@@ -129,8 +132,8 @@ pub(super) struct Life {
     near: tokio::sync::Mutex<Option<(Instant, bool)>>,
     /// The Unix user whose the other end is, once that was asked.
     whose: OnceCell<Option<u32>>,
-    /// TLS is spoken on it.
-    encrypted: AtomicBool,
+    /// What of TLS has come on it and can't be read yet.
+    sealed: Arc<Sealed>,
     /// Fires when the connection has to go.
     pub(super) end: CancellationToken,
 }
@@ -172,8 +175,8 @@ impl Life {
         };
         let near = tokio::sync::Mutex::default();
         let (whose, end) = (OnceCell::new(), CancellationToken::new());
-        let (between, encrypted, state) = (None, AtomicBool::new(false), Mutex::new(state));
-        Self { source, between, inner: false, begun: since, now, state, near, whose, encrypted, end }
+        let (between, sealed, state) = (None, Arc::default(), Mutex::new(state));
+        Self { source, between, inner: false, begun: since, now, state, near, whose, sealed, end }
     }
 
     /// The same with that peer.
@@ -184,6 +187,11 @@ impl Life {
             Peer::Unix { .. } | Peer::Relay { .. } => None,
         };
         Self { between, ..self }
+    }
+
+    /// The same on a stream that tells `sealed` what can't be read yet.
+    pub(super) fn over(self, sealed: Arc<Sealed>) -> Self {
+        Self { sealed, ..self }
     }
 
     /// Our address and the peer's, of a TCP connection.
@@ -230,6 +238,8 @@ impl Life {
 
     /// Bytes came.
     pub(super) fn heard(&self, bytes: usize) {
+        self.sealed.opened(bytes);
+        self.sealed.costs_more(bytes.saturating_mul(HELD));
         let mut state = self.state();
         state.heard = state.heard.saturating_add(bytes);
         if matches!(state.phase, Phase::Silent | Phase::Idle) {
@@ -283,26 +293,27 @@ impl Life {
         self.state().heard = 0;
     }
 
-    /// What a stranger's connection costs this process, in bytes: by itself, and for what was said on it and isn't
-    /// answered, which is in memory several times.
+    /// What a stranger's connection costs this process, in bytes: by itself, for what came of TLS and can't be read yet, and
+    /// for what was said on it and isn't answered, which is in memory several times.
     pub(super) fn costs(&self) -> usize {
         let state = self.state();
         if state.holder.is_some() {
             return 0;
         }
-        let is_heavy = state.phase == Phase::Upgraded || self.encrypted.load(Ordering::Relaxed);
+        let is_heavy = state.phase == Phase::Upgraded || self.sealed.has_begun();
         let by_itself = if is_heavy { HEAVY } else { LIGHT };
-        state.heard.saturating_mul(HELD).saturating_add(by_itself)
-    }
-
-    /// What is said on it is encrypted.
-    pub(super) fn is_encrypted(&self) {
-        self.encrypted.store(true, Ordering::Relaxed);
+        state.heard.saturating_mul(HELD).saturating_add(self.sealed.costs()).saturating_add(by_itself)
     }
 
     /// A request on it showed good credentials, or an agent proved itself. Tells whether that is news.
     pub(super) fn is_known(&self, holder: Holder) -> bool {
+        self.sealed.is_known();
         self.state().holder.replace(holder) != Some(holder)
+    }
+
+    /// Waits for its turn to be heard.
+    pub(super) fn poll_turn(&self, pause: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<()> {
+        self.sealed.poll_turn(pause, cx)
     }
 
     pub(super) fn is_upgraded(&self) -> bool {

@@ -58,6 +58,7 @@ pub(super) struct Watched {
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     linger: Option<Linger>,
     taking: Option<Taking>,
+    pause: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
@@ -78,7 +79,7 @@ struct Linger {
 impl Watched {
     pub(super) fn new(io: Box<dyn Io>, life: Arc<Life>, place: Place) -> Self {
         let end = Box::pin(life.end.clone().cancelled_owned());
-        Self { io, life, end, linger: None, taking: None, _place: place }
+        Self { io, life, end, linger: None, taking: None, pause: None, _place: place }
     }
 
     /// Waits until the peer has taken all, or has had time enough: a connection that is closed before that is no
@@ -126,6 +127,8 @@ impl AsyncRead for Watched {
         if self.life.is_upgraded() && self.end.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
+        let this = &mut *self;
+        ready!(this.life.poll_turn(&mut this.pause, cx));
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
         let bytes = buf.filled().len() - before;

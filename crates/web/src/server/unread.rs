@@ -18,6 +18,7 @@ use super::door::Door;
 use super::life::{Holder, Life};
 use super::limits::STALLED;
 use super::registry::Registry;
+use super::sealed::Crowd;
 use crate::peer::Source;
 
 /// Bytes that the kernel is to take of what is written on one connection. It takes twice as many: 2.5 MB a second to
@@ -48,6 +49,21 @@ pub(super) fn bound(door: &Door) {
     let _ = sockopt::set_tcp_user_timeout(listener, u32::try_from(STALLED.as_millis()).unwrap_or(u32::MAX));
 }
 
+/// Ends strangers' connections that cost too much, for ever.
+pub(super) async fn watch_strangers(registry: &Registry, crowd: &Crowd) {
+    let mut often = interval(OFTEN);
+    loop {
+        tokio::select! {
+            _ = often.tick() => {}
+            () = crowd.due() => {}
+        }
+        if registry.count().saturating_mul(EACH) >= STRANGERS {
+            end_greedy(&registry.lives(), Life::costs, STRANGERS);
+        }
+        crowd.looked();
+    }
+}
+
 /// Ends connections that leave too much unread, for ever.
 pub(super) async fn watch(registry: &Registry, doors: &[Door]) {
     let port = |door: &Door| match door {
@@ -58,9 +74,6 @@ pub(super) async fn watch(registry: &Registry, doors: &[Door]) {
     let mut often = interval(OFTEN);
     loop {
         often.tick().await;
-        if registry.count().saturating_mul(EACH) >= STRANGERS {
-            end_greedy(&registry.lives(), Life::costs, STRANGERS);
-        }
         if registry.count().saturating_mul(WRITTEN * 2 + COMES) < MOST {
             continue;
         }

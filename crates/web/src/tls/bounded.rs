@@ -1,11 +1,15 @@
 //! A stream of which only so much is read before it is encrypted: until a handshake's message is whole it is kept, and
-//! anybody may begin one (A6).
+//! anybody may begin one (A6). All that comes on it is counted, until it can be read.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+use crate::server::Sealed;
 
 /// What a peer may say in its handshake, in bytes: as much as a request's head may have. Programs take two or three thousand.
 pub(crate) const HANDSHAKE: usize = 16 << 10;
@@ -13,18 +17,21 @@ pub(crate) const HANDSHAKE: usize = 16 << 10;
 /// The stream.
 pub(crate) struct Bounded<S> {
     stream: S,
+    sealed: Arc<Sealed>,
     /// How much more is read; `None` from when it is encrypted.
     left: Option<usize>,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Bounded<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, left: Some(HANDSHAKE) }
+    pub(super) fn new(stream: S, sealed: Arc<Sealed>) -> Self {
+        Self { stream, sealed, left: Some(HANDSHAKE), pause: None }
     }
 
-    /// From now on everything is read.
-    pub(super) fn is_encrypted(&mut self) {
+    /// From now on everything is read: it is encrypted, or no handshake.
+    pub(super) fn take_all(&mut self) {
         self.left = None;
+        self.sealed.is_done_with();
     }
 
     /// What it runs on.
@@ -42,9 +49,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         if self.left == Some(0) {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
+        let this = &mut *self;
+        ready!(this.sealed.poll_turn(&mut this.pause, context));
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
+        self.sealed.came(read);
         self.left = self.left.map(|left| left.saturating_sub(read));
         Poll::Ready(Ok(()))
     }

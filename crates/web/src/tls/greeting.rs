@@ -33,18 +33,23 @@ impl Tls {
     ///
     /// # Errors
     /// When the peer doesn't keep to the protocol, takes too long, or goes away.
-    pub(crate) async fn accept(&self, stream: TcpStream, hosts: &Hosts) -> io::Result<Option<Encrypted>> {
+    pub(crate) async fn accept(
+        &self,
+        mut stream: Bounded<TcpStream>,
+        hosts: &Hosts,
+    ) -> io::Result<Option<Encrypted>> {
         let greeted = timeout(PATIENCE, async {
             let mut first = [0];
-            if stream.peek(&mut first).await? == 0 {
+            if stream.get_ref().peek(&mut first).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if first == [HANDSHAKE] {
                 let acceptor = TlsAcceptor::from(std::sync::Arc::clone(&self.config));
-                let mut encrypted = acceptor.accept(Bounded::new(stream)).await?;
-                encrypted.get_mut().0.is_encrypted();
+                let mut encrypted = acceptor.accept(stream).await?;
+                encrypted.get_mut().0.take_all();
                 return Ok(Some(encrypted));
             }
+            stream.take_all();
             Plain::read(stream).await?.refuse(hosts).await.map(|()| None)
         });
         greeted.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
@@ -132,7 +137,7 @@ mod tests {
     async fn a06_a_handshake_is_read_so_far_and_no_further() {
         let (mut ours, theirs) = tokio::io::duplex(1 << 17);
         ours.write_all(&[0x16; 1 << 16]).await.unwrap();
-        let mut bounded = Bounded::new(theirs);
+        let mut bounded = Bounded::new(theirs, Default::default());
         let mut read = 0;
         let refused = loop {
             match bounded.read(&mut [0; 4096]).await {
@@ -141,7 +146,7 @@ mod tests {
             }
         };
         assert_eq!((read, refused.kind()), (HANDSHAKE, io::ErrorKind::InvalidData));
-        bounded.is_encrypted();
+        bounded.take_all();
         assert_eq!(bounded.read(&mut [0; 4096]).await.unwrap(), 4096, "and then all that comes");
     }
 
