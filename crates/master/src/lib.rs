@@ -155,7 +155,7 @@ impl Master {
             Arc::clone(&entropy),
         );
         let groups = group::Groups::new(store.clone(), Arc::clone(&clock), sessions.clone());
-        let settings = setting::Settings::new(store.clone());
+        let settings = setting::Settings::new(store.clone(), Arc::clone(&clock));
         let logs = log::Logs::new(data_dir.join("logs")).limited(config.log_bytes());
         let contexts = context::Contexts::new(data_dir.join("contexts"));
         let live = scheduler::Scheduler::new(scheduler::Parts {

@@ -10,7 +10,7 @@ const MAX_KEY: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
 
 /// One setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Setting {
     /// Where the client keeps it.
     pub path: String,
@@ -37,40 +37,58 @@ pub enum Refused {
     TooLarge,
 }
 
-/// Lays `changes` over what is there: an empty value takes a setting away.
-///
-/// # Errors
-/// When one can't be kept, or all of them together.
-pub fn merge(settings: Vec<Setting>, changes: Vec<Setting>) -> Result<Vec<Setting>, Refused> {
-    let keyed = |setting: Setting| ((setting.path.clone(), setting.key.clone()), setting);
-    let mut merged: BTreeMap<_, _> = settings.into_iter().map(keyed).collect();
-    for change in changes {
-        if change.key.is_empty() || change.key.len() > MAX_KEY || change.path.len() > MAX_KEY {
-            return Err(Refused::BadKey);
-        }
-        if [&change.path, &change.key, &change.value].iter().any(|text| text.contains('\0')) {
-            return Err(Refused::Nul);
-        }
-        let (key, change) = keyed(change);
-        if change.value.is_empty() {
-            merged.remove(&key);
-        } else {
-            merged.insert(key, change);
-        }
+/// Changes of settings, of which each can be kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes(BTreeMap<(String, String), Setting>);
+
+impl Changes {
+    /// Looks at each by itself; of two with one path and key the later one counts.
+    ///
+    /// # Errors
+    /// When one can't be kept.
+    pub fn new(changes: impl IntoIterator<Item = Setting>) -> Result<Self, Refused> {
+        let checked = changes.into_iter().map(|change| {
+            if change.key.is_empty() || change.key.len() > MAX_KEY || change.path.len() > MAX_KEY {
+                return Err(Refused::BadKey);
+            }
+            if [&change.path, &change.key, &change.value].iter().any(|text| text.contains('\0')) {
+                return Err(Refused::Nul);
+            }
+            Ok(keyed(change))
+        });
+        checked.collect::<Result<_, _>>().map(Self)
     }
-    if merged.len() > MAX_COUNT {
-        return Err(Refused::TooMany);
+
+    /// Lays them over what is there: an empty value takes a setting away.
+    ///
+    /// # Errors
+    /// When all of them together can't be kept.
+    pub fn over(self, settings: Vec<Setting>) -> Result<Vec<Setting>, Refused> {
+        let mut merged: BTreeMap<_, _> = settings.into_iter().map(keyed).collect();
+        merged.extend(self.0);
+        merged.retain(|_, setting| !setting.value.is_empty());
+        if merged.len() > MAX_COUNT {
+            return Err(Refused::TooMany);
+        }
+        let size = |setting: &Setting| setting.path.len() + setting.key.len() + setting.value.len();
+        if merged.values().map(size).sum::<usize>() > MAX_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        Ok(merged.into_values().collect())
     }
-    let size = |setting: &Setting| setting.path.len() + setting.key.len() + setting.value.len();
-    if merged.values().map(size).sum::<usize>() > MAX_BYTES {
-        return Err(Refused::TooLarge);
-    }
-    Ok(merged.into_values().collect())
+}
+
+fn keyed(setting: Setting) -> ((String, String), Setting) {
+    ((setting.path.clone(), setting.key.clone()), setting)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn merge(there: Vec<Setting>, changes: Vec<Setting>) -> Result<Vec<Setting>, Refused> {
+        Changes::new(changes)?.over(there)
+    }
 
     fn setting(key: &str, value: &str) -> Setting {
         Setting { path: "p".to_owned(), key: key.to_owned(), value: value.to_owned() }

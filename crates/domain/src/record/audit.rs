@@ -71,6 +71,17 @@ pub enum By {
 }
 
 impl By {
+    /// Whose allowance pays for what they change; administrators have no bound.
+    #[must_use]
+    pub fn spender(&self) -> Option<Spender> {
+        match self {
+            Self::Account { admin: false, user, .. } | Self::Task { owner: user, .. } => {
+                Some(Spender::Change(*user))
+            }
+            Self::Account { .. } | Self::Agent { .. } | Self::Anonymous { .. } | Self::System { .. } => None,
+        }
+    }
+
     /// The account as the policy knows it, when it was one.
     #[must_use]
     pub fn as_actor(&self) -> Option<Actor> {
@@ -306,8 +317,7 @@ impl Entry {
             // Who has used up the one still logs in.
             By::Account { user, .. } if self.action == "session.open" => Some(Spender::LogIn(*user)),
             By::Account { user, .. } if self.protects => Some(Spender::Safety(*user)),
-            By::Account { user, .. } | By::Task { owner: user, .. } => Some(Spender::Change(*user)),
-            By::Agent { .. } | By::Anonymous { .. } | By::System { .. } => None,
+            by => by.spender(),
         }
     }
 

@@ -130,6 +130,24 @@ impl Tx {
         if session::still_holds(&mut conn, &actor).await? { Ok(()) } else { Err(StoreError::Outdated) }
     }
 
+    /// Makes changes durable of which the audit log says nothing, and has whoever makes them pay for what they add. `why` is
+    /// for the reader of the code.
+    ///
+    /// # Errors
+    /// As [`Tx::commit`].
+    pub async fn commit_unaudited_by(
+        self,
+        by: &By,
+        why: &'static str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(spender) = by.spender() {
+            self.store.growth.ask(spender, now)?;
+            self.store.growth.spend(spender, self.added, now);
+        }
+        self.commit_unaudited(why).await
+    }
+
     /// Makes changes durable of which the audit log says nothing, or has been told already. `why` is for the reader of
     /// the code.
     ///

@@ -15,8 +15,9 @@ use crate::turns::{Turn, Turns};
 /// Changes under way, in all.
 const ALL: usize = 512;
 
-/// Of one account, and of its tasks.
-const EACH: usize = 32;
+/// Of one account, and of its tasks: so many wait for the one writer of the database beside everybody's, and whoever wants
+/// more waits behind their own (MB3).
+const EACH: usize = 4;
 
 /// Turns at changing something. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -3,7 +3,12 @@
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
-on_both_databases!(settings_are_kept_for_each_account, settings_have_limits, activity_is_not_kept);
+on_both_databases!(
+    settings_are_kept_for_each_account,
+    settings_have_limits,
+    a05_settings_are_paid_for,
+    activity_is_not_kept
+);
 
 const PATH: &str = "/api/v1/users/setting";
 
@@ -49,6 +54,22 @@ async fn settings_have_limits(database: Database) {
         assert!(set(&alice, json!([bad])).await.refused(400).contains("a setting needs a key"));
     }
     set(&alice, json!([{"key": "k", "value": "\u{0}"}])).await.refused(400);
+}
+
+/// MB3: what is written again and again is paid for, and what stays as it is isn't written.
+async fn a05_settings_are_paid_for(database: Database) {
+    let configure = |config: &mut master::Config| config.limits.stored_bytes_per_day = 1 << 20;
+    let master = TestMaster::configured(database, configure).await;
+    let alice = master.user("alice").await;
+    let large = |fill: &str| json!([{"key": "k", "value": fill.repeat(400_000)}]);
+    for _ in 0..8 {
+        set(&alice, large("a")).await.ok();
+    }
+    let mut refused = 0;
+    for n in 0..8 {
+        refused += usize::from(set(&alice, large(&n.to_string())).await.status == 429);
+    }
+    assert!(refused >= 4, "{refused} of 8");
 }
 
 async fn activity_is_not_kept(database: Database) {

@@ -62,7 +62,7 @@ pub(crate) async fn set(State(app): State<App>, caller: User, request: Body<User
         key: setting.key,
         value: setting.value,
     };
-    let changes = request.after(&permit).await?.settings.into_iter().map(taken).collect();
+    let changes = request.after(&permit).await?.settings.into_iter().map(taken);
     app.master.settings.set(permit, changes).await?;
     Ok(Json(Empty {}))
 }
