@@ -4,6 +4,7 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod error;
+pub mod few;
 mod machines;
 pub mod page;
 mod people;

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE};
+use api::command::{ContextFile, ContextFiles, DIRECTORY_TYPE, FILE_TYPE};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -150,8 +150,9 @@ impl SentAlong {
     }
 
     /// Reads everything.
-    pub(crate) fn read(&self) -> Result<Vec<ContextFile>> {
-        self.entries.iter().map(Entry::read).collect()
+    pub(crate) fn read(&self) -> Result<ContextFiles> {
+        let files: Vec<_> = self.entries.iter().map(Entry::read).collect::<Result<_>>()?;
+        Ok(ContextFiles::new(&files)?)
     }
 }
 

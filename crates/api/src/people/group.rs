@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::page::Pagination;
 use crate::user::User;
 use crate::wire::{flexible_i64, flexible_ids};
@@ -80,7 +81,7 @@ pub struct CreateGroup {
     pub name: Option<String>,
     /// Who is in it from the beginning.
     #[serde(alias = "add_users", deserialize_with = "flexible_ids")]
-    pub add_users: Vec<i64>,
+    pub add_users: Few<i64>,
 }
 
 /// Body of `PUT groups/{id}`: what is absent stays.
@@ -92,8 +93,8 @@ pub struct UpdateGroup {
     pub name: Option<String>,
     /// Who comes in.
     #[serde(alias = "add_users", deserialize_with = "flexible_ids")]
-    pub add_users: Vec<i64>,
+    pub add_users: Few<i64>,
     /// Who goes out.
     #[serde(alias = "remove_users", deserialize_with = "flexible_ids")]
-    pub remove_users: Vec<i64>,
+    pub remove_users: Few<i64>,
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::wire::flexible_i64;
 
 /// Body of `POST roles/add-assignments` and of `POST roles/remove-assignments`.
@@ -11,10 +12,10 @@ use crate::wire::flexible_i64;
 pub struct AssignRoles {
     /// Roles of accounts.
     #[serde(alias = "user_role_assignments")]
-    pub user_role_assignments: Option<Vec<Assignment>>,
+    pub user_role_assignments: Option<Few<Assignment>>,
     /// Roles of groups.
     #[serde(alias = "group_role_assignments")]
-    pub group_role_assignments: Option<Vec<Assignment>>,
+    pub group_role_assignments: Option<Few<Assignment>>,
 }
 
 /// Who gets which role where.
@@ -62,7 +63,7 @@ pub struct RoleId {
 pub struct RolesById {
     /// The ids of the roles that are asked for.
     #[serde(alias = "role_ids")]
-    pub role_ids: Vec<i64>,
+    pub role_ids: Few<i64>,
 }
 
 /// Where something can be allowed.

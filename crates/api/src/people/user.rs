@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::page::Pagination;
 use crate::wire::{flexible_i64, flexible_ids, null_default};
 
@@ -148,7 +149,7 @@ pub struct PatchUser {
 pub struct PatchUsers {
     /// The ids of the accounts.
     #[serde(alias = "user_ids", deserialize_with = "flexible_ids")]
-    pub user_ids: Vec<i64>,
+    pub user_ids: Few<i64>,
     /// May come in, or not any more.
     pub activate: Option<bool>,
 }
@@ -175,13 +176,13 @@ pub struct UserResult {
 pub struct AssignGroups {
     /// Which accounts.
     #[serde(alias = "user_ids", deserialize_with = "flexible_ids")]
-    pub user_ids: Vec<i64>,
+    pub user_ids: Few<i64>,
     /// The groups that they are in afterwards.
     #[serde(alias = "add_groups", deserialize_with = "flexible_ids")]
-    pub add_groups: Vec<i64>,
+    pub add_groups: Few<i64>,
     /// The groups that they aren't in afterwards.
     #[serde(alias = "remove_groups", deserialize_with = "flexible_ids")]
-    pub remove_groups: Vec<i64>,
+    pub remove_groups: Few<i64>,
 }
 
 /// Something that a client keeps for its user.
@@ -205,7 +206,7 @@ pub struct Setting {
 pub struct UserSettings {
     /// All of them, or those that change.
     #[serde(deserialize_with = "null_default")]
-    pub settings: Vec<Setting>,
+    pub settings: Few<Setting>,
 }
 
 /// Answer of `GET me`.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::page::Pagination;
 use crate::wire::{flexible_i64, null_default};
 
@@ -91,7 +92,7 @@ pub struct EditProject {
     pub description: Option<String>,
     /// Words to find it by. Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Vec<String>>,
+    pub tags: Option<Few<String>>,
     /// Exists for its members, and those of its workspace, only. Muster's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
@@ -112,5 +113,5 @@ pub struct MoveProject {
 pub struct Notes {
     /// All of them.
     #[serde(deserialize_with = "null_default")]
-    pub notes: Vec<Note>,
+    pub notes: Few<Note>,
 }

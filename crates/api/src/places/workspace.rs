@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::page::Pagination;
 use crate::user::AgentUserGroup;
-use crate::wire::flexible_i64;
+use crate::wire::{Unkept, flexible_i64};
 
 /// A workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -83,18 +83,11 @@ pub struct EditWorkspace {
     /// Unix identity of its tasks; replaces all four parts.
     #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
     pub agent_user_group: Option<AgentUserGroup>,
-    /// What Muster doesn't have: refused unless it says nothing.
-    #[serde(flatten)]
-    pub more: EditMore,
-}
-
-/// What Determined can set of a workspace besides, and Muster can't.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct EditMore {
+    // What Muster doesn't have: refused unless it says nothing.
     /// Where checkpoints go.
-    #[serde(alias = "checkpoint_storage_config", skip_serializing_if = "Option::is_none")]
-    pub checkpoint_storage_config: Option<Value>,
+    #[serde(alias = "checkpoint_storage_config", skip_serializing)]
+    #[schemars(with = "Option<Value>")]
+    pub checkpoint_storage_config: Option<Unkept>,
     /// Pool for tasks with slots.
     #[serde(
         alias = "default_compute_pool",
@@ -112,11 +105,13 @@ pub struct EditMore {
     )]
     pub default_aux_pool: Option<String>,
     /// Kubernetes only.
-    #[serde(alias = "cluster_namespace_meta", skip_serializing_if = "Option::is_none")]
-    pub cluster_namespace_meta: Option<Value>,
+    #[serde(alias = "cluster_namespace_meta", skip_serializing)]
+    #[schemars(with = "Option<Value>")]
+    pub cluster_namespace_meta: Option<Unkept>,
     /// Kubernetes only.
-    #[serde(alias = "cluster_quota_pairs", skip_serializing_if = "Option::is_none")]
-    pub cluster_quota_pairs: Option<Value>,
+    #[serde(alias = "cluster_quota_pairs", skip_serializing)]
+    #[schemars(with = "Option<Value>")]
+    pub cluster_quota_pairs: Option<Unkept>,
 }
 
 /// Answer of `DELETE workspaces/{id}` and of `DELETE projects/{id}`.
@@ -191,8 +186,8 @@ mod tests {
             "checkpointStorageConfig": null}"#;
         let edit: EditWorkspace = serde_json::from_str(text).expect("valid");
         assert_eq!(edit.agent_user_group.and_then(|group| group.agent_uid), Some(7));
-        assert_eq!(edit.more.default_compute_pool.as_deref(), Some("p"));
-        assert_eq!(edit.more.checkpoint_storage_config, None);
+        assert_eq!(edit.default_compute_pool.as_deref(), Some("p"));
+        assert_eq!(edit.checkpoint_storage_config, None);
         assert_eq!(edit.private, None);
     }
 }

@@ -1,13 +1,14 @@
 //! Commands and tasks (contract "runtime", sections 1.1 and 2.1).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::cluster::Container;
 use crate::page::Pagination;
@@ -48,33 +49,112 @@ pub const MAX_CONTEXT_DEPTH: usize = 128;
 /// Most files in one context directory (R45).
 pub const MAX_FILES: usize = 100_000;
 
-/// Files are counted while they are read: three bytes would become a hundred (A6).
-fn files<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<ContextFile>>, D::Error> {
-    struct Files(Vec<ContextFile>);
-    impl<'de> Deserialize<'de> for Files {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_seq(Reader).map(Self)
-        }
+/// The files of a context directory as they were sent: text, of which one file at a time is read. Whatever their number, they
+/// cost no more than their size (A6, MB2).
+#[derive(Debug, Clone)]
+pub struct ContextFiles {
+    text: Box<RawValue>,
+    count: usize,
+    encoded: u64,
+}
+
+impl ContextFiles {
+    /// The same of files that are there.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_FILES`].
+    pub fn new(files: &[ContextFile]) -> serde_json::Result<Self> {
+        Self::counted(to_raw_value(files)?)
     }
-    struct Reader;
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Vec<ContextFile>;
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of files")
-        }
-        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-            let mut files = Vec::new();
-            while let Some(file) = list.next_element()? {
-                if files.len() == MAX_FILES {
-                    let text = format!("the context directory has too many files: send at most {MAX_FILES}");
-                    return Err(A::Error::custom(text));
-                }
-                files.push(file);
+
+    fn counted(text: Box<RawValue>) -> serde_json::Result<Self> {
+        let (mut count, mut encoded) = (0, 0_u64);
+        let all = each(&text, |file: ContextFile| {
+            if count == MAX_FILES {
+                let text = format!("the context directory has too many files: send at most {MAX_FILES}");
+                return Err(serde_json::Error::custom(text));
             }
-            Ok(files)
-        }
+            count += 1;
+            encoded = encoded.saturating_add(file.content.len() as u64);
+            Ok(())
+        });
+        all??;
+        Ok(Self { text, count, encoded })
     }
-    Ok(Option::<Files>::deserialize(deserializer)?.map(|files| files.0))
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// What is in them, in bytes, about.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.encoded / 4 * 3
+    }
+
+    /// Takes one after the other, until one is refused.
+    ///
+    /// # Errors
+    /// Why the first one was that can't be taken.
+    pub fn each<E>(&self, take: impl FnMut(ContextFile) -> Result<(), E>) -> Result<(), E> {
+        // They were read before.
+        each(&self.text, take).unwrap_or(Ok(()))
+    }
+}
+
+/// Reads files one by one: the outer error is the text's, the inner one of who takes them.
+fn each<E>(
+    text: &RawValue,
+    mut take: impl FnMut(ContextFile) -> Result<(), E>,
+) -> serde_json::Result<Result<(), E>> {
+    let mut refused = None;
+    let take = |file| take(file).map_err(|error| refused = Some(error)).is_ok();
+    let read = serde_json::Deserializer::from_str(text.get()).deserialize_seq(OneByOne(take));
+    refused.map_or_else(|| read.map(Ok), |error| Ok(Err(error)))
+}
+
+struct OneByOne<F>(F);
+
+impl<'de, F: FnMut(ContextFile) -> bool> Visitor<'de> for OneByOne<F> {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of files")
+    }
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        while let Some(file) = list.next_element()? {
+            if !(self.0)(file) {
+                return Err(A::Error::custom("it was refused"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ContextFiles {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.text.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ContextFiles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::counted(Box::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+impl JsonSchema for ContextFiles {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "ContextFiles".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let items = generator.subschema_for::<ContextFile>();
+        json_schema!({ "type": "array", "items": items, "maxItems": MAX_FILES })
+    }
 }
 
 /// Body of `POST commands`.
@@ -88,8 +168,7 @@ pub struct LaunchCommand {
     #[serde(alias = "template_name", skip_serializing_if = "Option::is_none")]
     pub template_name: Option<String>,
     /// The context directory.
-    #[serde(deserialize_with = "files")]
-    pub files: Option<Vec<ContextFile>>,
+    pub files: Option<ContextFiles>,
     /// Where it belongs.
     #[serde(
         alias = "workspace_id",

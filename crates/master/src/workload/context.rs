@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use api::command::{ContextFile, DIRECTORY_TYPE, FILE_TYPE, MAX_CONTEXT_DEPTH};
+use api::command::{ContextFiles, DIRECTORY_TYPE, FILE_TYPE, MAX_CONTEXT_DEPTH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::id::{TaskId, UserId};
@@ -14,9 +14,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::Error;
-
-/// Most files in one context directory (R45).
-const MAX_ENTRIES: usize = 100_000;
 
 /// Where packed context directories are kept.
 #[derive(Debug, Clone)]
@@ -63,11 +60,9 @@ impl Contexts {
         Self { root, coming: Arc::default() }
     }
 
-    /// Counts what an account has sent, from now on until its task lives or isn't made: launches at once don't each find the
+    /// Counts so many bytes that an account has sent, from now on until its task lives or isn't made: launches at once don't each find the
     /// room that only one of them can have.
-    pub(crate) fn comes(&self, owner: UserId, files: &[ContextFile]) -> Place {
-        let bytes =
-            files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.content.len() as u64 / 4 * 3));
+    pub(crate) fn comes(&self, owner: UserId, bytes: u64) -> Place {
         let mut coming = lock(&self.coming);
         coming.number += 1;
         let key = (owner, coming.number);
@@ -84,11 +79,12 @@ impl Contexts {
     ///
     /// # Errors
     /// When a path or type isn't allowed, when it is too large, or when the disk refuses.
-    pub(crate) async fn put(&self, task: TaskId, files: Vec<ContextFile>, limit: u64) -> Result<Kept, Error> {
+    pub(crate) async fn put(&self, task: TaskId, files: ContextFiles, limit: u64) -> Result<Kept, Error> {
         let kept = Kept(Some(self.path(task)));
         let path = self.path(task);
         let packed = tokio::task::spawn_blocking(move || -> Result<Kept, Error> {
-            let archive = pack(files, limit)?;
+            let archive = pack(&files, limit)?;
+            drop(files);
             write_durably(&path, &archive).map_err(Error::io("keeping the context directory"))?;
             Ok(kept)
         });
@@ -217,18 +213,15 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 /// Makes a `tar.gz` of the files; owners are dropped, modes lose setuid and the like (R44, R45).
-fn pack(files: Vec<ContextFile>, limit: u64) -> Result<Vec<u8>, Error> {
-    if files.len() > MAX_ENTRIES {
-        let text = format!("the context directory has {} files: send at most {MAX_ENTRIES}", files.len());
-        return Err(Error::TooLarge(text));
-    }
+fn pack(files: &ContextFiles, limit: u64) -> Result<Vec<u8>, Error> {
     let io = |e| Error::io("packing the context directory")(e);
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     let mut total: u64 = 0;
-    for file in files {
+    files.each(|mut file| {
         let path = safe_path(&file.path)?;
+        let content = std::mem::take(&mut file.content);
         let content = STANDARD
-            .decode(file.content.as_bytes())
+            .decode(content)
             .map_err(|_| Error::Invalid(format!("context file '{}': content is not base64", file.path)))?;
         total = total.saturating_add(content.len() as u64);
         if total > limit {
@@ -260,7 +253,8 @@ fn pack(files: Vec<ContextFile>, limit: u64) -> Result<Vec<u8>, Error> {
                 return Err(Error::Invalid(text));
             }
         }
-    }
+        Ok(())
+    })?;
     let encoder = archive.into_inner().map_err(io)?;
     encoder.finish().map_err(io)
 }
@@ -299,7 +293,13 @@ fn safe_path(text: &str) -> Result<PathBuf, Error> {
 
 #[cfg(test)]
 mod tests {
+    use api::command::ContextFile;
+
     use super::*;
+
+    fn all(files: impl IntoIterator<Item = ContextFile>) -> ContextFiles {
+        ContextFiles::new(&files.into_iter().collect::<Vec<_>>()).expect("few")
+    }
 
     fn file(path: &str, kind: i64, mode: i64) -> ContextFile {
         ContextFile { path: path.into(), kind: Some(kind), mode: Some(mode), ..ContextFile::default() }
@@ -308,12 +308,12 @@ mod tests {
     #[test]
     fn r44_paths_stay_inside() {
         for path in ["../x", "/etc/passwd", "a/../../x", "", ".", "a\0b"] {
-            assert!(pack(vec![file(path, FILE_TYPE, 0o644)], 1 << 20).is_err(), "{path:?}");
+            assert!(pack(&all([file(path, FILE_TYPE, 0o644)]), 1 << 20).is_err(), "{path:?}");
         }
-        assert!(pack(vec![file("./a/b", FILE_TYPE, 0o644)], 1 << 20).is_ok());
-        let deep = |depth: usize| vec![file(&vec!["d"; depth].join("/"), FILE_TYPE, 0o644)];
-        assert!(pack(deep(MAX_CONTEXT_DEPTH), 1 << 20).is_ok());
-        let told = pack(deep(300), 1 << 20).expect_err("too deep").to_string();
+        assert!(pack(&all([file("./a/b", FILE_TYPE, 0o644)]), 1 << 20).is_ok());
+        let deep = |depth: usize| all([file(&vec!["d"; depth].join("/"), FILE_TYPE, 0o644)]);
+        assert!(pack(&deep(MAX_CONTEXT_DEPTH), 1 << 20).is_ok());
+        let told = pack(&deep(300), 1 << 20).expect_err("too deep").to_string();
         assert!(told.contains("nested more than 128") && told.len() < 400, "{told}");
     }
 
@@ -322,10 +322,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let contexts = Contexts::new(folder.path().join("contexts"));
         let [stays, fails, ends, old] = [1, 2, 3, 4].map(|n| TaskId(uuid::Uuid::from_u128(n)));
-        let files = || vec![file("x", FILE_TYPE, 0o644)];
+        let files = || all([file("x", FILE_TYPE, 0o644)]);
         contexts.put(stays, files(), 1 << 20).await.expect("packed").stays();
         drop(contexts.put(fails, files(), 1 << 20).await.expect("packed"));
-        assert!(contexts.put(fails, vec![file("../x", FILE_TYPE, 0o644)], 1 << 20).await.is_err());
+        assert!(contexts.put(fails, all([file("../x", FILE_TYPE, 0o644)]), 1 << 20).await.is_err());
         contexts.put(ends, files(), 1 << 20).await.expect("packed").stays();
         // KP1: who has many tasks that wait doesn't get the disk.
         contexts.check_sum(0, vec![stays, ends], 1 << 20).await.expect("there is room");
@@ -347,26 +347,30 @@ mod tests {
     async fn a04_launches_at_once_do_not_each_find_the_same_room() {
         let folder = tempfile::tempdir().expect("folder");
         let contexts = Contexts::new(folder.path().join("contexts"));
-        let files = [ContextFile { content: STANDARD.encode([0; 3000]), ..file("x", FILE_TYPE, 0o644) }];
-        let places: Vec<_> = (0..30).map(|_| contexts.comes(UserId(7), &files)).collect();
+        let files = all([ContextFile { content: STANDARD.encode([0; 3000]), ..file("x", FILE_TYPE, 0o644) }]);
+        let places: Vec<_> = (0..30).map(|_| contexts.comes(UserId(7), files.bytes())).collect();
         let mut room = 0;
         for place in &places {
             room += usize::from(contexts.check_sum(place.earlier(), Vec::new(), 1000).await.is_ok());
         }
         assert_eq!(room, 1, "the last one may be beyond the limit, and only one");
-        assert_eq!(contexts.comes(UserId(8), &files).earlier(), 0, "others' have nothing to do with it");
+        assert_eq!(
+            contexts.comes(UserId(8), files.bytes()).earlier(),
+            0,
+            "others' have nothing to do with it"
+        );
         drop(places);
-        assert_eq!(contexts.comes(UserId(7), &files).earlier(), 0, "all are done");
+        assert_eq!(contexts.comes(UserId(7), files.bytes()).earlier(), 0, "all are done");
     }
 
     #[test]
     fn r45_no_links_no_setuid_no_excess() {
-        assert!(pack(vec![file("link", 50, 0o777)], 1 << 20).is_err());
-        let packed = pack(vec![file("x", FILE_TYPE, 0o104_755)], 1 << 20).expect("packed");
+        assert!(pack(&all([file("link", 50, 0o777)]), 1 << 20).is_err());
+        let packed = pack(&all([file("x", FILE_TYPE, 0o104_755)]), 1 << 20).expect("packed");
         let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed.as_slice()));
         let entry = archive.entries().expect("archive").next().expect("one").expect("entry");
         assert_eq!(entry.header().mode().expect("mode"), 0o755);
         let big = ContextFile { content: STANDARD.encode([0; 100]), ..file("x", FILE_TYPE, 0o644) };
-        assert!(matches!(pack(vec![big], 99), Err(Error::TooLarge(_))));
+        assert!(matches!(pack(&all([big]), 99), Err(Error::TooLarge(_))));
     }
 }

@@ -1,6 +1,7 @@
 //! `muster group …`: groups of users, who can be members of workspaces and projects together.
 
 use anyhow::{Context, Result, bail};
+use api::few::Few;
 use api::group::{CreateGroup, UpdateGroup};
 use clap::Subcommand;
 
@@ -166,10 +167,10 @@ pub(crate) async fn find_group(session: &mut Session, name: &str) -> Result<i64>
     }
 }
 
-async fn ids(session: &mut Session, names: &[String]) -> Result<Vec<i64>> {
+async fn ids(session: &mut Session, names: &[String]) -> Result<Few<i64>> {
     let mut ids = Vec::new();
     for name in names {
         ids.push(find(session, name).await.with_context(|| name.clone())?.id);
     }
-    Ok(ids)
+    Ok(ids.into())
 }

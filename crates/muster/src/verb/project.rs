@@ -226,7 +226,7 @@ async fn create(session: &mut Session, args: CreateArgs) -> Result<()> {
         name: Some(args.name.project.clone()),
         key: args.key,
         description: args.description,
-        tags: Some(args.tag),
+        tags: Some(args.tag.into()),
         private: Some(args.private),
     };
     let made = session.call(async |client| client.create_project(workspace, &new).await).await;
@@ -240,7 +240,7 @@ async fn edit(session: &mut Session, args: EditArgs) -> Result<()> {
         name: args.new_name,
         key: args.key,
         description: args.description,
-        tags: args.tag,
+        tags: args.tag.map(Into::into),
         private: args.private,
     };
     let id = find(session, &args.name).await.with_context(problem)?.id;

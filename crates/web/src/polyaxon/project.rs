@@ -1,6 +1,7 @@
 //! Projects (contract "polyaxon", sections 3.4 and 3.5): `OWNER/NAME` is the project of that name in the owner's personal
 //! workspace.
 
+use ::api::few::Few;
 use axum::Json;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
@@ -104,7 +105,7 @@ const README: &str = "README";
 pub(crate) struct Sent {
     name: Option<String>,
     description: Option<String>,
-    tags: Option<Vec<String>>,
+    tags: Option<Few<String>>,
     is_public: Option<bool>,
     readme: Option<String>,
 }
@@ -187,7 +188,7 @@ pub(crate) async fn create(
         name,
         key: None,
         description: sent.description.unwrap_or_default(),
-        tags: sent.tags.unwrap_or_default(),
+        tags: sent.tags.unwrap_or_default().into(),
         private: sent.is_public == Some(false),
     };
     let made = app.master.projects.create(&permit, new).await.map_err(|error| match error {
@@ -303,7 +304,7 @@ pub(crate) async fn update(
     let change = ProjectChange {
         name: sent.name,
         description: sent.description,
-        tags: sent.tags,
+        tags: sent.tags.map(Vec::from),
         notes,
         private,
         ..ProjectChange::default()

@@ -1,6 +1,9 @@
 //! What one account may have and one request may hold (A6).
 
-use serde_json::json;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures_util::future;
+use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, on_both_databases, on_sqlite};
 
 on_sqlite!(
@@ -8,6 +11,9 @@ on_sqlite!(
     a06_a_refused_configuration_costs_no_more_than_its_size,
     a06_a_launch_with_too_many_files_is_refused_while_it_is_read,
     a06_queries_have_a_limit,
+    a06_small_elements_do_not_become_large_ones,
+    a06_no_list_in_a_body_is_without_a_bound,
+    r47_one_accounts_changes_wait_behind_its_own,
 );
 on_both_databases!(
     a06_tasks_of_an_account_have_a_limit,
@@ -78,6 +84,109 @@ async fn a06_a_launch_with_too_many_files_is_refused_while_it_is_read(database: 
     assert!(text.contains("100000"), "{text}");
     let (_, peak) = super::logs::memory();
     assert!(peak - before < 120 << 20, "{} MiB for 12 MiB", (peak - before) >> 20);
+}
+
+/// MB2: each of these took tens of times its size, thirty times at once.
+async fn a06_small_elements_do_not_become_large_ones(database: Database) {
+    const AT_ONCE: usize = 30;
+    let master = TestMaster::start(database).await;
+    let (admin, alice) = (master.admin().await, master.user("alice").await);
+    let many = |element: &str, count: usize| vec![element; count].join(",");
+    let tags = format!("{{\"name\": \"p\", \"tags\": [{}]}}", many("\"\"", 80_000));
+    let storage = format!("{{\"checkpointStorageConfig\": [{}]}}", many("[0]", 60_000));
+    let other = format!("{{\"name\": \"w\", \"other\": [{}]}}", many("[0]", 60_000));
+    for (who, path, body) in [
+        (&alice, "/api/v1/users/setting", format!("{{\"settings\": [{}]}}", many("{}", 690_000))),
+        (&alice, "/api/v1/commands", format!("{{\"files\": [{}]}}", many("{}", 99_999))),
+        (&alice, "/api/v1/commands", format!("{{\"workspaceId\": [{}]}}", many("[0]", 500_000))),
+        (&admin, "/api/v1/workspaces/1/projects", tags),
+        (&admin, "/api/v1/workspaces", storage),
+        (&admin, "/api/v1/workspaces", other),
+    ] {
+        let sent = AT_ONCE * body.len();
+        let requests: Vec<_> = (0..AT_ONCE).map(|_| who.post(path).body(body.clone())).collect();
+        let before = super::logs::memory().0;
+        let answers = future::join_all(requests.into_iter().map(async |request| request.await.status)).await;
+        let (_, peak) = super::logs::memory();
+        assert!(answers.iter().all(|status| [200, 400, 409, 429].contains(status)), "{path}: {answers:?}");
+        let most = (128 << 20) + 3 * sent as u64;
+        let more = peak.saturating_sub(before);
+        assert!(more < most, "{path}: {} MiB for {} MiB", more >> 20, sent >> 20);
+    }
+}
+
+/// What in a schema has no bound, by its place.
+fn unbounded(document: &Value, schema: &Value, place: &str, found: &mut Vec<String>) {
+    assert!(place.len() < 400, "{place}: without end");
+    if let Some(name) = schema["$ref"].as_str().and_then(|name| name.strip_prefix("#/components/schemas/")) {
+        return unbounded(document, &document["components"]["schemas"][name], place, found);
+    }
+    let any = ["anyOf", "oneOf", "allOf"].map(|key| schema[key].as_array().into_iter().flatten());
+    let mut any = any.into_iter().flatten().peekable();
+    if any.peek().is_none() && schema.get("type").is_none() && schema.get("enum").is_none() {
+        found.push(format!("{place}: anything"));
+    }
+    any.for_each(|one| unbounded(document, one, place, found));
+    if let Some(items) = schema.get("items") {
+        if schema.get("maxItems").is_none() {
+            found.push(format!("{place}: a list"));
+        }
+        unbounded(document, items, &format!("{place}[]"), found);
+    }
+    if schema.get("additionalProperties").is_some_and(|more| *more != json!(false)) {
+        found.push(format!("{place}: a map"));
+    }
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        unbounded(document, value, &format!("{place}.{key}"), found);
+    }
+}
+
+/// MB2: a list in a body is `api::few::Few`, which is counted while it is read.
+async fn a06_no_list_in_a_body_is_without_a_bound(database: Database) {
+    let master = TestMaster::start(database).await;
+    let document = master.anon().get("/api/v1/openapi.json").await.ok();
+    let mut found = Vec::new();
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            for (_, content) in operation["requestBody"]["content"].as_object().into_iter().flatten() {
+                unbounded(&document, &content["schema"], &format!("{method} {path}"), &mut found);
+            }
+        }
+    }
+    // Configurations are text until their size was looked at; of what isn't there nothing is kept (`wire::Unkept`).
+    let kept = [".config: ", ".checkpointStorageConfig: ", ".clusterNamespaceMeta: ", ".clusterQuotaPairs: "];
+    found.retain(|place| !kept.iter().any(|key| place.contains(key)));
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// MB3: whoever asks for many changes at once has few before the one writer.
+async fn r47_one_accounts_changes_wait_behind_its_own(database: Database) {
+    const MANY: usize = 27;
+    let master = TestMaster::start(database).await;
+    let (bob, carol) = (master.user("bob").await, master.user("carol").await);
+    let writer = master.store().write().await.expect("a transaction");
+    let done = AtomicUsize::new(0);
+    let many = future::join_all((0..MANY).map(async |n| {
+        let setting = json!({"settings": [{"key": format!("k{n}"), "value": "1"}]});
+        bob.post("/api/v1/users/setting").json(setting).await.ok();
+        done.fetch_add(1, Ordering::Relaxed);
+    }));
+    let one = async {
+        // They are there by then.
+        for _ in 0..MANY {
+            carol.get("/api/v1/me").await.ok();
+        }
+        let change = carol.patch(&carol.path()).json(json!({"displayName": "Carol"}));
+        let change = async { change.await.ok() };
+        let release = async {
+            carol.get("/api/v1/me").await.ok();
+            drop(writer);
+        };
+        tokio::join!(change, release);
+        done.load(Ordering::Relaxed)
+    };
+    let (_, before) = tokio::join!(many, one);
+    assert!(before < MANY / 2, "{before} of another account's {MANY} were first");
 }
 
 async fn a06_queries_have_a_limit(database: Database) {

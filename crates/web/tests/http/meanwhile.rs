@@ -158,7 +158,7 @@ async fn r25_a_launch_and_a_projects_changes_are_asked_again(database: Database)
 
     alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
     let config = r#"{"entrypoint": ["true"], "resources": {"slots": 0}}"#;
-    let launched = services.tasks.start_command(start, &as_bob.user, None, Some(config), Vec::new()).await;
+    let launched = services.tasks.start_command(start, &as_bob.user, None, Some(config), None).await;
     assert_eq!(launched.expect_err("refused").to_string(), format!("workspace '{place}' not found"));
     let noted = services.projects.set_bookmark(&read, &as_bob.actor, true).await;
     assert_eq!(noted.expect_err("refused").to_string(), format!("project '{project}' not found"));

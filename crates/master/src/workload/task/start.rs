@@ -1,6 +1,6 @@
 //! Starting a task: its configuration laid over template and defaults, its identity settled, its files packed, stored, queued.
 
-use api::command::ContextFile;
+use api::command::ContextFiles;
 use domain::allocation::Allocation;
 use domain::audit::Entry;
 use domain::authz::{Permit, StartTask, UseTemplate};
@@ -35,7 +35,7 @@ impl Tasks {
         owner: &User,
         template: Option<Permit<UseTemplate>>,
         request: Option<&str>,
-        files: Vec<ContextFile>,
+        files: Option<ContextFiles>,
     ) -> Result<Started, Error> {
         let kind = Kind::Command;
         let invalid = |e: InvalidConfig| Error::Invalid(e.to_string());
@@ -53,11 +53,12 @@ impl Tasks {
         }
         let defaults = self.config.defaults_in(pool_of(&wanted));
         let mut config = TaskConfig::resolve(&defaults, wanted).map_err(invalid)?;
-        if !files.is_empty() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
+        let files = files.filter(|files| !files.is_empty());
+        if files.is_some() && request.get("work_dir").is_some_and(|dir| !dir.is_null()) {
             let text = "cannot set work_dir and context directory at the same time";
             return Err(Error::Invalid(text.to_owned()));
         }
-        if !files.is_empty() {
+        if files.is_some() {
             config.work_dir = None;
         }
         let slots = config.resources.slots;
@@ -75,15 +76,15 @@ impl Tasks {
         let default = self.config.default_task().map_err(|e| Error::Invalid(e.to_string()))?;
         let stored = serde_json::to_string(&config).unwrap_or_default();
         limits.check_merged(&stored).map_err(invalid)?;
-        let has_context = !files.is_empty();
+        let has_context = files.is_some();
         let workspace = permit.target().workspace;
         // Asked before anything is written, and again when it is stored.
         let mut conn = self.store.read().await?;
         self.runs_as(&mut conn, owner.id, workspace, &default).await?;
         drop(conn);
         // Held until the scheduler has the task.
-        let place = has_context.then(|| self.contexts.comes(owner.id, &files));
-        let context = if let Some(place) = &place {
+        let place = files.as_ref().map(|files| self.contexts.comes(owner.id, files.bytes()));
+        let context = if let (Some(place), Some(files)) = (&place, files) {
             // Before the living ones are looked for, so that what comes to life meanwhile is seen in one of both.
             let earlier = place.earlier();
             let others = self.scheduler.with_context(owner.id);

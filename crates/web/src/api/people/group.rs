@@ -1,5 +1,6 @@
 //! Groups of accounts over the API.
 
+use ::api::few::Few;
 use ::api::group::{
     CreateGroup, FoundGroup, Group, GroupDetails, GroupResponse, ListGroups, SearchGroups, UpdateGroup,
 };
@@ -77,12 +78,12 @@ pub(crate) fn group_id(text: &str) -> Result<GroupId, Failure> {
     id(text, || not_found(text))
 }
 
-fn users(ids: Vec<i64>) -> Result<Vec<UserId>, Failure> {
+fn users(ids: Few<i64>) -> Result<Vec<UserId>, Failure> {
     check_count(ids.len())?;
     Ok(ids.into_iter().map(UserId).collect())
 }
 
-fn groups(ids: Vec<i64>) -> Result<Vec<GroupId>, Failure> {
+fn groups(ids: Few<i64>) -> Result<Vec<GroupId>, Failure> {
     check_count(ids.len())?;
     Ok(ids.into_iter().map(GroupId).collect())
 }

@@ -188,7 +188,7 @@ pub(crate) async fn create(
         name: request.name.unwrap_or_default(),
         key: request.key,
         description: request.description.unwrap_or_default(),
-        tags: request.tags.unwrap_or_default(),
+        tags: request.tags.unwrap_or_default().into(),
         private: request.private.unwrap_or(false),
     };
     let project = app.master.projects.create(&permit, new).await?;
@@ -234,7 +234,7 @@ pub(crate) async fn patch(
         name: request.name,
         key: request.key,
         description: request.description,
-        tags: request.tags,
+        tags: request.tags.map(Vec::from),
         private,
         ..ProjectChange::default()
     };

@@ -2,10 +2,10 @@
 
 use ::api::page::Pagination;
 use ::api::user::AgentUserGroup;
-use ::api::wire::Empty;
+use ::api::wire::{Empty, Unkept};
 use ::api::workspace::{
-    AvailablePools, Deleted, EditMore, EditWorkspace, ListWorkspaces, NamespaceBindings, Workspace,
-    WorkspaceChanged, WorkspaceResponse,
+    AvailablePools, Deleted, EditWorkspace, ListWorkspaces, NamespaceBindings, Workspace, WorkspaceChanged,
+    WorkspaceResponse,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -152,12 +152,8 @@ fn overlay(
 }
 
 /// What can't be set is refused, not dropped.
-fn refuse_more(more: &EditMore) -> Result<(), Failure> {
-    let says_nothing = |value: &Option<Value>| match value {
-        None => true,
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(value) => value.is_null(),
-    };
+fn refuse_more(more: &EditWorkspace) -> Result<(), Failure> {
+    let says_nothing = |value: &Option<Unkept>| *value != Some(Unkept::Something);
     let pools = [&more.default_compute_pool, &more.default_aux_pool];
     let text = if !says_nothing(&more.checkpoint_storage_config) {
         "checkpointStorageConfig: a workspace has no checkpoint storage of its own"
@@ -208,7 +204,7 @@ pub(crate) async fn create(
     let permit = authorize::<CreateWorkspace>(&caller.actor, ());
     let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
     let request = request.after(&permit).await?;
-    refuse_more(&request.more)?;
+    refuse_more(&request)?;
     let new = NewWorkspace {
         name: request.name.unwrap_or_default(),
         private: request.private.unwrap_or(false),
@@ -236,7 +232,7 @@ pub(crate) async fn patch(
 ) -> Answer<WorkspaceChanged> {
     let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     let request = request.after(&permit).await?;
-    refuse_more(&request.more)?;
+    refuse_more(&request)?;
     let change = WorkspaceChange {
         name: request.name,
         private: request.private,

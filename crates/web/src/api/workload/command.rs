@@ -160,8 +160,8 @@ pub(crate) async fn launch(
     let permit = authorize::<StartTask>(&caller.actor, place);
     let permit = permit.map_err(|refusal| Error::refused(refusal, workspace::hidden(workspace)))?;
     let config = request.config.as_deref().map(RawValue::get);
-    let files = request.files.unwrap_or_default();
-    let started = app.master.tasks.start_command(permit, &caller.user, template, config, files).await?;
+    let started = app.master.tasks.start_command(permit, &caller.user, template, config, request.files);
+    let started = started.await?;
     Ok(Json(LaunchCommandResponse {
         command: shown(&app.master, &started.task),
         config: started.config.into_value(),
