@@ -43,6 +43,9 @@ use registry::{Place, Registry};
 use sealed::Crowd;
 use stream::{Answered, Asked, Watched};
 
+/// What is kept of a connection's bytes in each direction, beside the piece that is being taken or given (A5, MB5).
+const BUFFER: usize = 64 << 10;
+
 /// How long requests that are under way may go on when the master stops.
 const GRACE: Duration = Duration::from_millis(1500);
 
@@ -210,7 +213,7 @@ impl Server {
         let io = TokioIo::new(Watched::new(io, Arc::clone(life), place));
         // hyper's own time-out is for heads alone; `life` has one for each step.
         let mut http = http1::Builder::new();
-        http.header_read_timeout(None).max_header_size(HEAD_MAX);
+        http.header_read_timeout(None).max_header_size(HEAD_MAX).max_buf_size(BUFFER);
         let mut connection = pin!(http.serve_connection(io, service).with_upgrades());
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,

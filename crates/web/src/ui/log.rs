@@ -3,7 +3,6 @@
 //! Events carry HTML: `start` takes the place of all that is shown, `lines` comes below it, `open` is what stands in
 //! lines that aren't over (a progress bar), `end` says that nothing more will come. Their id is the number of their last line, so a browser that comes back is given what it hasn't seen.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -14,13 +13,13 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use domain::authz::{Permit, ReadTask};
-use domain::id::TaskId;
-use domain::log::{Line, Lines, Pieces, Records, Source};
+use domain::id::{TaskId, UserId};
+use domain::log::{Line, Lines, Pieces, Source};
 use domain::task::State as TaskState;
 use futures_util::stream;
 use master::Error;
 use master::log::Follower;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::App;
 use crate::access::Access;
@@ -41,8 +40,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// Most lines that a page shows; the whole text has all of it.
 const KEPT: usize = 5000;
 
-/// Most bytes of text that go out at once (A5).
-const KEPT_BYTES: usize = 1 << 20;
+/// Bytes of HTML from which on no more goes into an event: the next one is made when this one was taken, so that whoever
+/// reads nothing holds little (A5, MB5).
+const EVENT: usize = 64 << 10;
+
+/// What stands around a line's text, in bytes, about.
+const AROUND: usize = 64;
 
 /// Bytes of the whole text that go out at once.
 const TEXT: usize = 64 << 10;
@@ -50,10 +53,10 @@ const TEXT: usize = 64 << 10;
 /// A batch of lines is sent when no more come for so long, …
 const PAUSE: Duration = Duration::from_millis(40);
 
-/// … or when it has been gathered for so long, …
+/// … or when it has been gathered for so long.
 const BATCH: Duration = Duration::from_millis(200);
 
-/// … or for so long, when there is more than a page shows.
+/// What prints more than a page shows, without a pause, is shown anew so often, as it then is.
 const FLOOD: Duration = Duration::from_secs(2);
 
 /// A line that isn't over is shown after so long, and as it then is (B13).
@@ -70,7 +73,7 @@ struct LinesPiece<'a> {
     fresh: bool,
     earlier: u64,
     kept: usize,
-    lines: &'a VecDeque<ShownLine>,
+    lines: &'a [ShownLine],
 }
 
 /// What stands in lines that aren't over.
@@ -109,7 +112,7 @@ pub(crate) async fn follow(
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     // Finding the last lines may mean to pass over all of them.
     let turn = app.searches.take(page.caller.actor.user).await.map_err(Error::io("reading a task's log"))?;
-    let following = Following::begin(&app, &permit, seen).await?;
+    let following = Following::begin(&app, permit, page.caller.actor.user, seen).await?;
     drop(turn);
     let events = stream::unfold(following, |mut following| async {
         let event = following.next().await?;
@@ -123,8 +126,15 @@ pub(crate) async fn follow(
 struct Following {
     app: App,
     task: TaskId,
+    permit: Permit<ReadTask>,
+    reader: UserId,
     follower: Follower,
+    /// What was read and isn't among the lines yet.
+    pieces: Pieces,
     lines: Lines,
+    /// Lines that have gone out since all that there was had, and when the first of them did.
+    behind: usize,
+    since: Instant,
     /// Number of the last line that the browser has.
     seen: u64,
     /// What it shows is of another connection, or nothing.
@@ -137,39 +147,49 @@ struct Following {
     ended: bool,
 }
 
-/// Lines that go out together: the last ones of what came.
+/// Lines that go out together.
 #[derive(Default)]
 struct Batch {
-    lines: VecDeque<ShownLine>,
+    lines: Vec<ShownLine>,
+    /// Of HTML, about.
     bytes: usize,
-    dropped: bool,
 }
 
 impl Batch {
     fn add(&mut self, line: Line) {
         let line = ShownLine::from(line);
-        self.bytes += line.text.len();
-        self.lines.push_back(line);
-        while self.lines.len() > KEPT || self.bytes > KEPT_BYTES {
-            self.bytes -= self.lines.pop_front().map_or(0, |line| line.text.len());
-            self.dropped = true;
-        }
+        let escaped = line.text.bytes().filter(|byte| b"<>&\"'".contains(byte)).count();
+        self.bytes += line.text.len() + 4 * escaped + AROUND;
+        self.lines.push(line);
     }
 
     fn is_due(&self, begun: Instant) -> bool {
-        let longest = if self.dropped { FLOOD } else { BATCH };
-        !self.lines.is_empty() && begun.elapsed() > longest
+        self.is_full() || !self.lines.is_empty() && begun.elapsed() > BATCH
+    }
+
+    fn is_full(&self) -> bool {
+        self.bytes >= EVENT
     }
 }
 
 impl Following {
     /// What a page doesn't show isn't read either.
-    async fn begin(app: &App, permit: &Permit<ReadTask>, seen: Option<u64>) -> Result<Self, Error> {
-        let (follower, lines) = app.master.tasks.log_last(permit, KEPT as u64, true).await?;
+    async fn begin(
+        app: &App,
+        permit: Permit<ReadTask>,
+        reader: UserId,
+        seen: Option<u64>,
+    ) -> Result<Self, Error> {
+        let (follower, lines) = app.master.tasks.log_last(&permit, KEPT as u64, true).await?;
         Ok(Self {
             app: app.clone(),
             task: permit.target().0.id,
+            permit,
+            reader,
             follower,
+            pieces: Pieces::default(),
+            behind: 0,
+            since: Instant::now(),
             // Where more is missing than a page shows, it begins anew.
             fresh: seen.is_none_or(|seen| seen < lines.count()),
             lines,
@@ -181,16 +201,42 @@ impl Following {
         })
     }
 
+    /// Passes over what a page wouldn't show any more.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        let (_, lines) = self.last().await?;
+        if lines.count() > self.seen {
+            sleep_until(self.since + FLOOD).await;
+            let (follower, lines) = self.last().await?;
+            (self.follower, self.pieces, self.lines, self.fresh) = (follower, Pieces::default(), lines, true);
+        }
+        self.behind = 0;
+        Ok(())
+    }
+
+    async fn last(&self) -> Result<(Follower, Lines), Error> {
+        let _turn = self.app.searches.take(self.reader).await.map_err(Error::io("reading a task's log"))?;
+        self.app.master.tasks.log_last(&self.permit, KEPT as u64, true).await
+    }
+
     /// The next event. `None` closes the connection; without `end` before it, the browser comes back.
     async fn next(&mut self) -> Option<Event> {
         if self.ended {
             return None;
         }
         while !self.complete || !self.open.is_empty() {
-            let batch = self.gather().await.inspect_err(|error| {
+            let caught_up = if self.behind >= KEPT { self.catch_up().await } else { Ok(()) };
+            let gathered = match caught_up {
+                Ok(()) => self.gather().await.map_err(Error::io("reading a task's log")),
+                Err(error) => Err(error),
+            };
+            let batch = gathered.inspect_err(|error| {
                 tracing::warn!(%error, task = %self.task, "a log can't be read");
             });
             let batch = batch.ok()?;
+            if self.behind == 0 {
+                self.since = Instant::now();
+            }
+            self.behind = if batch.is_full() { self.behind + batch.lines.len() } else { 0 };
             if self.fresh || !batch.lines.is_empty() {
                 return self.event(batch);
             }
@@ -210,6 +256,16 @@ impl Following {
         let mut batch = Batch::default();
         let begun = Instant::now();
         while !self.complete && !batch.is_due(begun) {
+            let seen = self.seen;
+            let mut add = |line: Line| {
+                if line.number > seen {
+                    batch.add(line);
+                }
+            };
+            if let Some(part) = self.pieces.next(PART) {
+                self.lines.push(part, &mut add);
+                continue;
+            }
             let patience = match (batch.lines.is_empty(), self.due_at()) {
                 (true, due) => due,
                 (false, _) => Some(Instant::now() + PAUSE),
@@ -221,16 +277,17 @@ impl Following {
                     Err(_) => break,
                 },
             };
-            let seen = self.seen;
-            let mut add = |line: Line| {
-                if line.number > seen {
-                    batch.add(line);
-                }
-            };
             match piece {
-                Some(bytes) => Records::new(&bytes).for_each(|record| self.lines.push(record, &mut add)),
+                Some(bytes) => {
+                    self.pieces = Pieces::of(bytes);
+                    continue;
+                }
                 None => {
-                    self.lines.finish(&mut add);
+                    self.lines.finish(|line| {
+                        if line.number > seen {
+                            batch.add(line);
+                        }
+                    });
                     self.complete = true;
                 }
             }
@@ -270,13 +327,13 @@ impl Following {
     }
 
     fn event(&mut self, batch: Batch) -> Option<Event> {
-        let fresh = std::mem::take(&mut self.fresh) || batch.dropped;
+        let fresh = std::mem::take(&mut self.fresh);
         if fresh {
             // What is shown anew has no lines that aren't over.
             self.open.clear();
         }
-        let earlier = batch.lines.front().map_or(0, |line| line.number - 1);
-        self.seen = batch.lines.back().map_or(self.seen, |line| line.number);
+        let earlier = batch.lines.first().map_or(0, |line| line.number - 1);
+        self.seen = batch.lines.last().map_or(self.seen, |line| line.number);
         let piece = LinesPiece { task: self.task, fresh, earlier, kept: KEPT, lines: &batch.lines };
         let html = piece.render().ok()?;
         let name = if fresh { "start" } else { "lines" };
@@ -352,7 +409,7 @@ mod tests {
 
     #[test]
     fn r05_lines_are_text() {
-        let lines: VecDeque<_> = [
+        let lines: Vec<_> = [
             line(1, Source::Stdout, "<script>alert(1)</script>\u{1b}[31m"),
             line(2, Source::Stderr, "a & b"),
             line(3, Source::Master, "queued"),
@@ -368,14 +425,19 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_keeps_the_last_lines() {
-        let mut batch = Batch::default();
-        (1..=KEPT as u64 + 2).for_each(|number| batch.add(line(number, Source::Stdout, "x")));
-        assert!(batch.dropped);
-        assert_eq!(batch.lines.front().map(|line| line.number), Some(3));
-        let long = "é".repeat(100_000);
-        (1..=2000).for_each(|number| batch.add(line(number, Source::Stdout, &long)));
-        assert!(batch.bytes <= KEPT_BYTES && batch.lines.len() > 100, "a05: and not too many bytes");
+    fn a05_a_batch_is_full_by_what_it_is_as_html() {
+        let task = TaskId("00000000-0000-4000-8000-000000000007".parse().expect("an id"));
+        for text in ["", "x", "<&>\"'", &"é<".repeat(2000)] {
+            let mut batch = Batch::default();
+            let mut number = 0;
+            while !batch.is_full() {
+                number += 1;
+                batch.add(line(number, Source::Stdout, text));
+            }
+            let piece = LinesPiece { task, fresh: false, earlier: 0, kept: KEPT, lines: &batch.lines };
+            let html = piece.render().expect("html").len();
+            assert!((EVENT / 4..EVENT + EVENT / 2).contains(&html), "{html} for {text:?}");
+        }
     }
 
     #[test]

@@ -3,10 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
+use domain::log::Source;
+use domain::time::Timestamp;
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_sqlite, soon};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::logs::memory;
 
@@ -16,6 +18,7 @@ on_sqlite!(
     a07_held_bodies_keep_nobody_from_a_change_where_there_is_little_room,
     a05_a_context_directory_is_not_held_for_each_reader,
     a05_answers_that_nobody_reads_share_the_memory,
+    a05_logs_that_nobody_reads_are_held_in_small_pieces,
 );
 
 /// A request whose body is announced and doesn't come.
@@ -149,6 +152,47 @@ async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database)
     let whole = alice.get(&path).await.expect(200);
     assert_eq!(whole.body.len(), SIZE.div_ceil(3) * 4 + 13);
     assert!(whole.body.starts_with(b"{\"b64Tgz\":\"eHh4") && whole.body.ends_with(b"eHh4\"}"));
+}
+
+/// MB5: a log on a page was a megabyte of text, six as HTML, for each who reads nothing of it.
+async fn a05_logs_that_nobody_reads_are_held_in_small_pieces(database: Database) {
+    const READERS: usize = 40;
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let line = format!("{}\n", "<&>".repeat(60));
+    for _ in 0..20 {
+        agent
+            .send_log(task.start.allocation, Source::Stdout, Timestamp(0), line.repeat(300).as_bytes())
+            .await;
+    }
+    for path in
+        [format!("/commands/{}/log", task.id()), format!("/api/v1/tasks/{}/logs?follow=true", task.id())]
+    {
+        let before = memory().0;
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_recv_buffer_size(4096).expect("small");
+            let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {0}\r\nCookie: auth={0}\r\n\r\n",
+                alice.token
+            );
+            stream.write_all(head.as_bytes()).await.expect("written");
+            readers.push(stream);
+        }
+        for reader in &mut readers {
+            assert!(answer(reader).await.starts_with("http/1.1 200 "));
+        }
+        // Who reads has all of it meanwhile.
+        let whole = alice.get(&format!("/api/v1/tasks/{}/logs", task.id())).await.expect(200);
+        assert!(whole.body.len() > 20 * 300 * 180);
+        let (_, peak) = memory();
+        let each = peak.saturating_sub(before) / READERS as u64;
+        assert!(each < 768 << 10, "{path}: {} KiB each", each >> 10);
+    }
 }
 
 /// Asks for a list and takes no more than its beginning.
