@@ -118,6 +118,7 @@ const RESERVED: &[&str] = &[
     "admins",
     "agent",
     "agents",
+    "anonymous",
     "api",
     "app",
     "archive",
@@ -217,7 +218,7 @@ const RESERVED: &[&str] = &[
     "ws",
 ];
 
-/// Checks a name that somebody chose; whether it is taken is asked elsewhere.
+/// Checks a name that somebody chose for themselves; whether it is taken is asked elsewhere.
 ///
 /// # Errors
 /// The rule that it breaks.
@@ -245,7 +246,9 @@ mod tests {
         for bad in ["", "a", "a b", "a\nb", "a.b", "zoë", "a/b", "a@b", &"x".repeat(65)] {
             assert_eq!(username(bad), Err(InvalidName::Shape), "{bad:?}");
         }
-        for reserved in ["admin", "Root", "LOG_HANDLER", "users", "register", "static", "adm1n", "sys-tem"] {
+        for reserved in
+            ["admin", "Root", "LOG_HANDLER", "users", "register", "static", "adm1n", "sys-tem", "Anonymous"]
+        {
             assert_eq!(username(reserved), Err(InvalidName::Reserved), "{reserved}");
         }
     }

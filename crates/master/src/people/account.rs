@@ -20,7 +20,7 @@ use crate::password::{Hasher, Lane, Presented};
 use crate::scheduler::Scheduler;
 use crate::session::Sessions;
 use crate::system::{Clock, SystemEntropy};
-use crate::{Config, Error, audit, registration, system_ids, taken, workspace};
+use crate::{Config, Error, audit, registration, secret, system_ids, taken, workspace};
 
 /// What is said of accounts that aren't there.
 pub const NOT_FOUND: &str = "user not found";
@@ -229,10 +229,19 @@ impl Accounts {
                 "can not change display name to {name} found a similar username or display name"
             )));
         }
-        if change.display_name
-            && claims_an_office(&after.display_name)
-            && by.as_actor().is_none_or(|by| !by.admin)
-        {
+        let by_admin = by.as_actor().is_some_and(|by| by.admin);
+        if after.username != before.username {
+            if !by_admin {
+                // As whoever registers: else they had any name a moment later (MB6).
+                domain::registration::username(&after.username)
+                    .map_err(|refused| Error::Invalid(refused.to_string()))?;
+            }
+            for name in [&before.username, &after.username] {
+                // From where somebody logged in by a name is nothing to who has it next (MB8).
+                store::login_failure::delete_places(&mut tx, &secret::digest(name)).await?;
+            }
+        }
+        if change.display_name && claims_an_office(&after.display_name) && !by_admin {
             return Err(invalid(&InvalidName::ClaimsOffice));
         }
         if let Some(email) = after.email.as_ref().filter(|_| change.email) {

@@ -78,6 +78,14 @@ pub async fn delete_oldest_places(
     sql!(sql, account, account, format!("{prefix}%"), keep).run(tx).await.map(drop)
 }
 
+/// Forgets all places of an account.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn delete_places(tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+    sql!("DELETE FROM login_places WHERE account = ?", account).run(tx).await.map(drop)
+}
+
 /// Forgets all places that were last used before `before`.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! Accounts over the API: making, reading, changing; rules and words (P12, P13, P14, P19, D2, X1, X7).
 
+use domain::time::Timestamp;
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
@@ -13,6 +14,7 @@ on_both_databases!(
     d02_all_four_parts_of_an_identity_are_required,
     display_names_are_unique_and_can_be_cleared,
     sign_on_accounts_have_no_password,
+    a14_nobody_takes_a_name_that_passes_for_something_else,
     what_does_not_change_is_not_modified,
 );
 
@@ -219,6 +221,29 @@ async fn sign_on_accounts_have_no_password(database: Database) {
     assert_eq!(name.refused(400), "Cannot set username for remote users");
     patch(&admin, &alice, json!({"remote": false})).await.ok();
     master.log_in("alice").await;
+}
+
+/// MB6, MB8: who has an account by one name may take another one, as whoever registers.
+async fn a14_nobody_takes_a_name_that_passes_for_something_else(database: Database) {
+    let test = TestMaster::start(database).await;
+    let (admin, alice) = (test.admin().await, test.user("alice").await);
+    for name in ["system", "anonymous", "Task", "agent vm", "task of bob", "bob via task", "deleted user"] {
+        patch(&alice, &alice, json!({ "username": name })).await.refused(400);
+    }
+    let (account, next) = (master::secret::digest("alice"), master::secret::digest("alicia"));
+    let mut tx = test.store().write().await.expect("a transaction");
+    for account in [&account, &next] {
+        store::login_failure::add_place(&mut tx, account, "here", Timestamp(0)).await.expect("added");
+    }
+    tx.commit_unaudited("a test").await.expect("committed");
+    patch(&alice, &alice, json!({"username": "alicia"})).await.ok();
+    let mut conn = test.store().read().await.expect("a connection");
+    for account in [&account, &next] {
+        let known = store::login_failure::is_known_place(&mut conn, account, "here").await;
+        assert!(!known.expect("read"), "whoever has the name next was never there");
+    }
+    // An administrator knows what they do.
+    patch(&admin, &alice, json!({"username": "agent vm"})).await.ok();
 }
 
 async fn what_does_not_change_is_not_modified(database: Database) {
