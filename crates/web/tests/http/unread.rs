@@ -103,6 +103,8 @@ async fn a06_signs_of_life_that_nobody_reads_are_not_kept(database: Database) {
     let master = TestMaster::start(database).await;
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("small");
+    // What is written was read, but for little.
+    socket.set_send_buffer_size(64 << 10).expect("small");
     let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
     let head = format!(
         "GET {} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
