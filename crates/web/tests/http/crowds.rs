@@ -152,7 +152,7 @@ async fn changing(master: &TestMaster, who: &User) -> TcpStream {
 
 /// What changes something is carried out to its end, so that no limit of connections is one for it.
 async fn a07_what_goes_on_for_those_who_left_is_counted(database: Database) {
-    const MOST: usize = 32;
+    const MOST: usize = 4;
     let master = TestMaster::start(database).await;
     let (alice, bob) = (master.user("alice").await, master.user("bob").await);
     let under_way = || master.services().unbroken.under_way();
