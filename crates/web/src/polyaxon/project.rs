@@ -102,17 +102,11 @@ const README: &str = "README";
 /// What is honoured of a project that is sent; the client sends much more, as null.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
-#[schemars(rename = "SentProject")]
 pub(crate) struct Sent {
-    /// Its name.
     name: Option<String>,
-    /// One sentence.
     description: Option<String>,
-    /// Words to find it by.
     tags: Option<Few<String>>,
-    /// It exists for everybody.
     is_public: Option<bool>,
-    /// Its text.
     readme: Option<String>,
 }
 
