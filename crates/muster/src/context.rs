@@ -222,7 +222,9 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         let sent = find(Some(&at("train")), &[at("extra"), at("one.txt")]).expect("found");
         assert_eq!(names(&sent), ["lib", "a.py", "lib/b.py", "extra", "extra/c.txt", "one.txt"]);
-        let files = sent.read().expect("read");
+        let mut files = Vec::new();
+        let each = |file| Ok::<_, std::convert::Infallible>(files.push(file));
+        sent.read().expect("read").each(each).expect("all of them");
         assert_eq!((files[0].kind, files[0].content.as_str()), (Some(DIRECTORY_TYPE), ""));
         assert_eq!((files[1].kind, files[1].content.as_str()), (Some(FILE_TYPE), "eA=="));
         assert!(find(Some(&at("train")), &[at("train/a.py")]).is_err());

@@ -18,7 +18,7 @@ use domain::place::{self, Place};
 use master::Error;
 use master::session::Caller;
 use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, WorkspaceFilter, hidden};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
