@@ -7,15 +7,30 @@ use serde::{Deserialize, Deserializer};
 
 use crate::few::Few;
 
+/// What is told of anything else.
+const NUMBER: &str = "expected a whole number, as a number or as text";
+
 /// A whole number, written as a number or as text. What is neither isn't kept to be looked at (MB2).
 struct Flexible(i64);
 
 struct Number;
 
-impl Visitor<'_> for Number {
+impl<'de> Visitor<'de> for Number {
     type Value = Flexible;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("expected a whole number, as a number or as text")
+        f.write_str("a whole number, as a number or as text")
+    }
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Flexible, E> {
+        Err(E::custom(NUMBER))
+    }
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Flexible, E> {
+        Err(E::custom(NUMBER))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Flexible, A::Error> {
+        Err(A::Error::custom(NUMBER))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Flexible, A::Error> {
+        Err(A::Error::custom(NUMBER))
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<Flexible, E> {
         Ok(Flexible(number))
