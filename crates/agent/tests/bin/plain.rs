@@ -99,7 +99,7 @@ fn obey(signals: &SigSet, group: Pid, grace: u64, killed: &AtomicBool, for_room:
             Signal::SIGTERM if first => {
                 let _ = killpg(group, Signal::SIGTERM);
                 std::thread::spawn(move || {
-                    std::thread::sleep(Duration::from_millis(grace));
+                    std::thread::park_timeout(Duration::from_millis(grace));
                     let _ = killpg(group, Signal::SIGKILL);
                 });
             }

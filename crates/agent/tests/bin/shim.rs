@@ -3,6 +3,7 @@
 
 mod plain;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         Some("plain") => match plain::main(Path::new(&dir)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => {
-                eprintln!("{e}");
+                let _ = writeln!(std::io::stderr(), "{e}");
                 ExitCode::FAILURE
             }
         },

@@ -214,9 +214,12 @@ fn accounts(table: &mut Table) {
         .ask::<ChangeSettings>("the owner's", |facts| facts.account().id);
 }
 
+/// What distinguishes things that are answered differently, and one of them.
+type Kind<T> = (&'static str, fn(&Facts) -> T);
+
 fn workspaces(table: &mut Table) {
     table.ask::<CreateWorkspace>("", |_| ());
-    let kinds: [(&str, fn(&Facts) -> _); 3] =
+    let kinds: [Kind<_>; 3] =
         [("the shared one", Facts::shared), ("public", Facts::public), ("private", Facts::private)];
     for (kind, place) in kinds {
         table
@@ -233,7 +236,7 @@ fn workspaces(table: &mut Table) {
 }
 
 fn projects(table: &mut Table) {
-    let kinds: [(&str, fn(&Facts) -> _); 5] = [
+    let kinds: [Kind<_>; 5] = [
         ("the shared one", |facts| facts.project(false, facts.shared())),
         ("public, in a public workspace", |facts| facts.project(false, facts.public())),
         ("public, in a private workspace", |facts| facts.project(false, facts.private())),
@@ -255,7 +258,7 @@ fn projects(table: &mut Table) {
 }
 
 fn templates(table: &mut Table) {
-    let kinds: [(&str, fn(&Facts) -> _); 3] = [
+    let kinds: [Kind<_>; 3] = [
         ("in the shared workspace", Facts::shared),
         ("in a public workspace", Facts::public),
         ("in a private workspace", Facts::private),
@@ -273,7 +276,7 @@ fn templates(table: &mut Table) {
 }
 
 fn tasks(table: &mut Table) {
-    let kinds: [(&str, fn(&Facts) -> _); 3] = [
+    let kinds: [Kind<_>; 3] = [
         ("in the shared workspace", Facts::shared),
         ("in a public workspace", Facts::public),
         ("in a private workspace", Facts::private),

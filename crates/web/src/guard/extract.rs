@@ -147,7 +147,7 @@ impl Params {
 
     /// All values of a key.
     pub(crate) fn all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
-        let said = self.keys.as_ref().is_none_or(|keys| keys.0.iter().any(|said| *said == key));
+        let said = self.keys.as_ref().is_none_or(|keys| keys.0.contains(&key));
         debug_assert!(said, "its row doesn't say that it takes {key}");
         self.sent.iter().filter(move |(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
     }
