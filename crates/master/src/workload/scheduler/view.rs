@@ -98,12 +98,15 @@ pub(super) struct View {
     ended: Notify,
 }
 
+/// Why each task waits that does.
+type Waits = Arc<HashMap<TaskId, Wait>>;
+
 #[derive(Default)]
 struct Seen {
     tasks: BTreeMap<TaskId, Shown>,
     agents: BTreeMap<AgentId, (Arc<store::agent::Agent>, Option<Arc<AgentPresence>>)>,
     /// Of the last round.
-    waits: Arc<HashMap<TaskId, Wait>>,
+    waits: Waits,
 }
 
 struct Shown {
@@ -163,10 +166,7 @@ impl View {
     }
 
     /// Why tasks wait as of now; answers why they did.
-    pub(super) fn set_waits(
-        &self,
-        waits: HashMap<TaskId, Wait>,
-    ) -> (Arc<HashMap<TaskId, Wait>>, Arc<HashMap<TaskId, Wait>>) {
+    pub(super) fn set_waits(&self, waits: HashMap<TaskId, Wait>) -> (Waits, Waits) {
         let waits = Arc::new(waits);
         let before = std::mem::replace(&mut self.write().waits, Arc::clone(&waits));
         (before, waits)
