@@ -223,7 +223,10 @@ mod tests {
         let sent = find(Some(&at("train")), &[at("extra"), at("one.txt")]).expect("found");
         assert_eq!(names(&sent), ["lib", "a.py", "lib/b.py", "extra", "extra/c.txt", "one.txt"]);
         let mut files = Vec::new();
-        let each = |file| Ok::<_, std::convert::Infallible>(files.push(file));
+        let each = |file| {
+            files.push(file);
+            Ok::<_, std::convert::Infallible>(())
+        };
         sent.read().expect("read").each(each).expect("all of them");
         assert_eq!((files[0].kind, files[0].content.as_str()), (Some(DIRECTORY_TYPE), ""));
         assert_eq!((files[1].kind, files[1].content.as_str()), (Some(FILE_TYPE), "eA=="));

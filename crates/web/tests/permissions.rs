@@ -38,10 +38,10 @@ on_sqlite!(
 );
 
 /// Samples with their rows.
-fn with_rows<'r>(
-    rows: &'r [Row],
+fn with_rows(
+    rows: &[Row],
     samples: impl IntoIterator<Item = &'static Sample>,
-) -> Vec<(&'r Row, &'static Sample)> {
+) -> Vec<(&Row, &'static Sample)> {
     let row_of =
         |sample: &'static Sample| rows.iter().find(|row| sample.is_for(row)).map(|row| (row, sample));
     samples.into_iter().filter_map(row_of).collect()
@@ -54,7 +54,7 @@ fn callers(row: &Row, sample: &Sample, met: &mut HashSet<Access>) -> Vec<Caller>
     let answered = |caller: &Caller| expected(row, sample, *caller);
     let ends = |caller: &Caller| {
         let alike = || Caller::ALL.iter().filter(|other| answered(other) == answered(caller));
-        alike().next() == Some(caller) || alike().last() == Some(caller)
+        alike().next() == Some(caller) || alike().next_back() == Some(caller)
     };
     Caller::ALL.into_iter().filter(|caller| everybody || ends(caller)).collect()
 }
