@@ -5,10 +5,13 @@
 mod address;
 mod audit;
 mod cluster;
+mod cluster_message;
 mod command;
+mod config_policy;
 mod error;
 mod group;
 mod guard;
+mod job;
 mod output;
 mod registration;
 mod template;

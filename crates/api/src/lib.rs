@@ -13,11 +13,11 @@ mod record;
 pub mod wire;
 mod workload;
 
-pub use machines::{agent, cluster, fingerprint};
+pub use machines::{agent, cluster, cluster_message, fingerprint};
 pub use people::{auth, group, registration, role, token, user};
 pub use places::{project, workspace};
-pub use record::{audit, log};
-pub use workload::{command, job, template};
+pub use record::{audit, log, master_log};
+pub use workload::{command, config_policy, job, template};
 
 /// The version of the Determined API that is spoken; its clients compare it with their own.
 pub const DETERMINED_VERSION: &str = "0.38.1";

@@ -1,5 +1,6 @@
 //! What people start.
 
 pub mod command;
+pub mod config_policy;
 pub mod job;
 pub mod template;

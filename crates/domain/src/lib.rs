@@ -5,6 +5,7 @@
 
 pub mod authz;
 pub mod id;
+mod installation;
 mod machines;
 mod people;
 mod places;
@@ -13,6 +14,7 @@ pub mod text;
 pub mod time;
 mod workload;
 
+pub use installation::cluster_message;
 pub use machines::{agent, capability};
 pub use people::{
     group, identity, password, registration, session, setting, system_ids, throttle, token, user,

@@ -2,5 +2,6 @@
 
 pub mod bootstrap;
 pub mod cluster;
+pub mod cluster_message;
 pub mod config;
 pub(crate) mod reserve;

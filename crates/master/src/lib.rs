@@ -15,7 +15,7 @@ pub mod unbroken;
 mod workload;
 
 use installation::reserve;
-pub use installation::{bootstrap, cluster, config};
+pub use installation::{bootstrap, cluster, cluster_message, config};
 pub use machines::agent;
 use machines::link_key;
 pub use people::{account, group, password, registration, secret, session, setting, token};
@@ -23,9 +23,9 @@ use people::{fair, system_ids, throttle};
 use places::{again, taken};
 pub use places::{member, project, workspace};
 use record::retention;
-pub use record::{audit, log, mail};
+pub use record::{audit, log, mail, own_log};
 use workload::scheduler;
-pub use workload::{context, task, template};
+pub use workload::{config_policy, context, task, template};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// What this program says of itself.
+    pub own_log: own_log::OwnLog,
 }
 
 impl std::fmt::Debug for Parts {
@@ -85,12 +87,18 @@ pub struct Master {
     pub projects: project::Projects,
     /// Templates.
     pub templates: template::Templates,
+    /// Configuration policies.
+    pub config_policies: config_policy::ConfigPolicies,
     /// Agents.
     pub agents: agent::Agents,
     /// The audit log.
     pub audit: audit::Audit,
     /// The installation.
     pub cluster: cluster::Cluster,
+    /// The master's own log.
+    pub log: own_log::MasterLog,
+    /// What everybody is told.
+    pub cluster_messages: cluster_message::ClusterMessages,
     /// The configuration.
     pub config: Arc<Config>,
     /// The time.
@@ -115,7 +123,7 @@ impl Master {
     /// # Errors
     /// When the database or the data directory can't be used.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, data_dir, config, clock, entropy } = parts;
+        let Parts { store, data_dir, config, clock, entropy, own_log } = parts;
         let default = &config.security.default_task;
         system_ids::check(&config.agent.allowed_ids, Some(default.uid), Some(default.gid))
             .map_err(|e| Error::Invalid(format!("security.default_task: {e}")))?;
@@ -201,6 +209,10 @@ impl Master {
         let workspaces = workspace::Workspaces::new(store.clone(), Arc::clone(&clock), Arc::clone(&config));
         let projects = project::Projects::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
         let templates = template::Templates::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
+        let config_policies =
+            config_policy::ConfigPolicies::new(store.clone(), config.limits.clone(), Arc::clone(&clock));
+        let log = own_log::MasterLog::new(own_log, store.clone(), Arc::clone(&clock));
+        let cluster_messages = cluster_message::ClusterMessages::new(store.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();
         background.spawn(live.clone().run(stop.clone()));
@@ -218,12 +230,15 @@ impl Master {
             workspaces,
             projects,
             templates,
+            config_policies,
             tokens,
             groups,
             settings,
             agents,
             audit,
             cluster,
+            log,
+            cluster_messages,
             config,
             clock,
             unbroken,

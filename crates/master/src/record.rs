@@ -3,4 +3,5 @@
 pub mod audit;
 pub mod log;
 pub mod mail;
+pub mod own_log;
 pub(crate) mod retention;

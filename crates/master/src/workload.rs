@@ -1,5 +1,6 @@
 //! What people start, and what decides when and where it runs.
 
+pub mod config_policy;
 pub mod context;
 pub(crate) mod scheduler;
 pub mod task;

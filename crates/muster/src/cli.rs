@@ -78,9 +78,15 @@ pub(crate) enum Noun {
     /// Keep configurations that tasks are laid over
     #[command(subcommand, visible_alias = "tpl")]
     Template(verb::template::Verb),
+    /// Lay down what everybody's configurations may say
+    #[command(subcommand, visible_alias = "cp")]
+    ConfigPolicies(verb::config_policies::Verb),
     /// Run commands and look after them
     #[command(subcommand, visible_alias = "cmd")]
     Command(verb::command::Verb),
+    /// See the queue, and change what runs first
+    #[command(subcommand, visible_alias = "j")]
+    Job(verb::job::Verb),
     /// See all running tasks
     #[command(subcommand)]
     Task(verb::task::Verb),

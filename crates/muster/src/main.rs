@@ -73,6 +73,8 @@ fn run(Cli { global, noun }: Cli) -> Result<ExitCode> {
         Noun::Workspace(verb) => block_on(verb::workspace::run(verb, &target()?)),
         Noun::Project(verb) => block_on(verb::project::run(verb, &target()?)),
         Noun::Template(verb) => block_on(verb::template::run(verb, &target()?)),
+        Noun::Job(verb) => block_on(verb::job::run(verb, &target()?)),
+        Noun::ConfigPolicies(verb) => block_on(verb::config_policies::run(verb, &target()?)),
         Noun::Task(verb) => block_on(verb::task::run(verb, &target()?)),
         Noun::Environment(verb) => block_on(verb::environment::run(verb)),
         Noun::Slot(verb) => block_on(verb::slot::run(verb, &target()?)),

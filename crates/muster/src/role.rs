@@ -5,6 +5,7 @@ mod down;
 mod encryption;
 mod environment;
 mod local_agent;
+mod own_log;
 mod own_socket;
 mod process;
 mod room;
@@ -36,9 +37,9 @@ fn raise_descriptors() {
 /// `muster up`: a master, and an agent that speaks to it as any other would.
 pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
     raise_descriptors();
-    process::block_on(async move {
+    process::block_on_with_log(async move |own_log| {
         let mut endings = process::endings()?;
-        let served = Served::start(&args.master).await?;
+        let served = Served::start(&args.master, own_log).await?;
         let stop = CancellationToken::new();
         let mut options = local_agent::options(&served, args.slots).await?;
         options.guarded.extend(args.master.config.clone());
@@ -119,9 +120,9 @@ async fn until_ended(
 /// `muster master`: a master alone.
 pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
     raise_descriptors();
-    process::block_on(async move {
+    process::block_on_with_log(async move |own_log| {
         let mut endings = process::endings()?;
-        let served = Served::start(&args).await?;
+        let served = Served::start(&args, own_log).await?;
         let _room = room::alone(served.kept_logs(), local_agent::keep_free(&served.config.agent));
         served.say_ready()?;
         let ending = tokio::select! {

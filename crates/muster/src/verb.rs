@@ -3,11 +3,14 @@
 pub(crate) mod agent;
 pub(crate) mod audit;
 pub(crate) mod change_password;
+pub(crate) mod cluster_message;
 pub(crate) mod command;
 pub(crate) mod command_run;
+pub(crate) mod config_policies;
 pub(crate) mod delete_user;
 pub(crate) mod environment;
 pub(crate) mod group;
+pub(crate) mod job;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod manual;

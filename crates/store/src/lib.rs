@@ -21,7 +21,7 @@ pub use people::{group, invitation, login_failure, registration, session, settin
 pub use places::{belongings, membership, project, workspace};
 use record::growth;
 pub use record::{audit, mail};
-pub use workload::{allocation, task, template};
+pub use workload::{allocation, config_policy, task, template};
 
 pub use db::{Conn, Store, Tx};
 pub use error::StoreError;

@@ -10,6 +10,7 @@ use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
 use domain::user::{Password, Status};
+use master::own_log::OwnLog;
 use master::system::{Clock as _, SystemEntropy};
 use master::{Config, Master, Parts, secret};
 use serde_json::json;
@@ -26,6 +27,8 @@ use crate::{Database, FakeClock, Storage, soon};
 pub struct TestMaster {
     /// The master's time.
     pub clock: Arc<FakeClock>,
+    /// What the master says in its own log.
+    pub own_log: OwnLog,
     config: Config,
     address: SocketAddr,
     running: Option<Running>,
@@ -67,7 +70,8 @@ impl TestMaster {
 
     async fn with(storage: Storage, ip: IpAddr, config: Config) -> Self {
         let address = SocketAddr::new(ip, 0);
-        let mut test = Self { clock: Arc::default(), config, address, running: None, storage };
+        let (clock, own_log) = (Arc::default(), OwnLog::default());
+        let mut test = Self { clock, own_log, config, address, running: None, storage };
         test.boot().await;
         test
     }
@@ -89,6 +93,7 @@ impl TestMaster {
             data_dir: self.storage.data_dir(),
             config: self.config.clone(),
             clock: self.clock.clone(),
+            own_log: self.own_log.clone(),
             entropy: Arc::new(SystemEntropy),
         };
         let master = match Master::start(parts).await {

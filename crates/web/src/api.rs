@@ -7,8 +7,8 @@ mod places;
 mod record;
 mod workload;
 
-pub(crate) use machines::{agent, cluster, link};
+pub(crate) use machines::{agent, cluster, cluster_message, link};
 pub(crate) use people::{auth, group, permission, registration, role, session, setting, token, user};
 pub(crate) use places::{member, project, workspace};
-pub(crate) use record::{audit, log};
-pub(crate) use workload::{command, job, task, template};
+pub(crate) use record::{audit, log, master_log};
+pub(crate) use workload::{command, config_policy, job, task, template};

@@ -17,6 +17,8 @@ fn endpoints() -> impl Iterator<Item = Endpoint> {
     let nouns = [
         openapi::endpoints(),
         api::cluster::endpoints(),
+        api::cluster_message::endpoints(),
+        api::master_log::endpoints(),
         api::workspace::endpoints(),
         api::member::endpoints(),
         api::project::endpoints(),
@@ -33,6 +35,7 @@ fn endpoints() -> impl Iterator<Item = Endpoint> {
         api::registration::endpoints(),
         api::command::endpoints(),
         api::empty::endpoints(),
+        api::config_policy::endpoints(),
         api::job::endpoints(),
         api::task::endpoints(),
         api::log::endpoints(),

@@ -13,8 +13,12 @@ mod audit;
 mod bootstrap;
 #[path = "http/browser.rs"]
 mod browser;
+#[path = "http/cluster_message.rs"]
+mod cluster_message;
 #[path = "http/commands.rs"]
 mod commands;
+#[path = "http/config_policies.rs"]
+mod config_policies;
 #[path = "http/configurations.rs"]
 mod configurations;
 #[path = "http/connections.rs"]
@@ -39,6 +43,8 @@ mod groups;
 mod growth;
 #[path = "http/held_back.rs"]
 mod held_back;
+#[path = "http/jobs.rs"]
+mod jobs;
 #[path = "http/lists.rs"]
 mod lists;
 #[path = "http/login.rs"]
@@ -49,6 +55,8 @@ mod logs;
 mod losing;
 #[path = "http/mail.rs"]
 mod mail;
+#[path = "http/master_log.rs"]
+mod master_log;
 #[path = "http/meanwhile.rs"]
 mod meanwhile;
 #[path = "http/memory.rs"]
@@ -87,6 +95,8 @@ mod services;
 mod sessions;
 #[path = "http/settings.rs"]
 mod settings;
+#[path = "http/storage.rs"]
+mod storage;
 #[path = "http/templates.rs"]
 mod templates;
 #[path = "http/throttle.rs"]

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cluster_message::ClusterMessage;
 use crate::page::Pagination;
 
 /// Answer of `GET /info`, snake case.
@@ -32,6 +33,9 @@ pub struct Info {
     /// Largest packed context that is taken, in bytes.
     #[serde(default)]
     pub max_context_bytes: u64,
+    /// What administrators tell everybody now. Muster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_message: Option<String>,
 }
 
 /// The telemetry part of [`Info`].
@@ -79,8 +83,8 @@ pub struct Master {
     pub feature_switches: Vec<String>,
     /// Yes.
     pub user_management_enabled: bool,
-    /// None.
-    pub cluster_message: Option<Value>,
+    /// What everybody is told now.
+    pub cluster_message: Option<ClusterMessage>,
 }
 
 /// Answer of `GET agents`.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::page::Pagination;
 use crate::user::AgentUserGroup;
@@ -36,7 +37,7 @@ pub struct Workspace {
     pub username: String,
     /// Unix identity of its tasks.
     pub agent_user_group: Option<AgentUserGroup>,
-    /// None.
+    /// Where its experiments' checkpoints go, keys masked for others than its owner; null is where the installation's go.
     pub checkpoint_storage_config: Option<Value>,
     /// Exists for its members only. Muster's own.
     #[serde(default)]
@@ -83,11 +84,11 @@ pub struct EditWorkspace {
     /// Unix identity of its tasks; replaces all four parts.
     #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
     pub agent_user_group: Option<AgentUserGroup>,
-    // What Muster doesn't have: refused unless it says nothing.
-    /// Where checkpoints go.
-    #[serde(alias = "checkpoint_storage_config", skip_serializing)]
+    /// Where its experiments' checkpoints go; `{}` is where the installation's go.
+    #[serde(alias = "checkpoint_storage_config", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Value>")]
-    pub checkpoint_storage_config: Option<Unkept>,
+    pub checkpoint_storage_config: Option<Box<RawValue>>,
+    // What Muster doesn't have: refused unless it says nothing.
     /// Pool for tasks with slots.
     #[serde(
         alias = "default_compute_pool",
@@ -187,7 +188,7 @@ mod tests {
         let edit: EditWorkspace = serde_json::from_str(text).expect("valid");
         assert_eq!(edit.agent_user_group.and_then(|group| group.agent_uid), Some(7));
         assert_eq!(edit.default_compute_pool.as_deref(), Some("p"));
-        assert_eq!(edit.checkpoint_storage_config, None);
+        assert!(edit.checkpoint_storage_config.is_none());
         assert_eq!(edit.private, None);
     }
 }

@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::few::Few;
 use crate::page::Pagination;
+use crate::wire::null_default;
 
 /// Answer of `GET job-queues-v2`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +73,39 @@ pub struct JobSummary {
     pub jobs_ahead: usize,
     /// `STATE_QUEUED` or `STATE_SCHEDULED`.
     pub state: String,
+}
+
+/// Body of `POST job-queues`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct UpdateJobs {
+    /// Carried out in their order; what can't be done keeps the others from nothing.
+    #[serde(deserialize_with = "null_default")]
+    pub updates: Few<JobUpdate>,
+}
+
+/// One change of a job.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct JobUpdate {
+    /// Which: the task's id.
+    #[serde(alias = "job_id", deserialize_with = "null_default")]
+    pub job_id: String,
+    /// 1 to 99, lower first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    /// Its share; refused, for a task keeps the one that it was made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// Another pool.
+    #[serde(alias = "resource_pool", skip_serializing_if = "Option::is_none")]
+    pub resource_pool: Option<String>,
+    /// Of old; refused.
+    #[serde(alias = "ahead_of", skip_serializing)]
+    pub ahead_of: Option<String>,
+    /// Of old; refused.
+    #[serde(alias = "behind_of", skip_serializing)]
+    pub behind_of: Option<String>,
 }
 
 /// Answer of `GET resource-pools`.

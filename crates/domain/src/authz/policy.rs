@@ -1,6 +1,7 @@
 //! The permission policy: who may do what. This file is the whole of it.
 
 use super::{Act, Actor, Refusal};
+use crate::config::policy::Workload;
 use crate::id::UserId;
 use crate::place::{Place, ProjectPlace, Role, Template};
 use crate::session::Session;
@@ -62,6 +63,10 @@ admin_acts! {
     DeleteUser(Deletion), lasts |deletion| deletion.has_heir => "only admin privileged users can delete users";
     /// Make, change and delete groups, and say who is in them. What lasts of it is asked with what changes ([`may_last`]).
     ManageGroups(()), lasts |()| false => "user does not have permission";
+    /// Tell everybody something, or no longer.
+    SetClusterMessage(()), lasts |()| false => "user does not have permission";
+    /// Have the master say more or less in its log.
+    ChangeMasterLog(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.
     AssignRoles(()), lasts |()| true => "access denied";
 }
@@ -85,6 +90,10 @@ macro_rules! admin_reads {
 admin_reads! {
     /// Read the master's configuration, secrets masked.
     ReadMasterConfig => "user does not have permission";
+    /// Read what everybody is told, also before they are.
+    ReadClusterMessage => "user does not have permission";
+    /// Read what the master says in its log.
+    ReadMasterLog => "user does not have permission";
     /// See who wants to be let in.
     SeeRegistrations => "only administrators can see and decide registrations";
     /// Read and verify the audit log.
@@ -414,6 +423,49 @@ impl Act for ManageProject {
     fn check(actor: &Actor, project: &ProjectPlace) -> Result<(), Refusal> {
         let text = "only the owner of a project and its administrators can do this";
         stands_in_project(actor, project, Role::Administrator, text)
+    }
+}
+
+/// Where configuration policies hold, and for which work.
+#[derive(Debug, Clone)]
+pub struct ConfigPoliciesOf {
+    /// In which workspace; `None` is everywhere.
+    pub place: Option<Place>,
+    /// For which work.
+    pub workload: Workload,
+}
+
+/// See configuration policies: everybody those that hold everywhere, who sees a workspace its own.
+#[derive(Debug)]
+pub struct ReadConfigPolicies;
+
+impl Act for ReadConfigPolicies {
+    type Target = ConfigPoliciesOf;
+    const READS: bool = true;
+    fn check(actor: &Actor, of: &ConfigPoliciesOf) -> Result<(), Refusal> {
+        of.place.as_ref().map_or(Ok(()), |place| ReadWorkspace::check(actor, place))
+    }
+}
+
+/// Set configuration policies, or take them away: administrators, and those of a workspace its owner and its administrators.
+#[derive(Debug)]
+pub struct ChangeConfigPolicies;
+
+impl Act for ChangeConfigPolicies {
+    type Target = ConfigPoliciesOf;
+    fn check(actor: &Actor, of: &ConfigPoliciesOf) -> Result<(), Refusal> {
+        match &of.place {
+            None => admin_only(actor, "only admins may set global config policies"),
+            Some(place) => {
+                let text = "only admins may set config policies for workspaces";
+                stands(actor, place, Role::Administrator, text)
+            }
+        }
+    }
+
+    /// What everybody's experiments run is said there.
+    fn lasts(of: &ConfigPoliciesOf) -> bool {
+        of.workload == Workload::Experiment
     }
 }
 

@@ -8,6 +8,7 @@ mod facts;
 use super::policy::*;
 use super::{Act, Actor, Refusal, authorize, may_last, name};
 use crate::audit::By;
+use crate::config::policy::Workload;
 use facts::{Facts, deletion, task, template, with_secrets};
 
 /// A kind of caller, from the weakest on. *Owner* is the account, or the owner of the thing, that is asked about.
@@ -155,6 +156,7 @@ pub fn table() -> Vec<Line> {
     workspaces(&mut table);
     projects(&mut table);
     templates(&mut table);
+    config_policies(&mut table);
     tasks(&mut table);
     table.0
 }
@@ -163,6 +165,10 @@ fn installation(table: &mut Table) {
     table
         .ask::<ReadMasterConfig>("", |_| ())
         .ask::<ReadAudit>("", |_| ())
+        .ask::<ReadMasterLog>("", |_| ())
+        .ask::<ChangeMasterLog>("", |_| ())
+        .ask::<ReadClusterMessage>("", |_| ())
+        .ask::<SetClusterMessage>("", |_| ())
         .ask::<InviteAgent>("", |_| ())
         .ask::<ManageAgents>("", |_| ());
 }
@@ -273,6 +279,21 @@ fn templates(table: &mut Table) {
     table
         .ask::<UseTemplate>("in the shared workspace, with secrets", |facts| (with_secrets(), facts.shared()))
         .ask::<SeeSecrets>("the owner's", |facts| facts.account().id);
+}
+
+fn config_policies(table: &mut Table) {
+    let of = |place, workload| ConfigPoliciesOf { place, workload };
+    table
+        .ask::<ReadConfigPolicies>("everywhere", |_| of(None, Workload::Tasks))
+        .ask::<ChangeConfigPolicies>("everywhere, for tasks", |_| of(None, Workload::Tasks))
+        .ask::<ChangeConfigPolicies>("everywhere, for experiments", |_| of(None, Workload::Experiment))
+        .ask::<ReadConfigPolicies>("public", |facts| of(Some(facts.public()), Workload::Tasks))
+        .ask::<ChangeConfigPolicies>("public, for tasks", |facts| of(Some(facts.public()), Workload::Tasks))
+        .ask::<ReadConfigPolicies>("private", |facts| of(Some(facts.private()), Workload::Tasks))
+        .ask::<ChangeConfigPolicies>("private, for tasks", |facts| of(Some(facts.private()), Workload::Tasks))
+        .ask::<ChangeConfigPolicies>("private, for experiments", |facts| {
+            of(Some(facts.private()), Workload::Experiment)
+        });
 }
 
 fn tasks(table: &mut Table) {

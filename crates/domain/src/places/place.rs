@@ -55,6 +55,8 @@ pub struct Workspace {
     pub archived: bool,
     /// Each part that is set overlays that of a user's own Unix identity.
     pub identity: IdentityParts,
+    /// Where its experiments' checkpoints go; `None` is where the installation's go.
+    pub checkpoint_storage: Option<Layer>,
     /// The account whose Polyaxon projects are here.
     pub personal_of: Option<UserId>,
     /// When it was made.

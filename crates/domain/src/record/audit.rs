@@ -302,7 +302,8 @@ impl Entry {
     /// templates too; whatever else there will be counts.
     #[must_use]
     pub fn may_change_rights(&self) -> bool {
-        let harmless = ["task.", "agent.", "template.", "audit.", "session.open"];
+        let harmless =
+            ["task.", "agent.", "template.", "cluster_message.", "master.", "audit.", "session.open"];
         self.result == Outcome::Done && !harmless.iter().any(|start| self.action.starts_with(start))
     }
 

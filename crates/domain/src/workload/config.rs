@@ -11,8 +11,10 @@ use crate::text::steers;
 
 pub mod experiment;
 pub mod layer;
+pub mod policy;
 pub mod secrets;
 mod size;
+pub mod storage;
 mod submitted;
 mod unhonoured;
 

@@ -2,7 +2,7 @@
 //! transaction reads the place and asks the policy again (R25). What the actor's own account may is asked at the commit
 //! (`store::Tx::commit`).
 
-use domain::authz::{Act, Permit};
+use domain::authz::{Act, ConfigPoliciesOf, Permit};
 use domain::id::UserId;
 use domain::place::{Place, ProjectPlace, Template};
 use store::{Conn, Store, Tx};
@@ -47,6 +47,18 @@ impl InPlace for (Template, Place) {
 
     fn missing(&self) -> String {
         template::hidden(&self.0.name)
+    }
+}
+
+impl InPlace for ConfigPoliciesOf {
+    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
+        let Some(place) = &self.place else { return Ok(Some(self.clone())) };
+        let place = place.again(conn, viewer).await?;
+        Ok(place.map(|place| Self { place: Some(place), ..*self }))
+    }
+
+    fn missing(&self) -> String {
+        self.place.as_ref().map(InPlace::missing).unwrap_or_default()
     }
 }
 

@@ -9,6 +9,8 @@ use domain::authz::{
     Act as _, Actor, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers,
     SetWorkspaceIdentity, Visible,
 };
+use domain::config::secrets::Layer;
+use domain::config::storage;
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
 use domain::place::{self, Member, MemberId, Place, Role, Scope, Workspace};
@@ -47,6 +49,8 @@ pub struct NewWorkspace {
     pub private: bool,
     /// Unix identity of its tasks.
     pub identity: Option<Overlay>,
+    /// Where its experiments' checkpoints go, JSON.
+    pub checkpoint_storage: Option<String>,
 }
 
 /// What is to change of a workspace; what is absent stays.
@@ -58,6 +62,8 @@ pub struct WorkspaceChange {
     pub private: Option<bool>,
     /// Unix identity of its tasks: all four parts are replaced.
     pub identity: Option<Overlay>,
+    /// Where its experiments' checkpoints go, JSON; an empty map is where the installation's go.
+    pub checkpoint_storage: Option<String>,
 }
 
 /// What is said of a workspace that isn't there for the caller.
@@ -105,7 +111,24 @@ fn facts(workspace: &Workspace) -> Value {
         "private": workspace.private,
         "archived": workspace.archived,
         "unixIdentity": workspace.identity.shown(),
+        "checkpointStorage": workspace.checkpoint_storage.as_ref().map(Layer::storage_for_others),
     })
+}
+
+/// Where checkpoints are to go, when they can go there; an empty map says nothing. It is JSON as it was sent, and small.
+fn checked_storage(storage: Option<&str>) -> Result<Option<Layer>, Error> {
+    let Some(text) = storage else { return Ok(None) };
+    let bad = |why: &str| Error::Invalid(format!("invalid checkpoint storage: {why}"));
+    let (size, limit) = (text.len(), storage::MOST_BYTES);
+    if size > limit {
+        return Err(bad(&format!("it has {size} bytes, and {limit} is the limit")));
+    }
+    let storage: Value = serde_json::from_str(text).map_err(|e| bad(&e.to_string()))?;
+    if storage == json!({}) {
+        return Ok(None);
+    }
+    storage::check(&storage).map_err(|e| bad(&e.0))?;
+    Ok(Some(Layer::new(storage)))
 }
 
 /// A workspace that is there, for a change of what is in it.
@@ -116,6 +139,11 @@ pub(crate) async fn open(conn: &mut Conn, id: WorkspaceId) -> Result<Workspace, 
         return Err(Error::Precondition(format!("workspace '{name}' is archived: nothing new gets into it")));
     }
     Ok(workspace)
+}
+
+/// A workspace that wasn't deleted: one that was still has a place, for the tasks in it.
+pub(crate) async fn there(conn: &mut Conn, id: WorkspaceId) -> Result<Workspace, Error> {
+    store::workspace::by_id(conn, id).await?.ok_or_else(|| not_found(id))
 }
 
 /// Whether whoever acts may know of a workspace.
@@ -203,8 +231,13 @@ impl Workspaces {
     ) -> Result<Workspace, Error> {
         let name = place::name("workspace name", &new.name).map_err(|e| Error::Invalid(e.to_string()))?;
         let identity = self.checked(new.identity)?.unwrap_or_default();
+        let checkpoint_storage = checked_storage(new.checkpoint_storage.as_deref())?;
+        if checkpoint_storage.is_some() {
+            Error::unless_it_may_last(permit.by())?;
+        }
         let tx = self.store.write().await?;
-        self.insert(tx, permit, Workspace { private: new.private, identity, ..blank(name) }).await
+        let workspace = Workspace { private: new.private, identity, checkpoint_storage, ..blank(name) };
+        self.insert(tx, permit, workspace).await
     }
 
     /// Clients find a workspace by its name in any case, and want one. What is called like an account is that one's.
@@ -288,7 +321,12 @@ impl Workspaces {
         let name = change.name.map(|name| place::name("workspace name", &name)).transpose();
         let name = name.map_err(|e| Error::Invalid(e.to_string()))?;
         let identity = self.checked(change.identity)?;
+        let sets_storage = change.checkpoint_storage.is_some();
+        let storage = checked_storage(change.checkpoint_storage.as_deref())?;
         self.edit(permit, move |workspace| {
+            if sets_storage {
+                workspace.checkpoint_storage = storage;
+            }
             workspace.name = name.unwrap_or_else(|| workspace.name.clone());
             workspace.private = change.private.unwrap_or(workspace.private);
             workspace.identity = identity.unwrap_or_else(|| workspace.identity.clone());
@@ -322,7 +360,9 @@ impl Workspaces {
         if after == before {
             return Ok(before);
         }
-        if before.private && !after.private {
+        // Opened to others, or its checkpoints go to where somebody else may read them.
+        let opened = before.private && !after.private;
+        if opened || after.checkpoint_storage != before.checkpoint_storage {
             Error::unless_it_may_last(permit.by())?;
         }
         if after.name != before.name {
@@ -412,6 +452,7 @@ fn blank(name: String) -> Workspace {
         private: false,
         archived: false,
         identity: IdentityParts::default(),
+        checkpoint_storage: None,
         personal_of: None,
         created_at: Timestamp(0),
     }

@@ -16,6 +16,7 @@ use serde_json::json;
 use store::Store;
 pub use store::task::Filter as TaskFilter;
 
+use crate::config_policy;
 use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
 use crate::scheduler::Scheduler;
@@ -139,6 +140,9 @@ impl Tasks {
         if !PRIORITIES.contains(&priority) {
             return Err(Error::Invalid(format!("priority {priority} is not between 1 and 99")));
         }
+        let mut conn = self.store.read().await?;
+        config_policy::check_priority(&mut conn, permit.target().workspace, priority).await?;
+        drop(conn);
         let id = permit.target().id;
         let entry = Entry::done(permit.by(), "task.set_priority", target(permit.target()));
         let before = json!({ "priority": permit.target().priority });

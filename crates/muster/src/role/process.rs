@@ -1,21 +1,24 @@
 //! The process around a role: runtime, log output, signals.
 
 use anyhow::{Context as _, Result};
+use master::own_log::OwnLog;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+
+use super::own_log;
 
 /// Most threads for work on files; each costs memory after it has worked, and the disk has no more to give.
 const BLOCKING_THREADS: usize = 32;
 
 /// Runs a role on a runtime of its own, with its log on standard error.
 pub(super) fn block_on<T>(role: impl Future<Output = Result<T>>) -> Result<T> {
-    let filter = EnvFilter::try_from_env("MUSTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    // A second role in one process would find it set; that is as good.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .try_init();
+    block_on_with_log(|_| role)
+}
+
+/// The same for a role that shows its log to others.
+pub(super) fn block_on_with_log<T, R: Future<Output = Result<T>>>(
+    role: impl FnOnce(OwnLog) -> R,
+) -> Result<T> {
+    let role = role(own_log::start());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build();
     let runtime = runtime.context("starting the runtime")?;

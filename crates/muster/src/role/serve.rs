@@ -9,6 +9,7 @@ use domain::authz::{InviteAgent, Permit};
 use domain::id::AgentId;
 use link::{Invitation, Public};
 use master::log::Kept;
+use master::own_log::OwnLog;
 use master::system::{SystemClock, SystemEntropy};
 use master::{Config, Master, Parts};
 use store::Store;
@@ -39,7 +40,7 @@ pub(super) struct Served {
 }
 
 impl Served {
-    pub(super) async fn start(args: &MasterArgs) -> Result<Self> {
+    pub(super) async fn start(args: &MasterArgs, own_log: OwnLog) -> Result<Self> {
         let mut config = match &args.config {
             Some(file) => Config::read(file)?,
             None => Config::default(),
@@ -69,6 +70,7 @@ impl Served {
             config: config.clone(),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
+            own_log,
         };
         let master = Master::start(parts).await.context("starting the master")?;
         let app = web::App::new(master.clone(), address).encrypted(tls.clone());

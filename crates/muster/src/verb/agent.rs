@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use api::cluster::{Agent, InviteAgent};
-use clap::Subcommand;
+use clap::{ArgGroup, Args, Subcommand};
 
 use crate::auth::session::Session;
 use crate::failure::Failure;
@@ -37,18 +37,37 @@ pub(crate) enum Verb {
         name: String,
     },
     /// Let an agent take new tasks again
-    Enable {
-        /// The agent
-        name: String,
-    },
+    Enable(Which),
     /// Give an agent no new tasks
     Disable {
-        /// The agent
-        name: String,
+        #[command(flatten)]
+        which: Which,
         /// Let what runs there run out; else it is ended
         #[arg(long)]
         drain: bool,
     },
+}
+
+/// One agent or all.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true)))]
+pub(crate) struct Which {
+    /// The agent
+    #[arg(group = "which")]
+    name: Option<String>,
+    /// All agents
+    #[arg(long, group = "which")]
+    all: bool,
+}
+
+impl Which {
+    async fn names(self, session: &mut Session) -> Result<Vec<String>> {
+        if let Some(name) = self.name {
+            return Ok(vec![name]);
+        }
+        let agents = session.call(async |client| client.agents().await).await?.agents;
+        Ok(agents.into_iter().filter(|agent| !agent.revoked).map(|agent| agent.id).collect())
+    }
 }
 
 /// Carries out the verb that was given.
@@ -58,8 +77,8 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         Verb::List { format, keys } => list(session, format, keys).await,
         Verb::Invite { name, replace } => invite(session, InviteAgent { name, replace }).await,
         Verb::Revoke { name } => revoke(session, &name).await,
-        Verb::Enable { name } => set_enabled(session, &name, true, false).await,
-        Verb::Disable { name, drain } => set_enabled(session, &name, false, drain).await,
+        Verb::Enable(which) => set_enabled(session, which, true, false).await,
+        Verb::Disable { which, drain } => set_enabled(session, which, false, drain).await,
     }
 }
 
@@ -173,11 +192,13 @@ async fn invite(session: &mut Session, invite: InviteAgent) -> Result<()> {
     Ok(())
 }
 
-async fn set_enabled(session: &mut Session, name: &str, enabled: bool, drain: bool) -> Result<()> {
+async fn set_enabled(session: &mut Session, which: Which, enabled: bool, drain: bool) -> Result<()> {
     let verb = if enabled { "enable" } else { "disable" };
-    let done = session.call(async |client| client.set_agent_enabled(name, enabled, drain).await).await;
-    done.with_context(|| format!("can't {verb} agent {name}"))?;
-    output::note(&format!("Agent {name} is {verb}d."));
+    for name in which.names(session).await? {
+        let done = session.call(async |client| client.set_agent_enabled(&name, enabled, drain).await).await;
+        done.with_context(|| format!("can't {verb} agent {name}"))?;
+        output::note(&format!("Agent {name} is {verb}d."));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use rustix::fs::FileType;
 use serde_json::value::to_raw_value;
 
-use super::workspace;
+use super::{cluster_message, workspace};
 use crate::auth::session::Session;
 use crate::context;
 use crate::follow::{self, Sink};
@@ -74,10 +74,11 @@ pub(crate) async fn run(args: RunArgs, target: &Target, interrupt: &Interrupt) -
     let config = options.resolve()?;
     let sent_along = context::find(args.context.as_deref(), &args.include)?;
     let session = &mut Session::open(target).await?;
+    let info = session.call(async |client| client.info().await).await?;
+    cluster_message::tell(info.cluster_message.as_deref());
     let files = if sent_along.is_empty() {
         None
     } else {
-        let info = session.call(async |client| client.info().await).await?;
         sent_along.check_size(info.max_context_bytes)?;
         Some(sent_along.read()?)
     };

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use api::client::ClientError;
 use clap::Args;
 
+use super::cluster_message;
 use crate::auth::login::{self as auth, Means};
 use crate::auth::password;
 use crate::auth::session::Session;
@@ -57,6 +58,8 @@ pub(crate) async fn login(args: LoginArgs, target: &Target) -> Result<()> {
         let _ = client.with_token(Some(old)).logout().await;
     }
     output::note(&format!("Logged in as {user}."));
+    // That it can't be asked for is no reason to be told of anything.
+    cluster_message::tell(client.info().await.ok().and_then(|info| info.cluster_message).as_deref());
     Ok(())
 }
 

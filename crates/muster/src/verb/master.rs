@@ -1,11 +1,13 @@
-//! `muster master info`, `config`, `certificate` and `forget`, and `muster version`.
+//! `muster master info`, `config`, `logs`, `certificate` and `forget`, and `muster version`.
 
 use anyhow::{Context, Result, bail};
 use api::client::{Address, Client, ClientError, Shown, Trust};
+use api::master_log::{LogChange, level};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use clap::Subcommand;
+use clap::{ArgGroup, Subcommand, ValueEnum};
 
+use super::cluster_message;
 use crate::auth::known::KnownMasters;
 use crate::auth::session::Session;
 use crate::auth::trust;
@@ -24,15 +26,72 @@ pub(crate) enum Verb {
         json: bool,
     },
     /// Print the master's configuration, secrets masked; for administrators
+    #[command(args_conflicts_with_subcommands = true)]
     Config {
         /// Print JSON, not YAML
         #[arg(long)]
         json: bool,
+        #[command(subcommand)]
+        change: Option<ConfigVerb>,
     },
+    /// Print what the master says in its log, as far as it is kept; for administrators
+    Logs {
+        /// Go on with what it says from now on
+        #[arg(short, long)]
+        follow: bool,
+        /// Only the last so many lines
+        #[arg(long, value_name = "N")]
+        tail: Option<u32>,
+    },
+    /// Tell everybody something, for a time
+    #[command(subcommand)]
+    ClusterMessage(cluster_message::Verb),
     /// Print the certificate of the authority behind the master's own, for browsers and other programs
     Certificate,
     /// Drop what is remembered here of the master's certificate: the next command asks again
     Forget,
+}
+
+/// What of the configuration can be changed while the master runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Have the master say more or less in its log, until it starts anew; for administrators
+    #[command(group(ArgGroup::new("changes").required(true).multiple(true)))]
+    Set {
+        /// How much it says
+        #[arg(long = "log.level", value_name = "LEVEL", group = "changes")]
+        level: Option<LogLevel>,
+        /// With colours, where it is a terminal, or without
+        #[arg(long = "log.color", value_name = "BOOL", group = "changes")]
+        color: Option<bool>,
+    },
+}
+
+/// How much the master says.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LogLevel {
+    /// Everything
+    Trace,
+    /// What helps to look for a fault
+    Debug,
+    /// What happens
+    Info,
+    /// What somebody should look at
+    Warning,
+    /// What failed
+    Error,
+}
+
+impl LogLevel {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Trace => level::TRACE,
+            Self::Debug => level::DEBUG,
+            Self::Info => level::INFO,
+            Self::Warning => level::WARNING,
+            Self::Error => level::ERROR,
+        }
+    }
 }
 
 /// Carries out the verb that was given.
@@ -42,15 +101,35 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
             let info = trust::client(target).await?.info().await?;
             if json { output::json(&info) } else { output::yaml(&info) }
         }
-        Verb::Config { json } => {
+        Verb::Config { change: Some(ConfigVerb::Set { level, color }), .. } => {
+            let change = LogChange { level: level.map(|level| level.name().to_owned()), color };
+            let session = &mut Session::open(target).await?;
+            let done = session.call(async |client| client.change_master_log(&change).await).await;
+            done.context("can't change the master's log")?;
+            output::note("The master's log was changed, until the master starts anew.");
+            Ok(())
+        }
+        Verb::Logs { follow, tail } => logs(&mut Session::open(target).await?, follow, tail).await,
+        Verb::Config { json, change: None } => {
             let session = &mut Session::open(target).await?;
             let config = session.call(async |client| client.master_config().await).await;
             let config = config.context("can't read the master's configuration")?;
             if json { output::json(&config) } else { output::yaml(&config) }
         }
+        Verb::ClusterMessage(verb) => cluster_message::run(verb, target).await,
         Verb::Certificate => certificate(target).await,
         Verb::Forget => forget(target),
     }
+}
+
+async fn logs(session: &mut Session, follow: bool, tail: Option<u32>) -> Result<()> {
+    // A kept session may have ended: that is found by a request that can be made twice.
+    session.call(async |client| client.me().await).await?;
+    let told = session.client().master_log(follow, tail, |entry| {
+        let level = entry.level.trim_start_matches("LOG_LEVEL_");
+        output::line(&format!("{} [{level}]: {}", entry.timestamp, entry.message))
+    });
+    told.await.context("can't read the master's log")
 }
 
 /// What is trusted on the way to this master. The fingerprint goes beside it, so that the output is a file for

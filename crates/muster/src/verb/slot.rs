@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use api::cluster::{Agent, Slot};
 use api::command::AllocationSummary;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::auth::session::Session;
+use crate::output;
 use crate::table::{Format, Table, yes_no};
 use crate::target::Target;
 
@@ -18,6 +19,19 @@ pub(crate) enum Verb {
     /// List the slots of all agents
     #[command(visible_alias = "ls")]
     List(Format),
+    /// Let a slot take new tasks again
+    Enable(Which),
+    /// Give a slot no new tasks; what runs on it is ended
+    Disable(Which),
+}
+
+/// One slot.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// The agent
+    agent: String,
+    /// Its number there
+    slot: u32,
 }
 
 /// A slot as it is listed; the names are those of `det slot list --json`.
@@ -37,8 +51,24 @@ struct Row {
 
 /// Carries out the verb that was given.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
-    let Verb::List(format) = verb;
     let session = &mut Session::open(target).await?;
+    match verb {
+        Verb::List(format) => list(session, format).await,
+        Verb::Enable(which) => set_enabled(session, &which, true).await,
+        Verb::Disable(which) => set_enabled(session, &which, false).await,
+    }
+}
+
+async fn set_enabled(session: &mut Session, which: &Which, enabled: bool) -> Result<()> {
+    let Which { agent, slot } = which;
+    let verb = if enabled { "enable" } else { "disable" };
+    let done = session.call(async |client| client.set_slot_enabled(agent, *slot, enabled).await).await;
+    done.with_context(|| format!("can't {verb} slot {slot} of agent {agent}"))?;
+    output::note(&format!("Slot {slot} of agent {agent} is {verb}d."));
+    Ok(())
+}
+
+async fn list(session: &mut Session, format: Format) -> Result<()> {
     let tasks = session.call(async |client| client.tasks().await).await?.allocation_id_to_summary;
     let mut agents = session.call(async |client| client.agents().await).await?.agents;
     agents.sort_by(|a, b| a.id.cmp(&b.id));

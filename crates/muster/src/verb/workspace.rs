@@ -1,14 +1,18 @@
 //! `muster workspace …`.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use api::client::Place;
 use api::user::AgentUserGroup;
 use api::workspace::{EditWorkspace, Workspace};
 use clap::{ArgGroup, Args, Subcommand};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::member::{self, Membership, Who};
 use super::project;
 use crate::auth::session::Session;
+use crate::launch_config;
 use crate::output;
 use crate::table::{Format, Table, yes_no};
 use crate::target::Target;
@@ -96,6 +100,8 @@ pub(crate) struct CreateArgs {
     #[command(flatten)]
     agent: AgentArgs,
     #[command(flatten)]
+    storage: StorageArgs,
+    #[command(flatten)]
     format: Format,
 }
 
@@ -113,6 +119,8 @@ pub(crate) struct EditArgs {
     private: Option<bool>,
     #[command(flatten)]
     agent: AgentArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
     /// Have its tasks run as their users again
     #[arg(long, group = "changes", conflicts_with = "agent")]
     no_agent: bool,
@@ -134,6 +142,22 @@ pub(crate) struct AgentArgs {
     /// Group name of its tasks
     #[arg(long, value_name = "GROUP", groups = ["agent", "changes"])]
     agent_group: Option<String>,
+}
+
+/// Where a workspace's experiments put their checkpoints.
+#[derive(Debug, Args)]
+pub(crate) struct StorageArgs {
+    /// Where checkpoints go, YAML or JSON; a file with {} in it is where the installation's go
+    #[arg(long, visible_alias = "checkpoint-storage-config-file", value_name = "FILE", group = "changes")]
+    checkpoint_storage: Option<PathBuf>,
+}
+
+impl StorageArgs {
+    /// From a file, for there may be keys in it.
+    fn read(&self) -> Result<Option<Box<RawValue>>> {
+        let read = |file| Ok(to_raw_value(&launch_config::from_file(file)?)?);
+        self.checkpoint_storage.as_deref().map(read).transpose()
+    }
 }
 
 impl AgentArgs {
@@ -242,6 +266,7 @@ async fn create(session: &mut Session, args: CreateArgs) -> Result<()> {
         name: Some(name.clone()),
         private: Some(args.private),
         agent_user_group: args.agent.group(),
+        checkpoint_storage_config: args.storage.read()?,
         ..EditWorkspace::default()
     };
     let made = session.call(async |client| client.create_workspace(&new).await).await;
@@ -261,6 +286,7 @@ async fn edit(session: &mut Session, args: EditArgs) -> Result<()> {
         name: args.name,
         private: args.private,
         agent_user_group: if args.no_agent { Some(AgentUserGroup::default()) } else { args.agent.group() },
+        checkpoint_storage_config: args.storage.read()?,
         ..EditWorkspace::default()
     };
     let id = find(session, &name).await.with_context(problem)?.id;

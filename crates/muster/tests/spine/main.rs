@@ -12,6 +12,7 @@ mod canary;
 mod command;
 mod connections;
 mod context;
+mod det_cluster;
 mod det_command;
 mod det_group;
 mod det_place;

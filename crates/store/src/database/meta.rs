@@ -20,6 +20,14 @@ pub async fn set(tx: &mut Tx, name: &str, value: &str) -> Result<(), StoreError>
     sql!(sql, name, value).run(tx).await.map(drop)
 }
 
+/// Forgets a fact.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn remove(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
+    sql!("DELETE FROM meta WHERE name = ?", name).run(tx).await.map(drop)
+}
+
 /// The next number of a counter, from 1. Given out only when the transaction commits.
 ///
 /// # Errors

@@ -22,6 +22,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0010_machine_numbers.sql"),
     include_str!("../../migrations/0011_removed_logs.sql"),
     include_str!("../../migrations/0012_allocations.sql"),
+    include_str!("../../migrations/0013_config_policies.sql"),
+    include_str!("../../migrations/0014_checkpoint_storage.sql"),
     include_str!("../../migrations/0015_ends.sql"),
 ];
 

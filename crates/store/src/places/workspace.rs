@@ -16,7 +16,7 @@ table! {
     workspaces w => Workspace {
         id, name, owner: [owner_id], private, archived,
         identity: [agent_user, agent_uid, agent_group, agent_gid],
-        personal_of, created_at,
+        checkpoint_storage, personal_of, created_at,
     }
     reads "JOIN users u ON u.id = w.owner_id" { owner_name: "u.username" }
 }
@@ -139,11 +139,13 @@ pub async fn insert(tx: &mut Tx, workspace: &Workspace) -> Result<Workspace, Sto
 /// # Errors
 /// [`StoreError::Duplicate`] when the name is taken.
 pub async fn update(tx: &mut Tx, workspace: &Workspace) -> Result<(), StoreError> {
-    let Workspace { id, name, private, archived, identity, .. } = workspace;
+    let Workspace { id, name, private, archived, identity, checkpoint_storage: storage, .. } = workspace;
     let IdentityParts { user, uid, group, gid } = identity;
+    tx.replaces(storage.value().text_bytes());
     let sql = "UPDATE workspaces SET name = ?, private = ?, archived = ?, agent_user = ?, agent_uid = ?,
-                   agent_group = ?, agent_gid = ? WHERE id = ? AND deleted_at IS NULL";
-    sql!(sql, name, private, archived, user, uid, group, gid, id).run_once(tx, "a workspace").await
+                   agent_group = ?, agent_gid = ?, checkpoint_storage = ? WHERE id = ? AND deleted_at IS NULL";
+    let sql = sql!(sql, name, private, archived, user, uid, group, gid, storage, id);
+    sql.run_once(tx, "a workspace").await
 }
 
 /// Takes a workspace away: its name is free again, its projects and templates are gone, its tasks stay.
@@ -158,6 +160,7 @@ pub async fn delete(tx: &mut Tx, id: WorkspaceId, now: Timestamp) -> Result<(), 
         "DELETE FROM projects WHERE workspace_id = ?",
         "DELETE FROM memberships WHERE scope = 'workspace' AND scope_id = ?",
         "DELETE FROM templates WHERE workspace_id = ?",
+        "DELETE FROM config_policies WHERE workspace_id = ?",
     ] {
         sql!(sql, id).run(tx).await?;
     }

@@ -43,6 +43,7 @@ async fn add_workspace(store: &Store, owner: &User, name: &str, private: bool) -
         private,
         archived: false,
         identity: IdentityParts::default(),
+        checkpoint_storage: None,
         personal_of: None,
         created_at: NOW,
     };
@@ -325,7 +326,9 @@ async fn a_workspace_keeps_all_that_it_is_told(database: Database) {
     let made = add_workspace(&store, &alice, "Vision — 視覚", false).await;
     add_workspace(&store, &alice, "other", false).await;
     let identity = IdentityParts { gid: Some(7000), group: Some("lab".into()), ..IdentityParts::default() };
-    let changed = Workspace { name: "x".into(), private: true, archived: true, identity, ..made };
+    let checkpoint_storage = Some(Layer::new(json!({"type": "directory", "container_path": "/ü"})));
+    let changed =
+        Workspace { name: "x".into(), private: true, archived: true, identity, checkpoint_storage, ..made };
     write(&store, async |tx| workspace::update(tx, &changed).await.expect("changed")).await;
     let mut conn = store.read().await.expect("a connection");
     let found = workspace::by_id(&mut conn, changed.id).await.expect("read");

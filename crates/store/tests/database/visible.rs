@@ -108,6 +108,7 @@ impl World {
             private: dice.half(),
             archived: dice.half(),
             identity: IdentityParts::default(),
+            checkpoint_storage: None,
             personal_of: None,
             created_at: NOW,
         };

@@ -2,3 +2,4 @@
 
 pub(crate) mod audit;
 pub(crate) mod log;
+pub(crate) mod master_log;

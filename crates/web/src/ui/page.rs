@@ -27,10 +27,22 @@ impl FromRequestParts<App> for Page {
         let caller = caller.ok_or(Error::Unauthenticated("log in first"))?;
         let fragment = wants_fragment(&parts.headers);
         let here = parts.uri.path_and_query().map_or("/", |asked| asked.as_str());
-        let shell =
-            Shell { caller: Some(ShownCaller::of(&caller, here)), urge: urge(app, &caller, fragment).await? };
+        let shell = Shell {
+            caller: Some(ShownCaller::of(&caller, here)),
+            urge: urge(app, &caller, fragment).await?,
+            message: if fragment { None } else { message(app).await? },
+        };
         Ok(Self { caller, shell, fragment })
     }
+}
+
+/// What stands around a page for who isn't known yet.
+pub(crate) async fn around(app: &App) -> Result<Shell, Error> {
+    Ok(Shell { message: message(app).await?, ..Shell::default() })
+}
+
+async fn message(app: &App) -> Result<Option<String>, Error> {
+    Ok(app.master.cluster_messages.shown().await?.map(|message| message.text))
 }
 
 /// htmx asks for pieces, except when it goes back in the browser's history.

@@ -19,7 +19,7 @@ use crate::late::Form;
 use crate::origin::{Arrival, is_unencrypted, same_origin};
 use crate::respond::{PageFailure, sentence, status};
 use crate::table::{Endpoint, LOGIN_LIMIT};
-use crate::ui::page::Page;
+use crate::ui::page::{self, Page};
 use crate::ui::redirect::{login_for, own};
 use crate::ui::shell::{Shell, render};
 
@@ -119,7 +119,7 @@ async fn login_page(
     let default_user =
         app.master.sessions.default_caller(default_user, arrival.asked(app).await.origin).await?;
     render(&LoginPage {
-        shell: Shell::default(),
+        shell: page::around(app).await?,
         username: &asked.username,
         redirect: own(&asked.redirect),
         problem: problem.map(|error| match error {

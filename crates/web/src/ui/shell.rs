@@ -14,6 +14,8 @@ use crate::ui::redirect::login_for;
 pub(crate) struct Shell {
     pub(crate) caller: Option<ShownCaller>,
     pub(crate) urge: Option<Urge>,
+    /// What administrators tell everybody.
+    pub(crate) message: Option<String>,
 }
 
 /// Who asked for the page, as it shows them.

@@ -34,7 +34,7 @@ fn outdated<T: std::fmt::Debug>(result: Result<T, Error>) {
 
 /// A change that any account may make.
 async fn make(master: &TestMaster, permit: &Permit<CreateWorkspace>, name: &str) -> Result<(), Error> {
-    let new = NewWorkspace { name: name.to_owned(), private: false, identity: None };
+    let new = NewWorkspace { name: name.to_owned(), ..NewWorkspace::default() };
     master.services().workspaces.create(permit, new).await.map(drop)
 }
 

@@ -366,8 +366,9 @@ async fn what_a_workspace_cannot_have_is_refused(database: Database) {
     let master = TestMaster::start(database).await;
     let alice = master.user("alice").await;
     for (body, part) in [
-        (json!({"checkpointStorageConfig": {"type": "s3"}}), "checkpointStorageConfig"),
-        (json!({"defaultComputePool": "gpu"}), "no resource pool of its own"),
+        (json!({"checkpointStorageConfig": {"type": "s3"}}), "bucket is a required property of s3"),
+        (json!({"checkpointStorageConfig": "s3"}), "invalid checkpoint storage: it must be a map"),
+        (json!({"defaultComputePool": "gpu"}), "unable to bind a resource pool that does not exist"),
         (json!({"clusterNamespaceMeta": {"": {}}}), "Kubernetes"),
     ] {
         let mut body = body;

@@ -93,6 +93,12 @@ const EXCEPTIONS: &[Exception] = &[
         OTHERS,
         "which template it is about is in it",
     ),
+    form(
+        ("POST", "/api/v1/job-queues"),
+        &["the owner's priority"],
+        OTHERS,
+        "which jobs they are is in it; they may change their own",
+    ),
     form(ADD_ROLES, &["everywhere"], ORDINARY, ROLES),
     form(ADD_ROLES, &["everywhere"], BY_TOKEN, ROLES),
     form(ADD_ROLES, &["in a private workspace"], OTHERS, ROLES),
@@ -111,7 +117,7 @@ const EXCEPTIONS: &[Exception] = &[
     form(("PUT", "/api/v1/groups/{group}"), &["name", "the owner into it"], BY_TOKEN, LASTS),
     form(("PATCH", "/api/v1/users/assignments"), &["the owner into a group"], BY_TOKEN, LASTS),
     form(NEW_WORKSPACE, &["with a Unix identity"], BY_TOKEN, LASTS),
-    form(WORKSPACE, &["Unix identity", "visibility"], BY_TOKEN, LASTS),
+    form(WORKSPACE, &["Unix identity", "visibility", "where checkpoints go"], BY_TOKEN, LASTS),
     form(PROJECT, &["visibility"], BY_TOKEN, LASTS),
     form(SLUG, &["visibility"], BY_TOKEN, LASTS),
     form(

@@ -68,8 +68,9 @@ impl Shown {
     }
 }
 
-/// A template's configuration. It isn't shown as it is: see [`Layer::shown`].
-#[derive(Clone, PartialEq)]
+/// A configuration that lies under others: a template's, or a workspace's checkpoint storage. It isn't shown as it is: see
+/// [`Layer::shown`].
+#[derive(Clone, PartialEq, Eq)]
 pub struct Layer(Value);
 
 impl std::fmt::Debug for Layer {
@@ -102,6 +103,31 @@ impl Layer {
     #[must_use]
     pub fn has_secrets(&self) -> bool {
         Shown::of(self.0.clone(), Some(Eyes::Suspicion)).0 != self.0
+    }
+}
+
+impl Layer {
+    /// Where checkpoints go, for `actor`'s eyes.
+    #[must_use]
+    pub fn shown_as_storage(&self, actor: &Actor, owner: UserId) -> Shown {
+        match eyes(actor, owner) {
+            None => Shown(self.0.clone()),
+            Some(_) => self.storage_for_others(),
+        }
+    }
+
+    /// The same for everybody else's: they see that there are keys, and of the rest what is named so that it is to be read.
+    #[must_use]
+    pub fn storage_for_others(&self) -> Shown {
+        let mut value = self.0.clone();
+        let settings = value.as_object_mut().into_iter().flatten();
+        for (key, inside) in settings.filter(|(_, inside)| !inside.is_null()) {
+            match names_secret(key) {
+                true => *inside = Value::String(MASK.to_owned()),
+                false => strip(inside, Eyes::Readers),
+            }
+        }
+        Shown(value)
     }
 }
 

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::{Started, Tasks, target};
 use crate::config::DEFAULT_POOL;
+use crate::config_policy;
 use crate::template::Templates;
 use crate::{Error, again, workspace};
 
@@ -109,7 +110,7 @@ impl Tasks {
             slots,
             weight: Weight::new(config.resources.weight),
             max_slots: config.resources.max_slots,
-            priority: config.resources.priority.unwrap_or(DEFAULT_PRIORITY),
+            priority: DEFAULT_PRIORITY,
             created_at: now,
             standing: Standing::Active,
             restarts: 0,
@@ -124,7 +125,8 @@ impl Tasks {
         }
         let identity = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
         self.check_number(&mut tx, owner.id).await?;
-        let task = store::task::insert(&mut tx, Task { identity, ..task }, &config).await?;
+        let priority = config_policy::priority(&mut tx, workspace, &config.resources).await?;
+        let task = store::task::insert(&mut tx, Task { identity, priority, ..task }, &config).await?;
         let facts = json!({
             "description": task.description,
             "entrypoint": masked_words(&config.entrypoint),

@@ -10,6 +10,7 @@ use master::Error;
 
 use crate::App;
 use crate::access::Access;
+use crate::api::cluster_message;
 use crate::extract::User;
 use crate::origin::Arrival;
 use crate::respond::Answer;
@@ -37,6 +38,7 @@ pub(crate) async fn info(State(app): State<App>, arrival: Arrival) -> Answer<Inf
     let default_user = cluster.default_user();
     let origin = arrival.asked(&app).await.origin;
     let caller = app.master.sessions.default_caller(default_user, origin).await?;
+    let message = app.master.cluster_messages.shown().await?;
     Ok(Json(Info {
         version: DETERMINED_VERSION.to_owned(),
         master_id: cluster.id().to_owned(),
@@ -47,6 +49,7 @@ pub(crate) async fn info(State(app): State<App>, arrival: Arrival) -> Answer<Inf
         muster_version: env!("CARGO_PKG_VERSION").to_owned(),
         default_user: caller.map(|caller| caller.actor.username),
         max_context_bytes: app.master.config.max_context_bytes,
+        cluster_message: message.map(|message| message.text),
     }))
 }
 
@@ -56,9 +59,10 @@ pub(crate) async fn health(State(app): State<App>) -> Answer<Health> {
     Ok(Json(Health { status: "up".to_owned() }))
 }
 
-pub(crate) async fn master(State(app): State<App>) -> Json<Master> {
+pub(crate) async fn master(State(app): State<App>) -> Answer<Master> {
     let cluster = &app.master.cluster;
-    Json(Master {
+    let message = app.master.cluster_messages.shown().await?;
+    Ok(Json(Master {
         version: DETERMINED_VERSION.to_owned(),
         master_id: cluster.id().to_owned(),
         cluster_id: cluster.id().to_owned(),
@@ -74,8 +78,8 @@ pub(crate) async fn master(State(app): State<App>) -> Json<Master> {
         product: "PRODUCT_UNSPECIFIED".to_owned(),
         feature_switches: Vec::new(),
         user_management_enabled: true,
-        cluster_message: None,
-    })
+        cluster_message: message.map(cluster_message::shown),
+    }))
 }
 
 pub(crate) async fn telemetry() -> Json<NoTelemetry> {

@@ -86,7 +86,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// A workspace as it goes over the wire.
-fn shown(workspace: place::Workspace, num_projects: i64) -> Workspace {
+fn shown(caller: &Caller, workspace: place::Workspace, num_projects: i64) -> Workspace {
+    let storage = workspace.checkpoint_storage.as_ref();
+    let storage =
+        storage.map(|storage| storage.shown_as_storage(&caller.actor, workspace.owner).into_value());
     let IdentityParts { user, uid, group, gid } = workspace.identity.clone();
     let agent_user_group = workspace.identity.shown().map(|_| AgentUserGroup {
         agent_uid: uid,
@@ -107,7 +110,7 @@ fn shown(workspace: place::Workspace, num_projects: i64) -> Workspace {
         user_id: workspace.owner.0,
         username: workspace.owner_name,
         agent_user_group,
-        checkpoint_storage_config: None,
+        checkpoint_storage_config: storage,
         private: workspace.private,
     }
 }
@@ -116,11 +119,11 @@ fn shown(workspace: place::Workspace, num_projects: i64) -> Workspace {
 async fn counted(app: &App, caller: &Caller, workspace: place::Workspace) -> Result<Workspace, Failure> {
     let counts = app.master.workspaces.project_counts(Visible::to(&caller.actor)).await?;
     let count = counts.get(&workspace.id).copied().unwrap_or(0);
-    Ok(shown(workspace, count))
+    Ok(shown(caller, workspace, count))
 }
 
 /// How the caller stands to a workspace of a path.
-async fn place_of(app: &App, caller: &Caller, text: &str) -> Result<Place, Failure> {
+pub(crate) async fn place_of(app: &App, caller: &Caller, text: &str) -> Result<Place, Failure> {
     let id: WorkspaceId = id(text, || format!("workspace '{}' not found", text.escape_debug()))?;
     Ok(app.master.workspaces.place(&caller.actor, id).await?)
 }
@@ -155,10 +158,9 @@ fn overlay(
 fn refuse_more(more: &EditWorkspace) -> Result<(), Failure> {
     let says_nothing = |value: &Option<Unkept>| *value != Some(Unkept::Something);
     let pools = [&more.default_compute_pool, &more.default_aux_pool];
-    let text = if !says_nothing(&more.checkpoint_storage_config) {
-        "checkpointStorageConfig: a workspace has no checkpoint storage of its own"
-    } else if pools.into_iter().flatten().any(|pool| !matches!(pool.as_str(), "" | "default")) {
-        "a workspace has no resource pool of its own: name one with each task"
+    let text = if pools.into_iter().flatten().any(|pool| !matches!(pool.as_str(), "" | "default")) {
+        "unable to bind a resource pool that does not exist or is not available to the workspace: a workspace has none of \
+         its own; name one with each task"
     } else if !says_nothing(&more.cluster_namespace_meta) || !says_nothing(&more.cluster_quota_pairs) {
         "namespaces and resource quotas are for Kubernetes, which isn't there"
     } else {
@@ -191,7 +193,7 @@ pub(crate) async fn list(
     let (found, pagination) = workspaces.list(Visible::to(&caller.actor), filter, page).await?;
     let shown = |workspace: place::Workspace| {
         let count = counts.get(&workspace.id).copied().unwrap_or(0);
-        shown(workspace, count)
+        shown(&caller, workspace, count)
     };
     Ok(Json(ListWorkspaces { workspaces: found.into_iter().map(shown).collect(), pagination }))
 }
@@ -209,9 +211,10 @@ pub(crate) async fn create(
         name: request.name.unwrap_or_default(),
         private: request.private.unwrap_or(false),
         identity: overlay(&caller, None, request.agent_user_group)?,
+        checkpoint_storage: request.checkpoint_storage_config.map(|storage| storage.get().to_owned()),
     };
     let made = app.master.workspaces.create(&permit, new).await?;
-    Ok(Json(WorkspaceChanged { workspace: shown(made, 0), namespace_bindings: json!({}) }))
+    Ok(Json(WorkspaceChanged { workspace: shown(&caller, made, 0), namespace_bindings: json!({}) }))
 }
 
 pub(crate) async fn get(
@@ -237,6 +240,7 @@ pub(crate) async fn patch(
         name: request.name,
         private: request.private,
         identity: overlay(&caller, Some(permit.target().clone()), request.agent_user_group)?,
+        checkpoint_storage: request.checkpoint_storage_config.map(|storage| storage.get().to_owned()),
     };
     let changed = app.master.workspaces.change(&permit, change).await?;
     let workspace = counted(&app, &caller, changed).await?;

@@ -2,30 +2,41 @@
 
 use std::sync::Arc;
 
-use ::api::job::{FullJob, Job, JobSummary, ListJobs, ListPools, Pool, PoolBindings};
+use ::api::job::{FullJob, Job, JobSummary, JobUpdate, ListJobs, ListPools, Pool, PoolBindings, UpdateJobs};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::agent::DeviceKind;
-use domain::authz::Visible;
+use domain::authz::{ChangeTask, ReadTask, Visible};
 use domain::id::{ResourcePool, TaskId};
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
 use master::Error;
 use master::agent::AgentView;
 use master::config::{Pool as Settings, SchedulerKind};
+use master::session::Caller;
 use master::task::Queued;
 
 use crate::App;
 use crate::about::PAGE;
 use crate::access::Access;
-use crate::extract::{Params, User, paged};
+use crate::api::command::changeable;
+use crate::extract::{Params, User, check_count, paged};
+use crate::late::Body;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
+        Endpoint::post("/api/v1/job-queues", Access::User, update)
+            .says("Change jobs: the priority of each")
+            // Nothing is asked where nothing is to be changed.
+            .may_ask::<ReadTask>()
+            .may_ask::<ChangeTask>()
+            .takes::<UpdateJobs>()
+            .answers::<Empty>(),
         Endpoint::get("/api/v1/job-queues-v2", Access::User, list)
             .says("Living tasks, those that run first")
             .steps()
@@ -101,6 +112,63 @@ fn job(task: &Task, ahead: usize) -> Job {
         summary: JobSummary { jobs_ahead: ahead, state: state.to_owned() },
     };
     Job { full }
+}
+
+/// Changes jobs, each for itself: what can't be done keeps the others from nothing.
+pub(crate) async fn update(
+    State(app): State<App>,
+    User(caller): User,
+    request: Body<UpdateJobs>,
+) -> Answer<Empty> {
+    let request = request.unasked("which jobs they are is in it, and each is asked about").await?;
+    check_count(request.updates.len())?;
+    let mut failures = Vec::new();
+    for update in request.updates {
+        failures.extend(change(&app, &caller, update).await.err());
+    }
+    match failures.len() {
+        0 => Ok(Json(Empty {})),
+        1 => Err(failures.remove(0)),
+        _ => {
+            let texts: Vec<String> = failures.iter().map(|failure| failure.0.to_string()).collect();
+            let text = format!("encountered the following errors: {}", texts.join("; "));
+            Err(Failure(Error::Invalid(text)))
+        }
+    }
+}
+
+async fn change(app: &App, caller: &Caller, update: JobUpdate) -> Result<(), Failure> {
+    let missing = || Error::NotFound(format!("job {} not found", update.job_id.escape_debug()));
+    let permit = changeable(app, caller, &update.job_id).await.map_err(|Failure(error)| match error {
+        Error::NotFound(_) | Error::Hidden(_) => Failure(missing()),
+        other => Failure(other),
+    })?;
+    let refused = |text: String| Err(Failure(Error::Invalid(text)));
+    if update.ahead_of.is_some() || update.behind_of.is_some() {
+        return refused(
+            "unexpected action: a place in the queue follows from priority and submission".to_owned(),
+        );
+    }
+    match (update.priority, update.weight, update.resource_pool) {
+        (Some(priority), None, None) => Ok(drop(app.master.tasks.set_priority(permit, priority).await?)),
+        (None, Some(_), None) => {
+            refused("setting a weight is not supported: a task has the one that it was made with".to_owned())
+        }
+        (None, None, Some(pool)) => refused(no_move(app, permit.target(), &pool)),
+        _ => refused("unexpected action: give one of priority, weight and resourcePool".to_owned()),
+    }
+}
+
+/// Why a task stays in its pool.
+fn no_move(app: &App, task: &Task, pool: &str) -> String {
+    let own = task.pool.to_string();
+    if !app.master.config.has_pool(pool) {
+        return format!("invalid resource pool name {}", pool.escape_debug());
+    }
+    if own == pool {
+        return format!("resource pool is unchanged ({own} == {pool})");
+    }
+    format!("setting resource pool for job type {} is not supported", task.kind.about().job_type)
 }
 
 /// The workspaces that a pool is kept for: each is for all of them.

@@ -9,6 +9,16 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("GET", "/api/v1/master", ""),
     Sample::new("GET", "/api/v1/master/telemetry", ""),
     Sample::new("GET", "/api/v1/master/config", "").asks(&[("ReadMasterConfig", "")]),
+    Sample::new("PATCH", "/api/v1/master/config", "log level")
+        .body(r#"{"config": {"log": {"level": "LOG_LEVEL_INFO"}}, "fieldMask": {"paths": ["log.level"]}}"#)
+        .asks(&[("ChangeMasterLog", "")])
+        .then(400),
+    Sample::new("GET", "/api/v1/master/logs", "").asks(&[("ReadMasterLog", "")]),
+    Sample::new("GET", "/api/v1/master/cluster_message", "").asks(&[("ReadClusterMessage", "")]),
+    Sample::new("PUT", "/api/v1/master/cluster_message", "")
+        .body(r#"{"message": "{fresh}"}"#)
+        .asks(&[("SetClusterMessage", "")]),
+    Sample::new("DELETE", "/api/v1/master/cluster_message", "").asks(&[("SetClusterMessage", "")]),
     Sample::new("GET", "/api/v1/audit", "").asks(&[("ReadAudit", "")]),
     Sample::new("GET", "/api/v1/audit/export", "").asks(&[("ReadAudit", "")]),
     Sample::new("GET", "/api/v1/audit/verify", "").asks(&[("ReadAudit", "")]),

@@ -25,6 +25,9 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "visibility")
         .body(r#"{"private": false}"#)
         .asks(&[("ChangeWorkspace", "private, opened, or a role given")]),
+    Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "where checkpoints go")
+        .body(r#"{"checkpointStorageConfig": {"type": "gcs", "bucket": "b"}}"#)
+        .asks(&[("ChangeWorkspace", "private, opened, or a role given")]),
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "Unix identity")
         .body(r#"{"agentUserGroup": {"agentGid": 205}}"#)
         .asks(&[("ChangeWorkspace", "private"), ("SetWorkspaceIdentity", "private")]),

@@ -2,11 +2,46 @@
 
 use super::Sample;
 
+const GLOBAL: &str = "/api/v1/config-policies/global/{workload}";
+const IN_WORKSPACE: &str = "/api/v1/config-policies/workspaces/{workspace}/{workload}";
+const POLICY: &str = r#"{"configPolicies": "constraints: {priority_limit: 1}"}"#;
+
 pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("GET", "/api/v1/notebooks", ""),
     Sample::new("GET", "/api/v1/tensorboards", ""),
     Sample::new("GET", "/api/v1/shells", ""),
     Sample::new("GET", "/api/v1/experiments", ""),
+    Sample::new("GET", GLOBAL, "for tasks")
+        .at("/api/v1/config-policies/global/NTSC")
+        .asks(&[("ReadConfigPolicies", "everywhere")]),
+    Sample::new("PUT", GLOBAL, "for tasks")
+        .at("/api/v1/config-policies/global/NTSC")
+        .body(POLICY)
+        .asks(&[("ChangeConfigPolicies", "everywhere, for tasks")]),
+    Sample::new("PUT", GLOBAL, "for experiments")
+        .at("/api/v1/config-policies/global/EXPERIMENT")
+        .body(POLICY)
+        .asks(&[("ChangeConfigPolicies", "everywhere, for experiments")]),
+    Sample::new("DELETE", GLOBAL, "for tasks")
+        .at("/api/v1/config-policies/global/NTSC")
+        .asks(&[("ChangeConfigPolicies", "everywhere, for tasks")]),
+    Sample::new("GET", IN_WORKSPACE, "private, for tasks")
+        .at("/api/v1/config-policies/workspaces/{workspace}/NTSC")
+        .asks(&[("ReadConfigPolicies", "private")]),
+    Sample::new("PUT", IN_WORKSPACE, "private, for tasks")
+        .at("/api/v1/config-policies/workspaces/{workspace}/NTSC")
+        .body(POLICY)
+        .asks(&[("ChangeConfigPolicies", "private, for tasks")]),
+    Sample::new("PUT", IN_WORKSPACE, "private, for experiments")
+        .at("/api/v1/config-policies/workspaces/{workspace}/EXPERIMENT")
+        .body(POLICY)
+        .asks(&[("ChangeConfigPolicies", "private, for experiments")]),
+    Sample::new("DELETE", IN_WORKSPACE, "private, for tasks")
+        .at("/api/v1/config-policies/workspaces/{workspace}/NTSC")
+        .asks(&[("ChangeConfigPolicies", "private, for tasks")]),
+    Sample::new("POST", "/api/v1/job-queues", "the owner's priority")
+        .body(r#"{"updates": [{"jobId": "{task}", "priority": 7}]}"#)
+        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
     Sample::new("GET", "/api/v1/job-queues-v2", ""),
     Sample::new("GET", "/api/v1/resource-pools", ""),
     Sample::new("GET", "/api/v1/resource-pools/{pool}/workspace-bindings", "the one that there is")

@@ -1,0 +1,3 @@
+//! The installation as a whole.
+
+pub mod cluster_message;
