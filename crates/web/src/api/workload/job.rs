@@ -150,7 +150,10 @@ async fn change(app: &App, caller: &Caller, update: JobUpdate) -> Result<(), Fai
         );
     }
     match (update.priority, update.weight, update.resource_pool) {
-        (Some(priority), None, None) => Ok(drop(app.master.tasks.set_priority(permit, priority).await?)),
+        (Some(priority), None, None) => {
+            app.master.tasks.set_priority(permit, priority).await?;
+            Ok(())
+        }
         (None, Some(_), None) => {
             refused("setting a weight is not supported: a task has the one that it was made with".to_owned())
         }
