@@ -1,6 +1,6 @@
 //! What this machine and this user can do for tasks, for the agent's message at start. Changes nothing.
 
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,13 @@ pub fn probe() -> Capabilities {
 /// Tries it: settings that forbid it have many names.
 fn has_user_namespaces() -> bool {
     let namespaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS;
-    let child = process::spawn_in(namespaces, || {
+    let child = process::spawn_in(CloneFlags::empty(), || {
+        // This may be a master's process: whoever looks for one at the other end of a connection mustn't find a process in
+        // namespaces of its own there.
+        process::close_all_except(&[]);
+        if unshare(namespaces).is_err() {
+            return 1;
+        }
         // AppArmor lets the namespace be made and then refuses what it is for.
         i32::from(mount::new_fs("tmpfs", &[], 0).is_err())
     });

@@ -234,9 +234,29 @@ pub fn username(raw: &str) -> Result<String, InvalidName> {
     Ok(name.to_owned())
 }
 
+/// Whether a word of this name is one that is kept for a page or for us, or it begins as what isn't a person's does in a list
+/// (MB6).
+#[must_use]
+pub fn is_ours(name: &str) -> bool {
+    let ours = |word: &str| RESERVED.contains(&word.to_ascii_lowercase().as_str());
+    name.starts_with('(')
+        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(ours)
+        || claims_an_office(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mb06_nobody_becomes_by_name_what_is_no_person() {
+        for ours in ["system", "the system", "Agent vm", "task of bob", "(system)", "root"] {
+            assert!(is_ours(ours), "{ours}");
+        }
+        for people in ["alice", "first.last", "taskmaster", "bob 2"] {
+            assert!(!is_ours(people), "{people}");
+        }
+    }
 
     #[test]
     fn x11_names_are_plain_and_nobody_elses_words() {

@@ -231,10 +231,9 @@ impl Accounts {
         }
         let by_admin = by.as_actor().is_some_and(|by| by.admin);
         if after.username != before.username {
-            if !by_admin {
-                // As whoever registers: else they had any name a moment later (MB6).
-                domain::registration::username(&after.username)
-                    .map_err(|refused| Error::Invalid(refused.to_string()))?;
+            // As whoever registers: else they had any name a moment later (MB6).
+            if !by_admin && domain::registration::is_ours(&after.username) {
+                return Err(Error::Invalid(domain::registration::InvalidName::Reserved.to_string()));
             }
             for name in [&before.username, &after.username] {
                 // From where somebody logged in by a name is nothing to who has it next (MB8).

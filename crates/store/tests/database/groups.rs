@@ -134,7 +134,8 @@ async fn settings_are_replaced_for_one_account(database: Database) {
         (alice.id, vec![setting("c", "3"), setting("a", "4")]),
     ] {
         let mut tx = store.write().await.expect("a transaction");
-        setting::replace(&mut tx, owner, &[], &settings).await.expect("replaced");
+        let there = setting::of_user(&mut tx, owner).await.expect("read");
+        setting::replace(&mut tx, owner, &there, &settings).await.expect("replaced");
         tx.commit_unaudited("a test").await.expect("committed");
     }
     let mut conn = store.read().await.expect("a connection");
