@@ -59,11 +59,7 @@ fn x04_x10_every_verb_of_workspace() {
         "workspace create x --agent-gid 7",
         "Forbidden(only admin privileged users can set workspace agent user groups)",
     );
-    refused(
-        &alice,
-        "workspace create x --default-compute-pool gpu",
-        "a workspace has no resource pool of its own",
-    );
+    refused(&alice, "workspace create x --default-compute-pool gpu", "unable to bind a resource pool");
     let shared = "1|Uncategorized|1||||||";
     assert_eq!(rows(&bob, "workspace list"), [WORKSPACES, shared, "2|lab|0||||||", "3|more|0||||||"]);
     let newest = rows(&bob, "w ls --sort-by name --order-by desc --limit 1");
