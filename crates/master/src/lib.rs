@@ -22,8 +22,7 @@ pub use people::{account, group, password, registration, secret, session, settin
 use people::{fair, system_ids, throttle};
 use places::{again, taken};
 pub use places::{member, project, workspace};
-use record::retention;
-pub use record::{audit, log, mail, own_log};
+pub use record::{audit, log, mail, own_log, retention};
 use workload::scheduler;
 pub use workload::{config_policy, context, task, template};
 
@@ -81,6 +80,8 @@ pub struct Master {
     pub tasks: task::Tasks,
     /// What tasks' logs take of the disk.
     pub kept_logs: log::Kept,
+    /// What removes what is over.
+    pub retention: retention::Keeper,
     /// Workspaces.
     pub workspaces: workspace::Workspaces,
     /// Projects.
@@ -220,13 +221,16 @@ impl Master {
         background.spawn(reserve::keep(store.clone(), config.disk_reserve_bytes, stop.clone()));
         background.spawn(mails.run(stop.clone()));
         background.spawn(audit.clone().keep(refusals, stop.clone()));
-        background.spawn(retention::keep(store.clone(), kept_logs.clone(), config.retention, stop.clone()));
+        let retention =
+            retention::Keeper::new(store.clone(), kept_logs.clone(), config.retention, stop.clone());
+        background.spawn(retention.clone().run());
         Ok(Self {
             accounts,
             sessions,
             registrations,
             tasks,
             kept_logs,
+            retention,
             workspaces,
             projects,
             templates,
@@ -253,8 +257,8 @@ impl Master {
     ///
     /// # Errors
     /// When the database or the disk refuses; it is tried again in an hour.
-    pub async fn tidy(&self) -> Result<(), Error> {
-        retention::tidy(&self.store, &self.kept_logs, self.config.retention, &self.stop).await
+    pub async fn tidy(&self) -> Result<retention::Tidied, Error> {
+        self.retention.tidy().await
     }
 
     /// Where memory and database say different things, in words: living tasks, the service of agents, who is logged in.

@@ -4,4 +4,4 @@ pub mod audit;
 pub mod log;
 pub mod mail;
 pub mod own_log;
-pub(crate) mod retention;
+pub mod retention;

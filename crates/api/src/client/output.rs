@@ -4,6 +4,7 @@ use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Records};
 use reqwest::{Method, Response};
 
 use super::{Client, ClientError, Result, encoded, query};
+use crate::log::CleanedUpLogs;
 
 /// An answer of `GET tasks/{id}/output` that is being read.
 #[derive(Debug)]
@@ -28,6 +29,16 @@ impl Client {
         let path = format!("/api/v1/tasks/{}/output{}", encoded(task), query(parameters));
         let response = self.respond(self.request(Method::GET, &path)).await?;
         Ok(OutputStream { client: self.clone(), response, buffer: Vec::new(), given: 0, offset })
+    }
+}
+
+impl Client {
+    /// Removes logs and tasks that are older than the master's rules keep them, which takes as long as it takes.
+    ///
+    /// # Errors
+    /// 403 for everybody but administrators.
+    pub async fn clean_up_logs(&self) -> Result<CleanedUpLogs> {
+        self.exchange(self.request(Method::POST, "/api/v1/cleanup_logs")).await
     }
 }
 

@@ -31,6 +31,18 @@ pub struct LogEntry {
     pub message: String,
 }
 
+/// What was removed because it was old enough. Numbers are text, as in all of protobuf's JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CleanedUpLogs {
+    /// Tasks' logs.
+    pub removed_count: String,
+    /// What they took of the disk, in bytes.
+    pub removed_bytes: String,
+    /// Tasks that aren't known any more; their logs are among those above.
+    pub removed_tasks: String,
+}
+
 /// One line of a streamed answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamItem<T> {

@@ -65,6 +65,8 @@ admin_acts! {
     ManageGroups(()), lasts |()| false => "user does not have permission";
     /// Tell everybody something, or no longer.
     SetClusterMessage(()), lasts |()| false => "user does not have permission";
+    /// Have the master remove now what its rules say is over for long enough.
+    CleanUpLogs(()), lasts |()| false => "user does not have permission";
     /// Have the master say more or less in its log.
     ChangeMasterLog(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.

@@ -167,6 +167,7 @@ fn installation(table: &mut Table) {
         .ask::<ReadAudit>("", |_| ())
         .ask::<ReadMasterLog>("", |_| ())
         .ask::<ChangeMasterLog>("", |_| ())
+        .ask::<CleanUpLogs>("", |_| ())
         .ask::<ReadClusterMessage>("", |_| ())
         .ask::<SetClusterMessage>("", |_| ())
         .ask::<InviteAgent>("", |_| ())

@@ -1,12 +1,15 @@
 //! What is over goes after the time that the administrator sets (`retention`): tasks' logs, and tasks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::audit::{By, Entry, Who};
+use domain::authz::{CleanUpLogs, Permit};
 use domain::id::TaskId;
 use domain::time::Timestamp;
 use serde_json::json;
 use store::Store;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -22,53 +25,100 @@ const PAGE: i64 = 200;
 /// Ids that one entry of the audit log has room for.
 const NAMES: usize = 40;
 
-/// Removes what is old enough, now and every hour, until it is told to stop.
-pub(crate) async fn keep(store: Store, kept: Kept, rules: Retention, stop: CancellationToken) {
-    if rules == Retention::default() {
-        return;
-    }
-    loop {
-        if let Err(error) = tidy(&store, &kept, rules, &stop).await {
-            tracing::warn!(%error, "what is over for long couldn't be removed; it is tried again in an hour");
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+/// Removes what is old enough. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    store: Store,
+    kept: Kept,
+    rules: Retention,
+    stop: CancellationToken,
+    /// One at a time: else two would tell of the same logs.
+    turn: Arc<Mutex<()>>,
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tidied {
+    /// Tasks' logs.
+    pub logs: u64,
+    /// What they took of the disk, in bytes.
+    pub bytes: u64,
+    /// Tasks, whose logs are among those above.
+    pub tasks: u64,
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
-/// Removes what is old enough.
-pub(crate) async fn tidy(
-    store: &Store,
-    kept: &Kept,
-    Retention { log_days, task_days }: Retention,
-    stop: &CancellationToken,
-) -> Result<(), Error> {
-    let now = kept.now();
-    let before = |days: u32| Timestamp(now.0.saturating_sub(i64::from(days) * 24 * 60 * 60 * 1_000_000));
-    for (days, logs) in [(task_days, false), (log_days, true)] {
-        let Some(days) = days else { continue };
-        let mut from = Timestamp(i64::MIN);
-        while !stop.is_cancelled() {
-            let mut conn = store.read().await?;
-            let page = store::task::ended_between(&mut conn, from, before(days), logs, PAGE).await?;
-            drop(conn);
-            let Some((tasks, upto)) = page else { break };
-            from = upto;
-            if tasks.is_empty() {
-                continue;
+impl Keeper {
+    pub(crate) fn new(store: Store, kept: Kept, rules: Retention, stop: CancellationToken) -> Self {
+        Self { store, kept, rules, stop, turn: Arc::default() }
+    }
+
+    /// Removes what is old enough, now and every hour, until it is told to stop.
+    pub(crate) async fn run(self) {
+        if self.rules == Retention::default() {
+            return;
+        }
+        loop {
+            if let Err(error) = self.tidy().await {
+                tracing::warn!(%error, "what is over for long couldn't be removed; it is tried again in an hour");
             }
-            if logs {
-                let bytes = kept.size(&tasks).await?;
-                kept.remove(&tasks, bytes, Removal::Old).await?;
-            } else {
-                kept.remove_files(&tasks).await?;
-                forget(store, &tasks, now).await?;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
             }
         }
     }
-    Ok(())
+
+    /// Removes what is old enough now, which else happens within the hour, for an administrator.
+    ///
+    /// # Errors
+    /// When the database or the disk refuses: the rest is tried again within the hour.
+    pub async fn clean_up(&self, permit: &Permit<CleanUpLogs>) -> Result<Tidied, Error> {
+        // Who asked for it stands before what was removed: that follows from the rules, as ever.
+        let Retention { log_days, task_days } = self.rules;
+        let entry = Entry::done(permit.by(), "task.clean_up_logs", Who::named("disk", &"logs", "logs"));
+        let entry = entry.made(json!({ "log_days": log_days, "task_days": task_days }));
+        self.store.write().await?.commit(&entry, self.kept.now()).await?;
+        self.tidy().await
+    }
+
+    /// Removes what is old enough.
+    pub(crate) async fn tidy(&self) -> Result<Tidied, Error> {
+        let _turn = self.turn.lock().await;
+        let Retention { log_days, task_days } = self.rules;
+        let now = self.kept.now();
+        let before = |days: u32| Timestamp(now.0.saturating_sub(i64::from(days) * 24 * 60 * 60 * 1_000_000));
+        let mut sum = Tidied::default();
+        for (days, only_logs) in [(task_days, false), (log_days, true)] {
+            let Some(days) = days else { continue };
+            let mut from = Timestamp(i64::MIN);
+            while !self.stop.is_cancelled() {
+                let mut conn = self.store.read().await?;
+                let page = store::task::ended_between(&mut conn, from, before(days), only_logs, PAGE).await?;
+                drop(conn);
+                let Some((tasks, upto)) = page else { break };
+                from = upto;
+                if tasks.is_empty() {
+                    continue;
+                }
+                let (logs, bytes) = self.kept.size(&tasks).await?;
+                if only_logs {
+                    self.kept.remove(&tasks, bytes, Removal::Old).await?;
+                } else {
+                    self.kept.remove_files(&tasks).await?;
+                    forget(&self.store, &tasks, now).await?;
+                    sum.tasks += tasks.len() as u64;
+                }
+                (sum.logs, sum.bytes) = (sum.logs + logs, sum.bytes + bytes);
+            }
+        }
+        Ok(sum)
+    }
 }
 
 /// Removes the records of these tasks, whose logs are gone.

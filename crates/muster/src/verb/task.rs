@@ -1,11 +1,13 @@
 //! `muster task …`: running tasks of every kind and everybody.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use api::command::AllocationSummary;
+use api::log::CleanedUpLogs;
 use clap::Subcommand;
 
 use super::logs::{self, LogsArgs};
 use crate::auth::session::Session;
+use crate::output;
 use crate::table::{Format, Table, time};
 use crate::target::Target;
 
@@ -17,6 +19,12 @@ pub(crate) enum Verb {
     List(Format),
     /// Print a task's output
     Logs(LogsArgs),
+    /// Remove now what is older than the master's `retention` keeps it; for administrators
+    CleanupLogs {
+        /// Print JSON, not a sentence
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Carries out the verb that was given.
@@ -25,6 +33,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::List(format) => list(session, format).await,
         Verb::Logs(args) => logs::logs(session, args).await,
+        Verb::CleanupLogs { json } => clean_up(session, json).await,
     }
 }
 
@@ -55,6 +64,16 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
         ]);
     }
     table.print(format, &tasks)
+}
+
+async fn clean_up(session: &mut Session, json: bool) -> Result<()> {
+    let done = session.call(async |client| client.clean_up_logs().await).await;
+    let done = done.context("can't clean up logs")?;
+    if json {
+        return output::json(&done);
+    }
+    let CleanedUpLogs { removed_count, removed_bytes, removed_tasks } = done;
+    output::line(&format!("Logs removed: {removed_count}, {removed_bytes} bytes. Tasks removed: {removed_tasks}."))
 }
 
 fn agents(task: &AllocationSummary) -> String {

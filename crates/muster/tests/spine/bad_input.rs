@@ -8,7 +8,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Muster, Output, Setup, dir_for_all, eventually, mode, run};
+use crate::support::{Muster, Output, Setup, dir_for_all, eventually, mode, run, sql};
 
 /// Tries to start a server that can't.
 #[track_caller]
@@ -16,16 +16,6 @@ fn refused(muster: &Muster, args: &[&str]) -> Output {
     let output = run(muster.server_command().args(args), "").exits(1);
     assert_eq!(output.out(), "", "it never said that it was ready");
     output
-}
-
-/// Runs statements on a SQLite file; gives the first column of what the last one found.
-#[track_caller]
-fn sql(file: &Path, statements: &str) -> String {
-    let script = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-                  for text in sys.argv[2].split(';'):\n  rows = db.execute(text).fetchall()\n\
-                  print(*(row[0] for row in rows))";
-    let mut python = Command::new(testkit::env::python());
-    run(python.args(["-c", script]).arg(file).arg(statements), "").ok()
 }
 
 #[test]

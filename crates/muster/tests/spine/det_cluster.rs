@@ -1,7 +1,7 @@
 //! The unmodified `det`, and the same verbs of `muster`: what administrators say to and of the whole installation.
 
 use crate::support::det::{PASSWORD, administrator, created, det, refused};
-use crate::support::{Muster, Output, Person, Setup, eventually};
+use crate::support::{Muster, Output, Person, Setup, eventually, sql};
 
 /// Splits like a shell would the one text with blanks.
 fn det_saying<'a>(line: &'a str, text: &'a str) -> impl Iterator<Item = &'a str> {
@@ -195,6 +195,44 @@ fn the_masters_log_is_read_and_says_more_or_less() {
     let follows = admin.start("-u admin master logs --follow --tail 1");
     follows.stdout.wait_for(": ");
     drop(follows);
+}
+
+#[test]
+fn logs_that_are_old_enough_are_cleaned_up() {
+    let muster = Setup::default().config("retention: {log_days: 2}").up();
+    let admin = administrator(&muster);
+    let alice = known(&muster, &admin, "alice");
+    let over = |word: &str| {
+        let id = alice.detach("", &format!("echo printed {word}"));
+        alice.wait_for_state(&id, "TERMINATED");
+        assert!(det(&alice, &format!("task logs {id}")).contains(&format!("printed {word}")));
+        id
+    };
+    let (first, second, young) = (over("first"), over("second"), over("late"));
+    let three_days_older = |id: &str| {
+        let days = 3_i64 * 24 * 60 * 60 * 1_000_000;
+        let aged = format!("UPDATE allocations SET ended_at = ended_at - {days} WHERE task_id = '{id}'");
+        sql(&muster.data_dir().join("muster.db"), &aged);
+    };
+    assert_eq!(det(&admin, "-u admin task cleanup-logs"), "Deleted 0 rows of log entries.");
+    three_days_older(&first);
+    refused(&alice, "task cleanup-logs", "Forbidden(user does not have permission)");
+    assert_eq!(det(&admin, "-u admin task cleanup-logs"), "Deleted 1 rows of log entries.");
+    let told = det(&alice, &format!("task logs {first}"));
+    assert!(told.contains("this log was removed at") && !told.contains("printed"), "{told}");
+
+    // Ours.
+    three_days_older(&second);
+    alice.muster("task cleanup-logs").exits(5);
+    admin.muster("-u admin task cleanup-logs").says("Logs removed: 1, ").says("Tasks removed: 0.").exits(0);
+    assert_eq!(admin.json("-u admin task cleanup-logs")["removedCount"], "0");
+    assert!(det(&alice, &format!("task logs {young}")).contains("printed late"));
+    // It is known who had it done, how often, and what went.
+    let log = admin.json("-u admin audit list --action task.clean_up_logs");
+    assert_eq!(log.as_array().map(Vec::len), Some(4), "{log}");
+    assert!(log[0]["actor"]["name"] == "admin" && log[0]["after"]["log_days"] == 2, "{log}");
+    let log = admin.json("-u admin audit list --action task.remove_log").to_string();
+    assert!(log.contains(&first) && log.contains(&second) && !log.contains(&young), "{log}");
 }
 
 #[test]

@@ -163,11 +163,14 @@ impl Kept {
         Ok(tx.commit(&entry, now).await?)
     }
 
-    /// What the logs of these tasks take of the disk, in bytes.
-    pub(crate) async fn size(&self, tasks: &[TaskId]) -> Result<u64, Error> {
+    /// How many of these tasks have a log, and what those take of the disk, in bytes.
+    pub(crate) async fn size(&self, tasks: &[TaskId]) -> Result<(u64, u64), Error> {
         let (logs, tasks) = (self.logs.clone(), tasks.to_vec());
-        let sum = spawn_blocking(move || tasks.into_iter().filter_map(|task| logs.on_disk(task)).sum()).await;
-        sum.map_err(std::io::Error::other).map_err(Error::io("looking at logs"))
+        let sum = spawn_blocking(move || {
+            let sizes = tasks.into_iter().filter_map(|task| logs.on_disk(task));
+            sizes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
+        });
+        sum.await.map_err(std::io::Error::other).map_err(Error::io("looking at logs"))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

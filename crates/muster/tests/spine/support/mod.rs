@@ -1,6 +1,7 @@
 //! What the tests share: an installation of their own, people who use it, and waiting with a deadline.
 
 pub(crate) mod det;
+mod database;
 mod leaks;
 mod muster;
 mod person;
@@ -10,6 +11,7 @@ mod table;
 mod terminal;
 mod wait;
 
+pub(crate) use database::sql;
 pub(crate) use muster::{Database, Muster, Setup, dir_for_all, mode};
 pub(crate) use person::Person;
 pub(crate) use port::free_port;

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::api::error::Code;
+use ::api::log::CleanedUpLogs;
+use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use domain::authz::{CleanUpLogs, authorize};
 use domain::id::UserId;
 use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
 use domain::task::Task;
@@ -17,6 +20,7 @@ use domain::time::Timestamp;
 use futures_util::stream;
 use master::Error;
 use master::log::{Backward, Follower};
+use master::retention::Tidied;
 use master::session::Caller;
 use serde::Serialize;
 use serde_json::json;
@@ -29,7 +33,7 @@ use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
 use crate::late::Query;
 use crate::live::while_allowed;
-use crate::respond::Failure;
+use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::turns::Turns;
 
@@ -62,6 +66,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .asks::<domain::authz::ReadTask>()
             .query(&[("follow", Kind::Flag), ("offset", Kind::Number)])
             .streams("application/octet-stream"),
+        Endpoint::post("/api/v1/cleanup_logs", Access::User, clean_up)
+            .says("Remove now the logs and tasks that are older than `retention` keeps them; for administrators")
+            .asks::<CleanUpLogs>()
+            .answers::<CleanedUpLogs>(),
     ]
 }
 
@@ -90,6 +98,15 @@ pub(crate) async fn output(
         Some((piece.map(Bytes::from), follower))
     });
     Ok(streamed("application/octet-stream", while_readable(&app, &caller, task, None, pieces)))
+}
+
+/// Removes what is old enough now, which else happens within the hour.
+pub(crate) async fn clean_up(State(app): State<App>, User(caller): User) -> Answer<CleanedUpLogs> {
+    let permit = authorize::<CleanUpLogs>(&caller.actor, ());
+    let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
+    let Tidied { logs, bytes, tasks } = app.master.retention.clean_up(&permit).await?;
+    let [removed_count, removed_bytes, removed_tasks] = [logs, bytes, tasks].map(|count| count.to_string());
+    Ok(Json(CleanedUpLogs { removed_count, removed_bytes, removed_tasks }))
 }
 
 /// The last line for who may not read on, in the form of an error in a stream (contract "identity", section 1.4): without

@@ -13,6 +13,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .body(r#"{"config": {"log": {"level": "LOG_LEVEL_INFO"}}, "fieldMask": {"paths": ["log.level"]}}"#)
         .asks(&[("ChangeMasterLog", "")])
         .then(400),
+    Sample::new("POST", "/api/v1/cleanup_logs", "").asks(&[("CleanUpLogs", "")]),
     Sample::new("GET", "/api/v1/master/logs", "").asks(&[("ReadMasterLog", "")]),
     Sample::new("GET", "/api/v1/master/cluster_message", "").asks(&[("ReadClusterMessage", "")]),
     Sample::new("PUT", "/api/v1/master/cluster_message", "")
