@@ -10,7 +10,7 @@ use domain::capability::Capabilities;
 use domain::id::{AllocationId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{
-    Decision, Machine, Order, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight, schedule,
+    Decision, Machine, Order, Policy, Quotas, Running, Service, Snapshot, Span, Waiting, Weight, schedule,
 };
 use domain::time::Timestamp;
 use proptest::prelude::Rng as _;
@@ -69,7 +69,7 @@ impl Cluster {
         let machine = |n: usize| Machine {
             id: format!("agent{n}").parse().expect("valid"),
             pool: if n.is_multiple_of(4) { second.clone() } else { ResourcePool::default() },
-            open: true,
+            service: Service::Open,
             slots: (0..SLOTS).collect(),
             power: Power::Root,
             can: Capabilities::ALL,

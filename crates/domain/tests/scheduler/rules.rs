@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, JobId, UserId, WorkspaceId};
-use domain::scheduler::{Decision, Machine, Order, Part, Running, Snapshot, Span, Waiting, Why};
+use domain::scheduler::{Decision, Machine, Order, Part, Running, Service, Snapshot, Span, Waiting, Why};
 
 /// Looks whether a round broke a rule.
 pub(crate) fn check(world: &Snapshot, decisions: &[Decision]) {
@@ -59,7 +59,7 @@ fn slots_are_free(world: &Snapshot, placed: &[(&Waiting, &[Part])]) {
         assert!(on.len() == 1 || run.span == Span::Several);
         for part in *on {
             let machine = machines[&part.agent];
-            assert!(machine.open && machine.pool == run.pool);
+            assert!(machine.service == Service::Open && machine.pool == run.pool);
             assert!(run.needs.beyond(machine.can).is_empty(), "{run:?} on {machine:?}");
             for slot in &part.slots {
                 assert!(machine.slots.contains(slot));

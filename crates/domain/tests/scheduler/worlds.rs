@@ -7,7 +7,7 @@ use domain::capability::{Capabilities, Capability};
 use domain::id::{AgentId, AllocationId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{
-    Machine, Order, Part, Policy, Quotas, Running, Snapshot, Span, Waiting, Weight, schedule,
+    Machine, Order, Part, Policy, Quotas, Running, Service, Snapshot, Span, Waiting, Weight, schedule,
 };
 use domain::time::Timestamp;
 use proptest::collection::vec;
@@ -84,7 +84,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
                 .map(|(n, (slots, open, second, power))| Machine {
                     id: format!("agent{n}").parse().expect("valid"),
                     pool: pool(second),
-                    open,
+                    service: if open { Service::Open } else { Service::Draining },
                     slots: (0..slots).collect(),
                     power,
                     can: if n % 3 == 0 { Capabilities::UNNAMED } else { Capabilities::ALL },
@@ -167,7 +167,7 @@ proptest! {
         };
         let is_able = |machine: &&Machine| {
             let can = machine.power == Power::Root && needs.beyond(machine.can).is_empty();
-            machine.open && machine.pool == ResourcePool::default() && can
+            machine.service == Service::Open && machine.pool == ResourcePool::default() && can
         };
         let free = world
             .machines

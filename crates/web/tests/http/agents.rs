@@ -247,7 +247,10 @@ async fn x08_agents_and_slots_are_taken_out_of_service(database: Database) {
     assert_eq!((&drained["agent"]["draining"], &drained["agent"]["enabled"]), (&json!(true), &json!(false)));
     assert_eq!(drained["agent"]["slots"]["0"]["draining"], true);
     let waits = admin.run_true().await;
-    admin.follow(&waits).await.until("queued: no agent is connected").await;
+    let mut told = admin.follow(&waits).await;
+    told.until("queued: the connected agents take no tasks until an administrator enables one").await;
+    let reason = admin.command(&waits).await["waitingFor"].as_str().map(str::to_owned);
+    assert!(reason.is_some_and(|reason| reason.ends_with(": 0 disabled, 1 draining")));
     admin.post("/api/v1/agents/node/disable").await.ok();
     master.restart().await;
     let after = admin.get("/api/v1/agents/node").await.ok();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::decision::{Decision, Lack, Why};
 use super::snapshot::{
-    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Running, Snapshot, Span, Waiting,
+    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Running, Service, Snapshot, Span, Waiting,
 };
 use crate::allocation::Part;
 use crate::capability::Capabilities;
@@ -60,6 +60,10 @@ struct Kept {
 type Soon = (bool, Option<Timestamp>, usize, usize);
 
 impl Seat<'_> {
+    fn is_in_service(&self) -> bool {
+        self.machine.service == Service::Open
+    }
+
     fn has_aux(&self) -> bool {
         self.aux < AUX_PER_AGENT
     }
@@ -145,7 +149,7 @@ impl<'a> Board<'a> {
 
     fn able(&self, run: &Waiting) -> Result<Able, Why> {
         let (mut seats, mut refusal, mut lack) = (Vec::new(), None, None);
-        for (place, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.machine.open) {
+        for (place, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.is_in_service()) {
             let Machine { id, power, can, .. } = seat.machine;
             let missing = run.needs.beyond(*can);
             match power.can_give(id, &run.identity, run.owner, self.default_user) {
@@ -156,12 +160,21 @@ impl<'a> Board<'a> {
         }
         if seats.is_empty() {
             // An agent that lacks something can be updated: that is waited for.
-            let never = || refusal.map_or(Why::NoAgent, Why::Never);
+            let never = || refusal.map_or_else(|| self.none_in_service(), Why::Never);
             return Err(lack.map_or_else(never, Why::Lacks));
         }
         let sizes = seats.iter().filter_map(|place| self.seats.get(*place));
         let largest = sizes.map(|seat| seat.machine.slots.len()).max().unwrap_or_default();
         Ok(Able { seats, largest, blocked: usize::MAX, counted: None })
+    }
+
+    /// Why nothing can be placed where no agent takes tasks.
+    fn none_in_service(&self) -> Why {
+        let count = |service| self.seats.iter().filter(|seat| seat.machine.service == service).count();
+        match (count(Service::Disabled), count(Service::Draining)) {
+            (0, 0) => Why::NoAgent,
+            (disabled, draining) => Why::Shut { disabled, draining },
+        }
     }
 
     fn place_among(&mut self, mut able: Able, run: &Waiting) -> (Able, Result<Vec<Part>, Why>) {

@@ -61,8 +61,15 @@ pub enum Decision {
 pub enum Why {
     /// Its owner couldn't start it now either (A14, W17): one sentence.
     Held(String),
-    /// No agent of its pool is connected and takes tasks.
+    /// No agent of its pool is connected.
     NoAgent,
+    /// Some are, but an administrator has none of them take tasks.
+    Shut {
+        /// How many are disabled.
+        disabled: usize,
+        /// How many drain.
+        draining: usize,
+    },
     /// There is no such pool.
     NoPool(ResourcePool),
     /// No agent that is connected and takes tasks can do all that it needs. The first of them, for an example.
@@ -145,6 +152,11 @@ impl fmt::Display for Why {
         match self {
             Self::Held(reason) | Self::Never(reason) => f.write_str(reason),
             Self::NoAgent => f.write_str("no agent is connected"),
+            Self::Shut { disabled, draining } => write!(
+                f,
+                "the connected agents take no tasks until an administrator enables one (muster agent enable NAME): \
+                 {disabled} disabled, {draining} draining"
+            ),
             Self::Lacks(lack) => write!(f, "no connected agent can do all that it needs: {lack}"),
             Self::NoPool(pool) => write!(f, "there is no resource pool {pool}"),
             Self::TooLarge { needed, largest, together: false } => {

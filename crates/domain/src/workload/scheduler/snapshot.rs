@@ -105,6 +105,17 @@ pub struct Quotas {
     pub weights: BTreeMap<UserId, Weight>,
 }
 
+/// Whether an agent takes tasks, as administrators say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Service {
+    /// It does.
+    Open,
+    /// No new ones; what runs there goes on.
+    Draining,
+    /// None.
+    Disabled,
+}
+
 /// A connected agent.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -112,8 +123,8 @@ pub struct Machine {
     pub id: AgentId,
     /// The pool that it is in.
     pub pool: ResourcePool,
-    /// Enabled, and not draining.
-    pub open: bool,
+    /// Whether it takes tasks.
+    pub service: Service,
     /// Slots that may be given out.
     pub slots: BTreeSet<u32>,
     /// The identities that it can give.

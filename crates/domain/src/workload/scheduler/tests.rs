@@ -41,7 +41,7 @@ fn machine(name: &str, slots: u32) -> Machine {
     Machine {
         id: agent(name),
         pool: ResourcePool::default(),
-        open: true,
+        service: Service::Open,
         slots: (0..slots).collect(),
         power: Power::Root,
         can: Capabilities::UNNAMED,
@@ -264,7 +264,7 @@ fn a12_one_account_leaves_others_places_for_tasks_without_slots() {
     // One account wants more than there is, and was there first.
     let queue: Vec<_> = (0..300).map(|n| of(n, 1)).chain((300..303).map(|n| of(n, 2))).collect();
     let mut far = machine("far", 0);
-    far.open = false;
+    far.service = Service::Disabled;
     let decisions = schedule(&world(queue.clone(), vec![machine("a", 2), far], vec![]));
     let runs: Vec<_> = placed(&decisions).into_iter().map(|(n, _)| n).collect();
     assert_eq!(runs, (0..75).chain(300..303).collect::<Vec<_>>());
@@ -301,6 +301,14 @@ fn what_can_not_be_given_is_refused_or_waits() {
     assert!(matches!(&decisions[0], Decision::Refuse { reason, .. } if reason.contains("without root")));
     let decisions = schedule(&world(vec![waiting(1, 1, 42)], vec![], vec![]));
     assert_eq!(reasons(&decisions)[0].1, "no agent is connected");
+    let shut = |name, service| Machine { service, ..machine(name, 1) };
+    let shut = vec![shut("a", Service::Disabled), shut("b", Service::Draining), shut("c", Service::Disabled)];
+    let decisions = schedule(&world(vec![waiting(1, 1, 42)], shut, vec![]));
+    assert_eq!(
+        reasons(&decisions)[0].1,
+        "the connected agents take no tasks until an administrator enables one (muster agent enable NAME): 2 disabled, \
+         1 draining"
+    );
     let hook = Capabilities::of(&[Capability::StartupHook, Capability::ShmSize]);
     let hooked = Waiting { needs: hook, ..waiting(1, 1, 42) };
     let decisions = schedule(&world(vec![hooked.clone()], vec![machine("a", 1)], vec![]));

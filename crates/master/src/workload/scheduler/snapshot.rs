@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::allocation::Phase;
 use domain::capability::Capabilities;
 use domain::id::{AgentId, JobId, ResourcePool};
-use domain::scheduler::{Machine, Quotas, Running, Snapshot, Span, Waiting};
+use domain::scheduler::{Machine, Quotas, Running, Service, Snapshot, Span, Waiting};
 use domain::time::Timestamp;
 
 use super::{Connected, Live, State};
@@ -22,7 +22,7 @@ pub(super) fn snapshot(state: &State, config: &Config, now: Timestamp) -> Snapsh
         Some(Machine {
             id: id.clone(),
             pool: config.pool_of(id),
-            open: service.enabled && !service.draining,
+            service: in_service(service),
             slots: slots.filter(|slot| !service.disabled_slots.contains(slot)).collect(),
             power: connected.about.power,
             can: connected.about.can,
@@ -36,6 +36,14 @@ pub(super) fn snapshot(state: &State, config: &Config, now: Timestamp) -> Snapsh
         running: state.tasks.values().filter_map(|live| running(live, &limits, now)).collect(),
         quotas: Quotas::default(),
         default_user: None,
+    }
+}
+
+fn in_service(agent: &store::agent::Agent) -> Service {
+    match (agent.draining, agent.enabled) {
+        (true, _) => Service::Draining,
+        (false, true) => Service::Open,
+        (false, false) => Service::Disabled,
     }
 }
 
