@@ -106,15 +106,17 @@ impl Keeper {
                 if tasks.is_empty() {
                     continue;
                 }
-                let (logs, bytes) = self.kept.size(&tasks).await?;
+                let (logs, bytes) = self.kept.there(tasks.clone()).await?;
+                (sum.logs, sum.bytes) = (sum.logs + logs.len() as u64, sum.bytes + bytes);
                 if only_logs {
+                    // Those without one, too: they aren't looked at again.
                     self.kept.remove(&tasks, bytes, Removal::Old).await?;
                 } else {
-                    self.kept.remove_files(&tasks).await?;
+                    // What follows may not come to pass: who reads meanwhile is told by the task.
+                    self.kept.remove(&logs, bytes, Removal::WithTask).await?;
                     forget(&self.store, &tasks, now).await?;
                     sum.tasks += tasks.len() as u64;
                 }
-                (sum.logs, sum.bytes) = (sum.logs + logs, sum.bytes + bytes);
             }
         }
         Ok(sum)

@@ -11,6 +11,7 @@ use domain::config::{PRIORITIES, Unhonoured};
 use domain::id::{TaskId, UserId, WorkspaceId};
 use domain::log::Lines;
 use domain::task::Task;
+use domain::time::Timestamp;
 use domain::user::User;
 use serde_json::json;
 use store::Store;
@@ -25,6 +26,9 @@ use crate::system::Clock;
 use crate::{Config, Error, secret};
 
 mod start;
+
+/// What fails when a log can't be read.
+const READING: &str = "reading a task's log";
 
 /// Tasks.
 #[derive(Clone)]
@@ -152,29 +156,55 @@ impl Tasks {
     }
 
     /// A task's log from byte `offset` on.
-    #[must_use]
-    pub fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Follower {
+    ///
+    /// # Errors
+    /// When it can't be read, or was removed with its task since that was looked up.
+    pub async fn log(
+        &self,
+        permit: &Permit<ReadTask>,
+        offset: u64,
+        follow: bool,
+    ) -> Result<Follower, Error> {
         let task = &permit.target().0;
-        match task.log_removed_at {
-            Some(at) => Follower::removed(at, offset),
-            None => self.logs.read(task.id, offset, follow),
+        if let Some(at) = task.log_removed_at {
+            return Ok(Follower::removed(at, offset));
         }
+        self.begun(task.id, offset, self.logs.read(task.id, offset, follow)).await
+    }
+
+    async fn begun(&self, task: TaskId, offset: u64, reading: Follower) -> Result<Follower, Error> {
+        let (reading, is_there) = reading.begun().await.map_err(Error::io(READING))?;
+        let removed = if is_there { None } else { self.log_removed_at(task).await? };
+        Ok(removed.map_or(reading, |at| Follower::removed(at, offset)))
+    }
+
+    /// When a log was removed of which there is no file; `None` is of one that never was. That it goes is written down
+    /// before it goes.
+    async fn log_removed_at(&self, task: TaskId) -> Result<Option<Timestamp>, Error> {
+        let mut conn = self.store.read().await?;
+        let there = store::task::by_id(&mut conn, task).await?;
+        let gone = || Error::NotFound(format!("the log of task {task} was removed just now, and the task with it"));
+        Ok(there.ok_or_else(gone)?.log_removed_at)
     }
 
     /// What there is of a task's log, backwards.
-    #[must_use]
-    pub fn log_back(&self, permit: &Permit<ReadTask>) -> Backward {
+    ///
+    /// # Errors
+    /// As for [`Self::log`].
+    pub async fn log_back(&self, permit: &Permit<ReadTask>) -> Result<Backward, Error> {
         let task = &permit.target().0;
-        match task.log_removed_at {
-            Some(at) => Backward::removed(task.id, at),
-            None => self.logs.read_back(task.id),
+        if let Some(at) = task.log_removed_at {
+            return Ok(Backward::removed(task.id, at));
         }
+        let (reading, is_there) = self.logs.read_back(task.id).begun().await.map_err(Error::io(READING))?;
+        let removed = if is_there { None } else { self.log_removed_at(task.id).await? };
+        Ok(removed.map_or(reading, |at| Backward::removed(task.id, at)))
     }
 
     /// A task's log from about its last `last` lines on, and the state of the lines there.
     ///
     /// # Errors
-    /// When it can't be read.
+    /// As for [`Self::log`].
     pub async fn log_last(
         &self,
         permit: &Permit<ReadTask>,
@@ -186,7 +216,8 @@ impl Tasks {
             return Ok((Follower::removed(at, 0), Lines::default()));
         }
         let read = self.logs.read_last(task.id, last, follow).await;
-        read.map_err(Error::io("reading a task's log"))
+        let (reading, lines) = read.map_err(Error::io(READING))?;
+        Ok((self.begun(task.id, 0, reading).await?, lines))
     }
 
     /// A task's packed context directory.

@@ -348,7 +348,7 @@ pub(crate) async fn text(
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
     let permit = readable(&app, &page.caller, &task).await?;
-    let follower = app.master.tasks.log(&permit, 0, false);
+    let follower = app.master.tasks.log(&permit, 0, false).await?;
     let whole = Whole { follower, pieces: Pieces::default(), lines: Lines::default(), done: false };
     let pieces = stream::try_unfold(whole, Whole::next);
     let headers =

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
-use domain::log::Source;
+use domain::authz::{Permit, ReadTask, authorize};
+use domain::log::{Records, Source};
+use domain::task::Task;
 use master::config::Retention;
 use master::system::Clock as _;
 use serde_json::Value;
 use testkit::{Database, FakeAgent, Requests as _, TestMaster, User, on_both_databases};
 
-on_both_databases!(what_is_over_goes_after_the_days_that_are_set);
+on_both_databases!(
+    what_is_over_goes_after_the_days_that_are_set,
+    a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty,
+);
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -67,4 +72,64 @@ async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
     let before = admin.get("/api/v1/audit?limit=50").await.ok()["entries"].clone();
     master.services().tidy().await.expect("tidied");
     assert_eq!(admin.get("/api/v1/audit?limit=50").await.ok()["entries"], before);
+}
+
+/// What somebody may read who has found the task and begins only then.
+async fn readable(master: &TestMaster, reader: &User, task: Task) -> Permit<ReadTask> {
+    let services = master.services();
+    let caller = services.sessions.authenticate(&reader.token).await.expect("good");
+    let place = services.workspaces.place(&caller.actor, task.workspace).await.expect("there");
+    authorize::<ReadTask>(&caller.actor, (task, place)).expect("its owner")
+}
+
+async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: Database) {
+    let rules = Retention { log_days: Some(2), task_days: Some(10), ..Retention::default() };
+    let master = TestMaster::configured(database, |config| config.retention = rules).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let tasks = &master.services().tasks;
+    let id = over(&master, &alice, &mut agent).await;
+    let found = tasks.find(id.parse().expect("an id")).await.expect("there");
+    let permit = readable(&master, &alice, found.clone()).await;
+    let removed = "this log was removed at";
+    let said = |bytes: &[u8]| {
+        let record = Records::new(bytes).next().expect("a record");
+        String::from_utf8_lossy(record.payload).into_owned()
+    };
+
+    // Its file goes between the look at the task and the look at the file.
+    master.clock.advance(3 * DAY);
+    master.services().tidy().await.expect("tidied");
+    let mut forwards = tasks.log(&permit, 0, false).await.expect("a log");
+    assert!(said(&forwards.next().await.expect("read").expect("something")).starts_with(removed));
+    let backwards = tasks.log_back(&permit).await.expect("a log");
+    let (_, lines) = backwards.next(|_| true).await.expect("read");
+    assert!(lines.expect("something")[0].text.starts_with(removed));
+    let (mut last, _) = tasks.log_last(&permit, 10, true).await.expect("a log");
+    assert!(said(&last.next().await.expect("read").expect("something")).starts_with(removed));
+
+    // The task goes as well.
+    master.clock.advance(10 * DAY);
+    master.services().tidy().await.expect("tidied");
+    let told = [
+        tasks.log(&permit, 0, false).await.map(drop),
+        tasks.log_back(&permit).await.map(drop),
+        tasks.log_last(&permit, 10, true).await.map(drop),
+    ];
+    for told in told {
+        assert_eq!(
+            told.expect_err("gone").to_string(),
+            format!("the log of task {id} was removed just now, and the task with it")
+        );
+    }
+
+    // One that goes while it is read backwards is told of, too.
+    let id = over(&master, &alice, &mut agent).await;
+    let found = tasks.find(id.parse().expect("an id")).await.expect("there");
+    let permit = readable(&master, &alice, found).await;
+    let begun = tasks.log_back(&permit).await.expect("a log");
+    master.clock.advance(3 * DAY);
+    master.services().tidy().await.expect("tidied");
+    let (_, lines) = begun.next(|_| true).await.expect("read");
+    assert!(lines.expect("something")[0].text.starts_with(removed));
 }

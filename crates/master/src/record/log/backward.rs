@@ -18,7 +18,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::index;
-use super::reading::{of_removed, opened, piece};
+use super::reading::{of_removed, opened, piece, removed_at};
 
 /// Shortest stretch between two marks, in bytes.
 const SHORTEST: u64 = 16 << 10;
@@ -135,6 +135,7 @@ pub struct Backward {
     /// What is known of a living log's length.
     end: Option<u64>,
     known: Known,
+    file: Option<Arc<File>>,
     begun: Option<Begun>,
     /// The log isn't there any more: all that there is to be read.
     removed: Option<Vec<u8>>,
@@ -156,13 +157,25 @@ struct Begun {
 
 impl Backward {
     pub(super) fn new(task: TaskId, path: PathBuf, end: Option<u64>, known: Known) -> Self {
-        Self { task, path, end, known, begun: None, removed: None }
+        Self { task, path, end, known, file: None, begun: None, removed: None }
     }
 
     /// Reads a log that was removed `at` that time.
     pub(crate) fn removed(task: TaskId, at: Timestamp) -> Self {
         let removed = Some(of_removed(at));
         Self { removed, ..Self::new(task, PathBuf::new(), None, Known::default()) }
+    }
+
+    /// As [`super::Follower::begun`].
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub(crate) async fn begun(mut self) -> io::Result<(Self, bool)> {
+        let path = self.path.clone();
+        let open = move || opened(&path);
+        self.file = tokio::task::spawn_blocking(open).await.map_err(io::Error::other).flatten()?;
+        let is_there = self.file.is_some() || self.end.is_some();
+        Ok((self, is_there))
     }
 
     /// The lines of the last block that wasn't given out yet and that are `wanted`, oldest first; `None` when all were.
@@ -203,7 +216,8 @@ impl Backward {
     /// Passes over what isn't known of the log yet.
     fn begin(&mut self) -> io::Result<Option<&mut Begun>> {
         if self.begun.is_none() {
-            let Some(file) = opened(&self.path)? else { return Ok(None) };
+            let there = self.file.take().map_or_else(|| opened(&self.path), |file| Ok(Some(file)));
+            let Some(file) = there? else { return Ok(None) };
             let end = self.end.unwrap_or(u64::MAX).min(file.metadata()?.len());
             let fresh = || Marks::from(Mark { offset: 0, lines: Lines::default() }, BLOCK);
             let mut indexed = index::read(&self.path, end)?;
@@ -230,10 +244,7 @@ impl Backward {
 
     fn block(&mut self, wanted: impl Fn(&Line) -> bool) -> io::Result<Option<Vec<Line>>> {
         if let Some(bytes) = self.removed.take() {
-            let mut found = Vec::new();
-            Records::new(&bytes).for_each(|record| Lines::default().push(record, |line| found.push(line)));
-            found.retain(wanted);
-            return Ok(Some(found));
+            return Ok(Some(only(&bytes, wanted)));
         }
         let Some(begun) = self.begin()? else { return Ok(None) };
         while begun.divide()? {}
@@ -253,12 +264,25 @@ impl Backward {
             Records::new(&bytes).for_each(|record| lines.push(record, &mut take));
             offset += bytes.len() as u64;
         }
+        if let Some(at) = removed_at(&begun.file)? {
+            // Nothing comes before it.
+            begun.marks.clear();
+            return Ok(Some(only(&of_removed(at), wanted)));
+        }
         if std::mem::take(&mut begun.last) {
             lines.finish(&mut take);
         }
         begun.upto = begin;
         Ok(Some(found))
     }
+}
+
+/// The wanted ones of a few lines.
+fn only(bytes: &[u8], wanted: impl Fn(&Line) -> bool) -> Vec<Line> {
+    let mut found = Vec::new();
+    Records::new(bytes).for_each(|record| Lines::default().push(record, |line| found.push(line)));
+    found.retain(wanted);
+    found
 }
 
 impl Begun {

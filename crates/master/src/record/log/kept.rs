@@ -60,6 +60,8 @@ pub enum Removal {
     NoRoom,
     /// Its task is over for as long as the administrator has logs kept (`retention.log_days`).
     Old,
+    /// Its task is over for as long as he has tasks kept (`retention.task_days`), and goes next.
+    WithTask,
 }
 
 impl Removal {
@@ -67,6 +69,7 @@ impl Removal {
         match self {
             Self::NoRoom => "the disk of the logs is nearly full",
             Self::Old => "retention.log_days",
+            Self::WithTask => "retention.task_days",
         }
     }
 }
@@ -134,8 +137,8 @@ impl Kept {
         self.remove_files(tasks).await
     }
 
-    /// Removes the files of these logs, whose tasks are over and say so, or are to be forgotten.
-    pub(crate) async fn remove_files(&self, tasks: &[TaskId]) -> Result<(), Error> {
+    /// Removes the files of these logs, whose tasks are over and say so.
+    async fn remove_files(&self, tasks: &[TaskId]) -> Result<(), Error> {
         let (logs, tasks) = (self.logs.clone(), tasks.to_vec());
         let removed = spawn_blocking(move || {
             for task in tasks {
@@ -163,14 +166,15 @@ impl Kept {
         Ok(tx.commit(&entry, now).await?)
     }
 
-    /// How many of these tasks have a log, and what those take of the disk, in bytes.
-    pub(crate) async fn size(&self, tasks: &[TaskId]) -> Result<(u64, u64), Error> {
-        let (logs, tasks) = (self.logs.clone(), tasks.to_vec());
-        let sum = spawn_blocking(move || {
-            let sizes = tasks.into_iter().filter_map(|task| logs.on_disk(task));
-            sizes.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes))
+    /// Which of these tasks have a log, and what those take of the disk, in bytes.
+    pub(crate) async fn there(&self, mut tasks: Vec<TaskId>) -> Result<(Vec<TaskId>, u64), Error> {
+        let logs = self.logs.clone();
+        let looked = spawn_blocking(move || {
+            let mut sum = 0;
+            tasks.retain(|task| logs.on_disk(*task).inspect(|bytes| sum += bytes).is_some());
+            (tasks, sum)
         });
-        sum.await.map_err(std::io::Error::other).map_err(Error::io("looking at logs"))
+        looked.await.map_err(std::io::Error::other).map_err(Error::io("looking at logs"))
     }
 
     pub(crate) fn now(&self) -> Timestamp {

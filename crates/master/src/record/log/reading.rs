@@ -56,6 +56,21 @@ impl Follower {
         Self { path, file: None, at, progress, follow, removed: None }
     }
 
+    /// Opens the log now. Tells whether there is one, or may be one yet: else it never was, or was removed just now, and who
+    /// looks that up afterwards knows.
+    ///
+    /// # Errors
+    /// When the file can't be opened.
+    pub(crate) async fn begun(mut self) -> io::Result<(Self, bool)> {
+        if self.file.is_none() {
+            let path = self.path.clone();
+            let open = move || opened(&path);
+            self.file = tokio::task::spawn_blocking(open).await.map_err(io::Error::other).flatten()?;
+        }
+        let is_there = self.file.is_some() || self.progress.is_some();
+        Ok((self, is_there))
+    }
+
     /// The next whole records; `None` at the end. Waits for more when following a living task. Dropping the future
     /// loses nothing.
     ///
@@ -112,7 +127,7 @@ impl Follower {
 }
 
 /// When a log was removed that somebody reads: it is empty then and has no name.
-fn removed_at(file: &File) -> io::Result<Option<Timestamp>> {
+pub(super) fn removed_at(file: &File) -> io::Result<Option<Timestamp>> {
     let about = file.metadata()?;
     let removed = about.nlink() == 0 && about.len() == 0;
     Ok(removed.then(|| Timestamp(about.mtime() * 1_000_000 + about.mtime_nsec() / 1000)))

@@ -91,8 +91,8 @@ pub(crate) async fn output(
 ) -> Result<Response, Failure> {
     let permit = readable(&app, &caller, &task).await?;
     let params = query.after(&permit).await?;
-    let follower =
-        app.master.tasks.log(&permit, params.parse("offset")?.unwrap_or(0), params.flag("follow")?);
+    let offset = params.parse("offset")?.unwrap_or(0);
+    let follower = app.master.tasks.log(&permit, offset, params.flag("follow")?).await?;
     let pieces = stream::unfold(follower, async |mut follower| {
         let piece = follower.next().await.transpose()?;
         Some((piece.map(Bytes::from), follower))
@@ -336,13 +336,13 @@ pub(crate) async fn lines(
     let wanted = Wanted::read(&params, follow, &printer)?;
     let turns = (app.searches.clone(), caller.actor.user);
     if wanted.from_end {
-        let latest = Latest::of(app.master.tasks.log_back(&permit), wanted, printer, turns);
+        let latest = Latest::of(app.master.tasks.log_back(&permit).await?, wanted, printer, turns);
         let pieces = stream::try_unfold(latest, Latest::next);
         let pieces = while_readable(&app, &caller, task, Some(Ok(farewell())), pieces);
         return Ok(streamed("application/json", pieces));
     }
     let reading = Reading {
-        follower: app.master.tasks.log(&permit, 0, follow),
+        follower: app.master.tasks.log(&permit, 0, follow).await?,
         follow,
         due: None,
         search: wanted.leaves_out().then_some(turns),
