@@ -257,7 +257,7 @@ impl Master {
     ///
     /// # Errors
     /// When the database or the disk refuses; it is tried again in an hour.
-    pub async fn tidy(&self) -> Result<retention::Tidied, Error> {
+    pub async fn tidy(&self) -> Result<(), Error> {
         self.retention.tidy().await
     }
 

@@ -27,11 +27,19 @@ pub struct ListAudit {
 /// Answer of `GET audit/verify`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifiedAudit {
-    /// Sound entries from the beginning on.
+    /// Number of the last sound entry.
     pub count: i64,
-    /// Digest of the last of them. Kept elsewhere, it proves later that none of them was changed.
+    /// Its digest. Kept elsewhere, it proves later that none up to there was changed.
     pub head: String,
+    /// How many of these, the oldest, were removed because they were as old as they are kept; absent when none was.
+    #[serde(skip_serializing_if = "is_none", default)]
+    pub removed: i64,
     /// What is wrong with the entry behind them.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub broken: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_none(count: &i64) -> bool {
+    *count == 0
 }

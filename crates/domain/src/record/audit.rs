@@ -2,6 +2,7 @@
 //!
 //! An entry holds what people may read later: never a password, a token or their digests.
 
+mod chain;
 mod facts;
 mod growth;
 
@@ -9,13 +10,12 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::authz::{Actor, Via};
 use crate::id::{AgentId, TaskId, UserId};
 use crate::throttle::address_key;
-use crate::time::Timestamp;
 
+pub use chain::{BEGINNING, Broken, Chain, Cut, Record, digest};
 pub use facts::{FACTS_MAX, TEXT_MAX};
 pub use growth::{Allowance, Spender};
 
@@ -369,209 +369,5 @@ impl Entry {
             }
         }
         self
-    }
-}
-
-/// An entry in its place. Its JSON, fields in this order, is what the digest is taken of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
-    /// Its number, from 1, without gaps.
-    pub seq: i64,
-    /// RFC 3339.
-    pub at: String,
-    /// Who really acted.
-    pub actor: Who,
-    /// As whom.
-    #[serde(rename = "as")]
-    pub acts_as: Option<Who>,
-    /// What they proved it with, or why the system acted.
-    pub via: String,
-    /// From where; empty when it isn't known.
-    pub address: String,
-    /// `noun.verb`.
-    pub action: String,
-    /// What it was done to.
-    pub target: Who,
-    /// What was there before; null when nothing was.
-    pub before: Value,
-    /// What is there afterwards; null when nothing is.
-    pub after: Value,
-    /// How it ended.
-    pub result: Outcome,
-    /// Why it was refused.
-    pub reason: String,
-    /// Digest of the record before it; 64 zeros for the first.
-    pub previous: String,
-}
-
-/// What the first record has in place of the digest of one before it.
-pub const BEGINNING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-
-impl Record {
-    /// Gives an entry its place.
-    #[must_use]
-    pub fn of(entry: &Entry, seq: i64, at: Timestamp, previous: &str) -> Self {
-        Self {
-            seq,
-            at: at.rfc3339(),
-            actor: entry.by.actor(),
-            acts_as: entry.by.acts_as(),
-            via: entry.by.via(),
-            address: entry.by.address().map(|address| address.to_canonical().to_string()).unwrap_or_default(),
-            action: entry.action.to_owned(),
-            target: entry.target.clone(),
-            before: entry.before.clone(),
-            after: entry.after.clone(),
-            result: entry.result,
-            reason: entry.reason.clone(),
-            previous: previous.to_owned(),
-        }
-    }
-
-    /// Its text. Two records that are equal have the same.
-    #[must_use]
-    pub fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-/// The digest of a record's text: SHA-256, hexadecimal. The text names the record before, so that the digest stands for
-/// all of them.
-#[must_use]
-pub fn digest(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
-/// A place where the log isn't what was written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
-    /// The text can't be read.
-    #[error("entry {seq} can't be read")]
-    Unreadable {
-        /// The entry's number.
-        seq: i64,
-    },
-    /// Entries are missing or in another order.
-    #[error("entry {expected} is missing: {found} follows in its place")]
-    Missing {
-        /// The number that should follow.
-        expected: i64,
-        /// The number that does.
-        found: i64,
-    },
-    /// The text isn't what the digest was taken of.
-    #[error("entry {seq} was changed: its digest doesn't fit")]
-    Changed {
-        /// The entry's number.
-        seq: i64,
-    },
-    /// It doesn't name the digest of the one before it.
-    #[error("entry {seq} doesn't follow the one before it: something before it was replaced")]
-    Unchained {
-        /// The entry's number.
-        seq: i64,
-    },
-}
-
-/// Goes through a log from its beginning.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chain {
-    /// Entries so far.
-    pub count: i64,
-    /// Digest of the last one: noted elsewhere, it proves that nothing up to here was changed since.
-    pub head: String,
-}
-
-impl Default for Chain {
-    fn default() -> Self {
-        Self { count: 0, head: BEGINNING.to_owned() }
-    }
-}
-
-impl Chain {
-    /// Checks the next one.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn follow(&mut self, text: &str, hash: &str) -> Result<Record, Broken> {
-        let expected = self.count + 1;
-        let record: Record = serde_json::from_str(text).map_err(|_| Broken::Unreadable { seq: expected })?;
-        let seq = record.seq;
-        if seq != expected {
-            return Err(Broken::Missing { expected, found: seq });
-        }
-        if digest(text) != hash {
-            return Err(Broken::Changed { seq });
-        }
-        if record.previous != self.head {
-            return Err(Broken::Unchained { seq });
-        }
-        self.count = seq;
-        hash.clone_into(&mut self.head);
-        Ok(record)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn log(count: i64) -> Vec<(String, String)> {
-        let mut previous = BEGINNING.to_owned();
-        let entry = |n: i64| {
-            Entry::done(&By::System { reason: "test" }, "user.create", Who::named("user", &n, "x"))
-                .changed(json!({"a": 1, "b": n}), json!({"a": 1, "b": n + 1}))
-        };
-        let mut lines = Vec::new();
-        for seq in 1..=count {
-            let text = Record::of(&entry(seq), seq, Timestamp(seq), &previous).text();
-            previous = digest(&text);
-            lines.push((text, previous.clone()));
-        }
-        lines
-    }
-
-    fn verify(lines: &[(String, String)]) -> Result<Chain, Broken> {
-        let mut chain = Chain::default();
-        for (text, hash) in lines {
-            chain.follow(text, hash)?;
-        }
-        Ok(chain)
-    }
-
-    #[test]
-    fn an_untouched_log_verifies() {
-        let lines = log(5);
-        let chain = verify(&lines).expect("sound");
-        assert_eq!((chain.count, chain.head), (5, lines[4].1.clone()));
-    }
-
-    #[test]
-    fn whatever_is_done_to_it_shows() {
-        let mut changed = log(5);
-        changed[2].0 = changed[2].0.replace("user.create", "user.delete");
-        assert_eq!(verify(&changed), Err(Broken::Changed { seq: 3 }));
-        changed[2].1 = digest(&changed[2].0);
-        assert_eq!(verify(&changed), Err(Broken::Unchained { seq: 4 }));
-        let mut cut = log(5);
-        cut.remove(1);
-        assert_eq!(verify(&cut), Err(Broken::Missing { expected: 2, found: 3 }));
-        let mut swapped = log(5);
-        swapped.swap(0, 1);
-        assert!(verify(&swapped).is_err());
-        let mut garbled = log(5);
-        garbled[0].0.push('x');
-        assert_eq!(verify(&garbled), Err(Broken::Unreadable { seq: 1 }));
-    }
-
-    #[test]
-    fn only_what_differs_is_kept() {
-        let text = log(1).remove(0).0;
-        assert!(text.contains(r#""before":{"b":1},"after":{"b":2}"#), "{text}");
     }
 }

@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 
 pub use decision::{Decision, Lack, OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Why};
 pub use snapshot::{
-    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Quotas, Running, Service, Snapshot, Span, Waiting,
-    Weight,
+    AUX_PER_ACCOUNT, AUX_PER_AGENT, Machine, Order, Policy, Quotas, Running, Service, Snapshot, Span,
+    Waiting, Weight,
 };
 
 pub use crate::allocation::Part;

@@ -24,8 +24,8 @@ use crate::system::Clock;
 const WAITING: usize = 4096;
 /// Refusals of one account or address that are written out each minute; more are only counted.
 const PER_MINUTE: u64 = 60;
-/// Refusals of all who aren't known that are written out each minute, however many addresses they have: the log can't be
-/// shortened (KX4).
+/// Refusals of all who aren't known that are written out each minute, however many addresses they have: the log is kept
+/// for long (KX4).
 const OF_STRANGERS: u64 = 120;
 /// Of these, how many may be about accounts that aren't there: names can be invented, so they would hide what is tried with
 /// those that are (KX4).
@@ -101,11 +101,30 @@ impl Audit {
         Ok(store::audit::list(&mut conn, filter, after, newest_first, limit).await?)
     }
 
+    /// Whether a reader who has got to number `after` lacks what came next: it was removed while they read (`retention`).
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub async fn is_cut(&self, _permit: &Permit<ReadAudit>, after: i64) -> Result<bool, Error> {
+        let oldest = store::audit::oldest(&mut self.store.read().await?).await?;
+        Ok(after > 0 && oldest.is_some_and(|(seq, _)| seq > after + 1))
+    }
+
     /// Goes through the whole log and checks that nothing was changed, taken out or put in.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn verify(&self, _permit: &Permit<ReadAudit>) -> Result<Verified, Error> {
+    pub async fn verify(&self, permit: &Permit<ReadAudit>) -> Result<Verified, Error> {
+        loop {
+            let verified = self.verify_once().await?;
+            // Begun before something was removed, it lacks that.
+            if verified.broken.is_none() || !self.is_cut(permit, verified.chain.count).await? {
+                return Ok(verified);
+            }
+        }
+    }
+
+    async fn verify_once(&self) -> Result<Verified, Error> {
         let mut chain = Chain::default();
         loop {
             let mut conn = self.store.read().await?;
@@ -113,7 +132,8 @@ impl Audit {
             let lines = store::audit::list(&mut conn, &all, chain.count, false, BATCH).await?;
             drop(conn);
             if lines.is_empty() {
-                return Ok(Verified { chain, broken: None });
+                let broken = chain.whole().err();
+                return Ok(Verified { chain, broken });
             }
             for line in lines {
                 let seq = line.seq;

@@ -1,4 +1,4 @@
-//! What is over goes after the time that the administrator sets (`retention`): tasks' logs, and tasks.
+//! What is over goes after the time that the administrator sets (`retention`): tasks' logs, tasks, what the audit log says.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_secs(60 * 60);
 
 /// Tasks that are seen to in one go; others get their turn between.
 const PAGE: i64 = 200;
+
+/// Entries of the audit log that are removed at once.
+const CUT: i64 = 5000;
 
 /// Ids that one entry of the audit log has room for.
 const NAMES: usize = 40;
@@ -80,26 +83,50 @@ impl Keeper {
     /// When the database or the disk refuses: the rest is tried again within the hour.
     pub async fn clean_up(&self, permit: &Permit<CleanUpLogs>) -> Result<Tidied, Error> {
         // Who asked for it stands before what was removed: that follows from the rules, as ever.
-        let Retention { log_days, task_days } = self.rules;
+        let Retention { log_days, task_days, .. } = self.rules;
         let entry = Entry::done(permit.by(), "task.clean_up_logs", Who::named("disk", &"logs", "logs"));
         let entry = entry.made(json!({ "log_days": log_days, "task_days": task_days }));
         self.store.write().await?.commit(&entry, self.kept.now()).await?;
-        self.tidy().await
+        let _turn = self.turn.lock().await;
+        self.tasks().await
     }
 
     /// Removes what is old enough.
-    pub(crate) async fn tidy(&self) -> Result<Tidied, Error> {
+    pub(crate) async fn tidy(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().await;
-        let Retention { log_days, task_days } = self.rules;
+        self.tasks().await?;
+        self.audit().await
+    }
+
+    /// Removes the audit log's oldest entries. That is told of in the log itself, so it is done once a day.
+    async fn audit(&self) -> Result<(), Error> {
+        let Some(days) = self.rules.audit_days else { return Ok(()) };
         let now = self.kept.now();
-        let before = |days: u32| Timestamp(now.0.saturating_sub(i64::from(days) * 24 * 60 * 60 * 1_000_000));
+        let oldest = store::audit::oldest(&mut self.store.read().await?).await?;
+        if oldest.is_none_or(|(_, at)| at >= before(now, days.saturating_add(1))) {
+            return Ok(());
+        }
+        let by = By::System { reason: "retention.audit_days" };
+        while !self.stop.is_cancelled() {
+            let mut tx = self.store.write().await?;
+            let Some(cut) = store::audit::cut(&mut tx, before(now, days), CUT).await? else { break };
+            tx.commit(&cut.entry(&by), now).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes tasks and their logs.
+    async fn tasks(&self) -> Result<Tidied, Error> {
+        let Retention { log_days, task_days, .. } = self.rules;
+        let now = self.kept.now();
         let mut sum = Tidied::default();
         for (days, only_logs) in [(task_days, false), (log_days, true)] {
             let Some(days) = days else { continue };
             let mut from = Timestamp(i64::MIN);
             while !self.stop.is_cancelled() {
                 let mut conn = self.store.read().await?;
-                let page = store::task::ended_between(&mut conn, from, before(days), only_logs, PAGE).await?;
+                let page =
+                    store::task::ended_between(&mut conn, from, before(now, days), only_logs, PAGE).await?;
                 drop(conn);
                 let Some((tasks, upto)) = page else { break };
                 from = upto;
@@ -121,6 +148,10 @@ impl Keeper {
         }
         Ok(sum)
     }
+}
+
+fn before(now: Timestamp, days: u32) -> Timestamp {
+    Timestamp(now.0.saturating_sub(i64::from(days) * 24 * 60 * 60 * 1_000_000))
 }
 
 /// Removes the records of these tasks, whose logs are gone.

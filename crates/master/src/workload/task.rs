@@ -159,12 +159,7 @@ impl Tasks {
     ///
     /// # Errors
     /// When it can't be read, or was removed with its task since that was looked up.
-    pub async fn log(
-        &self,
-        permit: &Permit<ReadTask>,
-        offset: u64,
-        follow: bool,
-    ) -> Result<Follower, Error> {
+    pub async fn log(&self, permit: &Permit<ReadTask>, offset: u64, follow: bool) -> Result<Follower, Error> {
         let task = &permit.target().0;
         if let Some(at) = task.log_removed_at {
             return Ok(Follower::removed(at, offset));
@@ -183,7 +178,8 @@ impl Tasks {
     async fn log_removed_at(&self, task: TaskId) -> Result<Option<Timestamp>, Error> {
         let mut conn = self.store.read().await?;
         let there = store::task::by_id(&mut conn, task).await?;
-        let gone = || Error::NotFound(format!("the log of task {task} was removed just now, and the task with it"));
+        let gone =
+            || Error::NotFound(format!("the log of task {task} was removed just now, and the task with it"));
         Ok(there.ok_or_else(gone)?.log_removed_at)
     }
 

@@ -186,7 +186,10 @@ async fn holds(session: &mut Session, head: &str) -> Result<()> {
     if found {
         return Ok(());
     }
-    bail!("the audit log no longer holds the entry with digest {head}: it was changed or cut since")
+    bail!(
+        "the audit log no longer holds the entry with digest {head}: it was changed or cut since, or is one of those that \
+         were removed because of their age"
+    )
 }
 
 fn verify_file(file: &Path, head: Option<&str>) -> Result<VerifiedAudit> {
@@ -208,18 +211,26 @@ fn verify_file(file: &Path, head: Option<&str>) -> Result<VerifiedAudit> {
         }
         seen |= head == Some(chain.head.as_str());
     }
+    broken = broken.or_else(|| chain.whole().err().map(|found| found.to_string()));
     if let Some(head) = head.filter(|_| !seen && broken.is_none()) {
         bail!("{} does not hold the entry with digest {head}", file.display());
     }
-    Ok(VerifiedAudit { count: chain.count, head: chain.head, broken })
+    let removed = chain.removed();
+    Ok(VerifiedAudit { count: chain.count, head: chain.head, removed, broken })
 }
 
 fn report(verified: &VerifiedAudit) -> Result<()> {
-    let VerifiedAudit { count, head, broken } = verified;
+    let VerifiedAudit { count, head, removed, broken } = verified;
+    let there = count - removed;
     if let Some(broken) = broken {
-        bail!("the audit log is broken: {broken}. {count} entries before that are sound, up to {head}");
+        bail!("the audit log is broken: {broken}. {there} entries before that are sound, up to {head}");
     }
-    output::line(&format!("{count} entries, nothing changed. Digest of the last one:\n{head}"))?;
+    output::line(&format!("{there} entries, nothing changed. Digest of the last one:\n{head}"))?;
+    if *removed > 0 {
+        output::note(&format!(
+            "Entries 1 to {removed} were removed, as old as they are kept (retention.audit_days); an entry says so."
+        ));
+    }
     output::note(
         "Keep the digest elsewhere: `muster audit verify --head DIGEST` then also shows a log that was cut.",
     );

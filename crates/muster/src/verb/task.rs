@@ -73,7 +73,9 @@ async fn clean_up(session: &mut Session, json: bool) -> Result<()> {
         return output::json(&done);
     }
     let CleanedUpLogs { removed_count, removed_bytes, removed_tasks } = done;
-    output::line(&format!("Logs removed: {removed_count}, {removed_bytes} bytes. Tasks removed: {removed_tasks}."))
+    output::line(&format!(
+        "Logs removed: {removed_count}, {removed_bytes} bytes. Tasks removed: {removed_tasks}."
+    ))
 }
 
 fn agents(task: &AllocationSummary) -> String {

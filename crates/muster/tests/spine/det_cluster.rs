@@ -224,13 +224,15 @@ fn logs_that_are_old_enough_are_cleaned_up() {
     // Ours.
     three_days_older(&second);
     alice.muster("task cleanup-logs").exits(5);
-    admin.muster("-u admin task cleanup-logs").says("Logs removed: 1, ").says("Tasks removed: 0.").exits(0);
+    let said = admin.muster("-u admin task cleanup-logs").ok();
+    assert!(said.starts_with("Logs removed: 1, ") && said.ends_with("Tasks removed: 0."), "{said}");
     assert_eq!(admin.json("-u admin task cleanup-logs")["removedCount"], "0");
     assert!(det(&alice, &format!("task logs {young}")).contains("printed late"));
     // It is known who had it done, how often, and what went.
     let log = admin.json("-u admin audit list --action task.clean_up_logs");
     assert_eq!(log.as_array().map(Vec::len), Some(4), "{log}");
-    assert!(log[0]["actor"]["name"] == "admin" && log[0]["after"]["log_days"] == 2, "{log}");
+    let latest = &log[0]["record"];
+    assert!(latest["actor"]["name"] == "admin" && latest["after"]["log_days"] == 2, "{log}");
     let log = admin.json("-u admin audit list --action task.remove_log").to_string();
     assert!(log.contains(&first) && log.contains(&second) && !log.contains(&young), "{log}");
 }

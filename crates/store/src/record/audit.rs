@@ -1,6 +1,6 @@
-//! The audit log. Rows are added here, by [`append`], and nowhere changed or removed.
+//! The audit log. Rows are added here, by [`append`], the oldest removed, by [`cut`], and nowhere changed.
 
-use domain::audit::{BEGINNING, Entry, Record, digest};
+use domain::audit::{BEGINNING, Cut, Entry, Record, digest};
 use domain::time::Timestamp;
 
 use crate::cells::{Cells, Read};
@@ -64,6 +64,30 @@ async fn append_one(tx: &mut Tx, entry: &Entry, now: Timestamp) -> Result<usize,
                VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     sql!(sql, seq, now, actor, record.action, target, result, body, hash).run(tx).await?;
     Ok(body.len())
+}
+
+/// Removes the oldest entries of before that time, at most so many; the last one of all stays. What is newer than one that
+/// isn't so old stays, too, whatever time it says. Who calls this has it told of in the same transaction ([`Cut::entry`]).
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn cut(tx: &mut Tx, before: Timestamp, most: i64) -> Result<Option<Cut>, StoreError> {
+    let oldest = "SELECT seq, hash, at FROM audit ORDER BY seq LIMIT ?";
+    let mut oldest: Vec<(i64, String, Timestamp)> = sql!(oldest, most.saturating_add(1)).all(tx).await?;
+    oldest.pop();
+    let Some((upto, digest, _)) = oldest.into_iter().take_while(|(_, _, at)| *at < before).last() else {
+        return Ok(None);
+    };
+    sql!("DELETE FROM audit WHERE seq <= ?", upto).run(tx).await?;
+    Ok(Some(Cut { upto, digest }))
+}
+
+/// The oldest entry: its number, and its time.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn oldest(conn: &mut Conn) -> Result<Option<(i64, Timestamp)>, StoreError> {
+    Sql::from("SELECT seq, at FROM audit ORDER BY seq LIMIT 1").first(conn).await
 }
 
 /// Which entries.

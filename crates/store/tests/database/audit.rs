@@ -61,4 +61,12 @@ async fn a_log_that_was_tampered_with_is_found_out(database: Database) {
         assert!(found.contains(said), "{harm}: {found:?}");
         execute(&master, undo).await;
     }
+    // Who takes away the oldest has no entry that says so.
+    let master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    master.user("ann").await;
+    execute(&master, "DELETE FROM audit WHERE seq <= 2").await;
+    let verified = admin.get("/api/v1/audit/verify").await.ok();
+    let said = "entries 1 to 2 are missing, and no entry says that they were removed";
+    assert_eq!(verified["broken"], said, "{verified}");
 }

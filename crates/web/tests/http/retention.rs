@@ -12,6 +12,7 @@ use testkit::{Database, FakeAgent, Requests as _, TestMaster, User, on_both_data
 
 on_both_databases!(
     what_is_over_goes_after_the_days_that_are_set,
+    the_oldest_of_the_audit_log_goes_and_the_rest_is_proved,
     a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty,
 );
 
@@ -36,7 +37,7 @@ async fn ids(owner: &User) -> Vec<Value> {
 }
 
 async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
-    let rules = Retention { log_days: Some(2), task_days: Some(10) };
+    let rules = Retention { log_days: Some(2), task_days: Some(10), audit_days: None };
     let master = TestMaster::configured(database, |config| config.retention = rules).await;
     let (admin, alice) = (master.admin().await, master.user("alice").await);
     let mut agent = master.agent("node").await;
@@ -68,6 +69,8 @@ async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
         assert!(entries.contains(action) && entries.contains(reason), "{action}");
     }
     assert!(entries.contains(&first));
+    // Of the second one, whose days were over for the log and the task at once, too.
+    assert!(entries.contains(&second));
     // And once is enough.
     let before = admin.get("/api/v1/audit?limit=50").await.ok()["entries"].clone();
     master.services().tidy().await.expect("tidied");
@@ -132,4 +135,55 @@ async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: 
     master.services().tidy().await.expect("tidied");
     let (_, lines) = begun.next(|_| true).await.expect("read");
     assert!(lines.expect("something")[0].text.starts_with(removed));
+}
+
+async fn the_oldest_of_the_audit_log_goes_and_the_rest_is_proved(database: Database) {
+    let rules = Retention { audit_days: Some(2), ..Retention::default() };
+    let master = TestMaster::configured(database, |config| config.retention = rules).await;
+    let admin = master.admin().await;
+    for name in ["ann", "cy"] {
+        master.user(name).await;
+    }
+    let verified = async || admin.get("/api/v1/audit/verify").await.ok();
+    let old = verified().await;
+    master.clock.advance(2 * DAY + Duration::from_secs(1));
+    master.user("ben").await;
+    let all = verified().await;
+    master.services().tidy().await.expect("tidied");
+    assert_eq!(verified().await, all, "once a day is enough");
+
+    master.clock.advance(DAY);
+    master.services().tidy().await.expect("tidied");
+    let left = verified().await;
+    assert_eq!(left["removed"], old["count"], "{left}");
+    assert_eq!(
+        (left["count"].as_i64(), &left["broken"]),
+        (all["count"].as_i64().map(|all| all + 1), &Value::Null)
+    );
+    let entries = admin.get("/api/v1/audit?action=audit.cut").await.ok()["entries"].clone();
+    let cut = &entries[0]["record"];
+    assert_eq!((&cut["before"]["upto"], &cut["before"]["digest"]), (&old["count"], &old["head"]));
+    assert_eq!((&cut["actor"]["kind"], &cut["via"]), (&"system".into(), &"retention.audit_days".into()));
+    let made = admin.get("/api/v1/audit?action=user.create").await.ok()["entries"].clone();
+    assert_eq!(made.as_array().map(Vec::len), Some(1), "{made}");
+    assert_eq!(made[0]["record"]["target"]["name"], "ben");
+
+    // Elsewhere, too.
+    let export = admin.get("/api/v1/audit/export").await.expect(200).text();
+    let mut chain = domain::audit::Chain::default();
+    for line in export.lines() {
+        let entry: api::audit::AuditEntry = serde_json::from_str(line).expect("an entry");
+        chain.follow(entry.record.get(), &entry.hash).expect("it follows");
+    }
+    assert_eq!((chain.whole(), Some(chain.removed())), (Ok(()), old["count"].as_i64()));
+
+    // It grows on, and goes on going.
+    master.user("dee").await;
+    master.clock.advance(4 * DAY);
+    master.services().tidy().await.expect("tidied");
+    let last = verified().await;
+    assert_eq!(last["broken"], Value::Null);
+    assert!(last["removed"].as_i64() >= left["count"].as_i64(), "{last}");
+    master.user("eve").await;
+    assert_eq!(verified().await["broken"], Value::Null);
 }

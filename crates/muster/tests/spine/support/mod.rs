@@ -1,7 +1,7 @@
 //! What the tests share: an installation of their own, people who use it, and waiting with a deadline.
 
-pub(crate) mod det;
 mod database;
+pub(crate) mod det;
 mod leaks;
 mod muster;
 mod person;

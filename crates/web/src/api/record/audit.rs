@@ -114,7 +114,8 @@ pub(crate) async fn list(State(app): State<App>, User(caller): User, query: Quer
 pub(crate) async fn verify(State(app): State<App>, User(caller): User) -> Answer<VerifiedAudit> {
     let verified = app.master.audit.verify(&permit(&caller)?).await?;
     let broken = verified.broken.map(|broken| broken.to_string());
-    Ok(Json(VerifiedAudit { count: verified.chain.count, head: verified.chain.head, broken }))
+    let removed = verified.chain.removed();
+    Ok(Json(VerifiedAudit { count: verified.chain.count, head: verified.chain.head, removed, broken }))
 }
 
 /// Lines of JSON, oldest first.
@@ -146,6 +147,10 @@ struct Export {
 impl Export {
     async fn piece(mut self) -> Result<Option<(Bytes, Self)>, Error> {
         let lines = self.master.audit.list(&self.permit, &self.filter, self.after, false, PAGE_CAP).await?;
+        if self.master.audit.is_cut(&self.permit, self.after).await? {
+            let text = "the oldest entries were removed meanwhile (retention.audit_days): export it again";
+            return Err(Error::Precondition(text.to_owned()));
+        }
         let Some(last) = lines.last() else { return Ok(None) };
         self.after = last.seq;
         let mut piece = Vec::new();
