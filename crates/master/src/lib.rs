@@ -24,7 +24,7 @@ use places::{again, taken};
 pub use places::{member, project, workspace};
 pub use record::{audit, log, mail, own_log, retention};
 use workload::scheduler;
-pub use workload::{config_policy, context, task, template};
+pub use workload::{config_policy, context, manager, task, template};
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -53,6 +53,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// What this program says of itself.
     pub own_log: own_log::OwnLog,
+    /// Where work runs besides our agents.
+    pub managers: manager::Others,
 }
 
 impl std::fmt::Debug for Parts {
@@ -124,10 +126,11 @@ impl Master {
     /// # Errors
     /// When the database or the data directory can't be used.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, data_dir, config, clock, entropy, own_log } = parts;
+        let Parts { store, data_dir, config, clock, entropy, own_log, managers } = parts;
         let default = &config.security.default_task;
         system_ids::check(&config.agent.allowed_ids, Some(default.uid), Some(default.gid))
             .map_err(|e| Error::Invalid(format!("security.default_task: {e}")))?;
+        let managers = manager::Managers::new(&config, managers)?;
         let config = Arc::new(config);
         let hasher = password::Hasher::new();
         let cluster =
@@ -176,6 +179,7 @@ impl Master {
             logs: logs.clone(),
             contexts: contexts.clone(),
             key: link_key.clone(),
+            managers,
         });
         live.load().await?;
         let accounts = account::Accounts::new(
@@ -216,6 +220,7 @@ impl Master {
         let cluster_messages = cluster_message::ClusterMessages::new(store.clone(), Arc::clone(&clock));
         let background = TaskTracker::new();
         let stop = CancellationToken::new();
+        live.begin_managers(&stop);
         background.spawn(live.clone().run(stop.clone()));
         background.spawn(sessions.clone().sweep(stop.clone()));
         background.spawn(reserve::keep(store.clone(), config.disk_reserve_bytes, stop.clone()));

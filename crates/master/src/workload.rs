@@ -2,6 +2,7 @@
 
 pub mod config_policy;
 pub mod context;
+pub mod manager;
 pub(crate) mod scheduler;
 pub mod task;
 pub mod template;

@@ -5,6 +5,7 @@
 //! tests, which drive the real binary.
 
 pub mod agent;
+pub mod batch;
 pub mod clock;
 pub mod database;
 pub mod env;
@@ -17,6 +18,7 @@ pub mod role;
 use std::time::Duration;
 
 pub use agent::FakeAgent;
+pub use batch::Batch;
 pub use clock::FakeClock;
 pub use database::{Database, Storage};
 pub use http::{Method, Requests, Response};

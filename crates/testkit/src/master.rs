@@ -10,6 +10,7 @@ use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
 use domain::user::{Password, Status};
+use master::config::{Pool, Scheduler};
 use master::own_log::OwnLog;
 use master::system::{Clock as _, SystemEntropy};
 use master::{Config, Master, Parts, secret};
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 use crate::agent::{FakeAgent, Key};
 use crate::http::{Http, Requests};
 use crate::role::{Anon, Task, User};
-use crate::{Database, FakeClock, Storage, soon};
+use crate::{Batch, Database, FakeClock, Storage, soon};
 
 /// A master; its database and data directory go with it.
 pub struct TestMaster {
@@ -30,6 +31,8 @@ pub struct TestMaster {
     /// What the master says in its own log.
     pub own_log: OwnLog,
     config: Config,
+    /// What besides agents work runs on, by name; of each start a fresh manager.
+    batches: Vec<(String, Batch)>,
     address: SocketAddr,
     running: Option<Running>,
     /// Last: dropped after what uses it.
@@ -58,20 +61,31 @@ impl TestMaster {
         // Hundreds of masters run beside each other.
         let mut config = Config { disk_reserve_bytes: 0, ..Config::default() };
         configure(&mut config);
-        Self::with(Storage::create(database).await, ip, config).await
+        Self::with(Storage::create(database).await, ip, config, Vec::new()).await
+    }
+
+    /// Starts one whose pool of that name is a batch system's, which pools know by the same name.
+    pub async fn with_batch(database: Database, name: &str, batch: &Batch) -> Self {
+        let scheduler = Scheduler { preemption: true, ..Scheduler::default() };
+        let (pool_name, manager) = (name.to_owned(), name.to_owned());
+        let pool = Pool { pool_name, manager, scheduler, ..Pool::default() };
+        let config = Config { disk_reserve_bytes: 0, resource_pools: vec![pool], ..Config::default() };
+        let (ip, batches) = (IpAddr::V4(Ipv4Addr::LOCALHOST), vec![(name.to_owned(), batch.clone())]);
+        Self::with(Storage::create(database).await, ip, config, batches).await
     }
 
     /// Starts one whose data directory is a small disk of its own, of a size as `mount` takes it. Needs root.
     pub async fn on_small_disk(size: &str, configure: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { disk_reserve_bytes: 0, ..Config::default() };
         configure(&mut config);
-        Self::with(Storage::on_small_disk(size), IpAddr::V4(Ipv4Addr::LOCALHOST), config).await
+        let ip = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self::with(Storage::on_small_disk(size), ip, config, Vec::new()).await
     }
 
-    async fn with(storage: Storage, ip: IpAddr, config: Config) -> Self {
+    async fn with(storage: Storage, ip: IpAddr, config: Config, batches: Vec<(String, Batch)>) -> Self {
         let address = SocketAddr::new(ip, 0);
         let (clock, own_log) = (Arc::default(), OwnLog::default());
-        let mut test = Self { clock, own_log, config, address, running: None, storage };
+        let mut test = Self { clock, own_log, config, batches, address, running: None, storage };
         test.boot().await;
         test
     }
@@ -95,6 +109,7 @@ impl TestMaster {
             clock: self.clock.clone(),
             own_log: self.own_log.clone(),
             entropy: Arc::new(SystemEntropy),
+            managers: self.batches.iter().map(|(name, batch)| (name.clone(), batch.manager())).collect(),
         };
         let master = match Master::start(parts).await {
             Ok(master) => master,

@@ -55,6 +55,8 @@ mod logs;
 mod losing;
 #[path = "http/mail.rs"]
 mod mail;
+#[path = "http/managers.rs"]
+mod managers;
 #[path = "http/master_log.rs"]
 mod master_log;
 #[path = "http/meanwhile.rs"]

@@ -233,7 +233,9 @@ impl Cluster {
                     // It takes a minute to write down where it was.
                     self.ends.push(Reverse((self.now + 1, *allocation)));
                 }
-                Decision::Refuse { .. } | Decision::Expire { .. } => panic!("{decision:?}"),
+                Decision::Refuse { .. } | Decision::Lost { .. } | Decision::Expire { .. } => {
+                    panic!("{decision:?}")
+                }
             }
         }
         self.note_heads(heads);
@@ -250,6 +252,7 @@ impl Cluster {
                 job: run.job,
                 owner: run.owner,
                 workspace: run.workspace,
+                pool: run.pool,
                 on: placed.remove(&run.allocation).expect("placed"),
                 priority: run.priority,
                 seq: run.seq,

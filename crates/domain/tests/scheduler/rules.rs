@@ -22,6 +22,7 @@ pub(crate) fn check(world: &Snapshot, decisions: &[Decision]) {
                 assert!(decided.insert(*allocation), "{allocation} is decided twice");
             }
             Decision::Preempt { allocation, favoured } => gives_way(world, *allocation, waiting[favoured]),
+            Decision::Lost { .. } => panic!("agents are looked after by others: {decision:?}"),
             Decision::Expire { allocation } => {
                 let run = running(world, *allocation);
                 assert!(!run.ending && run.ends_by.is_some_and(|by| by <= world.now));

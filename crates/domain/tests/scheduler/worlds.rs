@@ -103,6 +103,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
                     weights: [(UserId(2), Weight::new(3.0))].into(),
                 },
                 default_user: Some(UserId(1)),
+                elsewhere: [].into(),
             }
         },
     )
@@ -120,6 +121,7 @@ fn running(machines: &[Machine], taken: Vec<Taken>) -> Vec<Running> {
             job: JobId(Uuid::from_u128(n as u128 % 6)),
             owner: UserId(1 + i64::try_from(n % 3).expect("few")),
             workspace: WorkspaceId(1),
+            pool: ResourcePool::default(),
             on: vec![Part { agent, slots: vec![slot] }],
             priority,
             seq: i64::try_from(n).expect("few"),

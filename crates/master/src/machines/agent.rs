@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::Error;
 use crate::cluster::Cluster;
-use crate::scheduler::{Arrival, Had, Heard, Scheduler};
+use crate::scheduler::{Arrival, At, Had, Heard, Scheduler};
 use crate::system::{Clock, Entropy};
 use crate::unbroken::Unbroken;
 
@@ -227,7 +227,8 @@ impl Agents {
     /// As [`Self::hear`].
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
         let LogChunk { allocation, offset, records } = chunk;
-        let had = self.scheduler.logged(&connection.agent, allocation.task, offset, records).await?;
+        let at = At::agent(&connection.agent);
+        let had = self.scheduler.logged(&at, allocation.task, offset, records).await?;
         let Had { offset, kept, full } = had;
         answer(&connection.link, ToAgent::LogsReceived { allocation, offset, kept, full });
         Ok(())
@@ -318,10 +319,11 @@ async fn heard(
     link: &mpsc::WeakUnboundedSender<ToAgent>,
     message: ToMaster,
 ) -> Result<(), Error> {
+    let at = At::agent(agent);
     match message {
-        ToMaster::Started { allocation } => scheduler.started(agent, allocation).await,
+        ToMaster::Started { allocation } => scheduler.started(&at, allocation).await,
         ToMaster::Exited { allocation, exit, log_bytes } => {
-            let said = match scheduler.exited(agent, allocation, exit, log_bytes).await {
+            let said = match scheduler.exited(&at, allocation, exit, log_bytes).await {
                 Ok(Heard::Forget) => ToAgent::Forget { allocation },
                 Ok(Heard::SendFrom(offset)) => {
                     ToAgent::LogsReceived { allocation, offset, kept: 0, full: false }
@@ -338,7 +340,7 @@ async fn heard(
             Ok(())
         }
         ToMaster::LogMissing { allocation, from, to } => {
-            let Had { offset, kept, full } = scheduler.log_missing(agent, allocation, from, to).await?;
+            let Had { offset, kept, full } = scheduler.log_missing(&at, allocation, from, to).await?;
             answer(link, ToAgent::LogsReceived { allocation, offset, kept, full });
             Ok(())
         }

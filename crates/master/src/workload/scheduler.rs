@@ -9,14 +9,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use api::agent::ToAgent;
 use domain::allocation::{Cause, Event, Placement};
 use domain::audit::Entry;
 use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, Snapshot, Span, schedule};
+use domain::scheduler::{Decision, Snapshot, Span};
 use domain::task::Task;
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
@@ -26,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::Cluster;
 use crate::context::Contexts;
 use crate::log::{Logs, TaskLog};
+use crate::manager::Managers;
 use crate::system::{Clock, Entropy};
 use crate::{Config, Error, secret};
 
@@ -43,7 +43,9 @@ mod strange;
 mod truth;
 mod view;
 
-pub(crate) use agents::{Arrival, Had, Heard};
+pub(crate) use agents::Arrival;
+pub use agents::{Had, Heard};
+pub(crate) use state::At;
 use state::{Connected, How, Live, State};
 use view::View;
 pub use view::{AgentPresence, AgentView, Queued, Wait};
@@ -65,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) contexts: Contexts,
     /// The master's key on the link: by it the master knows what it gave to whom.
     pub(crate) key: link::Secret,
+    /// Who gives the places.
+    pub(crate) managers: Managers,
 }
 
 #[derive(Clone)]
@@ -135,7 +139,7 @@ impl Scheduler {
             let log = this.0.parts.logs.begin(task.id);
             warnings.iter().for_each(|warning| this.say(&log, warning));
             this.say(&log, &format!("Scheduling {} (id: {})", task.description, task.latest.id));
-            state.tasks.insert(task.id, Live::new(task, log));
+            state.tasks.insert(task.id, this.live(task, log));
         })
         .await;
         self.wake();
@@ -160,6 +164,17 @@ impl Scheduler {
         let written = written.await;
         self.wake();
         written
+    }
+
+    /// From now on managers may report.
+    pub(crate) fn begin_managers(&self, stop: &CancellationToken) {
+        self.0.parts.managers.begin(self, stop);
+    }
+
+    /// A task that lives, and whose its pool is.
+    fn live(&self, task: Task, log: Arc<TaskLog>) -> Live {
+        let manager = Arc::clone(self.0.parts.managers.name(&task.pool));
+        Live::new(task, log, manager)
     }
 
     /// Something changed that decides who may run.
@@ -189,7 +204,7 @@ impl Scheduler {
         let mut snapshot = self.look().await?;
         self.ask_who_may(&mut snapshot).await?;
         let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), HashMap::new());
-        for decision in schedule(&snapshot) {
+        for decision in self.0.parts.managers.decide(&snapshot) {
             match decision {
                 Decision::Place { allocation, on } => {
                     if let Ok(on) = Placement::try_from(on) {
@@ -199,7 +214,9 @@ impl Scheduler {
                 Decision::Wait { allocation, why, ahead } => {
                     waits.insert(allocation.task, Wait { why: why.to_string(), ahead });
                 }
-                Decision::Refuse { allocation, reason } => ends.push((allocation, None, reason)),
+                Decision::Refuse { allocation, reason } | Decision::Lost { allocation, reason } => {
+                    ends.push((allocation, None, reason));
+                }
                 Decision::Preempt { allocation, favoured } => {
                     ends.push((allocation, Some(Cause::Preempted), format!("for {favoured}")));
                 }
@@ -222,6 +239,7 @@ impl Scheduler {
                 this.give_up_lost(state);
                 let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
                 snapshot.default_user = Some(this.0.parts.cluster.default_user());
+                snapshot.elsewhere = this.0.parts.managers.elsewhere().cloned().collect();
                 Ok(snapshot)
             })
         });
@@ -270,10 +288,7 @@ impl Scheduler {
                 let ends_early = ends.iter().any(|(_, cause, _)| cause.is_some());
                 for (run, cause, why) in ends {
                     match cause {
-                        None => {
-                            let reason = format!("resources failed with non-zero exit code: {why}");
-                            this.decide_end(state, run.task, How::unheard(reason));
-                        }
+                        None => this.end_unheard(state, run, &why),
                         Some(cause) => this.end_early(state, run, cause, &why),
                     }
                 }
@@ -282,7 +297,7 @@ impl Scheduler {
                 }
                 // Agents may have left since that was decided, or be closed: the next round sees it.
                 let (placed, late): (Vec<_>, Vec<_>) =
-                    placed.into_iter().partition(|(_, on)| state.takes(on));
+                    placed.into_iter().partition(|(run, on)| state.takes(run.task, on));
                 if !late.is_empty() {
                     this.wake();
                 }
@@ -290,6 +305,18 @@ impl Scheduler {
             })
         });
         carry_out.await
+    }
+
+    /// A run is over, as whoever gives its place says, and nothing is heard from it any more.
+    fn end_unheard(&self, state: &mut State, run: AllocationId, why: &str) {
+        let Some(live) = state.tasks.get(&run.task).filter(|live| live.run() == run) else { return };
+        let reason = match live.killers.first() {
+            // That is what it was ended for.
+            Some(name) if live.task.is_killed() => format!("allocation was killed by {name}"),
+            _ if live.task.is_killed() => live.end_reason.unwrap_or("allocation was killed").to_owned(),
+            _ => format!("resources failed with non-zero exit code: {why}"),
+        };
+        self.decide_end(state, run.task, How::unheard(reason));
     }
 
     /// Tells tasks why they wait, in their logs: once for each kind of reason.
@@ -359,17 +386,17 @@ impl Scheduler {
                 continue;
             };
             self.say(&live.log, &format!("{} was assigned to an agent", live.task.description));
+            let manager = parts.managers.get(&live.manager);
             for part in on.parts() {
-                let Some(connected) = state.connected.get(&part.agent) else { continue };
-                let start =
-                    environment::start_message(&live.task, part, &config, &connected.about, parts, &of_its);
-                for name in environment::overruled(&config, &connected.about, &start) {
+                let Some(around) = manager.around(live.run(), &part.agent) else { continue };
+                let start = environment::start_message(&live.task, part, &config, &around, parts, &of_its);
+                for name in environment::overruled(&config, &around, &start) {
                     self.say(
                         &live.log,
                         &format!("warning: {name} of the configuration is passed over: Muster sets it"),
                     );
                 }
-                let _ = connected.link.send(ToAgent::Start(Box::new(start)));
+                manager.launch(&part.agent, start);
             }
             live.step(&Event::Placed(on));
         }

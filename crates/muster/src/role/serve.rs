@@ -1,5 +1,6 @@
 //! A master that serves: configuration, data directory, database, listener, HTTP.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,6 +72,7 @@ impl Served {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             own_log,
+            managers: BTreeMap::default(),
         };
         let master = Master::start(parts).await.context("starting the master")?;
         let app = web::App::new(master.clone(), address).encrypted(tls.clone());

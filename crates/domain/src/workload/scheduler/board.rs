@@ -100,7 +100,8 @@ impl<'a> Board<'a> {
         seats.sort_by(|a, b| a.machine.id.cmp(&b.machine.id));
         let by_name: HashMap<&AgentId, usize> =
             seats.iter().enumerate().map(|(place, seat)| (&seat.machine.id, place)).collect();
-        for (index, run) in snapshot.running.iter().enumerate() {
+        let is_ours = |(_, run): &(usize, &Running)| !snapshot.elsewhere.contains(&run.pool);
+        for (index, run) in snapshot.running.iter().enumerate().filter(is_ours) {
             for part in &run.on {
                 let Some(seat) = by_name.get(&part.agent).and_then(|place| seats.get_mut(*place)) else {
                     continue;

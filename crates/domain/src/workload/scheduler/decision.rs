@@ -6,6 +6,8 @@ use super::snapshot::{AUX_PER_ACCOUNT, AUX_PER_AGENT};
 use crate::allocation::Part;
 use crate::capability::Capabilities;
 use crate::id::{AgentId, AllocationId, ResourcePool};
+use crate::task::WHY;
+use crate::text::Plain;
 
 /// Why a task waits whose owner is deactivated.
 pub const OWNER_DEACTIVATED: &str = "its owner is deactivated";
@@ -40,6 +42,13 @@ pub enum Decision {
         /// The run.
         allocation: AllocationId,
         /// One sentence for people, with the remedy.
+        reason: String,
+    },
+    /// It had its place, and whoever gave it doesn't have the run any more.
+    Lost {
+        /// The run.
+        allocation: AllocationId,
+        /// One sentence for people.
         reason: String,
     },
     /// It runs, and gives way: it can go on later.
@@ -109,6 +118,8 @@ pub enum Why {
     OfUser(Bound),
     /// Its workspace's quota.
     OfWorkspace(Bound),
+    /// What whoever gives the places of its pool says.
+    Told(Plain<WHY>),
     /// It can't run at all: becomes [`Decision::Refuse`].
     Never(String),
 }
@@ -151,6 +162,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held(reason) | Self::Never(reason) => f.write_str(reason),
+            Self::Told(reason) => f.write_str(reason),
             Self::NoAgent => f.write_str("no agent is connected"),
             Self::Shut { disabled, draining } => write!(
                 f,

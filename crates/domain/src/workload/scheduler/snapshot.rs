@@ -23,11 +23,14 @@ pub struct Snapshot {
     pub now: Timestamp,
     /// Resource pools.
     pub pools: BTreeMap<ResourcePool, Policy>,
+    /// Those of them whose places somebody else gives, who has nodes and a queue of his own: what is placed there is on none
+    /// of these machines, whatever its node is called.
+    pub elsewhere: BTreeSet<ResourcePool>,
     /// Connected agents, no two of one name.
     pub machines: Vec<Machine>,
     /// What waits.
     pub waiting: Vec<Waiting>,
-    /// What has a place, on connected agents or others.
+    /// What has a place, on connected agents or elsewhere.
     pub running: Vec<Running>,
     /// What users and workspaces may have.
     pub quotas: Quotas,
@@ -188,6 +191,8 @@ pub struct Running {
     pub owner: UserId,
     /// Where it belongs.
     pub workspace: WorkspaceId,
+    /// In which pool.
+    pub pool: ResourcePool,
     /// Its place.
     pub on: Vec<Part>,
     /// Lower is more urgent.

@@ -58,6 +58,7 @@ fn running(n: u128, name: &str, slots: impl IntoIterator<Item = u32>, owner: i64
         job: JobId(Uuid::from_u128(n)),
         owner: UserId(owner),
         workspace: WorkspaceId(1),
+        pool: ResourcePool::default(),
         on: vec![Part { agent: agent(name), slots: slots.into_iter().collect() }],
         priority: 42,
         seq: i64::try_from(n).expect("small"),
@@ -243,6 +244,35 @@ fn bounds_of_jobs_users_and_workspaces_keep_nobody_else_waiting() {
     let decisions = schedule(&snapshot);
     assert_eq!(placed(&decisions).len(), 2);
     assert!(reasons(&decisions)[0].1.starts_with("its workspace may have no more slots: 2 of 3"));
+}
+
+#[test]
+fn elsewhere_bounds_and_order_are_ours_and_the_place_is_not() {
+    let busy = running(8, "a", [0, 1], 2);
+    let pool: ResourcePool = "batch".parse().expect("valid");
+    let mut snapshot = world(
+        vec![waiting(1, 4, 42), waiting(2, 4, 42), waiting(3, 1, 7), waiting(4, 1, 42)],
+        vec![machine("a", 2)],
+        vec![Running { pool: pool.clone(), ..busy }],
+    );
+    snapshot.waiting[..3].iter_mut().for_each(|run| run.pool = pool.clone());
+    snapshot.pools.insert(pool.clone(), PRIORITY);
+    snapshot.elsewhere = [pool.clone()].into();
+    snapshot.quotas.users = [(UserId(1), 6)].into();
+    let mut round = Round::new(&snapshot);
+    let (offered, decisions) = round.offer(&pool);
+    let offered: Vec<_> = offered.iter().map(|it| (it.run.allocation, it.ahead)).collect();
+    assert_eq!(offered, [(allocation(3), 0), (allocation(1), 1)], "by priority, and no machine is asked");
+    let told = "its owner may have no more slots: 5 of 6 are in use, and it needs 4";
+    assert_eq!(reasons(&decisions), [(2, told.to_owned(), 2)]);
+    assert_eq!(round.running(&pool).map(|run| run.allocation).collect::<Vec<_>>(), [allocation(8)]);
+    // Its node is called as an agent is, whose slots are all free; and what was offered counts here, too.
+    assert_eq!(placed(&round.place(&ResourcePool::default())), [(4, vec![0])]);
+    snapshot.quotas.users = [(UserId(1), 5)].into();
+    let mut round = Round::new(&snapshot);
+    assert_eq!(round.offer(&pool).0.len(), 2);
+    assert!(reasons(&round.place(&ResourcePool::default()))[0].1.starts_with("its owner may have no more"));
+    assert!(round.offer(&pool).0.is_empty(), "each is decided once");
 }
 
 #[test]

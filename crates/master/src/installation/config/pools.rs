@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Config;
+use crate::manager::AGENTS;
 
 /// The pool that is there without a word; agents that no other one names are in it.
 pub(crate) const DEFAULT_POOL: &str = "default";
@@ -24,6 +25,9 @@ pub struct Pool {
     /// Shown by clients.
     #[serde(default)]
     pub description: String,
+    /// Who gives its places: `agents`, or another manager that this master has.
+    #[serde(default = "agents", skip_serializing_if = "is_agents")]
+    pub manager: String,
     /// The agents in it. An agent is in one pool.
     #[serde(default)]
     pub agents: Vec<AgentId>,
@@ -60,11 +64,20 @@ pub enum SchedulerKind {
     FairShare,
 }
 
+fn agents() -> String {
+    AGENTS.to_owned()
+}
+
+fn is_agents(manager: &str) -> bool {
+    manager == AGENTS
+}
+
 impl Default for Pool {
     fn default() -> Self {
         Self {
             pool_name: DEFAULT_POOL.to_owned(),
             description: String::new(),
+            manager: agents(),
             agents: Vec::new(),
             scheduler: Scheduler::default(),
             time_limit: None,
@@ -187,6 +200,12 @@ impl Config {
                     "resource_pools: '{name}': scheduler.preemption is by priority: leave it out"
                 ));
             }
+            if pool.manager != AGENTS && !pool.agents.is_empty() {
+                return Err(format!(
+                    "resource_pools: '{name}': its manager is '{}', which has nodes of its own: leave agents out",
+                    pool.manager
+                ));
+            }
             if pool.time_limit == Some(0) {
                 return Err(format!("resource_pools: '{name}': time_limit: give seconds that aren't 0"));
             }
@@ -277,6 +296,7 @@ mod tests {
             ),
             ("resource_pools: [{pool_name: a, scheduler: {type: round_robin}}]", "round_robin"),
             ("resource_pools: [{pool_name: a, time_limit: 0}]", "time_limit"),
+            ("resource_pools: [{pool_name: a, manager: batch, agents: [n]}]", "leave agents out"),
             ("quotas: {users: {a: {weight: 0}}}", "quotas.users.a.weight"),
             ("resource_pools: [{pool_name: default}, {pool_name: default}]", "'default' is there twice"),
             ("resource_pools: [{pool_name: default, priority: 1}]", "priority"),

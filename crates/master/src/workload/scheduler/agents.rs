@@ -12,7 +12,7 @@ use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::{Connected, How, KILLED_IN_QUEUE, Live, Scheduler, State};
+use super::{At, Connected, How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
 /// A connection that wants to be an agent's.
@@ -41,18 +41,20 @@ impl Rival {
     }
 }
 
-/// How far the master is with a run's log, in bytes of the agent's.
-pub(crate) struct Had {
+/// How far the master is with a run's log, in bytes of what is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Had {
     /// It has what is before this.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// And this for certain: it is on the disk.
-    pub(crate) kept: u64,
-    /// There is no space for more.
-    pub(crate) full: bool,
+    pub kept: u64,
+    /// There is no space for more: send again in a while.
+    pub full: bool,
 }
 
-/// What an agent is told of a run that it says is over.
-pub(crate) enum Heard {
+/// What is answered to who says that a run is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
     /// Its end is recorded.
     Forget,
     /// Some of its log is missing, from here on.
@@ -131,6 +133,7 @@ impl Scheduler {
         let since = self.0.parts.clock.now();
         state.gone.remove(agent);
         let pongs = watch::Sender::new(0);
+        self.0.parts.managers.agents.came(agent, &link, &about);
         let connected = Connected { connection, link, about, version, instance, skew, since, pongs };
         state.connected.insert(agent.clone(), connected);
         if let Err(error) = self.settle_missing(state, agent, &held).await {
@@ -249,14 +252,14 @@ impl Scheduler {
         .await;
     }
 
-    /// An agent has the task in hand.
-    pub(crate) async fn started(&self, agent: &AgentId, run: AllocationId) -> Result<(), Error> {
-        let (this, agent) = (self.clone(), agent.clone());
+    /// A node has the task in hand.
+    pub(crate) async fn started(&self, at: &At, run: AllocationId) -> Result<(), Error> {
+        let (this, at) = (self.clone(), at.clone());
         let started = self.change(move |state| {
             Box::pin(async move {
                 let started = Event::Started(this.0.parts.clock.now());
                 let is_news = |live: &&Live| {
-                    live.run() == run && live.is_on(&agent) && live.phase().next(&started).is_some()
+                    live.run() == run && live.is_at(&at) && live.phase().next(&started).is_some()
                 };
                 if state.tasks.get(&run.task).filter(is_news).is_none() {
                     return Ok(());
@@ -278,12 +281,12 @@ impl Scheduler {
     /// and sends it again a little later, and the connection stays for what is more important (A4).
     pub(crate) async fn logged(
         &self,
-        agent: &AgentId,
+        at: &At,
         id: TaskId,
         offset: u64,
         records: Vec<u8>,
     ) -> Result<Had, Error> {
-        let log = self.0.view.log_on(agent, id);
+        let log = self.0.view.log_at(at, id);
         // A run that is no longer known only has to come to its end.
         let Some(log) = log else {
             return Ok(Had { offset: offset.saturating_add(records.len() as u64), kept: 0, full: false });
@@ -314,12 +317,12 @@ impl Scheduler {
     /// A part of a task's log is with nobody any more: it goes on behind that (KP2). Answers as [`Self::logged`].
     pub(crate) async fn log_missing(
         &self,
-        agent: &AgentId,
+        at: &At,
         allocation: AllocationId,
         from: u64,
         to: u64,
     ) -> Result<Had, Error> {
-        let log = self.0.view.log_on(agent, allocation.task);
+        let log = self.0.view.log_at(at, allocation.task);
         let Some(log) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
         let now = self.0.parts.clock.now();
         let passed = move || {
@@ -338,13 +341,13 @@ impl Scheduler {
     /// says it again, and then counts more than the log (A4).
     pub(crate) async fn exited(
         &self,
-        agent: &AgentId,
+        at: &At,
         allocation: AllocationId,
         exit: Exit,
         log_bytes: u64,
     ) -> Result<Heard, Error> {
-        let (this, agent) = (self.clone(), agent.clone());
-        let heard = self.note(move |state| this.hear_exit(state, &agent, allocation, &exit, log_bytes)).await;
+        let (this, at) = (self.clone(), at.clone());
+        let heard = self.note(move |state| this.hear_exit(state, &at, allocation, &exit, log_bytes)).await;
         if let Some(heard) = heard {
             return Ok(heard);
         }
@@ -352,17 +355,17 @@ impl Scheduler {
         Ok(Heard::Forget)
     }
 
-    /// What an agent is told at once of a run's end; `None` when that is to be written down first.
+    /// What is answered at once to who tells a run's end; `None` when that is to be written down first.
     fn hear_exit(
         &self,
         state: &mut State,
-        agent: &AgentId,
+        at: &At,
         allocation: AllocationId,
         exit: &Exit,
         log_bytes: u64,
     ) -> Option<Heard> {
         let id = allocation.task;
-        let ours = |live: &&mut Live| live.is_on(agent) && live.run() == allocation;
+        let ours = |live: &&mut Live| live.is_at(at) && live.run() == allocation;
         let Some(live) = state.tasks.get_mut(&id).filter(ours) else { return Some(Heard::Forget) };
         let known = live.log.received();
         if known < log_bytes {

@@ -1,7 +1,6 @@
 //! What an agent is told to start: command line, environment, identity (contract "runtime", section 3.1).
 
-use api::agent::{Register, Start};
-use domain::agent::DeviceKind;
+use api::agent::Start;
 use domain::allocation::Part;
 use domain::config::TaskConfig;
 use domain::identity::MachineNumber;
@@ -9,13 +8,14 @@ use domain::task::Task;
 use serde_json::json;
 
 use super::{Parts, strange};
+use crate::manager::Around;
 
-/// The message that starts a part of `task` on the agent that `about` describes.
+/// The message that starts a part of `task` where it is as `around` says.
 pub(super) fn start_message(
     task: &Task,
     part: &Part,
     config: &TaskConfig,
-    about: &Register,
+    around: &Around,
     parts: &Parts,
     (owner, token): &(MachineNumber, String),
 ) -> Start {
@@ -23,7 +23,7 @@ pub(super) fn start_message(
         allocation: task.latest.id,
         owner: Some(owner.get()),
         entrypoint: config.entrypoint.clone(),
-        env: environment((task, part), config, about, parts, token),
+        env: environment((task, part), config, around, parts, token),
         identity: task.identity.clone(),
         work_dir: config.work_dir.clone(),
         startup_hook: config.startup_hook.clone(),
@@ -40,11 +40,11 @@ pub(super) fn start_message(
 fn environment(
     (task, part): (&Task, &Part),
     config: &TaskConfig,
-    about: &Register,
+    around: &Around,
     parts: &Parts,
     token: &str,
 ) -> Vec<(String, String)> {
-    let master = about.master_url.as_str();
+    let master = around.master_url.as_str();
     let address = master.split_once("://").map_or(master, |(_, rest)| rest).trim_end_matches('/');
     // A bare IPv6 address has colons of its own.
     let port = address.rsplit_once(':').filter(|(_, port)| !port.contains(']'));
@@ -83,7 +83,7 @@ fn environment(
         .chain(kind.variables)
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
         .collect();
-    for (name, value) in of_configuration(config, about) {
+    for (name, value) in of_configuration(config, around) {
         // One value each (B7): the configuration's over the installation's defaults, which stand before it, and over
         // Muster's but for those that it speaks to its own clients by.
         match env.iter_mut().find(|(known, _)| known == name) {
@@ -96,10 +96,10 @@ fn environment(
 }
 
 /// Variables of the configuration that Muster's own take the place of, for the task's log.
-pub(super) fn overruled(config: &TaskConfig, about: &Register, start: &Start) -> Vec<String> {
+pub(super) fn overruled(config: &TaskConfig, around: &Around, start: &Start) -> Vec<String> {
     let set = |name: &str| start.env.iter().any(|(known, _)| known == name);
     let kept = |name: &str, value: &str| start.env.iter().any(|(known, own)| known == name && own == value);
-    let mut names: Vec<String> = of_configuration(config, about)
+    let mut names: Vec<String> = of_configuration(config, around)
         .filter(|(name, value)| is_musters(name) && set(name) && !kept(name, value))
         .map(|(name, _)| name.to_owned())
         .collect();
@@ -114,12 +114,8 @@ fn is_musters(name: &str) -> bool {
 }
 
 /// The variables of the configuration, for the agent's kind of slots.
-fn of_configuration<'a>(
-    config: &'a TaskConfig,
-    about: &Register,
-) -> impl Iterator<Item = (&'a str, &'a str)> {
+fn of_configuration<'a>(config: &'a TaskConfig, around: &Around) -> impl Iterator<Item = (&'a str, &'a str)> {
     let variables = &config.environment.environment_variables;
-    let gpu = about.devices.iter().any(|device| device.kind == DeviceKind::Cuda);
-    let lines = if gpu { &variables.cuda } else { &variables.cpu };
+    let lines = if around.gpus { &variables.cuda } else { &variables.cpu };
     lines.iter().map(|line| line.split_once('=').unwrap_or((line, "")))
 }

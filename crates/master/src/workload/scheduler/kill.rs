@@ -6,8 +6,6 @@ use domain::audit::Entry;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::Task;
 
-use api::agent::ToAgent;
-
 use super::{How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
@@ -65,7 +63,7 @@ impl Scheduler {
         let ended = self.change(move |state| {
             Box::pin(async move {
                 let there = |live: &&Live| {
-                    let part = live.phase().part_on(&agent);
+                    let part = live.part_on(&agent);
                     part.is_some_and(|part| slot.is_none_or(|slot| part.slots.contains(&slot)))
                 };
                 let runs = state.tasks.values().filter(there).filter(|live| !live.task.is_killed());
@@ -156,10 +154,8 @@ impl Scheduler {
         let text = format!("{how} allocation's remaining resources (reason: {why})");
         self.say(&live.log, &text);
         let allocation = live.run();
-        for part in live.phase().parts() {
-            if let Some(connected) = state.connected.get(&part.agent) {
-                let _ = connected.link.send(ToAgent::Kill { allocation, now });
-            }
+        if let Some(on) = live.phase().placement() {
+            self.0.parts.managers.get(&live.manager).cancel(allocation, on, now);
         }
     }
 

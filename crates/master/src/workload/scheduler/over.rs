@@ -125,7 +125,7 @@ impl Scheduler {
     fn ended(&self, state: &mut State, id: TaskId, ended: Option<Task>) {
         let goes_on = ended.filter(|task| task.standing != Standing::Over);
         let Some((task, live)) = goes_on.zip(state.tasks.get_mut(&id)) else { return self.forget(state, id) };
-        let next = Live::new(task, Arc::clone(&live.log));
+        let next = self.live(task, Arc::clone(&live.log));
         *live = next;
         self.wake();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::allocation::Phase;
 use domain::capability::Capabilities;
 use domain::id::{AgentId, JobId, ResourcePool};
-use domain::scheduler::{Machine, Quotas, Running, Service, Snapshot, Span, Waiting};
+use domain::scheduler::{Machine, Running, Service, Snapshot, Span, Waiting};
 use domain::time::Timestamp;
 
 use super::{Connected, Live, State};
@@ -34,8 +34,7 @@ pub(super) fn snapshot(state: &State, config: &Config, now: Timestamp) -> Snapsh
         machines: state.connected.iter().filter_map(machine).collect(),
         waiting: state.tasks.values().filter_map(|live| waiting(live, &limits)).collect(),
         running: state.tasks.values().filter_map(|live| running(live, &limits, now)).collect(),
-        quotas: Quotas::default(),
-        default_user: None,
+        ..Snapshot::default()
     }
 }
 
@@ -82,6 +81,7 @@ fn running(live: &Live, limits: &Limits, now: Timestamp) -> Option<Running> {
         job: JobId(task.id.0),
         owner: task.owner,
         workspace: task.workspace,
+        pool: task.pool.clone(),
         on: on.clone().into(),
         priority: task.priority,
         seq: task.seq,

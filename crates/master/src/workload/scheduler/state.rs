@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
-use domain::allocation::{Event, Phase, Placement};
+use domain::allocation::{Event, Part, Phase, Placement};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::Task;
 use domain::time::Timestamp;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{kill, strange};
 use crate::log::TaskLog;
+use crate::manager::AGENTS;
 
 /// A map that knows what was touched in it, so that only that has to be published.
 pub(super) struct Tracked<K, V> {
@@ -106,21 +107,25 @@ impl State {
         self.connected.remove(agent)
     }
 
-    /// Whether all agents of a place are here and take tasks, on those slots.
-    pub(super) fn takes(&self, on: &Placement) -> bool {
-        on.parts().all(|part| {
-            let is_there = self.connected.contains_key(&part.agent);
-            let service = self.service.get(&part.agent).filter(|agent| agent.enabled && !agent.draining);
-            let is_open = |agent: &store::agent::Agent| {
-                part.slots.iter().all(|slot| !agent.disabled_slots.contains(slot))
-            };
-            is_there && service.is_some_and(is_open)
-        })
+    /// Whether all agents of a task's place are here and take tasks, on those slots. What isn't theirs isn't asked here.
+    pub(super) fn takes(&self, task: TaskId, on: &Placement) -> bool {
+        let is_ours = self.tasks.get(&task).is_some_and(|live| *live.manager == *AGENTS);
+        !is_ours
+            || on.parts().all(|part| {
+                let is_there = self.connected.contains_key(&part.agent);
+                let service = self.service.get(&part.agent).filter(|agent| agent.enabled && !agent.draining);
+                let is_open = |agent: &store::agent::Agent| {
+                    part.slots.iter().all(|slot| !agent.disabled_slots.contains(slot))
+                };
+                is_there && service.is_some_and(is_open)
+            })
     }
 }
 
 pub(super) struct Live {
     pub(super) task: Task,
+    /// Who gives its runs their places.
+    pub(super) manager: Arc<str>,
     pub(super) log: Arc<TaskLog>,
     /// The names of who asked for its end, as far as this master knows, the first one first.
     pub(super) killers: Vec<String>,
@@ -135,6 +140,20 @@ pub(super) struct Live {
     pub(super) ran: Option<(Duration, Instant)>,
     /// Cancelled with its run's end: what is open for it alone ends then.
     pub(super) over: Over,
+}
+
+/// A node of a manager's, which says what happens there: an agent of ours, or what a batch system calls so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) manager: Arc<str>,
+    pub(crate) node: AgentId,
+}
+
+impl At {
+    /// An agent of ours.
+    pub(crate) fn agent(agent: &AgentId) -> Self {
+        Self { manager: Arc::from(AGENTS), node: agent.clone() }
+    }
 }
 
 /// How a run ended.
@@ -155,9 +174,10 @@ impl How {
 }
 
 impl Live {
-    pub(super) fn new(task: Task, log: Arc<TaskLog>) -> Self {
+    pub(super) fn new(task: Task, log: Arc<TaskLog>, manager: Arc<str>) -> Self {
         let (killers, over) = (Vec::new(), Over::default());
-        Self { task, log, killers, end_reason: None, is_over: None, log_is_lost: false, ran: None, over }
+        let (end_reason, is_over, log_is_lost, ran) = (None, None, false, None);
+        Self { task, manager, log, killers, end_reason, is_over, log_is_lost, ran, over }
     }
 
     /// Its latest run.
@@ -184,9 +204,19 @@ impl Live {
         self.ran.map(|(before, then)| before + then.elapsed())
     }
 
-    /// Whether it has a place on an agent.
+    /// What it has of an agent of ours.
+    pub(super) fn part_on(&self, agent: &AgentId) -> Option<&Part> {
+        self.phase().part_on(agent).filter(|_| *self.manager == *AGENTS)
+    }
+
+    /// Whether it has a place on an agent of ours.
     pub(super) fn is_on(&self, agent: &AgentId) -> bool {
-        self.phase().part_on(agent).is_some()
+        self.part_on(agent).is_some()
+    }
+
+    /// Whether it has a place there.
+    pub(super) fn is_at(&self, at: &At) -> bool {
+        self.manager == at.manager && self.phase().part_on(&at.node).is_some()
     }
 
     /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,

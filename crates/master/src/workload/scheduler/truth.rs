@@ -9,7 +9,7 @@ use domain::id::TaskId;
 use domain::task::{Standing, Task};
 use tokio::time::Instant;
 
-use super::{Live, Scheduler, State};
+use super::{Scheduler, State};
 use crate::Error;
 
 impl Scheduler {
@@ -85,7 +85,7 @@ impl Scheduler {
             return Ok(());
         }
         let log = self.0.parts.logs.open(task.id).map_err(Error::io("opening a log"))?;
-        let mut live = Live::new(task, log);
+        let mut live = self.live(task, log);
         let ran = live.phase().since().map(|since| self.0.parts.clock.now().since(since));
         live.ran = ran.map(|ran| (ran, Instant::now()));
         state.tasks.insert(live.task.id, live);

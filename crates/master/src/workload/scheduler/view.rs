@@ -13,8 +13,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::state::{Connected, Live};
-use super::{Scheduler, State};
+use super::{At, Scheduler, State};
 use crate::log::TaskLog;
+use crate::manager::AGENTS;
 
 /// A living task in short.
 #[derive(Debug, Clone, Copy)]
@@ -113,11 +114,21 @@ struct Shown {
     task: Arc<Task>,
     log: Arc<TaskLog>,
     over: CancellationToken,
+    manager: Arc<str>,
 }
 
 impl Shown {
     fn of(live: &Live) -> Self {
-        Self { task: Arc::new(live.task.clone()), log: Arc::clone(&live.log), over: live.over.0.clone() }
+        Self {
+            task: Arc::new(live.task.clone()),
+            log: Arc::clone(&live.log),
+            over: live.over.0.clone(),
+            manager: Arc::clone(&live.manager),
+        }
+    }
+
+    fn is_of_agents(&self) -> bool {
+        *self.manager == *AGENTS
     }
 }
 
@@ -177,10 +188,13 @@ impl View {
         self.read().tasks.get(&id).map(|shown| Arc::clone(&shown.log))
     }
 
-    /// The log of a task that has a place on an agent.
-    pub(super) fn log_on(&self, agent: &AgentId, id: TaskId) -> Option<Arc<TaskLog>> {
+    /// The log of a task that has a place there.
+    pub(super) fn log_at(&self, at: &At, id: TaskId) -> Option<Arc<TaskLog>> {
         let seen = self.read();
-        let shown = seen.tasks.get(&id).filter(|shown| shown.task.latest.phase.part_on(agent).is_some());
+        let is_there = |shown: &&Shown| {
+            shown.manager == at.manager && shown.task.latest.phase.part_on(&at.node).is_some()
+        };
+        let shown = seen.tasks.get(&id).filter(is_there);
         shown.map(|shown| Arc::clone(&shown.log))
     }
 
@@ -255,7 +269,9 @@ impl Scheduler {
             .tasks
             .values()
             .filter(|shown| {
-                shown.task.latest.phase.placement().is_some() && !shown.task.latest.phase.is_over()
+                shown.is_of_agents()
+                    && shown.task.latest.phase.placement().is_some()
+                    && !shown.task.latest.phase.is_over()
             })
             .map(|shown| Arc::clone(&shown.task))
             .collect();
@@ -278,9 +294,13 @@ impl Scheduler {
         agents.iter().map(view).collect()
     }
 
-    /// Whether a pool's largest connected agent could ever give that many slots; `true` while none is connected.
+    /// Whether a pool's largest connected agent could ever give that many slots; `true` while none is connected, and where
+    /// somebody else gives the places.
     pub(crate) fn could_fit(&self, pool: &ResourcePool, slots: u32) -> bool {
         let config = &self.0.parts.config;
+        if self.0.parts.managers.elsewhere().any(|other| other == pool) {
+            return true;
+        }
         let seen = self.0.view.read();
         let of_pool = seen.agents.iter().filter(|(id, _)| config.pool_of(id) == *pool);
         let present = of_pool.filter_map(|(_, (_, presence))| presence.as_ref());
@@ -300,6 +320,7 @@ impl Scheduler {
         let seen = self.0.view.read();
         let shown = seen.tasks.get(&run.task)?;
         let latest = &shown.task.latest;
-        (latest.id == run && latest.phase.part_on(agent).is_some()).then(|| shown.over.clone())
+        (shown.is_of_agents() && latest.id == run && latest.phase.part_on(agent).is_some())
+            .then(|| shown.over.clone())
     }
 }

@@ -15,6 +15,7 @@ use domain::task::Task;
 use master::Error;
 use master::agent::AgentView;
 use master::config::{Pool as Settings, SchedulerKind};
+use master::manager::AGENTS;
 use master::session::Caller;
 use master::task::Queued;
 
@@ -198,7 +199,8 @@ pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params)
     let agents = app.master.agents.list();
     let shown = all.iter().skip(start).take(count).map(|pool| {
         let name = pool.name();
-        let own = agents.iter().filter(|view| app.master.config.pool_of(&view.agent.id) == name).collect();
+        let own = agents.iter().filter(|view| app.master.config.pool_of(&view.agent.id) == name);
+        let own = own.filter(|_| pool.manager == AGENTS).collect();
         shown(pool, own, app.master.cluster.name())
     });
     Ok(Json(ListPools { resource_pools: shown.collect(), pagination }))
