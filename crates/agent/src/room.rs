@@ -6,7 +6,7 @@
 //!
 //! Who holds least gives way last: an account is safe from another one as long as it holds less than that one. And for what
 //! others than accounts have filled lately (`filling`) nobody gives way: accounts make as much room as there would be
-//! without that, and no more. That may be a bind mount that somebody fills, another program of the machine, or somebody who
+//! without that, and no more. Nor does anybody for somebody of whom it isn't known what he holds: only he himself (MD5). That may be a bind mount that somebody fills, another program of the machine, or somebody who
 //! hides from the count what they hold (T2, KA1): who it is can't be told, and nobody is ended by guess.
 
 mod filling;
@@ -73,6 +73,13 @@ struct Measure {
     of: fn(&Share) -> u64,
 }
 
+impl Measure {
+    /// What a part holds of it, if that is known.
+    fn known(&self, part: &Part) -> Option<u64> {
+        Some((self.of)(&part.share)).filter(|held| *held < u64::MAX)
+    }
+}
+
 const BYTES: Measure =
     Measure { name: "bytes", free: (16 << 20, 1 << 30), little: 64 << 20, of: |share| share.bytes };
 const FILES: Measure =
@@ -105,15 +112,14 @@ impl Level {
         Self { measure, free, all, low, set: set.is_some(), used: all.saturating_sub(free), others: None }
     }
 
-    /// What accounts hold of it. Who holds more than anybody looks at has what nobody else is known to have, at most.
+    /// What accounts hold of it.
     fn held(&self, parts: &[Part]) -> Held {
-        let of = |part: &Part| (self.measure.of)(&part.share);
-        let known = parts.iter().map(of).filter(|held| *held < u64::MAX);
-        let known = known.fold(0, u64::saturating_add);
-        let unknown = parts.iter().any(|part| of(part) == u64::MAX);
+        let of = |part: &Part| self.measure.known(part);
+        let known = parts.iter().filter_map(of).fold(0, u64::saturating_add);
+        let unknown = parts.iter().any(|part| of(part).is_none());
         let others = self.others.unwrap_or(0);
         let hidden = if unknown { self.used.saturating_sub(others).saturating_sub(known) } else { 0 };
-        Held { all: known.saturating_add(hidden), hidden, unknown }
+        Held { known, hidden, unknown }
     }
 
     /// By how much others have more than lately, when accounts hold so much.
@@ -148,8 +154,9 @@ impl Level {
 /// What accounts hold of a disk.
 #[derive(Debug, Clone, Copy)]
 struct Held {
-    all: u64,
-    /// What each has of that who has more than anybody looks at, at most.
+    /// What is known of that.
+    known: u64,
+    /// What each has of that who has more than anybody looks at, at most: what nobody else is known to have.
     hidden: u64,
     /// Somebody has.
     unknown: bool,
@@ -216,17 +223,32 @@ struct Account {
 
 fn choose(level: &Level, parts: &[Part]) -> Choice {
     let held = level.held(parts);
-    let of = |part: &Part| match (level.measure.of)(&part.share) {
-        u64::MAX => held.hidden,
-        known => known,
-    };
-    let wanted = level.goal(held.all);
-    // What there would be if others had no more than lately.
-    let goal = wanted.saturating_sub(level.grown(held.all));
+    let known = |part: &Part| level.measure.known(part);
+    let mut chosen = Vec::new();
+    // While it isn't known what somebody holds, all that nobody else has may be his, and he gives way for it …
+    if held.unknown {
+        let hides = |part: &Part| known(part).is_none() || part.ends;
+        let those = parts.iter().enumerate().filter(|(_, part)| hides(part));
+        let goal = level.goal(held.known.saturating_add(held.hidden));
+        chosen = give_way(level, goal, those.map(|(n, part)| (n, part, known(part).unwrap_or(held.hidden))));
+    }
+    // … and nobody else: to them it is others', who have that much more than lately. Nothing is known of those at first.
+    if !held.unknown || level.others.is_some() {
+        let those = parts.iter().enumerate().filter_map(|(n, part)| Some((n, part, known(part)?)));
+        let goal = level.goal(held.known).saturating_sub(level.grown(held.known));
+        chosen.extend(give_way(level, goal, those));
+    }
+    let given = chosen.iter().filter_map(|number| parts.get(*number));
+    let going = parts.iter().filter(|part| part.ends).chain(given);
+    let free = going.map(|part| known(part).unwrap_or(held.hidden)).fold(level.free, u64::saturating_add);
+    Choice { in_vain: free < level.goal(held.known.saturating_add(held.hidden)), parts: chosen }
+}
+
+/// Which of these parts, each with its number and what it holds, give way until so much is free.
+fn give_way<'a>(level: &Level, goal: u64, parts: impl Iterator<Item = (usize, &'a Part, u64)>) -> Vec<usize> {
     let mut free = level.free;
     let mut accounts: HashMap<&str, Account> = HashMap::new();
-    for (number, part) in parts.iter().enumerate() {
-        let held = of(part);
+    for (number, part, held) in parts {
         if part.ends {
             free = free.saturating_add(held);
             continue;
@@ -264,7 +286,7 @@ fn choose(level: &Level, parts: &[Part]) -> Choice {
         free = free.saturating_add(held);
         chosen.push(number);
     }
-    Choice { parts: chosen, in_vain: free < wanted }
+    chosen
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Keeper {
         let Some(memory) = &mut self.memory else { return };
         let others = |before: Level, after: Level| {
             let held = before.held(&parts);
-            (!held.unknown).then(|| before.used.max(after.used).saturating_sub(held.all))
+            (!held.unknown).then(|| before.used.max(after.used).saturating_sub(held.known))
         };
         if let Some(others) = others(bytes, after.0) {
             memory.bytes.note(others);
@@ -193,7 +193,7 @@ impl Keeper {
                 self.place.display(),
                 level.free,
                 level.measure.name,
-                level.grown(level.held(parts).all),
+                level.grown(level.held(parts).known),
                 file(&self.place).display()
             );
         }
@@ -206,15 +206,27 @@ fn file(place: &Path) -> PathBuf {
     place.with_extension("room")
 }
 
+/// Why a task is ended.
+fn why(level: &Level, share: &Share) -> String {
+    let (Share { task, bytes, files, .. }, name, free) = (share, level.measure.name, level.free);
+    if (level.measure.of)(share) == u64::MAX {
+        return format!(
+            "task {task} is ended, which holds more than anybody looks at: only {free} {name} of the disk are left, and nobody \
+             else gives way for what it may hold (agent.keep_free)"
+        );
+    }
+    format!(
+        "task {task} is ended, which holds {bytes} bytes in {files} files and its log: only {free} {name} of the disk are left, \
+         and its account holds most (agent.keep_free)"
+    )
+}
+
 /// Says what gives way; those among it that are to end.
 fn tell(level: &Level, shares: &[&Share]) -> Vec<TaskId> {
     let (name, free) = (level.measure.name, level.free);
     let ended: Vec<&&Share> = shares.iter().filter(|share| matches!(share.way, Way::End(_))).collect();
-    for Share { task, bytes, files, .. } in &ended {
-        tracing::warn!(
-            "task {task} is ended, which holds {bytes} bytes in {files} files and its log: only {free} {name} of the disk are \
-             left, and its account holds most (agent.keep_free)"
-        );
+    for share in &ended {
+        tracing::warn!("{}", why(level, share));
     }
     let logs = shares.len() - ended.len();
     if logs > 0 {
@@ -224,4 +236,25 @@ fn tell(level: &Level, shares: &[&Share]) -> Vec<TaskId> {
         );
     }
     ended.into_iter().map(|share| share.task).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::id::AllocationId;
+
+    use super::*;
+
+    /// MD11: what isn't known has no number.
+    #[test]
+    fn md11_a_task_that_nobody_can_count_is_said_to_hold_no_number() {
+        let task: TaskId = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000".parse().expect("valid");
+        let share = |bytes, files| {
+            let way = Way::End(AllocationId::first(task));
+            Share { task, owner: "one".into(), bytes, files, way }
+        };
+        let level = Level::new(BYTES, 0, 2000 << 20, None);
+        let told = why(&level, &share(u64::MAX, u64::MAX));
+        assert!(told.contains("more than anybody looks at") && !told.contains("184467"), "{told}");
+        assert!(why(&level, &share(5, 7)).contains("holds 5 bytes in 7 files"));
+    }
 }

@@ -181,6 +181,35 @@ fn ka01_what_nobody_can_count_is_no_more_than_there_is() {
     assert_eq!(choose(&level, &those).parts, [0]);
 }
 
+/// MD5: an account fills a bind mount, and then starts a task that nobody can count.
+#[test]
+fn md05_nobody_gives_way_for_what_somebody_may_hold_of_whom_it_is_not_known() {
+    let level = Level { others: Some(100 * MIB), ..disk(0) };
+    let mut those = parts(&[("innocent", &[700, 300]), ("hides", &[0])]);
+    those[2].share.bytes = u64::MAX;
+    assert_eq!(choose(&level, &those).parts, [2], "900 are nobody's");
+    those[2].ends = true;
+    assert_eq!(choose(&level, &those), Choice { parts: vec![], in_vain: false });
+    those.pop();
+    assert_eq!(choose(&level, &those), Choice { parts: vec![], in_vain: true }, "and so it is without him");
+    // Where accounts explain what the disk lacks, they give way with him as without him, after him.
+    let mut those = parts(&[("innocent", &[400]), ("greedy", &[1450, 20]), ("hides", &[0])]);
+    those[3].share.bytes = u64::MAX;
+    assert_eq!(choose(&level, &those).parts, [3, 1]);
+    // Nothing is known of others yet: one after the other.
+    let level = disk(0);
+    assert_eq!(choose(&level, &those).parts, [3]);
+    those[3].ends = true;
+    assert_eq!(choose(&level, &those).parts, [0; 0]);
+    those.pop();
+    assert_eq!(choose(&level, &those).parts, [1]);
+    // He can't hold enough to be a help.
+    let mut those = parts(&[("innocent", &[1890]), ("hides", &[0])]);
+    those[1].share.bytes = u64::MAX;
+    let level = Level { others: Some(105 * MIB), ..level };
+    assert_eq!(choose(&level, &those).parts, [0], "5 are nobody's");
+}
+
 #[test]
 fn a04_no_task_is_ended_for_what_others_have_filled() {
     assert_eq!(chosen(0, &[("one", &[19]), ("two", &[5, 10])]), (vec![], false));
