@@ -14,7 +14,9 @@ mod clones;
 mod core_files;
 mod huge_pages;
 mod namespaces;
+mod network;
 mod own_programs;
+mod pinned;
 mod program;
 mod set_ids;
 
@@ -109,14 +111,6 @@ const TCP_KEYS: [u32; 3] = [14, 32, 38];
 const REPORTS: [(libc::c_int, libc::c_int); 2] =
     [(libc::IPPROTO_IP, libc::IP_RECVERR), (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)];
 
-/// Labels for flows of IPv6 (IPV6_FLOWLABEL_MGR): the machine has 4096, and they stay a while (MA5).
-const LABELS: u32 = 32;
-
-/// Options of single sockets that are kept in memory that is in no limit, some of them any number of times (MA8): memberships of
-/// groups of IPv6 and their filters (IPV6_JOIN_GROUP, IPV6_JOIN_ANYCAST, MCAST_*), headers of what is sent
-/// (IPV6_2292PKTOPTIONS, IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS).
-const KEPT: [u32; 14] = [6, 20, 27, 42, 43, 44, 45, 46, 47, 48, 54, 55, 57, 59];
-
 /// Signals for what others do in a directory (F_NOTIFY): any number of them for each descriptor, and whoever opens or reads
 /// something there pays for them (MA11). inotify took their place, of which the kernel counts how many somebody has.
 const NOTICES: u32 = 1026;
@@ -189,9 +183,13 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
             (protocols()?, libc::EPROTONOSUPPORT),
             (options()?, libc::ENOPROTOOPT),
             (reports()?, 0),
-            (labels()?, libc::ENOPROTOOPT),
+            (network::options()?, libc::ENOPROTOOPT),
+            (network::requests()?, libc::EOPNOTSUPP),
             (notices()?, libc::EINVAL),
             (clones::forbidden()?, libc::EOPNOTSUPP),
+            (pinned::missing(), libc::ENOSYS),
+            (pinned::policies(), libc::EPERM),
+            (pinned::unpaid()?, libc::EINVAL),
             (huge_pages::taken()?, libc::ENOMEM),
             (huge_pages::unknown()?, libc::EINVAL),
         ]);
@@ -265,13 +263,6 @@ fn options() -> Result<Rules, seccompiler::BackendError> {
 fn notices() -> Result<Rules, seccompiler::BackendError> {
     let rule = SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, NOTICES)?])?;
     Ok([(libc::SYS_fcntl, vec![rule])].into())
-}
-
-fn labels() -> Result<Rules, seccompiler::BackendError> {
-    let level = || argument(1, SeccompCmpOp::Eq, libc::IPPROTO_IPV6.unsigned_abs());
-    let option = |option| SeccompRule::new(vec![level()?, argument(2, SeccompCmpOp::Eq, option)?]);
-    let refused = KEPT.into_iter().chain([LABELS]);
-    Ok([(libc::SYS_setsockopt, refused.map(option).collect::<Result<_, _>>()?)].into())
 }
 
 /// What is answered as if it were done.

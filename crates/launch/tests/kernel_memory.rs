@@ -244,7 +244,7 @@ a, b = open('/tmp/a', 'w+'), open('/tmp/b', 'w+')
 a.write('x'), a.flush()
 REQUESTS = 0x40049409, 0x50009401
 print({error(lambda: fcntl.ioctl(b, request, a.fileno())) for request in REQUESTS},
-      {error(lambda: fcntl.ioctl(a, request, bytes(64))) for request in (0x4020940d, 0xc0189436, 0x50009417, 0x5000940e, 0x50009418, 0x4020bc10)},
+      {error(lambda: fcntl.ioctl(a, request, bytes(64))) for request in (0x4020940d, 0xc0189436, 0x50009417, 0x5000940e, 0x50009418, 0x4020bc10, 0x40086602, 0x6609)},
       error(lambda: os.copy_file_range(a.fileno(), b.fileno(), 1, 0)))
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 label = socket.inet_pton(socket.AF_INET6, '::1') + struct.pack('!I', 5) + struct.pack('BBHHHI', 0, 255, 1, 6, 60, 0)
@@ -269,4 +269,63 @@ fn ma1_ma2_ma5_ma7_ma8_ma9_ma11_what_the_whole_machine_has_one_of_no_task_holds(
     let nested = "unshare -Urpf --mount-proc sh -c 'test -s /proc/locks; ls /proc/fs | wc -l' 2>&1";
     let done = run(&TaskSpec { seccomp: Seccomp::Namespaces, ..script(nested) });
     assert_eq!(done.exit.code, 0, "{done:?}");
+}
+
+/// What the kernel keeps in no limit, any number of it for one descriptor or one thread, and what has the whole machine wait
+/// while it reads or writes the task's memory, each in the ways that there are; then what is let through.
+const WAYS: &str = "import ctypes, errno, fcntl, mmap, os, platform, resource, select, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def error(call):
+    ctypes.set_errno(0)
+    try: made = call()
+    except OSError as e: return errno.errorcode[e.errno]
+    return errno.errorcode[ctypes.get_errno()] if made == -1 else 'fine'
+MBIND, POLL, PPOLL, SELECT, PSELECT = {'x86_64': (237, 7, 271, 23, 270), 'aarch64': (235, 73, 73, 72, 72)}[platform.machine()]
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+file = os.memfd_create('m')
+os.ftruncate(file, 1 << 20)
+part = mmap.mmap(file, 1 << 20)
+at, node = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(part))), ctypes.c_ulong(1)
+print(error(lambda: libc.syscall(MBIND, at, 4096, 2, ctypes.byref(node), 8, 0)),
+      error(lambda: libc.syscall(450, at, 4096, 0, 0)), error(lambda: libc.syscall(449, None, 0, 0, None, 0)))
+ready = os.eventfd(1)
+def poll(call, many):
+    asked, at_once = struct.pack('ihh', ready, 1, 0) * many, struct.pack('qq', 0, 0)
+    return lambda: libc.syscall(call, asked, many, 0 if call != PPOLL else at_once, None, 8)
+def select_of(call, many):
+    bits = ctypes.create_string_buffer(many // 8 + 8)
+    return lambda: libc.syscall(call, many, bits, None, None, struct.pack('qq', 0, 0), None)
+print({error(poll(call, 1025)) for call in (POLL, PPOLL)} | {error(select_of(call, 1025)) for call in (SELECT, PSELECT)},
+      {error(poll(call, 1024)) for call in (POLL, PPOLL)} | {error(select_of(call, 1024)) for call in (SELECT, PSELECT)})
+s4, s6 = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+names = lambda request: lambda: fcntl.ioctl(s4, request, struct.pack('16s24s', b'lo', b''))
+print({error(lambda: s.setsockopt(level, option, bytes(300))) for s, level, options in
+       ((s4, 0, range(35, 49)), (s6, 0, range(35, 49)), (s6, 41, (20, 21, 27, 28, *range(42, 49)))) for option in options},
+      {error(lambda: s.getsockopt(level, option, 300)) for s, level, option in ((s4, 0, 41), (s4, 0, 48), (s6, 0, 41), (s6, 41, 48))},
+      {error(names(request)) for request in (0x8946, 0x8940, 0x8941, 0x8982, 0x8983)})
+group = socket.inet_aton('224.1.2.3') + socket.inet_aton('127.0.0.1')
+print(error(lambda: s4.setsockopt(0, socket.IP_ADD_MEMBERSHIP, group)), error(lambda: s4.setsockopt(0, socket.IP_TOS, 16)),
+      error(lambda: s4.setsockopt(0, socket.IP_MULTICAST_LOOP, 0)), error(names(0x8933)))
+lock = lambda request: lambda: fcntl.fcntl(open('/tmp/l', 'w'), request, struct.pack('hhqqi', fcntl.F_WRLCK, 0, 0, 1, 0))
+print({error(lock(request)) for request in (37, 38)}, {error(lock(request)) for request in (fcntl.F_SETLK, fcntl.F_SETLKW)},
+      error(lambda: fcntl.flock(open('/tmp/l'), fcntl.LOCK_EX)))
+";
+
+#[test]
+fn md1_md2_md3_md4_md8_what_is_in_no_limit_or_stops_the_machine_is_refused() {
+    for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
+        for network in [Network::Private, Network::None] {
+            let done = Task::create_for(&python(TaskSpec { network, ..spec.clone() }, WAYS), uid).run();
+            let refused = "EPERM EPERM ENOSYS\n{'EINVAL'} {'fine'}\n{'ENOPROTOOPT'} {'ENOPROTOOPT'} {'ENOTSUP'}\n\
+                           ENOPROTOOPT fine fine fine\n{'EINVAL'} {'fine'} fine\n";
+            assert_eq!(done.stdout, refused, "{uid} {done:?}");
+        }
+    }
+    // Where the administrator wants it, the kernel answers itself.
+    let done = run(&python(TaskSpec { seccomp: Seccomp::Off, ..script("") }, WAYS));
+    assert!(
+        done.stdout.starts_with("fine ") && done.stdout.ends_with("{'fine'} {'fine'} fine\n"),
+        "{done:?}"
+    );
 }
