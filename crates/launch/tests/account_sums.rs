@@ -5,7 +5,7 @@ mod support;
 
 use launch::spec::{Limits, Owner, Together};
 use launch::{Limit, TaskSpec};
-use support::{Outcome, Task, run, script, wait_until};
+use support::{Outcome, Task, own_script, run, script, wait_until};
 
 fn python(account: &str, text: &str) -> TaskSpec {
     let key = format!("test-{}-{account}", std::process::id());
@@ -78,6 +78,37 @@ time.sleep(1000)";
 #[test]
 fn a12_descriptors_of_many_tasks_are_bounded_for_their_account() {
     one_of_three_gives_way(EVENTS, "open files, timers, events and the like");
+}
+
+/// 15 000 locks in files, and some of what the kernel tells much about in the same place.
+const LOCKS: &str = "import fcntl, os, select, time
+files = [open(f'/tmp/{i}', 'w') for i in range(30)]
+kept = [select.epoll() for _ in range(3)]
+for file in files:
+    for place in range(500): fcntl.lockf(file, fcntl.LOCK_EX, 1, 2 * place)
+print('held', flush=True)
+";
+
+#[test]
+fn md1_locks_of_files_of_many_tasks_are_bounded_for_their_account() {
+    one_of_three_gives_way(&format!("{LOCKS}time.sleep(1000)"), "locks of files");
+}
+
+/// An agent without root isn't told how many the machine has. A task with few goes on, whoever else has many.
+#[test]
+fn md1_an_agent_without_root_counts_locks_as_well() {
+    let many = LOCKS.replace("range(30)", "range(70)");
+    let task = |text: String| {
+        let argv = vec!["/usr/bin/python3".into(), "-c".into(), text];
+        TaskSpec { argv, ..own_script("") }
+    };
+    let few = Task::create_for(&task(format!("{LOCKS}time.sleep(1000)")), 5001);
+    assert!(few.start());
+    few.wait_for("held");
+    let done = Task::create_for(&task(format!("{many}time.sleep(1000)")), 5001).run();
+    assert!(few.exit().is_none());
+    assert_eq!((done.exit.limit, done.exit.signal), (Some(Limit::Memory), Some(9)), "{done:?}");
+    assert!(done.agent.contains("locks of files"), "{done:?}");
 }
 
 /// Connections that are closed while the other side has them in a queue.

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Ending,
     /// Open descriptors.
     Descriptors,
+    /// Locks of parts of files.
+    Locks,
 }
 
 /// An account, as one of its tasks sees it. What that has is forgotten with this.

@@ -263,9 +263,9 @@ fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -
     // Every process of this one's has been started. Without it the task is counted alone.
     let ledger = Ledger::open(task_dir, spec.owner.as_ref()).unwrap_or_else(|_| Ledger::alone());
     let ledger = Arc::new(ledger);
-    {
+    for counted in [descriptor_watch::DESCRIPTORS, descriptor_watch::LOCKS] {
         let (in_task, ledger, budget) = (in_task.clone(), Arc::clone(&ledger), budget.clone());
-        watch.begin(move |ends| descriptor_watch::watch(&ledger, &budget, ends, in_task))?;
+        watch.begin(move |ends| descriptor_watch::watch(&counted, &ledger, &budget, ends, in_task))?;
     }
     if limits.scratch_bytes.is_some() || limits.scratch_files.is_some() {
         let (in_task, scratch) = (in_task.clone(), task_dir.join(SCRATCH_DIR));

@@ -32,6 +32,8 @@ pub(super) enum TooMuch {
     Hidden,
     /// The same for TCP.
     Connections,
+    /// Open files, more than anybody looks at for their locks.
+    OpenForLocks,
     /// What the account's tasks have together, and this one the most of it (`ledger`).
     OfAccount {
         /// What they have too much of.
@@ -57,6 +59,7 @@ impl TooMuch {
             | Self::Lost(_)
             | Self::Hidden
             | Self::Connections
+            | Self::OpenForLocks
             | Self::OfAccount { .. } => Limit::Memory,
         }
     }
@@ -122,6 +125,9 @@ impl TooMuch {
                 "the task has more than {} TCP sockets, too many to be looked at for what they hold: it is ended",
                 queue_watch::CONNECTIONS
             ),
+            Self::OpenForLocks => "the task has more open files, or files with more locks, than can be looked at, while this \
+                                   machine has many locks of files, whose memory is in no limit of the kernel's: it is ended"
+                .into(),
             Self::OfAccount { kind, has, all, most } => of_account(kind, has, all, most),
         }
     }
@@ -140,6 +146,9 @@ fn of_account(kind: Kind, has: u64, all: u64, most: u64) -> String {
         }
         Kind::Descriptors => {
             "open files, timers, events and the like, of which not all memory is in a limit of the kernel's"
+        }
+        Kind::Locks => {
+            "locks of files, whose memory is in no limit of the kernel's, and for which whoever closes such a file waits"
         }
         Kind::Task => "tasks",
     };
