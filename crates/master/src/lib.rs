@@ -7,6 +7,7 @@
 pub mod error;
 mod installation;
 mod machines;
+pub mod open;
 mod people;
 mod places;
 mod record;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use domain::audit::Allowance;
+use domain::authz::System;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -55,6 +57,8 @@ pub struct Parts {
     pub own_log: own_log::OwnLog,
     /// Where work runs besides our agents.
     pub managers: manager::Others,
+    /// The right to act for Muster itself. It goes on to what needs it, and is handed out by nothing here.
+    pub system: System,
 }
 
 impl std::fmt::Debug for Parts {
@@ -126,17 +130,24 @@ impl Master {
     /// # Errors
     /// When the database or the data directory can't be used.
     pub async fn start(parts: Parts) -> Result<Self, Error> {
-        let Parts { store, data_dir, config, clock, entropy, own_log, managers } = parts;
+        let Parts { store, data_dir, config, clock, entropy, own_log, managers, system } = parts;
         let default = &config.security.default_task;
         system_ids::check(&config.agent.allowed_ids, Some(default.uid), Some(default.gid))
             .map_err(|e| Error::Invalid(format!("security.default_task: {e}")))?;
         let managers = manager::Managers::new(&config, managers)?;
         let config = Arc::new(config);
         let hasher = password::Hasher::new();
-        let cluster =
-            cluster::Cluster::open(&store, &config, &data_dir, &hasher, clock.as_ref(), entropy.as_ref())
-                .await?;
-        let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref()).await?;
+        let cluster = cluster::Cluster::open(
+            &store,
+            &config,
+            &data_dir,
+            &hasher,
+            clock.as_ref(),
+            entropy.as_ref(),
+            &system,
+        )
+        .await?;
+        let link_key = link_key::open(&store, &data_dir, clock.as_ref(), entropy.as_ref(), &system).await?;
         store.limit_growth(Allowance(config.limits.stored_bytes_per_day));
         let (audit, refusals) = audit::Audit::new(store.clone(), Arc::clone(&clock));
         let sessions = session::Sessions::new(
@@ -180,6 +191,7 @@ impl Master {
             contexts: contexts.clone(),
             key: link_key.clone(),
             managers,
+            system: system.clone(),
         });
         live.load().await?;
         let accounts = account::Accounts::new(
@@ -225,9 +237,9 @@ impl Master {
         background.spawn(sessions.clone().sweep(stop.clone()));
         background.spawn(reserve::keep(store.clone(), config.disk_reserve_bytes, stop.clone()));
         background.spawn(mails.run(stop.clone()));
-        background.spawn(audit.clone().keep(refusals, stop.clone()));
+        background.spawn(audit.clone().keep(refusals, system.clone(), stop.clone()));
         let retention =
-            retention::Keeper::new(store.clone(), kept_logs.clone(), config.retention, stop.clone());
+            retention::Keeper::new(store.clone(), kept_logs.clone(), config.retention, system, stop.clone());
         background.spawn(retention.clone().run());
         Ok(Self {
             accounts,
@@ -262,7 +274,7 @@ impl Master {
     ///
     /// # Errors
     /// When the database or the disk refuses; it is tried again in an hour.
-    pub async fn tidy(&self) -> Result<(), Error> {
+    pub async fn tidy(&self, _system: &System) -> Result<(), Error> {
         self.retention.tidy().await
     }
 

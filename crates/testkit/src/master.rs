@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::Start;
+use domain::authz::System;
 use domain::id::UserId;
 use domain::registration::{Registration, State};
 use domain::time::Timestamp;
@@ -110,6 +111,7 @@ impl TestMaster {
             own_log: self.own_log.clone(),
             entropy: Arc::new(SystemEntropy),
             managers: self.batches.iter().map(|(name, batch)| (name.clone(), batch.manager())).collect(),
+            system: System::at_start(),
         };
         let master = match Master::start(parts).await {
             Ok(master) => master,

@@ -7,5 +7,6 @@ pub(crate) mod cookie;
 pub(crate) mod extract;
 pub(crate) mod late;
 pub(crate) mod live;
+pub(crate) mod open;
 pub(crate) mod origin;
 pub mod peer;

@@ -29,6 +29,15 @@ const OF_LAUNCH: &str = "launch::";
 const AGENT: &str = "crates/agent/src/";
 const SANDBOX: &str = "crates/agent/src/launcher/sandbox/";
 
+/// The right to act for Muster itself is made by whoever starts a master, and is nothing for `web`, which speaks for others:
+/// it neither makes it nor is handed it by a service.
+const SYSTEM: &str = "System";
+const MAKES_SYSTEM: &str = concat!("at_", "start");
+const MAKERS: &[&str] =
+    &["crates/domain/src/authz/system.rs", "crates/muster/src/role/serve.rs", "crates/testkit/"];
+const WEB: &str = "crates/web/src/";
+const MASTER: &str = "crates/master/src/";
+
 /// All files that git knows or would add: each one's name and what is in it.
 pub(super) type Sources = [(String, String)];
 
@@ -61,6 +70,7 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
     if name.ends_with(".rs") && !content.starts_with("//!") {
         problems.push(format!("{name}:1: must begin with `//!`: what lives here, and what doesn't"));
     }
+    let mut tests = name.contains("/tests/") || name.ends_with("/tests.rs");
     for (number, line) in (1..).zip(content.lines()) {
         if let Some(path) = MACHINE_PATHS.iter().find(|path| line.contains(**path)) {
             problems.push(format!("{name}:{number}: names a folder of somebody's machine, {path}"));
@@ -79,11 +89,34 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
         if elsewhere && code(line).contains(OF_LAUNCH) {
             problems.push(format!("{name}:{number}: the agent knows `launch` in {SANDBOX} alone"));
         }
+        tests |= line.trim() == "#[cfg(test)]";
+        if !tests && let Some(problem) = acts_for_muster(name, code(line)) {
+            problems.push(format!("{name}:{number}: {problem}"));
+        }
         if name.ends_with("package-lock.json") && line.contains("\"resolved\": \"http") {
             problems.push(format!("{name}:{number}: names a registry's host; see e2e/.npmrc"));
         }
     }
     problems
+}
+
+/// What is wrong with code that has to do with the right to act for Muster itself.
+fn acts_for_muster(name: &str, code: &str) -> Option<&'static str> {
+    let makes = has_word(code, MAKES_SYSTEM) && !MAKERS.iter().any(|maker| name.starts_with(maker));
+    if name.ends_with(".rs") && makes {
+        return Some("the right to act for Muster itself is made where a master is started alone");
+    }
+    let names = has_word(code, SYSTEM);
+    if name.starts_with(WEB) && names {
+        return Some("`web` speaks for others, and never acts for Muster itself");
+    }
+    let (_, given) = code.split_once("->").unwrap_or_default();
+    let shown = code.trim_start().starts_with("pub ") && !code.contains(" fn ");
+    let taken = name == "crates/master/src/lib.rs" && code.trim() == "pub system: System,";
+    if name.starts_with(MASTER) && names && (has_word(given, SYSTEM) || shown && !taken) {
+        return Some("no service hands out the right to act for Muster itself: `web` could get it");
+    }
+    None
 }
 
 /// The line without its comment. A `//` inside a string hides the rest of the line: the compiler's own
@@ -133,6 +166,40 @@ mod tests {
         problems("crates/agent/src/run/begin.rs", "//! Here.\nuse launch::Shim;\n", 1);
         problems("crates/agent/src/run/begin.rs", "//! `launch::Shim`.\nuse crate::launcher::Run;\n", 0);
         problems("crates/agent/src/launcher/sandbox/shim.rs", "//! Here.\nuse launch::Shim;\n", 0);
+    }
+
+    #[test]
+    fn nobody_but_who_starts_a_master_can_act_for_it() {
+        let makes = format!("//! Here.\nlet system = {SYSTEM}::{MAKES_SYSTEM}();\n");
+        problems("crates/muster/src/role/serve.rs", &makes, 0);
+        problems("crates/testkit/src/master.rs", &makes, 0);
+        problems("crates/web/tests/http/logs.rs", &makes, 0);
+        for maker in ["crates/muster/src/role.rs", "crates/master/src/lib.rs", "crates/web/src/lib.rs"] {
+            problems(maker, &makes, 1);
+        }
+        let tests = makes.replace("Here.", "Here.\n#[cfg(test)]");
+        problems("crates/master/src/record/audit.rs", &tests, 0);
+        for named in ["use domain::authz::{Permit, System};", "let permit = f::<System>();"] {
+            problems("crates/web/src/api/workload/task.rs", &format!("//! Here.\n{named}\n"), 1);
+        }
+        problems("crates/web/src/lib.rs", "//! Here.\nuse master::system::SystemClock;\n", 0);
+    }
+
+    #[test]
+    fn no_service_hands_out_the_right_to_act_for_its_master() {
+        let line = |code: &str| format!("//! Here.\n    {code}\n");
+        for code in
+            ["pub fn system(&self) -> &System {", "pub system: System,", "pub use domain::authz::System;"]
+        {
+            problems("crates/master/src/workload/task.rs", &line(code), 1);
+        }
+        for code in [
+            "pub(crate) system: System,",
+            "pub async fn end_all(&self, system: &System) -> Result<(), Error> {",
+        ] {
+            problems("crates/master/src/workload/task.rs", &line(code), 0);
+        }
+        problems("crates/master/src/lib.rs", &line("pub system: System,"), 0);
     }
 
     #[test]

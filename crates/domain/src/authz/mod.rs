@@ -1,20 +1,25 @@
 //! How permission is asked for: actors, acts, permits, scopes. What may be done is in [`policy`].
 //!
 //! Every act is a type. [`authorize`] is the only maker of a [`Permit`], and services take the permit instead of the
-//! id, so that a service can't be called without the question having been asked. Lists take a [`Visible`] scope.
-//! Work on the system's own behalf uses [`Permit::system`], which can be searched for.
+//! id, so that a service can't be called without the question having been asked. Where the answer depends on what is to
+//! change, the change is a part of the target, and the service carries out the one in the permit. Lists take a [`Visible`]
+//! scope. Work on the system's own behalf uses [`Permit::system`], for which one must have been handed a [`System`].
 
 pub mod asked;
 mod policy;
+mod system;
 pub mod table;
+mod task;
 
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
 pub use policy::*;
+pub use system::{Reason, System};
+pub use task::TaskActor;
 
 use crate::audit::By;
-use crate::id::{SessionId, TaskId, TokenId, UserId};
+use crate::id::{SessionId, TokenId, UserId};
 
 /// Somebody who has proved who they are, and whose account is active (P17).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +102,60 @@ pub trait Act {
     /// # Errors
     /// The refusal to be told.
     fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal>;
+
+    /// Whether a running task may do it to `target` with its own credentials. What isn't its own isn't there for it.
+    ///
+    /// # Errors
+    /// The refusal to be told.
+    fn check_task(_task: &TaskActor, _target: &Self::Target) -> Result<(), Refusal> {
+        Err(Refusal::Hidden)
+    }
+}
+
+/// Who the policy is asked about.
+#[derive(Debug, Clone, Copy)]
+pub enum Asker<'a> {
+    /// An account.
+    Account(&'a Actor),
+    /// A running task.
+    Task(&'a TaskActor),
+}
+
+impl Asker<'_> {
+    /// The account as which it stands to places; a task stands as its owner.
+    #[must_use]
+    pub fn user(self) -> UserId {
+        match self {
+            Self::Account(actor) => actor.user,
+            Self::Task(task) => task.owner,
+        }
+    }
+
+    /// All that there is to ask about `A`.
+    fn ask<A: Act>(self, target: &A::Target) -> Result<(), Refusal> {
+        let actor = match self {
+            Self::Account(actor) => actor,
+            Self::Task(task) => return A::check_task(task, target),
+        };
+        A::check(actor, target)?;
+        // Asked second: whether a thing is there must not depend on the token.
+        if !A::READS && matches!(actor.via, Via::ReadOnlyToken(_)) {
+            return Err(Refusal::Forbidden(READ_ONLY));
+        }
+        if actor.token().is_some() && A::lasts(target) {
+            return Err(Refusal::Forbidden(LASTING));
+        }
+        Ok(())
+    }
+}
+
+impl From<Asker<'_>> for By {
+    fn from(asker: Asker<'_>) -> Self {
+        match asker {
+            Asker::Account(actor) => Self::from(actor),
+            Asker::Task(task) => Self::from(task),
+        }
+    }
 }
 
 /// An act's name, as the table of permissions has it.
@@ -118,8 +177,8 @@ impl<A: Act> Permit<A> {
     /// For the system's own work: start-up, clean-up, the scheduler. `reason` is for the reader of the code and of the
     /// audit log.
     #[must_use]
-    pub fn system(reason: &'static str, target: A::Target) -> Self {
-        Self { by: By::System { reason }, target, act: PhantomData }
+    pub fn system(system: &System, reason: &'static str, target: A::Target) -> Self {
+        Self { by: system.by(reason), target, act: PhantomData }
     }
 
     /// Who acts, for the audit log.
@@ -146,7 +205,26 @@ impl<A: Act> Permit<A> {
     /// # Errors
     /// The refusal to be told.
     pub fn ask_again(&self, target: &A::Target) -> Result<(), Refusal> {
-        self.by.as_actor().map_or(Ok(()), |actor| A::check(&actor, target))
+        match &self.by {
+            By::System { .. } => Ok(()),
+            By::Task { task, owner, username, address } => {
+                let (task, owner, username, address) = (*task, *owner, username.clone(), *address);
+                Asker::Task(&TaskActor { task, owner, username, address }).ask::<A>(target)
+            }
+            by => match by.as_actor() {
+                Some(actor) => Asker::Account(&actor).ask::<A>(target),
+                None => Err(Refusal::Hidden),
+            },
+        }
+    }
+
+    /// Whether who may do this may do another act to the same thing.
+    #[must_use]
+    pub fn covers<B: Act<Target = A::Target>>(&self) -> bool {
+        match &self.by {
+            By::System { .. } => true,
+            by => by.as_actor().is_some_and(|actor| B::check(&actor, &self.target).is_ok()),
+        }
     }
 
     /// Gives the target away.
@@ -174,21 +252,15 @@ pub fn may_last(by: &By) -> Result<(), Refusal> {
     }
 }
 
-/// Asks the policy. The only way to a [`Permit`] for a person.
+/// Asks the policy. The only way to a [`Permit`] for a person, or for a running task.
 ///
 /// # Errors
 /// The refusal to be told.
-pub fn authorize<A: Act>(actor: &Actor, target: A::Target) -> Result<Permit<A>, Refusal> {
+pub fn authorize<'a, A: Act>(asker: impl Into<Asker<'a>>, target: A::Target) -> Result<Permit<A>, Refusal> {
     asked::note::<A>();
-    A::check(actor, &target)?;
-    // Asked second: whether a thing is there must not depend on the token.
-    if !A::READS && matches!(actor.via, Via::ReadOnlyToken(_)) {
-        return Err(Refusal::Forbidden(READ_ONLY));
-    }
-    if actor.token().is_some() && A::lasts(&target) {
-        return Err(Refusal::Forbidden(LASTING));
-    }
-    Ok(Permit { by: By::from(actor), target, act: PhantomData })
+    let asker = asker.into();
+    asker.ask::<A>(&target)?;
+    Ok(Permit { by: By::from(asker), target, act: PhantomData })
 }
 
 /// What a caller may see of a kind of thing. There is no list without one.
@@ -225,13 +297,4 @@ impl<T> Visible<T> {
     pub fn everything(&self) -> bool {
         self.all
     }
-}
-
-/// A running task's own credentials: good for that task's endpoints only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TaskActor {
-    /// The task.
-    pub task: TaskId,
-    /// Its owner.
-    pub owner: UserId,
 }

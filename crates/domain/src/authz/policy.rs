@@ -1,6 +1,6 @@
 //! The permission policy: who may do what. This file is the whole of it.
 
-use super::{Act, Actor, Refusal};
+use super::{Act, Actor, Refusal, TaskActor};
 use crate::config::policy::Workload;
 use crate::id::UserId;
 use crate::place::{Place, ProjectPlace, Role, Template};
@@ -169,6 +169,30 @@ impl Act for EditUser {
         } else {
             Err(Refusal::Forbidden("only admin privileged users can update other users"))
         }
+    }
+}
+
+/// See an account: who has one sees all, but not where mail reaches others ([`super::Visible`] of a list leaves that out).
+#[derive(Debug)]
+pub struct SeeUser;
+
+impl Act for SeeUser {
+    type Target = User;
+    const READS: bool = true;
+    fn check(_: &Actor, _: &User) -> Result<(), Refusal> {
+        Ok(())
+    }
+}
+
+/// See groups and who is in them: every account may.
+#[derive(Debug)]
+pub struct SeeGroups;
+
+impl Act for SeeGroups {
+    type Target = ();
+    const READS: bool = true;
+    fn check(_: &Actor, (): &()) -> Result<(), Refusal> {
+        Ok(())
     }
 }
 
@@ -579,7 +603,7 @@ impl StartTask {
     }
 }
 
-/// Read a task, its configuration and its log.
+/// Read a task, its configuration and its log; a running task itself.
 #[derive(Debug)]
 pub struct ReadTask;
 
@@ -588,6 +612,9 @@ impl Act for ReadTask {
     const READS: bool = true;
     fn check(actor: &Actor, (task, place): &Self::Target) -> Result<(), Refusal> {
         if task.owner == actor.user || inside(actor, place) { Ok(()) } else { Err(Refusal::Hidden) }
+    }
+    fn check_task(actor: &TaskActor, (task, _): &Self::Target) -> Result<(), Refusal> {
+        if actor.task == task.id { Ok(()) } else { Err(Refusal::Hidden) }
     }
 }
 
@@ -609,6 +636,9 @@ impl Act for ReadContext {
             "only the owner of a task and editors of its workspace can read the files that were sent with it";
         stands(actor, place, Role::Editor, text)
     }
+    fn check_task(actor: &TaskActor, target: &Self::Target) -> Result<(), Refusal> {
+        ReadTask::check_task(actor, target)
+    }
 }
 
 /// Kill a task or change its priority: its owner and administrators.
@@ -616,8 +646,11 @@ impl Act for ReadContext {
 pub struct ChangeTask;
 
 impl Act for ChangeTask {
-    type Target = Task;
-    fn check(actor: &Actor, task: &Task) -> Result<(), Refusal> {
+    type Target = (Task, Place);
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal> {
+        // Who can't see it isn't told that it is there.
+        ReadTask::check(actor, target)?;
+        let (task, _) = target;
         if actor.admin || actor.user == task.owner {
             Ok(())
         } else {

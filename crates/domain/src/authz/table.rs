@@ -4,6 +4,8 @@
 //! act has its lines in [`table`]; who adds one sees there what it allows to whom.
 
 mod facts;
+#[cfg(test)]
+pub(super) use facts::task as a_task;
 
 use super::policy::*;
 use super::{Act, Actor, Refusal, authorize, may_last, name};
@@ -34,11 +36,13 @@ pub enum Caller {
     ByToken,
     /// The same, by a login.
     Administrator,
+    /// The task that is asked about, by its own token; of other things one of the owner's.
+    TaskItself,
 }
 
 impl Caller {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stranger,
         Self::ProjectMember,
         Self::Viewer,
@@ -49,6 +53,7 @@ impl Caller {
         Self::Reader,
         Self::ByToken,
         Self::Administrator,
+        Self::TaskItself,
     ];
 
     /// As the table calls them.
@@ -65,6 +70,7 @@ impl Caller {
             Self::Reader => "administrator's token for reading",
             Self::ByToken => "administrator's access token",
             Self::Administrator => "administrator",
+            Self::TaskItself => "the task itself",
         }
     }
 }
@@ -125,7 +131,7 @@ struct Table(Vec<Line>);
 
 impl Table {
     fn ask<A: Act>(&mut self, situation: &'static str, target: impl Fn(&Facts) -> A::Target) -> &mut Self {
-        self.line::<A>(situation, |facts| Verdict::of(&authorize::<A>(facts.actor(), target(facts))))
+        self.line::<A>(situation, |facts| Verdict::of(&authorize::<A>(facts.asker(), target(facts))))
     }
 
     /// The same where it gives something that stays: what the service asks in its transaction ([`may_last`]).
@@ -135,7 +141,7 @@ impl Table {
         target: impl Fn(&Facts) -> A::Target,
     ) -> &mut Self {
         self.line::<A>(situation, |facts| {
-            let asked = authorize::<A>(facts.actor(), target(facts));
+            let asked = authorize::<A>(facts.asker(), target(facts));
             Verdict::of(&asked.and_then(|_| may_last(&By::from(facts.actor()))))
         })
     }
@@ -185,6 +191,7 @@ fn accounts(table: &mut Table) {
     table
         .ask::<CreateUser>("nobody can log in to it yet", |_| NewAccount { way_in: false })
         .ask::<CreateUser>("somebody can log in to it", |_| NewAccount { way_in: true })
+        .ask::<SeeUser>("the owner's", Facts::account)
         .ask::<EditUser>("the owner's", Facts::account);
     part(table, "display name", |change| change.display_name = true);
     part(table, "name", |change| change.username = true);
@@ -204,6 +211,7 @@ fn accounts(table: &mut Table) {
         .ask::<SeeRegistrations>("", |_| ())
         .ask::<DecideRegistrations>("", |_| ())
         .ask::<InviteUser>("", |_| ())
+        .ask::<SeeGroups>("", |_| ())
         .ask::<ManageGroups>("", |_| ())
         .lasting::<ManageGroups>("its name, somebody into it", |_| ())
         .ask::<AssignRoles>("everywhere", |_| ())
@@ -307,9 +315,9 @@ fn tasks(table: &mut Table) {
         table
             .ask::<StartTask>(kind, place)
             .ask::<ReadTask>(kind, |facts| (task(), place(facts)))
-            .ask::<ReadContext>(kind, |facts| (task(), place(facts)));
+            .ask::<ReadContext>(kind, |facts| (task(), place(facts)))
+            .ask::<ChangeTask>(kind, |facts| (task(), place(facts)));
     }
-    table.ask::<ChangeTask>("", |_| task());
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::authz::{Actor, Via};
+use crate::authz::{Actor, Reason, Via};
 use crate::id::{AgentId, TaskId, UserId};
 use crate::throttle::address_key;
 
@@ -65,8 +65,8 @@ pub enum By {
     },
     /// Muster itself.
     System {
-        /// What made Muster act.
-        reason: &'static str,
+        /// What made Muster act; said by [`crate::authz::System::by`] alone.
+        reason: Reason,
     },
 }
 
@@ -126,7 +126,7 @@ impl By {
             Self::Task { .. } => "task token".to_owned(),
             Self::Agent { .. } => "agent key".to_owned(),
             Self::Anonymous { .. } => String::new(),
-            Self::System { reason } => (*reason).to_owned(),
+            Self::System { reason } => reason.to_string(),
         }
     }
 

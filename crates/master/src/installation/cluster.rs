@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use domain::audit::{By, Entry, Who};
-use domain::authz::{Permit, ReadMasterConfig};
+use domain::audit::{Entry, Who};
+use domain::authz::{Permit, ReadMasterConfig, System};
 use domain::id::UserId;
 use domain::user::{Password, User};
 use store::{Conn, Store, meta};
@@ -42,6 +42,7 @@ impl Cluster {
         hasher: &Hasher,
         clock: &dyn Clock,
         entropy: &dyn Entropy,
+        system: &System,
     ) -> Result<Self, Error> {
         let mut tx = store.write().await?;
         let known = meta::get(&mut tx, "cluster_id").await?;
@@ -56,7 +57,7 @@ impl Cluster {
             .ok_or_else(|| store::StoreError::Corrupt("meta: default_user_id is missing".to_owned()))?;
         let admin = first_admin(&mut tx).await?;
         if is_new {
-            let by = By::System { reason: "a new installation" };
+            let by = system.by("a new installation");
             let entry = Entry::done(&by, "installation.create", Who::named("installation", &cluster_id, ""));
             tx.commit(&entry, clock.now()).await?;
             tracing::info!("new installation");

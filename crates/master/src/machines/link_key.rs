@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use domain::audit::{By, Entry, Who};
+use domain::audit::{Entry, Who};
+use domain::authz::System;
 use link::Secret;
 use store::{Store, meta};
 
@@ -24,6 +25,7 @@ pub(crate) async fn open(
     data_dir: &Path,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
+    system: &System,
 ) -> Result<Secret, Error> {
     let file = data_dir.join("link.key");
     let found = read(&file)?;
@@ -59,7 +61,7 @@ pub(crate) async fn open(
     meta::set(&mut tx, FACT, &public).await?;
     if known.is_some() {
         tracing::error!("the master has a new key: every agent has to be enrolled again");
-        let by = By::System { reason: "the old key was lost" };
+        let by = system.by("the old key was lost");
         let entry = Entry::done(&by, "installation.replace_link_key", Who::named("installation", &"", ""));
         tx.commit(&entry, clock.now()).await?;
     } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::user::{AgentUserGroup, NewUser, PatchUser};
 use domain::audit::{By, Entry};
-use domain::authz::{Actor, ChangeUser, CreateUser, Permit, UserChange, Visible};
+use domain::authz::{ChangeUser, CreateUser, Permit, UserChange, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
 use domain::text::claims_an_office;
@@ -329,31 +329,14 @@ impl Accounts {
         Ok(())
     }
 
-    /// One account by id.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn by_id(&self, _viewer: &Actor, id: UserId) -> Result<User, Error> {
-        let mut conn = self.store.read().await?;
-        store::user::by_id(&mut conn, id).await?.ok_or_else(not_found)
-    }
-
-    /// One account by its exact name.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn by_username(&self, _viewer: &Actor, username: &str) -> Result<User, Error> {
-        let mut conn = self.store.read().await?;
-        store::user::by_username(&mut conn, username).await?.ok_or_else(not_found)
-    }
-
-    /// A page of the accounts that match; `page` turns their number into offset and limit.
+    /// A page of the accounts that match, with what the actor may see of each; `page` turns their number into offset and
+    /// limit.
     ///
     /// # Errors
     /// What `page` answers, or the database.
     pub async fn list<P>(
         &self,
-        _scope: Visible<User>,
+        scope: Visible<User>,
         filter: &UserFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<User>, P), Error> {
@@ -361,23 +344,31 @@ impl Accounts {
         let total = store::user::count(&mut conn, filter).await?;
         let (page, offset, limit) = page(total)?;
         let users = store::user::list(&mut conn, filter, Begin::At(offset), limit).await?;
-        Ok((users, page))
+        Ok((seen(scope, users), page))
     }
 
-    /// Some of the accounts that match: those behind `last`, in the order of the list.
+    /// Some of the accounts that match, with what the actor may see of each: those behind `last`, in the order of the list.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn after(
         &self,
-        _scope: Visible<User>,
+        scope: Visible<User>,
         filter: &UserFilter,
         last: Option<&User>,
         limit: i64,
     ) -> Result<Vec<User>, Error> {
         let mut conn = self.store.read().await?;
-        Ok(store::user::list(&mut conn, filter, Begin::after(last), limit).await?)
+        Ok(seen(scope, store::user::list(&mut conn, filter, Begin::after(last), limit).await?))
     }
+}
+
+/// Where mail reaches a person is for themselves and administrators.
+fn seen(scope: Visible<User>, mut users: Vec<User>) -> Vec<User> {
+    for user in users.iter_mut().filter(|user| !scope.everything() && user.id != scope.actor()) {
+        user.email = None;
+    }
+    users
 }
 
 /// R31.

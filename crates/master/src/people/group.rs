@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::audit::{Entry, Who};
-use domain::authz::{ManageGroups, Permit, Visible};
+use domain::authz::{ManageGroups, Permit, SeeGroups};
 use domain::group::{Group, name};
 use domain::id::{GroupId, UserId};
 use domain::user::User;
@@ -115,13 +115,13 @@ impl Groups {
     }
 
     /// A page of the groups that match, each with the number of its members; `page` turns their number into offset and
-    /// limit. Everybody sees all groups.
+    /// limit.
     ///
     /// # Errors
     /// What `page` answers, or the database.
     pub async fn list<P>(
         &self,
-        _scope: Visible<Group>,
+        _permit: &Permit<SeeGroups>,
         filter: &GroupFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
     ) -> Result<(Vec<(Group, i64)>, P), Error> {
@@ -135,7 +135,7 @@ impl Groups {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn get(&self, _scope: Visible<Group>, id: GroupId) -> Result<Members, Error> {
+    pub async fn get(&self, _permit: &Permit<SeeGroups>, id: GroupId) -> Result<Members, Error> {
         let mut conn = self.store.read().await?;
         members(&mut conn, id).await
     }

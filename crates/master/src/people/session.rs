@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::audit::{AS_IT_WAS, By, Entry, Who};
-use domain::authz::{Actor, EndSession, Permit, SeeSessions, Via};
+use domain::authz::{Actor, Asker, EndSession, Permit, SeeSessions, Via};
 use domain::id::{SessionId, TokenId, UserId};
 use domain::session::{LIFETIME, Session};
 use domain::time::Timestamp;
@@ -349,22 +349,6 @@ impl Sessions {
         Ok(store::session::of_user(&mut conn, permit.target().id, now, limit).await?)
     }
 
-    /// One session, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn find(&self, id: SessionId) -> Result<Session, Error> {
-        let mut conn = self.inner.store.read().await?;
-        let found = store::session::by_id(&mut conn, id).await?;
-        found.ok_or_else(|| Error::NotFound(Self::hidden(id)))
-    }
-
-    /// What is said of a session that isn't there for the caller.
-    #[must_use]
-    pub fn hidden(id: SessionId) -> String {
-        format!("session '{id}' not found")
-    }
-
     /// Ends a session, wherever its token is (R22).
     ///
     /// # Errors
@@ -416,6 +400,12 @@ impl Sessions {
 
 fn is_pending(user: &User) -> bool {
     user.status == Status::Pending
+}
+
+impl<'a> From<&'a Caller> for Asker<'a> {
+    fn from(caller: &'a Caller) -> Self {
+        Self::Account(&caller.actor)
+    }
 }
 
 impl Caller {

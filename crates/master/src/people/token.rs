@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 pub use store::token::{Filter as TokenFilter, SortBy};
 use store::{Begin, Store};
 
+use crate::open::Target as _;
 use crate::session::{ACCESS_TOKEN, Sessions};
 use crate::system::{Clock, Entropy};
 use crate::{Config, Error, secret};
@@ -48,12 +49,6 @@ pub struct Issued {
     pub secret: String,
     /// What is kept of it.
     pub token: Token,
-}
-
-/// What is said of a token that isn't there for the caller; the braces are Determined's.
-#[must_use]
-pub fn not_found(id: &str) -> String {
-    format!("Token with id: {{{}}} not found", id.escape_debug())
 }
 
 impl Tokens {
@@ -110,16 +105,6 @@ impl Tokens {
         Ok(Issued { secret, token })
     }
 
-    /// One token, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn find(&self, id: TokenId) -> Result<Token, Error> {
-        let mut conn = self.store.read().await?;
-        let found = store::token::by_id(&mut conn, id).await?;
-        found.ok_or_else(|| Error::NotFound(not_found(&id.to_string())))
-    }
-
     /// A page of the tokens that match; whose, the permit says. `page` turns their number into offset and limit.
     ///
     /// # Errors
@@ -158,7 +143,7 @@ impl Tokens {
         let now = self.clock.now();
         let mut tx = self.store.write_urgent().await?;
         let before = store::token::by_id(&mut tx, id).await?;
-        let before = before.ok_or_else(|| Error::NotFound(not_found(&id.to_string())))?;
+        let before = before.ok_or_else(|| Error::NotFound(permit.target().missing()))?;
         if !before.is_live(now) {
             return Err(Error::Precondition(format!("unable to update inactive token with ID {id}")));
         }

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
 use domain::authz::{
-    Act as _, Actor, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace,
-    Visible,
+    Act as _, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible,
 };
-use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
-use domain::place::{self, Member, MemberId, Note, Project, ProjectPlace, Role, Scope};
+use domain::id::{ProjectId, UNCATEGORIZED, WorkspaceId};
+use domain::place::{self, Member, MemberId, Note, Project, Role, Scope};
 use domain::text::steers;
 use domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -18,6 +17,7 @@ pub use store::project::{Filter as ProjectFilter, SortBy};
 use store::{Begin, Store, StoreError, Tx};
 
 use crate::config::Limits;
+use crate::open::{Key as _, Target as _};
 use crate::system::Clock;
 use crate::{Error, again, member, taken, workspace};
 
@@ -80,18 +80,8 @@ pub struct ProjectChange {
     pub private: Option<(Permit<ManageProject>, bool)>,
 }
 
-/// What is said of a project that isn't there for the caller.
-#[must_use]
-pub fn hidden(id: ProjectId) -> String {
-    hidden_name(&id)
-}
-
-fn hidden_name(name: &impl std::fmt::Display) -> String {
-    format!("project '{name}' not found")
-}
-
 fn not_found(id: ProjectId) -> Error {
-    Error::NotFound(hidden(id))
+    Error::NotFound(ProjectId::missing(&id))
 }
 
 fn invalid(error: &place::InvalidName) -> Error {
@@ -176,43 +166,6 @@ impl Projects {
         Self { store, limits, clock }
     }
 
-    /// How `actor` stands to a project, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn place(&self, actor: &Actor, id: ProjectId) -> Result<ProjectPlace, Error> {
-        let mut conn = self.store.read().await?;
-        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(|| not_found(id))
-    }
-
-    /// The same for the project with a certain key.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn place_by_key(&self, actor: &Actor, key: &str) -> Result<ProjectPlace, Error> {
-        let missing = || Error::NotFound(hidden_name(&key.escape_debug()));
-        let mut conn = self.store.read().await?;
-        let id = store::project::by_key(&mut conn, key).await?.ok_or_else(missing)?;
-        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(missing)
-    }
-
-    /// The same for the project of that name in `owner`'s personal workspace.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] with `project 'NAME' not found` when there is none.
-    pub async fn place_by_owner(
-        &self,
-        actor: &Actor,
-        owner: UserId,
-        name: &str,
-    ) -> Result<ProjectPlace, Error> {
-        let missing = || Error::NotFound(hidden_name(&name.escape_debug()));
-        let mut conn = self.store.read().await?;
-        let personal = store::workspace::personal_of(&mut conn, owner).await?.ok_or_else(missing)?;
-        let id = store::project::by_name(&mut conn, personal.id, name).await?.ok_or_else(missing)?;
-        store::project::place(&mut conn, id, actor.user).await?.ok_or_else(missing)
-    }
-
     /// One project.
     ///
     /// # Errors
@@ -287,7 +240,7 @@ impl Projects {
         let id = permit.target().workspace;
         let mut conn = self.store.read().await?;
         let workspace = store::workspace::by_id(&mut conn, id).await?;
-        workspace.ok_or_else(|| Error::NotFound(workspace::hidden(id)))?;
+        workspace.ok_or_else(|| Error::NotFound(permit.target().missing()))?;
         let seen_by = (!scope.everything()).then(|| scope.actor());
         let filter = ProjectFilter { workspace: Some(id), seen_by, ..filter };
         let total = store::project::count(&mut conn, &filter).await?;
@@ -518,21 +471,18 @@ impl Projects {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn set_bookmark(
-        &self,
-        permit: &Permit<ReadProject>,
-        actor: &Actor,
-        bookmarked: bool,
-    ) -> Result<(), Error> {
+    pub async fn set_bookmark(&self, permit: &Permit<ReadProject>, bookmarked: bool) -> Result<(), Error> {
+        let nobody = || Error::Forbidden("only accounts have bookmarks".to_owned());
+        let user = permit.actor().ok_or_else(nobody)?;
         let id = permit.target().project;
         let mut tx = again::begin(&self.store, permit).await?;
         let project = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let (news, action) = if bookmarked {
-            (store::project::bookmark(&mut tx, actor.user, id).await?, "project.bookmark")
+            (store::project::bookmark(&mut tx, user, id).await?, "project.bookmark")
         } else {
-            (store::project::unbookmark(&mut tx, actor.user, id).await?, "project.unbookmark")
+            (store::project::unbookmark(&mut tx, user, id).await?, "project.unbookmark")
         };
-        let marked = ProjectFilter { bookmarked_by: Some(actor.user), ..ProjectFilter::default() };
+        let marked = ProjectFilter { bookmarked_by: Some(user), ..ProjectFilter::default() };
         let limit = self.limits.bookmarks;
         if news && bookmarked && store::project::count(&mut tx, &marked).await? > i64::from(limit) {
             return Err(Error::Precondition(format!(
@@ -546,13 +496,14 @@ impl Projects {
         Ok(())
     }
 
-    /// Whether the actor bookmarked a project.
+    /// Whether who may read a project bookmarked it.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn is_bookmarked(&self, permit: &Permit<ReadProject>, actor: &Actor) -> Result<bool, Error> {
+    pub async fn is_bookmarked(&self, permit: &Permit<ReadProject>) -> Result<bool, Error> {
+        let Some(user) = permit.actor() else { return Ok(false) };
         let mut conn = self.store.read().await?;
-        Ok(store::project::is_bookmarked(&mut conn, actor.user, permit.target().project).await?)
+        Ok(store::project::is_bookmarked(&mut conn, user, permit.target().project).await?)
     }
 }
 

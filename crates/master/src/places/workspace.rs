@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
 use domain::authz::{
-    Act as _, Actor, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers,
-    SetWorkspaceIdentity, Visible,
+    Act as _, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers, SetWorkspaceIdentity,
+    Visible,
 };
 use domain::config::secrets::Layer;
 use domain::config::storage;
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::identity::IdentityParts;
-use domain::place::{self, Member, MemberId, Place, Role, Scope, Workspace};
+use domain::place::{self, Member, MemberId, Role, Scope, Workspace};
 use domain::time::Timestamp;
 use domain::user::User;
 use serde_json::{Value, json};
 pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
 use store::{Conn, Store, StoreError, Tx};
 
+use crate::open::Key as _;
 use crate::system::Clock;
 use crate::{Config, Error, again, member, system_ids, taken};
 
@@ -66,14 +67,8 @@ pub struct WorkspaceChange {
     pub checkpoint_storage: Option<String>,
 }
 
-/// What is said of a workspace that isn't there for the caller.
-#[must_use]
-pub fn hidden(id: WorkspaceId) -> String {
-    format!("workspace '{id}' not found")
-}
-
 fn not_found(id: WorkspaceId) -> Error {
-    Error::NotFound(hidden(id))
+    Error::NotFound(WorkspaceId::missing(&id))
 }
 
 fn duplicate(name: &str) -> impl FnOnce(StoreError) -> Error {
@@ -169,16 +164,6 @@ impl Workspaces {
         Ok(Some(parts))
     }
 
-    /// How `actor` stands to a workspace, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn place(&self, actor: &Actor, id: WorkspaceId) -> Result<Place, Error> {
-        let mut conn = self.store.read().await?;
-        let place = store::workspace::place(&mut conn, id, actor.user).await?;
-        place.ok_or_else(|| not_found(id))
-    }
-
     /// One workspace.
     ///
     /// # Errors
@@ -266,7 +251,6 @@ impl Workspaces {
         permit: &Permit<CreateWorkspace>,
         workspace: Workspace,
     ) -> Result<Workspace, Error> {
-        let nobody = || Error::Forbidden("only accounts have workspaces".to_owned());
         let owner = permit.actor().ok_or_else(nobody)?;
         let now = self.clock.now();
         let workspace = Workspace { owner, created_at: now, ..workspace };
@@ -290,11 +274,8 @@ impl Workspaces {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn personal(
-        &self,
-        permit: &Permit<CreateWorkspace>,
-        actor: &Actor,
-    ) -> Result<Workspace, Error> {
+    pub async fn personal(&self, permit: &Permit<CreateWorkspace>) -> Result<Workspace, Error> {
+        let actor = permit.by().as_actor().ok_or_else(nobody)?;
         let mut tx = self.store.write().await?;
         if let Some(found) = store::workspace::personal_of(&mut tx, actor.user).await? {
             return Ok(found);
@@ -441,6 +422,10 @@ impl Workspaces {
         let what = (permit.by(), "workspace.set_members", target(&workspace));
         member::set(tx, what, Scope::Workspace(id), member, role, self.clock.now()).await
     }
+}
+
+fn nobody() -> Error {
+    Error::Forbidden("only accounts have workspaces".to_owned())
 }
 
 fn blank(name: String) -> Workspace {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::audit::{Broken, By, Chain, Entry, Spender, Who};
-use domain::authz::{Permit, ReadAudit};
+use domain::authz::{Permit, ReadAudit, System};
 use domain::id::UserId;
 use domain::user::{Password, User};
 use serde_json::{Value, json};
@@ -148,7 +148,13 @@ impl Audit {
     }
 
     /// Writes refusals until the master stops; those that are waiting then are written too.
-    pub(crate) async fn keep(self, mut receiver: mpsc::Receiver<Entry>, stop: CancellationToken) {
+    pub(crate) async fn keep(
+        self,
+        mut receiver: mpsc::Receiver<Entry>,
+        system: System,
+        stop: CancellationToken,
+    ) {
+        let by = system.by("too many refusals in a minute to write them all");
         let mut minute = tokio::time::interval(Duration::from_secs(60));
         let mut counts = Counts::default();
         let mut batch = Vec::new();
@@ -156,7 +162,7 @@ impl Audit {
             let mut over = false;
             tokio::select! {
                 _ = receiver.recv_many(&mut batch, 256) => {}
-                _ = minute.tick() => batch.extend(counts.over()),
+                _ = minute.tick() => batch.extend(counts.over(&by)),
                 () = stop.cancelled() => {
                     receiver.close();
                     while let Ok(entry) = receiver.try_recv() {
@@ -167,7 +173,7 @@ impl Audit {
             }
             batch.retain(|entry| counts.take(entry));
             if over {
-                batch.extend(counts.over());
+                batch.extend(counts.over(&by));
             }
             if let Err(error) = self.write(&batch).await {
                 tracing::error!(%error, refusals = batch.len(), "the audit log could not be written");
@@ -220,11 +226,12 @@ impl Omitted {
     }
 
     /// As an entry about `target`.
-    fn entry(self, target: Who) -> Entry {
+    fn entry(self, by: &By, target: Who) -> Entry {
         let mut from: Vec<_> = self.from.into_iter().collect();
         from.sort_unstable_by(|(one, few), (other, many)| many.cmp(few).then_with(|| one.cmp(other)));
         from.truncate(NETWORKS);
         omitted_entry(
+            by,
             target,
             json!({ "count": self.count, "from": from.into_iter().collect::<HashMap<_, _>>() }),
         )
@@ -281,24 +288,23 @@ impl Counts {
     }
 
     /// The minute is over: what wasn't written.
-    fn over(&mut self) -> Vec<Entry> {
+    fn over(&mut self, by: &By) -> Vec<Entry> {
         let all = std::mem::take(self);
         let of = |who: &str| Who::named("refusals", &who, "");
         let more = |(who, count): (String, u64)| (who, count.saturating_sub(PER_MINUTE));
         let known = all.by.into_iter().map(more).filter(|(_, count)| *count > 0);
-        let known = known.map(|(who, count)| omitted_entry(of(&who), json!({ "count": count })));
+        let known = known.map(|(who, count)| omitted_entry(by, of(&who), json!({ "count": count })));
         let mut about: Vec<_> = all.about.into_values().collect();
         about.sort_unstable_by_key(|(who, omitted)| (Reverse(omitted.count), who.key()));
         about.truncate(ACCOUNTS);
         let strangers = std::iter::once((of("anonymous"), all.omitted)).filter(|(_, all)| all.count > 0);
-        let strangers = strangers.chain(about).map(|(who, omitted)| omitted.entry(who));
+        let strangers = strangers.chain(about).map(|(who, omitted)| omitted.entry(by, who));
         known.chain(strangers).collect()
     }
 }
 
-fn omitted_entry(target: Who, facts: Value) -> Entry {
-    let by = By::System { reason: "too many refusals in a minute to write them all" };
-    Entry::done(&by, "audit.omit", target).made(facts)
+fn omitted_entry(by: &By, target: Who, facts: Value) -> Entry {
+    Entry::done(by, "audit.omit", target).made(facts)
 }
 
 /// An account as an entry's target.
@@ -330,6 +336,10 @@ pub(crate) fn account_facts(user: &User) -> Value {
 mod tests {
     use super::*;
 
+    fn ours() -> By {
+        System::at_start().by("a test")
+    }
+
     fn stranger(address: [u16; 8], action: &'static str) -> Entry {
         guess(address, action, "7")
     }
@@ -353,7 +363,7 @@ mod tests {
         for n in 0..8 {
             assert!(!taken(&mut counts, &guess([0x2001, 0xdb8, n / 4, 9, 9, 9, 9, n], "session.open", "5")));
         }
-        let entries: Vec<_> = counts.over().iter().map(|entry| format!("{entry:?}")).collect();
+        let entries: Vec<_> = counts.over(&ours()).iter().map(|entry| format!("{entry:?}")).collect();
         let victim = entries.iter().find(|entry| entry.contains("kind: \"user\", id: \"5\""));
         let victim = victim.expect("what was tried with account 5 is told");
         assert!(victim.contains("\"count\": Number(8)"), "{victim}");
@@ -362,7 +372,7 @@ mod tests {
         for n in 0..9000 {
             counts.take(&guess([n, n, n, n, 0, 0, 0, 1], "session.open", &n.to_string()));
         }
-        let entries = counts.over();
+        let entries = counts.over(&ours());
         assert!(entries.len() <= 1 + ACCOUNTS, "{}", entries.len());
     }
 
@@ -385,7 +395,7 @@ mod tests {
         };
         let known = Entry::refused(&known, STOPPED, Who::named("route", &"", ""), String::new());
         assert_eq!((0..70).filter(|_| counts.take(&known)).count(), 60, "who is known has their own number");
-        let mut omitted: Vec<_> = counts.over().iter().map(|entry| format!("{entry:?}")).collect();
+        let mut omitted: Vec<_> = counts.over(&ours()).iter().map(|entry| format!("{entry:?}")).collect();
         omitted.sort_unstable();
         assert_eq!(
             omitted.len(),
@@ -396,6 +406,6 @@ mod tests {
             omitted.iter().any(|entry| entry.contains("anonymous") && entry.contains("981")),
             "{omitted:?}"
         );
-        assert!(counts.over().is_empty());
+        assert!(counts.over(&ours()).is_empty());
     }
 }

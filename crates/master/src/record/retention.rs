@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::audit::{By, Entry, Who};
-use domain::authz::{CleanUpLogs, Permit};
+use domain::audit::{Entry, Who};
+use domain::authz::{CleanUpLogs, Permit, System};
 use domain::id::TaskId;
 use domain::time::Timestamp;
 use serde_json::json;
@@ -34,6 +34,7 @@ pub struct Keeper {
     store: Store,
     kept: Kept,
     rules: Retention,
+    system: System,
     stop: CancellationToken,
     /// One at a time: else two would tell of the same logs.
     turn: Arc<Mutex<()>>,
@@ -57,8 +58,14 @@ impl std::fmt::Debug for Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(store: Store, kept: Kept, rules: Retention, stop: CancellationToken) -> Self {
-        Self { store, kept, rules, stop, turn: Arc::default() }
+    pub(crate) fn new(
+        store: Store,
+        kept: Kept,
+        rules: Retention,
+        system: System,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { store, kept, rules, system, stop, turn: Arc::default() }
     }
 
     /// Removes what is old enough, now and every hour, until it is told to stop.
@@ -106,7 +113,7 @@ impl Keeper {
         if oldest.is_none_or(|(_, at)| at >= before(now, days.saturating_add(1))) {
             return Ok(());
         }
-        let by = By::System { reason: "retention.audit_days" };
+        let by = self.system.by("retention.audit_days");
         while !self.stop.is_cancelled() {
             let mut tx = self.store.write().await?;
             let Some(cut) = store::audit::cut(&mut tx, before(now, days), CUT).await? else { break };
@@ -137,11 +144,11 @@ impl Keeper {
                 (sum.logs, sum.bytes) = (sum.logs + logs.len() as u64, sum.bytes + bytes);
                 if only_logs {
                     // Those without one, too: they aren't looked at again.
-                    self.kept.remove(&tasks, bytes, Removal::Old).await?;
+                    self.kept.remove(&self.system, &tasks, bytes, Removal::Old).await?;
                 } else {
                     // What follows may not come to pass: who reads meanwhile is told by the task.
-                    self.kept.remove(&logs, bytes, Removal::WithTask).await?;
-                    forget(&self.store, &tasks, now).await?;
+                    self.kept.remove(&self.system, &logs, bytes, Removal::WithTask).await?;
+                    forget(&self.store, &self.system, &tasks, now).await?;
                     sum.tasks += tasks.len() as u64;
                 }
             }
@@ -155,8 +162,8 @@ fn before(now: Timestamp, days: u32) -> Timestamp {
 }
 
 /// Removes the records of these tasks, whose logs are gone.
-async fn forget(store: &Store, tasks: &[TaskId], now: Timestamp) -> Result<(), Error> {
-    let by = By::System { reason: "retention.task_days" };
+async fn forget(store: &Store, system: &System, tasks: &[TaskId], now: Timestamp) -> Result<(), Error> {
+    let by = system.by("retention.task_days");
     let entry = |some: &[TaskId]| {
         let ids: Vec<String> = some.iter().map(ToString::to_string).collect();
         let entry = Entry::done(&by, "task.forget", Who::named("task", &"", ""));

@@ -44,17 +44,18 @@ impl ConfigPolicies {
         Self { store, limits, clock }
     }
 
-    /// The policies as they were set; `exactly` shows those who may set them what is masked for others.
+    /// The policies as they were set; who may set them sees what is masked for others.
     ///
     /// # Errors
     /// When the workspace was deleted.
-    pub async fn get(&self, permit: &Permit<ReadConfigPolicies>, exactly: bool) -> Result<Value, Error> {
+    pub async fn get(&self, permit: &Permit<ReadConfigPolicies>) -> Result<Value, Error> {
         let of = permit.target();
         let mut conn = self.store.read().await?;
         if let Some(place) = &of.place {
             workspace::there(&mut conn, place.workspace).await?;
         }
         let found = store::config_policy::of(&mut conn, workspace_of(of), of.workload).await?;
+        let exactly = permit.covers::<ChangeConfigPolicies>();
         Ok(found.map_or_else(|| json!({}), |policies| policies.shown(exactly)))
     }
 

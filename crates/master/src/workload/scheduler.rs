@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use domain::allocation::{Cause, Event, Placement};
 use domain::audit::Entry;
+use domain::authz::System;
 use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
 use domain::id::{AgentId, AllocationId, TaskId};
@@ -69,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) key: link::Secret,
     /// Who gives the places.
     pub(crate) managers: Managers,
+    /// The right to act for Muster itself.
+    pub(crate) system: System,
 }
 
 #[derive(Clone)]

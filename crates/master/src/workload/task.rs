@@ -1,11 +1,12 @@
 //! Tasks: finding, changing, ending them; their logs and contexts. Starting one is in `start`.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use domain::allocation::{Allocation, Phase};
 use domain::audit::{Entry, Who};
-use domain::authz::{Actor, ChangeTask, Permit, ReadContext, ReadTask, TaskActor, Visible};
+use domain::authz::{ChangeTask, Permit, ReadContext, ReadTask, System, TaskActor, Visible};
 use domain::config::secrets::Shown;
 use domain::config::{PRIORITIES, Unhonoured};
 use domain::id::{TaskId, UserId, WorkspaceId};
@@ -20,6 +21,7 @@ pub use store::task::Filter as TaskFilter;
 use crate::config_policy;
 use crate::context::{Contexts, Packed};
 use crate::log::{Backward, Follower, Logs};
+use crate::open::Key as _;
 use crate::scheduler::Scheduler;
 pub use crate::scheduler::{Queued, Wait};
 use crate::system::Clock;
@@ -67,8 +69,13 @@ pub struct TaskCaller {
     pub owner: User,
 }
 
-fn not_found(id: &impl std::fmt::Display) -> Error {
-    Error::NotFound(format!("command '{id}' not found"))
+impl TaskCaller {
+    /// The same, for a request from that peer.
+    #[must_use]
+    pub fn from_address(mut self, address: Option<IpAddr>) -> Self {
+        self.actor.address = address;
+        self
+    }
 }
 
 impl Tasks {
@@ -92,29 +99,30 @@ impl Tasks {
         Ok(store::allocation::of_task(&mut conn, permit.target().0.id).await?)
     }
 
-    /// A task's configuration, for `actor`'s eyes.
+    /// A task's configuration, for the eyes of who may read it.
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn config(&self, permit: &Permit<ReadTask>, actor: &Actor) -> Result<Shown, Error> {
+    pub async fn config(&self, permit: &Permit<ReadTask>) -> Result<Shown, Error> {
         let task = &permit.target().0;
         let mut conn = self.store.read().await?;
-        Ok(Shown::task(actor, task.owner, &store::task::config(&mut conn, task.id).await?))
+        let nobody = || Error::Forbidden("configurations are for people's eyes".to_owned());
+        let reader = permit.by().as_actor().ok_or_else(nobody)?;
+        Ok(Shown::task(&reader, task.owner, &store::task::config(&mut conn, task.id).await?))
     }
 
-    /// One task, for the policy to decide on.
+    /// The task as it is now.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn find(&self, id: TaskId) -> Result<Task, Error> {
-        let mut conn = self.store.read().await?;
-        store::task::by_id(&mut conn, id).await?.ok_or_else(|| not_found(&id))
+    /// When it was forgotten meanwhile.
+    pub async fn again(&self, permit: &Permit<ReadTask>) -> Result<Task, Error> {
+        self.now(permit.target().0.id).await
     }
 
-    /// What is said of a task that isn't there for the caller.
-    #[must_use]
-    pub fn hidden(id: TaskId) -> String {
-        not_found(&id).to_string()
+    async fn now(&self, id: TaskId) -> Result<Task, Error> {
+        let mut conn = self.store.read().await?;
+        let found = store::task::by_id(&mut conn, id).await?;
+        found.ok_or_else(|| Error::NotFound(TaskId::missing(&id)))
     }
 
     /// Why a task waits and for how many others, while it does.
@@ -128,11 +136,11 @@ impl Tasks {
     /// # Errors
     /// When the database can't be reached and the task isn't known without it.
     pub async fn kill(&self, permit: Permit<ChangeTask>) -> Result<Task, Error> {
-        let id = permit.target().id;
-        let entry = Entry::done(permit.by(), "task.kill", target(permit.target()));
-        match self.scheduler.kill(id, &entry, "user requested kill").await? {
+        let task = &permit.target().0;
+        let entry = Entry::done(permit.by(), "task.kill", target(task));
+        match self.scheduler.kill(task.id, &entry, "user requested kill").await? {
             Some(living) => Ok(living),
-            None => self.find(id).await,
+            None => self.now(task.id).await,
         }
     }
 
@@ -144,15 +152,15 @@ impl Tasks {
         if !PRIORITIES.contains(&priority) {
             return Err(Error::Invalid(format!("priority {priority} is not between 1 and 99")));
         }
+        let task = &permit.target().0;
         let mut conn = self.store.read().await?;
-        config_policy::check_priority(&mut conn, permit.target().workspace, priority).await?;
+        config_policy::check_priority(&mut conn, task.workspace, priority).await?;
         drop(conn);
-        let id = permit.target().id;
-        let entry = Entry::done(permit.by(), "task.set_priority", target(permit.target()));
-        let before = json!({ "priority": permit.target().priority });
+        let entry = Entry::done(permit.by(), "task.set_priority", target(task));
+        let before = json!({ "priority": task.priority });
         let entry = entry.changed(before, json!({ "priority": priority }));
-        self.scheduler.set_priority(id, priority, &entry).await?;
-        self.find(id).await
+        self.scheduler.set_priority(task.id, priority, &entry).await?;
+        self.now(task.id).await
     }
 
     /// A task's log from byte `offset` on.
@@ -260,20 +268,6 @@ impl Tasks {
         Ok(store::task::list(&mut conn, &filter, skip, limit).await?)
     }
 
-    /// The accounts with these names; unknown names are left out.
-    ///
-    /// # Errors
-    /// When the database can't be reached.
-    pub async fn owners_named(&self, _viewer: &Actor, names: &[String]) -> Result<Vec<UserId>, Error> {
-        let mut conn = self.store.read().await?;
-        let mut ids = Vec::with_capacity(names.len());
-        for name in names {
-            let user = store::user::by_username_even_deleted(&mut conn, name).await?;
-            ids.extend(user.map(|user| user.id));
-        }
-        Ok(ids)
-    }
-
     /// Tasks that aren't over, those that run first: of each as much as an order and a count need, for there may be very
     /// many (A5).
     ///
@@ -333,13 +327,15 @@ impl Tasks {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn end_all(&self) -> Result<usize, Error> {
+    pub async fn end_all(&self, system: &System) -> Result<usize, Error> {
         let mut conn = self.store.read().await?;
         let living = store::task::alive(&mut conn).await?;
         drop(conn);
         let count = living.len();
+        let by = system.by("`muster down` ends all tasks");
         for task in living {
-            self.kill(Permit::system("`muster down` ends all tasks", task)).await?;
+            let entry = Entry::done(&by, "task.kill", target(&task));
+            self.scheduler.kill(task.id, &entry, "user requested kill").await?;
         }
         Ok(count)
     }
@@ -366,7 +362,9 @@ impl Tasks {
         let Some(task) = task else { return Err(invalid) };
         let owner = store::user::by_id(&mut conn, task.owner).await?;
         let owner = owner.ok_or(invalid)?;
-        Ok(TaskCaller { actor: TaskActor { task: task.id, owner: task.owner }, owner })
+        let username = owner.username.clone();
+        let actor = TaskActor { task: task.id, owner: task.owner, username, address: None };
+        Ok(TaskCaller { actor, owner })
     }
 }
 

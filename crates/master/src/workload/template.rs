@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
-use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, UseTemplate, Visible};
+use domain::authz::{AddTemplate, ChangeTemplate, Permit, UseTemplate, Visible};
 use domain::config::layer;
 use domain::config::secrets::Layer;
-use domain::place::{self, Place, Template};
+use domain::place::{self, Template};
 use serde_json::{Value, json};
 pub use store::template::{Filter as TemplateFilter, Unread};
 use store::{Store, StoreError, Tx};
 
 use crate::config::Limits;
+use crate::open::{Key as _, TemplateName};
 use crate::system::Clock;
 use crate::{Error, again, taken, workspace};
 
@@ -29,14 +30,8 @@ impl std::fmt::Debug for Templates {
     }
 }
 
-/// What is said of a template that isn't there for the caller.
-#[must_use]
-pub fn hidden(name: &str) -> String {
-    format!("template '{}' not found", name.escape_debug())
-}
-
 fn not_found(name: &str) -> Error {
-    Error::NotFound(hidden(name))
+    Error::NotFound(TemplateName::missing(&name.escape_debug()))
 }
 
 fn conflict(name: &str) -> String {
@@ -87,17 +82,6 @@ fn seen_in(scope: &Visible<Template>, filter: &TemplateFilter) -> TemplateFilter
 impl Templates {
     pub(crate) fn new(store: Store, limits: Limits, clock: Arc<dyn Clock>) -> Self {
         Self { store, limits, clock }
-    }
-
-    /// A template and how `actor` stands to its workspace, for the policy to decide on.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub async fn find(&self, actor: &Actor, name: &str) -> Result<(Template, Place), Error> {
-        let mut conn = self.store.read().await?;
-        let template = store::template::by_name(&mut conn, name).await?.ok_or_else(|| not_found(name))?;
-        let place = store::workspace::place(&mut conn, template.workspace, actor.user).await?;
-        Ok((template, place.ok_or_else(|| not_found(name))?))
     }
 
     /// How many templates match.

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use agent::room::{self, Doing, Holder, Share, Way};
 use agent::{Bound, Options};
+use domain::authz::System;
 use domain::id::TaskId;
 use master::log::{Kept, KeptLog, Of, Removal};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A master's logs.
-struct Logs(Kept);
+/// A master's logs, and the right to remove some for Muster itself.
+struct Logs(Kept, System);
 
 impl Holder for Logs {
     fn shares(&self) -> Doing<'_, Option<Vec<Share>>> {
@@ -34,11 +35,11 @@ impl Holder for Logs {
         let (living, over) = (ids(&of(true)), of(false));
         Box::pin(async move {
             let bytes = over.iter().fold(0, |sum: u64, share| sum.saturating_add(share.bytes));
-            if let Err(error) = self.0.remove(&ids(&over), bytes, Removal::NoRoom).await {
+            if let Err(error) = self.0.remove(&self.1, &ids(&over), bytes, Removal::NoRoom).await {
                 tracing::error!(%error, "logs can't be removed to make room");
             }
             if !living.is_empty() {
-                self.0.end(&living).await;
+                self.0.end(&self.1, &living).await;
             }
         })
     }
@@ -62,17 +63,17 @@ fn share(log: KeptLog) -> Share {
 pub(super) type Room = AbortOnDropHandle<()>;
 
 /// For a master without an agent on its logs' disk.
-pub(super) fn alone(logs: &Kept, least: Bound<u64>) -> Room {
-    let place = logs.place().to_owned();
-    AbortOnDropHandle::new(tokio::spawn(room::keep(place, least, vec![Arc::new(Logs(logs.clone()))])))
+pub(super) fn alone((logs, system): (&Kept, &System), least: Bound<u64>) -> Room {
+    let (place, logs) = (logs.place().to_owned(), Logs(logs.clone(), system.clone()));
+    AbortOnDropHandle::new(tokio::spawn(room::keep(place, least, vec![Arc::new(logs)])))
 }
 
 /// For the agent of `muster up`: if its disk is the logs', it sees to both, and there is no other.
-pub(super) fn beside(logs: &Kept, options: &mut Options) -> Option<Room> {
+pub(super) fn beside((logs, system): (&Kept, &System), options: &mut Options) -> Option<Room> {
     if device(logs.place()) != device(&options.data_dir) {
-        return Some(alone(logs, options.keep_free));
+        return Some(alone((logs, system), options.keep_free));
     }
-    options.beside.push(Arc::new(Logs(logs.clone())));
+    options.beside.push(Arc::new(Logs(logs.clone(), system.clone())));
     None
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow};
-use domain::authz::{InviteAgent, Permit};
+use domain::authz::{InviteAgent, Permit, System};
 use domain::id::AgentId;
 use link::{Invitation, Public};
 use master::log::Kept;
@@ -35,6 +35,7 @@ pub(super) struct Served {
     address: SocketAddr,
     tls: Option<Tls>,
     master: Master,
+    system: System,
     http: Mutex<JoinHandle<()>>,
     _own_socket: Option<OwnSocket>,
     _lock: Lock,
@@ -65,6 +66,7 @@ impl Served {
                 Store::open_sqlite(&file).await.with_context(|| format!("opening {}", file.display()))?
             }
         };
+        let system = System::at_start();
         let parts = Parts {
             store,
             data_dir: dir.path().to_owned(),
@@ -73,6 +75,7 @@ impl Served {
             entropy: Arc::new(SystemEntropy),
             own_log,
             managers: BTreeMap::default(),
+            system: system.clone(),
         };
         let master = Master::start(parts).await.context("starting the master")?;
         let app = web::App::new(master.clone(), address).encrypted(tls.clone());
@@ -80,7 +83,8 @@ impl Served {
         let mut doors = vec![app.door(listener)];
         doors.extend(near.map(Door::Unix));
         let http = Mutex::new(tokio::spawn(web::serve(doors, app)));
-        let served = Self { config, dir, address, tls, master, http, _own_socket: own_socket, _lock: lock };
+        let _own_socket = own_socket;
+        let served = Self { config, dir, address, tls, master, system, http, _own_socket, _lock: lock };
         served.warn_of_strangers().await;
         Ok(served)
     }
@@ -134,14 +138,14 @@ impl Served {
     /// An invitation for the agent of `muster up`. It may replace the key of that name: whoever has this directory has
     /// the agent's as well, and a version before enrolled it with a key of another kind.
     pub(super) async fn invite_local_agent(&self, name: &AgentId) -> Result<Invitation> {
-        let permit = Permit::<InviteAgent>::system("the agent of `muster up`", ());
+        let permit = Permit::<InviteAgent>::system(&self.system, "the agent of `muster up`", ());
         let (invitation, _) = self.master.agents.invite(permit, Some(name.clone()), true).await?;
         Ok(invitation)
     }
 
-    /// Its tasks' logs.
-    pub(super) fn kept_logs(&self) -> &Kept {
-        &self.master.kept_logs
+    /// Its tasks' logs, and the right to make room among them.
+    pub(super) fn kept_logs(&self) -> (&Kept, &System) {
+        (&self.master.kept_logs, &self.system)
     }
 
     /// What agents know this master by.
@@ -160,7 +164,7 @@ impl Served {
 
     /// Ends all tasks, and waits for their ends.
     pub(super) async fn end_tasks(&self) -> Result<()> {
-        let count = self.master.tasks.end_all().await?;
+        let count = self.master.tasks.end_all(&self.system).await?;
         if count == 0 {
             return Ok(());
         }
@@ -172,7 +176,7 @@ impl Served {
             }
             tracing::warn!("some tasks did not end in {} s", patience.as_secs());
             // The second time without any grace.
-            self.master.tasks.end_all().await?;
+            self.master.tasks.end_all(&self.system).await?;
         }
         Ok(())
     }

@@ -279,12 +279,7 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
         return By::from(&caller.actor);
     }
     match request.extensions().get::<AnyCaller>() {
-        Some(AnyCaller::Task(task)) => By::Task {
-            task: task.actor.task,
-            owner: task.actor.owner,
-            username: task.owner.username.clone(),
-            address,
-        },
+        Some(AnyCaller::Task(task)) => By::from(&task.actor),
         _ => By::Anonymous { address },
     }
 }
@@ -340,7 +335,10 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
         _ => None,
     };
     let caller = match task {
-        Some(token) => AnyCaller::Task(Box::new(app.master.tasks.authenticate(&token).await?)),
+        Some(token) => {
+            let caller = app.master.tasks.authenticate(&token).await?;
+            AnyCaller::Task(Box::new(caller.from_address(peer(request))))
+        }
         None => {
             user(app, request).await?;
             let caller = request.extensions().get::<Caller>().cloned();

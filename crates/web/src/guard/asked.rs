@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::authz::asked;
 
-use crate::access::AnyCaller;
 use crate::extract::Keys;
 
 /// What a row says of what its handler does.
@@ -31,8 +30,6 @@ pub(crate) async fn check(State(row): State<Said>, mut request: Request, next: N
     if let Some(keys) = row.keys {
         request.extensions_mut().insert(keys);
     }
-    // What a task may do to itself follows from its token.
-    let is_task = matches!(request.extensions().get(), Some(AnyCaller::Task(_)));
     let (mut acts, mut handled) = (Vec::new(), pin!(next.run(request)));
     // Wherever it is polled, and whatever else that thread does in between.
     let response = std::future::poll_fn(|context| match asked::during(|| handled.as_mut().poll(context)) {
@@ -47,7 +44,7 @@ pub(crate) async fn check(State(row): State<Said>, mut request: Request, next: N
     })
     .await;
     let done = response.status().is_success() || response.status().is_redirection();
-    let omitted: Vec<_> = row.asks.iter().filter(|act| done && !is_task && !acts.contains(act)).collect();
+    let omitted: Vec<_> = row.asks.iter().filter(|act| done && !acts.contains(act)).collect();
     let unsaid: Vec<_> =
         acts.iter().filter(|act| !row.asks.contains(act) && !row.may_ask.contains(act)).collect();
     if omitted.is_empty() && unsaid.is_empty() {

@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::StatusCode;
 use domain::authz::{
-    Act, AddToWorkspace, ChangeProject, CreateWorkspace, ManageProject, Permit, ReadProject, Visible,
-    authorize,
+    Act, AddToWorkspace, ChangeProject, CreateWorkspace, ManageProject, Permit, ReadProject, SeeUser, Visible,
 };
-use domain::id::UserId;
 use domain::place::{Note, Project, ProjectPlace};
 use master::Error;
+use master::open::{AccountName, ProjectOf, may};
 use master::project::{NewProject, ProjectChange, ProjectFilter};
 use master::session::Caller;
 use schemars::JsonSchema;
@@ -44,6 +43,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/{owner}/", Access::Polyaxon, list)
             .says("The projects of an account that the caller sees")
             .grows()
+            .asks::<SeeUser>()
             .query(PAGE)
             .answers::<Paged<Brief>>(),
         Endpoint::get("/api/v1/{owner}/{project}/", Access::Polyaxon, get)
@@ -114,26 +114,14 @@ fn gone() -> Error {
     Error::NotFound("project not found".to_owned())
 }
 
-/// The account that a path begins with.
-async fn owner(app: &App, caller: &Caller, name: &str) -> Result<UserId, Error> {
-    let found = app.master.accounts.by_username(&caller.actor, name).await;
-    found.map(|user| user.id).map_err(|error| if let Error::NotFound(_) = error { gone() } else { error })
-}
-
-/// Asks the policy about the project of a path.
-async fn permitted<A: Act<Target = ProjectPlace>>(
+/// Opens the project of a path.
+async fn open<A: Act<Target = ProjectPlace>>(
     app: &App,
     caller: &Caller,
-    (user, name): &(String, String),
-) -> Answer<Permit<A>> {
-    let owner = owner(app, caller, user).await?;
-    let place = app.master.projects.place_by_owner(&caller.actor, owner, name).await?;
-    Ok(again(caller, place)?)
-}
-
-/// Asks about a project that is known already; what is hidden looks like what isn't there.
-fn again<A: Act<Target = ProjectPlace>>(caller: &Caller, place: ProjectPlace) -> Result<Permit<A>, Error> {
-    authorize(&caller.actor, place).map_err(|refusal| Error::refused(refusal, gone().to_string()))
+    (owner, name): &(String, String),
+) -> Result<Permit<A>, Error> {
+    let named = ProjectOf { owner: owner.clone(), name: name.clone() };
+    app.master.open(caller, named).await
 }
 
 /// What a list shows of a project.
@@ -173,17 +161,14 @@ pub(crate) async fn create(
     PolyaxonCaller(caller): PolyaxonCaller,
     sent: Body<Sent>,
 ) -> Answer<(StatusCode, Json<Detail>)> {
-    let permit = authorize::<CreateWorkspace>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
+    let permit = may::<CreateWorkspace>(&caller, ())?;
     let sent = sent.after(&permit).await?;
     let Some(name) = sent.name.filter(|name| !name.is_empty()) else {
         return Err(Refusal::Fields(json!({ "name": ["This field is required."] })));
     };
     slug(&name)?;
-    let workspace = app.master.workspaces.personal(&permit, &caller.actor).await?;
-    let place = app.master.workspaces.place(&caller.actor, workspace.id).await?;
-    let permit = authorize::<AddToWorkspace>(&caller.actor, place);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, gone().to_string()))?;
+    let workspace = app.master.workspaces.personal(&permit).await?;
+    let permit = app.master.open::<AddToWorkspace>(&caller, workspace.id).await?;
     let new = NewProject {
         name,
         key: None,
@@ -213,7 +198,7 @@ pub(crate) async fn list(
     OriginalUri(uri): OriginalUri,
     params: Params,
 ) -> Answer<Json<Paged<Brief>>> {
-    let owner = owner(&app, &caller, &user).await?;
+    let owner = app.master.open::<SeeUser>(&caller, AccountName(user.clone())).await?.target().id;
     let filter =
         ProjectFilter { personal_of: Some(owner), archived: Some(false), ..ProjectFilter::default() };
     listed(&app, &caller, filter, Some(&user), uri.path(), &params, |shown| shown).await
@@ -269,9 +254,9 @@ pub(crate) async fn get(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<Json<Detail>> {
-    let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
+    let permit = open::<ReadProject>(&app, &caller, &path).await?;
     let project = app.master.projects.get(&permit).await?;
-    let bookmarked = app.master.projects.is_bookmarked(&permit, &caller.actor).await?;
+    let bookmarked = app.master.projects.is_bookmarked(&permit).await?;
     Ok(Json(detail(&app, &path.0, &project, bookmarked)))
 }
 
@@ -281,15 +266,15 @@ pub(crate) async fn update(
     Path(path): Path<(String, String)>,
     sent: Body<Sent>,
 ) -> Answer<Json<Detail>> {
-    let read = permitted::<ReadProject>(&app, &caller, &path).await?;
+    let read = open::<ReadProject>(&app, &caller, &path).await?;
     let place = read.target().clone();
-    let permit = again::<ChangeProject>(&caller, place.clone())?;
+    let permit = may::<ChangeProject>(&caller, place.clone())?;
     let sent = sent.after(&permit).await?;
     if let Some(name) = &sent.name {
         slug(name)?;
     }
     let private = match sent.is_public {
-        Some(public) => Some((again::<ManageProject>(&caller, place)?, !public)),
+        Some(public) => Some((may::<ManageProject>(&caller, place)?, !public)),
         None => None,
     };
     let notes = match sent.readme {
@@ -310,7 +295,7 @@ pub(crate) async fn update(
         ..ProjectChange::default()
     };
     let changed = app.master.projects.change(&permit, change).await?;
-    let bookmarked = app.master.projects.is_bookmarked(&read, &caller.actor).await?;
+    let bookmarked = app.master.projects.is_bookmarked(&read).await?;
     Ok(Json(detail(&app, &path.0, &changed, bookmarked)))
 }
 
@@ -320,7 +305,7 @@ pub(crate) async fn delete(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    let permit = permitted::<ManageProject>(&app, &caller, &path).await?;
+    let permit = open::<ManageProject>(&app, &caller, &path).await?;
     app.master.projects.delete(&permit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -330,8 +315,8 @@ pub(crate) async fn bookmark(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
-    app.master.projects.set_bookmark(&permit, &caller.actor, true).await?;
+    let permit = open::<ReadProject>(&app, &caller, &path).await?;
+    app.master.projects.set_bookmark(&permit, true).await?;
     Ok(StatusCode::CREATED)
 }
 
@@ -340,8 +325,8 @@ pub(crate) async fn unbookmark(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(path): Path<(String, String)>,
 ) -> Answer<StatusCode> {
-    let permit = permitted::<ReadProject>(&app, &caller, &path).await?;
-    app.master.projects.set_bookmark(&permit, &caller.actor, false).await?;
+    let permit = open::<ReadProject>(&app, &caller, &path).await?;
+    app.master.projects.set_bookmark(&permit, false).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -352,6 +337,6 @@ pub(crate) async fn content(
     Path((user, name)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
 ) -> Answer<Json<Paged<Nothing>>> {
-    permitted::<ReadProject>(&app, &caller, &(user, name)).await?;
+    open::<ReadProject>(&app, &caller, &(user, name)).await?;
     Ok(page(0, 0, ROWS, uri.path(), Vec::new()))
 }

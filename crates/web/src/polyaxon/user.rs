@@ -4,10 +4,11 @@ use ::api::user::PatchUser;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
-use domain::authz::{ChangeUser, DecideRegistrations, DeleteUser, Deletion, authorize};
+use domain::authz::{ChangeUser, DecideRegistrations, DeleteUser, Deletion, SeeUser};
 use domain::user::{Status, User};
 use master::Error;
-use master::account::{Accounts, NOT_FOUND};
+use master::account::Accounts;
+use master::open::{AccountName, may};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -30,19 +31,23 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/users/", Access::Polyaxon, me).says("Who the caller is").answers::<Me>(),
         Endpoint::post("/api/v1/users/activate/{name}/", Access::Polyaxon, activate)
             .says("Let an account in; for administrators")
+            .asks::<SeeUser>()
             .asks::<ChangeUser>()
             .answers_nothing(200),
         Endpoint::delete("/api/v1/users/delete/{name}/", Access::Polyaxon, delete)
             .says("Take an account away for good; for administrators")
+            .asks::<SeeUser>()
             .may_ask::<DeleteUser>()
             .may_ask::<DecideRegistrations>()
             .answers_nothing(204),
         Endpoint::post("/api/v1/superusers/grant/{name}/", Access::Polyaxon, grant)
             .says("Make an administrator; for administrators")
+            .asks::<SeeUser>()
             .asks::<ChangeUser>()
             .answers_nothing(200),
         Endpoint::post("/api/v1/superusers/revoke/{name}/", Access::Polyaxon, revoke)
             .says("Take the role away; for administrators")
+            .asks::<SeeUser>()
             .asks::<ChangeUser>()
             .answers_nothing(200),
     ]
@@ -102,10 +107,9 @@ async fn change(
     name: &str,
     patch: PatchUser,
 ) -> Answer<User> {
-    let user = app.master.accounts.by_username(&caller.actor, name).await?;
+    let user = app.master.open::<SeeUser>(&caller, AccountName(name.to_owned())).await?.into_target();
     let change = Accounts::what_changes(&user, &patch);
-    let permit = authorize::<ChangeUser>(&caller.actor, (user, change));
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = may::<ChangeUser>(&caller, (user, change))?;
     Ok(app.master.accounts.change(permit, patch).await?)
 }
 
@@ -125,15 +129,13 @@ pub(crate) async fn delete(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    let user = app.master.accounts.by_username(&caller.actor, &name).await?;
+    let user = app.master.open::<SeeUser>(&caller, AccountName(name.clone())).await?.into_target();
     if user.status == Status::Pending {
-        let permit = authorize::<DecideRegistrations>(&caller.actor, ());
-        let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+        let permit = may::<DecideRegistrations>(&caller, ())?;
         app.master.registrations.reject(permit, &name).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
-    let permit = authorize::<DeleteUser>(&caller.actor, Deletion { user, has_heir: false });
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = may::<DeleteUser>(&caller, Deletion { user, has_heir: false })?;
     app.master.accounts.delete(permit, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

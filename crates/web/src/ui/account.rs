@@ -4,20 +4,19 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
-use domain::authz::{ChangeUser, EndSession, SeeSessions, UserChange, authorize};
-use domain::id::SessionId;
+use domain::authz::{ChangeUser, EndSession, SeeSessions, UserChange};
 use domain::session::LIFETIME;
 use domain::user::Password;
 use master::Error;
-use master::account::NOT_FOUND;
-use master::session::Sessions;
+use master::open::may;
 use serde::Deserialize;
 
 use crate::App;
 use crate::access::Access;
 use crate::cookie::{Channel, Cookie};
-use crate::extract::{Params, id, presented};
+use crate::extract::{Params, presented};
 use crate::late::Form;
+use crate::open::open;
 use crate::origin::{Arrival, is_unencrypted};
 use crate::respond::{PageFailure, sentence, status};
 use crate::table::{Endpoint, LOGIN_LIMIT};
@@ -102,8 +101,7 @@ async fn account_page(
 ) -> Result<impl IntoResponse + use<>, Error> {
     let Page { caller, shell, .. } = page;
     let user = &caller.user;
-    let permit = authorize::<SeeSessions>(&caller.actor, (**user).clone());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = may::<SeeSessions>(&caller, (**user).clone())?;
     let now = app.master.clock.now();
     let sessions = app.master.sessions.list(permit, SESSIONS).await?;
     let row = |session: domain::session::Session| Row {
@@ -135,8 +133,7 @@ pub(crate) async fn change_password(
     change: Form<Change>,
 ) -> Result<Response, PageFailure> {
     let wanted = UserChange { password: true, ..UserChange::default() };
-    let permit = authorize::<ChangeUser>(&page.caller.actor, ((*page.caller.user).clone(), wanted));
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = may::<ChangeUser>(&page.caller, ((*page.caller.user).clone(), wanted))?;
     let change = change.after(&permit).await?;
     let current = presented(Some(change.current), None)?;
     presented(Some(change.new.clone()), None)?;
@@ -173,12 +170,8 @@ pub(crate) async fn end_session(
     page: Page,
     Path(session): Path<String>,
 ) -> Result<Response, PageFailure> {
-    let missing = || format!("session '{}' not found", session.escape_debug());
-    let id: SessionId = id(&session, missing)?;
-    let own = page.caller.actor.session() == Some(id);
-    let found = app.master.sessions.find(id).await?;
-    let permit = authorize::<EndSession>(&page.caller.actor, found);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, Sessions::hidden(id)))?;
+    let permit = open::<EndSession>(&app, &page.caller, &session).await?;
+    let own = page.caller.actor.session() == Some(permit.target().id);
     app.master.sessions.end(permit).await?;
     let cookies = AppendHeaders(own.then(|| channel.clear(Cookie::Session)));
     Ok((cookies, Redirect::to("/account")).into_response())

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
-use domain::authz::{ChangeTask, Visible, authorize};
+use domain::authz::{ChangeTask, ReadTask, Visible};
 use domain::config::secrets::Shown;
 use domain::kind::Kind;
 use domain::task::{Ending, State as TaskState, Task, signal_name};
@@ -14,8 +14,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::App;
 use crate::access::Access;
-use crate::api::command::{changeable, readable};
 use crate::extract::Params;
+use crate::open::open;
 use crate::respond::PageFailure;
 use crate::table::Endpoint;
 use crate::ui::display::{ago, badge, capitalized, command_line, lasting, moment};
@@ -25,13 +25,8 @@ use crate::ui::shell::{Shell, render};
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/commands", Access::Page, list).grows(),
-        Endpoint::get("/commands/{task}", Access::Page, show)
-            .asks::<domain::authz::ReadTask>()
-            .may_ask::<ChangeTask>(),
-        Endpoint::post("/commands/{task}/kill", Access::Page, kill)
-            .ends()
-            .asks::<domain::authz::ReadTask>()
-            .asks::<ChangeTask>(),
+        Endpoint::get("/commands/{task}", Access::Page, show).asks::<ReadTask>(),
+        Endpoint::post("/commands/{task}/kill", Access::Page, kill).ends().asks::<ChangeTask>(),
     ]
 }
 
@@ -262,8 +257,9 @@ pub(crate) async fn show(
     page: Page,
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
-    let permit = readable(&app, &page.caller, &task).await?;
-    let config = app.master.tasks.config(&permit, &page.caller.actor).await?;
+    let permit = open::<ReadTask>(&app, &page.caller, &task).await?;
+    let config = app.master.tasks.config(&permit).await?;
+    let may_change = permit.covers::<ChangeTask>();
     let (task, _) = permit.into_target();
     let over = task.state() == TaskState::Terminated;
     let id = task.id.to_string();
@@ -280,7 +276,7 @@ pub(crate) async fn show(
         facts: facts(&app.master, &task),
         command_line: command_line(&config.entrypoint()),
         config: config_text(&config)?,
-        may_kill: !over && authorize::<ChangeTask>(&page.caller.actor, task).is_ok(),
+        may_kill: !over && may_change,
     };
     let html = if page.fragment { render(&shown.as_facts())? } else { render(&shown)? };
     Ok(html.into_response())
@@ -348,7 +344,7 @@ pub(crate) async fn kill(
     page: Page,
     Path(task): Path<String>,
 ) -> Result<Redirect, PageFailure> {
-    let permit = changeable(&app, &page.caller, &task).await?;
+    let permit = open::<ChangeTask>(&app, &page.caller, &task).await?;
     let task = app.master.tasks.kill(permit).await?;
     Ok(Redirect::to(&format!("/commands/{}", task.id)))
 }

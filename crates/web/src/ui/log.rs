@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::App;
 use crate::access::Access;
-use crate::api::command::readable;
 use crate::api::log::{PART, while_readable};
+use crate::open::open;
 use crate::respond::PageFailure;
 use crate::table::Endpoint;
 use crate::ui::display::{plain, shown_line};
@@ -108,7 +108,7 @@ pub(crate) async fn follow(
     Path(task): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, PageFailure> {
-    let permit = readable(&app, &page.caller, &task).await?;
+    let permit = open::<ReadTask>(&app, &page.caller, &task).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     // Finding the last lines may mean to pass over all of them.
     let turn = app.searches.take(page.caller.actor.user).await.map_err(Error::io("reading a task's log"))?;
@@ -245,7 +245,7 @@ impl Following {
             }
         }
         // A log may be complete for the moment only: the task is not on its agent yet.
-        let task = self.app.master.tasks.find(self.task).await.ok()?;
+        let task = self.app.master.tasks.again(&self.permit).await.ok()?;
         self.ended = true;
         (task.state() == TaskState::Terminated).then(|| Event::default().event("end").data("end"))
     }
@@ -347,7 +347,7 @@ pub(crate) async fn text(
     page: Page,
     Path(task): Path<String>,
 ) -> Result<Response, PageFailure> {
-    let permit = readable(&app, &page.caller, &task).await?;
+    let permit = open::<ReadTask>(&app, &page.caller, &task).await?;
     let follower = app.master.tasks.log(&permit, 0, false).await?;
     let whole = Whole { follower, pieces: Pieces::default(), lines: Lines::default(), done: false };
     let pieces = stream::try_unfold(whole, Whole::next);

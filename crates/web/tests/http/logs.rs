@@ -1,5 +1,6 @@
 //! Logs and output: lines as the clients print them, bytes as the task wrote them (L02).
 
+use domain::authz::System;
 use domain::log::{Records, Source};
 use domain::time::Timestamp;
 use master::log::{Of, Removal};
@@ -301,7 +302,7 @@ async fn a04_a_removed_log_says_so_to_whoever_reads_it(database: Database) {
     let path = format!("/api/v1/tasks/{id}/logs");
     let mut reader = alice.get(&path).stream().await;
     reader.until("0000000").await;
-    kept.remove(&[id], log.bytes, Removal::NoRoom).await.expect("removed");
+    kept.remove(&System::at_start(), &[id], log.bytes, Removal::NoRoom).await.expect("removed");
     // Who was reading it gets what is on its way, is told, and keeps none of its space.
     let rest = reader.rest().await;
     assert!(rest.len() < 40 * 32_768, "{}", rest.len());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use domain::audit::{By, Entry, Who};
+use domain::audit::{Entry, Who};
+use domain::authz::System;
 use domain::log::Source;
 use domain::time::Timestamp;
 use serde_json::json;
@@ -140,7 +141,7 @@ async fn r22_an_export_that_is_read_slowly_ends_with_the_right_to_it(database: D
     // More than fits into the buffers on the way.
     let long = "x".repeat(480);
     for _ in 0..5000 {
-        let by = By::System { reason: "a test" };
+        let by = System::at_start().by("a test");
         let entry = Entry::done(&by, "test.fill", Who::named("test", &"", ""))
             .made(json!({ "a": long, "b": long, "c": long }));
         let tx = master.store().write().await.expect("a transaction");

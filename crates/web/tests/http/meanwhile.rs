@@ -4,7 +4,7 @@
 use api::user::PatchUser;
 use domain::authz::{
     ChangeProject, ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, ManageProject, Permit,
-    ReadProject, StartTask, authorize,
+    ReadProject, SeeUser, StartTask, authorize,
 };
 use domain::id::{ProjectId, UserId, WorkspaceId};
 use domain::place::{MemberId, Role};
@@ -47,7 +47,7 @@ async fn r25_what_an_account_may_is_asked_again_at_the_commit(database: Database
     // Demoted: nobody makes themselves an administrator again.
     let as_boss = caller(&master, &boss).await;
     let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
-    let user = services.accounts.by_id(&as_boss.actor, UserId(boss.id)).await.expect("there");
+    let user = services.open::<SeeUser>(&as_boss, UserId(boss.id)).await.expect("there").into_target();
     let change = Accounts::what_changes(&user, &patch);
     let permit = authorize::<ChangeUser>(&as_boss.actor, (user, change)).expect("allowed");
     admin.patch(&boss.path()).json(json!({"admin": false})).await.ok();
@@ -92,8 +92,8 @@ async fn a04_a_kill_is_written_down_whatever_became_of_its_killer(database: Data
     let [first, second] = [master.task(&admin, &mut agent).await, master.task(&admin, &mut agent).await];
     let as_boss = caller(&master, &boss).await;
     let tasks = &master.services().tasks;
-    let found = tasks.find(first.start.allocation.task).await.expect("there");
-    let permit = authorize::<ChangeTask>(&as_boss.actor, found).expect("allowed");
+    let first_id = first.start.allocation.task;
+    let permit = master.services().open::<ChangeTask>(&as_boss, first_id).await.expect("allowed");
     admin.patch(&boss.path()).json(json!({"active": false})).await.ok();
     // It is acted on before anything is written, so it has happened; and it holds up nobody's after it.
     tasks.kill(permit).await.expect("killed");
@@ -114,8 +114,8 @@ async fn r25_what_a_member_may_is_asked_again_in_the_change(database: Database) 
 
     let workspaces = &master.services().workspaces;
     let as_bob = caller(&master, &bob).await;
-    let standing = workspaces.place(&as_bob.actor, place).await.expect("there");
-    let permit = authorize::<ChangeWorkspace>(&as_bob.actor, standing).expect("an administrator of it");
+    let open = master.services().open::<ChangeWorkspace>(&as_bob, place);
+    let permit = open.await.expect("an administrator of it");
     alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
 
     let member = MemberId::User(UserId(bob.id));
@@ -142,12 +142,10 @@ async fn r25_a_launch_and_a_projects_changes_are_asked_again(database: Database)
 
     let services = master.services();
     let as_bob = caller(&master, &bob).await;
-    let standing = services.workspaces.place(&as_bob.actor, place).await.expect("there");
-    let start = authorize::<StartTask>(&as_bob.actor, standing).expect("a member");
-    let standing = services.projects.place(&as_bob.actor, project).await.expect("there");
-    let read = authorize::<ReadProject>(&as_bob.actor, standing.clone()).expect("a member");
-    let write = authorize::<ChangeProject>(&as_bob.actor, standing.clone()).expect("a member");
-    let manage = authorize::<ManageProject>(&as_bob.actor, standing).expect("an administrator of it");
+    let start = services.open::<StartTask>(&as_bob, place).await.expect("a member");
+    let read = services.open::<ReadProject>(&as_bob, project).await.expect("a member");
+    let write = services.open::<ChangeProject>(&as_bob, project).await.expect("a member");
+    let manage = services.open::<ManageProject>(&as_bob, project).await.expect("an administrator of it");
 
     // Who may change less than before, changes nothing of that.
     alice.put(&members).json(role("editor")).await.ok();
@@ -160,6 +158,6 @@ async fn r25_a_launch_and_a_projects_changes_are_asked_again(database: Database)
     let config = r#"{"entrypoint": ["true"], "resources": {"slots": 0}}"#;
     let launched = services.tasks.start_command(start, &as_bob.user, None, Some(config), None).await;
     assert_eq!(launched.expect_err("refused").to_string(), format!("workspace '{place}' not found"));
-    let noted = services.projects.set_bookmark(&read, &as_bob.actor, true).await;
+    let noted = services.projects.set_bookmark(&read, true).await;
     assert_eq!(noted.expect_err("refused").to_string(), format!("project '{project}' not found"));
 }

@@ -445,9 +445,9 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     let services = master.services();
     let caller = services.sessions.authenticate(&bob.token).await.expect("good");
     let permit = || authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
-    let first = services.workspaces.personal(&permit(), &caller.actor).await.expect("made");
+    let first = services.workspaces.personal(&permit()).await.expect("made");
     assert_eq!((first.name.as_str(), first.owner_name.as_str(), first.private), ("bob", "bob", false));
-    let again = services.workspaces.personal(&permit(), &caller.actor).await.expect("found");
+    let again = services.workspaces.personal(&permit()).await.expect("found");
     assert_eq!(again, first);
     admin.patch(&bob.path()).json(json!({"username": "robert"})).await.ok();
     let path = format!("/api/v1/workspaces/{}", first.id);
@@ -461,7 +461,7 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     let carl = master.user("carl").await;
     let caller = services.sessions.authenticate(&carl.token).await.expect("good");
     let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
-    let made = services.workspaces.personal(&permit, &caller.actor).await.expect("made all the same");
+    let made = services.workspaces.personal(&permit).await.expect("made all the same");
     assert_eq!((made.name, made.owner_name.as_str()), (format!("carl ({})", carl.id), "carl"));
 }
 
@@ -472,7 +472,7 @@ async fn a14_renaming_oneself_finds_few_names_of_workspaces(database: Database) 
     let services = master.services();
     let caller = services.sessions.authenticate(&bob.token).await.expect("good");
     let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
-    services.workspaces.personal(&permit, &caller.actor).await.expect("made");
+    services.workspaces.personal(&permit).await.expect("made");
     workspace(&alice, json!({"name": "secretplan", "private": true})).await;
     let mut found = 0;
     let refused = loop {

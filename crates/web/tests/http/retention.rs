@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use domain::authz::{Permit, ReadTask, authorize};
+use domain::authz::{Permit, ReadTask, System};
+use domain::id::TaskId;
 use domain::log::{Records, Source};
-use domain::task::Task;
 use master::config::Retention;
 use master::system::Clock as _;
 use serde_json::Value;
@@ -48,14 +48,14 @@ async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
     let has_log = async |task: &str| log(&alice, task).await.iter().any(|line| line == "printed");
 
     master.clock.advance(DAY + Duration::from_secs(1));
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     assert!(!has_log(&first).await && has_log(&second).await);
     let told = log(&alice, &first).await;
     assert!(told.iter().any(|line| line.contains("this log was removed at")), "{told:?}");
     assert_eq!(ids(&alice).await.len(), 3, "the task stays");
 
     master.clock.advance(8 * DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let left = ids(&alice).await;
     let lives = lives.start.allocation.task.to_string();
     assert_eq!(left, [Value::from(second.clone()), Value::from(lives.clone())], "what lives is as old");
@@ -73,16 +73,16 @@ async fn what_is_over_goes_after_the_days_that_are_set(database: Database) {
     assert!(entries.contains(&second));
     // And once is enough.
     let before = admin.get("/api/v1/audit?limit=50").await.ok()["entries"].clone();
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     assert_eq!(admin.get("/api/v1/audit?limit=50").await.ok()["entries"], before);
 }
 
 /// What somebody may read who has found the task and begins only then.
-async fn readable(master: &TestMaster, reader: &User, task: Task) -> Permit<ReadTask> {
+async fn readable(master: &TestMaster, reader: &User, task: &str) -> Permit<ReadTask> {
     let services = master.services();
     let caller = services.sessions.authenticate(&reader.token).await.expect("good");
-    let place = services.workspaces.place(&caller.actor, task.workspace).await.expect("there");
-    authorize::<ReadTask>(&caller.actor, (task, place)).expect("its owner")
+    let id: TaskId = task.parse().expect("an id");
+    services.open::<ReadTask>(&caller, id).await.expect("its owner")
 }
 
 async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: Database) {
@@ -92,8 +92,7 @@ async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: 
     let mut agent = master.agent("node").await;
     let tasks = &master.services().tasks;
     let id = over(&master, &alice, &mut agent).await;
-    let found = tasks.find(id.parse().expect("an id")).await.expect("there");
-    let permit = readable(&master, &alice, found.clone()).await;
+    let permit = readable(&master, &alice, &id).await;
     let removed = "this log was removed at";
     let said = |bytes: &[u8]| {
         let record = Records::new(bytes).next().expect("a record");
@@ -102,7 +101,7 @@ async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: 
 
     // Its file goes between the look at the task and the look at the file.
     master.clock.advance(3 * DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let mut forwards = tasks.log(&permit, 0, false).await.expect("a log");
     assert!(said(&forwards.next().await.expect("read").expect("something")).starts_with(removed));
     let backwards = tasks.log_back(&permit).await.expect("a log");
@@ -113,7 +112,7 @@ async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: 
 
     // The task goes as well.
     master.clock.advance(10 * DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let told = [
         tasks.log(&permit, 0, false).await.map(drop),
         tasks.log_back(&permit).await.map(drop),
@@ -128,11 +127,10 @@ async fn a_log_that_goes_when_somebody_begins_to_read_it_is_not_empty(database: 
 
     // One that goes while it is read backwards is told of, too.
     let id = over(&master, &alice, &mut agent).await;
-    let found = tasks.find(id.parse().expect("an id")).await.expect("there");
-    let permit = readable(&master, &alice, found).await;
+    let permit = readable(&master, &alice, &id).await;
     let begun = tasks.log_back(&permit).await.expect("a log");
     master.clock.advance(3 * DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let (_, lines) = begun.next(|_| true).await.expect("read");
     assert!(lines.expect("something")[0].text.starts_with(removed));
 }
@@ -149,11 +147,11 @@ async fn the_oldest_of_the_audit_log_goes_and_the_rest_is_proved(database: Datab
     master.clock.advance(2 * DAY + Duration::from_secs(1));
     master.user("ben").await;
     let all = verified().await;
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     assert_eq!(verified().await, all, "once a day is enough");
 
     master.clock.advance(DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let left = verified().await;
     assert_eq!(left["removed"], old["count"], "{left}");
     assert_eq!(
@@ -180,7 +178,7 @@ async fn the_oldest_of_the_audit_log_goes_and_the_rest_is_proved(database: Datab
     // It grows on, and goes on going.
     master.user("dee").await;
     master.clock.advance(4 * DAY);
-    master.services().tidy().await.expect("tidied");
+    master.services().tidy(&System::at_start()).await.expect("tidied");
     let last = verified().await;
     assert_eq!(last["broken"], Value::Null);
     assert!(last["removed"].as_i64() >= left["count"].as_i64(), "{last}");

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::audit::By;
-use crate::authz::{LASTING, READ_ONLY, Via, authorize, may_last};
-use crate::id::{TokenId, WorkspaceId};
+use crate::authz::{LASTING, Permit, READ_ONLY, System, Via, authorize, may_last};
+use crate::id::{TaskId, TokenId, WorkspaceId};
 use crate::time::Timestamp;
 use crate::user::{Password, Status};
 
@@ -138,4 +138,56 @@ fn r33_every_part_of_a_change_is_asked_for_itself() {
     let smuggled = UserChange { active: true, ..own };
     assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), smuggled)).is_err());
     assert!(authorize::<ChangeUser>(&actor(1, false), (user(1), UserChange::default())).is_ok());
+}
+
+fn task_of(owner: i64, id: u128) -> Task {
+    let id = TaskId(uuid::Uuid::from_u128(id));
+    Task { id, owner: UserId(owner), ..crate::authz::table::a_task() }
+}
+
+#[test]
+fn a_running_task_reads_itself_and_does_nothing_else() {
+    let id = |id| TaskId(uuid::Uuid::from_u128(id));
+    let runs = TaskActor { task: id(1), owner: UserId(1), username: "u1".to_owned(), address: None };
+    let own = || (task_of(1, 1), place(true, None));
+    let permit = authorize::<ReadTask>(&runs, own()).expect("its own");
+    assert_eq!(permit.by(), &By::from(&runs), "the audit log names the task");
+    assert!(authorize::<ReadContext>(&runs, own()).is_ok());
+    assert!(permit.ask_again(&own()).is_ok());
+    // Another task of the same owner's isn't there for it.
+    let other = || (task_of(1, 2), place(false, None));
+    assert_eq!(authorize::<ReadTask>(&runs, other()).err(), Some(Refusal::Hidden));
+    assert_eq!(permit.ask_again(&other()).err(), Some(Refusal::Hidden));
+    assert_eq!(authorize::<ChangeTask>(&runs, own()).err(), Some(Refusal::Hidden));
+    assert_eq!(authorize::<StartTask>(&runs, place(false, None)).err(), Some(Refusal::Hidden));
+    assert_eq!(authorize::<SeeUser>(&runs, user(1)).err(), Some(Refusal::Hidden));
+}
+
+#[test]
+fn r33_who_cannot_see_a_task_is_not_told_that_it_is_there() {
+    let target = || (task_of(1, 1), place(true, None));
+    assert_eq!(authorize::<ChangeTask>(&actor(2, false), target()).err(), Some(Refusal::Hidden));
+    let shown = (task_of(1, 1), place(false, None));
+    assert!(matches!(authorize::<ChangeTask>(&actor(2, false), shown), Err(Refusal::Forbidden(_))));
+    for may in [actor(1, false), actor(9, true)] {
+        assert!(authorize::<ChangeTask>(&may, target()).is_ok());
+    }
+}
+
+#[test]
+fn what_acts_for_muster_itself_says_so_and_is_asked_nothing() {
+    let system = System::at_start();
+    let permit = Permit::<ManageAgents>::system(&system, "a test", ());
+    assert_eq!(permit.by(), &system.by("a test"));
+    assert_eq!((permit.actor(), permit.ask_again(&())), (None, Ok(())));
+}
+
+#[test]
+fn r25_asking_again_asks_all_that_was_asked_before() {
+    let holder = Actor { via: Via::Token(TokenId(1)), ..actor(9, true) };
+    let harmless = Deletion { user: user(2), has_heir: false };
+    let permit = authorize::<DeleteUser>(&holder, harmless.clone()).expect("allowed");
+    assert_eq!(permit.ask_again(&harmless), Ok(()));
+    let lasting = Deletion { has_heir: true, ..harmless };
+    assert_eq!(permit.ask_again(&lasting), Err(Refusal::Forbidden(LASTING)));
 }

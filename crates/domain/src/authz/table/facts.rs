@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::super::{Deletion, Via};
+use super::super::{Asker, Deletion, TaskActor, Via};
 use super::{Actor, Caller};
 use crate::allocation::Allocation;
 use crate::config::secrets::Layer;
@@ -32,11 +32,12 @@ const NOW: Timestamp = Timestamp(0);
 pub(super) struct Facts {
     caller: Caller,
     actor: Actor,
+    task: TaskActor,
 }
 
 impl Facts {
     pub(super) fn of(caller: Caller) -> Self {
-        let own = matches!(caller, Caller::Owner | Caller::OwnerByToken);
+        let own = matches!(caller, Caller::Owner | Caller::OwnerByToken | Caller::TaskItself);
         let via = match caller {
             Caller::OwnerByToken | Caller::ByToken => Via::Token(TokenId(1)),
             Caller::Reader => Via::ReadOnlyToken(TokenId(1)),
@@ -45,11 +46,18 @@ impl Facts {
         let admin = matches!(caller, Caller::Reader | Caller::ByToken | Caller::Administrator);
         let user = if own { OWNER } else { ANOTHER };
         let actor = Actor { user, username: user.to_string(), admin, via, address: None, as_of: 0 };
-        Self { caller, actor }
+        let task =
+            TaskActor { task: TaskId(Uuid::nil()), owner: OWNER, username: OWNER.to_string(), address: None };
+        Self { caller, actor, task }
     }
 
     pub(super) fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// Who the policy is asked about.
+    pub(super) fn asker(&self) -> Asker<'_> {
+        if self.caller == Caller::TaskItself { Asker::Task(&self.task) } else { Asker::Account(&self.actor) }
     }
 
     fn role(&self) -> Option<Role> {
@@ -177,7 +185,7 @@ pub(super) fn with_secrets() -> Template {
 }
 
 /// A task of the owner's.
-pub(super) fn task() -> Task {
+pub(in crate::authz) fn task() -> Task {
     let id = TaskId(Uuid::nil());
     Task {
         id,

@@ -213,11 +213,12 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authz::System;
 
     fn log(count: i64) -> Vec<(String, String)> {
         let mut previous = BEGINNING.to_owned();
         let entry = |n: i64| {
-            Entry::done(&By::System { reason: "test" }, "user.create", Who::named("user", &n, "x"))
+            Entry::done(&System::at_start().by("test"), "user.create", Who::named("user", &n, "x"))
                 .changed(json!({"a": 1, "b": n}), json!({"a": 1, "b": n + 1}))
         };
         let mut lines = Vec::new();
@@ -265,7 +266,7 @@ mod tests {
 
     #[test]
     fn what_was_removed_by_a_rule_is_told_by_what_is_left() {
-        let by = By::System { reason: "retention.audit_days" };
+        let by = System::at_start().by("retention.audit_days");
         let mut lines = log(5);
         let cut = Cut { upto: 3, digest: lines[2].1.clone() };
         let text = Record::of(&cut.entry(&by), 6, Timestamp(6), &lines[4].1).text();

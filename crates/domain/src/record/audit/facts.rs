@@ -172,7 +172,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::audit::{BEGINNING, By, Chain, Entry, Record, Who};
+    use crate::audit::{BEGINNING, Chain, Entry, Record, Who};
+    use crate::authz::System;
     use crate::time::Timestamp;
 
     #[test]
@@ -203,7 +204,7 @@ mod tests {
 
     #[test]
     fn a05_an_entry_is_small_however_it_is_made_and_its_chain_is_right() {
-        let by = By::System { reason: "test" };
+        let by = System::at_start().by("test");
         let long = "x".repeat(20_000);
         let who = Who::named("project", &long, &long);
         let facts = |text: &str| json!({"a": text, "b": text, "c": {"d": [text]}});
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn a05_who_comes_into_a_list_of_any_length_is_in_the_entry() {
-        let by = By::System { reason: "test" };
+        let by = System::at_start().by("test");
         for count in [0, 1, 63, 64, 65, 100, 150, 1_000, 20_000] {
             let others: Vec<_> = (0..count).map(|n| format!("student-{n:05}-of-2026")).collect();
             for at in [0, count / 2, count] {
@@ -262,7 +263,7 @@ mod tests {
 
     #[test]
     fn a05_everybody_who_was_given_something_is_named_however_many_they_are() {
-        let by = By::System { reason: "test" };
+        let by = System::at_start().by("test");
         for count in [0, 1, 50, 250, 600] {
             let names: Vec<_> = (0..count).map(|n| format!("{}{n}", "é".repeat(n % 32))).collect();
             let entry = || Entry::done(&by, "group.update", Who::named("group", &1, "class"));

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::audit::{By, Entry, Who};
 use domain::authz::{InviteAgent, ManageAgents, Permit};
-use domain::id::{AgentId, AllocationId};
+use domain::id::{AgentId, AllocationId, UserId};
 use domain::time::Timestamp;
 use link::{Invitation, Public};
 use serde_json::json;
@@ -202,8 +202,8 @@ impl Agents {
         Ok(AgentCaller { agent, key: text(key), instance: instance.into(), version: version.into(), skew })
     }
 
-    /// Whether the holder of a key has a run in its hands under its name; what comes back is cancelled when that is
-    /// over, by the run's end or because the agent was revoked.
+    /// Whether the holder of a key has a run in its hands under its name, and whose that is; what comes back is cancelled
+    /// when that is over, by the run's end or because the agent was revoked.
     ///
     /// # Errors
     /// When it hasn't.
@@ -212,10 +212,13 @@ impl Agents {
         key: Public,
         agent: &AgentId,
         allocation: AllocationId,
-    ) -> Result<CancellationToken, Error> {
+    ) -> Result<(CancellationToken, UserId), Error> {
         self.enrolled(key, agent).await?;
-        let held = self.scheduler.held(agent, allocation);
-        held.ok_or_else(|| Error::NotFound(format!("agent {agent} doesn't hold {allocation}")))
+        let missing = || Error::NotFound(format!("agent {agent} doesn't hold {allocation}"));
+        let held = self.scheduler.held(agent, allocation).ok_or_else(missing)?;
+        let mut conn = self.store.read().await?;
+        let task = store::task::by_id(&mut conn, allocation.task).await?.ok_or_else(missing)?;
+        Ok((held, task.owner))
     }
 
     async fn enrolled(&self, key: Public, agent: &AgentId) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
+use domain::authz::System;
 use domain::id::{AllocationId, TaskId, UserId};
 use domain::time::Timestamp;
 use serde_json::json;
@@ -126,13 +127,20 @@ impl Kept {
     ///
     /// # Errors
     /// When that can't be written down: then they stay.
-    pub async fn remove(&self, tasks: &[TaskId], bytes: u64, why: Removal) -> Result<(), Error> {
+    pub async fn remove(
+        &self,
+        system: &System,
+        tasks: &[TaskId],
+        bytes: u64,
+        why: Removal,
+    ) -> Result<(), Error> {
+        let by = system.by(why.reason());
         let (Some(first), logs) = (tasks.first().copied(), self.logs.clone()) else { return Ok(()) };
-        if self.note(tasks, bytes, why).await.is_err() {
+        if self.note(&by, tasks, bytes).await.is_err() {
             // Not even that has room: it gets some.
             let removed = spawn_blocking(move || logs.remove(first)).await;
             removed.map_err(std::io::Error::other).flatten().map_err(Error::io("removing a log"))?;
-            self.note(tasks, bytes, why).await?;
+            self.note(&by, tasks, bytes).await?;
         }
         self.remove_files(tasks).await
     }
@@ -152,11 +160,10 @@ impl Kept {
     }
 
     /// Writes down that these logs are removed.
-    async fn note(&self, tasks: &[TaskId], bytes: u64, why: Removal) -> Result<(), Error> {
-        let by = By::System { reason: why.reason() };
+    async fn note(&self, by: &By, tasks: &[TaskId], bytes: u64) -> Result<(), Error> {
         let entry = |some: &[TaskId]| {
             let ids: Vec<String> = some.iter().map(ToString::to_string).collect();
-            let entry = Entry::done(&by, "task.remove_log", Who::named("disk", &"logs", "logs"));
+            let entry = Entry::done(by, "task.remove_log", Who::named("disk", &"logs", "logs"));
             entry.removed(json!({ "tasks": ids, "of": tasks.len(), "bytes_of_all": bytes }))
         };
         let Some(entry) = tasks.chunks(NAMES).map(entry).reduce(Entry::and) else { return Ok(()) };
@@ -182,7 +189,7 @@ impl Kept {
     }
 
     /// Ends these tasks, whose logs grow.
-    pub async fn end(&self, tasks: &[TaskId]) {
+    pub async fn end(&self, _system: &System, tasks: &[TaskId]) {
         self.live.end_for_room(tasks).await;
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api::agent::{GIVEN, ToAgent};
 use domain::allocation::{Cause, Event, Phase, Placement};
-use domain::audit::{By, Entry, Who};
+use domain::audit::{Entry, Who};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::text::Plain;
 use link::Secret;
@@ -162,7 +162,7 @@ impl Scheduler {
             "the agent has tasks that this database has no record of giving to it (was a back-up restored?): they are ended \
              there, and their directories kept in lost/ of the agent's data directory"
         );
-        let by = By::System { reason: "tasks of which the database has no record" };
+        let by = self.0.parts.system.by("tasks of which the database has no record");
         let entry = Entry::done(&by, "agent.disown", Who::named("agent", agent, agent.as_str()));
         let runs: Vec<String> = new.iter().map(ToString::to_string).collect();
         let noted = async {
@@ -202,7 +202,7 @@ impl Scheduler {
                 self.doubt();
             }
         }
-        let by = By::System { reason: "tasks that wait in the database and had begun" };
+        let by = parts.system.by("tasks that wait in the database and had begun");
         let entry = Entry::done(&by, "agent.end_begun", Who::named("agent", agent, agent.as_str()));
         let runs: Vec<String> = ours.iter().map(ToString::to_string).collect();
         if let Err(error) = tx.commit(&entry.made(json!({ "runs": runs })), parts.clock.now()).await {

@@ -9,12 +9,13 @@ use ::api::cluster::{
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::agent::DeviceKind;
-use domain::authz::{self, ManageAgents, Visible, authorize};
+use domain::authz::{self, ManageAgents, Visible};
 use domain::capability::Capabilities;
 use domain::id::{AgentId, ResourcePool, TaskId};
 use domain::task::Task;
 use master::Error;
 use master::agent::{AgentRecord, AgentView, fingerprint};
+use master::open::may;
 use master::session::Caller;
 use serde::Deserialize;
 
@@ -215,8 +216,7 @@ pub(crate) async fn invite(
     User(caller): User,
     request: Body<InviteAgent>,
 ) -> Answer<Invitation> {
-    let permit = authorize::<authz::InviteAgent>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let permit = may::<authz::InviteAgent>(&caller, ())?;
     let request = request.after(&permit).await?;
     let name = request.name.map(|name| agent_name(&name)).transpose()?;
     let (invitation, expires_at) = app.master.agents.invite(permit, name, request.replace).await?;
@@ -237,8 +237,7 @@ pub(crate) async fn revoke(
     User(caller): User,
     Path(agent): Path<String>,
 ) -> Answer<AgentResponse> {
-    let permit = authorize::<ManageAgents>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, missing(&agent)))?;
+    let permit = may::<ManageAgents>(&caller, ())?;
     let agent: AgentId = id(&agent, || missing(&agent))?;
     app.master.agents.revoke(permit, &agent).await?;
     Ok(Json(AgentResponse { agent: one(&app, &caller, &agent).await? }))
@@ -259,8 +258,7 @@ async fn set_service(
     slot: Option<&str>,
     out: Option<Body<Service>>,
 ) -> Result<Agent, Failure> {
-    let permit = authorize::<ManageAgents>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, missing(agent)))?;
+    let permit = may::<ManageAgents>(&caller, ())?;
     let agent: AgentId = id(agent, || missing(agent))?;
     let slot: Option<u32> = match slot {
         Some(slot) => Some(id(slot, || missing_slot(slot))?),

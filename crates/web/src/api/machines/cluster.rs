@@ -2,11 +2,10 @@
 
 use ::api::DETERMINED_VERSION;
 use ::api::cluster::{Health, Info, Master, MasterConfig, NoTelemetry, Telemetry};
-use ::api::error::Code;
 use axum::Json;
 use axum::extract::State;
-use domain::authz::{ReadMasterConfig, authorize};
-use master::Error;
+use domain::authz::ReadMasterConfig;
+use master::open::may;
 
 use crate::App;
 use crate::access::Access;
@@ -87,7 +86,6 @@ pub(crate) async fn telemetry() -> Json<NoTelemetry> {
 }
 
 pub(crate) async fn config(State(app): State<App>, User(caller): User) -> Answer<MasterConfig> {
-    let permit = authorize::<ReadMasterConfig>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
+    let permit = may::<ReadMasterConfig>(&caller, ())?;
     Ok(Json(MasterConfig { config: app.master.cluster.shown_config(permit, &app.master.config) }))
 }

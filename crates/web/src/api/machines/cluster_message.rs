@@ -4,10 +4,10 @@ use ::api::cluster_message::{ClusterMessage, GetClusterMessage, SetClusterMessag
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::State;
-use domain::authz::{ReadClusterMessage, SetClusterMessage, authorize};
+use domain::authz::{ReadClusterMessage, SetClusterMessage};
 use domain::cluster_message::{self, Draft};
 use domain::time::Timestamp;
-use master::Error;
+use master::open::may;
 
 use crate::App;
 use crate::access::Access;
@@ -46,19 +46,14 @@ pub(crate) fn shown(message: cluster_message::ClusterMessage) -> ClusterMessage 
     }
 }
 
-/// The only one is hidden from nobody who may ask.
-const MISSING: &str = "cluster message not found";
-
 pub(crate) async fn get(State(app): State<App>, User(caller): User) -> Answer<GetClusterMessage> {
-    let permit = authorize::<ReadClusterMessage>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))?;
+    let permit = may::<ReadClusterMessage>(&caller, ())?;
     let message = app.master.cluster_messages.get(&permit).await?;
     Ok(Json(GetClusterMessage { cluster_message: message.map(shown) }))
 }
 
 pub(crate) async fn set(State(app): State<App>, User(caller): User, request: Body<Request>) -> Answer<Empty> {
-    let permit = authorize::<SetClusterMessage>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))?;
+    let permit = may::<SetClusterMessage>(&caller, ())?;
     let request = request.after(&permit).await?;
     let draft = Draft {
         text: request.message.as_deref().unwrap_or_default(),
@@ -71,8 +66,7 @@ pub(crate) async fn set(State(app): State<App>, User(caller): User, request: Bod
 }
 
 pub(crate) async fn clear(State(app): State<App>, User(caller): User) -> Answer<Empty> {
-    let permit = authorize::<SetClusterMessage>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))?;
+    let permit = may::<SetClusterMessage>(&caller, ())?;
     app.master.cluster_messages.clear(&permit).await?;
     Ok(Json(Empty {}))
 }

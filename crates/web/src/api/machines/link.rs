@@ -192,9 +192,8 @@ async fn held(
     agent: &AgentId,
     allocation: AllocationId,
 ) -> Result<(CancellationToken, Holder), Error> {
-    let over = app.master.agents.holds(key, agent, allocation).await?;
-    let task = app.master.tasks.find(allocation.task).await?;
-    Ok((over, Holder::Task { owner: task.owner, task: task.id }))
+    let (over, owner) = app.master.agents.holds(key, agent, allocation).await?;
+    Ok((over, Holder::Task { owner, task: allocation.task }))
 }
 
 /// Serves HTTP for a task, by way of its agent. Who asks is whoever shows credentials: the way proves nothing but the

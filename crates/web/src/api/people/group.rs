@@ -9,10 +9,11 @@ use ::api::user::AssignGroups;
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ManageGroups, Permit, Visible, authorize};
+use domain::authz::{ManageGroups, Permit, SeeGroups};
 use domain::id::{GroupId, UserId};
 use master::Error;
 use master::group::{GroupChange, GroupFilter, Members, not_found};
+use master::open::may;
 
 use crate::App;
 use crate::access::Access;
@@ -38,11 +39,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Groups, and how many are in each; limit is 1 to 500")
             .reads()
             .grows()
+            .asks::<SeeGroups>()
             .takes::<SearchGroups>()
             .answers::<ListGroups>(),
         Endpoint::get("/api/v1/groups/{group}", Access::User, get)
             .says("A group and who is in it")
             .grows()
+            .asks::<SeeGroups>()
             .answers::<GroupResponse>(),
         Endpoint::put("/api/v1/groups/{group}", Access::User, update)
             .says("Change a group's name and members; for administrators")
@@ -70,8 +73,7 @@ fn shown(members: &Members) -> Json<GroupResponse> {
 }
 
 fn manage(User(caller): &User) -> Result<Permit<ManageGroups>, Failure> {
-    let permit = authorize::<ManageGroups>(&caller.actor, ());
-    permit.map_err(|refusal| Failure(Error::refused(refusal, "group not found".to_owned())))
+    Ok(may(caller, ())?)
 }
 
 pub(crate) fn group_id(text: &str) -> Result<GroupId, Failure> {
@@ -94,7 +96,8 @@ pub(crate) async fn search(
     User(caller): User,
     request: Body<SearchGroups>,
 ) -> Answer<ListGroups> {
-    let request = request.unasked("everybody sees groups").await?;
+    let permit = may::<SeeGroups>(&caller, ())?;
+    let request = request.after(&permit).await?;
     let (limit, offset) = (request.limit.unwrap_or(0), request.offset.unwrap_or(0));
     if !(1..=LIMIT).contains(&limit) {
         let text = format!("Bad request: limit is required and must be <= {LIMIT}");
@@ -110,7 +113,7 @@ pub(crate) async fn search(
         let pagination = Pagination { offset, limit, start_index, end_index, total };
         Ok((pagination, start_index, end_index - start_index))
     };
-    let (found, pagination) = app.master.groups.list(Visible::to(&caller.actor), &filter, page).await?;
+    let (found, pagination) = app.master.groups.list(&permit, &filter, page).await?;
     let shown = |(group, num_members): (domain::group::Group, i64)| FoundGroup {
         group: Group { group_id: group.id.0, name: group.name },
         num_members,
@@ -135,8 +138,8 @@ pub(crate) async fn get(
     User(caller): User,
     Path(group): Path<String>,
 ) -> Answer<GroupResponse> {
-    let id = group_id(&group)?;
-    Ok(shown(&app.master.groups.get(Visible::to(&caller.actor), id).await?))
+    let (permit, id) = (may::<SeeGroups>(&caller, ())?, group_id(&group)?);
+    Ok(shown(&app.master.groups.get(&permit, id).await?))
 }
 
 pub(crate) async fn update(

@@ -7,7 +7,7 @@ use axum::extract::State;
 use domain::authz::{
     self, Act, Actor, AddTemplate, AddToWorkspace, ChangeProject, ChangeWorkspace, CreateWorkspace,
     ManageAgents, ManageGroups, ManageProject, NewAccount, ReadMasterConfig, ReadProject, ReadWorkspace,
-    SeeMembers, SeeTokens, SetWorkspaceIdentity, StartTask, Via, Visible,
+    SeeGroups, SeeMembers, SeeTokens, SetWorkspaceIdentity, StartTask, Via, Visible,
 };
 use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
 use domain::place::{Place, ProjectPlace, Role};
@@ -26,6 +26,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/permissions/summary", Access::User, summary)
             .says("What the caller may do, by role and workspace, in the words of Determined's permissions")
             .grows()
+            .asks::<SeeGroups>()
             .answers::<PermissionsSummary>(),
     ]
 }

@@ -4,12 +4,12 @@ use ::api::registration as wire;
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{Act, DecideRegistrations, InviteUser, Permit, SeeRegistrations, authorize};
+use domain::authz::{DecideRegistrations, InviteUser, SeeRegistrations};
 use domain::registration::{Invitation, Registration, State as Decision};
 use domain::time::Timestamp;
 use master::Error;
+use master::open::may;
 use master::registration::Wish;
-use master::session::Caller;
 
 use crate::App;
 use crate::about::{Kind, PAGE};
@@ -18,7 +18,7 @@ use crate::api::user::shown;
 use crate::extract::{User, paged, presented};
 use crate::late::{Body, Query};
 use crate::origin::Arrival;
-use crate::respond::{Answer, Failure};
+use crate::respond::Answer;
 use crate::table::{Endpoint, LOGIN_LIMIT};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -57,10 +57,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn asked<A: Act<Target = ()>>(caller: &Caller) -> Result<Permit<A>, Failure> {
-    authorize::<A>(&caller.actor, ()).map_err(|refusal| Failure(Error::refused(refusal, String::new())))
-}
-
 pub(crate) async fn register(
     State(app): State<App>,
     arrival: Arrival,
@@ -85,7 +81,7 @@ pub(crate) async fn list(
     User(caller): User,
     query: Query,
 ) -> Answer<wire::ListRegistrations> {
-    let permit = asked::<SeeRegistrations>(&caller)?;
+    let permit = may::<SeeRegistrations>(&caller, ())?;
     let params = query.after(&permit).await?;
     let unknown =
         |text: &str| Error::Invalid(format!("state: '{}' can't be understood", text.escape_debug()));
@@ -116,7 +112,7 @@ pub(crate) async fn accept(
     User(caller): User,
     Path(username): Path<String>,
 ) -> Answer<Empty> {
-    let permit = asked::<DecideRegistrations>(&caller)?;
+    let permit = may::<DecideRegistrations>(&caller, ())?;
     app.master.registrations.accept(permit, &username).await?;
     Ok(Json(Empty {}))
 }
@@ -126,7 +122,7 @@ pub(crate) async fn reject(
     User(caller): User,
     Path(username): Path<String>,
 ) -> Answer<Empty> {
-    let permit = asked::<DecideRegistrations>(&caller)?;
+    let permit = may::<DecideRegistrations>(&caller, ())?;
     app.master.registrations.reject(permit, &username).await?;
     Ok(Json(Empty {}))
 }
@@ -136,7 +132,7 @@ pub(crate) async fn invite(
     User(caller): User,
     body: Body<wire::Invite>,
 ) -> Answer<wire::Invited> {
-    let permit = asked::<InviteUser>(&caller)?;
+    let permit = may::<InviteUser>(&caller, ())?;
     let body = body.after(&permit).await?;
     let (code, made) = app.master.registrations.invite(permit, body.email.as_deref(), body.days).await?;
     Ok(Json(wire::Invited { code, invitation: invitation(made) }))
@@ -147,7 +143,7 @@ pub(crate) async fn invitations(
     User(caller): User,
     query: Query,
 ) -> Answer<wire::ListInvitations> {
-    let permit = asked::<SeeRegistrations>(&caller)?;
+    let permit = may::<SeeRegistrations>(&caller, ())?;
     let params = query.after(&permit).await?;
     let (invitations, pagination) =
         app.master.registrations.invitations(&permit, paged(params.page()?)).await?;

@@ -11,22 +11,22 @@ use ::api::role::{
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{AssignRoles, ChangeWorkspace, Visible, authorize};
+use domain::authz::{AssignRoles, ChangeWorkspace, SeeGroups, SeeUser, Visible};
 use domain::id::{UserId, WorkspaceId};
 use domain::place::{Member, MemberId, Role};
 use master::Error;
 use master::group::GroupFilter;
 use master::member::named;
+use master::open::may;
 use master::session::Caller;
 
 use crate::App;
 use crate::access::Access;
 use crate::api::group::group_id;
 use crate::api::permission;
-use crate::api::user::user_id;
-use crate::api::workspace;
 use crate::extract::User;
 use crate::late::Body;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -49,10 +49,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/roles/search/by-user/{user}", Access::User, of_user)
             .says("An account's roles in workspaces, its own and those of its groups")
             .grows()
+            .asks::<SeeUser>()
+            .asks::<SeeGroups>()
             .answers::<RolesWithMembers>(),
         Endpoint::get("/api/v1/roles/search/by-group/{group}", Access::User, of_group)
             .says("A group's roles in workspaces")
             .grows()
+            .asks::<SeeGroups>()
             .answers::<RolesOfGroup>(),
         Endpoint::post("/api/v1/roles/add-assignments", Access::User, assign)
             .says("Give somebody a role in a workspace, one at a time")
@@ -128,7 +131,8 @@ pub(crate) async fn of_person(
 ) -> Result<Vec<(WorkspaceId, Member)>, Failure> {
     let filter = GroupFilter { member: Some(person), ..GroupFilter::default() };
     let all = |total: i64| Ok(((), 0, total));
-    let (groups, ()) = app.master.groups.list(Visible::to(&caller.actor), &filter, all).await?;
+    let see = may::<SeeGroups>(caller, ())?;
+    let (groups, ()) = app.master.groups.list(&see, &filter, all).await?;
     let groups = groups.into_iter().map(|(group, _)| MemberId::Group(group.id));
     let whoever: Vec<_> = std::iter::once(MemberId::User(person)).chain(groups).collect();
     roles(app, caller, &whoever).await
@@ -161,8 +165,8 @@ pub(crate) async fn of_user(
     User(caller): User,
     Path(user): Path<String>,
 ) -> Answer<RolesWithMembers> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let members = of_person(&app, &caller, user.id).await?;
+    let user = open::<SeeUser>(&app, &caller, &user).await?;
+    let members = of_person(&app, &caller, user.target().id).await?;
     let had = ROLES.into_iter().filter(|role| members.iter().any(|(_, member)| member.role == *role));
     Ok(Json(RolesWithMembers { roles: had.map(|role| with_members(role, &members)).collect() }))
 }
@@ -172,7 +176,8 @@ pub(crate) async fn of_group(
     User(caller): User,
     Path(group): Path<String>,
 ) -> Answer<RolesOfGroup> {
-    let group = app.master.groups.get(Visible::to(&caller.actor), group_id(&group)?).await?;
+    let see = may::<SeeGroups>(&caller, ())?;
+    let group = app.master.groups.get(&see, group_id(&group)?).await?;
     let members = roles(&app, &caller, &[MemberId::Group(group.group.id)]).await?;
     let (mut had, mut assignments) = (Vec::new(), Vec::new());
     for role in ROLES {
@@ -210,11 +215,10 @@ async fn set(app: &App, caller: &Caller, request: Body<Request>, give: bool) -> 
     let wanted: Vec<_> = users.into_iter().chain(groups).collect();
     let place = wanted.first().and_then(|assignment| assignment.role_assignment.scope_workspace_id);
     let Some(place) = place else {
-        let permit = authorize::<AssignRoles>(&caller.actor, ());
-        permit.map_err(|refusal| Error::refused(refusal, "not found".to_owned()))?;
+        may::<AssignRoles>(caller, ())?;
         return Err(Failure(Error::Invalid(EVERYWHERE.to_owned())));
     };
-    let permit = workspace::permitted::<ChangeWorkspace>(app, caller, &place.to_string()).await?;
+    let permit = open::<ChangeWorkspace>(app, caller, &place.to_string()).await?;
     let [assignment] = wanted.as_slice() else {
         return Err(Failure(Error::Invalid("give one role at a time".to_owned())));
     };

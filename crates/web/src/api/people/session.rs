@@ -4,17 +4,13 @@ use ::api::auth::{ListSessions, Session};
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{EndSession, SeeSessions, authorize};
-use domain::id::SessionId;
-use master::Error;
-use master::account::NOT_FOUND;
-use master::session::Sessions;
+use domain::authz::{EndSession, SeeSessions};
 
 use crate::App;
 use crate::access::Access;
-use crate::api::user::user_id;
-use crate::extract::{PAGE_CAP, User, id};
-use crate::respond::{Answer, Failure};
+use crate::extract::{PAGE_CAP, User};
+use crate::open::open;
+use crate::respond::Answer;
 use crate::table::Endpoint;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -36,9 +32,7 @@ pub(crate) async fn list(
     User(caller): User,
     Path(user): Path<String>,
 ) -> Answer<ListSessions> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let permit = authorize::<SeeSessions>(&caller.actor, user);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = open::<SeeSessions>(&app, &caller, &user).await?;
     let sessions = app.master.sessions.list(permit, PAGE_CAP).await?;
     let shown = |session: domain::session::Session| Session {
         id: session.id.0,
@@ -55,11 +49,7 @@ pub(crate) async fn end(
     User(caller): User,
     Path(session): Path<String>,
 ) -> Answer<Empty> {
-    let missing = || format!("session '{}' not found", session.escape_debug());
-    let id: SessionId = id(&session, missing)?;
-    let found = app.master.sessions.find(id).await?;
-    let permit = authorize::<EndSession>(&caller.actor, found);
-    let permit = permit.map_err(|refusal| Failure(Error::refused(refusal, Sessions::hidden(id))))?;
+    let permit = open::<EndSession>(&app, &caller, &session).await?;
     app.master.sessions.end(permit).await?;
     Ok(Json(Empty {}))
 }

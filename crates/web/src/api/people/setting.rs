@@ -4,16 +4,16 @@ use ::api::user::{Setting, UserSettings};
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::State;
-use domain::authz::{Act, ChangeSettings, Permit, SeeSettings, authorize};
+use domain::authz::{Act, ChangeSettings, Permit, SeeSettings};
 use domain::id::UserId;
 use master::Error;
-use master::account::NOT_FOUND;
+use master::open::may;
 
 use crate::App;
 use crate::access::Access;
 use crate::extract::User;
 use crate::late::Body;
-use crate::respond::{Answer, Failure};
+use crate::respond::Answer;
 use crate::table::Endpoint;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -40,9 +40,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn own<A: Act<Target = UserId>>(User(caller): &User) -> Result<Permit<A>, Failure> {
-    let permit = authorize::<A>(&caller.actor, caller.actor.user);
-    permit.map_err(|refusal| Failure(Error::refused(refusal, NOT_FOUND.to_owned())))
+fn own<A: Act<Target = UserId>>(User(caller): &User) -> Result<Permit<A>, Error> {
+    may(caller, caller.actor.user)
 }
 
 pub(crate) async fn list(State(app): State<App>, caller: User) -> Answer<UserSettings> {

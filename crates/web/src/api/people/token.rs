@@ -5,19 +5,20 @@ use ::api::token::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{self, ChangeToken, SeeTokens, authorize};
+use domain::authz::{self, ChangeToken, SeeTokens, SeeUser};
 use domain::id::{TokenId, UserId};
 use domain::time::Timestamp;
 use domain::token::{Scope, Token};
 use master::Error;
-use master::account::NOT_FOUND;
-use master::token::{NewToken, SortBy, TokenFilter, not_found};
+use master::open::{AccountName, may};
+use master::token::{NewToken, SortBy, TokenFilter};
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
-use crate::extract::{Params, User, check_count, id, paged};
+use crate::extract::{Params, User, check_count, paged};
 use crate::late::Body;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -27,6 +28,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Access tokens: one's own, for administrators everybody's")
             .grows()
             .asks::<SeeTokens>()
+            .may_ask::<SeeUser>()
             .query(PAGE)
             .query(ORDER)
             .query(&[("username", Kind::Text), ("tokenIds", Kind::Texts), ("showInactive", Kind::Flag)])
@@ -71,20 +73,17 @@ pub(crate) async fn create(
     User(caller): User,
     request: Body<CreateToken>,
 ) -> Answer<CreatedToken> {
-    let permitted = |user| {
-        let permit = authorize::<authz::CreateToken>(&caller.actor, user);
-        permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))
-    };
     // For oneself, if not for whom it says.
-    let request = request.after(&permitted((*caller.user).clone())?).await?;
+    let permit = may::<authz::CreateToken>(&caller, (*caller.user).clone())?;
+    let request = request.after(&permit).await?;
     let new = NewToken {
         lifespan: request.lifespan,
         description: request.description.unwrap_or_default(),
         scope: scope(request.scope.as_deref())?,
     };
     let user = UserId(request.user_id.unwrap_or(caller.actor.user.0));
-    let user = app.master.accounts.by_id(&caller.actor, user).await?;
-    let issued = app.master.tokens.create(permitted(user)?, new).await?;
+    let permit = app.master.open::<authz::CreateToken>(&caller, user).await?;
+    let issued = app.master.tokens.create(permit, new).await?;
     let (token, token_id) = (issued.secret, issued.token.id.0);
     Ok(Json(CreatedToken { token, token_id, token_info: shown(issued.token) }))
 }
@@ -92,11 +91,13 @@ pub(crate) async fn create(
 /// Without a user these are everybody's for administrators, and one's own for others.
 pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListTokens> {
     let whose = match params.get("username") {
-        Some(name) => Some(app.master.accounts.by_username(&caller.actor, name).await?.id),
+        Some(name) => {
+            let named = app.master.open::<SeeUser>(&caller, AccountName(name.to_owned())).await?;
+            Some(named.target().id)
+        }
         None => (!caller.actor.admin).then_some(caller.actor.user),
     };
-    let permit = authorize::<SeeTokens>(&caller.actor, whose);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+    let permit = may::<SeeTokens>(&caller, whose)?;
     let ids: Result<Vec<TokenId>, _> = params.all("tokenIds").map(str::parse).collect();
     let ids = ids.map_err(|error| Error::Invalid(format!("tokenIds: {error}")))?;
     check_count(ids.len())?;
@@ -129,10 +130,7 @@ pub(crate) async fn patch(
     Path(token): Path<String>,
     change: Body<PatchToken>,
 ) -> Answer<PatchedToken> {
-    let id: TokenId = id(&token, || not_found(&token))?;
-    let found = app.master.tokens.find(id).await?;
-    let permit = authorize::<ChangeToken>(&caller.actor, found);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, not_found(&token)))?;
+    let permit = open::<ChangeToken>(&app, &caller, &token).await?;
     let change = change.after(&permit).await?;
     let revoke = change.set_revoked.unwrap_or(false);
     let changed = app.master.tokens.change(permit, change.description, revoke).await?;

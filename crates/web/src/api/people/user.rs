@@ -10,19 +10,19 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
-use domain::authz::{
-    self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, UserChange, Visible, authorize,
-};
+use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, SeeUser, UserChange, Visible};
 use domain::id::UserId;
 use master::Error;
-use master::account::{Accounts, NOT_FOUND, SortBy, UserFilter};
+use master::account::{Accounts, SortBy, UserFilter};
+use master::open::{AccountName, may};
 use master::session::Caller;
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
-use crate::extract::{PAGE_CAP, Params, User, check_count, id, paged_up_to, presented};
+use crate::extract::{PAGE_CAP, Params, User, check_count, paged_up_to, presented};
 use crate::late::{Body, Query};
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -44,31 +44,37 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<UserResponse>(),
         Endpoint::patch("/api/v1/users", Access::User, patch_many)
             .says("Let several accounts in or out; what is refused is said of each")
+            .may_ask::<SeeUser>()
             .may_ask::<ChangeUser>()
             .takes::<PatchUsers>()
             .answers::<PatchUsersResponse>(),
         Endpoint::get("/api/v1/users/{user}", Access::User, get)
             .says("One account")
+            .asks::<SeeUser>()
             .answers::<UserResponse>(),
         Endpoint::patch("/api/v1/users/{user}", Access::User, patch)
             .says("Change an account: what is absent stays")
             .ends()
+            .asks::<SeeUser>()
             .asks::<EditUser>()
             .asks::<ChangeUser>()
             .takes::<PatchUser>()
             .answers::<UserResponse>(),
         Endpoint::get("/api/v1/users/{user}/by-username", Access::User, by_username)
             .says("One account by its exact name")
+            .asks::<SeeUser>()
             .answers::<UserResponse>(),
         Endpoint::post("/api/v1/users/{user}/password", Access::User, set_password)
             .says("Set a password: the body is a JSON string, the password")
             .ends()
+            .asks::<SeeUser>()
             .asks::<ChangeUser>()
             .takes::<String>()
             .answers::<UserResponse>(),
         Endpoint::delete("/api/v1/users/{user}", Access::User, delete)
             .says("Take an account away for good; for administrators")
             .ends()
+            .asks::<SeeUser>()
             .asks::<DeleteUser>()
             .query(&[("assetsTo", Kind::Number)])
             .answers::<Empty>(),
@@ -101,14 +107,6 @@ pub(crate) fn shown(user: &domain::user::User) -> ::api::user::User {
 pub(crate) fn shown_to(actor: &Actor, user: &domain::user::User) -> ::api::user::User {
     let email = user.email.clone().filter(|_| actor.admin || actor.user == user.id);
     ::api::user::User { email, ..shown(user) }
-}
-
-pub(crate) fn user_id(text: &str) -> Result<UserId, Failure> {
-    id(text, || NOT_FOUND.to_owned())
-}
-
-fn refused(refusal: authz::Refusal) -> Failure {
-    Failure(Error::refused(refusal, NOT_FOUND.to_owned()))
 }
 
 pub(crate) async fn list(
@@ -174,8 +172,7 @@ pub(crate) async fn create(
     User(caller): User,
     request: Body<CreateUser>,
 ) -> Answer<UserResponse> {
-    let permitted =
-        |way_in| authorize::<authz::CreateUser>(&caller.actor, authz::NewAccount { way_in }).map_err(refused);
+    let permitted = |way_in| may::<authz::CreateUser>(&caller, authz::NewAccount { way_in });
     // Any account at all, if not that one.
     let request = request.after(&permitted(false)?).await?;
     let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
@@ -191,8 +188,8 @@ pub(crate) async fn get(
     User(caller): User,
     Path(user): Path<String>,
 ) -> Answer<UserResponse> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+    let permit = open::<SeeUser>(&app, &caller, &user).await?;
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, permit.target()) }))
 }
 
 pub(crate) async fn by_username(
@@ -200,8 +197,8 @@ pub(crate) async fn by_username(
     User(caller): User,
     Path(username): Path<String>,
 ) -> Answer<UserResponse> {
-    let user = app.master.accounts.by_username(&caller.actor, &username).await?;
-    Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+    let permit = app.master.open::<SeeUser>(&caller, AccountName(username)).await?;
+    Ok(Json(UserResponse { user: shown_to(&caller.actor, permit.target()) }))
 }
 
 pub(crate) async fn patch(
@@ -210,7 +207,7 @@ pub(crate) async fn patch(
     Path(user): Path<String>,
     patch: Body<PatchUser>,
 ) -> Answer<UserResponse> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
     let patch = sent(&caller, &user, patch).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &change(&app, &caller, user, patch).await?) }))
 }
@@ -221,11 +218,11 @@ async fn sent(
     user: &domain::user::User,
     body: Body<PatchUser>,
 ) -> Result<PatchUser, Failure> {
-    match authorize::<EditUser>(&caller.actor, user.clone()) {
+    match may::<EditUser>(caller, user.clone()) {
         Ok(permit) => body.after(&permit).await,
         Err(refusal) => {
             let read = body.unasked("the refusal names what they wanted to change").await;
-            read.map_err(|_| refused(refusal))
+            read.map_err(|_| Failure(refusal))
         }
     }
 }
@@ -237,7 +234,7 @@ async fn change(
     patch: PatchUser,
 ) -> Result<domain::user::User, Failure> {
     let change = Accounts::what_changes(&user, &patch);
-    let permit = authorize::<ChangeUser>(&caller.actor, (user, change)).map_err(refused)?;
+    let permit = may::<ChangeUser>(caller, (user, change))?;
     presented(patch.password.clone(), patch.is_hashed)?;
     Ok(app.master.accounts.change(permit, patch).await?)
 }
@@ -248,8 +245,8 @@ pub(crate) async fn delete(
     Path(user): Path<String>,
     query: Query,
 ) -> Answer<Empty> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
-    let permitted = |deletion: Deletion| authorize::<DeleteUser>(&caller.actor, deletion).map_err(refused);
+    let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
+    let permitted = |deletion: Deletion| may::<DeleteUser>(&caller, deletion);
     // If not with that heir.
     let permit = permitted(Deletion { user, has_heir: false })?;
     let params = query.after(&permit).await?;
@@ -276,9 +273,9 @@ pub(crate) async fn patch_many(
     let by = By::from(&caller.actor);
     let mut results = Vec::new();
     for id in request.user_ids {
-        let found = app.master.accounts.by_id(&caller.actor, UserId(id)).await;
+        let found = app.master.open::<SeeUser>(&caller, UserId(id)).await;
         let done = match found {
-            Ok(user) => change(&app, &caller, user, patch.clone()).await,
+            Ok(permit) => change(&app, &caller, permit.into_target(), patch.clone()).await,
             Err(error) => Err(Failure(error)),
         };
         let error = match done {
@@ -302,9 +299,9 @@ pub(crate) async fn set_password(
     Path(user): Path<String>,
     password: Body<String>,
 ) -> Answer<UserResponse> {
-    let user = app.master.accounts.by_id(&caller.actor, user_id(&user)?).await?;
+    let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
     let wanted = UserChange { password: true, ..UserChange::default() };
-    let permit = authorize::<ChangeUser>(&caller.actor, (user, wanted)).map_err(refused)?;
+    let permit = may::<ChangeUser>(&caller, (user, wanted))?;
     let password = Some(password.after(&permit).await?);
     presented(password.clone(), Some(false))?;
     let patch = PatchUser { password, is_hashed: Some(false), ..PatchUser::default() };

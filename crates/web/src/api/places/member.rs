@@ -5,7 +5,7 @@ use ::api::role::MembersByRole;
 use ::api::workspace::{ListMembers, Member, SetMember};
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ChangeWorkspace, ManageProject, ReadProject, SeeMembers};
+use domain::authz::{ChangeWorkspace, ManageProject, ReadProject, SeeMembers, SeeUser};
 use domain::place::{self, MemberId, Role};
 use master::Error;
 use master::member::named;
@@ -13,9 +13,10 @@ use master::member::named;
 use crate::App;
 use crate::about::Kind;
 use crate::access::Access;
-use crate::api::{project, role, workspace};
+use crate::api::role;
 use crate::extract::{Params, User};
 use crate::late::{Body, Query};
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -40,6 +41,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Who is in a workspace, by role")
             .grows()
             .asks::<SeeMembers>()
+            .may_ask::<SeeUser>()
             .query(&[("name", Kind::Text)])
             .answers::<MembersByRole>(),
         Endpoint::get("/api/v1/projects/{project}/members", Access::User, of_project)
@@ -88,7 +90,7 @@ pub(crate) async fn of_workspace(
     User(caller): User,
     Path(workspace): Path<String>,
 ) -> Answer<ListMembers> {
-    let permit = workspace::permitted::<SeeMembers>(&app, &caller, &workspace).await?;
+    let permit = open::<SeeMembers>(&app, &caller, &workspace).await?;
     Ok(shown(app.master.workspaces.members(&permit).await?))
 }
 
@@ -98,7 +100,7 @@ pub(crate) async fn set_in_workspace(
     Path(workspace): Path<String>,
     request: Body<SetMember>,
 ) -> Answer<ListMembers> {
-    let permit = workspace::permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     let (member, role) = wanted(request.after(&permit).await?)?;
     Ok(shown(app.master.workspaces.set_member(&permit, member, Some(role)).await?))
 }
@@ -109,7 +111,7 @@ pub(crate) async fn remove_from_workspace(
     Path(workspace): Path<String>,
     query: Query,
 ) -> Answer<ListMembers> {
-    let permit = workspace::permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     let member = unwanted(&query.after(&permit).await?)?;
     Ok(shown(app.master.workspaces.set_member(&permit, member, None).await?))
 }
@@ -119,7 +121,7 @@ pub(crate) async fn of_project(
     User(caller): User,
     Path(project): Path<String>,
 ) -> Answer<ListMembers> {
-    let permit = project::permitted::<ReadProject>(&app, &caller, &project).await?;
+    let permit = open::<ReadProject>(&app, &caller, &project).await?;
     Ok(shown(app.master.projects.members(&permit).await?))
 }
 
@@ -129,7 +131,7 @@ pub(crate) async fn set_in_project(
     Path(project): Path<String>,
     request: Body<SetMember>,
 ) -> Answer<ListMembers> {
-    let permit = project::permitted::<ManageProject>(&app, &caller, &project).await?;
+    let permit = open::<ManageProject>(&app, &caller, &project).await?;
     let (member, role) = wanted(request.after(&permit).await?)?;
     Ok(shown(app.master.projects.set_member(&permit, member, Some(role)).await?))
 }
@@ -140,7 +142,7 @@ pub(crate) async fn remove_from_project(
     Path(project): Path<String>,
     query: Query,
 ) -> Answer<ListMembers> {
-    let permit = project::permitted::<ManageProject>(&app, &caller, &project).await?;
+    let permit = open::<ManageProject>(&app, &caller, &project).await?;
     let member = unwanted(&query.after(&permit).await?)?;
     Ok(shown(app.master.projects.set_member(&permit, member, None).await?))
 }
@@ -152,7 +154,7 @@ pub(crate) async fn by_role(
     Path(workspace): Path<String>,
     query: Query,
 ) -> Answer<MembersByRole> {
-    let permit = workspace::permitted::<SeeMembers>(&app, &caller, &workspace).await?;
+    let permit = open::<SeeMembers>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     let mut members = app.master.workspaces.members(&permit).await?;
     if let Some(part) = params.get("name") {
@@ -162,8 +164,8 @@ pub(crate) async fn by_role(
     for member in &members {
         match member.id {
             MemberId::User(id) => {
-                let user = app.master.accounts.by_id(&caller.actor, id).await?;
-                users.push(crate::api::user::shown(&user));
+                let user = app.master.open::<SeeUser>(&caller, id).await?;
+                users.push(crate::api::user::shown(user.target()));
             }
             MemberId::Group(id) => {
                 groups.push(GroupDetails { group_id: id.0, name: member.name.clone(), users: Vec::new() });

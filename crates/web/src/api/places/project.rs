@@ -9,21 +9,22 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::authz::{
-    Act, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible, authorize,
+    AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, SeeUser, Visible,
 };
 use domain::id::ProjectId;
-use domain::place::{self, ProjectPlace};
+use domain::place;
 use master::Error;
-use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy, hidden};
+use master::open::ProjectCode;
+use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy};
 use master::session::Caller;
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
-use crate::api::workspace;
-use crate::extract::{User, id, paged};
+use crate::extract::{User, paged};
 use crate::late::{Body, Query};
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -34,6 +35,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Projects of a workspace")
             .steps()
             .asks::<ReadWorkspace>()
+            .may_ask::<SeeUser>()
             .query(PAGE)
             .query(ORDER)
             .query(&[
@@ -127,24 +129,13 @@ fn shown(project: place::Project) -> Project {
     }
 }
 
-/// Asks the policy about a project of a path.
-pub(crate) async fn permitted<A: Act<Target = ProjectPlace>>(
-    app: &App,
-    caller: &Caller,
-    text: &str,
-) -> Result<Permit<A>, Failure> {
-    let id: ProjectId = id(text, || format!("project '{}' not found", text.escape_debug()))?;
-    let place = app.master.projects.place(&caller.actor, id).await?;
-    authorize(&caller.actor, place).map_err(|refusal| Failure(Error::refused(refusal, hidden(id))))
-}
-
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
-    let permit = workspace::permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     let filter = ProjectFilter {
         name: params.get("name").map(str::to_owned),
@@ -182,7 +173,7 @@ pub(crate) async fn create(
     Path(workspace): Path<String>,
     request: Body<EditProject>,
 ) -> Answer<ProjectResponse> {
-    let permit = workspace::permitted::<AddToWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<AddToWorkspace>(&app, &caller, &workspace).await?;
     let request = request.after(&permit).await?;
     let new = NewProject {
         name: request.name.unwrap_or_default(),
@@ -200,7 +191,7 @@ pub(crate) async fn get(
     User(caller): User,
     Path(project): Path<String>,
 ) -> Answer<ProjectResponse> {
-    let permit = permitted::<ReadProject>(&app, &caller, &project).await?;
+    let permit = open::<ReadProject>(&app, &caller, &project).await?;
     let project = app.master.projects.get(&permit).await?;
     Ok(Json(ProjectResponse { project: shown(project) }))
 }
@@ -210,10 +201,7 @@ pub(crate) async fn get_by_key(
     User(caller): User,
     Path(key): Path<String>,
 ) -> Answer<ProjectResponse> {
-    let place = app.master.projects.place_by_key(&caller.actor, &key).await?;
-    let missing = format!("project '{}' not found", key.escape_debug());
-    let permit = authorize::<ReadProject>(&caller.actor, place);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, missing))?;
+    let permit = app.master.open::<ReadProject>(&caller, ProjectCode(key)).await?;
     let project = app.master.projects.get(&permit).await?;
     Ok(Json(ProjectResponse { project: shown(project) }))
 }
@@ -224,10 +212,10 @@ pub(crate) async fn patch(
     Path(project): Path<String>,
     request: Body<EditProject>,
 ) -> Answer<ProjectResponse> {
-    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
     let request = request.after(&permit).await?;
     let private = match request.private {
-        Some(private) => Some((permitted::<ManageProject>(&app, &caller, &project).await?, private)),
+        Some(private) => Some((open::<ManageProject>(&app, &caller, &project).await?, private)),
         None => None,
     };
     let change = ProjectChange {
@@ -247,13 +235,13 @@ pub(crate) async fn delete(
     User(caller): User,
     Path(project): Path<String>,
 ) -> Answer<Deleted> {
-    let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
+    let permit = open::<ManageProject>(&app, &caller, &project).await?;
     app.master.projects.delete(&permit).await?;
     Ok(Json(Deleted { completed: true }))
 }
 
 async fn set_archived(app: &App, caller: &Caller, project: &str, archived: bool) -> Answer<Empty> {
-    let permit = permitted::<ManageProject>(app, caller, project).await?;
+    let permit = open::<ManageProject>(app, caller, project).await?;
     app.master.projects.set_archived(&permit, archived).await?;
     Ok(Json(Empty {}))
 }
@@ -281,10 +269,10 @@ pub(crate) async fn move_to(
     Path(project): Path<String>,
     request: Body<MoveProject>,
 ) -> Answer<Empty> {
-    let permit = permitted::<ManageProject>(&app, &caller, &project).await?;
+    let permit = open::<ManageProject>(&app, &caller, &project).await?;
     let into = request.after(&permit).await?.destination_workspace_id;
     let into = into.ok_or_else(|| Error::Invalid("destinationWorkspaceId: give a workspace".to_owned()))?;
-    let into = workspace::permitted::<AddToWorkspace>(&app, &caller, &into.to_string()).await?;
+    let into = open::<AddToWorkspace>(&app, &caller, &into.to_string()).await?;
     app.master.projects.move_to(&permit, &into).await?;
     Ok(Json(Empty {}))
 }
@@ -300,7 +288,7 @@ pub(crate) async fn add_note(
     Path(project): Path<String>,
     new: Body<Note>,
 ) -> Answer<Notes> {
-    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
     let new = new.after(&permit).await?;
     let change = ProjectChange { new_note: Some(stored(new)), ..ProjectChange::default() };
     write_notes(&app, &permit, change).await
@@ -312,7 +300,7 @@ pub(crate) async fn put_notes(
     Path(project): Path<String>,
     request: Body<Notes>,
 ) -> Answer<Notes> {
-    let permit = permitted::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
     let notes = request.after(&permit).await?.notes.into_iter().map(stored).collect();
     let change = ProjectChange { notes: Some(notes), ..ProjectChange::default() };
     write_notes(&app, &permit, change).await

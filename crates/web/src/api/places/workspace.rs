@@ -10,22 +10,24 @@ use ::api::workspace::{
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{
-    Act, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SetWorkspaceIdentity, Visible, authorize,
+    ChangeWorkspace, CreateWorkspace, ReadWorkspace, SeeUser, SetWorkspaceIdentity, Visible,
 };
-use domain::id::{UNCATEGORIZED, WorkspaceId};
+use domain::id::UNCATEGORIZED;
 use domain::identity::IdentityParts;
 use domain::place::{self, Place};
 use master::Error;
+use master::open::may;
 use master::session::Caller;
-use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, WorkspaceFilter, hidden};
+use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, WorkspaceFilter};
 use serde_json::json;
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
-use crate::extract::{Params, User, id, paged};
+use crate::extract::{Params, User, paged};
 use crate::late::{Body, Query};
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -43,6 +45,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
                 ("pinned", Kind::Flag),
             ])
             .query(&[("users", Kind::Texts), ("userIds", Kind::Texts)])
+            .may_ask::<SeeUser>()
             .answers::<ListWorkspaces>(),
         Endpoint::post("/api/v1/workspaces", Access::User, create)
             .says("Make a workspace; a Unix identity is for administrators to set")
@@ -122,23 +125,6 @@ async fn counted(app: &App, caller: &Caller, workspace: place::Workspace) -> Res
     Ok(shown(caller, workspace, count))
 }
 
-/// How the caller stands to a workspace of a path.
-pub(crate) async fn place_of(app: &App, caller: &Caller, text: &str) -> Result<Place, Failure> {
-    let id: WorkspaceId = id(text, || format!("workspace '{}' not found", text.escape_debug()))?;
-    Ok(app.master.workspaces.place(&caller.actor, id).await?)
-}
-
-/// Asks the policy about a workspace of a path.
-pub(crate) async fn permitted<A: Act<Target = Place>>(
-    app: &App,
-    caller: &Caller,
-    text: &str,
-) -> Result<Permit<A>, Failure> {
-    let place = place_of(app, caller, text).await?;
-    let missing = hidden(place.workspace);
-    authorize(&caller.actor, place).map_err(|refusal| Failure(Error::refused(refusal, missing)))
-}
-
 /// The Unix identity that is to be set, when the caller may set it.
 fn overlay(
     caller: &Caller,
@@ -146,9 +132,7 @@ fn overlay(
     group: Option<AgentUserGroup>,
 ) -> Result<Option<Overlay>, Failure> {
     let Some(group) = group else { return Ok(None) };
-    let missing = place.as_ref().map(|place| hidden(place.workspace)).unwrap_or_default();
-    let permit = authorize::<SetWorkspaceIdentity>(&caller.actor, place);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, missing))?;
+    let permit = may::<SetWorkspaceIdentity>(caller, place)?;
     let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = group;
     let parts = IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid };
     Ok(Some((permit, parts)))
@@ -203,8 +187,7 @@ pub(crate) async fn create(
     User(caller): User,
     request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
-    let permit = authorize::<CreateWorkspace>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, String::new()))?;
+    let permit = may::<CreateWorkspace>(&caller, ())?;
     let request = request.after(&permit).await?;
     refuse_more(&request)?;
     let new = NewWorkspace {
@@ -222,7 +205,7 @@ pub(crate) async fn get(
     User(caller): User,
     Path(workspace): Path<String>,
 ) -> Answer<WorkspaceResponse> {
-    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
     let found = app.master.workspaces.get(&permit).await?;
     Ok(Json(WorkspaceResponse { workspace: counted(&app, &caller, found).await? }))
 }
@@ -233,7 +216,7 @@ pub(crate) async fn patch(
     Path(workspace): Path<String>,
     request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
-    let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     let request = request.after(&permit).await?;
     refuse_more(&request)?;
     let change = WorkspaceChange {
@@ -252,13 +235,13 @@ pub(crate) async fn delete(
     User(caller): User,
     Path(workspace): Path<String>,
 ) -> Answer<Deleted> {
-    let permit = permitted::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     app.master.workspaces.delete(&permit).await?;
     Ok(Json(Deleted { completed: true }))
 }
 
 async fn set_archived(app: &App, caller: &Caller, workspace: &str, archived: bool) -> Answer<Empty> {
-    let permit = permitted::<ChangeWorkspace>(app, caller, workspace).await?;
+    let permit = open::<ChangeWorkspace>(app, caller, workspace).await?;
     app.master.workspaces.set_archived(&permit, archived).await?;
     Ok(Json(Empty {}))
 }
@@ -286,7 +269,7 @@ pub(crate) async fn pools(
     Path(workspace): Path<String>,
     query: Query,
 ) -> Answer<AvailablePools> {
-    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
     let params = query.after(&permit).await?;
     app.master.workspaces.get(&permit).await?;
     let pools = app.master.config.pools();
@@ -303,7 +286,7 @@ pub(crate) async fn bindings(
     User(caller): User,
     Path(workspace): Path<String>,
 ) -> Answer<NamespaceBindings> {
-    let permit = permitted::<ReadWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
     app.master.workspaces.get(&permit).await?;
     Ok(Json(NamespaceBindings::default()))
 }

@@ -1,16 +1,16 @@
 //! The audit log over the API: for administrators.
 
 use ::api::audit::{AuditEntry, ListAudit, VerifiedAudit};
-use ::api::error::Code;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use domain::authz::{Permit, ReadAudit, authorize};
+use domain::authz::{Permit, ReadAudit, SeeUser};
 use domain::time::Timestamp;
 use futures_util::stream;
 use master::audit::{AuditFilter, Line};
+use master::open::{OwnerName, may};
 use master::session::Caller;
 use master::{Error, Master};
 use serde_json::value::RawValue;
@@ -30,6 +30,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("What happened, the newest first; for administrators")
             .grows()
             .asks::<ReadAudit>()
+            .may_ask::<SeeUser>()
             .query(&[
                 ("user", Kind::Text),
                 ("actor", Kind::Text),
@@ -45,6 +46,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("What happened, as lines of JSON, the oldest first; for administrators")
             .pieces()
             .asks::<ReadAudit>()
+            .may_ask::<SeeUser>()
             .query(&[
                 ("user", Kind::Text),
                 ("actor", Kind::Text),
@@ -64,8 +66,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 fn permit(caller: &Caller) -> Result<Permit<ReadAudit>, Failure> {
-    let permit = authorize::<ReadAudit>(&caller.actor, ());
-    permit.map_err(|refusal| Failure(Error::refused(refusal, Code::NotFound.reason().to_owned())))
+    Ok(may(caller, ())?)
 }
 
 async fn filter(app: &App, caller: &Caller, params: &Params) -> Result<AuditFilter, Failure> {
@@ -80,9 +81,8 @@ async fn filter(app: &App, caller: &Caller, params: &Params) -> Result<AuditFilt
     let actor = match params.get("user") {
         // Also who is deleted by now: what they did is still there.
         Some(name) => {
-            let ids = app.master.tasks.owners_named(&caller.actor, &[name.to_owned()]).await?;
-            let missing = || Failure(Error::NotFound(master::account::NOT_FOUND.to_owned()));
-            Some(format!("user {}", ids.first().ok_or_else(missing)?))
+            let whose = app.master.open::<SeeUser>(caller, OwnerName(name.to_owned())).await?;
+            Some(format!("user {}", whose.target().id))
         }
         None => text("actor"),
     };

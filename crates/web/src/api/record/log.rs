@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use domain::authz::{CleanUpLogs, authorize};
+use domain::authz::{CleanUpLogs, ReadTask};
 use domain::id::UserId;
 use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
 use domain::task::Task;
@@ -20,6 +20,7 @@ use domain::time::Timestamp;
 use futures_util::stream;
 use master::Error;
 use master::log::{Backward, Follower};
+use master::open::may;
 use master::retention::Tidied;
 use master::session::Caller;
 use serde::Serialize;
@@ -29,10 +30,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::App;
 use crate::about::Kind;
 use crate::access::Access;
-use crate::api::command::readable;
 use crate::extract::{Params, User, check_count};
 use crate::late::Query;
 use crate::live::while_allowed;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::turns::Turns;
@@ -42,7 +43,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/tasks/{task}/logs", Access::User, lines)
             .says("A task's log, as lines of JSON")
             .pieces()
-            .asks::<domain::authz::ReadTask>()
+            .asks::<ReadTask>()
             .query(&[
                 ("follow", Kind::Flag),
                 ("limit", Kind::Number),
@@ -63,7 +64,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/tasks/{task}/output", Access::User, output)
             .says("A task's output, byte for byte")
             .pieces()
-            .asks::<domain::authz::ReadTask>()
+            .asks::<ReadTask>()
             .query(&[("follow", Kind::Flag), ("offset", Kind::Number)])
             .streams("application/octet-stream"),
         Endpoint::post("/api/v1/cleanup_logs", Access::User, clean_up)
@@ -89,7 +90,7 @@ pub(crate) async fn output(
     Path(task): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
-    let permit = readable(&app, &caller, &task).await?;
+    let permit = open::<ReadTask>(&app, &caller, &task).await?;
     let params = query.after(&permit).await?;
     let offset = params.parse("offset")?.unwrap_or(0);
     let follower = app.master.tasks.log(&permit, offset, params.flag("follow")?).await?;
@@ -102,8 +103,7 @@ pub(crate) async fn output(
 
 /// Removes what is old enough now, which else happens within the hour.
 pub(crate) async fn clean_up(State(app): State<App>, User(caller): User) -> Answer<CleanedUpLogs> {
-    let permit = authorize::<CleanUpLogs>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, Code::NotFound.reason().to_owned()))?;
+    let permit = may::<CleanUpLogs>(&caller, ())?;
     let Tidied { logs, bytes, tasks } = app.master.retention.clean_up(&permit).await?;
     let [removed_count, removed_bytes, removed_tasks] = [logs, bytes, tasks].map(|count| count.to_string());
     Ok(Json(CleanedUpLogs { removed_count, removed_bytes, removed_tasks }))
@@ -133,7 +133,7 @@ where
     let asked = app.clone();
     let still = move |caller: Caller| {
         let (app, task) = (asked.clone(), task.clone());
-        async move { readable(&app, &caller, &task).await.map(drop).map_err(|failure| failure.0) }
+        async move { open::<ReadTask>(&app, &caller, &task).await.map(drop) }
     };
     while_allowed(app, caller, still, farewell, stream)
 }
@@ -329,7 +329,7 @@ pub(crate) async fn lines(
     Path(task): Path<String>,
     query: Query,
 ) -> Result<Response, Failure> {
-    let permit = readable(&app, &caller, &task).await?;
+    let permit = open::<ReadTask>(&app, &caller, &task).await?;
     let params = query.after(&permit).await?;
     let follow = params.flag("follow")?;
     let printer = Printer::new(&permit.target().0);

@@ -10,9 +10,10 @@ use axum::body::{Body as Content, Bytes};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use domain::authz::{ChangeMasterLog, ReadMasterLog, authorize};
+use domain::authz::{ChangeMasterLog, ReadMasterLog};
 use futures_util::stream;
 use master::Error;
+use master::open::may;
 use master::own_log::{Level, OwnLine, Reading, Wanted};
 use serde_json::{Value, json};
 
@@ -43,9 +44,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 
 /// Lines that are sent at once.
 const BATCH: usize = 100;
-
-/// Nobody is hidden it from who may ask for it.
-const MISSING: &str = "master log not found";
 
 fn line(line: &OwnLine) -> Value {
     json!({ "result": { "logEntry": {
@@ -81,8 +79,7 @@ pub(crate) async fn lines(
     User(caller): User,
     query: Query,
 ) -> Result<Response, Failure> {
-    let permit = authorize::<ReadMasterLog>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))?;
+    let permit = may::<ReadMasterLog>(&caller, ())?;
     let params = query.after(&permit).await?;
     let wanted = Wanted {
         offset: params.parse("offset")?.unwrap_or(0),
@@ -94,10 +91,7 @@ pub(crate) async fn lines(
     let message = "you may not read this log any more";
     let error = json!({"grpcCode": code.grpc(), "httpCode": code.http(), "message": message});
     let farewell = Bytes::from(format!("{}\n", json!({ "error": error })));
-    let still = async |caller: master::session::Caller| {
-        let permit = authorize::<ReadMasterLog>(&caller.actor, ());
-        permit.map(drop).map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))
-    };
+    let still = async |caller: master::session::Caller| may::<ReadMasterLog>(&caller, ()).map(drop);
     let pieces = while_allowed(&app, &caller, still, Some(Ok(farewell)), stream::unfold(reading, piece));
     Ok(([(header::CONTENT_TYPE, "application/json")], Content::from_stream(pieces)).into_response())
 }
@@ -108,8 +102,7 @@ pub(crate) async fn change(
     User(caller): User,
     request: Body<PatchMasterConfig>,
 ) -> Answer<Empty> {
-    let permit = authorize::<ChangeMasterLog>(&caller.actor, ());
-    let permit = permit.map_err(|refusal| Error::refused(refusal, MISSING.to_owned()))?;
+    let permit = may::<ChangeMasterLog>(&caller, ())?;
     let request = request.after(&permit).await?;
     let paths = request.field_mask.unwrap_or_default().paths;
     let invalid = |text: String| Failure(Error::Invalid(text));

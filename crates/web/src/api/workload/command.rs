@@ -9,22 +9,23 @@ use ::api::page::PageQuery;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use domain::authz::{ChangeTask, Permit, ReadTask, StartTask, UseTemplate, Visible, authorize};
+use domain::authz::{ChangeTask, ReadTask, SeeUser, StartTask, UseTemplate, Visible};
 use domain::config::Unhonoured;
-use domain::id::{TaskId, UNCATEGORIZED, UserId, WorkspaceId};
+use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
 use domain::kind::Kind;
 use domain::task::{State as TaskState, Task};
+use master::open::OwnerName;
 use master::session::Caller;
-use master::task::{TaskFilter, Tasks};
-use master::{Error, Master, workspace};
+use master::task::TaskFilter;
+use master::{Error, Master};
 use serde_json::value::RawValue;
 
 use crate::App;
 use crate::about::{self, PAGE};
 use crate::access::Access;
-use crate::api::template::permitted;
-use crate::extract::{Params, User, check_count, id, paged};
+use crate::extract::{Params, User, check_count, paged};
 use crate::late::Body;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -42,6 +43,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
                 ("workspaceId", about::Kind::Number),
             ])
             .query(&[("idPrefix", about::Kind::Text)])
+            .may_ask::<SeeUser>()
             .answers::<ListCommands>(),
         Endpoint::post("/api/v1/commands", Access::User, launch)
             .says("Start a command")
@@ -57,12 +59,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/commands/{task}/kill", Access::User, kill)
             .says("End a command")
             .ends()
-            .asks::<ReadTask>()
             .asks::<ChangeTask>()
             .answers::<CommandResponse>(),
         Endpoint::post("/api/v1/commands/{task}/set_priority", Access::User, set_priority)
             .says("Give a command another priority")
-            .asks::<ReadTask>()
             .asks::<ChangeTask>()
             .takes::<SetPriority>()
             .answers::<CommandResponse>(),
@@ -125,26 +125,6 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
     }
 }
 
-fn task_id(text: &str) -> Result<TaskId, Failure> {
-    id(text, || format!("command '{}' not found", text.escape_debug()))
-}
-
-/// Loads a task inside the caller's view.
-pub(crate) async fn readable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ReadTask>, Failure> {
-    let id = task_id(id)?;
-    let task = app.master.tasks.find(id).await?;
-    let place = app.master.workspaces.place(&caller.actor, task.workspace).await?;
-    authorize(&caller.actor, (task, place))
-        .map_err(|refusal| Failure(Error::refused(refusal, Tasks::hidden(id))))
-}
-
-/// Loads a task that the caller may change. Who can't see it isn't told that it is there.
-pub(crate) async fn changeable(app: &App, caller: &Caller, id: &str) -> Result<Permit<ChangeTask>, Failure> {
-    let (task, _) = readable(app, caller, id).await?.into_target();
-    let hidden = Tasks::hidden(task.id);
-    authorize(&caller.actor, task).map_err(|refusal| Failure(Error::refused(refusal, hidden)))
-}
-
 pub(crate) async fn launch(
     State(app): State<App>,
     User(caller): User,
@@ -152,13 +132,11 @@ pub(crate) async fn launch(
 ) -> Answer<LaunchCommandResponse> {
     let request = request.unasked("where it is to run, and after which template, is in it").await?;
     let template = match request.template_name.filter(|name| !name.is_empty()) {
-        Some(name) => Some(permitted::<UseTemplate>(&app, &caller, &name).await?),
+        Some(name) => Some(open::<UseTemplate>(&app, &caller, &name).await?),
         None => None,
     };
     let workspace = request.workspace_id.filter(|id| *id != 0).map_or(UNCATEGORIZED, WorkspaceId);
-    let place = app.master.workspaces.place(&caller.actor, workspace).await?;
-    let permit = authorize::<StartTask>(&caller.actor, place);
-    let permit = permit.map_err(|refusal| Error::refused(refusal, workspace::hidden(workspace)))?;
+    let permit = app.master.open::<StartTask>(&caller, workspace).await?;
     let config = request.config.as_deref().map(RawValue::get);
     let started = app.master.tasks.start_command(permit, &caller.user, template, config, request.files);
     let started = started.await?;
@@ -232,7 +210,10 @@ pub(crate) async fn owners(
         return Ok(None);
     }
     check_count(names.len() + ids.len())?;
-    let mut owners = app.master.tasks.owners_named(&caller.actor, &names).await?;
+    let mut owners = Vec::with_capacity(names.len() + ids.len());
+    for name in names {
+        owners.extend(owner_named(app, caller, name).await?);
+    }
     for text in ids {
         let bad = |_| Failure(Error::Invalid(format!("userIds: '{}' is no user id", text.escape_debug())));
         owners.push(text.parse::<UserId>().map_err(bad)?);
@@ -240,13 +221,22 @@ pub(crate) async fn owners(
     Ok(Some(owners))
 }
 
+/// The account that things are made by under this name; `None` is nobody.
+pub(crate) async fn owner_named(app: &App, caller: &Caller, name: String) -> Result<Option<UserId>, Error> {
+    match app.master.open::<SeeUser>(caller, OwnerName(name)).await {
+        Ok(permit) => Ok(Some(permit.target().id)),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 pub(crate) async fn get(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
 ) -> Answer<GetCommand> {
-    let permit = readable(&app, &caller, &task).await?;
-    let config = app.master.tasks.config(&permit, &caller.actor).await?.into_value();
+    let permit = open::<ReadTask>(&app, &caller, &task).await?;
+    let config = app.master.tasks.config(&permit).await?.into_value();
     Ok(Json(GetCommand { command: shown(&app.master, &permit.target().0), config }))
 }
 
@@ -255,7 +245,7 @@ pub(crate) async fn kill(
     User(caller): User,
     Path(task): Path<String>,
 ) -> Answer<CommandResponse> {
-    let permit = changeable(&app, &caller, &task).await?;
+    let permit = open::<ChangeTask>(&app, &caller, &task).await?;
     let task = app.master.tasks.kill(permit).await?;
     Ok(Json(CommandResponse { command: shown(&app.master, &task) }))
 }
@@ -266,7 +256,7 @@ pub(crate) async fn set_priority(
     Path(task): Path<String>,
     request: Body<SetPriority>,
 ) -> Answer<CommandResponse> {
-    let permit = changeable(&app, &caller, &task).await?;
+    let permit = open::<ChangeTask>(&app, &caller, &task).await?;
     let request = request.after(&permit).await?;
     let priority = request.priority.ok_or_else(|| Error::Invalid("priority: give a number".to_owned()))?;
     let task = app.master.tasks.set_priority(permit, priority).await?;

@@ -4,17 +4,18 @@ use ::api::config_policy::{ConfigPolicies, SetConfigPolicies};
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{Act, ChangeConfigPolicies, ConfigPoliciesOf, Permit, ReadConfigPolicies, authorize};
+use domain::authz::{Act, ChangeConfigPolicies, ConfigPoliciesOf, Permit, ReadConfigPolicies};
 use domain::config::policy::Workload;
+use master::Error;
+use master::open::PoliciesOf;
 use master::session::Caller;
-use master::{Error, workspace};
 
 use crate::App;
 use crate::access::Access;
-use crate::api::workspace::place_of;
 use crate::extract::User;
 use crate::late::Body;
-use crate::respond::{Answer, Failure};
+use crate::open::key;
+use crate::respond::Answer;
 use crate::table::Endpoint;
 
 const GLOBAL: &str = "/api/v1/config-policies/global/{workload}";
@@ -53,29 +54,24 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 }
 
 /// Asks the policy about what a path names: a workspace or, with none, everywhere, and a kind of work.
-async fn permitted<A: Act<Target = ConfigPoliciesOf>>(
+async fn opened<A: Act<Target = ConfigPoliciesOf>>(
     app: &App,
     caller: &Caller,
     workspace: Option<&str>,
     workload: &str,
-) -> Result<Permit<A>, Failure> {
-    let place = match workspace {
-        Some(text) => Some(place_of(app, caller, text).await?),
-        None => None,
-    };
-    let missing = place.as_ref().map(|place| workspace::hidden(place.workspace)).unwrap_or_default();
+) -> Result<Permit<A>, Error> {
+    let workspace = workspace.map(key).transpose()?;
     let known = Workload::parse(workload);
     // Who may not is told just that, whatever they asked for; what is said of experiments is the stricter.
-    let of = ConfigPoliciesOf { place, workload: known.unwrap_or(Workload::Experiment) };
-    let permit = authorize(&caller.actor, of).map_err(|refusal| Error::refused(refusal, missing))?;
+    let of = PoliciesOf { workspace, workload: known.unwrap_or(Workload::Experiment) };
+    let permit = app.master.open(caller, of).await?;
     let unknown = || Error::Invalid(format!("invalid workload type: {}", workload.escape_debug()));
-    known.map(|_| permit).ok_or_else(|| Failure(unknown()))
+    known.map(|_| permit).ok_or_else(unknown)
 }
 
 async fn get(app: &App, caller: &Caller, workspace: Option<&str>, workload: &str) -> Answer<ConfigPolicies> {
-    let permit = permitted::<ReadConfigPolicies>(app, caller, workspace, workload).await?;
-    let exactly = ChangeConfigPolicies::check(&caller.actor, permit.target()).is_ok();
-    let config_policies = app.master.config_policies.get(&permit, exactly).await?;
+    let permit = opened::<ReadConfigPolicies>(app, caller, workspace, workload).await?;
+    let config_policies = app.master.config_policies.get(&permit).await?;
     Ok(Json(ConfigPolicies { config_policies }))
 }
 
@@ -86,14 +82,14 @@ async fn set(
     workload: &str,
     request: Body<SetConfigPolicies>,
 ) -> Answer<ConfigPolicies> {
-    let permit = permitted::<ChangeConfigPolicies>(app, caller, workspace, workload).await?;
+    let permit = opened::<ChangeConfigPolicies>(app, caller, workspace, workload).await?;
     let text = request.after(&permit).await?.config_policies.unwrap_or_default();
     let config_policies = app.master.config_policies.set(&permit, &text).await?;
     Ok(Json(ConfigPolicies { config_policies }))
 }
 
 async fn delete(app: &App, caller: &Caller, workspace: Option<&str>, workload: &str) -> Answer<Empty> {
-    let permit = permitted::<ChangeConfigPolicies>(app, caller, workspace, workload).await?;
+    let permit = opened::<ChangeConfigPolicies>(app, caller, workspace, workload).await?;
     app.master.config_policies.delete(&permit).await?;
     Ok(Json(Empty {}))
 }

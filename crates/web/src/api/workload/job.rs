@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use domain::agent::DeviceKind;
-use domain::authz::{ChangeTask, ReadTask, Visible};
+use domain::authz::{ChangeTask, Visible};
 use domain::id::{ResourcePool, TaskId};
 use domain::scheduler::AUX_PER_AGENT;
 use domain::task::Task;
@@ -22,9 +22,9 @@ use master::task::Queued;
 use crate::App;
 use crate::about::PAGE;
 use crate::access::Access;
-use crate::api::command::changeable;
 use crate::extract::{Params, User, check_count, paged};
 use crate::late::Body;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -34,7 +34,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/job-queues", Access::User, update)
             .says("Change jobs: the priority of each")
             // Nothing is asked where nothing is to be changed.
-            .may_ask::<ReadTask>()
             .may_ask::<ChangeTask>()
             .takes::<UpdateJobs>()
             .answers::<Empty>(),
@@ -140,9 +139,9 @@ pub(crate) async fn update(
 
 async fn change(app: &App, caller: &Caller, update: JobUpdate) -> Result<(), Failure> {
     let missing = || Error::NotFound(format!("job {} not found", update.job_id.escape_debug()));
-    let permit = changeable(app, caller, &update.job_id).await.map_err(|Failure(error)| match error {
-        Error::NotFound(_) | Error::Hidden(_) => Failure(missing()),
-        other => Failure(other),
+    let permit = open::<ChangeTask>(app, caller, &update.job_id).await.map_err(|error| match error {
+        Error::NotFound(_) | Error::Hidden(_) => missing(),
+        other => other,
     })?;
     let refused = |text: String| Err(Failure(Error::Invalid(text)));
     if update.ahead_of.is_some() || update.behind_of.is_some() {
@@ -158,7 +157,7 @@ async fn change(app: &App, caller: &Caller, update: JobUpdate) -> Result<(), Fai
         (None, Some(_), None) => {
             refused("setting a weight is not supported: a task has the one that it was made with".to_owned())
         }
-        (None, None, Some(pool)) => refused(no_move(app, permit.target(), &pool)),
+        (None, None, Some(pool)) => refused(no_move(app, &permit.target().0, &pool)),
         _ => refused("unexpected action: give one of priority, weight and resourcePool".to_owned()),
     }
 }

@@ -13,15 +13,13 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::allocation::Allocation as Run;
-use domain::authz::{Permit, ReadContext, ReadTask, Visible, authorize};
+use domain::authz::{ReadContext, ReadTask, Visible};
 use domain::id::TaskId;
-use domain::place::Place;
 use domain::task::Task;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use master::Error;
 use master::session::Caller;
-use master::task::Tasks;
 use serde_json::json;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
@@ -30,10 +28,11 @@ use tokio_util::io::ReaderStream;
 use crate::App;
 use crate::access::Access;
 use crate::access::AnyCaller;
-use crate::api::command::{readable, state_name};
+use crate::api::command::state_name;
 use crate::api::job::STEP;
-use crate::extract::{User, id};
+use crate::extract::User;
 use crate::live::while_allowed;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -51,32 +50,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/tasks/{task}/context_directory", Access::UserOrTask, context)
             .says("The packed context directory; for the task itself too")
             .pieces()
-            .asks::<ReadTask>()
             .asks::<ReadContext>()
             .answers::<::api::command::ContextDirectory>(),
     ]
-}
-
-/// A person reads what the policy allows; a task only itself.
-async fn readable_by(app: &App, caller: &AnyCaller, task: &str) -> Result<Permit<ReadTask>, Failure> {
-    match caller {
-        AnyCaller::User(caller) => readable(app, caller, task).await,
-        AnyCaller::Task(own) => {
-            let id: TaskId = id(task, || format!("task '{}' not found", task.escape_debug()))?;
-            if own.actor.task != id {
-                return Err(Failure(Error::NotFound(Tasks::hidden(id))));
-            }
-            let task = app.master.tasks.find(id).await?;
-            let place = Place {
-                workspace: task.workspace,
-                owner: task.owner,
-                private: true,
-                role: None,
-                guest: false,
-            };
-            Ok(Permit::system("a running task reads itself", (task, place)))
-        }
-    }
 }
 
 /// Living tasks: which ones is taken at once, they themselves step by step (A5).
@@ -130,7 +106,7 @@ pub(crate) async fn get(
     caller: AnyCaller,
     Path(task): Path<String>,
 ) -> Answer<GetTask> {
-    let permit = readable_by(&app, &caller, &task).await?;
+    let permit = open::<ReadTask>(&app, &caller, &task).await?;
     let runs = app.master.tasks.runs(&permit).await?;
     let (task, _) = permit.target();
     let shown = |run: &Run| {
@@ -165,11 +141,7 @@ pub(crate) async fn context(
     Path(task): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let target = readable_by(&app, &caller, &task).await?.into_target();
-    let permit = match &caller {
-        AnyCaller::User(caller) => may_read_context(caller, target)?,
-        AnyCaller::Task(_) => Permit::system("a running task reads its own files", target),
-    };
+    let permit = open::<ReadContext>(&app, &caller, &task).await?;
     let packed = app.master.tasks.context(&permit).await?;
     let raw = headers.get(header::ACCEPT).is_some_and(|accept| accept == "application/gzip");
     let kind = if raw { "application/gzip" } else { "application/json" };
@@ -194,11 +166,6 @@ pub(crate) async fn context(
         .into_response())
 }
 
-fn may_read_context(caller: &Caller, target: (Task, Place)) -> Result<Permit<ReadContext>, Failure> {
-    let hidden = Tasks::hidden(target.0.id);
-    authorize(&caller.actor, target).map_err(|refusal| Failure(Error::refused(refusal, hidden)))
-}
-
 /// The pieces, for as long as the caller may read them.
 fn while_its(
     app: &App,
@@ -209,10 +176,7 @@ fn while_its(
     let asked = app.clone();
     let still = move |caller: Caller| {
         let (app, task) = (asked.clone(), task.clone());
-        async move {
-            let target = readable(&app, &caller, &task).await.map_err(|failure| failure.0)?.into_target();
-            may_read_context(&caller, target).map(drop).map_err(|failure| failure.0)
-        }
+        async move { open::<ReadContext>(&app, &caller, &task).await.map(drop) }
     };
     while_allowed(app, caller, still, None, pieces)
 }

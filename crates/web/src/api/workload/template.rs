@@ -8,20 +8,20 @@ use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use domain::authz::{Act, Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible, authorize};
+use domain::authz::{Actor, AddTemplate, ChangeTemplate, Permit, ReadTemplate, Visible};
 use domain::id::{UNCATEGORIZED, WorkspaceId};
-use domain::place::{self, Place};
+use domain::place;
 use master::Error;
 use master::session::Caller;
-use master::template::{TemplateFilter, Unread, hidden};
+use master::template::{TemplateFilter, Unread};
 use serde_json::value::RawValue;
 
 use crate::App;
 use crate::about::{Kind, PAGE};
 use crate::access::Access;
-use crate::api::workspace;
 use crate::extract::{Params, User, paged};
 use crate::late::Body;
+use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -90,16 +90,6 @@ fn text(config: Option<&RawValue>) -> Option<&str> {
     config.map(RawValue::get)
 }
 
-/// Asks the policy about a template.
-pub(crate) async fn permitted<A: Act<Target = (place::Template, Place)>>(
-    app: &App,
-    caller: &Caller,
-    name: &str,
-) -> Result<Permit<A>, Failure> {
-    let found = app.master.templates.find(&caller.actor, name).await?;
-    authorize(&caller.actor, found).map_err(|refusal| Failure(Error::refused(refusal, hidden(name))))
-}
-
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
@@ -154,7 +144,7 @@ pub(crate) async fn get(
     User(caller): User,
     Path(name): Path<String>,
 ) -> Answer<TemplateResponse> {
-    let permit = permitted::<ReadTemplate>(&app, &caller, &name).await?;
+    let permit = open::<ReadTemplate>(&app, &caller, &name).await?;
     Ok(answered(&caller, permit.into_target().0))
 }
 
@@ -166,7 +156,7 @@ pub(crate) async fn create(
 ) -> Answer<TemplateResponse> {
     let request = request.unasked("the workspace that it is to be in is in it").await?;
     let into = request.workspace_id.filter(|id| *id != 0).unwrap_or(UNCATEGORIZED.0);
-    let permit = workspace::permitted::<AddTemplate>(&app, &caller, &into.to_string()).await?;
+    let permit = open::<AddTemplate>(&app, &caller, &into.to_string()).await?;
     Ok(answered(&caller, app.master.templates.create(&permit, &name, text(request.config.as_deref())).await?))
 }
 
@@ -177,13 +167,13 @@ pub(crate) async fn put(
     Path(name): Path<String>,
     request: Body<NewTemplate>,
 ) -> Answer<TemplateResponse> {
-    match permitted::<ReadTemplate>(&state.0, &user.0, &name).await {
+    match open::<ReadTemplate>(&state.0, &user.0, &name).await {
         Ok(_) => {
-            let permit = permitted::<ChangeTemplate>(&state.0, &user.0, &name).await?;
+            let permit = open::<ChangeTemplate>(&state.0, &user.0, &name).await?;
             let config = request.after(&permit).await?.config.unwrap_or_default();
             change(&state.0, &user.0, &permit, &config).await
         }
-        Err(Failure(error)) if error.code() != Code::NotFound => Err(Failure(error)),
+        Err(error) if error.code() != Code::NotFound => Err(Failure(error)),
         Err(_) => create(state, user, Path(name), request).await,
     }
 }
@@ -204,7 +194,7 @@ pub(crate) async fn patch(
     Path(name): Path<String>,
     config: Body<Box<RawValue>>,
 ) -> Answer<TemplateResponse> {
-    let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
+    let permit = open::<ChangeTemplate>(&app, &caller, &name).await?;
     let config = config.after(&permit).await?;
     change(&app, &caller, &permit, &config).await
 }
@@ -215,7 +205,7 @@ pub(crate) async fn rename(
     request: Body<RenameTemplate>,
 ) -> Answer<TemplateResponse> {
     let request = request.unasked("which template it is about is in it").await?;
-    let permit = permitted::<ChangeTemplate>(&app, &caller, &request.old_name).await?;
+    let permit = open::<ChangeTemplate>(&app, &caller, &request.old_name).await?;
     Ok(answered(&caller, app.master.templates.change(&permit, Some(&request.new_name), None).await?))
 }
 
@@ -224,7 +214,7 @@ pub(crate) async fn delete(
     User(caller): User,
     Path(name): Path<String>,
 ) -> Answer<Empty> {
-    let permit = permitted::<ChangeTemplate>(&app, &caller, &name).await?;
+    let permit = open::<ChangeTemplate>(&app, &caller, &name).await?;
     app.master.templates.delete(&permit).await?;
     Ok(Json(Empty {}))
 }

@@ -31,7 +31,7 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("GET", "/commands", ""),
     Sample::new("GET", "/commands/{task}", "the owner's").asks(&[("ReadTask", "in the shared workspace")]),
     Sample::new("POST", "/commands/{task}/kill", "the owner's")
-        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+        .asks(&[("ChangeTask", "in the shared workspace")]),
     Sample::new("GET", "/commands/{task}/log", "the owner's")
         .asks(&[("ReadTask", "in the shared workspace")]),
     Sample::new("GET", "/commands/{task}/log.txt", "the owner's")

@@ -41,7 +41,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("ChangeConfigPolicies", "private, for tasks")]),
     Sample::new("POST", "/api/v1/job-queues", "the owner's priority")
         .body(r#"{"updates": [{"jobId": "{task}", "priority": 7}]}"#)
-        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+        .asks(&[("ChangeTask", "in the shared workspace")]),
     Sample::new("GET", "/api/v1/job-queues-v2", ""),
     Sample::new("GET", "/api/v1/resource-pools", ""),
     Sample::new("GET", "/api/v1/resource-pools/{pool}/workspace-bindings", "the one that there is")
@@ -61,7 +61,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("ReadTask", "in a private workspace")]),
     Sample::new("POST", "/api/v1/commands/{task}/kill", "in a private workspace")
         .at("/api/v1/commands/{hidden}/kill")
-        .asks(&[("ReadTask", "in a private workspace"), ("ChangeTask", "")]),
+        .asks(&[("ChangeTask", "in a private workspace")]),
     Sample::new("GET", "/api/v1/tasks/{task}", "in a private workspace")
         .at("/api/v1/tasks/{hidden}")
         .asks(&[("ReadTask", "in a private workspace")]),
@@ -71,10 +71,10 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("GET", "/api/v1/commands/{task}", "the owner's")
         .asks(&[("ReadTask", "in the shared workspace")]),
     Sample::new("POST", "/api/v1/commands/{task}/kill", "the owner's")
-        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+        .asks(&[("ChangeTask", "in the shared workspace")]),
     Sample::new("POST", "/api/v1/commands/{task}/set_priority", "the owner's")
         .body(r#"{"priority": 50}"#)
-        .asks(&[("ReadTask", "in the shared workspace"), ("ChangeTask", "")]),
+        .asks(&[("ChangeTask", "in the shared workspace")]),
     Sample::new("GET", "/api/v1/tasks", ""),
     Sample::new("GET", "/api/v1/tasks/{task}", "the owner's")
         .asks(&[("ReadTask", "in the shared workspace")]),

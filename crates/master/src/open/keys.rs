@@ -1,0 +1,346 @@
+//! What names each kind of thing, and how it is found.
+
+use std::convert::Infallible;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+
+use domain::authz::{ConfigPoliciesOf, Deletion, NewAccount, UserChange};
+use domain::config::policy::Workload;
+use domain::id::{ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::place::{Place, ProjectPlace, Template};
+use domain::session::Session;
+use domain::task::Task;
+use domain::token::Token;
+use domain::user::User;
+use store::Conn;
+
+use super::{Key, Opened, Target};
+use crate::{Error, account};
+
+/// An account by its exact name.
+#[derive(Debug, Clone)]
+pub struct AccountName(pub String);
+
+/// An account by its exact name, also when it is deleted: what it made goes by that.
+#[derive(Debug, Clone)]
+pub struct OwnerName(pub String);
+
+/// A template by its name.
+#[derive(Debug, Clone)]
+pub struct TemplateName(pub String);
+
+/// A project by its key (`Project::code`).
+#[derive(Debug, Clone)]
+pub struct ProjectCode(pub String);
+
+/// A project in its owner's personal workspace, as Polyaxon's clients name it.
+#[derive(Debug, Clone)]
+pub struct ProjectOf {
+    /// The owner's name.
+    pub owner: String,
+    /// The project's.
+    pub name: String,
+}
+
+/// Configuration policies.
+#[derive(Debug, Clone, Copy)]
+pub struct PoliciesOf {
+    /// In which workspace; `None` is everywhere.
+    pub workspace: Option<WorkspaceId>,
+    /// For which work.
+    pub workload: Workload,
+}
+
+/// Names are shown so that they don't steer a terminal, and any text may be one.
+macro_rules! names {
+    ($($name:ident),*) => {$(
+        impl Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                Display::fmt(&self.0.escape_debug(), f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Infallible;
+            fn from_str(text: &str) -> Result<Self, Infallible> {
+                Ok(Self(text.to_owned()))
+            }
+        }
+    )*};
+}
+
+names!(AccountName, OwnerName, TemplateName, ProjectCode);
+
+impl Display for ProjectOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner.escape_debug(), self.name.escape_debug())
+    }
+}
+
+impl Display for PoliciesOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.workspace.map_or(Ok(()), |workspace| Display::fmt(&workspace, f))
+    }
+}
+
+impl Key for UserId {
+    type Opens = User;
+
+    fn missing(_: &dyn Display) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+
+    async fn find(&self, conn: &mut Conn, _: UserId) -> Result<Option<User>, Error> {
+        Ok(store::user::by_id(conn, *self).await?)
+    }
+}
+
+impl Opened for User {
+    type Key = UserId;
+    fn key(&self) -> UserId {
+        self.id
+    }
+}
+
+impl Key for AccountName {
+    type Opens = User;
+
+    fn missing(_: &dyn Display) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+
+    async fn find(&self, conn: &mut Conn, _: UserId) -> Result<Option<User>, Error> {
+        Ok(store::user::by_username(conn, &self.0).await?)
+    }
+}
+
+impl Key for OwnerName {
+    type Opens = User;
+
+    fn missing(_: &dyn Display) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+
+    async fn find(&self, conn: &mut Conn, _: UserId) -> Result<Option<User>, Error> {
+        Ok(store::user::by_username_even_deleted(conn, &self.0).await?)
+    }
+}
+
+impl Key for SessionId {
+    type Opens = Session;
+
+    fn missing(named: &dyn Display) -> String {
+        format!("session '{named}' not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, _: UserId) -> Result<Option<Session>, Error> {
+        Ok(store::session::by_id(conn, *self).await?)
+    }
+}
+
+impl Opened for Session {
+    type Key = SessionId;
+    fn key(&self) -> SessionId {
+        self.id
+    }
+}
+
+impl Key for TokenId {
+    type Opens = Token;
+
+    /// The braces are Determined's.
+    fn missing(named: &dyn Display) -> String {
+        format!("Token with id: {{{named}}} not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, _: UserId) -> Result<Option<Token>, Error> {
+        Ok(store::token::by_id(conn, *self).await?)
+    }
+}
+
+impl Opened for Token {
+    type Key = TokenId;
+    fn key(&self) -> TokenId {
+        self.id
+    }
+}
+
+impl Key for WorkspaceId {
+    type Opens = Place;
+
+    fn missing(named: &dyn Display) -> String {
+        format!("workspace '{named}' not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Place>, Error> {
+        Ok(store::workspace::place(conn, *self, viewer).await?)
+    }
+}
+
+impl Opened for Place {
+    type Key = WorkspaceId;
+    fn key(&self) -> WorkspaceId {
+        self.workspace
+    }
+}
+
+impl Key for ProjectId {
+    type Opens = ProjectPlace;
+
+    fn missing(named: &dyn Display) -> String {
+        format!("project '{named}' not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<ProjectPlace>, Error> {
+        Ok(store::project::place(conn, *self, viewer).await?)
+    }
+}
+
+impl Opened for ProjectPlace {
+    type Key = ProjectId;
+    fn key(&self) -> ProjectId {
+        self.project
+    }
+}
+
+impl Key for ProjectCode {
+    type Opens = ProjectPlace;
+
+    fn missing(named: &dyn Display) -> String {
+        ProjectId::missing(named)
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<ProjectPlace>, Error> {
+        match store::project::by_key(conn, &self.0).await? {
+            Some(id) => id.find(conn, viewer).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Key for ProjectOf {
+    type Opens = ProjectPlace;
+
+    fn missing(named: &dyn Display) -> String {
+        ProjectId::missing(named)
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<ProjectPlace>, Error> {
+        let Some(owner) = store::user::by_username(conn, &self.owner).await? else { return Ok(None) };
+        let Some(personal) = store::workspace::personal_of(conn, owner.id).await? else { return Ok(None) };
+        match store::project::by_name(conn, personal.id, &self.name).await? {
+            Some(id) => id.find(conn, viewer).await,
+            None => Ok(None),
+        }
+    }
+}
+
+impl Key for TemplateName {
+    type Opens = (Template, Place);
+
+    fn missing(named: &dyn Display) -> String {
+        format!("template '{named}' not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<(Template, Place)>, Error> {
+        let Some(template) = store::template::by_name(conn, &self.0).await? else { return Ok(None) };
+        let place = template.workspace.find(conn, viewer).await?;
+        Ok(place.map(|place| (template, place)))
+    }
+}
+
+impl Opened for (Template, Place) {
+    type Key = TemplateName;
+    fn key(&self) -> TemplateName {
+        TemplateName(self.0.name.clone())
+    }
+}
+
+impl Key for TaskId {
+    type Opens = (Task, Place);
+
+    fn missing(named: &dyn Display) -> String {
+        format!("command '{named}' not found")
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<(Task, Place)>, Error> {
+        let Some(task) = store::task::by_id(conn, *self).await? else { return Ok(None) };
+        let place = task.workspace.find(conn, viewer).await?;
+        Ok(place.map(|place| (task, place)))
+    }
+}
+
+impl Opened for (Task, Place) {
+    type Key = TaskId;
+    fn key(&self) -> TaskId {
+        self.0.id
+    }
+}
+
+impl Key for PoliciesOf {
+    type Opens = ConfigPoliciesOf;
+
+    fn missing(named: &dyn Display) -> String {
+        WorkspaceId::missing(named)
+    }
+
+    async fn find(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<ConfigPoliciesOf>, Error> {
+        let Self { workspace, workload } = *self;
+        let Some(workspace) = workspace else { return Ok(Some(ConfigPoliciesOf { place: None, workload })) };
+        let place = workspace.find(conn, viewer).await?;
+        Ok(place.map(|place| ConfigPoliciesOf { place: Some(place), workload }))
+    }
+}
+
+impl Opened for ConfigPoliciesOf {
+    type Key = PoliciesOf;
+    fn key(&self) -> PoliciesOf {
+        PoliciesOf { workspace: self.place.as_ref().map(|place| place.workspace), workload: self.workload }
+    }
+}
+
+/// Nothing in particular: an act of the installation's isn't hidden from anybody.
+impl Target for () {
+    fn missing(&self) -> String {
+        String::new()
+    }
+}
+
+/// An account's, or everybody's.
+impl Target for Option<UserId> {
+    fn missing(&self) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+}
+
+impl Target for NewAccount {
+    fn missing(&self) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+}
+
+impl Target for (User, UserChange) {
+    fn missing(&self) -> String {
+        self.0.missing()
+    }
+}
+
+impl Target for Deletion {
+    fn missing(&self) -> String {
+        self.user.missing()
+    }
+}
+
+/// A workspace, or one that is being made.
+impl Target for Option<Place> {
+    fn missing(&self) -> String {
+        self.as_ref().map(Target::missing).unwrap_or_default()
+    }
+}
+
+/// What is an account's own.
+impl Target for UserId {
+    fn missing(&self) -> String {
+        account::NOT_FOUND.to_owned()
+    }
+}
