@@ -56,6 +56,36 @@ fn missing<K: Key>(key: &K) -> String {
     K::missing(key)
 }
 
+/// A thing together with what is to change of it, which the policy's answer depends on.
+pub trait Changed: Target + Sized {
+    /// The thing.
+    type Thing: Opened;
+    /// What is to change of it; by itself nothing does.
+    type Change: Default;
+
+    /// Both.
+    fn new(thing: Self::Thing, change: Self::Change) -> Self;
+
+    /// The thing alone.
+    fn into_thing(self) -> Self::Thing;
+}
+
+/// What can be looked at again in a transaction.
+pub(crate) trait Again: Target + Sized {
+    /// The same as it is now, and as `viewer` stands to it; with the same change.
+    fn again(
+        &self,
+        conn: &mut Conn,
+        viewer: UserId,
+    ) -> impl Future<Output = Result<Option<Self>, Error>> + Send;
+}
+
+impl<T: Opened> Again for T {
+    async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
+        self.key().find(conn, viewer).await
+    }
+}
+
 /// Asks the policy about something that is known already.
 ///
 /// # Errors
@@ -68,7 +98,37 @@ pub fn may<'a, A: Act<Target: Target>>(
     authorize(asker, target).map_err(|refusal| Error::refused(refusal, missing))
 }
 
+/// Asks about the change that it is to be.
+///
+/// # Errors
+/// The refusal.
+pub fn to<'a, A: Act<Target: Changed>>(
+    asker: impl Into<Asker<'a>>,
+    permit: Permit<A>,
+    change: <A::Target as Changed>::Change,
+) -> Result<Permit<A>, Error> {
+    may(asker, A::Target::new(permit.into_target().into_thing(), change))
+}
+
 impl Master {
+    /// Opens what a key names for some change of it, whichever that is: what it is to be is read only then, and asked
+    /// about for itself ([`to`]).
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_to_change<'a, A: Act<Target: Changed>>(
+        &self,
+        asker: impl Into<Asker<'a>>,
+        key: impl Key<Opens = <A::Target as Changed>::Thing>,
+    ) -> Result<Permit<A>, Error> {
+        let asker = asker.into();
+        let mut conn = self.store.read().await?;
+        let found = key.find(&mut conn, asker.user()).await?;
+        drop(conn);
+        let thing = found.ok_or_else(|| Error::NotFound(missing(&key)))?;
+        may(asker, A::Target::new(thing, Default::default()))
+    }
+
     /// Opens what a key names for `A`.
     ///
     /// # Errors

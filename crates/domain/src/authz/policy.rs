@@ -2,12 +2,14 @@
 
 use super::{Act, Actor, Refusal, TaskActor};
 use crate::config::policy::Workload;
-use crate::id::UserId;
-use crate::place::{Place, ProjectPlace, Role, Template};
+use crate::group::{Assignment, GroupChange, NewGroup};
+use crate::id::{GroupId, UserId};
+use crate::identity::IdentityParts;
+use crate::place::{NewWorkspace, Place, ProjectChange, ProjectPlace, Role, Template, WorkspaceChange};
 use crate::session::Session;
 use crate::task::Task;
 use crate::token::Token;
-use crate::user::User;
+use crate::user::{NewUser, User, UserPatch};
 
 fn admin_only(actor: &Actor, text: &'static str) -> Result<(), Refusal> {
     if actor.admin { Ok(()) } else { Err(Refusal::Forbidden(text)) }
@@ -32,42 +34,41 @@ macro_rules! admin_acts {
     )*};
 }
 
-/// An account that is to be made, as far as an access token's rights go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewAccount {
-    /// Somebody can log in to it, as soon as it is there.
-    pub way_in: bool,
-}
-
 /// An account that is to be taken away.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deletion {
     /// The account.
     pub user: User,
-    /// What it owned goes to another one.
-    pub has_heir: bool,
+    /// Who gets what it owned; else that stays with its name.
+    pub heir: Option<UserId>,
 }
 
 admin_acts! {
-    /// Make an account (P5, P12).
-    CreateUser(NewAccount), lasts |new| new.way_in => "only admin privileged users can create users";
-    /// Invite an agent to enrol.
+    /// Make an account (P5, P12). Its password isn't in the permit: whoever may make the account may give it one.
+    CreateUser(NewUser), lasts NewUser::has_a_way_in => "only admin privileged users can create users";
+    /// Invite an agent to enrol: which one, and whether it replaces another, is all the same.
     InviteAgent(()), lasts |()| true => "only admin privileged users can invite agents";
-    /// Take an agent or a slot out of service, or back in (X8).
+    /// Take an agent or a slot out of service, or back in (X8): of whichever, it takes the same.
     ManageAgents(()), lasts |()| false => "user does not have permission";
-    /// Let a pending account in or turn it away, and see who waits (X5).
+    /// Let a pending account in or turn it away (X5): whichever it is, it takes the same.
     DecideRegistrations(()), lasts |()| true => "only administrators can see and decide registrations";
-    /// Invite people to register.
+    /// Invite people to register: whom, and for how long, is all the same.
     InviteUser(()), lasts |()| true => "only administrators can invite people";
     /// Take an account away for good (X6). Who gets what it owned would keep that.
-    DeleteUser(Deletion), lasts |deletion| deletion.has_heir => "only admin privileged users can delete users";
-    /// Make, change and delete groups, and say who is in them. What lasts of it is asked with what changes ([`may_last`]).
-    ManageGroups(()), lasts |()| false => "user does not have permission";
-    /// Tell everybody something, or no longer.
+    DeleteUser(Deletion), lasts |deletion| deletion.heir.is_some() => "only admin privileged users can delete users";
+    /// Make a group.
+    CreateGroup(NewGroup), lasts |new| !new.add.is_empty() => "user does not have permission";
+    /// Change a group. By its name it is given roles.
+    ChangeGroup((GroupId, GroupChange)), lasts |(_, change)| change.name.is_some() || !change.add.is_empty() => "user does not have permission";
+    /// Put accounts into groups and take them out of others.
+    AssignGroups(Assignment), lasts |assignment| !assignment.add.is_empty() => "user does not have permission";
+    /// Delete a group.
+    DeleteGroup(GroupId), lasts |_| false => "user does not have permission";
+    /// Tell everybody something, whatever it is, or no longer.
     SetClusterMessage(()), lasts |()| false => "user does not have permission";
+    /// Have the master say more or less in its log: how much is all the same.
     /// Have the master remove now what its rules say is over for long enough.
     CleanUpLogs(()), lasts |()| false => "user does not have permission";
-    /// Have the master say more or less in its log.
     ChangeMasterLog(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.
     AssignRoles(()), lasts |()| true => "access denied";
@@ -102,36 +103,15 @@ admin_reads! {
     ReadAudit => "only administrators can read the audit log";
 }
 
-/// What is to change of an account; each part is allowed or refused on its own (R33).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct UserChange {
-    /// The role.
-    pub admin: bool,
-    /// Managed by sign-on or not.
-    pub remote: bool,
-    /// Active or not.
-    pub active: bool,
-    /// The Unix identity.
-    pub identity: bool,
-    /// The name.
-    pub username: bool,
-    /// The display name.
-    pub display_name: bool,
-    /// The password.
-    pub password: bool,
-    /// Where mail reaches its person.
-    pub email: bool,
-}
-
-/// Change an account (P5, P13, P14, D2, R31).
+/// Change an account (P5, P13, P14, D2, R31): as the patch says, each part of which is allowed or refused on its own (R33).
 #[derive(Debug)]
 pub struct ChangeUser;
 
 impl Act for ChangeUser {
-    type Target = (User, UserChange);
+    type Target = (User, UserPatch);
 
-    fn check(actor: &Actor, (user, change): &Self::Target) -> Result<(), Refusal> {
-        let own = actor.user == user.id;
+    fn check(actor: &Actor, (user, patch): &Self::Target) -> Result<(), Refusal> {
+        let (own, change) = (actor.user == user.id, patch.parts(user));
         let rules = [
             (change.admin, false, "only admin privileged users can update users"),
             (change.remote, false, "only admin privileged users can update other users"),
@@ -148,7 +128,8 @@ impl Act for ChangeUser {
         }
     }
 
-    fn lasts((user, change): &Self::Target) -> bool {
+    fn lasts((user, patch): &Self::Target) -> bool {
+        let change = patch.parts(user);
         let promoted = change.admin && !user.admin;
         let let_in = change.active && !user.is_active();
         // By a name people give memberships, by an address they send what opens something.
@@ -223,7 +204,8 @@ impl Act for EndSession {
     }
 }
 
-/// Make an access token: for oneself, and administrators for everybody. A service account has its tokens made.
+/// Make an access token: for oneself, and administrators for everybody. A service account has its tokens made. What the
+/// token is good for is all the same: it is no more than its account may.
 #[derive(Debug)]
 pub struct CreateToken;
 
@@ -259,7 +241,8 @@ impl Act for SeeTokens {
     }
 }
 
-/// Describe or revoke an access token: its account, and administrators. For others it doesn't exist.
+/// Describe or revoke an access token, either of which takes the same: its account, and administrators. For others it
+/// doesn't exist.
 #[derive(Debug)]
 pub struct ChangeToken;
 
@@ -282,7 +265,7 @@ impl Act for SeeSettings {
     }
 }
 
-/// Change what clients keep for their user: one's own alone.
+/// Change what clients keep for their user: one's own alone, whatever it is.
 #[derive(Debug)]
 pub struct ChangeSettings;
 
@@ -293,14 +276,26 @@ impl Act for ChangeSettings {
     }
 }
 
-/// Make a workspace: every account may.
+/// Make a workspace: every account may, but for the Unix identity that it lays over its users' (D2).
 #[derive(Debug)]
 pub struct CreateWorkspace;
 
 impl Act for CreateWorkspace {
-    type Target = ();
-    fn check(_: &Actor, (): &()) -> Result<(), Refusal> {
-        Ok(())
+    type Target = NewWorkspace;
+    fn check(actor: &Actor, new: &NewWorkspace) -> Result<(), Refusal> {
+        may_set_identity(actor, new.identity.as_ref())
+    }
+
+    /// As whom its tasks run, and who may read their checkpoints.
+    fn lasts(new: &NewWorkspace) -> bool {
+        new.identity.is_some() || new.checkpoint_storage.is_some()
+    }
+}
+
+fn may_set_identity(actor: &Actor, identity: Option<&IdentityParts>) -> Result<(), Refusal> {
+    match identity {
+        Some(_) => admin_only(actor, "only admin privileged users can set workspace agent user groups"),
+        None => Ok(()),
     }
 }
 
@@ -328,8 +323,11 @@ fn stands(actor: &Actor, place: &Place, needed: Role, text: &'static str) -> Res
     if role(actor, place) >= Some(needed) { Ok(()) } else { Err(Refusal::Forbidden(text)) }
 }
 
+/// What is said to whom a workspace doesn't belong.
+const OWNERS_OF_WORKSPACES: &str = "only the owner of a workspace and its administrators can change it";
+
 macro_rules! place_acts {
-    ($($(#[$doc:meta])* $name:ident, reads $reads:literal, $needed:expr => $text:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, reads $reads:literal, $needed:expr => $text:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
@@ -352,28 +350,29 @@ macro_rules! place_acts {
 place_acts! {
     /// See a workspace and what is public in it (X10).
     ReadWorkspace, reads true, None => "";
-    /// Put a project into a workspace.
+    /// Put a project into a workspace: whatever it is, it takes the same.
     AddToWorkspace, reads false, Some(Role::Editor) => "only editors of the workspace can add to it";
-    /// Change a workspace's name and visibility, archive it, say who is in it; delete it.
-    ChangeWorkspace, reads false, Some(Role::Administrator) => "only the owner of a workspace and its administrators can change it";
+    /// Archive a workspace, say who is in it, delete it. A role that is given lasts, if it is more than before: that the
+    /// service asks in its transaction, where it sees what was before ([`super::may_last`]).
+    ChangeWorkspace, reads false, Some(Role::Administrator) => OWNERS_OF_WORKSPACES;
 }
 
-/// Set the Unix identity that a workspace lays over its users' (D2).
+/// Change a workspace's name, visibility and settings: its owner and administrators, but for the Unix identity that it lays
+/// over its users' (D2).
 #[derive(Debug)]
-pub struct SetWorkspaceIdentity;
+pub struct EditWorkspace;
 
-impl Act for SetWorkspaceIdentity {
-    /// `None` is a workspace that is being made.
-    type Target = Option<Place>;
-    fn check(actor: &Actor, place: &Option<Place>) -> Result<(), Refusal> {
-        if place.as_ref().is_some_and(|place| !sees(actor, place)) {
-            return Err(Refusal::Hidden);
-        }
-        admin_only(actor, "only admin privileged users can set workspace agent user groups")
+impl Act for EditWorkspace {
+    type Target = (Place, WorkspaceChange);
+    fn check(actor: &Actor, (place, change): &Self::Target) -> Result<(), Refusal> {
+        stands(actor, place, Role::Administrator, OWNERS_OF_WORKSPACES)?;
+        may_set_identity(actor, change.identity.as_ref())
     }
 
-    fn lasts(_: &Option<Place>) -> bool {
-        true
+    /// Opened to others, as whom its tasks run, and who may read their checkpoints.
+    fn lasts((place, change): &Self::Target) -> bool {
+        let opened = place.private && change.private == Some(false);
+        opened || change.identity.is_some() || change.checkpoint_storage.is_some()
     }
 }
 
@@ -429,18 +428,25 @@ impl Act for ReadProject {
     }
 }
 
-/// Change a project's texts and tags.
+/// Change a project: its texts and tags its editors, who sees it its administrators.
 #[derive(Debug)]
 pub struct ChangeProject;
 
 impl Act for ChangeProject {
-    type Target = ProjectPlace;
-    fn check(actor: &Actor, project: &ProjectPlace) -> Result<(), Refusal> {
-        stands_in_project(actor, project, Role::Editor, "only editors of a project can change it")
+    type Target = (ProjectPlace, ProjectChange);
+    fn check(actor: &Actor, (project, change): &Self::Target) -> Result<(), Refusal> {
+        stands_in_project(actor, project, Role::Editor, "only editors of a project can change it")?;
+        if change.private.is_some() { ManageProject::check(actor, project) } else { Ok(()) }
+    }
+
+    /// Opened to others.
+    fn lasts((project, change): &Self::Target) -> bool {
+        project.private && change.private == Some(false)
     }
 }
 
-/// Change who sees a project and who is in it; archive, move, delete it.
+/// Say who is in a project; archive, move, delete it. Whom it is moved to is another permit's ([`AddToWorkspace`]); what of
+/// it lasts, the service asks in its transaction, where it sees what was before ([`super::may_last`]).
 #[derive(Debug)]
 pub struct ManageProject;
 
@@ -474,6 +480,7 @@ impl Act for ReadConfigPolicies {
 }
 
 /// Set configuration policies, or take them away: administrators, and those of a workspace its owner and its administrators.
+/// What they say is all the same.
 #[derive(Debug)]
 pub struct ChangeConfigPolicies;
 
@@ -545,7 +552,7 @@ impl Act for SeeSecrets {
     }
 }
 
-/// Put a template into a workspace: into the one that everybody shares, and where one is at least editor.
+/// Put a template into a workspace, whatever it says: into the one that everybody shares, and where one is at least editor.
 #[derive(Debug)]
 pub struct AddTemplate;
 
@@ -559,7 +566,7 @@ impl Act for AddTemplate {
     }
 }
 
-/// Change or delete a template: its owner, administrators of its workspace. Everybody who sees the
+/// Change a template in whatever way, or delete it: its owner, administrators of its workspace. Everybody who sees the
 /// workspace may read and use it.
 #[derive(Debug)]
 pub struct ChangeTemplate;
@@ -578,7 +585,8 @@ impl Act for ChangeTemplate {
     }
 }
 
-/// Start a task for oneself: in the workspace that everybody shares, and where one is at least editor.
+/// Start a task for oneself: in the workspace that everybody shares, and where one is at least editor. What it asks for is
+/// held against configuration policies and quotas, not against who asks.
 #[derive(Debug)]
 pub struct StartTask;
 
@@ -641,7 +649,7 @@ impl Act for ReadContext {
     }
 }
 
-/// Kill a task or change its priority: its owner and administrators.
+/// Kill a task or change its priority, to whichever: its owner and administrators.
 #[derive(Debug)]
 pub struct ChangeTask;
 

@@ -11,6 +11,12 @@ use super::policy::*;
 use super::{Act, Actor, Refusal, authorize, may_last, name};
 use crate::audit::By;
 use crate::config::policy::Workload;
+use crate::group::{Assignment, GroupChange, NewGroup};
+use crate::id::GroupId;
+use crate::identity::IdentityParts;
+use crate::password::Sent;
+use crate::place::{NewWorkspace, ProjectChange, WorkspaceChange};
+use crate::user::{NewUser, UserPatch};
 use facts::{Facts, deletion, task, template, with_secrets};
 
 /// A kind of caller, from the weakest on. *Owner* is the account, or the owner of the thing, that is asked about.
@@ -181,39 +187,60 @@ fn installation(table: &mut Table) {
 }
 
 /// A change of one part of the owner's account.
-fn part(table: &mut Table, situation: &'static str, part: fn(&mut UserChange)) {
-    let mut change = UserChange::default();
-    part(&mut change);
-    table.ask::<ChangeUser>(situation, |facts| (facts.account(), change));
+fn part(table: &mut Table, situation: &'static str, patch: UserPatch) {
+    table.ask::<ChangeUser>(situation, |facts| (facts.account(), patch.clone()));
+}
+
+fn named(name: &str) -> Option<String> {
+    Some(name.to_owned())
 }
 
 fn accounts(table: &mut Table) {
     table
-        .ask::<CreateUser>("nobody can log in to it yet", |_| NewAccount { way_in: false })
-        .ask::<CreateUser>("somebody can log in to it", |_| NewAccount { way_in: true })
+        .ask::<CreateUser>("nobody can log in to it yet", |_| NewUser::without_a_way_in())
+        .ask::<CreateUser>("somebody can log in to it", |_| NewUser::default())
         .ask::<SeeUser>("the owner's", Facts::account)
         .ask::<EditUser>("the owner's", Facts::account);
-    part(table, "display name", |change| change.display_name = true);
-    part(table, "name", |change| change.username = true);
-    part(table, "mail address", |change| change.email = true);
-    part(table, "password", |change| change.password = true);
-    part(table, "role: given", |change| change.admin = true);
-    part(table, "sign-on only", |change| change.remote = true);
-    part(table, "Unix identity", |change| change.identity = true);
-    part(table, "put out", |change| change.active = true);
-    let active = UserChange { active: true, ..UserChange::default() };
-    let password = UserChange { password: true, ..UserChange::default() };
+    let nothing = UserPatch::default;
+    let password = || UserPatch::password(Sent::default());
+    part(table, "display name", UserPatch { display_name: named("x"), ..nothing() });
+    part(table, "name", UserPatch { username: named("x"), ..nothing() });
+    part(table, "mail address", UserPatch { email: named("x@y"), ..nothing() });
+    part(table, "password", password());
+    part(table, "role: given", UserPatch { admin: Some(true), ..nothing() });
+    part(table, "sign-on only", UserPatch { remote: Some(true), ..nothing() });
+    part(table, "Unix identity", UserPatch { identity: Some(IdentityParts::default()), ..nothing() });
+    part(table, "put out", UserPatch { active: Some(false), ..nothing() });
+    let active = || UserPatch { active: Some(true), ..nothing() };
     table
-        .ask::<ChangeUser>("let in again", |facts| (facts.deactivated(), active))
-        .ask::<ChangeUser>("one's own password", |facts| (facts.oneself(), password))
+        .ask::<ChangeUser>("let in again", |facts| (facts.deactivated(), active()))
+        .ask::<ChangeUser>("one's own password", |facts| (facts.oneself(), password()))
         .ask::<DeleteUser>("", |facts| deletion(facts, false))
         .ask::<DeleteUser>("what it owns goes to somebody", |facts| deletion(facts, true))
         .ask::<SeeRegistrations>("", |_| ())
         .ask::<DecideRegistrations>("", |_| ())
         .ask::<InviteUser>("", |_| ())
         .ask::<SeeGroups>("", |_| ())
-        .ask::<ManageGroups>("", |_| ())
-        .lasting::<ManageGroups>("its name, somebody into it", |_| ())
+        .ask::<CreateGroup>("", |_| NewGroup::default())
+        .ask::<CreateGroup>("with somebody in it", |facts| NewGroup {
+            add: vec![facts.actor().user],
+            ..NewGroup::default()
+        })
+        .ask::<ChangeGroup>("somebody out of it", |facts| {
+            (GroupId(7), GroupChange { remove: vec![facts.actor().user], ..GroupChange::default() })
+        })
+        .ask::<ChangeGroup>("its name", |_| {
+            (GroupId(7), GroupChange { name: named("x"), ..GroupChange::default() })
+        })
+        .ask::<ChangeGroup>("somebody into it", |facts| {
+            (GroupId(7), GroupChange { add: vec![facts.actor().user], ..GroupChange::default() })
+        })
+        .ask::<AssignGroups>("out of groups", |_| Assignment {
+            remove: vec![GroupId(7)],
+            ..Assignment::default()
+        })
+        .ask::<AssignGroups>("into groups", |_| Assignment { add: vec![GroupId(7)], ..Assignment::default() })
+        .ask::<DeleteGroup>("", |_| GroupId(7))
         .ask::<AssignRoles>("everywhere", |_| ())
         .ask::<SeeSessions>("the owner's", Facts::account)
         .ask::<EndSession>("the owner's", Facts::session)
@@ -233,7 +260,16 @@ fn accounts(table: &mut Table) {
 type Kind<T> = (&'static str, fn(&Facts) -> T);
 
 fn workspaces(table: &mut Table) {
-    table.ask::<CreateWorkspace>("", |_| ());
+    let identity = || Some(IdentityParts::default());
+    let new = |identity, storage: Option<&str>| NewWorkspace {
+        identity,
+        checkpoint_storage: storage.map(str::to_owned),
+        ..NewWorkspace::default()
+    };
+    table
+        .ask::<CreateWorkspace>("", |_| new(None, None))
+        .ask::<CreateWorkspace>("with a Unix identity", |_| new(identity(), None))
+        .ask::<CreateWorkspace>("with a place for checkpoints", |_| new(None, Some("{}")));
     let kinds: [Kind<_>; 3] =
         [("the shared one", Facts::shared), ("public", Facts::public), ("private", Facts::private)];
     for (kind, place) in kinds {
@@ -241,13 +277,20 @@ fn workspaces(table: &mut Table) {
             .ask::<ReadWorkspace>(kind, place)
             .ask::<SeeMembers>(kind, place)
             .ask::<AddToWorkspace>(kind, place)
-            .ask::<ChangeWorkspace>(kind, place);
+            .ask::<ChangeWorkspace>(kind, place)
+            .ask::<EditWorkspace>(kind, |facts| (place(facts), WorkspaceChange::default()));
     }
+    let nothing = WorkspaceChange::default;
+    let opened = || WorkspaceChange { private: Some(false), ..nothing() };
+    let checkpoints = || WorkspaceChange { checkpoint_storage: named("{}"), ..nothing() };
     table
         .ask::<AddToWorkspace>("one's own", Facts::own)
-        .lasting::<ChangeWorkspace>("private, opened, or a role given", Facts::private)
-        .ask::<SetWorkspaceIdentity>("a new one", |_| None)
-        .ask::<SetWorkspaceIdentity>("private", |facts| Some(facts.private()));
+        .lasting::<ChangeWorkspace>("private: a role given", Facts::private)
+        .ask::<EditWorkspace>("private: opened", |facts| (facts.private(), opened()))
+        .ask::<EditWorkspace>("private: where checkpoints go", |facts| (facts.private(), checkpoints()))
+        .ask::<EditWorkspace>("private: Unix identity", |facts| {
+            (facts.private(), WorkspaceChange { identity: identity(), ..nothing() })
+        });
 }
 
 fn projects(table: &mut Table) {
@@ -261,14 +304,28 @@ fn projects(table: &mut Table) {
     for (kind, project) in kinds {
         table
             .ask::<ReadProject>(kind, project)
-            .ask::<ChangeProject>(kind, project)
+            .ask::<ChangeProject>(kind, |facts| (project(facts), ProjectChange::default()))
             .ask::<ManageProject>(kind, project);
     }
-    for (kind, opened) in [
-        (kinds[3], "private, in a private workspace: opened, moved, or a role given"),
-        (kinds[4], "private, in another private workspace: opened, moved, or a role given"),
+    let seen = |private| ProjectChange { private: Some(private), ..ProjectChange::default() };
+    for (kind, given, opened, closed) in [
+        (
+            kinds[3].1,
+            "private, in a private workspace: moved, or a role given",
+            "private, in a private workspace: opened",
+            "private, in a private workspace: left private",
+        ),
+        (
+            kinds[4].1,
+            "private, in another private workspace: moved, or a role given",
+            "private, in another private workspace: opened",
+            "private, in another private workspace: left private",
+        ),
     ] {
-        table.lasting::<ManageProject>(opened, kind.1);
+        table
+            .lasting::<ManageProject>(given, kind)
+            .ask::<ChangeProject>(opened, |facts| (kind(facts), seen(false)))
+            .ask::<ChangeProject>(closed, |facts| (kind(facts), seen(true)));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Groups of accounts: a name for several people, who are members of workspaces and projects together.
 
-use crate::id::GroupId;
+use crate::id::{GroupId, UserId};
 use crate::text::is_in_no_name;
 
 /// Longest name, in characters.
@@ -13,6 +13,37 @@ pub struct Group {
     pub id: GroupId,
     /// Its name, unique.
     pub name: String,
+}
+
+/// A group that is to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewGroup {
+    /// Its name.
+    pub name: String,
+    /// Who is in it.
+    pub add: Vec<UserId>,
+}
+
+/// What is to change of a group; what is absent stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupChange {
+    /// Its name.
+    pub name: Option<String>,
+    /// Who comes in.
+    pub add: Vec<UserId>,
+    /// Who goes out.
+    pub remove: Vec<UserId>,
+}
+
+/// Several accounts into several groups, and out of others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// The accounts.
+    pub users: Vec<UserId>,
+    /// The groups that they are in afterwards.
+    pub add: Vec<GroupId>,
+    /// The groups that they aren't in afterwards.
+    pub remove: Vec<GroupId>,
 }
 
 /// Why a name was refused.

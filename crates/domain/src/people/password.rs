@@ -10,6 +10,21 @@ pub const MIN_CHARS: usize = 8;
 /// Put in front of a non-blank password before SHA-512 (contract "identity", section 3).
 pub const CLIENT_SALT: &str = "GubPEmmotfiK9TMD6Zdw";
 
+/// A password as a client sent it. Absent and empty are the blank one.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The password, or its transform.
+    pub text: String,
+    /// It is the transform.
+    pub is_hashed: bool,
+}
+
+impl std::fmt::Debug for Sent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sent(…)")
+    }
+}
+
 /// Why our own clients refuse a new password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WeakPassword {

@@ -1,6 +1,10 @@
 //! Accounts: names, roles, states.
 
+mod change;
+
 use serde::{Deserialize, Serialize};
+
+pub use change::{NewUser, Parts, UserPatch};
 
 use crate::id::UserId;
 use crate::identity::UnixIdentity;

@@ -1,6 +1,10 @@
 //! Workspaces, projects and templates: where assets belong, who is what in them (X4, X10).
 
+mod change;
+
 use serde::{Deserialize, Serialize};
+
+pub use change::{NewWorkspace, ProjectChange, WorkspaceChange};
 
 use crate::config::secrets::Layer;
 use crate::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};

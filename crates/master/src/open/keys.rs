@@ -4,18 +4,19 @@ use std::convert::Infallible;
 use std::fmt::{self, Display};
 use std::str::FromStr;
 
-use domain::authz::{ConfigPoliciesOf, Deletion, NewAccount, UserChange};
+use domain::authz::{ConfigPoliciesOf, Deletion};
 use domain::config::policy::Workload;
-use domain::id::{ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
-use domain::place::{Place, ProjectPlace, Template};
+use domain::group::{Assignment, GroupChange, NewGroup};
+use domain::id::{GroupId, ProjectId, SessionId, TaskId, TokenId, UserId, WorkspaceId};
+use domain::place::{NewWorkspace, Place, ProjectChange, ProjectPlace, Template, WorkspaceChange};
 use domain::session::Session;
 use domain::task::Task;
 use domain::token::Token;
-use domain::user::User;
+use domain::user::{NewUser, User, UserPatch};
 use store::Conn;
 
-use super::{Key, Opened, Target};
-use crate::{Error, account};
+use super::{Again, Changed, Key, Opened, Target};
+use crate::{Error, account, group};
 
 /// An account by its exact name.
 #[derive(Debug, Clone)]
@@ -313,13 +314,60 @@ impl Target for Option<UserId> {
     }
 }
 
-impl Target for NewAccount {
+/// What isn't there yet is hidden from nobody.
+macro_rules! not_hidden {
+    ($($target:ty),*) => {$(
+        impl Target for $target {
+            fn missing(&self) -> String {
+                String::new()
+            }
+        }
+    )*};
+}
+
+not_hidden!(NewUser, NewWorkspace, NewGroup, Assignment);
+
+/// Things with what is to change of them.
+macro_rules! changed {
+    ($(($thing:ty, $change:ty)),*) => {$(
+        impl Target for ($thing, $change) {
+            fn missing(&self) -> String {
+                self.0.missing()
+            }
+        }
+
+        impl Changed for ($thing, $change) {
+            type Thing = $thing;
+            type Change = $change;
+
+            fn new(thing: $thing, change: $change) -> Self {
+                (thing, change)
+            }
+
+            fn into_thing(self) -> $thing {
+                self.0
+            }
+        }
+
+        impl Again for ($thing, $change) {
+            async fn again(&self, conn: &mut Conn, viewer: UserId) -> Result<Option<Self>, Error> {
+                let now = self.0.again(conn, viewer).await?;
+                Ok(now.map(|now| (now, self.1.clone())))
+            }
+        }
+    )*};
+}
+
+changed!((User, UserPatch), (Place, WorkspaceChange), (ProjectPlace, ProjectChange));
+
+/// Everybody sees groups.
+impl Target for GroupId {
     fn missing(&self) -> String {
-        account::NOT_FOUND.to_owned()
+        group::not_found(&self.to_string())
     }
 }
 
-impl Target for (User, UserChange) {
+impl Target for (GroupId, GroupChange) {
     fn missing(&self) -> String {
         self.0.missing()
     }
@@ -328,13 +376,6 @@ impl Target for (User, UserChange) {
 impl Target for Deletion {
     fn missing(&self) -> String {
         self.user.missing()
-    }
-}
-
-/// A workspace, or one that is being made.
-impl Target for Option<Place> {
-    fn missing(&self) -> String {
-        self.as_ref().map(Target::missing).unwrap_or_default()
     }
 }
 

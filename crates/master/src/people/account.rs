@@ -4,13 +4,14 @@ mod delete;
 
 use std::sync::Arc;
 
-use api::user::{AgentUserGroup, NewUser, PatchUser};
 use domain::audit::{By, Entry};
-use domain::authz::{ChangeUser, CreateUser, Permit, UserChange, Visible};
+use domain::authz::{ChangeUser, CreateUser, Permit, Visible};
 use domain::id::UserId;
 use domain::identity::{IdentityParts, UnixIdentity};
 use domain::text::claims_an_office;
-use domain::user::{InvalidName, Password, Status, User, display_name, email, reserved, username};
+use domain::user::{
+    InvalidName, NewUser, Parts, Password, Status, User, UserPatch, display_name, email, reserved, username,
+};
 pub use store::user::{Filter as UserFilter, SortBy};
 use store::{Begin, Conn, Store, StoreError};
 
@@ -52,9 +53,7 @@ fn invalid(error: &impl std::fmt::Display) -> Error {
     Error::Invalid(error.to_string())
 }
 
-fn identity(parts: AgentUserGroup) -> Result<UnixIdentity, Error> {
-    let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = parts;
-    let parts = IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid };
+fn identity(parts: IdentityParts) -> Result<UnixIdentity, Error> {
     parts.complete().map_err(|e| invalid(&e))
 }
 
@@ -88,13 +87,8 @@ impl Accounts {
     ///
     /// # Errors
     /// When a name isn't allowed or taken.
-    pub async fn create(
-        &self,
-        permit: Permit<CreateUser>,
-        new: NewUser,
-        password: Presented,
-    ) -> Result<User, Error> {
-        let user = self.prepare(new, &password)?;
+    pub async fn create(&self, permit: Permit<CreateUser>, password: Presented) -> Result<User, Error> {
+        let user = self.prepare(permit.target(), &password)?;
         self.not_the_systems(user.identity.as_ref())?;
         let password = if user.remote || user.service {
             Password::Impossible
@@ -121,50 +115,31 @@ impl Accounts {
     ///
     /// # Errors
     /// When a field isn't allowed.
-    pub fn prepare(&self, new: NewUser, password: &Presented) -> Result<User, Error> {
-        let remote = new.remote.unwrap_or(false);
+    pub fn prepare(&self, new: &NewUser, password: &Presented) -> Result<User, Error> {
+        let NewUser { admin, remote, service, .. } = *new;
         if remote && !password.is_blank() {
             return Err(Error::Invalid("cannot set password for remote user".to_owned()));
         }
-        let service = new.service.unwrap_or(false);
         if service && (remote || !password.is_blank()) {
             return Err(Error::Invalid(SERVICE.to_owned()));
         }
-        let admin = new.admin.unwrap_or(false);
-        let name = username(&new.username.unwrap_or_default()).map_err(|e| invalid(&e))?;
+        let name = username(&new.username).map_err(|e| invalid(&e))?;
         reserved(&name, None, admin).map_err(|e| invalid(&e))?;
         Ok(User {
             id: UserId(0),
             username: name,
-            display_name: display_name(&new.display_name.unwrap_or_default()).map_err(|e| invalid(&e))?,
+            display_name: display_name(&new.display_name).map_err(|e| invalid(&e))?,
             admin,
-            status: if new.active.unwrap_or(false) { Status::Active } else { Status::Deactivated },
+            status: if new.active { Status::Active } else { Status::Deactivated },
             remote,
             password: Password::Blank,
-            identity: new.agent_user_group.map(identity).transpose()?,
+            identity: new.identity.clone().map(identity).transpose()?,
             email: None,
             service,
             modified_at: self.clock.now(),
             last_login_at: None,
             deleted_at: None,
         })
-    }
-
-    /// Which parts of `user` the patch would change, for the policy. Whether they can be what they are to be is asked
-    /// afterwards: who may not change them is told just that (B21).
-    #[must_use]
-    pub fn what_changes(user: &User, patch: &PatchUser) -> UserChange {
-        let different = |new: &Option<String>, old: &str| new.as_deref().is_some_and(|new| new.trim() != old);
-        UserChange {
-            admin: patch.admin.is_some(),
-            remote: patch.remote.is_some(),
-            active: patch.active.is_some(),
-            identity: patch.agent_user_group.is_some(),
-            username: different(&patch.username, &user.username),
-            display_name: different(&patch.display_name, &user.display_name),
-            password: patch.password.is_some(),
-            email: different(&patch.email, user.email.as_deref().unwrap_or("")),
-        }
     }
 
     /// Changes an account: all parts or none. A new password and deactivation end all its sessions (P6, R25);
@@ -174,27 +149,25 @@ impl Accounts {
     ///
     /// # Errors
     /// When a part isn't allowed, or it would take the last active administrator away (R31).
-    pub async fn change(&self, permit: Permit<ChangeUser>, patch: PatchUser) -> Result<User, Error> {
+    pub async fn change(&self, permit: Permit<ChangeUser>) -> Result<User, Error> {
         let by = permit.by().clone();
-        let (target, change) = permit.into_target();
-        let kill = patch.kill_tasks.unwrap_or(false);
+        let (target, patch) = permit.target();
+        let kill = patch.kill_tasks;
         if kill && patch.active != Some(false) {
             return Err(Error::Invalid("killTasks goes with active: false alone".to_owned()));
         }
-        let only_password = change == UserChange { password: true, ..UserChange::default() };
-        let protects = only_password && by.user() == Some(target.id);
+        let protects = patch.parts(target) == Parts::PASSWORD && by.user() == Some(target.id);
         let entry = |of: &User| {
             let entry = Entry::done(&by, "user.update", audit::account(of));
             if protects { entry.protects() } else { entry }
         };
         // Before any work is done for it: `web`'s guard lets it through.
-        if let Some(spender) = entry(&target).spender() {
+        if let Some(spender) = entry(target).spender() {
             self.store.may_grow(spender, self.clock.now())?;
         }
         let password = match &patch.password {
-            Some(text) => {
-                let presented = Presented::new(Some(text.clone()), patch.is_hashed.unwrap_or(false));
-                Some(self.hasher.store(presented, Lane::of(&by), &SystemEntropy).await?)
+            Some(sent) => {
+                Some(self.hasher.store(Presented::from(sent), Lane::of(&by), &SystemEntropy).await?)
             }
             None => None,
         };
@@ -207,6 +180,9 @@ impl Accounts {
         if before.deleted_at.is_some() {
             return Err(Error::Precondition(format!("the account {} was deleted", before.username)));
         }
+        let now = (before.clone(), patch.clone());
+        permit.ask_again(&now).map_err(|refusal| Error::refused(refusal, NOT_FOUND.to_owned()))?;
+        let change = patch.parts(&before);
         let mut after = before.clone();
         apply(&mut after, patch, change, password)?;
         if after == before {
@@ -250,10 +226,6 @@ impl Accounts {
                 let text = "another account has this e-mail address".to_owned();
                 return Err(taken::unseen(&self.store, tx, &by, now, text).await);
             }
-        }
-        // Asked before of what the account was then.
-        if (after.admin && !before.admin) || (after.is_active() && !before.is_active()) {
-            Error::unless_it_may_last(&by)?;
         }
         let counts = |user: &User| user.admin && user.is_active();
         let now = self.clock.now();
@@ -381,12 +353,7 @@ async fn last_admin_stays(conn: &mut Conn, username: &str) -> Result<(), Error> 
     )))
 }
 
-fn apply(
-    user: &mut User,
-    patch: PatchUser,
-    change: UserChange,
-    password: Option<Password>,
-) -> Result<(), Error> {
+fn apply(user: &mut User, patch: &UserPatch, change: Parts, password: Option<Password>) -> Result<(), Error> {
     if user.service && (password.is_some() || patch.remote == Some(true)) {
         return Err(Error::Invalid(SERVICE.to_owned()));
     }
@@ -396,17 +363,17 @@ fn apply(
         user.remote = remote;
         user.password = if remote { Password::Impossible } else { Password::Blank };
     }
-    if let Some(name) = patch.username.filter(|_| change.username) {
+    if let Some(name) = patch.username.as_ref().filter(|_| change.username) {
         if user.remote {
             return Err(Error::Invalid("Cannot set username for remote users".to_owned()));
         }
-        let name = username(&name).map_err(|e| invalid(&e))?;
+        let name = username(name).map_err(|e| invalid(&e))?;
         let admin = patch.admin.unwrap_or(user.admin);
         reserved(&name, Some(&user.username), admin).map_err(|e| invalid(&e))?;
         user.username = name;
     }
-    if let Some(name) = patch.display_name {
-        user.display_name = display_name(&name).map_err(|e| invalid(&e))?;
+    if let Some(name) = &patch.display_name {
+        user.display_name = display_name(name).map_err(|e| invalid(&e))?;
     }
     if let Some(password) = password {
         if user.remote {
@@ -414,12 +381,12 @@ fn apply(
         }
         user.password = password;
     }
-    if let Some(text) = patch.email.filter(|_| change.email) {
+    if let Some(text) = patch.email.as_ref().filter(|_| change.email) {
         let text = text.trim();
         user.email = if text.is_empty() { None } else { Some(email(text).map_err(|e| invalid(&e))?) };
     }
-    if let Some(parts) = patch.agent_user_group {
-        user.identity = Some(identity(parts)?);
+    if let Some(parts) = &patch.identity {
+        user.identity = Some(identity(parts.clone())?);
     }
     user.admin = patch.admin.unwrap_or(user.admin);
     match patch.active {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::audit::{Entry, Who};
-use domain::authz::{ManageGroups, Permit, SeeGroups};
-use domain::group::{Group, name};
+use domain::authz::{AssignGroups, ChangeGroup, CreateGroup, DeleteGroup, Permit, SeeGroups};
+use domain::group::{Assignment, Group, NewGroup, name};
 use domain::id::{GroupId, UserId};
 use domain::user::User;
 use serde_json::{Value, json};
@@ -37,17 +37,6 @@ pub struct Members {
     pub group: Group,
     /// By id.
     pub users: Vec<User>,
-}
-
-/// What is to change of a group.
-#[derive(Debug, Clone, Default)]
-pub struct GroupChange {
-    /// Its name.
-    pub name: Option<String>,
-    /// Who comes in.
-    pub add: Vec<UserId>,
-    /// Who goes out.
-    pub remove: Vec<UserId>,
 }
 
 /// What is said of a group that isn't there.
@@ -87,20 +76,13 @@ impl Groups {
     ///
     /// # Errors
     /// When its name isn't allowed or taken, or an account isn't there.
-    pub async fn create(
-        &self,
-        permit: Permit<ManageGroups>,
-        raw: &str,
-        add: &[UserId],
-    ) -> Result<Members, Error> {
-        let name = checked(raw)?;
+    pub async fn create(&self, permit: Permit<CreateGroup>) -> Result<Members, Error> {
+        let NewGroup { name, add } = permit.target();
+        let name = checked(name)?;
         let now = self.clock.now();
         let mut tx = self.store.write().await?;
         let group = store::group::insert(&mut tx, &name, now).await.map_err(taken("creating", &name))?;
         let add: BTreeSet<UserId> = add.iter().copied().collect();
-        if !add.is_empty() {
-            Error::unless_it_may_last(permit.by())?;
-        }
         for user in &add {
             self.enter(&mut tx, group.id, *user).await?;
         }
@@ -145,12 +127,9 @@ impl Groups {
     /// # Errors
     /// When the group or an account isn't there, the name isn't allowed or taken, somebody who is to come in is in it,
     /// or none of those who are to go out.
-    pub async fn change(
-        &self,
-        permit: Permit<ManageGroups>,
-        id: GroupId,
-        change: GroupChange,
-    ) -> Result<Members, Error> {
+    pub async fn change(&self, permit: Permit<ChangeGroup>) -> Result<Members, Error> {
+        let (id, change) = permit.target();
+        let id = *id;
         let now = self.clock.now();
         let mut tx = self.store.write().await?;
         let before = members(&mut tx, id).await?;
@@ -183,10 +162,6 @@ impl Groups {
         if after == before {
             return Ok(before);
         }
-        // By its name it is given roles.
-        if before.group.name != after.group.name || !change.add.is_empty() {
-            Error::unless_it_may_last(permit.by())?;
-        }
         let entry = Entry::done(permit.by(), "group.update", target(&before.group))
             .changed(facts(&before), facts(&after))
             .members(&names(without(&before, &after)), &names(without(&after, &before)));
@@ -200,18 +175,10 @@ impl Groups {
     ///
     /// # Errors
     /// When a group or an account isn't there; then nothing was changed.
-    pub async fn assign(
-        &self,
-        permit: Permit<ManageGroups>,
-        users: &[UserId],
-        add: &[GroupId],
-        remove: &[GroupId],
-    ) -> Result<(), Error> {
+    pub async fn assign(&self, permit: Permit<AssignGroups>) -> Result<(), Error> {
+        let Assignment { users, add, remove } = permit.target();
         let mut tx = self.store.write().await?;
         let mut touched = BTreeSet::new();
-        if !add.is_empty() {
-            Error::unless_it_may_last(permit.by())?;
-        }
         let all: BTreeSet<GroupId> = add.iter().chain(remove).copied().collect();
         let mut before = Vec::with_capacity(all.len());
         for group in &all {
@@ -248,7 +215,8 @@ impl Groups {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn delete(&self, permit: Permit<ManageGroups>, id: GroupId) -> Result<(), Error> {
+    pub async fn delete(&self, permit: Permit<DeleteGroup>) -> Result<(), Error> {
+        let id = *permit.target();
         let now = self.clock.now();
         let mut tx = self.store.write().await?;
         let gone = members(&mut tx, id).await?;

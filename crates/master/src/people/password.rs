@@ -6,6 +6,7 @@ use std::time::Duration;
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash};
 use domain::audit::By;
+use domain::password::Sent;
 use domain::throttle::Origin;
 use domain::user::Password;
 use tokio::sync::oneshot;
@@ -57,6 +58,12 @@ impl Presented {
     #[must_use]
     pub fn is_blank(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl From<&Sent> for Presented {
+    fn from(sent: &Sent) -> Self {
+        Self::new(Some(sent.text.clone()), sent.is_hashed)
     }
 }
 

@@ -6,13 +6,13 @@ use domain::authz::{Act, Permit};
 use store::{Store, Tx};
 
 use crate::Error;
-use crate::open::{Key as _, Opened, Target as _};
+use crate::open::{Again, Target as _};
 
 /// Begins the change that a permit is for.
 ///
 /// # Errors
 /// When it isn't allowed any more.
-pub(crate) async fn begin<A: Act<Target: Opened>>(store: &Store, permit: &Permit<A>) -> Result<Tx, Error> {
+pub(crate) async fn begin<A: Act<Target: Again>>(store: &Store, permit: &Permit<A>) -> Result<Tx, Error> {
     let mut tx = store.write().await?;
     ask(&mut tx, permit).await?;
     Ok(tx)
@@ -22,9 +22,9 @@ pub(crate) async fn begin<A: Act<Target: Opened>>(store: &Store, permit: &Permit
 ///
 /// # Errors
 /// When it isn't allowed any more.
-pub(crate) async fn ask<A: Act<Target: Opened>>(tx: &mut Tx, permit: &Permit<A>) -> Result<(), Error> {
+pub(crate) async fn ask<A: Act<Target: Again>>(tx: &mut Tx, permit: &Permit<A>) -> Result<(), Error> {
     let Some(actor) = permit.actor() else { return Ok(()) };
     let target = permit.target();
-    let now = target.key().find(tx, actor).await?.ok_or_else(|| Error::NotFound(target.missing()))?;
+    let now = target.again(tx, actor).await?.ok_or_else(|| Error::NotFound(target.missing()))?;
     permit.ask_again(&now).map_err(|refusal| Error::refused(refusal, target.missing()))
 }

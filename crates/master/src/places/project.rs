@@ -9,7 +9,7 @@ use domain::authz::{
     Act as _, AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, Visible,
 };
 use domain::id::{ProjectId, UNCATEGORIZED, WorkspaceId};
-use domain::place::{self, Member, MemberId, Note, Project, Role, Scope};
+use domain::place::{self, Member, MemberId, Project, Role, Scope};
 use domain::text::steers;
 use domain::time::Timestamp;
 use serde_json::{Value, json};
@@ -59,25 +59,6 @@ pub struct NewProject {
     pub tags: Vec<String>,
     /// Exists for its members, and those of its workspace, only.
     pub private: bool,
-}
-
-/// What is to change of a project; what is absent stays.
-#[derive(Debug, Default)]
-pub struct ProjectChange {
-    /// Its name.
-    pub name: Option<String>,
-    /// Its key.
-    pub key: Option<String>,
-    /// One sentence.
-    pub description: Option<String>,
-    /// Texts for people.
-    pub notes: Option<Vec<Note>>,
-    /// One more of them.
-    pub new_note: Option<Note>,
-    /// Words to find it by.
-    pub tags: Option<Vec<String>>,
-    /// Exists for its members only, or not: takes more than the rest.
-    pub private: Option<(Permit<ManageProject>, bool)>,
 }
 
 fn not_found(id: ProjectId) -> Error {
@@ -302,20 +283,14 @@ impl Projects {
     ///
     /// # Errors
     /// When a part isn't allowed, a name or key is taken, or it is the shared one.
-    pub async fn change(
-        &self,
-        permit: &Permit<ChangeProject>,
-        change: ProjectChange,
-    ) -> Result<Project, Error> {
+    pub async fn change(&self, permit: &Permit<ChangeProject>) -> Result<Project, Error> {
+        let (place, change) = permit.target();
+        let (id, change) = (place.project, change.clone());
         let name = change.name.map(|name| place::name("project name", &name)).transpose();
         let name = name.map_err(|e| invalid(&e))?;
         let key = change.key.as_deref().map(place::project_key).transpose().map_err(|e| invalid(&e))?;
-        let id = permit.target().project;
         refuse_shared(id)?;
         let mut tx = again::begin(&self.store, permit).await?;
-        if let Some((more, _)) = &change.private {
-            again::ask(&mut tx, more).await?;
-        }
         let before = store::project::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
         let mut after = before.clone();
         after.name = name.unwrap_or(after.name);
@@ -324,10 +299,7 @@ impl Projects {
         after.notes = change.notes.unwrap_or(after.notes);
         after.notes.extend(change.new_note);
         after.tags = change.tags.unwrap_or(after.tags);
-        after.private = change.private.map_or(after.private, |(_, private)| private);
-        if before.private && !after.private {
-            Error::unless_it_may_last(permit.by())?;
-        }
+        after.private = change.private.unwrap_or(after.private);
         let entry = Entry::done(permit.by(), "project.update", target(&before));
         self.write(tx, permit.by(), before, after, entry).await
     }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use domain::audit::{By, Entry, Who};
 use domain::authz::{
-    Act as _, ChangeWorkspace, CreateWorkspace, Permit, ReadWorkspace, SeeMembers, SetWorkspaceIdentity,
-    Visible,
+    Act, ChangeWorkspace, CreateWorkspace, EditWorkspace, Permit, ReadWorkspace, SeeMembers, Visible,
 };
 use domain::config::secrets::Layer;
 use domain::config::storage;
@@ -20,7 +19,7 @@ use serde_json::{Value, json};
 pub use store::workspace::{Filter as WorkspaceFilter, SortBy};
 use store::{Conn, Store, StoreError, Tx};
 
-use crate::open::Key as _;
+use crate::open::{Again, Key as _};
 use crate::system::Clock;
 use crate::{Config, Error, again, member, system_ids, taken};
 
@@ -36,35 +35,6 @@ impl std::fmt::Debug for Workspaces {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Workspaces")
     }
-}
-
-/// A Unix identity for the tasks of a workspace, with the permit to set it.
-pub type Overlay = (Permit<SetWorkspaceIdentity>, IdentityParts);
-
-/// A workspace to be made.
-#[derive(Debug, Default)]
-pub struct NewWorkspace {
-    /// Its name.
-    pub name: String,
-    /// Exists for its members only.
-    pub private: bool,
-    /// Unix identity of its tasks.
-    pub identity: Option<Overlay>,
-    /// Where its experiments' checkpoints go, JSON.
-    pub checkpoint_storage: Option<String>,
-}
-
-/// What is to change of a workspace; what is absent stays.
-#[derive(Debug, Default)]
-pub struct WorkspaceChange {
-    /// Its name.
-    pub name: Option<String>,
-    /// Exists for its members only.
-    pub private: Option<bool>,
-    /// Unix identity of its tasks: all four parts are replaced.
-    pub identity: Option<Overlay>,
-    /// Where its experiments' checkpoints go, JSON; an empty map is where the installation's go.
-    pub checkpoint_storage: Option<String>,
 }
 
 fn not_found(id: WorkspaceId) -> Error {
@@ -157,8 +127,8 @@ impl Workspaces {
     }
 
     /// The Unix identity that is to be set, when it can be (R37, A11).
-    fn checked(&self, identity: Option<Overlay>) -> Result<Option<IdentityParts>, Error> {
-        let Some((_, parts)) = identity else { return Ok(None) };
+    fn checked(&self, identity: Option<&IdentityParts>) -> Result<Option<IdentityParts>, Error> {
+        let Some(parts) = identity.cloned() else { return Ok(None) };
         let parts = parts.checked().map_err(|e| Error::Invalid(e.to_string()))?;
         system_ids::check(&self.config.agent.allowed_ids, parts.uid, parts.gid)?;
         Ok(Some(parts))
@@ -209,17 +179,11 @@ impl Workspaces {
     ///
     /// # Errors
     /// When the name isn't allowed or taken, or the Unix identity is none.
-    pub async fn create(
-        &self,
-        permit: &Permit<CreateWorkspace>,
-        new: NewWorkspace,
-    ) -> Result<Workspace, Error> {
+    pub async fn create(&self, permit: &Permit<CreateWorkspace>) -> Result<Workspace, Error> {
+        let new = permit.target();
         let name = place::name("workspace name", &new.name).map_err(|e| Error::Invalid(e.to_string()))?;
-        let identity = self.checked(new.identity)?.unwrap_or_default();
+        let identity = self.checked(new.identity.as_ref())?.unwrap_or_default();
         let checkpoint_storage = checked_storage(new.checkpoint_storage.as_deref())?;
-        if checkpoint_storage.is_some() {
-            Error::unless_it_may_last(permit.by())?;
-        }
         let tx = self.store.write().await?;
         let workspace = Workspace { private: new.private, identity, checkpoint_storage, ..blank(name) };
         self.insert(tx, permit, workspace).await
@@ -270,7 +234,8 @@ impl Workspaces {
         Ok(made)
     }
 
-    /// The workspace of the caller's Polyaxon projects: public, named after the account, made when it isn't there yet.
+    /// The workspace of the caller's Polyaxon projects: public, named after the account, made when it isn't there yet. That
+    /// is less than any that the policy could be asked about, so that the permit for one will do.
     ///
     /// # Errors
     /// When the database can't be reached.
@@ -294,17 +259,14 @@ impl Workspaces {
     ///
     /// # Errors
     /// When a part isn't allowed, or it is the shared one.
-    pub async fn change(
-        &self,
-        permit: &Permit<ChangeWorkspace>,
-        change: WorkspaceChange,
-    ) -> Result<Workspace, Error> {
-        let name = change.name.map(|name| place::name("workspace name", &name)).transpose();
+    pub async fn change(&self, permit: &Permit<EditWorkspace>) -> Result<Workspace, Error> {
+        let (place, change) = permit.target();
+        let name = change.name.as_deref().map(|name| place::name("workspace name", name)).transpose();
         let name = name.map_err(|e| Error::Invalid(e.to_string()))?;
-        let identity = self.checked(change.identity)?;
+        let identity = self.checked(change.identity.as_ref())?;
         let sets_storage = change.checkpoint_storage.is_some();
         let storage = checked_storage(change.checkpoint_storage.as_deref())?;
-        self.edit(permit, move |workspace| {
+        self.edit(permit, place.workspace, move |workspace| {
             if sets_storage {
                 workspace.checkpoint_storage = storage;
             }
@@ -324,15 +286,15 @@ impl Workspaces {
         permit: &Permit<ChangeWorkspace>,
         archived: bool,
     ) -> Result<Workspace, Error> {
-        self.edit(permit, |workspace| workspace.archived = archived).await
+        self.edit(permit, permit.target().workspace, |workspace| workspace.archived = archived).await
     }
 
-    async fn edit(
+    async fn edit<A: Act<Target: Again>>(
         &self,
-        permit: &Permit<ChangeWorkspace>,
+        permit: &Permit<A>,
+        id: WorkspaceId,
         edit: impl FnOnce(&mut Workspace),
     ) -> Result<Workspace, Error> {
-        let id = permit.target().workspace;
         refuse_shared(id)?;
         let mut tx = again::begin(&self.store, permit).await?;
         let before = store::workspace::by_id(&mut tx, id).await?.ok_or_else(|| not_found(id))?;
@@ -340,11 +302,6 @@ impl Workspaces {
         edit(&mut after);
         if after == before {
             return Ok(before);
-        }
-        // Opened to others, or its checkpoints go to where somebody else may read them.
-        let opened = before.private && !after.private;
-        if opened || after.checkpoint_storage != before.checkpoint_storage {
-            Error::unless_it_may_last(permit.by())?;
         }
         if after.name != before.name {
             tx = self.with_free_name(tx, permit.by(), &after).await?;

@@ -64,7 +64,7 @@ mod tests {
     use axum::body::Body;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
-    use domain::authz::{Act, Actor, CreateWorkspace, ReadAudit, Via, authorize, name};
+    use domain::authz::{Act, Actor, ReadAudit, ReadMasterConfig, Via, authorize, name};
     use domain::id::UserId;
     use tower_service::Service as _;
 
@@ -89,7 +89,7 @@ mod tests {
     }
 
     async fn asks_more() -> &'static str {
-        ask::<CreateWorkspace>();
+        ask::<ReadMasterConfig>();
         asks_late().await
     }
 
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(status(read(), get(asks_late)).await, 200);
         assert_eq!(status(read(), get(asks_nothing)).await, 500, "it has to ask");
         assert_eq!(status(read(), get(asks_more)).await, 500, "one that isn't said");
-        let both = || says(&[name::<ReadAudit>()], &[name::<CreateWorkspace>()]);
+        let both = || says(&[name::<ReadAudit>()], &[name::<ReadMasterConfig>()]);
         assert_eq!(status(both(), get(asks_more)).await, 200);
         assert_eq!(status(both(), get(asks_late)).await, 200, "it needn't ask the other");
     }

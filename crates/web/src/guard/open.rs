@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use domain::authz::{Act, Asker, Permit};
 use master::Error;
-use master::open::{Key, Opened};
+use master::open::{Changed, Key, Opened};
 
 use crate::App;
 use crate::access::AnyCaller;
@@ -26,6 +26,22 @@ where
 {
     let key: KeyOf<A> = key(named)?;
     app.master.open(asker, key).await
+}
+
+/// Opens the thing that a text names for some change of it ([`master::Master::open_to_change`]).
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_to_change<'a, A>(
+    app: &App,
+    asker: impl Into<Asker<'a>>,
+    named: &str,
+) -> Result<Permit<A>, Error>
+where
+    A: Act<Target: Changed<Thing: Opened<Key: FromStr>>>,
+{
+    let key: <<A::Target as Changed>::Thing as Opened>::Key = key(named)?;
+    app.master.open_to_change(asker, key).await
 }
 
 /// Reads what names a thing (R34).

@@ -8,10 +8,10 @@ use axum::http::StatusCode;
 use domain::authz::{
     Act, AddToWorkspace, ChangeProject, CreateWorkspace, ManageProject, Permit, ReadProject, SeeUser, Visible,
 };
-use domain::place::{Note, Project, ProjectPlace};
+use domain::place::{NewWorkspace, Note, Project, ProjectChange, ProjectPlace};
 use master::Error;
-use master::open::{AccountName, ProjectOf, may};
-use master::project::{NewProject, ProjectChange, ProjectFilter};
+use master::open::{AccountName, ProjectOf, may, to};
+use master::project::{NewProject, ProjectFilter};
 use master::session::Caller;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -54,7 +54,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Change a project: what is absent stays")
             .asks::<ReadProject>()
             .asks::<ChangeProject>()
-            .may_ask::<ManageProject>()
             .takes::<Sent>()
             .answers::<Detail>(),
         Endpoint::delete("/api/v1/{owner}/{project}/", Access::Polyaxon, delete)
@@ -161,7 +160,7 @@ pub(crate) async fn create(
     PolyaxonCaller(caller): PolyaxonCaller,
     sent: Body<Sent>,
 ) -> Answer<(StatusCode, Json<Detail>)> {
-    let permit = may::<CreateWorkspace>(&caller, ())?;
+    let permit = may::<CreateWorkspace>(&caller, NewWorkspace::default())?;
     let sent = sent.after(&permit).await?;
     let Some(name) = sent.name.filter(|name| !name.is_empty()) else {
         return Err(Refusal::Fields(json!({ "name": ["This field is required."] })));
@@ -267,16 +266,12 @@ pub(crate) async fn update(
     sent: Body<Sent>,
 ) -> Answer<Json<Detail>> {
     let read = open::<ReadProject>(&app, &caller, &path).await?;
-    let place = read.target().clone();
-    let permit = may::<ChangeProject>(&caller, place.clone())?;
+    // Any change at all, if not that one.
+    let permit = may::<ChangeProject>(&caller, (read.target().clone(), ProjectChange::default()))?;
     let sent = sent.after(&permit).await?;
     if let Some(name) = &sent.name {
         slug(name)?;
     }
-    let private = match sent.is_public {
-        Some(public) => Some((may::<ManageProject>(&caller, place)?, !public)),
-        None => None,
-    };
     let notes = match sent.readme {
         Some(contents) => {
             let mut notes = app.master.projects.get(&read).await?.notes;
@@ -291,10 +286,10 @@ pub(crate) async fn update(
         description: sent.description,
         tags: sent.tags.map(Vec::from),
         notes,
-        private,
+        private: sent.is_public.map(|public| !public),
         ..ProjectChange::default()
     };
-    let changed = app.master.projects.change(&permit, change).await?;
+    let changed = app.master.projects.change(&to(&caller, permit, change)?).await?;
     let bookmarked = app.master.projects.is_bookmarked(&read).await?;
     Ok(Json(detail(&app, &path.0, &changed, bookmarked)))
 }

@@ -1,13 +1,11 @@
 //! Logging in, accounts, administrators (contract "polyaxon", sections 3.1 and 3.3).
 
-use ::api::user::PatchUser;
 use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use domain::authz::{ChangeUser, DecideRegistrations, DeleteUser, Deletion, SeeUser};
-use domain::user::{Status, User};
+use domain::user::{Status, User, UserPatch};
 use master::Error;
-use master::account::Accounts;
 use master::open::{AccountName, may};
 use serde::Deserialize;
 use serde_json::json;
@@ -105,12 +103,11 @@ async fn change(
     app: &App,
     PolyaxonCaller(caller): PolyaxonCaller,
     name: &str,
-    patch: PatchUser,
+    patch: UserPatch,
 ) -> Answer<User> {
     let user = app.master.open::<SeeUser>(&caller, AccountName(name.to_owned())).await?.into_target();
-    let change = Accounts::what_changes(&user, &patch);
-    let permit = may::<ChangeUser>(&caller, (user, change))?;
-    Ok(app.master.accounts.change(permit, patch).await?)
+    let permit = may::<ChangeUser>(&caller, (user, patch))?;
+    Ok(app.master.accounts.change(permit).await?)
 }
 
 pub(crate) async fn activate(
@@ -118,7 +115,7 @@ pub(crate) async fn activate(
     caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    let patch = PatchUser { active: Some(true), ..PatchUser::default() };
+    let patch = UserPatch { active: Some(true), ..UserPatch::default() };
     change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }
 
@@ -135,8 +132,8 @@ pub(crate) async fn delete(
         app.master.registrations.reject(permit, &name).await?;
         return Ok(StatusCode::NO_CONTENT);
     }
-    let permit = may::<DeleteUser>(&caller, Deletion { user, has_heir: false })?;
-    app.master.accounts.delete(permit, None).await?;
+    let permit = may::<DeleteUser>(&caller, Deletion { user, heir: None })?;
+    app.master.accounts.delete(permit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -145,7 +142,7 @@ pub(crate) async fn grant(
     caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
+    let patch = UserPatch { admin: Some(true), ..UserPatch::default() };
     change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }
 
@@ -154,6 +151,6 @@ pub(crate) async fn revoke(
     caller: PolyaxonCaller,
     Path(name): Path<String>,
 ) -> Answer<StatusCode> {
-    let patch = PatchUser { admin: Some(false), ..PatchUser::default() };
+    let patch = UserPatch { admin: Some(false), ..UserPatch::default() };
     change(&app, caller, &name, patch).await.map(|_| StatusCode::OK)
 }

@@ -4,11 +4,12 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
-use domain::authz::{ChangeUser, EndSession, SeeSessions, UserChange};
+use domain::authz::{ChangeUser, EndSession, SeeSessions};
+use domain::password::Sent;
 use domain::session::LIFETIME;
-use domain::user::Password;
+use domain::user::{Password, UserPatch};
 use master::Error;
-use master::open::may;
+use master::open::{may, to};
 use serde::Deserialize;
 
 use crate::App;
@@ -132,16 +133,18 @@ pub(crate) async fn change_password(
     page: Page,
     change: Form<Change>,
 ) -> Result<Response, PageFailure> {
-    let wanted = UserChange { password: true, ..UserChange::default() };
-    let permit = may::<ChangeUser>(&page.caller, ((*page.caller.user).clone(), wanted))?;
+    // Any password at all, if not that one.
+    let user = (*page.caller.user).clone();
+    let permit = may::<ChangeUser>(&page.caller, (user, UserPatch::password(Sent::default())))?;
     let change = change.after(&permit).await?;
     let current = presented(Some(change.current), None)?;
     presented(Some(change.new.clone()), None)?;
     let visitor = arrival.placed(&app).await;
     let end_others = change.end_others.is_some();
     let changed = if change.new == change.again {
-        let sessions = &app.master.sessions;
-        sessions.change_own_password(&permit, &page.caller, current, &change.new, end_others, visitor).await
+        let sent = Sent { text: change.new, is_hashed: false };
+        let permit = to(&page.caller, permit, UserPatch::password(sent))?;
+        app.master.sessions.change_own_password(&permit, current, end_others, visitor).await
     } else {
         Err(Error::Invalid("the two new passwords differ".to_owned()))
     };

@@ -1,18 +1,16 @@
 //! Rights that end between the question and the change (R25): a permit says what was true when it was given. The services
 //! are called directly, so that what ends in between ends exactly there.
 
-use api::user::PatchUser;
 use domain::authz::{
-    ChangeProject, ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, ManageProject, Permit,
+    ChangeProject, ChangeTask, ChangeUser, ChangeWorkspace, CreateWorkspace, EditWorkspace, Permit,
     ReadProject, SeeUser, StartTask, authorize,
 };
 use domain::id::{ProjectId, UserId, WorkspaceId};
-use domain::place::{MemberId, Role};
+use domain::place::{MemberId, NewWorkspace, ProjectChange, Role, WorkspaceChange};
+use domain::user::UserPatch;
 use master::Error;
-use master::account::Accounts;
-use master::project::ProjectChange;
+use master::open::to;
 use master::session::{Caller, Origin};
-use master::workspace::{NewWorkspace, WorkspaceChange};
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
@@ -33,9 +31,8 @@ fn outdated<T: std::fmt::Debug>(result: Result<T, Error>) {
 }
 
 /// A change that any account may make.
-async fn make(master: &TestMaster, permit: &Permit<CreateWorkspace>, name: &str) -> Result<(), Error> {
-    let new = NewWorkspace { name: name.to_owned(), ..NewWorkspace::default() };
-    master.services().workspaces.create(permit, new).await.map(drop)
+async fn make(master: &TestMaster, permit: &Permit<CreateWorkspace>) -> Result<(), Error> {
+    master.services().workspaces.create(permit).await.map(drop)
 }
 
 async fn r25_what_an_account_may_is_asked_again_at_the_commit(database: Database) {
@@ -46,39 +43,41 @@ async fn r25_what_an_account_may_is_asked_again_at_the_commit(database: Database
 
     // Demoted: nobody makes themselves an administrator again.
     let as_boss = caller(&master, &boss).await;
-    let patch = PatchUser { admin: Some(true), ..PatchUser::default() };
+    let patch = UserPatch { admin: Some(true), ..UserPatch::default() };
     let user = services.open::<SeeUser>(&as_boss, UserId(boss.id)).await.expect("there").into_target();
-    let change = Accounts::what_changes(&user, &patch);
-    let permit = authorize::<ChangeUser>(&as_boss.actor, (user, change)).expect("allowed");
+    let permit = authorize::<ChangeUser>(&as_boss.actor, (user, patch)).expect("allowed");
     admin.patch(&boss.path()).json(json!({"admin": false})).await.ok();
-    outdated(services.accounts.change(permit, patch).await);
+    outdated(services.accounts.change(permit).await);
     assert_eq!(admin.get(&boss.path()).await.ok()["user"]["admin"], false);
 
-    let may = |caller: &Caller| authorize::<CreateWorkspace>(&caller.actor, ()).expect("allowed");
+    let may = |caller: &Caller, name: &str| {
+        let new = NewWorkspace { name: name.to_owned(), ..NewWorkspace::default() };
+        authorize::<CreateWorkspace>(caller, new).expect("allowed")
+    };
     // Others' changes are nothing to who keeps their rights.
-    let permit = may(&caller(&master, &boss).await);
+    let permit = may(&caller(&master, &boss).await, "kept");
     admin.patch(&boss.path()).json(json!({"displayName": "Boss"})).await.ok();
-    make(&master, &permit, "kept").await.expect("made");
+    make(&master, &permit).await.expect("made");
 
     // A session that was ended, a token that was revoked, an account that was deactivated.
-    let permit = may(&caller(&master, &boss).await);
+    let permit = may(&caller(&master, &boss).await, "by an ended session");
     boss.post("/api/v1/auth/logout").await.ok();
-    outdated(make(&master, &permit, "by an ended session").await);
+    outdated(make(&master, &permit).await);
     let boss = master.log_in("boss").await;
     let (holder, token) = boss.by_token(json!({"description": "ci", "lifespan": "48h"})).await;
-    let permit = may(&caller(&master, &holder).await);
+    let permit = may(&caller(&master, &holder).await, "by a revoked token");
     admin.patch(&format!("/api/v1/tokens/{token}")).json(json!({"setRevoked": true})).await.ok();
-    outdated(make(&master, &permit, "by a revoked token").await);
-    let permit = may(&caller(&master, &boss).await);
+    outdated(make(&master, &permit).await);
+    let permit = may(&caller(&master, &boss).await, "by a deactivated account");
     admin.patch(&boss.path()).json(json!({"active": false})).await.ok();
-    outdated(make(&master, &permit, "by a deactivated account").await);
+    outdated(make(&master, &permit).await);
 
     // The default user, whose password was set.
     let default_user = master.default_user().await;
     let local = services.sessions.default_caller(UserId(default_user.id), Origin::Local).await;
-    let permit = may(&local.expect("asked").expect("let in"));
+    let permit = may(&local.expect("asked").expect("let in"), "by the default user");
     default_user.patch(&default_user.path()).json(json!({"password": "a quiet lake"})).await.ok();
-    outdated(make(&master, &permit, "by the default user").await);
+    outdated(make(&master, &permit).await);
 
     let all = admin.get("/api/v1/workspaces").await.ok().to_string();
     assert!(all.contains("kept") && !all.contains("\"by a"), "{all}");
@@ -116,14 +115,16 @@ async fn r25_what_a_member_may_is_asked_again_in_the_change(database: Database) 
     let as_bob = caller(&master, &bob).await;
     let open = master.services().open::<ChangeWorkspace>(&as_bob, place);
     let permit = open.await.expect("an administrator of it");
+    let change = WorkspaceChange { private: Some(false), ..WorkspaceChange::default() };
+    let open = master.services().open_to_change::<EditWorkspace>(&as_bob, place).await;
+    let edit = to(&as_bob, open.expect("an administrator of it"), change).expect("an administrator of it");
     alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
 
     let member = MemberId::User(UserId(bob.id));
     let gone = format!("workspace '{place}' not found");
     let said = workspaces.set_member(&permit, member, Some(Role::Administrator)).await;
     assert_eq!(said.expect_err("refused").to_string(), gone);
-    let change = WorkspaceChange { private: Some(false), ..WorkspaceChange::default() };
-    assert_eq!(workspaces.change(&permit, change).await.expect_err("refused").to_string(), gone);
+    assert_eq!(workspaces.change(&edit).await.expect_err("refused").to_string(), gone);
     assert_eq!(workspaces.delete(&permit).await.expect_err("refused").to_string(), gone);
     bob.get(&members).await.refused(404);
 }
@@ -144,19 +145,21 @@ async fn r25_a_launch_and_a_projects_changes_are_asked_again(database: Database)
     let as_bob = caller(&master, &bob).await;
     let start = services.open::<StartTask>(&as_bob, place).await.expect("a member");
     let read = services.open::<ReadProject>(&as_bob, project).await.expect("a member");
-    let write = services.open::<ChangeProject>(&as_bob, project).await.expect("a member");
-    let manage = services.open::<ManageProject>(&as_bob, project).await.expect("an administrator of it");
+    let write = async |change| {
+        let permit = services.open_to_change::<ChangeProject>(&as_bob, project).await.expect("a member");
+        to(&as_bob, permit, change).expect("an administrator of it")
+    };
+    let close = write(ProjectChange { private: Some(true), ..ProjectChange::default() }).await;
+    let text = write(ProjectChange { description: Some("new".to_owned()), ..ProjectChange::default() }).await;
 
     // Who may change less than before, changes nothing of that.
     alice.put(&members).json(role("editor")).await.ok();
-    let change = ProjectChange { private: Some((manage, true)), ..ProjectChange::default() };
-    services.projects.change(&write, change).await.expect_err("for administrators");
-    let text = ProjectChange { description: Some("new".to_owned()), ..ProjectChange::default() };
-    assert!(!services.projects.change(&write, text).await.expect("still theirs").private);
+    services.projects.change(&close).await.expect_err("for administrators");
+    assert!(!services.projects.change(&text).await.expect("still theirs").private);
 
     alice.delete(&format!("{members}?userId={}", bob.id)).await.ok();
     let config = r#"{"entrypoint": ["true"], "resources": {"slots": 0}}"#;
-    let launched = services.tasks.start_command(start, &as_bob.user, None, Some(config), None).await;
+    let launched = services.tasks.start_command(start, None, Some(config), None).await;
     assert_eq!(launched.expect_err("refused").to_string(), format!("workspace '{place}' not found"));
     let noted = services.projects.set_bookmark(&read, true).await;
     assert_eq!(noted.expect_err("refused").to_string(), format!("project '{project}' not found"));

@@ -444,7 +444,10 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     let (admin, bob) = (master.admin().await, master.user("bob").await);
     let services = master.services();
     let caller = services.sessions.authenticate(&bob.token).await.expect("good");
-    let permit = || authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
+    let permit = || {
+        authorize::<CreateWorkspace>(&caller.actor, domain::place::NewWorkspace::default())
+            .expect("everybody may")
+    };
     let first = services.workspaces.personal(&permit()).await.expect("made");
     assert_eq!((first.name.as_str(), first.owner_name.as_str(), first.private), ("bob", "bob", false));
     let again = services.workspaces.personal(&permit()).await.expect("found");
@@ -460,7 +463,8 @@ async fn a_personal_workspace_follows_its_accounts_name(database: Database) {
     workspace(&admin, json!({"name": "carl"})).await;
     let carl = master.user("carl").await;
     let caller = services.sessions.authenticate(&carl.token).await.expect("good");
-    let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
+    let permit = authorize::<CreateWorkspace>(&caller.actor, domain::place::NewWorkspace::default())
+        .expect("everybody may");
     let made = services.workspaces.personal(&permit).await.expect("made all the same");
     assert_eq!((made.name, made.owner_name.as_str()), (format!("carl ({})", carl.id), "carl"));
 }
@@ -471,7 +475,8 @@ async fn a14_renaming_oneself_finds_few_names_of_workspaces(database: Database) 
     let (alice, bob) = (master.user("alice").await, master.user("bob").await);
     let services = master.services();
     let caller = services.sessions.authenticate(&bob.token).await.expect("good");
-    let permit = authorize::<CreateWorkspace>(&caller.actor, ()).expect("everybody may");
+    let permit = authorize::<CreateWorkspace>(&caller.actor, domain::place::NewWorkspace::default())
+        .expect("everybody may");
     services.workspaces.personal(&permit).await.expect("made");
     workspace(&alice, json!({"name": "secretplan", "private": true})).await;
     let mut found = 0;

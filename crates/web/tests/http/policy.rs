@@ -1,8 +1,11 @@
 //! Allowed by the API is allowed by the policy, and the other way round (R32), for actors, objects and changes at
 //! random.
 
-use domain::authz::{self, Actor, ChangeTask, ChangeUser, InviteAgent, ManageAgents, UserChange, authorize};
+use domain::authz::{self, Actor, ChangeTask, ChangeUser, InviteAgent, ManageAgents, authorize};
 use domain::id::{TaskId, UserId};
+use domain::identity::IdentityParts;
+use domain::password::Sent;
+use domain::user::{NewUser, UserPatch};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -36,7 +39,7 @@ fn deeds() -> impl Strategy<Value = (usize, Deed)> {
 }
 
 /// A patch of these parts that leaves roles and states as they are.
-fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, UserChange) {
+fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, UserPatch) {
     let [admin, remote, active, identity, username, display_name, password, email] = parts;
     let group = json!({"agentUid": 20_000 + fresh, "agentGid": 7005, "agentUser": "x", "agentGroup": "x"});
     let all = [
@@ -51,7 +54,18 @@ fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, U
     ];
     let chosen = all.into_iter().filter(|(chosen, ..)| *chosen);
     let patch = chosen.map(|(_, key, value)| (key.to_owned(), value)).collect();
-    let change = UserChange { admin, remote, active, identity, username, display_name, password, email };
+    let text = |chosen: bool, text: &str| chosen.then(|| format!("{text}{fresh}"));
+    let change = UserPatch {
+        admin: admin.then_some(whom.admin),
+        remote: remote.then_some(false),
+        active: active.then_some(true),
+        identity: identity.then(IdentityParts::default),
+        username: text(username, "name"),
+        display_name: text(display_name, "shown"),
+        password: password.then(Sent::default),
+        email: text(email, "mail"),
+        kill_tasks: false,
+    };
     (Value::Object(patch), change)
 }
 
@@ -105,7 +119,7 @@ async fn r32_the_api_allows_what_the_policy_allows(database: Database) {
             Deed::Create => {
                 let user = json!({"user": {"username": format!("user{fresh}")}});
                 let answer = by.post("/api/v1/users").json(user).await;
-                (answer, authorize::<authz::CreateUser>(&actor, authz::NewAccount { way_in: true }).is_ok())
+                (answer, authorize::<authz::CreateUser>(&actor, NewUser::default()).is_ok())
             }
             Deed::Invite => {
                 let answer = by.post("/api/v1/agents/invitations").await;

@@ -162,7 +162,7 @@ fn user(id: UserId) -> User {
 
 /// The end of the owner's account.
 pub(super) fn deletion(facts: &Facts, has_heir: bool) -> Deletion {
-    Deletion { user: facts.account(), has_heir }
+    Deletion { user: facts.account(), heir: has_heir.then_some(ANOTHER) }
 }
 
 /// A template of the owner's.

@@ -1,7 +1,7 @@
 //! Taking an account away for good (X6, R35). Its row stays: what it made goes by its name, and nobody else gets that.
 
 use domain::audit::{Entry, Who};
-use domain::authz::{DeleteUser, Permit};
+use domain::authz::{DeleteUser, Deletion, Permit};
 use domain::id::UserId;
 use domain::user::{Password, Status, User};
 use serde_json::{Value, json};
@@ -11,21 +11,21 @@ use super::{Accounts, last_admin_stays, not_found};
 use crate::{Error, audit};
 
 impl Accounts {
-    /// Deletes an account; what it made is given to `assets_to`, or stays with its name. Again, it changes nothing.
+    /// Deletes an account; what it made is given to its heir, or stays with its name. Again, it changes nothing.
     ///
     /// # Errors
     /// While tasks of it are alive; for oneself, the default user and the last active administrator (R31); when nothing
-    /// can be given to `assets_to`.
-    pub async fn delete(&self, permit: Permit<DeleteUser>, assets_to: Option<UserId>) -> Result<(), Error> {
+    /// can be given to the heir.
+    pub async fn delete(&self, permit: Permit<DeleteUser>) -> Result<(), Error> {
         let by = permit.by().clone();
-        let id = permit.target().user.id;
+        let Deletion { user: User { id, .. }, heir } = *permit.target();
         let mut tx = self.store.write_urgent().await?;
         let user = store::user::by_id(&mut tx, id).await?.ok_or_else(not_found)?;
         if user.deleted_at.is_some() {
             return Ok(());
         }
         self.may_go(&mut tx, &user, permit.actor()).await?;
-        let heir = match assets_to {
+        let heir = match heir {
             Some(heir) => Some(hand_over(&mut tx, &user, heir).await?),
             None => None,
         };

@@ -1,13 +1,13 @@
 //! Changing one's own password where one is logged in (R26): with the current one, and without losing one's place.
 
 use domain::audit::{By, Entry};
-use domain::authz::{ChangeUser, Permit};
+use domain::authz::{ChangeUser, Permit, Via};
 use domain::id::SessionId;
 use domain::session::LIFETIME;
-use domain::user::{Password, User};
+use domain::user::{Parts, Password, User};
 use serde_json::{Value, json};
 
-use super::{Caller, INVALID_CREDENTIALS, LoggedIn, Revoked, Sessions, Visitor};
+use super::{INVALID_CREDENTIALS, LoggedIn, Revoked, Sessions, Visitor};
 use crate::password::{Lane, Presented};
 use crate::{Error, audit, secret};
 
@@ -15,7 +15,7 @@ use crate::{Error, audit, secret};
 pub const WRONG_PASSWORD: &str = "the current password is wrong";
 
 impl Sessions {
-    /// Gives the caller another password and a fresh session in place of the caller's own; other sessions end when
+    /// Gives the caller the password that is allowed and a fresh session in place of the caller's own; other sessions end when
     /// `end_others` says so. The current password is asked for, except of the default user without a login, whose own
     /// is blank (P2).
     ///
@@ -24,14 +24,18 @@ impl Sessions {
     pub async fn change_own_password(
         &self,
         permit: &Permit<ChangeUser>,
-        caller: &Caller,
         current: Presented,
-        new: &str,
         end_others: bool,
         visitor: Visitor,
     ) -> Result<LoggedIn, Error> {
         let inner = &*self.inner;
-        let (user, _) = permit.target();
+        let nobody = || Error::Forbidden("only accounts have passwords".to_owned());
+        let actor =
+            permit.by().as_actor().filter(|actor| actor.user == permit.target().0.id).ok_or_else(nobody)?;
+        let (user, patch) = permit.target();
+        let new =
+            patch.password.as_ref().filter(|sent| !sent.is_hashed && patch.parts(user) == Parts::PASSWORD);
+        let new = &new.ok_or_else(|| Error::Invalid("give a password, and nothing else".to_owned()))?.text;
         if user.remote {
             return Err(Error::Invalid("Cannot set password for remote users".to_owned()));
         }
@@ -39,10 +43,10 @@ impl Sessions {
             return Err(Error::Invalid("a service account has no password".to_owned()));
         }
         domain::password::check_new(new).map_err(|weak| Error::Invalid(weak.to_string()))?;
-        if !caller.is_default() {
-            self.prove_current(permit.by(), caller.actor.session(), user, current, &visitor).await?;
+        if actor.via != Via::DefaultUser {
+            self.prove_current(permit.by(), actor.session(), user, current, &visitor).await?;
         }
-        let password = Presented::new(Some(new.to_owned()), false);
+        let password = Presented::new(Some(new.clone()), false);
         let password = inner.hasher.store(password, Lane::of(permit.by()), inner.entropy.as_ref()).await?;
         let now = inner.clock.now();
         let mut tx = inner.store.write_urgent().await?;
@@ -53,7 +57,7 @@ impl Sessions {
         let after = User { password, modified_at: now, last_login_at: Some(now), ..before.clone() };
         store::user::update(&mut tx, &after).await?;
         store::user::set_last_login(&mut tx, after.id, now).await?;
-        match caller.actor.session() {
+        match actor.session() {
             _ if end_others => store::session::delete_of_user(&mut tx, after.id).await?,
             Some(own) => store::session::delete(&mut tx, own).await?,
             None => {}
@@ -66,7 +70,7 @@ impl Sessions {
         facts["passwordChanged"] = Value::Bool(true);
         facts["otherSessions"] = json!(if end_others { "ended" } else { "kept" });
         let committed = tx.commit(&entry.changed(audit::account_facts(&before), facts), now).await;
-        match caller.actor.session() {
+        match actor.session() {
             _ if end_others => self.revoke(Revoked::User(after.id)),
             Some(own) => self.revoke(Revoked::Session(own)),
             None => {}

@@ -25,7 +25,7 @@ use crate::template::Templates;
 use crate::{Error, again, workspace};
 
 impl Tasks {
-    /// Starts a command for `owner`: stored, then queued. Its configuration is laid over that of the template, and that
+    /// Starts a command for who may: stored, then queued. Its configuration is laid over that of the template, and that
     /// over the installation's defaults.
     ///
     /// # Errors
@@ -33,7 +33,6 @@ impl Tasks {
     pub async fn start_command(
         &self,
         permit: Permit<StartTask>,
-        owner: &User,
         template: Option<Permit<UseTemplate>>,
         request: Option<&str>,
         files: Option<ContextFiles>,
@@ -80,8 +79,10 @@ impl Tasks {
         let has_context = files.is_some();
         let workspace = permit.target().workspace;
         // Asked before anything is written, and again when it is stored.
+        let nobody = || Error::Forbidden("only accounts have tasks".to_owned());
+        let owner = permit.actor().ok_or_else(nobody)?;
         let mut conn = self.store.read().await?;
-        self.runs_as(&mut conn, owner.id, workspace, &default).await?;
+        let (owner, _) = self.runs_as(&mut conn, owner, workspace, &default).await?;
         drop(conn);
         // Held until the scheduler has the task.
         let place = files.as_ref().map(|files| self.contexts.comes(owner.id, files.bytes()));
@@ -123,7 +124,7 @@ impl Tasks {
         if let Some(template) = &template {
             again::ask(&mut tx, template).await?;
         }
-        let identity = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
+        let (_, identity) = self.runs_as(&mut tx, owner.id, workspace, &default).await?;
         self.check_number(&mut tx, owner.id).await?;
         let priority = config_policy::priority(&mut tx, workspace, &config.resources).await?;
         let task = store::task::insert(&mut tx, Task { identity, priority, ..task }, &config).await?;
@@ -186,7 +187,7 @@ impl Tasks {
         Ok(())
     }
 
-    /// As whom a task of that owner's runs in that workspace: account and workspace as they are in the database now (D3,
+    /// A task's owner, and as whom it runs in that workspace: account and workspace as they are in the database now (D3,
     /// R25).
     async fn runs_as(
         &self,
@@ -194,14 +195,15 @@ impl Tasks {
         owner: UserId,
         workspace: WorkspaceId,
         default: &UnixIdentity,
-    ) -> Result<UnixIdentity, Error> {
+    ) -> Result<(User, UnixIdentity), Error> {
         let owner = store::user::by_id(conn, owner).await?.filter(User::is_active);
         let owner = owner.ok_or_else(|| Error::Forbidden("user does not have permission".to_owned()))?;
         let workspace = workspace::open(conn, workspace).await?;
         let identity = identity::effective(owner.identity.as_ref(), &workspace.identity, default);
-        identity.map_err(|e| {
+        let identity = identity.map_err(|e| {
             Error::Precondition(format!("the Unix identity of workspace '{}': {e}", workspace.name))
-        })
+        })?;
+        Ok((owner, identity))
     }
 }
 

@@ -9,10 +9,11 @@ use ::api::user::AssignGroups;
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{ManageGroups, Permit, SeeGroups};
+use domain::authz::{self, ChangeGroup, DeleteGroup, SeeGroups};
+use domain::group::{Assignment, GroupChange, NewGroup};
 use domain::id::{GroupId, UserId};
 use master::Error;
-use master::group::{GroupChange, GroupFilter, Members, not_found};
+use master::group::{GroupFilter, Members, not_found};
 use master::open::may;
 
 use crate::App;
@@ -27,12 +28,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::patch("/api/v1/users/assignments", Access::User, assign)
             .says("Put accounts into groups and take them out of others; for administrators")
-            .asks::<ManageGroups>()
+            .asks::<authz::AssignGroups>()
             .takes::<AssignGroups>()
             .answers::<Empty>(),
         Endpoint::post("/api/v1/groups", Access::User, create)
             .says("Make a group; for administrators")
-            .asks::<ManageGroups>()
+            .asks::<authz::CreateGroup>()
             .takes::<CreateGroup>()
             .answers::<GroupResponse>(),
         Endpoint::post("/api/v1/groups/search", Access::User, search)
@@ -49,15 +50,18 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<GroupResponse>(),
         Endpoint::put("/api/v1/groups/{group}", Access::User, update)
             .says("Change a group's name and members; for administrators")
-            .asks::<ManageGroups>()
+            .asks::<ChangeGroup>()
             .takes::<UpdateGroup>()
             .answers::<GroupResponse>(),
         Endpoint::delete("/api/v1/groups/{group}", Access::User, delete)
             .says("Delete a group; for administrators")
-            .asks::<ManageGroups>()
+            .asks::<DeleteGroup>()
             .answers::<Empty>(),
     ]
 }
+
+/// In place of a group, where it is asked for any.
+const NO_GROUP: GroupId = GroupId(0);
 
 /// Most groups of one answer.
 const LIMIT: i64 = 500;
@@ -70,10 +74,6 @@ fn shown(members: &Members) -> Json<GroupResponse> {
             users: members.users.iter().map(user::shown).collect(),
         },
     })
-}
-
-fn manage(User(caller): &User) -> Result<Permit<ManageGroups>, Failure> {
-    Ok(may(caller, ())?)
 }
 
 pub(crate) fn group_id(text: &str) -> Result<GroupId, Failure> {
@@ -123,14 +123,15 @@ pub(crate) async fn search(
 
 pub(crate) async fn create(
     State(app): State<App>,
-    caller: User,
+    User(caller): User,
     request: Body<CreateGroup>,
 ) -> Answer<GroupResponse> {
-    let permit = manage(&caller)?;
+    // Any group at all, if not that one.
+    let permit = may::<authz::CreateGroup>(&caller, NewGroup::default())?;
     let request = request.after(&permit).await?;
-    let add = users(request.add_users)?;
-    let name = request.name.unwrap_or_default();
-    Ok(shown(&app.master.groups.create(permit, &name, &add).await?))
+    let new = NewGroup { name: request.name.unwrap_or_default(), add: users(request.add_users)? };
+    let permit = may::<authz::CreateGroup>(&caller, new)?;
+    Ok(shown(&app.master.groups.create(permit).await?))
 }
 
 pub(crate) async fn get(
@@ -144,33 +145,44 @@ pub(crate) async fn get(
 
 pub(crate) async fn update(
     State(app): State<App>,
-    caller: User,
+    User(caller): User,
     Path(group): Path<String>,
     request: Body<UpdateGroup>,
 ) -> Answer<GroupResponse> {
-    let (permit, id) = (manage(&caller)?, group_id(&group)?);
+    // Any change at all, if not that one.
+    let permit = may::<ChangeGroup>(&caller, (NO_GROUP, GroupChange::default()))?;
+    let id = group_id(&group)?;
     let request = request.after(&permit).await?;
     let (add, remove) = (users(request.add_users)?, users(request.remove_users)?);
-    let change = GroupChange { name: request.name, add, remove };
-    Ok(shown(&app.master.groups.change(permit, id, change).await?))
+    let permit = may::<ChangeGroup>(&caller, (id, GroupChange { name: request.name, add, remove }))?;
+    Ok(shown(&app.master.groups.change(permit).await?))
 }
 
-pub(crate) async fn delete(State(app): State<App>, caller: User, Path(group): Path<String>) -> Answer<Empty> {
-    let (permit, id) = (manage(&caller)?, group_id(&group)?);
-    app.master.groups.delete(permit, id).await?;
+pub(crate) async fn delete(
+    State(app): State<App>,
+    User(caller): User,
+    Path(group): Path<String>,
+) -> Answer<Empty> {
+    // What names no group isn't there, for those who may delete some.
+    let id = group_id(&group);
+    let permit = may::<DeleteGroup>(&caller, *id.as_ref().unwrap_or(&NO_GROUP))?;
+    id?;
+    app.master.groups.delete(permit).await?;
     Ok(Json(Empty {}))
 }
 
 /// Several accounts into several groups, and out of others.
 pub(crate) async fn assign(
     State(app): State<App>,
-    caller: User,
+    User(caller): User,
     request: Body<AssignGroups>,
 ) -> Answer<Empty> {
-    let permit = manage(&caller)?;
+    // Out of groups, if not into some.
+    let permit = may::<authz::AssignGroups>(&caller, Assignment::default())?;
     let request = request.after(&permit).await?;
     check_count(request.user_ids.len() * (request.add_groups.len() + request.remove_groups.len()))?;
     let (add, remove) = (groups(request.add_groups)?, groups(request.remove_groups)?);
-    app.master.groups.assign(permit, &users(request.user_ids)?, &add, &remove).await?;
+    let assignment = Assignment { users: users(request.user_ids)?, add, remove };
+    app.master.groups.assign(may::<authz::AssignGroups>(&caller, assignment)?).await?;
     Ok(Json(Empty {}))
 }

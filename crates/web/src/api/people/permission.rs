@@ -5,12 +5,15 @@ use ::api::role::{Permission, PermissionsSummary, RolePermissions, RoleScopes, S
 use axum::Json;
 use axum::extract::State;
 use domain::authz::{
-    self, Act, Actor, AddTemplate, AddToWorkspace, ChangeProject, ChangeWorkspace, CreateWorkspace,
-    ManageAgents, ManageGroups, ManageProject, NewAccount, ReadMasterConfig, ReadProject, ReadWorkspace,
-    SeeGroups, SeeMembers, SeeTokens, SetWorkspaceIdentity, StartTask, Via, Visible,
+    self, Act, Actor, AddTemplate, AddToWorkspace, ChangeGroup, ChangeProject, ChangeWorkspace,
+    CreateWorkspace, EditWorkspace, ManageAgents, ManageProject, ReadMasterConfig, ReadProject,
+    ReadWorkspace, SeeGroups, SeeMembers, SeeTokens, StartTask, Via, Visible,
 };
-use domain::id::{ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
-use domain::place::{Place, ProjectPlace, Role};
+use domain::group::GroupChange;
+use domain::id::{GroupId, ProjectId, UNCATEGORIZED, UserId, WorkspaceId};
+use domain::identity::IdentityParts;
+use domain::place::{NewWorkspace, Place, ProjectChange, ProjectPlace, Role, WorkspaceChange};
+use domain::user::NewUser;
 use master::session::Caller;
 use master::workspace::WorkspaceFilter;
 
@@ -41,11 +44,15 @@ const IN_PLACES: [(&str, InPlace); 15] = [
     ("DELETE_WORKSPACE", may::<ChangeWorkspace>),
     ("ASSIGN_ROLES", may::<ChangeWorkspace>),
     ("SET_WORKSPACE_AGENT_USER_GROUP", |actor, place| {
-        may_to::<SetWorkspaceIdentity>(actor, &Some(place.clone()))
+        let identity = Some(IdentityParts::default());
+        let change = WorkspaceChange { identity, ..WorkspaceChange::default() };
+        may_to::<EditWorkspace>(actor, &(place.clone(), change))
     }),
     ("VIEW_PROJECT", in_project::<ReadProject>),
     ("CREATE_PROJECT", may::<AddToWorkspace>),
-    ("UPDATE_PROJECT", in_project::<ChangeProject>),
+    ("UPDATE_PROJECT", |actor, place| {
+        may_to::<ChangeProject>(actor, &(private_project(place), ProjectChange::default()))
+    }),
     ("DELETE_PROJECT", in_project::<ManageProject>),
     // Who sees what is in it sees its tasks and templates, and who is in it.
     ("VIEW_NSC", may::<SeeMembers>),
@@ -62,11 +69,11 @@ type Holds = fn(&Actor) -> bool;
 
 /// What there is to do besides.
 const EVERYWHERE: [(&str, Holds); 7] = [
-    ("ADMINISTRATE_USER", |actor| may_to::<authz::CreateUser>(actor, &NewAccount { way_in: true })),
-    ("UPDATE_GROUP", |actor| may_to::<ManageGroups>(actor, &())),
+    ("ADMINISTRATE_USER", |actor| may_to::<authz::CreateUser>(actor, &NewUser::default())),
+    ("UPDATE_GROUP", |actor| may_to::<ChangeGroup>(actor, &(GroupId(0), GroupChange::default()))),
     ("UPDATE_AGENTS", |actor| may_to::<ManageAgents>(actor, &())),
     ("VIEW_MASTER_CONFIG", |actor| may_to::<ReadMasterConfig>(actor, &())),
-    ("CREATE_WORKSPACE", |actor| may_to::<CreateWorkspace>(actor, &())),
+    ("CREATE_WORKSPACE", |actor| may_to::<CreateWorkspace>(actor, &NewWorkspace::default())),
     ("VIEW_TOKEN", |actor| may_to::<SeeTokens>(actor, &Some(actor.user))),
     ("VIEW_OTHER_TOKEN", |actor| may_to::<SeeTokens>(actor, &None)),
 ];
@@ -81,8 +88,12 @@ fn may<A: Act<Target = Place>>(actor: &Actor, place: &Place) -> bool {
 
 /// The same about somebody else's project in it.
 fn in_project<A: Act<Target = ProjectPlace>>(actor: &Actor, place: &Place) -> bool {
+    may_to::<A>(actor, &private_project(place))
+}
+
+fn private_project(place: &Place) -> ProjectPlace {
     let (project, owner, workspace) = (ProjectId(0), place.owner, place.clone());
-    may_to::<A>(actor, &ProjectPlace { project, owner, private: true, role: None, workspace })
+    ProjectPlace { project, owner, private: true, role: None, workspace }
 }
 
 /// A permission as it goes over the wire.

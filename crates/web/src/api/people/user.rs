@@ -10,11 +10,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use domain::audit::{By, Who};
-use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, SeeUser, UserChange, Visible};
+use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, SeeUser, Visible};
 use domain::id::UserId;
+use domain::identity::IdentityParts;
+use domain::password::Sent;
+use domain::user::{NewUser, UserPatch};
 use master::Error;
-use master::account::{Accounts, SortBy, UserFilter};
-use master::open::{AccountName, may};
+use master::account::{SortBy, UserFilter};
+use master::open::{AccountName, may, to};
 use master::session::Caller;
 
 use crate::App;
@@ -172,15 +175,33 @@ pub(crate) async fn create(
     User(caller): User,
     request: Body<CreateUser>,
 ) -> Answer<UserResponse> {
-    let permitted = |way_in| may::<authz::CreateUser>(&caller, authz::NewAccount { way_in });
     // Any account at all, if not that one.
-    let request = request.after(&permitted(false)?).await?;
+    let permit = may::<authz::CreateUser>(&caller, NewUser::without_a_way_in())?;
+    let request = request.after(&permit).await?;
     let new = request.user.ok_or_else(|| Error::Invalid("must specify user to create".to_owned()))?;
-    let password = presented(request.password, request.is_hashed)?;
-    let prepared = app.master.accounts.prepare(new.clone(), &password)?;
-    let permit = permitted(prepared.admin || !(prepared.remote || prepared.service))?;
-    let user = app.master.accounts.create(permit, new, password).await?;
+    let (new, password) = (new_user(new), presented(request.password, request.is_hashed)?);
+    app.master.accounts.prepare(&new, &password)?;
+    let permit = may::<authz::CreateUser>(&caller, new)?;
+    let user = app.master.accounts.create(permit, password).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
+}
+
+fn new_user(new: ::api::user::NewUser) -> NewUser {
+    NewUser {
+        username: new.username.unwrap_or_default(),
+        display_name: new.display_name.unwrap_or_default(),
+        admin: new.admin.unwrap_or(false),
+        active: new.active.unwrap_or(false),
+        remote: new.remote.unwrap_or(false),
+        service: new.service.unwrap_or(false),
+        identity: new.agent_user_group.map(identity),
+    }
+}
+
+/// A Unix identity as it was sent.
+pub(crate) fn identity(group: AgentUserGroup) -> IdentityParts {
+    let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = group;
+    IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid }
 }
 
 pub(crate) async fn get(
@@ -233,10 +254,29 @@ async fn change(
     user: domain::user::User,
     patch: PatchUser,
 ) -> Result<domain::user::User, Failure> {
-    let change = Accounts::what_changes(&user, &patch);
-    let permit = may::<ChangeUser>(caller, (user, change))?;
-    presented(patch.password.clone(), patch.is_hashed)?;
-    Ok(app.master.accounts.change(permit, patch).await?)
+    let patch = patched(patch);
+    let password = patch.password.clone();
+    let permit = may::<ChangeUser>(caller, (user, patch))?;
+    if let Some(password) = password {
+        presented(Some(password.text), Some(password.is_hashed))?;
+    }
+    Ok(app.master.accounts.change(permit).await?)
+}
+
+/// What is to change of an account, as it was sent.
+fn patched(patch: PatchUser) -> UserPatch {
+    let is_hashed = patch.is_hashed.unwrap_or(false);
+    UserPatch {
+        username: patch.username,
+        display_name: patch.display_name,
+        email: patch.email,
+        password: patch.password.map(|text| Sent { text, is_hashed }),
+        admin: patch.admin,
+        remote: patch.remote,
+        active: patch.active,
+        identity: patch.agent_user_group.map(identity),
+        kill_tasks: patch.kill_tasks.unwrap_or(false),
+    }
 }
 
 pub(crate) async fn delete(
@@ -246,13 +286,12 @@ pub(crate) async fn delete(
     query: Query,
 ) -> Answer<Empty> {
     let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
-    let permitted = |deletion: Deletion| may::<DeleteUser>(&caller, deletion);
     // If not with that heir.
-    let permit = permitted(Deletion { user, has_heir: false })?;
+    let permit = may::<DeleteUser>(&caller, Deletion { user, heir: None })?;
     let params = query.after(&permit).await?;
-    let has_heir = params.get("assetsTo").is_some();
-    let permit = permitted(Deletion { has_heir, ..permit.into_target() })?;
-    app.master.accounts.delete(permit, params.parse("assetsTo")?).await?;
+    let heir = params.parse("assetsTo")?;
+    let permit = may::<DeleteUser>(&caller, Deletion { heir, ..permit.into_target() })?;
+    app.master.accounts.delete(permit).await?;
     Ok(Json(Empty {}))
 }
 
@@ -300,11 +339,11 @@ pub(crate) async fn set_password(
     password: Body<String>,
 ) -> Answer<UserResponse> {
     let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
-    let wanted = UserChange { password: true, ..UserChange::default() };
-    let permit = may::<ChangeUser>(&caller, (user, wanted))?;
-    let password = Some(password.after(&permit).await?);
-    presented(password.clone(), Some(false))?;
-    let patch = PatchUser { password, is_hashed: Some(false), ..PatchUser::default() };
-    let user = app.master.accounts.change(permit, patch).await?;
+    // Any password at all, if not that one.
+    let permit = may::<ChangeUser>(&caller, (user, UserPatch::password(Sent::default())))?;
+    let text = password.after(&permit).await?;
+    presented(Some(text.clone()), Some(false))?;
+    let permit = to(&caller, permit, UserPatch::password(Sent { text, is_hashed: false }))?;
+    let user = app.master.accounts.change(permit).await?;
     Ok(Json(UserResponse { user: shown_to(&caller.actor, &user) }))
 }

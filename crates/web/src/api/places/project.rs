@@ -12,10 +12,10 @@ use domain::authz::{
     AddToWorkspace, ChangeProject, ManageProject, Permit, ReadProject, ReadWorkspace, SeeUser, Visible,
 };
 use domain::id::ProjectId;
-use domain::place;
+use domain::place::{self, ProjectChange};
 use master::Error;
-use master::open::ProjectCode;
-use master::project::{NewProject, ProjectChange, ProjectFilter, SortBy};
+use master::open::{ProjectCode, to};
+use master::project::{NewProject, ProjectFilter, SortBy};
 use master::session::Caller;
 
 use crate::App;
@@ -24,7 +24,7 @@ use crate::access::Access;
 use crate::api::command::owners;
 use crate::extract::{User, paged};
 use crate::late::{Body, Query};
-use crate::open::open;
+use crate::open::{open, open_to_change};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -61,7 +61,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::patch("/api/v1/projects/{project}", Access::User, patch)
             .says("Change a project: what is absent stays")
             .asks::<ChangeProject>()
-            .may_ask::<ManageProject>()
             .takes::<EditProject>()
             .answers::<ProjectResponse>(),
         Endpoint::delete("/api/v1/projects/{project}", Access::User, delete)
@@ -212,21 +211,17 @@ pub(crate) async fn patch(
     Path(project): Path<String>,
     request: Body<EditProject>,
 ) -> Answer<ProjectResponse> {
-    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open_to_change::<ChangeProject>(&app, &caller, &project).await?;
     let request = request.after(&permit).await?;
-    let private = match request.private {
-        Some(private) => Some((open::<ManageProject>(&app, &caller, &project).await?, private)),
-        None => None,
-    };
     let change = ProjectChange {
         name: request.name,
         key: request.key,
         description: request.description,
         tags: request.tags.map(Vec::from),
-        private,
+        private: request.private,
         ..ProjectChange::default()
     };
-    let project = app.master.projects.change(&permit, change).await?;
+    let project = app.master.projects.change(&to(&caller, permit, change)?).await?;
     Ok(Json(ProjectResponse { project: shown(project) }))
 }
 
@@ -277,8 +272,13 @@ pub(crate) async fn move_to(
     Ok(Json(Empty {}))
 }
 
-async fn write_notes(app: &App, permit: &Permit<ChangeProject>, change: ProjectChange) -> Answer<Notes> {
-    let project = app.master.projects.change(permit, change).await?;
+async fn write_notes(
+    app: &App,
+    caller: &Caller,
+    permit: Permit<ChangeProject>,
+    change: ProjectChange,
+) -> Answer<Notes> {
+    let project = app.master.projects.change(&to(caller, permit, change)?).await?;
     Ok(Json(Notes { notes: project.notes.into_iter().map(note).collect() }))
 }
 
@@ -288,10 +288,10 @@ pub(crate) async fn add_note(
     Path(project): Path<String>,
     new: Body<Note>,
 ) -> Answer<Notes> {
-    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open_to_change::<ChangeProject>(&app, &caller, &project).await?;
     let new = new.after(&permit).await?;
     let change = ProjectChange { new_note: Some(stored(new)), ..ProjectChange::default() };
-    write_notes(&app, &permit, change).await
+    write_notes(&app, &caller, permit, change).await
 }
 
 pub(crate) async fn put_notes(
@@ -300,8 +300,8 @@ pub(crate) async fn put_notes(
     Path(project): Path<String>,
     request: Body<Notes>,
 ) -> Answer<Notes> {
-    let permit = open::<ChangeProject>(&app, &caller, &project).await?;
+    let permit = open_to_change::<ChangeProject>(&app, &caller, &project).await?;
     let notes = request.after(&permit).await?.notes.into_iter().map(stored).collect();
     let change = ProjectChange { notes: Some(notes), ..ProjectChange::default() };
-    write_notes(&app, &permit, change).await
+    write_notes(&app, &caller, permit, change).await
 }

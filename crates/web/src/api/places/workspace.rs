@@ -9,25 +9,24 @@ use ::api::workspace::{
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use domain::authz::{
-    ChangeWorkspace, CreateWorkspace, ReadWorkspace, SeeUser, SetWorkspaceIdentity, Visible,
-};
+use domain::authz::{self, ChangeWorkspace, CreateWorkspace, ReadWorkspace, SeeUser, Visible};
 use domain::id::UNCATEGORIZED;
 use domain::identity::IdentityParts;
-use domain::place::{self, Place};
+use domain::place::{self, NewWorkspace, WorkspaceChange};
 use master::Error;
-use master::open::may;
+use master::open::{may, to};
 use master::session::Caller;
-use master::workspace::{NewWorkspace, Overlay, SortBy, WorkspaceChange, WorkspaceFilter};
+use master::workspace::{SortBy, WorkspaceFilter};
 use serde_json::json;
 
 use crate::App;
 use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
+use crate::api::user::identity;
 use crate::extract::{Params, User, paged};
 use crate::late::{Body, Query};
-use crate::open::open;
+use crate::open::{open, open_to_change};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -50,7 +49,6 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/workspaces", Access::User, create)
             .says("Make a workspace; a Unix identity is for administrators to set")
             .asks::<CreateWorkspace>()
-            .may_ask::<SetWorkspaceIdentity>()
             .takes::<EditWorkspace>()
             .answers::<WorkspaceChanged>(),
         Endpoint::get("/api/v1/workspaces/{workspace}", Access::User, get)
@@ -60,8 +58,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<WorkspaceResponse>(),
         Endpoint::patch("/api/v1/workspaces/{workspace}", Access::User, patch)
             .says("Change a workspace: what is absent stays")
-            .asks::<ChangeWorkspace>()
-            .may_ask::<SetWorkspaceIdentity>()
+            .asks::<authz::EditWorkspace>()
             .takes::<EditWorkspace>()
             .answers::<WorkspaceChanged>(),
         Endpoint::delete("/api/v1/workspaces/{workspace}", Access::User, delete)
@@ -125,19 +122,6 @@ async fn counted(app: &App, caller: &Caller, workspace: place::Workspace) -> Res
     Ok(shown(caller, workspace, count))
 }
 
-/// The Unix identity that is to be set, when the caller may set it.
-fn overlay(
-    caller: &Caller,
-    place: Option<Place>,
-    group: Option<AgentUserGroup>,
-) -> Result<Option<Overlay>, Failure> {
-    let Some(group) = group else { return Ok(None) };
-    let permit = may::<SetWorkspaceIdentity>(caller, place)?;
-    let AgentUserGroup { agent_uid, agent_gid, agent_user, agent_group } = group;
-    let parts = IdentityParts { user: agent_user, uid: agent_uid, group: agent_group, gid: agent_gid };
-    Ok(Some((permit, parts)))
-}
-
 /// What can't be set is refused, not dropped.
 fn refuse_more(more: &EditWorkspace) -> Result<(), Failure> {
     let says_nothing = |value: &Option<Unkept>| *value != Some(Unkept::Something);
@@ -187,16 +171,17 @@ pub(crate) async fn create(
     User(caller): User,
     request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
-    let permit = may::<CreateWorkspace>(&caller, ())?;
+    // Any workspace at all, if not that one.
+    let permit = may::<CreateWorkspace>(&caller, NewWorkspace::default())?;
     let request = request.after(&permit).await?;
     refuse_more(&request)?;
     let new = NewWorkspace {
         name: request.name.unwrap_or_default(),
         private: request.private.unwrap_or(false),
-        identity: overlay(&caller, None, request.agent_user_group)?,
+        identity: request.agent_user_group.map(identity),
         checkpoint_storage: request.checkpoint_storage_config.map(|storage| storage.get().to_owned()),
     };
-    let made = app.master.workspaces.create(&permit, new).await?;
+    let made = app.master.workspaces.create(&may(&caller, new)?).await?;
     Ok(Json(WorkspaceChanged { workspace: shown(&caller, made, 0), namespace_bindings: json!({}) }))
 }
 
@@ -216,16 +201,16 @@ pub(crate) async fn patch(
     Path(workspace): Path<String>,
     request: Body<EditWorkspace>,
 ) -> Answer<WorkspaceChanged> {
-    let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
+    let permit = open_to_change::<authz::EditWorkspace>(&app, &caller, &workspace).await?;
     let request = request.after(&permit).await?;
     refuse_more(&request)?;
     let change = WorkspaceChange {
         name: request.name,
         private: request.private,
-        identity: overlay(&caller, Some(permit.target().clone()), request.agent_user_group)?,
+        identity: request.agent_user_group.map(identity),
         checkpoint_storage: request.checkpoint_storage_config.map(|storage| storage.get().to_owned()),
     };
-    let changed = app.master.workspaces.change(&permit, change).await?;
+    let changed = app.master.workspaces.change(&to(&caller, permit, change)?).await?;
     let workspace = counted(&app, &caller, changed).await?;
     Ok(Json(WorkspaceChanged { workspace, namespace_bindings: json!({}) }))
 }

@@ -138,7 +138,7 @@ pub(crate) async fn launch(
     let workspace = request.workspace_id.filter(|id| *id != 0).map_or(UNCATEGORIZED, WorkspaceId);
     let permit = app.master.open::<StartTask>(&caller, workspace).await?;
     let config = request.config.as_deref().map(RawValue::get);
-    let started = app.master.tasks.start_command(permit, &caller.user, template, config, request.files);
+    let started = app.master.tasks.start_command(permit, template, config, request.files);
     let started = started.await?;
     Ok(Json(LaunchCommandResponse {
         command: shown(&app.master, &started.task),

@@ -5,7 +5,7 @@ use super::{ROLE_OF_MEMBER, Sample};
 pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("PATCH", "/api/v1/users/assignments", "the owner into a group")
         .body(r#"{"userIds": [{owner}], "addGroups": [{group}]}"#)
-        .asks(&[("ManageGroups", "its name, somebody into it")]),
+        .asks(&[("AssignGroups", "into groups")]),
     Sample::new("GET", "/api/v1/tokens", "own, administrators everybody's")
         .asks(&[("SeeTokens", "one's own")]),
     Sample::new("GET", "/api/v1/tokens", "the owner's")
@@ -23,19 +23,19 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("ChangeToken", "the owner's")]),
     Sample::new("POST", "/api/v1/groups", "a new group")
         .body(r#"{"name": "{fresh}"}"#)
-        .asks(&[("ManageGroups", "")]),
+        .asks(&[("CreateGroup", "")]),
     Sample::new("POST", "/api/v1/groups", "with the owner in it")
         .body(r#"{"name": "{fresh}", "addUsers": [{owner}]}"#)
-        .asks(&[("ManageGroups", "its name, somebody into it")]),
+        .asks(&[("CreateGroup", "with somebody in it")]),
     Sample::new("POST", "/api/v1/groups/search", "all").body(r#"{"limit": 500}"#),
     Sample::new("GET", "/api/v1/groups/{group}", "any"),
     Sample::new("PUT", "/api/v1/groups/{group}", "the owner into it")
         .body(r#"{"addUsers": [{owner}]}"#)
-        .asks(&[("ManageGroups", "its name, somebody into it")]),
+        .asks(&[("ChangeGroup", "somebody into it")]),
     Sample::new("PUT", "/api/v1/groups/{group}", "name")
         .body(r#"{"name": "{fresh}"}"#)
-        .asks(&[("ManageGroups", "its name, somebody into it")]),
-    Sample::new("DELETE", "/api/v1/groups/{group}", "any").asks(&[("ManageGroups", "")]),
+        .asks(&[("ChangeGroup", "its name")]),
+    Sample::new("DELETE", "/api/v1/groups/{group}", "any").asks(&[("DeleteGroup", "")]),
     Sample::new("GET", "/api/v1/permissions/summary", ""),
     Sample::new("POST", "/api/v1/roles/search", "all").body(r#"{"limit": 500}"#),
     Sample::new("POST", "/api/v1/roles/search/by-assignability", "all").body(r#"{"limit": 500}"#),

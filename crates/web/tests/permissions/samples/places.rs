@@ -9,7 +9,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("CreateWorkspace", "")]),
     Sample::new("POST", "/api/v1/workspaces", "with a Unix identity")
         .body(r#"{"name": "{fresh}", "agentUserGroup": {"agentGid": 205}}"#)
-        .asks(&[("CreateWorkspace", ""), ("SetWorkspaceIdentity", "a new one")]),
+        .asks(&[("CreateWorkspace", "with a Unix identity")]),
     Sample::new("GET", "/api/v1/workspaces/{workspace}", "the shared one")
         .at("/api/v1/workspaces/1")
         .asks(&[("ReadWorkspace", "the shared one")]),
@@ -17,20 +17,20 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "the shared one")
         .at("/api/v1/workspaces/1")
         .body(r#"{"name": "{fresh}"}"#)
-        .asks(&[("ChangeWorkspace", "the shared one")])
+        .asks(&[("EditWorkspace", "the shared one")])
         .then(400),
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "name")
         .body(r#"{"name": "{fresh}"}"#)
-        .asks(&[("ChangeWorkspace", "private")]),
+        .asks(&[("EditWorkspace", "private")]),
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "visibility")
         .body(r#"{"private": false}"#)
-        .asks(&[("ChangeWorkspace", "private, opened, or a role given")]),
+        .asks(&[("EditWorkspace", "private: opened")]),
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "where checkpoints go")
         .body(r#"{"checkpointStorageConfig": {"type": "gcs", "bucket": "b"}}"#)
-        .asks(&[("ChangeWorkspace", "private, opened, or a role given")]),
+        .asks(&[("EditWorkspace", "private: where checkpoints go")]),
     Sample::new("PATCH", "/api/v1/workspaces/{workspace}", "Unix identity")
         .body(r#"{"agentUserGroup": {"agentGid": 205}}"#)
-        .asks(&[("ChangeWorkspace", "private"), ("SetWorkspaceIdentity", "private")]),
+        .asks(&[("EditWorkspace", "private: Unix identity")]),
     Sample::new("DELETE", "/api/v1/workspaces/{workspace}", "the shared one")
         .at("/api/v1/workspaces/1")
         .asks(&[("ChangeWorkspace", "the shared one")])
@@ -49,7 +49,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("SeeMembers", "private")]),
     Sample::new("PUT", "/api/v1/workspaces/{workspace}/members", "private")
         .body(r#"{"userId": 1, "role": "editor"}"#)
-        .asks(&[("ChangeWorkspace", "private, opened, or a role given")]),
+        .asks(&[("ChangeWorkspace", "private: a role given")]),
     Sample::new("DELETE", "/api/v1/workspaces/{workspace}/members", "private")
         .at("/api/v1/workspaces/{workspace}/members?userId=1")
         .asks(&[("ChangeWorkspace", "private")]),
@@ -72,10 +72,9 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("PATCH", "/api/v1/projects/{project}", "texts")
         .body(r#"{"description": "{fresh}"}"#)
         .asks(&[("ChangeProject", "private, in a private workspace")]),
-    Sample::new("PATCH", "/api/v1/projects/{project}", "visibility").body(r#"{"private": false}"#).asks(&[
-        ("ChangeProject", "private, in a private workspace"),
-        ("ManageProject", "private, in a private workspace: opened, moved, or a role given"),
-    ]),
+    Sample::new("PATCH", "/api/v1/projects/{project}", "visibility")
+        .body(r#"{"private": false}"#)
+        .asks(&[("ChangeProject", "private, in a private workspace: opened")]),
     Sample::new("DELETE", "/api/v1/projects/{project}", "private")
         .asks(&[("ManageProject", "private, in a private workspace")]),
     Sample::new("POST", "/api/v1/projects/{project}/archive", "private")
@@ -85,7 +84,7 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("POST", "/api/v1/projects/{project}/move", "into another private one of the owner's")
         .body(r#"{"destinationWorkspaceId": {workspace}}"#)
         .asks(&[
-            ("ManageProject", "private, in a private workspace: opened, moved, or a role given"),
+            ("ManageProject", "private, in a private workspace: moved, or a role given"),
             ("AddToWorkspace", "private"),
         ]),
     Sample::new("POST", "/api/v1/projects/{project}/notes", "private")
@@ -97,7 +96,7 @@ pub(super) const SAMPLES: &[Sample] = &[
         .asks(&[("ReadProject", "private, in a private workspace")]),
     Sample::new("PUT", "/api/v1/projects/{project}/members", "private")
         .body(r#"{"userId": 1, "role": "editor"}"#)
-        .asks(&[("ManageProject", "private, in a private workspace: opened, moved, or a role given")]),
+        .asks(&[("ManageProject", "private, in a private workspace: moved, or a role given")]),
     Sample::new("DELETE", "/api/v1/projects/{project}/members", "private")
         .at("/api/v1/projects/{project}/members?userId=1")
         .asks(&[("ManageProject", "private, in a private workspace")]),

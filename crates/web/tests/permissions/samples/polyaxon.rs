@@ -33,10 +33,7 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("PATCH", "/api/v1/{owner}/{project}/", "visibility")
         .at("/api/v1/{ownername}/{slug}/")
         .body(r#"{"is_public": true}"#)
-        .asks(&[
-            ("ChangeProject", "private, in another private workspace"),
-            ("ManageProject", "private, in another private workspace: opened, moved, or a role given"),
-        ]),
+        .asks(&[("ChangeProject", "private, in another private workspace: opened")]),
     Sample::new("DELETE", "/api/v1/{owner}/{project}/", "private")
         .at("/api/v1/{ownername}/{slug}/")
         .asks(&[("ManageProject", "private, in another private workspace")]),
