@@ -66,9 +66,9 @@ admin_acts! {
     DeleteGroup(GroupId), lasts |_| false => "user does not have permission";
     /// Tell everybody something, whatever it is, or no longer.
     SetClusterMessage(()), lasts |()| false => "user does not have permission";
-    /// Have the master say more or less in its log: how much is all the same.
     /// Have the master remove now what its rules say is over for long enough.
     CleanUpLogs(()), lasts |()| false => "user does not have permission";
+    /// Have the master say more or less in its log: how much is all the same.
     ChangeMasterLog(()), lasts |()| false => "user does not have permission";
     /// Roles can't be given while role-based access is off.
     AssignRoles(()), lasts |()| true => "access denied";
