@@ -385,3 +385,37 @@ impl Target for UserId {
         account::NOT_FOUND.to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_hidden_and_what_names_nothing_are_told_of_in_the_same_words() {
+        let place =
+            Place { workspace: WorkspaceId(7), owner: UserId(1), private: true, role: None, guest: false };
+        assert_eq!(place.missing(), "workspace '7' not found");
+        assert_eq!(
+            (place.clone(), WorkspaceChange::default()).missing(),
+            WorkspaceId::missing(&WorkspaceId(7))
+        );
+        let of = ConfigPoliciesOf { place: Some(place), workload: Workload::Tasks };
+        assert_eq!(of.missing(), WorkspaceId::missing(&7));
+        assert_eq!(TokenId::missing(&TokenId(3)), "Token with id: {3} not found");
+    }
+
+    #[test]
+    fn a_name_in_an_answer_steers_no_terminal() {
+        let name: TemplateName = "a\u{1b}[2J".parse().expect("any text is a name");
+        assert_eq!(TemplateName::missing(&name), "template 'a\\u{1b}[2J' not found");
+    }
+
+    #[test]
+    fn a_change_is_asked_about_together_with_its_thing() {
+        let place =
+            Place { workspace: WorkspaceId(7), owner: UserId(1), private: true, role: None, guest: false };
+        let target = <(Place, WorkspaceChange)>::new(place.clone(), WorkspaceChange::default());
+        assert_eq!(target.1, WorkspaceChange::default(), "nothing, until it is known");
+        assert_eq!(target.into_thing(), place);
+    }
+}
