@@ -6,9 +6,9 @@
 //! programs of its own in the kernel, whose memory is one number for the machine (T1).
 //!
 //! Refused with the error that programs know best: ENOSYS where they then do without, EAFNOSUPPORT and EPROTONOSUPPORT for
-//! kinds of sockets, ENOMEM for huge pages, EINVAL for filters, EOPNOTSUPP for clones of files, else EPERM. System calls of another architecture than the
-//! machine's own (32-bit programs) end the process. The kernel remembers which calls are always allowed, so that those cost
-//! next to nothing.
+//! kinds of sockets, ENOMEM for huge pages, EINVAL for filters, EOPNOTSUPP for clones of files, else EPERM. One question the
+//! task's shim answers instead of the kernel (`network`). System calls of another architecture than the machine's own (32-bit
+//! programs) end the process. The kernel remembers which calls are always allowed, so that those cost next to nothing.
 
 mod clones;
 mod core_files;
@@ -21,17 +21,19 @@ mod program;
 mod set_ids;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 
 use nix::libc;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    TargetArch, apply_filter,
+    TargetArch,
 };
 
 pub(crate) use self::program::Pass;
-use self::program::{Part, joined};
+use self::program::{Answer, Part, joined};
 use crate::failure::Failure;
 use crate::spec::Seccomp;
+use crate::sys::notify;
 
 /// As if the kernel had no such thing.
 const MISSING: &[libc::c_long] = &[
@@ -124,7 +126,11 @@ const PERSONALITIES: [u32; 3] = [u32::MAX, 0, 0x0004_0000];
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// The filter, ready to be put on.
-pub(crate) struct Filter(BpfProgram);
+pub(crate) struct Filter {
+    program: BpfProgram,
+    /// Some calls are answered by another process.
+    asks: bool,
+}
 
 impl Filter {
     /// Makes it: `usual` is what the administrator lets tasks have, `set_ids` refuses what would make files that give ids,
@@ -142,7 +148,8 @@ impl Filter {
             return Ok(None);
         }
         parts.extend(program::no_other_calls());
-        Ok(Some(Self(joined(parts, pass))))
+        let asks = parts.iter().any(|part| part.answer == Answer::Asked);
+        Ok(Some(Self { program: joined(parts, pass), asks }))
     }
 
     /// Puts it on this process, for good. The process can't gain privileges any more from then on.
@@ -150,18 +157,23 @@ impl Filter {
     /// A process with root's rights on the machine is not bound by the limit of the kernel's memory for programs, which is
     /// one for all of the machine and which anybody may use up (T1).
     ///
+    /// Gives the descriptor by which another process answers some calls, if there are any and the kernel has such a thing.
+    ///
     /// # Errors
     /// One sentence.
-    pub(crate) fn apply(&self) -> Result<(), Failure> {
-        apply_filter(&self.0).map_err(|e| match e {
-            seccompiler::Error::Seccomp(e) if is_out_of_memory(&e) => Failure::machine(format!(
-                "this machine has no memory left for the task's system call filter ({e}): programs of its users have \
-                 used it up, and an agent without root gets no more than they. End those, raise sysctl \
-                 net.core.bpf_jit_limit, or start the agent as root"
-            )),
-            e => Failure::machine(format!(
-                "this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without"
-            )),
+    pub(crate) fn apply(&self) -> Result<Option<OwnedFd>, Failure> {
+        notify::apply(&self.program, self.asks).map_err(|e| {
+            Failure::machine(if is_out_of_memory(&e) {
+                format!(
+                    "this machine has no memory left for the task's system call filter ({e}): programs of its users have \
+                     used it up, and an agent without root gets no more than they. End those, raise sysctl \
+                     net.core.bpf_jit_limit, or start the agent as root"
+                )
+            } else {
+                format!(
+                    "this machine refuses the task's system call filter: {e}; set agent.seccomp: off to do without"
+                )
+            })
         })
     }
 }
@@ -211,13 +223,22 @@ fn parts(arch: TargetArch, usual: Seccomp, set_ids: bool) -> Result<Vec<Part>, s
     if set_ids {
         all.extend([(set_ids::missing(), libc::ENOSYS), (set_ids::forbidden()?, libc::EPERM)]);
     }
-    all.into_iter().map(|(rules, error)| part(arch, rules, error)).collect()
+    let refused = all.into_iter().map(|(rules, error)| part(arch, rules, error, Answer::Error));
+    // Whose network it is that a task's own namespaces are in, the shim doesn't know.
+    let asked =
+        (!usual.allows_namespaces()).then(|| part(arch, network::asked()?, libc::ENOTTY, Answer::Asked));
+    refused.chain(asked).collect()
 }
 
-fn part(arch: TargetArch, rules: Rules, error: i32) -> Result<Part, seccompiler::BackendError> {
+fn part(
+    arch: TargetArch,
+    rules: Rules,
+    error: i32,
+    answer: Answer,
+) -> Result<Part, seccompiler::BackendError> {
     let errno = SeccompAction::Errno(error.unsigned_abs());
     let steps = SeccompFilter::new(rules, SeccompAction::Allow, errno, arch)?.try_into()?;
-    Ok(Part { steps, error })
+    Ok(Part { steps, error, answer })
 }
 
 fn missing() -> Rules {

@@ -329,3 +329,46 @@ fn md1_md2_md3_md4_md8_what_is_in_no_limit_or_stops_the_machine_is_refused() {
         "{done:?}"
     );
 }
+
+/// MD4: which interfaces there are is told without the lock of the machine's network configuration, by somebody else than the
+/// kernel, and just as that does: with as much room as there is, with none, without a socket, and nowhere.
+#[test]
+fn md4_who_asks_for_interfaces_holds_no_lock_of_the_machines() {
+    let text = "import array, errno, fcntl, os, socket, struct, threading
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def asked(room, fd=None, place=None):
+    told = array.array('B', bytes(room or 1))
+    where = told.buffer_info()[0] if place is None else place
+    try: length = struct.unpack('iiQ', fcntl.ioctl(s if fd is None else fd, 0x8912, struct.pack('iiQ', room, 0, where)))[0]
+    except OSError as e: return errno.errorcode[e.errno]
+    names = [told[at:at + 16].tobytes().split(bytes(1))[0].decode() for at in range(0, length, 40)] if place is None else []
+    return length, names, [socket.inet_ntoa(told[at + 20:at + 24].tobytes()) for at in range(0, length if names else 0, 40)]
+print(asked(4096))
+print(asked(79), asked(39), asked(0, place=0)[0], asked(4096, place=8))
+print(asked(4096, fd=os.open('/dev/null', os.O_RDWR)), asked(4096, fd=999))
+said = []
+threads = [threading.Thread(target=lambda: said.append(asked(4096) == asked(4096))) for _ in range(20)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(said.count(True), socket.if_nameindex()[0])
+if os.fork() == 0: os._exit(asked(4096)[0] // 40)
+print(os.waitstatus_to_exitcode(os.wait()[1]))";
+    for (spec, uid) in [(script(""), 0), (root_script(""), 0), (own_script(""), 5001)] {
+        for network in [Network::Private, Network::None] {
+            let by = |seccomp| {
+                let spec = TaskSpec { network, seccomp, ..spec.clone() };
+                Task::create_for(&python(spec, text), uid).run()
+            };
+            let done = by(Seccomp::Default);
+            assert!(done.stdout.contains("(40, ['lo'], ['127.0.0.1']) (0, [], []) "), "{uid} {done:?}");
+            assert!(done.stdout.contains(" EFAULT\nENOTTY EBADF\n20 (1, 'lo')\n"), "{uid} {done:?}");
+            // An agent without root may be unable to make it.
+            if network == Network::Private && uid == 0 {
+                let all = "(80, ['lo', 'net0'], ['127.0.0.1', '192.0.0.2'])\n";
+                assert!(done.stdout.starts_with(all) && done.stdout.ends_with("\n2\n"), "{uid} {done:?}");
+            }
+            // The kernel itself, where tasks may have more.
+            assert_eq!(done.stdout, by(Seccomp::Namespaces).stdout, "{uid} {done:?}");
+        }
+    }
+}

@@ -18,6 +18,7 @@ pub(crate) mod diag;
 pub(crate) mod doorbell;
 pub(crate) mod helper;
 pub(crate) mod inside;
+pub(crate) mod interfaces;
 mod netlink;
 pub(crate) mod resolver;
 pub(crate) mod stack;

@@ -70,10 +70,22 @@ impl Pass {
     }
 }
 
-/// A part: what it doesn't allow is answered by this error.
+/// A part: what it doesn't allow.
 pub(super) struct Part {
     pub(super) steps: BpfProgram,
+    /// By which error the steps refuse.
     pub(super) error: i32,
+    /// What is said instead.
+    pub(super) answer: Answer,
+}
+
+/// What a call that isn't allowed gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The error.
+    Error,
+    /// What another process says (`sys::notify`).
+    Asked,
 }
 
 /// Makes one program of all of them. Whoever shows the pass, if there is one, may do what they refuse.
@@ -81,12 +93,13 @@ pub(super) fn joined(parts: Vec<Part>, pass: Option<Pass>) -> BpfProgram {
     // Behind each part its answer is loaded, and behind all of them and what lets the rest through it is given.
     let end = parts.iter().map(|part| part.steps.len() + 2).sum::<usize>() + 1;
     let mut program = vec![];
-    for Part { steps, error } in parts {
-        let answer = errno(error);
+    for Part { steps, error, answer } in parts {
+        let refused = errno(error);
+        let answer = if answer == Answer::Asked { libc::SECCOMP_RET_USER_NOTIF } else { refused };
         let (begin, len) = (program.len(), steps.len());
         program.extend(steps.into_iter().enumerate().map(|(at, step)| match &step {
             step if *step == returns(ALLOW) => jump(at, len + 2),
-            step if *step == returns(answer) => jump(at, len),
+            step if *step == returns(refused) => jump(at, len),
             _ => step,
         }));
         program.extend([step(libc::BPF_LD | libc::BPF_IMM, answer), jump(begin + len + 1, end)]);
@@ -108,7 +121,7 @@ pub(super) fn no_other_calls() -> Option<Part> {
         returns(errno(libc::ENOSYS)),
         returns(ALLOW),
     ];
-    Some(Part { steps, error: libc::ENOSYS })
+    Some(Part { steps, error: libc::ENOSYS, answer: Answer::Error })
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -44,7 +44,7 @@ pub(super) struct Launch<'a> {
     pub(super) stderr: OwnedFd,
     /// Becomes readable when the shim has gone.
     pub(super) shim: OwnedFd,
-    /// Takes what the shim needs of the task's network.
+    /// Takes what the shim needs of the task's network, and by what it answers the command's calls.
     pub(super) network: Option<OwnedFd>,
     /// What the machine's sockets are called.
     pub(super) sockets: Names,
@@ -91,7 +91,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, Failure> {
         // Bind mounts are opened with the user's groups, too.
         How::Real => task::set_groups(launch.spec).explain(|| "can't enter the user's groups".into())?,
     }
-    if let Some(shim) = launch.network.take() {
+    if let Some(shim) = &launch.network {
         launch.relay_port = network::inside::set_up(launch.spec.network, launch.ipv6, shim.as_fd())?;
     }
     launch.rules = sandbox::compose(sandbox::Context {
@@ -116,7 +116,7 @@ fn start(launch: &mut Launch<'_>) -> Result<Option<Pid>, Failure> {
             process::exit_now(task::run(launch, &says_unshared, &mapped));
         }
         Some(command) => {
-            drop((says_unshared, mapped));
+            drop((says_unshared, mapped, launch.network.take()));
             if let How::Mapped { ids, .. } = launch.credentials.how {
                 // Nothing to read means that the process has failed, and said so itself.
                 if rustix::io::read(&unshared, &mut [0_u8; 1]) == Ok(1) {

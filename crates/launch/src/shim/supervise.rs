@@ -111,7 +111,7 @@ impl Shim {
         let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
         let (helper, diag) = self.serve_network(&spec, task_dir, &network, task.cgroup.doors());
         task.network = helper;
-        match watch(&spec, &task, task_dir, diag) {
+        match watch(&spec, &task, task_dir, (diag, network)) {
             Ok(watch) => task.watch = Some(watch),
             Err(e) => self.note(&format!(
                 "the limits of the task's disk space and of its netlink sockets are not enforced: {e}"
@@ -254,8 +254,14 @@ fn no_memory_left(want: Want, spec: &TaskSpec) -> String {
     )
 }
 
-/// Watches what of the task no limit of the kernel's is about. `diag` tells of the sockets of its network.
-fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -> io::Result<Watch> {
+/// Watches what of the task no limit of the kernel's is about, and answers what it asks. The first of the last two tells of
+/// the sockets of its network, by the second one the command's process hands over what to answer by.
+fn watch(
+    spec: &TaskSpec,
+    task: &Running,
+    task_dir: &Path,
+    (diag, command): (Option<Diag>, OwnedFd),
+) -> io::Result<Watch> {
     let (watch, limits, init) = (Watch::new()?, spec.limits, task.init.as_raw());
     let budget = Budget::new(task.cgroup.account());
     let list = task.cgroup.processes();
@@ -263,6 +269,11 @@ fn watch(spec: &TaskSpec, task: &Running, task_dir: &Path, diag: Option<Diag>) -
     // Every process of this one's has been started. Without it the task is counted alone.
     let ledger = Ledger::open(task_dir, spec.owner.as_ref()).unwrap_or_else(|_| Ledger::alone());
     let ledger = Arc::new(ledger);
+    let part = budget.clone();
+    watch.begin(move |ends| {
+        network::interfaces::serve(&command, ends, || part.part());
+        None
+    })?;
     for counted in [descriptor_watch::DESCRIPTORS, descriptor_watch::LOCKS] {
         let (in_task, ledger, budget) = (in_task.clone(), Arc::clone(&ledger), budget.clone());
         watch.begin(move |ends| descriptor_watch::watch(&counted, &ledger, &budget, ends, in_task))?;

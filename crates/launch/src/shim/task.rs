@@ -18,6 +18,7 @@ use crate::descriptors::wait_for_room;
 use crate::exit::LAUNCH_FAILED;
 use crate::failure::{Explain, Failure};
 use crate::identity::{Credentials, How};
+use crate::network::interfaces;
 use crate::seccomp::Filter;
 use crate::shown;
 use crate::spec::TaskSpec;
@@ -70,14 +71,21 @@ pub(super) fn filters_first(credentials: Credentials) -> bool {
 }
 
 fn filter(launch: &Launch<'_>) -> Result<(), Failure> {
-    launch.filter.as_ref().map_or(Ok(()), Filter::apply)
+    let listener = launch.filter.as_ref().map(Filter::apply).transpose()?.flatten();
+    if let (Some(listener), Some(shim)) = (listener, &launch.network) {
+        // What nobody can answer the kernel refuses.
+        let _ = interfaces::hand_over(shim.as_fd(), &listener);
+    }
+    Ok(())
 }
 
 /// Closes all that isn't the task's, before anything that its configuration names is looked at: the launcher's
 /// descriptors lead to the machine (`lookup`).
 fn let_go(launch: &Launch<'_>) {
     let context = launch.context.as_ref().map(AsFd::as_fd);
-    let kept: Vec<_> = [Some(launch.reporter.fd()), context].into_iter().flatten().collect();
+    // Without root's rights the filter, and with it what is handed over, comes last.
+    let network = launch.network.as_ref().filter(|_| !filters_first(launch.credentials)).map(AsFd::as_fd);
+    let kept: Vec<_> = [Some(launch.reporter.fd()), context, network].into_iter().flatten().collect();
     // Nothing of this process is ever dropped, so nothing is closed a second time: it executes or exits.
     process::close_all_except(&kept);
     process::close_all_on_exec();

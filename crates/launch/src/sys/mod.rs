@@ -3,7 +3,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, listmount, TUNSETIFF, btrfs, the clock and signal dispositions have no safe wrapper"
+    reason = "fork, clone, prctl, bpf, landlock, mount_setattr, listmount, TUNSETIFF, SIOCGIFCONF, filters of system calls, btrfs, the clock and signal dispositions have no safe wrapper"
 )]
 
 pub(crate) mod bpf;
@@ -12,5 +12,6 @@ pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod net;
+pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod subvolume;

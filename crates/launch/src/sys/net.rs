@@ -33,6 +33,25 @@ pub(crate) fn open_tun(name: &str) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// How long the kernel's word about one interface is.
+pub(crate) const INTERFACE: usize = size_of::<libc::ifreq>();
+/// So many interfaces are told at most.
+const INTERFACES: usize = 1024;
+
+/// The interfaces with addresses of IPv4 that a socket's network has, as `SIOCGIFCONF` tells them (netdevice(7)).
+pub(crate) fn interfaces(socket: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let mut told = vec![0_u8; INTERFACE * INTERFACES];
+    let ifc_len = libc::c_int::try_from(told.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let place = told.as_mut_ptr().cast();
+    let mut asked = libc::ifconf { ifc_len, ifc_ifcu: libc::__c_anonymous_ifc_ifcu { ifcu_buf: place } };
+    // SAFETY: the kernel reads and writes one `ifconf`, and at most `ifc_len` bytes where it leads, which `told` has.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF, &raw mut asked) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    told.truncate(usize::try_from(asked.ifc_len).unwrap_or(0));
+    Ok(told)
+}
+
 /// Options of socket(7) that libc doesn't name, and how many numbers the first one has.
 const MEMINFO: libc::c_int = 55;
 const NETNS_COOKIE: libc::c_int = 71;
