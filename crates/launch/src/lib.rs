@@ -43,7 +43,7 @@ pub use failure::{Failure, Fault, passes};
 pub use handle::Shim;
 pub use identity::{ACCOUNTS, TASK_IDS};
 pub use probe::{Capabilities, probe};
-pub use shim::{Holding, NotUnpacked, holding};
+pub use shim::{Holding, NotUnpacked, holdings};
 pub use shown::share;
 pub use spec::{InvalidSpec, TaskSpec, WORK_DIR};
 pub use stray::{Stray, strays};

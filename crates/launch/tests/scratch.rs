@@ -346,3 +346,125 @@ time.sleep(1000)";
         assert!(done.agent.contains("more than its limit of 8 MiB"), "{done:?}");
     }
 }
+
+/// Sees where a count is, and moves what it has: `under` out of its way, `over` in front of it.
+const MOVER: &str = "import ctypes, os, struct, threading, time
+how, many, size, dirs, links = HOW
+os.mkdir('/tmp/h')
+open('/tmp/one', 'w').close()
+for d in range(dirs): os.mkdir(f'/tmp/h/{d}')
+order = [e.name for e in os.scandir('/tmp/h')]
+for d in order:
+    for k in range(links): os.link('/tmp/one', f'/tmp/h/{d}/l{k}')
+at = dirs - 1 if how == 'under' else 0
+name = lambda d, n: f'/tmp/h/{order[d]}/big{n}'
+libc = ctypes.CDLL(None)
+fd = libc.inotify_init1(0)
+# IN_CLOSE_NOWRITE
+watches = {libc.inotify_add_watch(fd, f'/tmp/h/{d}'.encode(), 16): n for n, d in enumerate(order)}
+files = [open(name(at, n), 'wb') for n in range(many)]
+def move():
+    global at
+    while True:
+        data = os.read(fd, 65536)
+        while data:
+            watch, mask, cookie, length = struct.unpack_from('iIII', data)
+            data = data[16 + length:]
+            read = watches.get(watch)
+            if read is None: continue
+            if how == 'over': to = (read + 1) % dirs if read in (at, 0) else at
+            else: to = {0: 0, dirs - 1: dirs - 1}.get(read, at)
+            if to == at: continue
+            for n in range(many): os.rename(name(at, n), name(to, n))
+            at = to
+threading.Thread(target=move, daemon=True).start()
+for file in files:
+    for i in range(0, size, 65536): file.write(os.urandom(65536))
+    file.flush()
+    os.fsync(file)
+print('ready', flush=True)
+time.sleep(1000)";
+
+/// MD6: what is moved to where the count has been is found all the same, soon.
+#[test]
+fn md06_nobody_hides_what_he_has_by_moving_it() {
+    let mover = MOVER.replace("HOW", "'under', 1, 48 << 20, 12, 2000");
+    let done = run(&TaskSpec { limits: limits(Some(16 << 20), None), ..python(script(""), &mover) });
+    assert_eq!(done.exit.limit, Some(Limit::Scratch), "{done:?}");
+}
+
+/// MD5: nor does a task seem to have more than it has.
+#[test]
+fn md05_nobody_seems_to_have_more_than_he_has_by_moving_it() {
+    let mover = MOVER.replace("HOW", "'over', 20, 512 << 10, 12, 1000");
+    let task = Task::create(&python(script(""), &mover));
+    assert!(task.start());
+    task.wait_for("ready");
+    for _ in 0..10 {
+        let held = launch::holdings(&[&task.task_dir]).pop().unwrap().unwrap();
+        // And what its directories have, and its log.
+        assert!((10 << 20..16 << 20).contains(&held.bytes), "{held:?}");
+    }
+}
+
+/// MD5: nor do two have the same, of which each has a descriptor.
+#[test]
+fn md05_what_two_tasks_hold_together_is_counted_once() {
+    let dir = support::TestDir::new();
+    let place = dir.dir("place", 0o777, 5001);
+    let text = |how: &str| {
+        let mut spec = python(
+            script(""),
+            &format!(
+                "import array, os, socket, time
+s = socket.socket(socket.AF_UNIX)
+{how}
+print('ready', flush=True)
+time.sleep(1000)"
+            ),
+        );
+        spec.bind_mounts = vec![bind(&place, "/mnt")];
+        spec
+    };
+    let one = Task::create(&text(
+        "f = open('/tmp/f', 'wb'); os.unlink('/tmp/f')
+f.write(os.urandom(8 << 20)); f.flush(); os.fsync(f)
+s.bind('/mnt/s.new'); s.listen(); os.rename('/mnt/s.new', '/mnt/s'); print('listens', flush=True)
+c = s.accept()[0]
+socket.send_fds(c, [b'x'], [f.fileno()])",
+    ));
+    let other = Task::create_beside(
+        &one,
+        &text(
+            "while True:
+    try: s.connect('/mnt/s'); break
+    except OSError: time.sleep(0.01)
+got = socket.recv_fds(s, 1, 1)",
+        ),
+    );
+    assert!(other.start() && one.start());
+    one.wait_for("ready");
+    other.wait_for("ready");
+    let held = launch::holdings(&[&one.task_dir, &other.task_dir]);
+    let held: u64 = held.into_iter().map(|held| held.unwrap().bytes).sum();
+    assert!((8 << 20..9 << 20).contains(&held), "{held}");
+}
+
+/// A task goes on whose counter was killed.
+#[test]
+fn md05_nobody_stands_still_for_a_counter_that_has_gone() {
+    let task = Task::create(&script("echo ready; exec sleep 1000"));
+    assert!(task.start());
+    task.wait_for("ready");
+    let below = format!("muster/muster-{}", task.task_dir.file_name().unwrap().to_str().unwrap());
+    let places = ["unified/", "", "freezer/"].map(|place| format!("/sys/fs/cgroup/{place}{below}"));
+    let switches = places.iter().flat_map(|dir| {
+        [(format!("{dir}/cgroup.freeze"), "1", "0"), (format!("{dir}/freezer.state"), "FROZEN", "THAWED")]
+    });
+    let (switch, still, goes_on) =
+        switches.into_iter().find(|(switch, ..)| fs::exists(switch).unwrap()).expect("a freezer");
+    for _ in 0..2 {
+        fs::write(&switch, still).unwrap();
+        support::wait_until("it goes on", || fs::read_to_string(&switch).unwrap().trim() == goes_on);
+    }
+}

@@ -242,6 +242,11 @@ pub trait Launcher: fmt::Debug + Send + Sync {
     /// When its directory can't be read, or isn't a run's.
     fn holding(&self, run: &Run) -> io::Result<Holding>;
 
+    /// What these have, at one moment as far as this launcher can: what is one's isn't found with another one as well.
+    fn holdings(&self, runs: &[Run]) -> Vec<io::Result<Holding>> {
+        runs.iter().map(|run| self.holding(run)).collect()
+    }
+
     /// The listener at which a live task asks for the master, if it has no other way there. Every caller gets the same one.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(200);
 const PART: u32 = 20;
 /// … unless that would be longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Where the last count was in vain, the next one isn't sooner than that.
+const AT_LEAST: Duration = Duration::from_secs(2);
 /// What is asked to end, or is over, has gone by then, or is stuck.
 const GONE: Duration = Duration::from_secs(30);
 /// Between two notes of what others have. Counting for them takes no larger part of the time.
@@ -78,7 +80,12 @@ impl Keeper {
             return;
         }
         let urgent = low.iter().any(Level::is_urgent);
-        let pause = |took: Duration| if urgent { took } else { (took * PART).min(LONGEST) };
+        let pause = |took: Duration| match took * PART {
+            _ if urgent && !self.told => took,
+            // Tasks stand still for a count, and nothing came of the last one.
+            pause if self.told => pause.clamp(AT_LEAST, LONGEST),
+            pause => pause.min(LONGEST),
+        };
         if self.counted.is_some_and(|(at, took)| at.elapsed() < pause(took)) {
             return;
         }

@@ -1,6 +1,7 @@
 //! What tasks hold of their agent's disk, and ending them to make room (A4).
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use domain::id::AllocationId;
 use tokio::task::spawn_blocking;
 
 use super::{Doing, Holder, Share, Way};
-use crate::launcher::{Kill, Launcher, Run};
+use crate::launcher::{Holding, Kill, Launcher, Run};
 
 /// The tasks of an agent.
 #[derive(Debug)]
@@ -42,12 +43,13 @@ impl Holder for Tasks {
 fn shares(launcher: &dyn Launcher, dir: &Path) -> Vec<Share> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let share = |id: AllocationId| {
+    let (ids, runs): (Vec<AllocationId>, Vec<Run>) = ids.map(|id| (id, Run::new(dir, id))).unzip();
+    let share = |(id, holding): (AllocationId, io::Result<Holding>)| {
         // What can't be read yet, or any more, holds nothing.
-        let holding = launcher.holding(&Run::new(dir, id)).ok()?;
+        let holding = holding.ok()?;
         let owner = holding.owner.unwrap_or_else(|| id.to_string());
         let way = if holding.over { Way::Soon } else { Way::End(id) };
         Some(Share { task: id.task, owner, bytes: holding.bytes, files: holding.files, way })
     };
-    ids.filter_map(share).collect()
+    ids.into_iter().zip(launcher.holdings(&runs)).filter_map(share).collect()
 }

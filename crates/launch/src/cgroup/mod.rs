@@ -4,6 +4,7 @@
 //! What tasks share, those of a machine and those of an account, is in [`shared`]; what the machine has in [`controller`].
 
 mod controller;
+pub(crate) mod freezer;
 mod memory;
 mod shared;
 
@@ -20,6 +21,7 @@ use crate::failure::{Explain, Failure};
 use crate::spec::{Limits, Owner, TaskSpec};
 use crate::sys::bpf;
 use controller::{Controller, V1_ROOT, V2_ROOTS, find, v2_root, write_setting};
+use freezer::FREEZER;
 use memory::Memory;
 
 pub use controller::CgroupSupport;
@@ -68,8 +70,10 @@ impl Cgroup {
             }
         }
         if let Some(root) = v2_root() {
-            // Not for a limit but for `cgroup.kill`; pid namespaces do without it.
+            // Not for a limit but for `cgroup.kill`, which pid namespaces do without, and `cgroup.freeze`.
             let _ = this.enter(&root, true);
+        } else if Path::new(FREEZER).join("cgroup.procs").exists() {
+            let _ = this.enter(Path::new(FREEZER), false);
         }
         (this, notes)
     }
@@ -181,6 +185,8 @@ impl Cgroup {
     pub(crate) fn kill(&self) {
         for dir in &self.dirs {
             let _ = write_setting(&dir.join("cgroup.kill"), "1");
+            // In version 1 nobody dies who stands still.
+            let _ = write_setting(&dir.join("freezer.state"), "THAWED");
         }
     }
 
@@ -203,7 +209,7 @@ impl Cgroup {
 /// Where the machine may have cgroups.
 fn roots() -> impl Iterator<Item = PathBuf> {
     let v1 = Controller::ALL.iter().map(|c| Path::new(V1_ROOT).join(c.name()));
-    v1.chain([PathBuf::from(DEVICES)]).chain(V2_ROOTS.iter().map(PathBuf::from))
+    v1.chain([DEVICES, FREEZER].map(PathBuf::from)).chain(V2_ROOTS.iter().map(PathBuf::from))
 }
 
 /// The cgroups of a task that there are, each with the place of its controller.

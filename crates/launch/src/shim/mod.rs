@@ -30,7 +30,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-pub use holding::{Holding, holding};
+pub use holding::{Holding, holdings};
 use log::Log;
 use nix::sys::signalfd::SignalFd;
 use rustix::pipe::{PipeFlags, pipe_with};

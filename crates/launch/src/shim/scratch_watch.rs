@@ -8,35 +8,45 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstatvfs;
 
 use super::too_much::TooMuch;
-use super::usage::{Usage, count};
+use super::usage::{Found, Usage, count, count_until};
 use super::watch::Budget;
-use crate::spec::Limits;
+use crate::cgroup::freezer::Still;
+use crate::spec::TaskSpec;
 use crate::sys::mount::open_host;
+use crate::task_dir::SCRATCH_DIR;
 
 /// Between two looks at how full the disk is.
 const TICK: Duration = Duration::from_millis(200);
 /// What changes without the disk getting fuller is found by then.
 const AT_LEAST: Duration = Duration::from_secs(10);
+/// The same with little left: who hides from the count would fill it by then.
+const AT_LEAST_WHEN_LOW: Duration = Duration::from_secs(2);
 /// Counting takes at most a part of the time, unless that would be longer than this.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// Looks at `scratch` until it is too much, or nobody wants to know any more (`ends` has ended). `in_task` lists the
-/// task's processes, which may hold files that have no name any more.
+/// A count that takes no longer is no trouble for a task that stands still meanwhile; else it does so only where the disk has
+/// lost what may be the task's, or has little left: who moves things while they are counted is found then (MD6).
+const QUICK: Duration = Duration::from_millis(50);
+/// A part of a disk that is little.
+const LITTLE: u64 = 20;
+
+/// Looks at a task's own directories until they have too much, or nobody wants to know any more (`ends` has ended). `in_task`
+/// lists the task's processes, which may hold files that have no name any more.
 pub(super) fn watch(
-    scratch: &Path,
-    limits: Limits,
+    task_dir: &Path,
+    spec: &TaskSpec,
     budget: &Budget,
     ends: &OwnedFd,
     in_task: impl Fn() -> Vec<PathBuf>,
 ) -> Option<TooMuch> {
     let most = Usage {
-        bytes: limits.scratch_bytes.unwrap_or(u64::MAX),
-        files: limits.scratch_files.unwrap_or(u64::MAX),
+        bytes: spec.limits.scratch_bytes.unwrap_or(u64::MAX),
+        files: spec.limits.scratch_files.unwrap_or(u64::MAX),
     };
-    let root = open_host(scratch).ok()?;
-    // So much more can be in it than at the last count, at most.
-    let mut room = Usage::default();
-    let mut free = left(&root);
+    let root = open_host(&task_dir.join(SCRATCH_DIR)).ok()?;
+    // So much more can be in it than at the last count that nobody could hide from, at most.
+    let mut sure = Usage::default();
+    let mut free = left(&root).0;
     let mut counted = Instant::now();
     let mut took = Duration::ZERO;
     loop {
@@ -44,18 +54,32 @@ pub(super) fn watch(
         if poll(&mut fds, Timespec::try_from(TICK).ok().as_ref()) != Ok(0) {
             return None;
         }
-        let since = counted.elapsed();
-        let now = left(&root);
+        let (now, is_low) = left(&root);
         let lost = Usage {
             bytes: free.bytes.saturating_sub(now.bytes),
             files: free.files.saturating_sub(now.files),
         };
-        if since < wait(lost, room, most, took, budget) {
+        let at_least = if is_low { AT_LEAST_WHEN_LOW } else { AT_LEAST };
+        if counted.elapsed() < wait(lost, sure, most, took, at_least, budget) {
             continue;
         }
-        free = now;
-        counted = Instant::now();
-        let used = match count(&root, &in_task()) {
+        let mut still = None;
+        let stands = took < QUICK || is_low || lost.bytes >= sure.bytes || lost.files >= sure.files;
+        if stands {
+            let held = Still::hold(std::iter::once((task_dir, spec)), Duration::ZERO);
+            // The agent counts, and is done soon.
+            still = Some(match held {
+                Some(held) => held,
+                None => continue,
+            });
+        }
+        let begun = Instant::now();
+        let processes = in_task();
+        let used = count_until(&root, &processes, still.as_ref().and_then(Still::until), &mut Found::new());
+        drop(still);
+        // It is too long for anybody to stand still.
+        let used = used.and_then(|used| used.map_or_else(|| count(&root, &processes), Ok));
+        let used = match used {
             Ok(used) => used,
             Err(too_much) => return Some(too_much),
         };
@@ -65,30 +89,43 @@ pub(super) fn watch(
         if used.files > most.files {
             return Some(TooMuch::Files(used.files));
         }
-        room.bytes = (most.bytes - used.bytes) / 2 + 1;
-        room.files = (most.files - used.files) / 2 + 1;
-        took = counted.elapsed();
+        if stands {
+            free = now;
+            sure.bytes = (most.bytes - used.bytes) / 2 + 1;
+            sure.files = (most.files - used.files) / 2 + 1;
+        }
+        (counted, took) = (Instant::now(), begun.elapsed());
     }
 }
 
 /// How long to wait after a count that took so long, when the disk has lost this since.
-fn wait(lost: Usage, room: Usage, most: Usage, took: Duration, budget: &Budget) -> Duration {
+fn wait(
+    lost: Usage,
+    room: Usage,
+    most: Usage,
+    took: Duration,
+    at_least: Duration,
+    budget: &Budget,
+) -> Duration {
     if lost.bytes > most.bytes || lost.files > most.files {
         // All of it may be the task's, that much is too much. If it is others', counting has half of the time.
         return took;
     }
     let pause = (took * budget.part()).min(LONGEST);
     let has_room = lost.bytes < room.bytes && lost.files < room.files;
-    if has_room { pause.max(AT_LEAST) } else { pause }
+    if has_room { pause.max(at_least) } else { pause }
 }
 
-/// What the disk has left.
-fn left(root: &OwnedFd) -> Usage {
+/// What the disk has left, and whether that is little.
+fn left(root: &OwnedFd) -> (Usage, bool) {
     // Opened for its path only, it can be asked about all the same.
-    fstatvfs(root).map_or(Usage::default(), |fs| Usage {
-        bytes: fs.f_bfree.saturating_mul(fs.f_frsize),
-        files: fs.f_ffree,
-    })
+    fstatvfs(root).map_or_else(
+        |_| Default::default(),
+        |fs| {
+            let is_low = fs.f_bfree < fs.f_blocks / LITTLE || fs.f_ffree < fs.f_files / LITTLE;
+            (Usage { bytes: fs.f_bfree.saturating_mul(fs.f_frsize), files: fs.f_ffree }, is_low)
+        },
+    )
 }
 
 #[cfg(test)]
@@ -101,6 +138,7 @@ mod tests {
         let bytes = |bytes| Usage { bytes, files: 0 };
         let (room, most) = (Usage { bytes: 51, files: 51 }, Usage { bytes: 100, files: 100 });
         let alone = Budget::new(None);
+        let wait = |lost, room, most, took, budget| wait(lost, room, most, took, AT_LEAST, budget);
         let seconds = Duration::from_secs;
         // Counts that are quick are made as soon as something may have changed.
         assert_eq!(wait(bytes(51), room, most, Duration::from_millis(2), &alone), Duration::from_millis(40));

@@ -31,7 +31,7 @@ use super::scratch_watch;
 use super::task;
 use super::usage::processes;
 use super::watch::{Budget, Watch};
-use crate::cgroup::{Cgroup, Door, Want};
+use crate::cgroup::{Cgroup, Door, Want, freezer};
 use crate::exit::{Exit, ExitFile, Limit};
 use crate::failure::{Explain, Failure};
 use crate::identity::{self, Credentials, How};
@@ -47,7 +47,7 @@ use crate::shown;
 use crate::sockets::Names;
 use crate::spec::{Limits, Network, TaskSpec};
 use crate::sys::process;
-use crate::task_dir::{CONTEXT_FILE, SCRATCH_DIR, read_spec};
+use crate::task_dir::{CONTEXT_FILE, read_spec};
 
 /// How long the end of a task may wait for a disk that can't even keep its exit status.
 const LAST_TRIES: Duration = Duration::from_secs(60);
@@ -279,9 +279,16 @@ fn watch(
         watch.begin(move |ends| descriptor_watch::watch(&counted, &ledger, &budget, ends, in_task))?;
     }
     if limits.scratch_bytes.is_some() || limits.scratch_files.is_some() {
-        let (in_task, scratch) = (in_task.clone(), task_dir.join(SCRATCH_DIR));
-        let budget = budget.clone();
-        watch.begin(move |ends| scratch_watch::watch(&scratch, limits, &budget, ends, in_task))?;
+        let (in_task, budget) = (in_task.clone(), budget.clone());
+        let (task_dir, spec) = (task_dir.to_owned(), spec.clone());
+        watch.begin(move |ends| scratch_watch::watch(&task_dir, &spec, &budget, ends, in_task))?;
+    }
+    {
+        let (task_dir, spec) = (task_dir.to_owned(), spec.clone());
+        watch.begin(move |ends| {
+            freezer::watch(&task_dir, &spec, ends);
+            None
+        })?;
     }
     // What is in the machine's own network isn't the task's alone.
     if spec.network != Network::Host {

@@ -11,16 +11,23 @@ use std::collections::HashSet;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
 
 use super::too_much::TooMuch;
-pub(super) use unnamed::Known;
+use crate::sys::extents::Extents;
+pub(super) use unnamed::{Found, Known};
 
 /// Directories below each other. Nobody needs more but who wants to hide.
 pub(super) const DEEPEST: usize = 256;
 /// A file that has several names has a part of this in each.
 const WHOLE: u64 = 1 << 20;
+/// Files of so many bytes, and directories, are known again: what is moved while it is counted has many names one after the
+/// other (MD5) …
+const LARGE: u64 = 1 << 20;
+/// … so many of them.
+const KNOWN: usize = 1 << 16;
 
 /// What is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,13 +39,29 @@ pub(super) struct Usage {
 }
 
 /// Counts all that is below `root`, and what the processes (directories of `/proc`) hold of its file system without a
-/// name.
+/// name. What its owner changes meanwhile may be found or not: who wants to know holds the task still
+/// ([`crate::cgroup::freezer`]).
 ///
 /// # Errors
 /// That there is more than anybody looks at.
 pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Result<Usage, TooMuch> {
-    let mut sum = Sum::default();
+    count_until(root, processes, None, &mut Found::new()).map(Option::unwrap_or_default)
+}
+
+/// The same, or nothing if that isn't over by then. What is in `found` was found with another task, and isn't this one's.
+///
+/// # Errors
+/// As [`count`].
+pub(super) fn count_until(
+    root: &OwnedFd,
+    processes: &[PathBuf],
+    until: Option<Instant>,
+    found: &mut Found,
+) -> Result<Option<Usage>, TooMuch> {
+    let late = || until.is_some_and(|until| until <= Instant::now());
     let mut open: Vec<Dir> = directory(root, c".").into_iter().collect();
+    let extents = open.first().and_then(|dir| Extents::of(dir.fd().ok()?));
+    let mut sum = Sum { extents, ..Sum::default() };
     while let Some(dir) = open.last_mut() {
         let Some(Ok(entry)) = dir.read() else {
             open.pop();
@@ -48,27 +71,33 @@ pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Result<Usage, TooM
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
+        if late() {
+            return Ok(None);
+        }
         let Ok(fd) = dir.fd() else { continue };
         // It may have gone meanwhile.
         let Ok(stat) = statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) else { continue };
-        let bytes = stat.stx_blocks.saturating_mul(512);
-        if FileType::from_raw_mode(stat.stx_mode.into()) != FileType::Directory {
-            // All its names are in here: nothing can be linked across mounts.
-            sum.add(bytes, u64::from(stat.stx_nlink).max(1));
+        let is_new = sum.add(&stat);
+        if !is_new || !is_directory(&stat) {
             continue;
         }
-        sum.add(bytes, 1);
         let below = directory(fd, name);
         if below.is_some() && open.len() >= DEEPEST {
             return Err(TooMuch::Depth);
         }
         open.extend(below);
     }
+    if late() {
+        return Ok(None);
+    }
     if let Ok(stat) = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) {
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
-        unnamed::find(device, processes, &mut |bytes| sum.add(bytes, 1)).map_err(|_| TooMuch::Held)?;
+        unnamed::find(device, processes, found, &mut |file| {
+            sum.add(file);
+        })
+        .map_err(|_| TooMuch::Held)?;
     }
-    Ok(Usage { bytes: sum.bytes, files: sum.parts / WHOLE })
+    Ok(Some(Usage { bytes: sum.bytes, files: sum.parts / WHOLE }))
 }
 
 fn directory(dir: impl std::os::fd::AsFd, name: &std::ffi::CStr) -> Option<Dir> {
@@ -76,17 +105,42 @@ fn directory(dir: impl std::os::fd::AsFd, name: &std::ffi::CStr) -> Option<Dir> 
     openat(dir, name, flags, Mode::empty()).and_then(Dir::new).ok()
 }
 
-#[derive(Debug, Default)]
+fn is_directory(stat: &Statx) -> bool {
+    FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Directory
+}
+
+#[derive(Default)]
 struct Sum {
     bytes: u64,
     parts: u64,
+    /// What would be known again: its device and its number.
+    known: HashSet<(u32, u32, u64)>,
+    /// Where files don't say what they take.
+    extents: Option<Extents>,
 }
 
 impl Sum {
-    /// Adds one of a file's names.
-    fn add(&mut self, bytes: u64, names: u64) {
+    /// Adds what has a name there, or none any more; whether it isn't known already.
+    fn add(&mut self, file: &Statx) -> bool {
+        let is_directory = is_directory(file);
+        let extents = self.extents.as_mut().filter(|_| file.stx_blocks > 0 && !is_directory);
+        let taken = extents.and_then(|extents| extents.bytes(file.stx_ino).ok());
+        let bytes = taken.unwrap_or(file.stx_blocks.saturating_mul(512));
+        // All names of a file are in here: nothing can be linked across mounts.
+        let mut names = if is_directory { 1 } else { u64::from(file.stx_nlink).max(1) };
+        if is_directory || bytes >= LARGE {
+            let number = (file.stx_dev_major, file.stx_dev_minor, file.stx_ino);
+            if self.known.contains(&number) {
+                return false;
+            }
+            if self.known.len() < KNOWN {
+                self.known.insert(number);
+                names = 1;
+            }
+        }
         self.bytes = self.bytes.saturating_add(bytes / names);
         self.parts = self.parts.saturating_add(WHOLE / names);
+        true
     }
 }
 
@@ -109,6 +163,9 @@ pub(super) fn processes(cgroup: Option<&Path>, init: i32) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::process::Stdio;
+
     use super::*;
 
     #[test]
@@ -118,6 +175,11 @@ mod tests {
         let root = crate::sys::mount::open_host(&dir).unwrap();
         let before = count(&root, &[]).unwrap();
         assert_eq!(before.files, 2);
+        assert_eq!(
+            count_until(&root, &[], Some(Instant::now()), &mut Found::new()),
+            Ok(None),
+            "it has no time"
+        );
         fs::write(dir.join("a/f"), vec![1; 1 << 20]).unwrap();
         fs::File::open(dir.join("a/f")).unwrap().sync_all().unwrap();
         for i in 0..7 {
@@ -145,6 +207,17 @@ mod tests {
         fs::remove_file(dir.join("i")).unwrap();
         assert_eq!(count(&root, &[PathBuf::from("/proc/self")]).unwrap().files, 5);
         drop(held);
+        // Nor one that somebody is in.
+        fs::create_dir(dir.join("j")).unwrap();
+        let mut inside = std::process::Command::new("sh");
+        inside.args(["-c", "rmdir ../j; echo; read x"]).current_dir(dir.join("j"));
+        let mut inside = inside.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        inside.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let process = Path::new("/proc").join(inside.id().to_string());
+        assert_eq!(count(&root, &[]).unwrap().files, 3);
+        assert_eq!(count(&root, &[process]).unwrap().files, 4);
+        drop(inside.stdin.take());
+        inside.wait().unwrap();
         let mut deep = dir.join("deep");
         for _ in 0..DEEPEST {
             fs::create_dir(&deep).unwrap();
@@ -152,5 +225,61 @@ mod tests {
         }
         assert_eq!(count(&root, &[]), Err(TooMuch::Depth));
         crate::empty::remove(&dir).unwrap();
+    }
+
+    /// MD7: on btrfs a file has less than it says, or more, as its owner likes.
+    #[test]
+    fn md07_what_files_take_of_a_btrfs_is_counted_not_what_they_say() {
+        use std::io::Write as _;
+        use std::process::Command;
+        let run = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output();
+            output.is_ok_and(|output| output.status.success())
+        };
+        let place = std::env::temp_dir().join(format!("launch-extents-{}", std::process::id()));
+        let (image, disk) = (place.join("image"), place.join("disk"));
+        fs::create_dir_all(&disk).unwrap();
+        fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let (image, at) = (image.to_str().unwrap(), disk.to_str().unwrap());
+        // Without root, or btrfs, there is nothing to see.
+        if !run("mkfs.btrfs", &["-q", image]) || !run("mount", &["-o", "loop", image, at]) {
+            return fs::remove_dir_all(&place).unwrap();
+        }
+        let counted = |open: bool| {
+            assert!(run("sync", &["-f", at]));
+            let root = crate::sys::mount::open_host(&disk).unwrap();
+            let own = [PathBuf::from("/proc/self")];
+            count(&root, if open { &own } else { &[] }).unwrap().bytes >> 20
+        };
+        // It compresses.
+        let mut file = fs::File::create(disk.join("f")).unwrap();
+        rustix::fs::fsetxattr(&file, "btrfs.compression", b"zstd", rustix::fs::XattrFlags::empty()).unwrap();
+        file.write_all(&vec![0; 64 << 20]).unwrap();
+        let compressed = counted(false);
+        // Nothing is left of each extent but a page; by holes, or by an end.
+        let mut random = vec![0; 8 << 20];
+        std::io::Read::read_exact(&mut fs::File::open("/dev/urandom").unwrap(), &mut random).unwrap();
+        let mut kept = vec![];
+        for n in 0..3 {
+            let mut file = fs::File::create(disk.join(n.to_string())).unwrap();
+            file.write_all(&random).unwrap();
+            file.sync_all().unwrap();
+            if n == 0 {
+                let how = rustix::fs::FallocateFlags::PUNCH_HOLE | rustix::fs::FallocateFlags::KEEP_SIZE;
+                rustix::fs::fallocate(&file, how, 4096, (8 << 20) - 4096).unwrap();
+            } else {
+                file.set_len(4096).unwrap();
+            }
+            kept.push(file);
+        }
+        let with_names = counted(false);
+        fs::remove_file(disk.join("2")).unwrap();
+        let without = (counted(false), counted(true));
+        drop((file, kept));
+        assert!(run("umount", &[at]));
+        fs::remove_dir_all(&place).unwrap();
+        assert!(compressed <= 4, "{compressed}");
+        assert!((24..30).contains(&with_names), "{with_names}");
+        assert!((16..22).contains(&without.0) && (24..30).contains(&without.1), "{without:?}");
     }
 }

@@ -1,5 +1,5 @@
 //! Threads of the shim's that watch what no limit of the kernel's is about: looking may take its time, and recording the
-//! output must not wait for it. What they look at is in `scratch_watch` and `queue_watch`, what is done about too much is
+//! output must not wait for it. What they look at is in `scratch_watch`, `queue_watch`, `descriptor_watch` and `cgroup::freezer`, what is done about too much is
 //! `supervise`'s.
 
 use std::fs;

@@ -8,6 +8,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod clock;
+pub(crate) mod extents;
 pub(crate) mod landlock;
 pub(crate) mod mount;
 pub(crate) mod mounts;

@@ -181,6 +181,8 @@ pub(crate) enum Shared {
     Memory,
     /// The table of open files.
     Descriptors,
+    /// The work directory and the root.
+    Places,
 }
 
 /// Compares what two threads have: equal if they share it, else in an order of the kernel's. In any process.
@@ -191,6 +193,7 @@ pub(crate) fn share(one: i32, other: i32, what: Shared) -> io::Result<Ordering> 
     let kind: libc::c_long = match what {
         Shared::Memory => 1,
         Shared::Descriptors => 2,
+        Shared::Places => 3,
     };
     // SAFETY: the call takes numbers and touches no memory; with these kinds the last two aren't looked at.
     match unsafe { libc::syscall(libc::SYS_kcmp, one, other, kind, 0_usize, 0_usize) } {

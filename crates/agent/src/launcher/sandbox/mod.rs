@@ -274,9 +274,18 @@ impl Launcher for Sandbox {
     }
 
     fn holding(&self, run: &Run) -> io::Result<Holding> {
-        let over = launch::read_exit(&run.dir)?.is_some();
-        let launch::Holding { owner, bytes, files } = launch::holding(&run.dir)?;
-        Ok(Holding { owner, bytes, files, over })
+        self.holdings(std::slice::from_ref(run)).pop().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()))
+    }
+
+    fn holdings(&self, runs: &[Run]) -> Vec<io::Result<Holding>> {
+        let over: Vec<_> =
+            runs.iter().map(|run| launch::read_exit(&run.dir).map(|exit| exit.is_some())).collect();
+        let dirs: Vec<&Path> = runs.iter().map(|run| run.dir.as_path()).collect();
+        let holding = |(over, held): (io::Result<bool>, io::Result<launch::Holding>)| {
+            let (over, launch::Holding { owner, bytes, files }) = (over?, held?);
+            Ok(Holding { owner, bytes, files, over })
+        };
+        over.into_iter().zip(launch::holdings(&dirs)).map(holding).collect()
     }
 
     fn door(&self, run: &Run) -> io::Result<Option<OwnedFd>> {

@@ -1,4 +1,4 @@
-//! The files without a name that a task's threads hold: open, mapped, or executed.
+//! The files and directories without a name that a task's threads hold: open, mapped, executed, or as the place where they are.
 //!
 //! Threads need not have the table of descriptors of their process: one may have its own, and the first one, which stands
 //! for the process in `/proc`, may have ended. Nor is a table one process's alone. So threads are looked at, and what they
@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, StatxFlags, openat, readlinkat, statx};
+use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
 use rustix::path::Arg;
 
 use crate::sys::process::{Shared, share};
@@ -20,6 +20,8 @@ use crate::sys::process::{Shared, share};
 /// Files without a name that are known apart. What would be counted more than once is said to explain a disk that others have
 /// filled, and then who holds most gives way for it (MA2): with more of them a task has more than anybody looks at.
 const APART: usize = 1 << 16;
+/// The same of all tasks together.
+const ALL: usize = 1 << 20;
 /// Descriptors that are looked at in one count, and threads.
 const LINKS: u64 = 1_000_000;
 /// A line of a list of mappings takes much less time. Programs have thousands.
@@ -31,19 +33,24 @@ const PIECE: u64 = 8 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
-/// Tells `add` the bytes of each file without a name on this device (as [`device`] has it) that the processes
-/// (directories of `/proc`) hold.
+/// Files without a name that were found.
+pub(in crate::shim) type Found = HashSet<u64>;
+
+/// Tells `add` each file without a name on this device (as [`device`] has it) that the processes (directories of `/proc`) hold,
+/// and that wasn't found before: a descriptor may be another task's as well.
 pub(super) fn find(
     device: (u32, u32),
     processes: &[PathBuf],
-    add: &mut impl FnMut(u64),
+    found: &mut Found,
+    add: &mut impl FnMut(&Statx),
 ) -> Result<(), TooMany> {
-    search(Search { device, found: HashSet::new(), apart: APART, links: LINKS, lines: LINES, add }, processes)
+    search(Search { device, found, apart: APART, links: LINKS, lines: LINES, add }, processes)
 }
 
-fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Result<(), TooMany> {
+fn search<F: FnMut(&Statx)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Result<(), TooMany> {
     let mut tables = Known::new(Shared::Descriptors);
     let mut memories = Known::new(Shared::Memory);
+    let mut places = Known::new(Shared::Places);
     for process in processes {
         for thread in
             entries(&process.join("task")).filter_map(|path| path.file_name()?.to_str()?.parse().ok())
@@ -55,6 +62,9 @@ fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Re
             if memories.is_new(thread) {
                 search.mapped(thread)?;
             }
+            if places.is_new(thread) {
+                search.places(thread)?;
+            }
         }
     }
     Ok(())
@@ -62,14 +72,14 @@ fn search<F: FnMut(u64)>(mut search: Search<'_, F>, processes: &[PathBuf]) -> Re
 
 struct Search<'a, F> {
     device: (u32, u32),
-    found: HashSet<u64>,
+    found: &'a mut Found,
     apart: usize,
     links: u64,
     lines: u64,
     add: &'a mut F,
 }
 
-impl<F: FnMut(u64)> Search<'_, F> {
+impl<F: FnMut(&Statx)> Search<'_, F> {
     /// What a thread has open.
     fn open(&mut self, thread: i32) -> Result<(), TooMany> {
         let Ok(table) = openat(CWD, of(thread).join("fd"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -95,13 +105,23 @@ impl<F: FnMut(u64)> Search<'_, F> {
         Ok(())
     }
 
+    /// Where it is, and what is its root: a directory that is removed keeps what it has until nobody is there (MD10).
+    fn places(&mut self, thread: i32) -> Result<(), TooMany> {
+        ["cwd", "root"].into_iter().try_for_each(|place| self.if_unnamed(of(thread).join(place)))
+    }
+
+    fn if_unnamed(&mut self, link: PathBuf) -> Result<(), TooMany> {
+        let name = readlinkat(CWD, &link, Vec::new());
+        if name.map_or(true, |name| name.to_bytes().ends_with(b" (deleted)")) {
+            self.one(CWD, link)
+        } else {
+            Ok(())
+        }
+    }
+
     /// What it has mapped, and what it is: a program may have unmapped itself.
     fn mapped(&mut self, thread: i32) -> Result<(), TooMany> {
-        let program = of(thread).join("exe");
-        let name = readlinkat(CWD, &program, Vec::new());
-        if name.map_or(true, |name| name.to_bytes().ends_with(b" (deleted)")) {
-            self.one(CWD, program)?;
-        }
+        self.if_unnamed(of(thread).join("exe"))?;
         let Ok(maps) = File::open(of(thread).join("maps")) else { return Ok(()) };
         let mut maps = BufReader::new(maps);
         let (mut piece, mut begins) = (Vec::new(), true);
@@ -135,11 +155,12 @@ impl<F: FnMut(u64)> Search<'_, F> {
         if file.stx_nlink > 0 || device != self.device || self.found.contains(&file.stx_ino) {
             return Ok(());
         }
-        if self.found.len() >= self.apart {
+        if self.apart == 0 || self.found.len() >= ALL {
             return Err(TooMany);
         }
+        self.apart -= 1;
         self.found.insert(file.stx_ino);
-        (self.add)(file.stx_blocks.saturating_mul(512));
+        (self.add)(&file);
         Ok(())
     }
 }
@@ -216,11 +237,11 @@ mod tests {
         let many: Vec<_> = (0..200).map(|_| ends.try_clone().unwrap()).collect();
         let own = PathBuf::from("/proc/self");
         let processes = vec![own.clone(); 50];
-        let mut add = |_| ();
+        let mut add = |_: &Statx| ();
         let mut with = |links, lines| {
             let device = (0, 0);
             let search_of =
-                Search { device, found: HashSet::new(), apart: APART, links, lines, add: &mut add };
+                Search { device, found: &mut Found::new(), apart: APART, links, lines, add: &mut add };
             search(search_of, &processes)
         };
         assert_eq!(with(150, LINES), Err(TooMany));
@@ -242,9 +263,9 @@ mod tests {
         let device = (device.stx_dev_major, device.stx_dev_minor);
         let count = |apart| {
             let mut files = 0;
-            let mut add = |_| files += 1;
+            let mut add = |_: &Statx| files += 1;
             let search_of =
-                Search { device, found: HashSet::new(), apart, links: LINKS, lines: LINES, add: &mut add };
+                Search { device, found: &mut Found::new(), apart, links: LINKS, lines: LINES, add: &mut add };
             search(search_of, &[PathBuf::from("/proc/self")]).map(|()| files)
         };
         let all = count(APART).unwrap();
