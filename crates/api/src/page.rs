@@ -20,7 +20,7 @@ pub struct Pagination {
 }
 
 /// `offset` and `limit` of a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PageQuery {
     /// Rows to skip; negative counts from the end.

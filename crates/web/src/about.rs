@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone)]
 pub(crate) struct About {
     pub(crate) summary: &'static str,
-    pub(crate) query: Vec<(&'static str, Kind)>,
+    pub(crate) query: Option<Query>,
     pub(crate) body: Option<Content>,
     /// The status of an answer that isn't a refusal.
     pub(crate) status: u16,
@@ -16,7 +16,7 @@ pub(crate) struct About {
 
 impl Default for About {
     fn default() -> Self {
-        Self { summary: "", query: Vec::new(), body: None, status: 200, answer: None }
+        Self { summary: "", query: None, body: None, status: 200, answer: None }
     }
 }
 
@@ -55,32 +55,37 @@ impl Content {
     }
 }
 
-/// What a parameter in the query is.
+/// The type of a query.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Kind {
-    /// Any text.
-    Text,
-    /// Any of several texts; the key is repeated.
-    Texts,
-    /// A whole number.
-    Number,
-    /// `true` or `false`.
-    Flag,
+pub(crate) struct Query {
+    /// As the compiler calls it.
+    pub(crate) name: &'static str,
+    schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-impl Kind {
-    /// As it stands in the description.
-    pub(crate) fn schema(self) -> Value {
-        match self {
-            Self::Text => json!({ "type": "string" }),
-            Self::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-            Self::Number => json!({ "type": "integer" }),
-            Self::Flag => json!({ "type": "boolean" }),
-        }
+impl Query {
+    pub(crate) fn of<T: JsonSchema>() -> Self {
+        Self { name: std::any::type_name::<T>(), schema: T::json_schema }
+    }
+
+    /// Its members as they stand in the description.
+    pub(crate) fn parameters(self, schemas: &mut SchemaGenerator) -> Vec<Value> {
+        let mut schema = (self.schema)(schemas).to_value();
+        let Some(members) = schema.get_mut("properties").and_then(Value::as_object_mut) else {
+            return Vec::new();
+        };
+        std::mem::take(members).into_iter().map(|(name, schema)| parameter(&name, schema)).collect()
     }
 }
 
-/// `offset` and `limit`, which all paged lists take.
-pub(crate) const PAGE: &[(&str, Kind)] = &[("offset", Kind::Number), ("limit", Kind::Number)];
-/// How a list is ordered.
-pub(crate) const ORDER: &[(&str, Kind)] = &[("orderBy", Kind::Text), ("sortBy", Kind::Text)];
+/// A parameter that may be left out: in a query that is said by not saying it, never by null.
+fn parameter(name: &str, mut schema: Value) -> Value {
+    let mut description = Value::Null;
+    if let Some(schema) = schema.as_object_mut() {
+        description = schema.remove("description").unwrap_or_default();
+        schema.remove("default");
+        let one = schema.get("type").and_then(Value::as_array).and_then(|kinds| kinds.first()).cloned();
+        schema.extend(one.map(|kind| ("type".to_owned(), kind)));
+    }
+    json!({ "name": name, "in": "query", "description": description, "schema": schema })
+}

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod asked;
+pub(crate) mod body;
 pub(crate) mod changes;
 pub(crate) mod cookie;
 pub(crate) mod extract;
@@ -10,3 +11,4 @@ pub(crate) mod live;
 pub(crate) mod open;
 pub(crate) mod origin;
 pub mod peer;
+pub(crate) mod query;

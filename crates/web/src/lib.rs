@@ -20,7 +20,7 @@ pub mod tls;
 mod ui;
 
 pub use guard::peer;
-use guard::{access, asked, changes, cookie, extract, late, live, open, origin};
+use guard::{access, asked, body, changes, cookie, extract, late, live, open, origin, query};
 use room::{bodies, lists, turns, whole};
 
 use std::net::SocketAddr;

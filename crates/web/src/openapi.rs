@@ -115,8 +115,7 @@ fn operation(row: &Row, schemas: &mut SchemaGenerator) -> Value {
     let in_path = row.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = in_path
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
-    let in_query =
-        query.iter().map(|(name, kind)| json!({ "name": name, "in": "query", "schema": kind.schema() }));
+    let in_query = query.map(|query| query.parameters(schemas)).unwrap_or_default();
     let parameters: Vec<_> = in_path.chain(in_query).collect();
     let mut value = json!({
         "summary": summary,

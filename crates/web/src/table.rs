@@ -10,11 +10,11 @@ use domain::authz::{self, Act};
 use schemars::JsonSchema;
 
 use crate::App;
-use crate::about::{About, Content, Kind};
+use crate::about::{About, Content, Query};
 use crate::access::{Access, Guard, guard};
 use crate::asked::{self, Said};
-use crate::extract::Keys;
 use crate::lists::{Cost, in_turn};
+use crate::query::Declared;
 
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
 const BODY_LIMIT: usize = 256 << 10;
@@ -72,12 +72,12 @@ pub struct Row {
 
 impl Row {
     fn said(&self) -> Said {
-        let keys = || Keys(self.about.query.iter().map(|(key, _)| *key).collect());
+        let query = || Declared(self.about.query.map(|query| query.name));
         Said {
             route: format!("{} {}", self.method, self.path),
             asks: self.asks.clone(),
             may_ask: self.may_ask.clone(),
-            keys: self.path.starts_with("/api/").then(keys),
+            query: self.path.starts_with("/api/").then(query),
         }
     }
 }
@@ -203,9 +203,9 @@ impl Endpoint {
         self.with(|row| row.about.summary = summary)
     }
 
-    /// Takes these in the query.
-    pub(crate) fn query(self, parameters: &[(&'static str, Kind)]) -> Self {
-        self.with(|row| row.about.query.extend_from_slice(parameters))
+    /// Takes this in the query: what its handler reads, as [`crate::query::Asked`] or [`crate::late::Query`].
+    pub(crate) fn query<T: JsonSchema>(self) -> Self {
+        self.with(|row| row.about.query = Some(Query::of::<T>()))
     }
 
     /// Takes this as JSON.

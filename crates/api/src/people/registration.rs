@@ -117,3 +117,15 @@ pub struct ListInvitations {
     /// Where the page lies.
     pub pagination: Pagination,
 }
+
+/// Which registrations.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RegistrationQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// What was decided: `pending`, `accepted`, `rejected`.
+    pub state: Option<String>,
+}

@@ -94,3 +94,23 @@ pub struct PatchedToken {
     /// The token as it is now.
     pub token_info: TokenInfo,
 }
+
+/// Which access tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TokenQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// `SORT_BY_USER_ID`, `SORT_BY_EXPIRY` and so on.
+    pub sort_by: Option<String>,
+    /// Of this account.
+    pub username: Option<String>,
+    /// These.
+    pub token_ids: Vec<String>,
+    /// Expired and revoked ones, too.
+    pub show_inactive: Option<bool>,
+}

@@ -219,3 +219,33 @@ pub struct Me {
     #[serde(default)]
     pub blank_password: bool,
 }
+
+/// Which accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UserQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// `SORT_BY_USER_NAME` and so on.
+    pub sort_by: Option<String>,
+    /// With this in their name.
+    pub name: Option<String>,
+    /// Active, or not.
+    pub active: Option<bool>,
+    /// Administrators, or not.
+    pub admin: Option<bool>,
+    /// For role-based access, which is off.
+    pub role_id_assigned_directly_to_user: Option<String>,
+}
+
+/// What becomes of what an account that is taken away owns.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeleteUserQuery {
+    /// It goes to this account; else it stays attributed to the one that was.
+    pub assets_to: Option<i64>,
+}

@@ -115,3 +115,25 @@ pub struct Notes {
     #[serde(deserialize_with = "null_default")]
     pub notes: Few<Note>,
 }
+
+/// Which projects of a workspace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProjectQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// `SORT_BY_NAME`, `SORT_BY_DESCRIPTION` or `SORT_BY_ID`.
+    pub sort_by: Option<String>,
+    /// With this in their name.
+    pub name: Option<String>,
+    /// Put away, or not.
+    pub archived: Option<bool>,
+    /// Of any of these accounts, by name, …
+    pub users: Vec<String>,
+    /// … or number.
+    pub user_ids: Vec<String>,
+}

@@ -177,6 +177,50 @@ pub struct NamespaceBindings {
     pub namespace_bindings: std::collections::BTreeMap<String, serde_json::Value>,
 }
 
+/// Which workspaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkspaceQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// `SORT_BY_NAME` or `SORT_BY_ID`.
+    pub sort_by: Option<String>,
+    /// With this in their name, in large or small letters.
+    pub name: Option<String>,
+    /// With just this name.
+    pub name_case_sensitive: Option<String>,
+    /// Put away, or not.
+    pub archived: Option<bool>,
+    /// None is.
+    pub pinned: Option<bool>,
+    /// Of any of these accounts, by name, …
+    pub users: Vec<String>,
+    /// … or number.
+    pub user_ids: Vec<String>,
+}
+
+/// Whose role it is: one of the two.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MemberQuery {
+    /// An account's.
+    pub user_id: Option<i64>,
+    /// A group's.
+    pub group_id: Option<i64>,
+}
+
+/// Which members of a workspace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MembersByRoleQuery {
+    /// With this in their name.
+    pub name: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

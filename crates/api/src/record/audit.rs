@@ -43,3 +43,47 @@ pub struct VerifiedAudit {
 fn is_none(count: &i64) -> bool {
     *count == 0
 }
+
+/// Which entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditExportQuery {
+    /// Done by the account of this name.
+    pub user: Option<String>,
+    /// Done by this: `user 3`, `agent node`, `system`.
+    pub actor: Option<String>,
+    /// This action, or all of a noun: `user.create`, `user.`.
+    pub action: Option<String>,
+    /// Done to this: `user 3`, `workspace 2`.
+    pub target: Option<String>,
+    /// `done` or `refused`.
+    pub result: Option<String>,
+    /// Not earlier than this time, in RFC 3339.
+    pub since: Option<String>,
+    /// Earlier.
+    pub until: Option<String>,
+}
+
+/// A page of which entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditQuery {
+    /// Done by the account of this name.
+    pub user: Option<String>,
+    /// Done by this: `user 3`, `agent node`, `system`.
+    pub actor: Option<String>,
+    /// This action, or all of a noun: `user.create`, `user.`.
+    pub action: Option<String>,
+    /// Done to this: `user 3`, `workspace 2`.
+    pub target: Option<String>,
+    /// `done` or `refused`.
+    pub result: Option<String>,
+    /// Not earlier than this time, in RFC 3339.
+    pub since: Option<String>,
+    /// Earlier.
+    pub until: Option<String>,
+    /// Before the entry of this number.
+    pub before: Option<i64>,
+    /// Most entries.
+    pub limit: Option<i64>,
+}

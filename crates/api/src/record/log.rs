@@ -49,3 +49,47 @@ pub struct StreamItem<T> {
     /// The item.
     pub result: T,
 }
+
+/// Which lines of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct LogQuery {
+    /// And those that come, until the task is over.
+    pub follow: Option<bool>,
+    /// Most lines; all without it, and with 0.
+    pub limit: Option<u64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// With this in them.
+    pub search_text: Option<String>,
+    /// Not supported.
+    pub enable_regex: Option<bool>,
+    /// Of any of these levels: `LOG_LEVEL_INFO` …
+    pub levels: Vec<String>,
+    /// `stdout`, `stderr`.
+    pub stdtypes: Vec<String>,
+    /// `task`, `agent`, `master`.
+    pub sources: Vec<String>,
+    /// Of any of these agents.
+    pub agent_ids: Vec<String>,
+    /// Of any of these runs.
+    pub allocation_ids: Vec<String>,
+    /// The same.
+    pub container_ids: Vec<String>,
+    /// Of any of these ranks; lines of a command have -1.
+    pub rank_ids: Vec<String>,
+    /// Not later than this time, in RFC 3339.
+    pub timestamp_before: Option<String>,
+    /// Later.
+    pub timestamp_after: Option<String>,
+}
+
+/// Where a log is read from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OutputQuery {
+    /// On with what comes, until the task is over.
+    pub follow: Option<bool>,
+    /// The byte of the stored log that it begins with.
+    pub offset: Option<u64>,
+}

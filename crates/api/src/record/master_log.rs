@@ -78,3 +78,15 @@ pub struct FieldMask {
     /// `log.level`, `log.color`.
     pub paths: Few<String>,
 }
+
+/// Which lines of the master's own log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MasterLogQuery {
+    /// From this one on; so many before the end when it is negative.
+    pub offset: Option<i64>,
+    /// Most lines; all without it, and with 0.
+    pub limit: Option<u64>,
+    /// And those that come.
+    pub follow: Option<bool>,
+}

@@ -404,3 +404,23 @@ pub struct ContextDirectory {
     #[serde(rename = "b64Tgz")]
     pub b64_tgz: String,
 }
+
+/// Which commands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CommandQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// Of any of these accounts, by name, …
+    pub users: Vec<String>,
+    /// … or number.
+    pub user_ids: Vec<String>,
+    /// In this workspace; 0 is all.
+    pub workspace_id: Option<i64>,
+    /// Whose id begins so.
+    pub id_prefix: Option<String>,
+}

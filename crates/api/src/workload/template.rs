@@ -65,3 +65,19 @@ pub struct RenameTemplate {
     #[serde(alias = "new_name")]
     pub new_name: String,
 }
+
+/// Which templates.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TemplateQuery {
+    /// Rows to skip; negative counts from the end.
+    pub offset: Option<i64>,
+    /// Most rows; all without it.
+    pub limit: Option<i64>,
+    /// `ORDER_BY_ASC` or `ORDER_BY_DESC`.
+    pub order_by: Option<String>,
+    /// With this in their name.
+    pub name: Option<String>,
+    /// In any of these workspaces.
+    pub workspace_ids: Vec<String>,
+}

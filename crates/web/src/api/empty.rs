@@ -1,12 +1,12 @@
 //! Lists of what Muster doesn't run yet: Determined's clients ask for them, and get empty ones.
 
 use ::api::job::{NoExperiments, NoNotebooks, NoShells, NoTensorboards};
-use ::api::page::Pagination;
+use ::api::page::{PageQuery, Pagination};
 use axum::Json;
 
-use crate::about::PAGE;
 use crate::access::Access;
-use crate::extract::{Params, User, paged};
+use crate::extract::{User, paged};
+use crate::query::Asked;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -14,15 +14,15 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/notebooks", Access::User, notebooks)
             .says("An empty list: these don't run yet")
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<NoNotebooks>(),
         Endpoint::get("/api/v1/tensorboards", Access::User, tensorboards)
             .says("An empty list: these don't run yet")
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<NoTensorboards>(),
         Endpoint::get("/api/v1/shells", Access::User, shells)
             .says("An empty list: these don't run yet")
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<NoShells>(),
         Endpoint::get("/api/v1/experiments", Access::User, experiments)
             .says("An empty list: these don't run yet")
@@ -30,21 +30,21 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn page(params: &Params) -> Result<Pagination, Failure> {
-    let (pagination, _, _) = paged(params.page()?)(0)?;
+fn page(query: PageQuery) -> Result<Pagination, Failure> {
+    let (pagination, _, _) = paged(query)(0)?;
     Ok(pagination)
 }
 
-async fn notebooks(User(_): User, params: Params) -> Answer<NoNotebooks> {
-    Ok(Json(NoNotebooks { notebooks: Vec::new(), pagination: page(&params)? }))
+async fn notebooks(User(_): User, Asked(query): Asked<PageQuery>) -> Answer<NoNotebooks> {
+    Ok(Json(NoNotebooks { notebooks: Vec::new(), pagination: page(query)? }))
 }
 
-async fn tensorboards(User(_): User, params: Params) -> Answer<NoTensorboards> {
-    Ok(Json(NoTensorboards { tensorboards: Vec::new(), pagination: page(&params)? }))
+async fn tensorboards(User(_): User, Asked(query): Asked<PageQuery>) -> Answer<NoTensorboards> {
+    Ok(Json(NoTensorboards { tensorboards: Vec::new(), pagination: page(query)? }))
 }
 
-async fn shells(User(_): User, params: Params) -> Answer<NoShells> {
-    Ok(Json(NoShells { shells: Vec::new(), pagination: page(&params)? }))
+async fn shells(User(_): User, Asked(query): Asked<PageQuery>) -> Answer<NoShells> {
+    Ok(Json(NoShells { shells: Vec::new(), pagination: page(query)? }))
 }
 
 /// An offset beyond the end is no error here (contract "identity", section 9).

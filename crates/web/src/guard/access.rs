@@ -19,8 +19,8 @@ use master::task::TaskCaller;
 
 use crate::answers;
 use crate::bodies::{Came, Charge, Payer};
+use crate::body::{BodyLimit, whole};
 use crate::cookie::{Channel, Cookie};
-use crate::extract::whole;
 use crate::origin::{Arrival, is_foreign, same_origin};
 use crate::respond::{Failure, NO_CREDENTIALS, PageFailure, Refused};
 use crate::server::{Holder, Standing};
@@ -50,10 +50,6 @@ pub(crate) enum AnyCaller {
     User(Box<Caller>),
     Task(Box<TaskCaller>),
 }
-
-/// Longest body that the handler may read, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimit(pub(crate) usize);
 
 #[derive(Clone)]
 pub(crate) struct Guard {

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::authz::asked;
 
-use crate::extract::Keys;
+use crate::query::Declared;
 
 /// What a row says of what its handler does.
 #[derive(Debug, Clone)]
@@ -21,14 +21,14 @@ pub(crate) struct Said {
     pub(crate) asks: Vec<&'static str>,
     /// Acts that may be.
     pub(crate) may_ask: Vec<&'static str>,
-    /// Parameters; unknown of pages.
-    pub(crate) keys: Option<Keys>,
+    /// The type of its query; unknown of pages.
+    pub(crate) query: Option<Declared>,
 }
 
 /// Runs around the handler of every row.
 pub(crate) async fn check(State(row): State<Said>, mut request: Request, next: Next) -> Response {
-    if let Some(keys) = row.keys {
-        request.extensions_mut().insert(keys);
+    if let Some(query) = row.query {
+        request.extensions_mut().insert(query);
     }
     let (mut acts, mut handled) = (Vec::new(), pin!(next.run(request)));
     // Wherever it is polled, and whatever else that thread does in between.
@@ -105,7 +105,7 @@ mod tests {
             route: "GET /".to_owned(),
             asks: asks.to_vec(),
             may_ask: may_ask.to_vec(),
-            keys: None,
+            query: None,
         };
         let read = || says(&[name::<ReadAudit>()], &[]);
         assert_eq!(status(says(&[], &[]), get(asks_nothing)).await, 200);

@@ -1,21 +1,18 @@
-//! What handlers take from a request: the caller that the guard found, parameters, typed ids. Bodies are in `late`.
+//! What handlers take from a request: the caller that the guard found, parameters of pages, typed ids. Bodies are in `late`, queries
+//! of the API in `query`.
 
 use std::str::FromStr;
-use std::sync::Arc;
 
 use ::api::page::{PageQuery, Pagination};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::FromRequestParts;
 use axum::http::Uri;
 use axum::http::request::Parts;
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Body as _;
 use master::Error;
 use master::password::Presented;
 use master::session::Caller;
 
 use crate::App;
-use crate::access::{AnyCaller, BodyLimit};
+use crate::access::AnyCaller;
 use crate::origin::Arrival;
 use crate::respond::Failure;
 
@@ -58,56 +55,15 @@ impl FromRequestParts<App> for Arrival {
     }
 }
 
-/// All of a body, up to the row's limit, in one piece of memory that is as large as it says: many small ones would be
-/// held twice for a moment, and leave holes.
-pub(crate) async fn collected(request: Request) -> Result<Bytes, Failure> {
-    let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
-    let body = request.into_body();
-    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
-    let mut body = Limited::new(body, limit);
-    let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            Failure(if error.downcast_ref::<LengthLimitError>().is_some() {
-                Error::TooLarge(format!("the request is larger than {limit} bytes"))
-            } else {
-                Error::Invalid("the request broke off".to_owned())
-            })
-        })?;
-        let Ok(piece) = frame.into_data() else { continue };
-        if all.is_empty() && body.is_end_stream() {
-            return Ok(piece);
-        }
-        if all.is_empty() {
-            all.reserve(announced.unwrap_or(0).min(limit));
-        }
-        all.extend_from_slice(&piece);
-    }
-    Ok(all.freeze())
-}
-
-/// The request with all of its body in memory, up to the row's limit: it needs its connection no more.
-pub(crate) async fn whole(request: Request) -> Result<Request, Failure> {
-    let (parts, body) = request.into_parts();
-    let bytes = collected(Request::from_parts(parts.clone(), body)).await?;
-    Ok(Request::from_parts(parts, bytes.into()))
-}
-
-/// Query parameters; keys may repeat. Where a permission is asked for, [`crate::late::Query`] comes before them.
+/// Query parameters as pages and Polyaxon's rows read them; keys may repeat. Rows of the API have a type for theirs
+/// ([`crate::query`]).
 #[derive(Debug)]
-pub(crate) struct Params {
-    sent: Vec<(String, String)>,
-    keys: Option<Keys>,
-}
-
-/// The keys that a row says it takes; known in builds for tests, where others may not be asked for.
-#[derive(Debug, Clone)]
-pub(crate) struct Keys(pub(crate) Arc<[&'static str]>);
+pub(crate) struct Params(Vec<(String, String)>);
 
 impl FromRequestParts<App> for Params {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        Self::of(&parts.uri, parts.extensions.get().cloned())
+        Self::of(&parts.uri)
     }
 }
 
@@ -125,7 +81,7 @@ fn camel_case(key: &str) -> String {
 
 impl Params {
     /// Those of an address.
-    pub(crate) fn of(uri: &Uri, keys: Option<Keys>) -> Result<Self, Failure> {
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Failure> {
         let invalid = |text: String| Failure(Error::Invalid(text));
         let size = uri.query().map_or(0, str::len);
         if size > QUERY_LIMIT {
@@ -137,7 +93,12 @@ impl Params {
         if query.len() > MOST_PARAMETERS {
             return Err(invalid(format!("the query has more than {MOST_PARAMETERS} parameters")));
         }
-        Ok(Self { sent: query, keys })
+        Ok(Self(query))
+    }
+
+    /// All that isn't empty.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.as_str(), v.as_str()))
     }
 
     /// The first value of a key; empty counts as unset.
@@ -147,33 +108,19 @@ impl Params {
 
     /// All values of a key.
     pub(crate) fn all<'a, 'k>(&'a self, key: &'k str) -> impl Iterator<Item = &'a str> + use<'a, 'k> {
-        let said = self.keys.as_ref().is_none_or(|keys| keys.0.contains(&key));
-        debug_assert!(said, "its row doesn't say that it takes {key}");
-        self.sent.iter().filter(move |(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
+        self.sent().filter(move |(k, _)| *k == key).map(|(_, v)| v)
     }
 
     /// A value of a certain type.
     pub(crate) fn parse<T: FromStr>(&self, key: &str) -> Result<Option<T>, Failure> {
-        let bad = |text: &str| {
-            Failure(Error::Invalid(format!("{key}: '{}' can't be understood", text.escape_debug())))
-        };
-        self.get(key).map(|text| text.parse().map_err(|_| bad(text))).transpose()
+        let parsed = |text| parsed(key, text).map_err(|why| Failure(Error::Invalid(why)));
+        self.get(key).map(parsed).transpose()
     }
+}
 
-    /// A truth value.
-    pub(crate) fn flag(&self, key: &str) -> Result<bool, Failure> {
-        Ok(self.parse(key)?.unwrap_or(false))
-    }
-
-    /// Offset and limit.
-    pub(crate) fn page(&self) -> Result<PageQuery, Failure> {
-        Ok(PageQuery { offset: self.parse("offset")?.unwrap_or(0), limit: self.parse("limit")?.unwrap_or(0) })
-    }
-
-    /// `orderBy=ORDER_BY_DESC`.
-    pub(crate) fn descending(&self) -> bool {
-        self.get("orderBy") == Some("ORDER_BY_DESC")
-    }
+/// The value of a key, of a certain type.
+pub(crate) fn parsed<T: FromStr>(key: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{key}: '{}' can't be understood", text.escape_debug()))
 }
 
 /// Turns the number of rows into the page that was asked for, or the whole list: a client that names no limit doesn't come

@@ -16,7 +16,8 @@ use master::Error;
 use serde::de::DeserializeOwned;
 
 use crate::App;
-use crate::extract::{Keys, Params, collected, whole};
+use crate::body::{collected, whole};
+use crate::query::{self, Declared};
 use crate::respond::Failure;
 
 /// A part of a request that wasn't read yet.
@@ -52,8 +53,8 @@ pub(crate) type Body<T> = Late<Json<T>>;
 /// A form of a page; its content type must say so.
 pub(crate) type Form<T> = Late<Fields<T>>;
 
-/// The parameters of a request that needs a permission. Lists, which only have a scope, take [`Params`].
-pub(crate) type Query = Late<Parameters>;
+/// The query of a request that needs a permission. Lists, which only have a scope, take [`crate::query::Asked`].
+pub(crate) type Query<T> = Late<Parameters<T>>;
 
 /// A body that is JSON.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub(crate) struct Fields<T>(Request, PhantomData<fn() -> T>);
 
 /// A query.
 #[derive(Debug)]
-pub(crate) struct Parameters(Uri, Option<Keys>);
+pub(crate) struct Parameters<T>(Uri, Option<Declared>, PhantomData<fn() -> T>);
 
 impl<T> Body<T> {
     /// The body of a request.
@@ -95,10 +96,10 @@ impl<T> FromRequest<App> for Form<T> {
     }
 }
 
-impl FromRequestParts<App> for Query {
+impl<T> FromRequestParts<App> for Query<T> {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Infallible> {
-        Ok(Self(Parameters(parts.uri.clone(), parts.extensions.get().cloned())))
+        Ok(Self(Parameters(parts.uri.clone(), parts.extensions.get().copied(), PhantomData)))
     }
 }
 
@@ -142,9 +143,9 @@ impl<T: DeserializeOwned> Unread for Fields<T> {
     }
 }
 
-impl Unread for Parameters {
-    type Content = Params;
-    async fn read(self) -> Result<Params, Failure> {
-        Params::of(&self.0, self.1)
+impl<T: DeserializeOwned> Unread for Parameters<T> {
+    type Content = T;
+    async fn read(self) -> Result<T, Failure> {
+        query::read(&self.0, self.1)
     }
 }

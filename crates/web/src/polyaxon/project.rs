@@ -18,13 +18,12 @@ use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::wire::{Brief, Content, Detail, Marked, Nothing, Paged};
+use super::wire::{Brief, Content, Detail, Marked, Nothing, Paged, Rows};
 use super::{Answer, PolyaxonCaller, Refusal, list as page};
 use crate::App;
-use crate::about::PAGE;
 use crate::access::Access;
-use crate::extract::Params;
 use crate::late::{Body, Query};
+use crate::query::Asked;
 use crate::table::Endpoint;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -38,13 +37,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/bookmarks/{user}/{kind}/", Access::Polyaxon, bookmarks)
             .says("What the caller marked")
             .grows()
-            .query(PAGE)
+            .query::<Rows>()
             .answers::<Paged<Marked>>(),
         Endpoint::get("/api/v1/{owner}/", Access::Polyaxon, list)
             .says("The projects of an account that the caller sees")
             .grows()
             .asks::<SeeUser>()
-            .query(PAGE)
+            .query::<Rows>()
             .answers::<Paged<Brief>>(),
         Endpoint::get("/api/v1/{owner}/{project}/", Access::Polyaxon, get)
             .says("Delete a project")
@@ -195,12 +194,12 @@ pub(crate) async fn list(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(user): Path<String>,
     OriginalUri(uri): OriginalUri,
-    params: Params,
+    Asked(rows): Asked<Rows>,
 ) -> Answer<Json<Paged<Brief>>> {
     let owner = app.master.open::<SeeUser>(&caller, AccountName(user.clone())).await?.target().id;
     let filter =
         ProjectFilter { personal_of: Some(owner), archived: Some(false), ..ProjectFilter::default() };
-    listed(&app, &caller, filter, Some(&user), uri.path(), &params, |shown| shown).await
+    listed(&app, &caller, filter, Some(&user), uri.path(), rows, |shown| shown).await
 }
 
 /// The projects that the caller marked; of other kinds of things there are none.
@@ -209,12 +208,12 @@ pub(crate) async fn bookmarks(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path((user, kind)): Path<(String, String)>,
     OriginalUri(uri): OriginalUri,
-    query: Query,
+    query: Query<Rows>,
 ) -> Answer<Json<Paged<Marked>>> {
     if user != caller.actor.username {
         return Err(gone().into());
     }
-    let params = query.unasked("whose they are was just looked at: one's own, which needs no permit").await?;
+    let rows = query.unasked("whose they are was just looked at: one's own, which needs no permit").await?;
     match kind.as_str() {
         "projects" => {}
         "groups" | "experiments" | "jobs" | "builds" => return Ok(page(0, 0, ROWS, uri.path(), Vec::new())),
@@ -223,7 +222,7 @@ pub(crate) async fn bookmarks(
     let filter = ProjectFilter { bookmarked_by: Some(caller.actor.user), ..ProjectFilter::default() };
     // The client finds what is marked inside the mark.
     let marked = |content_object| Marked { content_object };
-    listed(&app, &caller, filter, None, uri.path(), &params, marked).await
+    listed(&app, &caller, filter, None, uri.path(), rows, marked).await
 }
 
 async fn listed<T>(
@@ -232,11 +231,11 @@ async fn listed<T>(
     filter: ProjectFilter,
     owner: Option<&str>,
     path: &str,
-    params: &Params,
+    asked: Rows,
     row: impl Fn(Brief) -> T,
 ) -> Answer<Json<Paged<T>>> {
-    let offset: i64 = params.parse::<i64>("offset")?.unwrap_or(0).max(0);
-    let limit: i64 = params.parse("limit")?.unwrap_or(ROWS).clamp(1, MOST);
+    let offset = asked.offset.unwrap_or(0).max(0);
+    let limit = asked.limit.unwrap_or(ROWS).clamp(1, MOST);
     let scope = Visible::to(&caller.actor);
     let rows = |total: i64| Ok((total, offset.min(total), limit));
     let (projects, total) = app.master.projects.list_without_notes(scope, filter, rows).await?;

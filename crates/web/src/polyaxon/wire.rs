@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The body of a refusal: why, or what is wrong with each field.
 #[derive(Debug, JsonSchema)]
@@ -13,6 +13,16 @@ pub(crate) enum Refused {
     Detail { detail: String },
     Fields(BTreeMap<String, Vec<String>>),
     Texts(Vec<String>),
+}
+
+/// Which rows of a list.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Rows {
+    /// Rows to skip.
+    pub(crate) offset: Option<i64>,
+    /// Most rows.
+    pub(crate) limit: Option<i64>,
 }
 
 /// A page of a list.

@@ -6,6 +6,7 @@ use ::api::cluster::{
     Agent, AgentResponse, Container, Device, Enrolled, Invitation, InviteAgent, ListAgents, ListSlots, Slot,
     SlotResponse, SlotStats,
 };
+use ::api::page::PageQuery;
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::agent::DeviceKind;
@@ -20,11 +21,11 @@ use master::session::Caller;
 use serde::Deserialize;
 
 use crate::App;
-use crate::about::PAGE;
 use crate::access::Access;
 use crate::api::command::container;
-use crate::extract::{Params, User, id, paged};
+use crate::extract::{User, id, paged};
 use crate::late::Body;
+use crate::query::Asked;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -33,7 +34,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/agents", Access::User, list)
             .says("Agents and their slots")
             .grows()
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<ListAgents>(),
         Endpoint::post("/api/v1/agents/invitations", Access::User, invite)
             .says("Let one agent enrol; for administrators")
@@ -148,11 +149,15 @@ fn enrolled(agent: &AgentRecord) -> Enrolled {
     }
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListAgents> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<ListAgents> {
     let all = app.master.agents.list();
     let seen = seen_by(&app, &caller, &all).await?;
     let total = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let (pagination, start, count) = paged(params.page()?)(total)?;
+    let (pagination, start, count) = paged(query)(total)?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let agents = all
         .iter()

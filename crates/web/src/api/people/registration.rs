@@ -1,5 +1,6 @@
 //! Asking to be let in, deciding, inviting (X5, X11).
 
+use ::api::page::PageQuery;
 use ::api::registration as wire;
 use ::api::wire::Empty;
 use axum::Json;
@@ -12,12 +13,12 @@ use master::open::may;
 use master::registration::Wish;
 
 use crate::App;
-use crate::about::{Kind, PAGE};
 use crate::access::Access;
 use crate::api::user::shown;
 use crate::extract::{User, paged, presented};
 use crate::late::{Body, Query};
 use crate::origin::Arrival;
+use crate::query::page;
 use crate::respond::Answer;
 use crate::table::{Endpoint, LOGIN_LIMIT};
 
@@ -32,8 +33,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Who asked to be let in, the newest first; for administrators")
             .grows()
             .asks::<SeeRegistrations>()
-            .query(PAGE)
-            .query(&[("state", Kind::Text)])
+            .query::<::api::registration::RegistrationQuery>()
             .answers::<::api::registration::ListRegistrations>(),
         Endpoint::post("/api/v1/registrations/{username}/accept", Access::User, accept)
             .says("Let somebody in; for administrators")
@@ -47,7 +47,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("Invitations to register, the newest first; for administrators")
             .grows()
             .asks::<SeeRegistrations>()
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<::api::registration::ListInvitations>(),
         Endpoint::post("/api/v1/invitations", Access::User, invite)
             .says("Invite somebody to register; for administrators")
@@ -79,15 +79,14 @@ pub(crate) async fn register(
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    query: Query,
+    query: Query<wire::RegistrationQuery>,
 ) -> Answer<wire::ListRegistrations> {
     let permit = may::<SeeRegistrations>(&caller, ())?;
-    let params = query.after(&permit).await?;
+    let query = query.after(&permit).await?;
     let unknown =
         |text: &str| Error::Invalid(format!("state: '{}' can't be understood", text.escape_debug()));
-    let state =
-        params.get("state").map(|text| Decision::parse(text).ok_or_else(|| unknown(text))).transpose()?;
-    let page = paged(params.page()?);
+    let state = query.state.map(|text| Decision::parse(&text).ok_or_else(|| unknown(&text))).transpose()?;
+    let page = paged(page(query.offset, query.limit));
     let (registrations, pagination) = app.master.registrations.list(&permit, state, page).await?;
     let registrations = registrations.into_iter().map(registration).collect();
     Ok(Json(wire::ListRegistrations { registrations, pagination }))
@@ -141,12 +140,11 @@ pub(crate) async fn invite(
 pub(crate) async fn invitations(
     State(app): State<App>,
     User(caller): User,
-    query: Query,
+    query: Query<PageQuery>,
 ) -> Answer<wire::ListInvitations> {
     let permit = may::<SeeRegistrations>(&caller, ())?;
-    let params = query.after(&permit).await?;
-    let (invitations, pagination) =
-        app.master.registrations.invitations(&permit, paged(params.page()?)).await?;
+    let query = query.after(&permit).await?;
+    let (invitations, pagination) = app.master.registrations.invitations(&permit, paged(query)).await?;
     let invitations = invitations.into_iter().map(invitation).collect();
     Ok(Json(wire::ListInvitations { invitations, pagination }))
 }

@@ -1,7 +1,7 @@
 //! Access tokens over the API.
 
 use ::api::token::{
-    ACCESS_TOKEN, CreateToken, CreatedToken, ListTokens, PatchToken, PatchedToken, TokenInfo,
+    ACCESS_TOKEN, CreateToken, CreatedToken, ListTokens, PatchToken, PatchedToken, TokenInfo, TokenQuery,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,11 +14,11 @@ use master::open::{AccountName, may};
 use master::token::{NewToken, SortBy, TokenFilter};
 
 use crate::App;
-use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
-use crate::extract::{Params, User, check_count, paged};
-use crate::late::Body;
+use crate::extract::{User, check_count, paged};
+use crate::late::{Body, Query};
 use crate::open::open;
+use crate::query::{is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -29,9 +29,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .grows()
             .asks::<SeeTokens>()
             .may_ask::<SeeUser>()
-            .query(PAGE)
-            .query(ORDER)
-            .query(&[("username", Kind::Text), ("tokenIds", Kind::Texts), ("showInactive", Kind::Flag)])
+            .query::<TokenQuery>()
             .answers::<ListTokens>(),
         Endpoint::post("/api/v1/tokens", Access::User, create)
             .says("Make an access token; no other answer holds its secret")
@@ -89,25 +87,31 @@ pub(crate) async fn create(
 }
 
 /// Without a user these are everybody's for administrators, and one's own for others.
-pub(crate) async fn list(State(app): State<App>, User(caller): User, params: Params) -> Answer<ListTokens> {
-    let whose = match params.get("username") {
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    query: Query<TokenQuery>,
+) -> Answer<ListTokens> {
+    let query = query.unasked("whose they are is in it").await?;
+    let whose = match query.username {
         Some(name) => {
-            let named = app.master.open::<SeeUser>(&caller, AccountName(name.to_owned())).await?;
+            let named = app.master.open::<SeeUser>(&caller, AccountName(name)).await?;
             Some(named.target().id)
         }
         None => (!caller.actor.admin).then_some(caller.actor.user),
     };
     let permit = may::<SeeTokens>(&caller, whose)?;
-    let ids: Result<Vec<TokenId>, _> = params.all("tokenIds").map(str::parse).collect();
+    let ids: Result<Vec<TokenId>, _> = query.token_ids.iter().map(|text| text.parse()).collect();
     let ids = ids.map_err(|error| Error::Invalid(format!("tokenIds: {error}")))?;
     check_count(ids.len())?;
     let filter = TokenFilter {
         ids,
-        sort: sort_by(params.get("sortBy").unwrap_or("")),
-        descending: params.descending(),
+        sort: sort_by(query.sort_by.as_deref().unwrap_or("")),
+        descending: is_descending(query.order_by.as_deref()),
         ..TokenFilter::default()
     };
-    let (show_inactive, page) = (params.flag("showInactive")?, paged(params.page()?));
+    let show_inactive = query.show_inactive.unwrap_or(false);
+    let page = paged(page(query.offset, query.limit));
     let (tokens, pagination) = app.master.tokens.list(permit, filter, show_inactive, page).await?;
     Ok(Json(ListTokens { token_info: tokens.into_iter().map(shown).collect(), pagination }))
 }

@@ -2,8 +2,8 @@
 
 use ::api::page::Pagination;
 use ::api::user::{
-    AgentUserGroup, CreateUser, ListUsers, PatchUser, PatchUsers, PatchUsersResponse, UserResponse,
-    UserResult,
+    AgentUserGroup, CreateUser, DeleteUserQuery, ListUsers, PatchUser, PatchUsers, PatchUsersResponse,
+    UserQuery, UserResponse, UserResult,
 };
 use ::api::wire::Empty;
 use axum::Json;
@@ -21,11 +21,11 @@ use master::open::{AccountName, may, to};
 use master::session::Caller;
 
 use crate::App;
-use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
-use crate::extract::{PAGE_CAP, Params, User, check_count, paged_up_to, presented};
+use crate::extract::{PAGE_CAP, User, check_count, paged_up_to, presented};
 use crate::late::{Body, Query};
 use crate::open::open;
+use crate::query::{Asked, is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -35,10 +35,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/users", Access::User, list)
             .says("Accounts")
             .steps()
-            .query(PAGE)
-            .query(ORDER)
-            .query(&[("name", Kind::Text), ("active", Kind::Flag), ("admin", Kind::Flag)])
-            .query(&[("roleIdAssignedDirectlyToUser", Kind::Number)])
+            .query::<UserQuery>()
             .answers::<ListUsers>(),
         Endpoint::post("/api/v1/users", Access::User, create)
             .says("Make an account; for administrators")
@@ -79,7 +76,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .ends()
             .asks::<SeeUser>()
             .asks::<DeleteUser>()
-            .query(&[("assetsTo", Kind::Number)])
+            .query::<DeleteUserQuery>()
             .answers::<Empty>(),
     ]
 }
@@ -115,23 +112,24 @@ pub(crate) fn shown_to(actor: &Actor, user: &domain::user::User) -> ::api::user:
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    Asked(query): Asked<UserQuery>,
 ) -> Result<Response, Failure> {
-    if params.get("roleIdAssignedDirectlyToUser").is_some() {
+    if query.role_id_assigned_directly_to_user.is_some() {
         return Err(Failure(Error::Invalid("cannot filter by role id. RBAC must be enabled.".to_owned())));
     }
     let filter = UserFilter {
-        name: params.get("name").map(str::to_owned),
-        active: params.parse("active")?,
-        admin: params.parse("admin")?,
-        sort: sort_by(params.get("sortBy").unwrap_or("")),
-        descending: params.descending(),
+        name: query.name,
+        active: query.active,
+        admin: query.admin,
+        sort: sort_by(query.sort_by.as_deref().unwrap_or("")),
+        descending: is_descending(query.order_by.as_deref()),
     };
     // Determined's client looks names up in a list that it asks for without paging, and doesn't ask on.
-    if params.get("offset").is_none() && params.get("limit").is_none() {
+    if query.offset.is_none() && query.limit.is_none() {
         return Ok(all(&app, &caller, filter));
     }
-    let (scope, page) = (Visible::to(&caller.actor), paged_up_to(params.page()?, PAGE_CAP));
+    let scope = Visible::to(&caller.actor);
+    let page = paged_up_to(page(query.offset, query.limit), PAGE_CAP);
     let (users, pagination) = app.master.accounts.list(scope, &filter, page).await?;
     let users = users.iter().map(|user| shown_to(&caller.actor, user)).collect();
     Ok(Json(ListUsers { users, pagination }).into_response())
@@ -283,13 +281,12 @@ pub(crate) async fn delete(
     State(app): State<App>,
     User(caller): User,
     Path(user): Path<String>,
-    query: Query,
+    query: Query<DeleteUserQuery>,
 ) -> Answer<Empty> {
     let user = open::<SeeUser>(&app, &caller, &user).await?.into_target();
     // If not with that heir.
     let permit = may::<DeleteUser>(&caller, Deletion { user, heir: None })?;
-    let params = query.after(&permit).await?;
-    let heir = params.parse("assetsTo")?;
+    let heir = query.after(&permit).await?.assets_to.map(UserId);
     let permit = may::<DeleteUser>(&caller, Deletion { heir, ..permit.into_target() })?;
     app.master.accounts.delete(permit).await?;
     Ok(Json(Empty {}))

@@ -2,7 +2,7 @@
 
 use ::api::group::GroupDetails;
 use ::api::role::MembersByRole;
-use ::api::workspace::{ListMembers, Member, SetMember};
+use ::api::workspace::{ListMembers, Member, MemberQuery, MembersByRoleQuery, SetMember};
 use axum::Json;
 use axum::extract::{Path, State};
 use domain::authz::{ChangeWorkspace, ManageProject, ReadProject, SeeMembers, SeeUser};
@@ -11,10 +11,9 @@ use master::Error;
 use master::member::named;
 
 use crate::App;
-use crate::about::Kind;
 use crate::access::Access;
 use crate::api::role;
-use crate::extract::{Params, User};
+use crate::extract::User;
 use crate::late::{Body, Query};
 use crate::open::open;
 use crate::respond::{Answer, Failure};
@@ -35,14 +34,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/api/v1/workspaces/{workspace}/members", Access::User, remove_from_workspace)
             .says("Take somebody's role in a workspace away")
             .asks::<ChangeWorkspace>()
-            .query(&[("userId", Kind::Number), ("groupId", Kind::Number)])
+            .query::<MemberQuery>()
             .answers::<ListMembers>(),
         Endpoint::get("/api/v1/roles/workspace/{workspace}", Access::User, by_role)
             .says("Who is in a workspace, by role")
             .grows()
             .asks::<SeeMembers>()
             .may_ask::<SeeUser>()
-            .query(&[("name", Kind::Text)])
+            .query::<MembersByRoleQuery>()
             .answers::<MembersByRole>(),
         Endpoint::get("/api/v1/projects/{project}/members", Access::User, of_project)
             .says("Who is in a project")
@@ -57,7 +56,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::delete("/api/v1/projects/{project}/members", Access::User, remove_from_project)
             .says("Take somebody's role in a project away")
             .asks::<ManageProject>()
-            .query(&[("userId", Kind::Number), ("groupId", Kind::Number)])
+            .query::<MemberQuery>()
             .answers::<ListMembers>(),
     ]
 }
@@ -81,8 +80,8 @@ fn wanted(request: SetMember) -> Result<(MemberId, Role), Failure> {
     Ok((member, role))
 }
 
-fn unwanted(params: &Params) -> Result<MemberId, Failure> {
-    Ok(named(params.parse("userId")?, params.parse("groupId")?)?)
+fn unwanted(query: &MemberQuery) -> Result<MemberId, Failure> {
+    Ok(named(query.user_id, query.group_id)?)
 }
 
 pub(crate) async fn of_workspace(
@@ -109,7 +108,7 @@ pub(crate) async fn remove_from_workspace(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    query: Query,
+    query: Query<MemberQuery>,
 ) -> Answer<ListMembers> {
     let permit = open::<ChangeWorkspace>(&app, &caller, &workspace).await?;
     let member = unwanted(&query.after(&permit).await?)?;
@@ -140,7 +139,7 @@ pub(crate) async fn remove_from_project(
     State(app): State<App>,
     User(caller): User,
     Path(project): Path<String>,
-    query: Query,
+    query: Query<MemberQuery>,
 ) -> Answer<ListMembers> {
     let permit = open::<ManageProject>(&app, &caller, &project).await?;
     let member = unwanted(&query.after(&permit).await?)?;
@@ -152,13 +151,13 @@ pub(crate) async fn by_role(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    query: Query,
+    query: Query<MembersByRoleQuery>,
 ) -> Answer<MembersByRole> {
     let permit = open::<SeeMembers>(&app, &caller, &workspace).await?;
-    let params = query.after(&permit).await?;
+    let query = query.after(&permit).await?;
     let mut members = app.master.workspaces.members(&permit).await?;
-    if let Some(part) = params.get("name") {
-        members.retain(|member| member.name.contains(part));
+    if let Some(part) = query.name {
+        members.retain(|member| member.name.contains(&part));
     }
     let (mut users, mut groups) = (Vec::new(), Vec::new());
     for member in &members {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::api::project::{EditProject, MoveProject, Note, Notes, Project, ProjectResponse};
+use ::api::project::{EditProject, MoveProject, Note, Notes, Project, ProjectQuery, ProjectResponse};
 use ::api::wire::Empty;
 use ::api::workspace::Deleted;
 use axum::Json;
@@ -19,12 +19,12 @@ use master::project::{NewProject, ProjectFilter, SortBy};
 use master::session::Caller;
 
 use crate::App;
-use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
 use crate::extract::{User, paged};
 use crate::late::{Body, Query};
 use crate::open::{open, open_to_change};
+use crate::query::{is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -36,14 +36,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .steps()
             .asks::<ReadWorkspace>()
             .may_ask::<SeeUser>()
-            .query(PAGE)
-            .query(ORDER)
-            .query(&[
-                ("name", Kind::Text),
-                ("archived", Kind::Flag),
-                ("users", Kind::Texts),
-                ("userIds", Kind::Texts),
-            ])
+            .query::<ProjectQuery>()
             .answers::<::api::project::ListProjects>(),
         Endpoint::post("/api/v1/workspaces/{workspace}/projects", Access::User, create)
             .says("Make a project")
@@ -132,24 +125,24 @@ pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    query: Query,
+    query: Query<ProjectQuery>,
 ) -> Result<Response, Failure> {
     let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
-    let params = query.after(&permit).await?;
+    let query = query.after(&permit).await?;
     let filter = ProjectFilter {
-        name: params.get("name").map(str::to_owned),
-        archived: params.parse("archived")?,
-        owners: owners(&app, &caller, &params).await?,
-        sort: match params.get("sortBy") {
+        name: query.name,
+        archived: query.archived,
+        owners: owners(&app, &caller, &query.users, &query.user_ids).await?,
+        sort: match query.sort_by.as_deref() {
             Some("SORT_BY_NAME") => SortBy::Name,
             Some("SORT_BY_DESCRIPTION") => SortBy::Description,
             _ => SortBy::Id,
         },
-        descending: params.descending(),
+        descending: is_descending(query.order_by.as_deref()),
         ..ProjectFilter::default()
     };
     let scope = Visible::to(&caller.actor);
-    let page = paged(params.page()?);
+    let page = paged(page(query.offset, query.limit));
     let (ids, page) = app.master.projects.ids_in(&permit, scope, filter.clone(), page).await?;
     let (made_in, ids) = (app.clone(), Arc::<[ProjectId]>::from(ids));
     let next = move |at: Option<usize>, _| {

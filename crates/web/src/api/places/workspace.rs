@@ -1,11 +1,11 @@
 //! Workspaces over the API.
 
-use ::api::page::Pagination;
+use ::api::page::{PageQuery, Pagination};
 use ::api::user::AgentUserGroup;
 use ::api::wire::{Empty, Unkept};
 use ::api::workspace::{
     AvailablePools, Deleted, EditWorkspace, ListWorkspaces, NamespaceBindings, Workspace, WorkspaceChanged,
-    WorkspaceResponse,
+    WorkspaceQuery, WorkspaceResponse,
 };
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,13 +20,13 @@ use master::workspace::{SortBy, WorkspaceFilter};
 use serde_json::json;
 
 use crate::App;
-use crate::about::{Kind, ORDER, PAGE};
 use crate::access::Access;
 use crate::api::command::owners;
 use crate::api::user::identity;
-use crate::extract::{Params, User, paged};
+use crate::extract::{User, paged};
 use crate::late::{Body, Query};
 use crate::open::{open, open_to_change};
+use crate::query::{Asked, is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 
@@ -35,15 +35,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/workspaces", Access::User, list)
             .says("Workspaces")
             .grows()
-            .query(PAGE)
-            .query(ORDER)
-            .query(&[
-                ("name", Kind::Text),
-                ("nameCaseSensitive", Kind::Text),
-                ("archived", Kind::Flag),
-                ("pinned", Kind::Flag),
-            ])
-            .query(&[("users", Kind::Texts), ("userIds", Kind::Texts)])
+            .query::<WorkspaceQuery>()
             .may_ask::<SeeUser>()
             .answers::<ListWorkspaces>(),
         Endpoint::post("/api/v1/workspaces", Access::User, create)
@@ -76,7 +68,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/workspaces/{workspace}/available-resource-pools", Access::User, pools)
             .says("Pools that its tasks may use")
             .asks::<ReadWorkspace>()
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<AvailablePools>(),
         Endpoint::get("/api/v1/workspaces/{workspace}/list-namespace-bindings", Access::User, bindings)
             .says("Nothing: for Kubernetes")
@@ -140,24 +132,24 @@ fn refuse_more(more: &EditWorkspace) -> Result<(), Failure> {
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    Asked(query): Asked<WorkspaceQuery>,
 ) -> Answer<ListWorkspaces> {
     let mut filter = WorkspaceFilter {
-        name: params.get("nameCaseSensitive").map(str::to_owned),
-        name_in_any_case: params.get("name").map(str::to_owned),
-        archived: params.parse("archived")?,
-        owners: owners(&app, &caller, &params).await?,
+        name: query.name_case_sensitive,
+        name_in_any_case: query.name,
+        archived: query.archived,
+        owners: owners(&app, &caller, &query.users, &query.user_ids).await?,
         seen_by: None,
-        sort: if params.get("sortBy") == Some("SORT_BY_NAME") { SortBy::Name } else { SortBy::Id },
-        descending: params.descending(),
+        sort: if query.sort_by.as_deref() == Some("SORT_BY_NAME") { SortBy::Name } else { SortBy::Id },
+        descending: is_descending(query.order_by.as_deref()),
     };
-    if params.parse("pinned")? == Some(true) {
+    if query.pinned == Some(true) {
         // Nothing ever is.
         filter.owners = Some(Vec::new());
     }
     let workspaces = &app.master.workspaces;
     let counts = workspaces.project_counts(Visible::to(&caller.actor)).await?;
-    let page = paged(params.page()?);
+    let page = paged(page(query.offset, query.limit));
     let (found, pagination) = workspaces.list(Visible::to(&caller.actor), filter, page).await?;
     let shown = |workspace: place::Workspace| {
         let count = counts.get(&workspace.id).copied().unwrap_or(0);
@@ -252,14 +244,14 @@ pub(crate) async fn pools(
     State(app): State<App>,
     User(caller): User,
     Path(workspace): Path<String>,
-    query: Query,
+    query: Query<PageQuery>,
 ) -> Answer<AvailablePools> {
     let permit = open::<ReadWorkspace>(&app, &caller, &workspace).await?;
-    let params = query.after(&permit).await?;
+    let query = query.after(&permit).await?;
     app.master.workspaces.get(&permit).await?;
     let pools = app.master.config.pools();
     let (pagination, start, count): (Pagination, _, _) =
-        paged(params.page()?)(i64::try_from(pools.len()).unwrap_or(i64::MAX))?;
+        paged(query)(i64::try_from(pools.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let pools = pools.into_iter().skip(start).take(count).map(|pool| pool.pool_name);
     Ok(Json(AvailablePools { resource_pools: pools.collect(), pagination }))

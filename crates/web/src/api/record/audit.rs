@@ -1,6 +1,6 @@
 //! The audit log over the API: for administrators.
 
-use ::api::audit::{AuditEntry, ListAudit, VerifiedAudit};
+use ::api::audit::{AuditEntry, AuditExportQuery, AuditQuery, ListAudit, VerifiedAudit};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -16,9 +16,8 @@ use master::{Error, Master};
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::about::Kind;
 use crate::access::Access;
-use crate::extract::{PAGE_CAP, Params, User};
+use crate::extract::{PAGE_CAP, User};
 use crate::late::Query;
 use crate::live::while_allowed;
 use crate::respond::{Answer, Failure};
@@ -31,31 +30,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .grows()
             .asks::<ReadAudit>()
             .may_ask::<SeeUser>()
-            .query(&[
-                ("user", Kind::Text),
-                ("actor", Kind::Text),
-                ("action", Kind::Text),
-                ("target", Kind::Text),
-                ("result", Kind::Text),
-                ("since", Kind::Text),
-                ("until", Kind::Text),
-            ])
-            .query(&[("before", Kind::Number), ("limit", Kind::Number)])
+            .query::<AuditQuery>()
             .answers::<ListAudit>(),
         Endpoint::get("/api/v1/audit/export", Access::User, export)
             .says("What happened, as lines of JSON, the oldest first; for administrators")
             .pieces()
             .asks::<ReadAudit>()
             .may_ask::<SeeUser>()
-            .query(&[
-                ("user", Kind::Text),
-                ("actor", Kind::Text),
-                ("action", Kind::Text),
-                ("target", Kind::Text),
-                ("result", Kind::Text),
-                ("since", Kind::Text),
-                ("until", Kind::Text),
-            ])
+            .query::<AuditExportQuery>()
             .streams("application/x-ndjson"),
         Endpoint::get("/api/v1/audit/verify", Access::User, verify)
             .says("Check that the audit log is as it was written; for administrators")
@@ -69,25 +51,25 @@ fn permit(caller: &Caller) -> Result<Permit<ReadAudit>, Failure> {
     Ok(may(caller, ())?)
 }
 
-async fn filter(app: &App, caller: &Caller, params: &Params) -> Result<AuditFilter, Failure> {
-    let text = |key: &str| params.get(key).map(str::to_owned);
-    let time = |key: &str| {
+async fn filter(app: &App, caller: &Caller, query: AuditExportQuery) -> Result<AuditFilter, Failure> {
+    let AuditExportQuery { user, actor, action, target, result, since, until } = query;
+    let time = |key: &str, text: Option<String>| {
         let bad = |text: &str| {
             let text = text.escape_debug();
             Failure(Error::Invalid(format!("{key}: '{text}' is not a time such as 2026-11-22T10:00:00Z")))
         };
-        params.get(key).map(|text| Timestamp::parse_rfc3339(text).ok_or_else(|| bad(text))).transpose()
+        text.map(|text| Timestamp::parse_rfc3339(&text).ok_or_else(|| bad(&text))).transpose()
     };
-    let actor = match params.get("user") {
+    let actor = match user {
         // Also who is deleted by now: what they did is still there.
         Some(name) => {
-            let whose = app.master.open::<SeeUser>(caller, OwnerName(name.to_owned())).await?;
+            let whose = app.master.open::<SeeUser>(caller, OwnerName(name)).await?;
             Some(format!("user {}", whose.target().id))
         }
-        None => text("actor"),
+        None => actor,
     };
-    let (action, target, result) = (text("action"), text("target"), text("result"));
-    Ok(AuditFilter { actor, action, target, result, since: time("since")?, until: time("until")? })
+    let (since, until) = (time("since", since)?, time("until", until)?);
+    Ok(AuditFilter { actor, action, target, result, since, until })
 }
 
 fn shown(line: Line) -> Result<AuditEntry, Error> {
@@ -98,12 +80,18 @@ fn shown(line: Line) -> Result<AuditEntry, Error> {
     Ok(AuditEntry { hash: line.hash, record })
 }
 
-pub(crate) async fn list(State(app): State<App>, User(caller): User, query: Query) -> Answer<ListAudit> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    User(caller): User,
+    query: Query<AuditQuery>,
+) -> Answer<ListAudit> {
     let permit = permit(&caller)?;
-    let params = query.after(&permit).await?;
-    let filter = filter(&app, &caller, &params).await?;
-    let limit = params.parse("limit")?.unwrap_or(100).clamp(1, PAGE_CAP);
-    let before = params.parse("before")?.unwrap_or(i64::MAX);
+    let AuditQuery { user, actor, action, target, result, since, until, before, limit } =
+        query.after(&permit).await?;
+    let which = AuditExportQuery { user, actor, action, target, result, since, until };
+    let filter = filter(&app, &caller, which).await?;
+    let limit = limit.unwrap_or(100).clamp(1, PAGE_CAP);
+    let before = before.unwrap_or(i64::MAX);
     let lines = app.master.audit.list(&permit, &filter, before, true, limit).await?;
     let full = i64::try_from(lines.len()).is_ok_and(|count| count == limit);
     let next = lines.last().map(|line| line.seq).filter(|_| full);
@@ -122,11 +110,10 @@ pub(crate) async fn verify(State(app): State<App>, User(caller): User) -> Answer
 pub(crate) async fn export(
     State(app): State<App>,
     User(caller): User,
-    query: Query,
+    query: Query<AuditExportQuery>,
 ) -> Result<Response, Failure> {
     let permit = permit(&caller)?;
-    let params = query.after(&permit).await?;
-    let filter = filter(&app, &caller, &params).await?;
+    let filter = filter(&app, &caller, query.after(&permit).await?).await?;
     let start = Export { master: app.master.clone(), permit, filter, after: 0 };
     let pieces = stream::try_unfold(start, Export::piece);
     // Broken off, so that nobody takes it for all of it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::api::error::Code;
-use ::api::log::CleanedUpLogs;
+use ::api::log::{CleanedUpLogs, LogQuery, OutputQuery};
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -28,12 +28,12 @@ use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use crate::App;
-use crate::about::Kind;
 use crate::access::Access;
-use crate::extract::{Params, User, check_count};
+use crate::extract::{User, check_count};
 use crate::late::Query;
 use crate::live::while_allowed;
 use crate::open::open;
+use crate::query::is_descending;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::turns::Turns;
@@ -44,28 +44,13 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("A task's log, as lines of JSON")
             .pieces()
             .asks::<ReadTask>()
-            .query(&[
-                ("follow", Kind::Flag),
-                ("limit", Kind::Number),
-                ("orderBy", Kind::Text),
-                ("searchText", Kind::Text),
-                ("enableRegex", Kind::Flag),
-                ("levels", Kind::Texts),
-                ("stdtypes", Kind::Texts),
-                ("sources", Kind::Texts),
-                ("agentIds", Kind::Texts),
-                ("allocationIds", Kind::Texts),
-                ("containerIds", Kind::Texts),
-                ("rankIds", Kind::Texts),
-                ("timestampBefore", Kind::Text),
-                ("timestampAfter", Kind::Text),
-            ])
+            .query::<LogQuery>()
             .streams("application/json"),
         Endpoint::get("/api/v1/tasks/{task}/output", Access::User, output)
             .says("A task's output, byte for byte")
             .pieces()
             .asks::<ReadTask>()
-            .query(&[("follow", Kind::Flag), ("offset", Kind::Number)])
+            .query::<OutputQuery>()
             .streams("application/octet-stream"),
         Endpoint::post("/api/v1/cleanup_logs", Access::User, clean_up)
             .says("Remove now the logs and tasks that are older than `retention` keeps them; for administrators")
@@ -88,12 +73,11 @@ pub(crate) async fn output(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
-    query: Query,
+    query: Query<OutputQuery>,
 ) -> Result<Response, Failure> {
     let permit = open::<ReadTask>(&app, &caller, &task).await?;
-    let params = query.after(&permit).await?;
-    let offset = params.parse("offset")?.unwrap_or(0);
-    let follower = app.master.tasks.log(&permit, offset, params.flag("follow")?).await?;
+    let OutputQuery { follow, offset } = query.after(&permit).await?;
+    let follower = app.master.tasks.log(&permit, offset.unwrap_or(0), follow.unwrap_or(false)).await?;
     let pieces = stream::unfold(follower, async |mut follower| {
         let piece = follower.next().await.transpose()?;
         Some((piece.map(Bytes::from), follower))
@@ -171,54 +155,48 @@ const LEVELS: [&str; 7] = [
 ];
 
 impl Wanted {
-    fn read(params: &Params, follow: bool, printer: &Printer) -> Result<Self, Failure> {
-        let limit: u64 = params.parse("limit")?.unwrap_or(0);
+    fn read(query: LogQuery, printer: &Printer) -> Result<Self, Failure> {
+        let invalid = |text: &str| Err(Failure(Error::Invalid(text.to_owned())));
+        let (limit, follow) = (query.limit.unwrap_or(0), query.follow.unwrap_or(false));
+        let from_end = is_descending(query.order_by.as_deref());
         if follow && limit > 0 {
-            return Err(Failure(Error::Invalid("limit and follow can't be used together".to_owned())));
+            return invalid("limit and follow can't be used together");
         }
-        if follow && params.descending() {
-            let text = "orderBy: what is followed comes oldest first; leave out orderBy, or follow";
-            return Err(Failure(Error::Invalid(text.to_owned())));
+        if follow && from_end {
+            return invalid("orderBy: what is followed comes oldest first; leave out orderBy, or follow");
         }
-        if params.flag("enableRegex")? {
-            return Err(Failure(Error::Invalid("enableRegex: search by plain text".to_owned())));
+        if query.enable_regex == Some(true) {
+            return invalid("enableRegex: search by plain text");
         }
-        // Each once: they are compared with every line.
-        let all = |key: &str| {
-            let once: BTreeSet<&str> = params.all(key).collect();
-            once.into_iter().map(str::to_owned).collect::<Vec<_>>()
-        };
-        let lists = ["sources", "stdtypes", "levels", "agentIds", "allocationIds", "containerIds", "rankIds"];
-        check_count(lists.map(|key| params.all(key).count()).iter().sum())?;
-        if let Some(level) = params.all("levels").find(|level| !LEVELS.contains(level)) {
+        let LogQuery { agent_ids, allocation_ids, container_ids, rank_ids, .. } = &query;
+        let ids = [agent_ids, allocation_ids, container_ids, rank_ids];
+        let lists = ids.into_iter().chain([&query.sources, &query.stdtypes, &query.levels]);
+        check_count(lists.map(Vec::len).sum())?;
+        if let Some(level) = query.levels.iter().find(|level| !LEVELS.contains(&level.as_str())) {
             let level = level.escape_debug();
-            let text = format!("levels: '{level}' is none of {}", LEVELS.join(", "));
-            return Err(Failure(Error::Invalid(text)));
+            return invalid(&format!("levels: '{level}' is none of {}", LEVELS.join(", ")));
         }
-        let other = |key: &str, own: &str| {
-            let mut asked = params.all(key).peekable();
-            asked.peek().is_some() && !asked.any(|id| id == own)
-        };
         // Lines of a command have no rank, which is -1.
-        let elsewhere = other("agentIds", &printer.agent)
-            || other("allocationIds", &printer.allocation)
-            || other("containerIds", &printer.allocation)
-            || other("rankIds", "-1");
-        let time = |key: &str| match params.get(key) {
+        let own = [&printer.agent, &printer.allocation, &printer.allocation, "-1"];
+        let elsewhere =
+            ids.into_iter().zip(own).any(|(ids, own)| !ids.is_empty() && !ids.iter().any(|id| id == own));
+        let time = |key: &str, text: Option<String>| match text {
             None => Ok(None),
-            Some(text) => Timestamp::parse_rfc3339(text).map(Some).ok_or_else(|| {
+            Some(text) => Timestamp::parse_rfc3339(&text).map(Some).ok_or_else(|| {
                 Failure(Error::Invalid(format!("{key}: give a time such as 2026-01-31T10:00:00Z")))
             }),
         };
+        // Each once: they are compared with every line.
+        let once = |all: Vec<String>| all.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         Ok(Self {
             limit,
-            from_end: params.descending(),
-            before: time("timestampBefore")?,
-            after: time("timestampAfter")?,
-            sources: all("sources"),
-            stdtypes: all("stdtypes"),
-            levels: all("levels"),
-            text: params.get("searchText").map(str::to_owned),
+            from_end,
+            before: time("timestampBefore", query.timestamp_before)?,
+            after: time("timestampAfter", query.timestamp_after)?,
+            sources: once(query.sources),
+            stdtypes: once(query.stdtypes),
+            levels: once(query.levels),
+            text: query.search_text,
             elsewhere,
         })
     }
@@ -327,13 +305,13 @@ pub(crate) async fn lines(
     State(app): State<App>,
     User(caller): User,
     Path(task): Path<String>,
-    query: Query,
+    query: Query<LogQuery>,
 ) -> Result<Response, Failure> {
     let permit = open::<ReadTask>(&app, &caller, &task).await?;
-    let params = query.after(&permit).await?;
-    let follow = params.flag("follow")?;
+    let query = query.after(&permit).await?;
+    let follow = query.follow.unwrap_or(false);
     let printer = Printer::new(&permit.target().0);
-    let wanted = Wanted::read(&params, follow, &printer)?;
+    let wanted = Wanted::read(query, &printer)?;
     let turns = (app.searches.clone(), caller.actor.user);
     if wanted.from_end {
         let latest = Latest::of(app.master.tasks.log_back(&permit).await?, wanted, printer, turns);

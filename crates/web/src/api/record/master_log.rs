@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 
 use ::api::error::Code;
-use ::api::master_log::{PatchMasterConfig, level};
+use ::api::master_log::{MasterLogQuery, PatchMasterConfig, level};
 use ::api::wire::Empty;
 use axum::Json;
 use axum::body::{Body as Content, Bytes};
@@ -18,7 +18,6 @@ use master::own_log::{Level, OwnLine, Reading, Wanted};
 use serde_json::{Value, json};
 
 use crate::App;
-use crate::about::Kind;
 use crate::access::Access;
 use crate::extract::User;
 use crate::late::{Body, Query};
@@ -37,7 +36,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("What the master says in its log, as lines of JSON; for administrators")
             .pieces()
             .asks::<ReadMasterLog>()
-            .query(&[("offset", Kind::Number), ("limit", Kind::Number), ("follow", Kind::Flag)])
+            .query::<MasterLogQuery>()
             .streams("application/json"),
     ]
 }
@@ -77,15 +76,12 @@ async fn piece(mut reading: Reading) -> Option<(io::Result<Bytes>, Reading)> {
 pub(crate) async fn lines(
     State(app): State<App>,
     User(caller): User,
-    query: Query,
+    query: Query<MasterLogQuery>,
 ) -> Result<Response, Failure> {
     let permit = may::<ReadMasterLog>(&caller, ())?;
-    let params = query.after(&permit).await?;
-    let wanted = Wanted {
-        offset: params.parse("offset")?.unwrap_or(0),
-        limit: params.parse("limit")?.unwrap_or(0),
-        follow: params.flag("follow")?,
-    };
+    let MasterLogQuery { offset, limit, follow } = query.after(&permit).await?;
+    let wanted =
+        Wanted { offset: offset.unwrap_or(0), limit: limit.unwrap_or(0), follow: follow.unwrap_or(false) };
     let reading = app.master.log.read(&permit, wanted)?;
     let code = Code::PermissionDenied;
     let message = "you may not read this log any more";

@@ -2,8 +2,8 @@
 
 use ::api::cluster::Container;
 use ::api::command::{
-    Command, CommandResponse, ConfigWarning, GetCommand, LaunchCommand, LaunchCommandResponse, ListCommands,
-    SetPriority,
+    Command, CommandQuery, CommandResponse, ConfigWarning, GetCommand, LaunchCommand, LaunchCommandResponse,
+    ListCommands, SetPriority,
 };
 use ::api::page::PageQuery;
 use axum::Json;
@@ -21,11 +21,11 @@ use master::{Error, Master};
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::about::{self, PAGE};
 use crate::access::Access;
-use crate::extract::{Params, User, check_count, paged};
+use crate::extract::{User, check_count, paged, parsed};
 use crate::late::Body;
 use crate::open::open;
+use crate::query::{Asked, is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -35,14 +35,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/commands", Access::User, list)
             .says("Commands, the newest first")
             .steps()
-            .query(PAGE)
-            .query(&[("orderBy", about::Kind::Text)])
-            .query(&[
-                ("users", about::Kind::Texts),
-                ("userIds", about::Kind::Texts),
-                ("workspaceId", about::Kind::Number),
-            ])
-            .query(&[("idPrefix", about::Kind::Text)])
+            .query::<CommandQuery>()
             .may_ask::<SeeUser>()
             .answers::<ListCommands>(),
         Endpoint::post("/api/v1/commands", Access::User, launch)
@@ -152,19 +145,22 @@ pub(crate) async fn launch(
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    Asked(query): Asked<CommandQuery>,
 ) -> Result<Response, Failure> {
+    let order = query.order_by.as_deref();
+    let id_prefix =
+        query.id_prefix.map(|text| parsed("idPrefix", &text)).transpose().map_err(Error::Invalid)?;
     let filter = TaskFilter {
         kind: Kind::Command,
-        owners: owners(&app, &caller, &params).await?,
-        workspace: params.parse::<i64>("workspaceId")?.filter(|id| *id != 0).map(WorkspaceId),
+        owners: owners(&app, &caller, &query.users, &query.user_ids).await?,
+        workspace: query.workspace_id.filter(|id| *id != 0).map(WorkspaceId),
         seen_by: None,
         text: None,
-        id_prefix: params.parse("idPrefix")?,
-        ascending: !params.descending() && params.get("orderBy").is_some(),
+        id_prefix,
+        ascending: order.is_some() && !is_descending(order),
         after: None,
     };
-    let (scope, page) = (Visible::to(&caller.actor), params.page()?);
+    let (scope, page) = (Visible::to(&caller.actor), page(query.offset, query.limit));
     if page.limit == 0 {
         return all(app, caller, filter, page).await;
     }
@@ -202,17 +198,16 @@ async fn all(app: App, caller: Caller, filter: TaskFilter, page: PageQuery) -> R
 pub(crate) async fn owners(
     app: &App,
     caller: &Caller,
-    params: &Params,
+    names: &[String],
+    ids: &[String],
 ) -> Result<Option<Vec<UserId>>, Failure> {
-    let names: Vec<String> = params.all("users").map(str::to_owned).collect();
-    let ids: Vec<&str> = params.all("userIds").collect();
     if names.is_empty() && ids.is_empty() {
         return Ok(None);
     }
     check_count(names.len() + ids.len())?;
     let mut owners = Vec::with_capacity(names.len() + ids.len());
     for name in names {
-        owners.extend(owner_named(app, caller, name).await?);
+        owners.extend(owner_named(app, caller, name.clone()).await?);
     }
     for text in ids {
         let bad = |_| Failure(Error::Invalid(format!("userIds: '{}' is no user id", text.escape_debug())));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::api::job::{FullJob, Job, JobSummary, JobUpdate, ListJobs, ListPools, Pool, PoolBindings, UpdateJobs};
+use ::api::page::PageQuery;
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -20,11 +21,11 @@ use master::session::Caller;
 use master::task::Queued;
 
 use crate::App;
-use crate::about::PAGE;
 use crate::access::Access;
-use crate::extract::{Params, User, check_count, paged};
+use crate::extract::{User, check_count, paged};
 use crate::late::Body;
 use crate::open::open;
+use crate::query::Asked;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -40,16 +41,16 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/job-queues-v2", Access::User, list)
             .says("Living tasks, those that run first")
             .steps()
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<ListJobs>(),
         Endpoint::get("/api/v1/resource-pools", Access::User, pools)
             .says("Resource pools")
             .grows()
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<ListPools>(),
         Endpoint::get("/api/v1/resource-pools/{pool}/workspace-bindings", Access::User, bindings)
             .says("Workspaces that a pool is kept for: none")
-            .query(PAGE)
+            .query::<PageQuery>()
             .answers::<PoolBindings>(),
     ]
 }
@@ -62,10 +63,10 @@ pub(crate) const STEP: usize = 250;
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    Asked(query): Asked<PageQuery>,
 ) -> Result<Response, Failure> {
     let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
-    let (page, start, count) = paged(params.page()?)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
+    let (page, start, count) = paged(query)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let wanted: Arc<[Queued]> = queue.into_iter().skip(start).take(count).collect();
     let (made_in, actor) = (app.clone(), caller.actor.clone());
@@ -179,21 +180,25 @@ pub(crate) async fn bindings(
     State(app): State<App>,
     User(_): User,
     Path(pool): Path<String>,
-    params: Params,
+    Asked(query): Asked<PageQuery>,
 ) -> Answer<PoolBindings> {
     if !app.master.config.has_pool(&pool) {
         let text = format!("resource pool '{}' not found", pool.escape_debug());
         return Err(Failure(Error::NotFound(text)));
     }
-    let (pagination, _, _) = paged(params.page()?)(0).map_err(Failure)?;
+    let (pagination, _, _) = paged(query)(0).map_err(Failure)?;
     Ok(Json(PoolBindings { workspace_ids: Vec::new(), pagination }))
 }
 
 /// All pools.
-pub(crate) async fn pools(State(app): State<App>, User(_): User, params: Params) -> Answer<ListPools> {
+pub(crate) async fn pools(
+    State(app): State<App>,
+    User(_): User,
+    Asked(query): Asked<PageQuery>,
+) -> Answer<ListPools> {
     let all = app.master.config.pools();
     let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
-    let (pagination, start, count) = paged(params.page()?)(count).map_err(Failure)?;
+    let (pagination, start, count) = paged(query)(count).map_err(Failure)?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let agents = app.master.agents.list();
     let shown = all.iter().skip(start).take(count).map(|pool| {

@@ -3,7 +3,7 @@
 use std::io;
 
 use ::api::error::Code;
-use ::api::template::{NewTemplate, RenameTemplate, Template, TemplateResponse};
+use ::api::template::{NewTemplate, RenameTemplate, Template, TemplateQuery, TemplateResponse};
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -17,11 +17,11 @@ use master::template::{TemplateFilter, Unread};
 use serde_json::value::RawValue;
 
 use crate::App;
-use crate::about::{Kind, PAGE};
 use crate::access::Access;
-use crate::extract::{Params, User, paged};
+use crate::extract::{User, paged};
 use crate::late::Body;
 use crate::open::open;
+use crate::query::{Asked, is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
@@ -31,9 +31,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         Endpoint::get("/api/v1/templates", Access::User, list)
             .says("Templates, by name")
             .steps()
-            .query(PAGE)
-            .query(&[("orderBy", Kind::Text)])
-            .query(&[("name", Kind::Text), ("workspaceIds", Kind::Texts)])
+            .query::<TemplateQuery>()
             .answers::<::api::template::ListTemplates>(),
         Endpoint::get("/api/v1/templates/{template}", Access::User, get)
             .says("One template")
@@ -93,20 +91,19 @@ fn text(config: Option<&RawValue>) -> Option<&str> {
 pub(crate) async fn list(
     State(app): State<App>,
     User(caller): User,
-    params: Params,
+    Asked(query): Asked<TemplateQuery>,
 ) -> Result<Response, Failure> {
     let bad = |text: &str| Error::Invalid(format!("workspaceIds: '{}' is no id", text.escape_debug()));
-    let ids = params.all("workspaceIds").map(|text| text.parse().map(WorkspaceId).map_err(|_| bad(text)));
+    let ids = query.workspace_ids.iter().map(|text| text.parse().map(WorkspaceId).map_err(|_| bad(text)));
     let ids = ids.collect::<Result<Vec<_>, _>>()?;
     let filter = TemplateFilter {
-        name: params.get("name").map(str::to_owned),
+        name: query.name,
         workspaces: Some(ids).filter(|ids| !ids.is_empty()),
         seen_by: None,
-        descending: params.descending(),
+        descending: is_descending(query.order_by.as_deref()),
     };
-    let page = params.page()?;
     let total = app.master.templates.count(Visible::to(&caller.actor), &filter).await?;
-    let (page, start, wanted) = paged(page)(total)?;
+    let (page, start, wanted) = paged(page(query.offset, query.limit))(total)?;
     // Without a limit it goes on to the end, wherever that is by then.
     let wanted = if page.limit == 0 { i64::MAX } else { wanted };
     let (made_in, actor) = (app.clone(), caller.actor.clone());
