@@ -15,6 +15,8 @@ mod groups;
 mod login_failures;
 #[path = "database/ownership.rs"]
 mod ownership;
+#[path = "database/places.rs"]
+mod places;
 #[path = "database/samples.rs"]
 mod samples;
 #[path = "database/schema.rs"]

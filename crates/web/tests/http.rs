@@ -33,6 +33,8 @@ mod deactivation;
 mod deletion;
 #[path = "http/encryption.rs"]
 mod encryption;
+#[path = "http/enrolment.rs"]
+mod enrolment;
 #[path = "http/full_disk.rs"]
 mod full_disk;
 #[path = "http/greed.rs"]
