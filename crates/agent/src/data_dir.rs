@@ -7,13 +7,13 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, fcntl_lock, flock};
 use tokio::time::Instant;
 
 use crate::AgentError;
 
 /// Tells an agent's directory.
-pub(crate) const LOCK_FILE: &str = "agent.lock";
+pub const LOCK_FILE: &str = "agent.lock";
 
 /// The agent's own key.
 pub(crate) const KEY_FILE: &str = "link.key";
@@ -58,6 +58,8 @@ impl DataDir {
                 Err(e) => return Err(cannot()(e.into())),
             }
         }
+        // This tells `muster down` who we are.
+        let _ = fcntl_lock(&lock, FlockOperation::NonBlockingLockExclusive);
         let dir = Self { root, _lock: lock };
         for part in [dir.tasks(), dir.incoming()] {
             make_private(&part).map_err(cannot())?;

@@ -42,7 +42,7 @@ mod runs;
 mod supervise;
 mod watch;
 
-pub use data_dir::may_be_ours;
+pub use data_dir::{LOCK_FILE, may_be_ours};
 pub use enrolment::{enrolled_as, enrolled_with};
 pub use error::AgentError;
 pub use launcher::sandbox::{AccountLimits, Bound, TaskLimits, strays};

@@ -10,6 +10,7 @@ mod machines;
 mod people;
 mod places;
 mod record;
+pub mod refusal;
 pub mod text;
 pub mod time;
 mod workload;

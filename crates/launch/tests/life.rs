@@ -285,6 +285,9 @@ fn too_many_processes_are_refused_to_the_task_alone() {
     spec.limits.pids = Some(5);
     let done = run(&spec);
     assert!(!done.stdout.contains("all") || done.stderr.contains("fork"), "{done:?}");
+    // ME26: which setting that was is told where the program has failed by it.
+    let told = done.agent.contains("it may have 5 (agent.task_limits.pids)");
+    assert_eq!(told, done.exit.code != 0, "{done:?}");
 }
 
 #[test]

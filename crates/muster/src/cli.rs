@@ -17,9 +17,18 @@ pub(crate) const EXIT_STATUS: &str = "Exit status: 0 done, 1 failed, 2 wrong usa
 6 not found, 8 no master to reach, or none that can be trusted. `muster command run` ends with the command's own, or with 130 when Ctrl-C left \
 the command behind.";
 
+/// What of the environment counts.
+pub(crate) const ENVIRONMENT: &str = "Environment: MUSTER_TOKEN is an access token (`muster token create`) to act by, in place \
+of a login; MUSTER_MASTER, MUSTER_USER and MUSTER_MASTER_FINGERPRINT stand for the options; MUSTER_MASTER_CERT_FILE names \
+authorities besides the system's, PEM; MUSTER_CONFIG_DIR is where logins are kept, by default ~/.config/muster.";
+
+fn after_help() -> String {
+    format!("{EXIT_STATUS}\n\n{ENVIRONMENT}")
+}
+
 /// Share machines for machine learning: who runs what, each as themselves
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, max_term_width = 100, after_help = EXIT_STATUS)]
+#[command(name = "muster", version, max_term_width = 100, after_help = after_help())]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -46,7 +55,7 @@ pub(crate) struct Global {
 pub(crate) enum Noun {
     /// Run a master and an agent on this machine
     Up(UpArgs),
-    /// End what `up` runs here, and its tasks
+    /// End what `up` or `agent` runs here, and its tasks
     Down(DownArgs),
     /// Run a master, or ask one about itself
     #[command(args_conflicts_with_subcommands = true)]
@@ -211,7 +220,7 @@ pub(crate) struct AgentArgs {
 /// Arguments of `muster down`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DownArgs {
-    /// The data directory that `up` was started with
+    /// The data directory that `up` or `agent` was started with
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
 }

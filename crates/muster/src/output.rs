@@ -50,6 +50,11 @@ pub(crate) fn yaml<T: Serialize>(value: &T) -> Result<()> {
     text_block(&format!("{}\n", text.trim_end()))
 }
 
+/// Whether a person reads standard output, on a terminal.
+pub(crate) fn is_for_people() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Tells the person something on standard error. There is nowhere to complain to when that fails.
 pub(crate) fn note(text: &str) {
     let lines: Vec<_> = text.lines().map(printable).collect();
@@ -65,6 +70,22 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
 }
 
 /// Shows `text` in place of the last such text, on a terminal only.
+/// Goes on where somebody means it: says so with `--yes`, or when asked.
+pub(crate) fn is_meant(yes: bool, question: &str) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !crate::auth::password::can_ask() {
+        anyhow::bail!(crate::failure::Failure::Usage(
+            "there is no terminal to ask on: say that you mean it with --yes".to_owned()
+        ));
+    }
+    if confirm(&format!("{question} [y/N] "))? {
+        return Ok(());
+    }
+    anyhow::bail!("nothing was changed")
+}
+
 pub(crate) fn progress(text: &str) {
     let mut stderr = io::stderr().lock();
     if stderr.is_terminal() {

@@ -22,7 +22,7 @@ pub enum StoreError {
     #[error("the disk that holds the database is full: free some space")]
     DiskFull,
     /// The database can't be reached now; trying again later may work (L06).
-    #[error("the database can't be reached: {0}")]
+    #[error("the database can't be reached: {0}; what runs goes on, and later this may work")]
     Unavailable(String),
     /// A newer Muster has changed the schema.
     #[error(

@@ -16,9 +16,13 @@ pub(crate) async fn no_route(request: Request) -> Response {
     if path.starts_with("/api/") && path.ends_with('/') {
         return polyaxon::Refusal::from(Error::NotFound(String::new())).into_response();
     }
+    let message = if is_determineds(path) {
+        format!("{method} {} is not supported by this master", path.escape_debug())
+    } else {
+        format!("api not found: {method} {}", path.escape_debug())
+    };
     if path.starts_with("/api/") {
-        return Failure(Error::NotFound(format!("api not found: {method} {}", path.escape_debug())))
-            .into_response();
+        return Failure(Error::NotFound(message)).into_response();
     }
     let wants_page = request
         .headers()
@@ -28,8 +32,35 @@ pub(crate) async fn no_route(request: Request) -> Response {
     if wants_page {
         return PageFailure::from(Error::NotFound("there is no such page".to_owned())).respond();
     }
-    let message = format!("api not found: {method} {}", path.escape_debug());
     (StatusCode::NOT_FOUND, Json(serde_json::json!({ "message": message }))).into_response()
+}
+
+/// Whether Determined's API has something there: its client's verbs that aren't supported shall read as such.
+fn is_determineds(path: &str) -> bool {
+    const NOUNS: [&str; 20] = [
+        "agents",
+        "allocations",
+        "checkpoints",
+        "cluster",
+        "commands",
+        "experiments",
+        "generic-tasks",
+        "master",
+        "model",
+        "models",
+        "notebooks",
+        "resource-pools",
+        "resources",
+        "runs",
+        "searches",
+        "shells",
+        "tasks",
+        "tensorboards",
+        "trials",
+        "workspaces",
+    ];
+    let noun = path.strip_prefix("/api/v1/").and_then(|rest| rest.split(['/', ':']).next());
+    noun.is_some_and(|noun| NOUNS.contains(&noun)) || path.starts_with("/resources/")
 }
 
 /// A path that is there for other methods: of Determined's API some verbs aren't there yet.

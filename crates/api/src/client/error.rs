@@ -138,7 +138,9 @@ impl ClientError {
         };
         let message = match text {
             text if text.is_empty() || text.starts_with('<') => {
-                format!("the master answered {status} {}", standard.unwrap_or_default()).trim().to_owned()
+                format!("what answers there is no Muster master: {status} {}", standard.unwrap_or_default())
+                    .trim()
+                    .to_owned()
             }
             text => text,
         };
@@ -178,8 +180,8 @@ mod tests {
             "user not found"
         );
         assert_eq!(message(r#"{"message":"service not found: x"}"#), "service not found: x");
-        assert_eq!(message("<html>"), "the master answered 418 I'm a teapot");
-        assert_eq!(message(""), "the master answered 418 I'm a teapot");
+        assert_eq!(message("<html>"), "what answers there is no Muster master: 418 I'm a teapot");
+        assert_eq!(message(""), "what answers there is no Muster master: 418 I'm a teapot");
         assert_eq!(message("too much\nof it"), "too much");
     }
 }

@@ -141,6 +141,9 @@ pub struct PatchUser {
     /// Unix identity.
     #[serde(alias = "agent_user_group", skip_serializing_if = "Option::is_none")]
     pub agent_user_group: Option<AgentUserGroup>,
+    /// Take its Unix identity away. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlink_agent_user: Option<bool>,
 }
 
 /// Body of `PATCH users`: several accounts at once.

@@ -63,6 +63,9 @@ pub struct FullJob {
     pub progress: f64,
     /// Where it is in the queue.
     pub summary: JobSummary,
+    /// Why it waits. Muster's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
 }
 
 /// Where a job is in the queue.

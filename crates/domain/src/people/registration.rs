@@ -99,7 +99,7 @@ impl Invitation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
     /// Other characters, too short or too long.
-    #[error("a user name has 2 to 64 letters, digits, '-' and '_'")]
+    #[error("a user name has 2 to 64 letters a to z, digits, '-' and '_'")]
     Shape,
     /// Kept for a page or for us.
     #[error("this user name is reserved: choose another")]

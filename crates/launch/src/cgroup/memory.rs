@@ -110,7 +110,7 @@ fn plain(file: &Path) -> Option<u64> {
 }
 
 /// The number of a key in a file of lines such as `oom_kill 1`.
-fn number(file: &Path, key: &str) -> Option<u64> {
+pub(super) fn number(file: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok();
     text.lines().find_map(value)

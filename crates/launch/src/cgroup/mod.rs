@@ -200,6 +200,11 @@ impl Cgroup {
         self.memory.as_ref()?.want()
     }
 
+    /// Whether it wanted a process or thread more than it, or its account's tasks together, may have.
+    pub(crate) fn ran_out_of_processes(&self) -> bool {
+        self.dirs.iter().any(|dir| memory::number(&dir.join("pids.events"), "max").is_some_and(|n| n > 0))
+    }
+
     /// Removes the cgroups. All processes of the task must have ended.
     pub(crate) fn remove(self) {
         remove(&self.task_id, self.owner.as_deref());

@@ -205,6 +205,8 @@ impl Shim {
         if let Some(want) = no_memory {
             self.note(&no_memory_left(want, spec));
         }
+        // Which is no reason to end, but mostly why a program did (ME26).
+        let no_process = task.cgroup.ran_out_of_processes();
         task.cgroup.remove();
         let exit = match report {
             Some(Report::Failed(..)) if self.control.killed() => Exit::killed(),
@@ -218,6 +220,16 @@ impl Shim {
             // The shim did that, or the kernel for want of memory, or somebody on the machine.
             None => Exit::signalled(9),
         };
+        if no_process && exit.code != 0 {
+            let may = |limit: Option<u64>| limit.map_or("any number".to_owned(), |n| n.to_string());
+            let account = spec.owner.as_ref().and_then(|owner| owner.limits.pids);
+            self.note(&format!(
+                "the task couldn't start more processes and threads: it may have {} (agent.task_limits.pids), all tasks of its \
+                 account together {} (agent.account_limits.pids)",
+                may(spec.limits.pids),
+                may(account)
+            ));
+        }
         let memory = (no_memory.is_some() && exit.code != 0).then_some(Limit::Memory);
         Ok(Exit { killed: self.control.killed(), limit: self.control.limit().or(memory), ..exit })
     }

@@ -140,7 +140,10 @@ async fn first_password(
         FirstPassword::Blank => return Ok(Password::Blank),
         FirstPassword::Given(text) => {
             if let Err(weak) = domain::password::check_new(text) {
-                tracing::warn!("bootstrap.admin.password: {weak}");
+                tracing::warn!(
+                    "bootstrap.admin.password is used as it is, though it is weak ({weak}): change it with `muster user \
+                     change-password`"
+                );
             }
             text.clone()
         }

@@ -1,6 +1,6 @@
 //! `master.yaml` (D10): what can be set, the defaults, and what is said when it is wrong.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use domain::config::secrets::Shown;
@@ -47,7 +47,8 @@ pub struct BadConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address to listen on.
+    /// Address to listen on; a name such as `localhost` is looked up.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// How the listener is encrypted; none is plain HTTP (D9).
     pub tls: Option<Encryption>,
@@ -112,6 +113,14 @@ impl Default for Config {
             agent: Agent::default(),
         }
     }
+}
+
+fn address<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let found = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    found.ok_or_else(|| {
+        serde::de::Error::custom(format!("listen: '{text}' is no address: write it like 127.0.0.1:8080"))
+    })
 }
 
 /// The database.
@@ -274,7 +283,7 @@ impl Config {
         let mut config: Self = if is_blank(text) {
             Self::default()
         } else {
-            serde_saphyr::from_str(text).map_err(|e| bad(renamed::told(e.to_string())))?
+            serde_saphyr::from_str(text).map_err(|e| bad(renamed::told(&e)))?
         };
         config.agent.check().map_err(|reason| bad(format!("agent.{reason}")))?;
         config.default_task().map_err(|e| bad(format!("security.default_task: {e}")))?;
@@ -368,6 +377,22 @@ mod tests {
         assert!(unknown.contains('3'), "names the line: {unknown}");
         assert!(
             refused("listen: nowhere\n").contains("listen") || refused("listen: nowhere\n").contains('1')
+        );
+        // ME8: the file's name once, and words for people.
+        for (text, told) in [
+            ("listen: nowhere\n", "'nowhere' is no address: write it like 127.0.0.1:8080"),
+            ("limits: {living_tasks: many}\n", "a whole number"),
+        ] {
+            let said = refused(text);
+            assert!(said.contains(told) && said.contains("line 1"), "{said}");
+            assert!(
+                !said.contains("<input>") && !said.contains("error:") && said.lines().count() == 1,
+                "{said}"
+            );
+        }
+        assert_eq!(
+            Config::parse("listen: localhost:8081\n", "master.yaml").expect("looked up").listen.port(),
+            8081
         );
         assert!(refused("security: {default_task: {uid: -1}}\n").contains("-1"));
         assert!(refused("db: {url: mysql://x}\n").contains("db.url"));

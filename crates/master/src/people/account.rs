@@ -98,11 +98,33 @@ impl Accounts {
         let mut tx = self.store.write().await?;
         let user = User { password, ..user };
         let now = self.clock.now();
-        let user = store::user::insert(&mut tx, &user, now).await.map_err(name_taken)?;
+        let user = match store::user::insert(&mut tx, &user, now).await {
+            Err(StoreError::Duplicate) => {
+                drop(tx);
+                return Err(self.taken_by(&user.username).await?);
+            }
+            made => made?,
+        };
         let entry = Entry::done(permit.by(), "user.create", audit::account(&user));
         tx.commit(&entry.made(audit::account_facts(&user)), now).await?;
         tracing::info!(user = user.username.escape_debug().to_string(), "account made");
         Ok(user)
+    }
+
+    /// Says of a name that can't be given why, where the list of accounts doesn't.
+    async fn taken_by(&self, name: &str) -> Result<Error, Error> {
+        let mut conn = self.store.read().await?;
+        let other = store::user::by_username_in_any_case(&mut conn, name).await?;
+        let more = match other {
+            Some(other) if other.deleted_at.is_some() => {
+                format!(": {} was deleted, and the name is never given out again", other.username)
+            }
+            Some(other) if other.username != name => {
+                format!(": {}, which differs in case alone", other.username)
+            }
+            _ => String::new(),
+        };
+        Ok(Error::Conflict(format!("user already exists{more}")))
     }
 
     /// A11.
@@ -384,6 +406,12 @@ fn apply(user: &mut User, patch: &UserPatch, change: Parts, password: Option<Pas
     if let Some(text) = patch.email.as_ref().filter(|_| change.email) {
         let text = text.trim();
         user.email = if text.is_empty() { None } else { Some(email(text).map_err(|e| invalid(&e))?) };
+    }
+    if patch.unlinks {
+        if patch.identity.is_some() {
+            return Err(Error::Invalid("give one of agentUserGroup and unlinkAgentUser".to_owned()));
+        }
+        user.identity = None;
     }
     if let Some(parts) = &patch.identity {
         user.identity = Some(identity(parts.clone())?);

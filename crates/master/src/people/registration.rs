@@ -239,10 +239,16 @@ impl Registrations {
             return Ok(());
         }
         let letter = Letter::somebody_asks(mails.installation(), &registration);
-        for admin in store::user::admins(tx).await? {
-            if let Some(email) = &admin.email {
-                mails.put(tx, email, &letter, now).await?;
-            }
+        let admins = store::user::admins(tx).await?;
+        let told: Vec<&String> = admins.iter().filter_map(|admin| admin.email.as_ref()).collect();
+        if told.is_empty() && self.parts.config.smtp.is_some() {
+            tracing::warn!(
+                "nobody is mailed that somebody waits for an account: no administrator has an address (muster user edit NAME \
+                 --email ADDRESS)"
+            );
+        }
+        for email in told {
+            mails.put(tx, email, &letter, now).await?;
         }
         Ok(())
     }

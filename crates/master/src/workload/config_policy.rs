@@ -8,6 +8,7 @@ use domain::authz::{ChangeConfigPolicies, ConfigPoliciesOf, Permit, ReadConfigPo
 use domain::config::Resources;
 use domain::config::policy::{InvalidPolicies, Policies, Workload};
 use domain::id::WorkspaceId;
+use domain::refusal::in_words;
 use serde_json::{Value, json};
 use store::{Conn, Store, Tx};
 
@@ -122,7 +123,7 @@ impl ConfigPolicies {
             return Err(bad(format!("it has {size} bytes, and {limit} is the limit")));
         }
         // What is JSON is YAML, too.
-        let value: Value = serde_saphyr::from_str(text).map_err(|e| bad(e.to_string()))?;
+        let value: Value = serde_saphyr::from_str(text).map_err(|e| bad(in_words(&e.to_string())))?;
         let value = limits.read(Some(&value.to_string())).map_err(|e| bad(e.0))?;
         Policies::checked(workload, value).map_err(invalid)
     }

@@ -89,7 +89,11 @@ async fn attempt(
 }
 
 fn wrong(refusal: &str) -> String {
-    if refusal == PLAIN_REFUSAL { "wrong user name or password".to_owned() } else { refusal.to_owned() }
+    if refusal == PLAIN_REFUSAL {
+        "wrong user name or password, or the account still waits for an administrator".to_owned()
+    } else {
+        refusal.to_owned()
+    }
 }
 
 fn not_logged_in(client: &Client, user: &str, means: &Means, refusal: Option<&str>) -> Failure {

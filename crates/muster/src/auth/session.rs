@@ -97,6 +97,11 @@ impl Session {
         &self.client
     }
 
+    /// The option that has the next command act as the same user, where this one was told to.
+    pub(crate) fn option(&self) -> String {
+        if self.named && !self.user.is_empty() { format!(" -u {}", self.user) } else { String::new() }
+    }
+
     /// Where tokens are kept.
     pub(crate) fn store(&self) -> &Store {
         &self.store

@@ -70,7 +70,17 @@ impl DataDir {
 
     /// The agent's part.
     pub(super) fn agent(&self) -> PathBuf {
-        self.path.join("agent")
+        if self.is_agents() { self.path.clone() } else { self.path.join("agent") }
+    }
+
+    /// Whether it is an agent's alone, without a master.
+    pub(super) fn is_agents(&self) -> bool {
+        self.path.join(agent::LOCK_FILE).exists() && !self.lock_file().exists()
+    }
+
+    /// What is locked while it is used.
+    fn locked(&self) -> PathBuf {
+        if self.is_agents() { self.path.join(agent::LOCK_FILE) } else { self.lock_file() }
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -106,20 +116,28 @@ impl DataDir {
 
     /// The process that uses the directory now.
     pub(super) fn owner(&self) -> Result<Option<i32>> {
-        let mut file = match File::open(self.lock_file()) {
+        let locked = self.locked();
+        let mut file = match File::open(&locked) {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e).with_context(|| format!("{}", self.lock_file().display())),
+            Err(e) => return Err(e).with_context(|| format!("{}", locked.display())),
         };
         if flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
             return Ok(None);
         }
-        Ok(holder(&mut file).filter(|&pid| is_alive(pid)))
+        let owner = holder(&mut file).filter(|&pid| is_alive(pid));
+        if owner.is_none() && self.is_agents() {
+            bail!(
+                "an agent of an older Muster runs on {}: stop it (Ctrl-C, or SIGTERM), then say this again",
+                self.path.display()
+            );
+        }
+        Ok(owner)
     }
 
     /// Waits until nobody uses the directory.
     pub(super) async fn wait_until_free(&self) -> Result<()> {
-        let file = File::open(self.lock_file())?;
+        let file = File::open(self.locked())?;
         let wait = tokio::task::spawn_blocking(move || flock(&file, FlockOperation::LockShared));
         wait.await?.context("waiting for Muster to end")
     }

@@ -1,4 +1,5 @@
-//! `muster down`: through the running `up` when there is one, else by the tasks' own shims.
+//! `muster down`: through the running `up` when there is one, else by the tasks' own shims; so, too, where an agent runs alone,
+//! once that has ended.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -21,7 +22,15 @@ pub(super) async fn run(dir: &DataDir) -> Result<()> {
         kill(Pid::from_raw(pid), Signal::SIGUSR1).with_context(|| format!("telling process {pid} to end"))?;
         let free = tokio::time::timeout(PATIENCE, dir.wait_until_free()).await;
         free.with_context(|| format!("process {pid} did not end in {} s", PATIENCE.as_secs()))??;
-        return output::line("Muster is down");
+        if !dir.is_agents() {
+            return output::line("Muster is down");
+        }
+        // An agent leaves its tasks to the next one (ME22).
+        return output::line(&match end_orphans(dir).await? {
+            0 => "The agent is down".to_owned(),
+            1 => "The agent is down; 1 task was ended".to_owned(),
+            n => format!("The agent is down; {n} tasks were ended"),
+        });
     }
     if !dir.path().exists() {
         bail!("nothing is at {}: name the directory with --data-dir", dir.path().display());

@@ -97,6 +97,21 @@ fn warn_of(config: &master::config::Agent) {
             "agent.network is host: tasks may use this machine's network, its loopback and its cloud's identity"
         );
     }
+    if let TaskEnvironment::Prefix(prefix) = &config.task_environment
+        && !prefix.is_dir()
+    {
+        tracing::warn!(
+            "agent.task_environment: {} isn't there: tasks that need Python fail until it is",
+            prefix.display()
+        );
+    }
+    // Root makes itself the device where there is none.
+    if config.network != master::config::Network::None
+        && !rustix::process::geteuid().is_root()
+        && let Err(error) = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun")
+    {
+        tracing::warn!("/dev/net/tun can't be opened ({error}): tasks reach the master and nothing else");
+    }
     for missing in config.late_mounts.iter().filter(|directory| !directory.is_dir()) {
         tracing::warn!("agent.late_mounts: {} isn't there", missing.display());
     }

@@ -35,6 +35,9 @@ pub(crate) enum Verb {
     Revoke {
         /// The agent
         name: String,
+        /// Don't ask whether this is meant
+        #[arg(short, long)]
+        yes: bool,
     },
     /// Let an agent take new tasks again
     Enable(Which),
@@ -76,7 +79,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     match verb {
         Verb::List { format, keys } => list(session, format, keys).await,
         Verb::Invite { name, replace } => invite(session, InviteAgent { name, replace }).await,
-        Verb::Revoke { name } => revoke(session, &name).await,
+        Verb::Revoke { name, yes } => revoke(session, &name, yes).await,
         Verb::Enable(which) => set_enabled(session, which, true, false).await,
         Verb::Disable { which, drain } => set_enabled(session, which, false, drain).await,
     }
@@ -124,6 +127,9 @@ async fn list(session: &mut Session, format: Format, with_keys: bool) -> Result<
     table.print(format, &agents)?;
     // The table's columns are those that scripts know.
     for agent in &agents {
+        if agent.revoked {
+            output::note(&format!("agent {}: revoked, shut out for ever", agent.id));
+        }
         if let Some(trouble) = &agent.trouble {
             output::note(&format!("agent {}: {trouble}", agent.id));
         }
@@ -162,11 +168,13 @@ fn keys(agents: &[Agent]) -> Table {
     table
 }
 
-async fn revoke(session: &mut Session, name: &str) -> Result<()> {
+async fn revoke(session: &mut Session, name: &str, yes: bool) -> Result<()> {
+    output::is_meant(yes, &format!("Shut agent {name} out for ever, and take its tasks for over?"))?;
     let done = session.call(async |client| client.revoke_agent(name).await).await;
     done.with_context(|| format!("can't revoke agent {name}"))?;
     output::note(&format!(
-        "Agent {name} is shut out. Its tasks are over here; what runs on that machine, end there."
+        "Agent {name} is shut out. Its tasks are over here; what runs on that machine, end there: `muster down --data-dir \
+         DIR`, with its data directory."
     ));
     Ok(())
 }
@@ -195,6 +203,13 @@ async fn invite(session: &mut Session, invite: InviteAgent) -> Result<()> {
 async fn set_enabled(session: &mut Session, which: Which, enabled: bool, drain: bool) -> Result<()> {
     let verb = if enabled { "enable" } else { "disable" };
     for name in which.names(session).await? {
+        let agents = session.call(async |client| client.agents().await).await?.agents;
+        if agents.iter().any(|agent| agent.id == name && agent.revoked) {
+            bail!(
+                "can't {verb} agent {name}: it was revoked, for ever; `muster agent invite --name {name} --replace` takes its \
+                   machine in again"
+            );
+        }
         let done = session.call(async |client| client.set_agent_enabled(&name, enabled, drain).await).await;
         done.with_context(|| format!("can't {verb} agent {name}"))?;
         output::note(&format!("Agent {name} is {verb}d."));

@@ -153,8 +153,21 @@ fn what(record: &Record) -> String {
             None => parts.push(format!("{key}: {}", show(value))),
         }
     }
+    // What is there no more, as what was there (ME21).
+    let gone = before.unwrap_or(&none).iter();
+    for (key, value) in gone.filter(|(key, _)| !after.is_some_and(|after| after.contains_key(*key))) {
+        match (key.as_str(), value) {
+            (_, Value::Null) => {}
+            ("left", names) => parts.push(format!("left: {}", show(names))),
+            (key, value) => parts.push(format!("{key} was {}", show(value))),
+        }
+    }
     if !record.reason.is_empty() {
         parts.push(record.reason.clone());
+    }
+    // Why Muster itself did it.
+    if record.actor.kind == "system" && !record.via.is_empty() {
+        parts.push(format!("because of {}", record.via));
     }
     parts.join(", ")
 }
@@ -235,4 +248,30 @@ fn report(verified: &VerifiedAudit) -> Result<()> {
         "Keep the digest elsewhere: `muster audit verify --head DIGEST` then also shows a log that was cut.",
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::audit::{By, Entry, Who};
+    use domain::time::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn me21_what_was_taken_away_is_told() {
+        let told = |entry: Entry| {
+            let mut record = Record::of(&entry, 1, Timestamp(0), "");
+            // As Muster itself has them; only the master can act as that.
+            record.actor.kind = "system".to_owned();
+            record.via = "retention.log_days".to_owned();
+            what(&record)
+        };
+        let by = By::Anonymous { address: None };
+        let entry = || Entry::done(&by, "task.remove_log", Who::named("task", &"1", ""));
+        let removed = entry().removed(json!({"ids": ["a"], "owner": "bob"}));
+        assert_eq!(told(removed), r#"ids was ["a"], owner was bob, because of retention.log_days"#);
+        let changed = entry().changed(json!({"left": ["alice"], "admin": false}), json!({"admin": true}));
+        assert_eq!(told(changed), r#"admin: false -> true, left: ["alice"], because of retention.log_days"#);
+    }
 }

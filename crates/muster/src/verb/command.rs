@@ -172,6 +172,8 @@ async fn list(
         "workspaceName",
     ]);
     for command in &commands {
+        // One long reason would make all rows long; `command describe` has all of it (ME15).
+        let short = |status: String| if output::is_for_people() { cut(&status) } else { status };
         // Programs find Determined's words; people see why it waits and for how many.
         let (state, status) = waits(command)
             .filter(|_| !format.csv)
@@ -181,12 +183,22 @@ async fn list(
             command.username.clone(),
             command.description.clone(),
             state,
-            status,
+            short(status),
             command.resource_pool.clone(),
             workspace_name(command.workspace_id),
         ]);
     }
     table.print(format, &commands)
+}
+
+/// Longest reason in a table on a terminal, in characters.
+const REASON: usize = 60;
+
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(REASON) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// For how many others a command waits, and why.
@@ -259,4 +271,16 @@ async fn kill_one(session: &mut Session, text: &str) -> Result<String> {
         ("QUEUED", follow::OVER) => format!("Command {id} was taken out of the queue."),
         _ => format!("Command {id} was told to end."),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn me15_long_reasons_are_cut() {
+        assert_eq!(cut("it waits for 1 slot"), "it waits for 1 slot");
+        assert_eq!(cut(&"é".repeat(REASON)), "é".repeat(REASON));
+        assert_eq!(cut(&"é".repeat(REASON + 1)), format!("{}…", "é".repeat(REASON)));
+    }
 }

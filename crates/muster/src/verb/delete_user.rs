@@ -1,12 +1,10 @@
 //! `muster user delete`: an account goes for good (X6).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 use super::user::find;
-use crate::auth::password;
 use crate::auth::session::Session;
-use crate::failure::Failure;
 use crate::output;
 
 /// Arguments of `user delete`.
@@ -31,16 +29,7 @@ pub(crate) async fn delete(session: &mut Session, args: DeleteArgs) -> Result<()
         Some(heir) => Some(find(session, heir).await.with_context(problem)?.id),
         None => None,
     };
-    if !args.yes {
-        if !password::can_ask() {
-            bail!(Failure::Usage(
-                "there is no terminal to ask on: say that you mean it with --yes".to_owned()
-            ));
-        }
-        if !output::confirm(&format!("Delete user {name}, so that the name is never used again? [y/N] "))? {
-            bail!("nothing was changed");
-        }
-    }
+    output::is_meant(args.yes, &format!("Delete user {name}, so that the name is never used again?"))?;
     session.call(async |client| client.delete_user(user.id, heir).await).await.with_context(problem)?;
     output::note(&format!("User {name} was deleted."));
     Ok(())

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use api::job::JobUpdate;
 use clap::{ArgGroup, Args, Subcommand};
 
+use super::command;
 use crate::auth::session::Session;
 use crate::output;
 use crate::table::{Format, Table, time};
@@ -32,15 +33,15 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("change").required(true)))]
 pub(crate) struct UpdateArgs {
-    /// The job
+    /// Its id, or the beginning of it
     id: String,
     /// 1 to 99, lower first
     #[arg(short, long, group = "change")]
     priority: Option<i64>,
-    /// Its share; a task keeps the one that it was made with
+    /// Its share; refused for commands, which keep the one that they were made with
     #[arg(short, long, group = "change")]
     weight: Option<f64>,
-    /// Another pool
+    /// Another pool; refused for commands, which stay in theirs
     #[arg(long, value_name = "NAME", group = "change")]
     resource_pool: Option<String>,
 }
@@ -70,24 +71,30 @@ impl FromStr for Operation {
 /// Does it.
 pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
     let session = &mut Session::open(target).await?;
-    let updates = match verb {
+    let mut updates = match verb {
         Verb::List(format) => return list(session, format).await,
         Verb::Update(UpdateArgs { id, priority, weight, resource_pool }) => {
             vec![JobUpdate { job_id: id, priority, weight, resource_pool, ..JobUpdate::default() }]
         }
         Verb::UpdateBatch { operations } => operations.into_iter().map(|Operation(update)| update).collect(),
     };
+    for update in &mut updates {
+        update.job_id = command::find(session, &update.job_id).await?;
+    }
     let changed = match updates.as_slice() {
         [one] => format!("Job {} was changed.", one.job_id),
         some => format!("{} jobs were changed.", some.len()),
     };
     let done = session.call(async |client| client.update_jobs(updates.clone()).await).await;
-    done.context("can't change what was to be changed")?;
+    done.with_context(|| match updates.as_slice() {
+        [one] => format!("can't change job {}", one.job_id),
+        _ => "can't change all of the jobs".to_owned(),
+    })?;
     output::note(&changed);
     Ok(())
 }
 
-/// The columns that `det` prints.
+/// The columns that `det` prints, and behind them in which pool a job waits, and for what.
 async fn list(session: &mut Session, format: Format) -> Result<()> {
     let jobs = session.call(async |client| client.jobs().await).await?;
     let mut table = Table::new(&[
@@ -100,6 +107,8 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
         "Slots (acquired/needed)",
         "State",
         "User",
+        "Resource Pool",
+        "Waits For",
     ]);
     for job in &jobs {
         table.row([
@@ -112,6 +121,8 @@ async fn list(session: &mut Session, format: Format) -> Result<()> {
             format!("{}/{}", job.allocated_slots, job.requested_slots),
             job.summary.state.clone(),
             job.username.clone(),
+            job.resource_pool.clone(),
+            job.waiting_for.clone().unwrap_or_default(),
         ]);
     }
     table.print(format, &jobs)

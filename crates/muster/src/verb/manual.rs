@@ -9,7 +9,7 @@ use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-use crate::cli::{Cli, EXIT_STATUS};
+use crate::cli::{Cli, ENVIRONMENT, EXIT_STATUS};
 use crate::output;
 
 /// Prints a script that completes commands.
@@ -41,7 +41,7 @@ fn markdown() -> String {
     root.build();
     let mut out = format!(
         "# The command line\n\nMade by `muster generate cli`; change the tree in `crates/muster`, not this file.\n\n\
-         {EXIT_STATUS}\n"
+         {EXIT_STATUS}\n\n{ENVIRONMENT}\n"
     );
     section(&mut out, &root);
     out

@@ -114,7 +114,11 @@ pub(crate) async fn invite(session: &mut Session, args: InviteArgs) -> Result<()
 pub(crate) async fn invitations(session: &mut Session, format: Format) -> Result<()> {
     let all = session.call(async |client| client.invitations().await).await?;
     let mut table = Table::new(&["Invitation Id", "E-mail", "Made", "Ends", "Used", "Used By"]);
-    let number = |id: Option<i64>| id.map(|id| id.to_string()).unwrap_or_default();
+    let users = session.call(async |client| client.users(None).await).await?;
+    let name = |id: i64| match users.iter().find(|user| user.id == id) {
+        Some(user) => user.username.clone(),
+        None => format!("user {id}, who was deleted"),
+    };
     for row in &all {
         table.row([
             row.id.to_string(),
@@ -122,7 +126,7 @@ pub(crate) async fn invitations(session: &mut Session, format: Format) -> Result
             time(&row.created_at),
             time(&row.expires_at),
             row.used_at.as_deref().map(time).unwrap_or_default(),
-            number(row.used_by),
+            row.used_by.map(name).unwrap_or_default(),
         ]);
     }
     table.print(format, &all)

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use super::user::find;
 use crate::auth::session::Session;
 use crate::output;
-use crate::table::{Format, Table, yes_no};
+use crate::table::{Format, Table, time, yes_no};
 
 /// Arguments of `user sessions`.
 #[derive(Debug, Args)]
@@ -46,7 +46,7 @@ async fn list(session: &mut Session, name: Option<&str>, format: Format) -> Resu
     let sessions = session.call(async |client| client.sessions(user).await).await?;
     let mut table = Table::new(&["Session Id", "Logged In", "Ends", "This One"]);
     for row in &sessions {
-        let cells = [row.id.to_string(), row.created_at.clone(), row.expires_at.clone(), yes_no(row.current)];
+        let cells = [row.id.to_string(), time(&row.created_at), time(&row.expires_at), yes_no(row.current)];
         table.row(cells);
     }
     table.print(format, &sessions)

@@ -156,6 +156,13 @@ async fn create(session: &mut Session, args: CreateArgs) -> Result<()> {
         scope: args.scope.to_possible_value().map(|scope| scope.get_name().to_owned()),
     };
     let made = session.call(async |client| client.create_token(&new).await).await;
+    let made = made.map_err(|error| match error.to_string() {
+        // The master says only that there is a longest one.
+        text if text.contains("max token lifespan") => error.context(
+            "`--expires max` gives the longest that this master allows (security.token.max_lifespan_days)",
+        ),
+        _ => error,
+    });
     let made = made.with_context(|| format!("can't make a token for {}", user.username))?;
     output::line(&made.token)?;
     output::note(&format!(
@@ -214,7 +221,9 @@ async fn log_in(stdin: bool, target: &Target) -> Result<()> {
         kept.tokens.insert(user.clone(), token);
         kept.active_user = Some(user.clone());
     })?;
-    output::note(&format!("You act as {user} now, by that token."));
+    output::note(&format!(
+        "You act as {user} now, by that token, in place of a session that was kept here: `muster user login {user}` begins one."
+    ));
     Ok(())
 }
 

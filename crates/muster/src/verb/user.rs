@@ -91,6 +91,11 @@ pub(crate) enum Verb {
     Sessions(sessions::SessionsArgs),
     /// Have a user's tasks run as a Unix user of the agents
     LinkWithAgentUser(LinkArgs),
+    /// Have a user's tasks run as those of accounts without a link again
+    UnlinkAgentUser {
+        /// The user
+        name: String,
+    },
 }
 
 /// Arguments of `user edit`.
@@ -185,6 +190,7 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         }
         Verb::Sessions(args) => sessions::run(session, args).await,
         Verb::LinkWithAgentUser(args) => link(session, args).await,
+        Verb::UnlinkAgentUser { name } => unlink(session, &name).await,
     }
 }
 
@@ -231,7 +237,8 @@ async fn create(session: &mut Session, new: NewUser, password_stdin: bool) -> Re
     let made = made.with_context(|| format!("can't create user {name}"))?;
     output::note(&format!("User {} was created.", made.username));
     if made.service {
-        output::note(&format!("Let a program act as it with: muster token create {}", made.username));
+        let acting = session.option();
+        output::note(&format!("Let a program act as it with: muster{acting} token create {}", made.username));
     }
     Ok(())
 }
@@ -269,10 +276,21 @@ async fn link(session: &mut Session, args: LinkArgs) -> Result<()> {
         ..PatchUser::default()
     };
     patch(session, &args.name, &change, "link").await?;
+    let (name, uid) = (&args.name, args.agent_uid);
+    // Root of a task is nobody outside of it.
+    let inside = if uid == 0 { ": root inside of the task alone, as without a link" } else { "" };
     output::note(&format!(
-        "Tasks that {} starts from now on run as {}:{} {}:{}.",
-        args.name, args.agent_user, args.agent_uid, args.agent_group, args.agent_gid
+        "Tasks that {name} starts from now on run as {}:{uid} {}:{}{inside}. To take that away: muster user \
+         unlink-agent-user {name}",
+        args.agent_user, args.agent_group, args.agent_gid
     ));
+    Ok(())
+}
+
+async fn unlink(session: &mut Session, name: &str) -> Result<()> {
+    let change = PatchUser { unlink_agent_user: Some(true), ..PatchUser::default() };
+    patch(session, name, &change, "unlink").await?;
+    output::note(&format!("Tasks that {name} starts from now on run as those of accounts without a link."));
     Ok(())
 }
 

@@ -67,6 +67,7 @@ fn p05_only_administrators_manage_accounts() {
         "user edit bob --display-name Eve",
         "user edit alice --admin true",
         "user link-with-agent-user alice --agent-uid 5001 --agent-user a --agent-gid 5001 --agent-group g",
+        "user unlink-agent-user alice",
         "superuser grant alice",
         "superuser revoke admin",
         "agent invite",

@@ -159,7 +159,16 @@ fn jobs_are_updated_one_by_one_and_in_batches() {
     let me = muster.person("me");
     refused(&me, &format!("job update {first} --priority 9"), "Forbidden(only the owner of a task");
 
-    me.muster(&format!("job update {first} -p 9")).exits(5);
+    me.muster(&format!("job update {first} -p 9")).exits(5).says("can't change job");
+    // ME5, ME7
+    me.muster("job update nobody -p 9").exits(2).says("'nobody' is neither the id of a command");
+    alice.muster(&format!("job update {} -p 5", &first[..20])).exits(0);
+    let listed = alice.muster("job list").ok();
+    let waits = listed.lines().find(|row| row.contains(&first)).expect("it is listed");
+    assert!(
+        waits.contains("| default ") && waits.contains("it waits for 1 slot: 1 of 1 are in use"),
+        "{listed}"
+    );
     alice.muster("job update-batch nonsense").exits(2).says("ID.priority=N");
     alice.muster(&format!("job update-batch {first}.priority=9 {second}.priority=8")).exits(0);
     let expected = [(runs, 42), (second, 8), (first, 9)];

@@ -88,8 +88,8 @@ fn x04_x10_every_verb_of_workspace() {
     }
     assert_eq!(rows(&bob, "workspace list-pools lab"), ["Workspace|Available Resource Pools", "lab|default"]);
     says(&bob, "workspace bindings list lab", "No workspace-namespace bindings for workspace lab");
-    refused(&alice, "workspace bindings set lab --namespace x", "api not found");
-    refused(&alice, "workspace resource-quota set lab 5", "api not found");
+    refused(&alice, "workspace bindings set lab --namespace x", "is not supported by this master");
+    refused(&alice, "workspace resource-quota set lab 5", "is not supported by this master");
 
     alice.muster("workspace edit lab --private true").exits(0);
     refused(&bob, "workspace describe lab", "workspace 'lab' not found");

@@ -111,7 +111,9 @@ fn x06_r35_a_deleted_user_is_gone_and_the_name_stays_with_what_was_made() {
     alice.muster("user whoami").exits(4);
     assert!(admin.muster("command list --all").ok().contains("alice"));
     assert!(!admin.muster("user list --all").ok().contains("alice"));
-    admin.muster("user create alice").exits(1).says("user already exists");
+    // ME10
+    admin.muster("user create alice").exits(1).says("user already exists: alice was deleted");
+    admin.muster("user create Bob").exits(1).says("user already exists: bob, which differs in case alone");
     admin.muster("user rename bob alice").exits(1).says("user already exists");
     admin.muster("user delete admin --yes").exits(1);
     admin.muster("user delete determined --yes").exits(1).says("is the default user");

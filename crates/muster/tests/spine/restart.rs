@@ -73,6 +73,19 @@ fn l02_kill_9_of_the_master() {
 }
 
 #[test]
+fn me22_an_agent_alone_is_ended_with_its_tasks() {
+    let (muster, agent) = apart();
+    let me = muster.person("me");
+    let runs = me.detach("", "while :; do sleep 1000; done");
+    me.wait_for_state(&runs, "RUNNING");
+    assert_eq!(muster.agent_down().ok(), "The agent is down; 1 task was ended");
+    agent.finish().exits(0);
+    assert_eq!(muster.agent_down().ok(), "Muster was not running");
+    let _next = muster.agent("node", &["--slots", "2"]);
+    me.wait_for_state(&runs, "TERMINATED");
+}
+
+#[test]
 fn l02_kill_9_of_the_agent() {
     let (muster, agent) = apart();
     let me = muster.person("me");
@@ -295,7 +308,11 @@ fn a02_a_master_goes_on_when_its_own_agent_is_revoked() {
     let mut muster = Setup::default().keeps_port().up();
     let (me, admin) = (muster.person("me"), muster.admin());
     let agent = admin.json("agent list")[0]["id"].as_str().expect("a name").to_owned();
-    admin.muster(&format!("agent revoke {agent}")).exits(0);
+    // ME23: it is for ever, so it is asked first, and can be seen afterwards.
+    admin.muster(&format!("agent revoke {agent}")).exits(2).says("say that you mean it with --yes");
+    admin.muster(&format!("agent revoke {agent} --yes")).exits(0).says("muster down --data-dir");
+    admin.muster("agent list").exits(0).says("revoked, shut out for ever");
+    admin.muster(&format!("agent enable {agent}")).exits(1).says("agent invite --name");
     let told = muster.server().stderr.wait_for(", and start it");
     assert!(told.contains("own agent may not work any more"), "{told}");
     me.muster("user whoami").exits(0);

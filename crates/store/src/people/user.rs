@@ -167,6 +167,14 @@ pub async fn by_username_even_deleted(conn: &mut Conn, username: &str) -> Result
     User::select(sql!("u.username = ?", username)).first(conn).await
 }
 
+/// One account by its name in any case, also when it was deleted: the name is taken.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn by_username_in_any_case(conn: &mut Conn, username: &str) -> Result<Option<User>, StoreError> {
+    User::select(sql!("LOWER(u.username) = LOWER(?)", username)).first(conn).await
+}
+
 /// Whether another account than `id` has this name or display name, or one that looks like it; also one that was deleted
 /// (R35).
 ///

@@ -12,6 +12,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::Uri;
 use axum::http::request::Parts;
 use domain::authz::{Act, Permit};
+use domain::refusal::in_words;
 use master::Error;
 use serde::de::DeserializeOwned;
 
@@ -129,7 +130,8 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let read = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let (place, why) = (error.path().to_string(), error.into_inner());
         // At the top, and where it is no JSON at all, there is nothing to name.
-        unexpected(&if place == "." { why.to_string() } else { format!("{place}: {why}") })
+        let why = in_words(&why.to_string());
+        unexpected(&if place == "." { why } else { format!("{place}: {why}") })
     })?;
     json.end().map_err(|error| unexpected(&error.to_string()))?;
     Ok(read)

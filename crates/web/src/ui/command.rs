@@ -135,6 +135,7 @@ fn owner(task: &Task) -> String {
 /// Why it waits, and which place it has in the queue.
 fn waits_for(master: &Master, task: &Task) -> Option<String> {
     let Wait { why, ahead } = master.tasks.waits_for(task)?;
+    let why = capitalized(&why);
     Some(match ahead {
         0 => format!("{why}; it is next in the queue"),
         ahead => format!("{why}; {ahead} before it in the queue"),
@@ -313,6 +314,7 @@ fn facts(master: &Master, task: &Task) -> Vec<Fact> {
         time("Ended", ending.map(|ending| ending.at)),
         plain("Runs as", Some(task.identity.to_string())),
         plain("Agent", agents(task)),
+        plain("Resource pool", Some(task.pool.to_string())),
         plain("Slots", Some(task.slots.to_string())),
         plain("Priority", Some(task.priority.to_string())),
         plain("Files sent along", task.has_context.then(|| "yes".to_owned())),

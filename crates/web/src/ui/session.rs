@@ -118,17 +118,20 @@ async fn login_page(
     let default_user = app.master.cluster.default_user();
     let default_user =
         app.master.sessions.default_caller(default_user, arrival.asked(app).await.origin).await?;
+    let may_register = app.master.registrations.mode() != Mode::Closed;
+    // The same to everybody (R17).
+    let waits = if may_register { " Who has registered waits until an administrator accepts." } else { "" };
     render(&LoginPage {
         shell: page::around(app).await?,
         username: &asked.username,
         redirect: own(&asked.redirect),
         problem: problem.map(|error| match error {
-            Error::Unauthenticated(_) => "Wrong user name or password.".to_owned(),
+            Error::Unauthenticated(_) => format!("Wrong user name or password.{waits}"),
             other => sentence(&other),
         }),
         unencrypted,
         default_user: default_user.map(|caller| caller.user.username.clone()),
-        may_register: app.master.registrations.mode() != Mode::Closed,
+        may_register,
     })
 }
 

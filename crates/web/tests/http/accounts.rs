@@ -160,6 +160,13 @@ async fn d02_all_four_parts_of_an_identity_are_required(database: Database) {
     let whole = json!({"agentUid": 5001, "agentGid": 5002, "agentUser": "alice", "agentGroup": "lab"});
     let linked = patch(&admin, &alice, json!({ "agentUserGroup": whole })).await.ok();
     assert_eq!(linked["user"]["agentUserGroup"], whole);
+    // ME4
+    let both = json!({"agentUserGroup": whole, "unlinkAgentUser": true});
+    assert!(patch(&admin, &alice, both).await.refused(400).contains("give one of"));
+    let unlink = json!({"unlinkAgentUser": true});
+    patch(&alice, &alice, unlink.clone()).await.refused(403);
+    assert_eq!(patch(&admin, &alice, unlink).await.ok()["user"]["agentUserGroup"], json!(null));
+    patch(&admin, &alice, json!({ "agentUserGroup": whole })).await.ok();
     for part in ["agentUid", "agentGid", "agentUser", "agentGroup"] {
         for value in [None, Some(Value::Null)] {
             let mut identity = whole.clone();

@@ -60,6 +60,7 @@ fn patch(parts: [bool; 8], whom: &domain::user::User, fresh: usize) -> (Value, U
         remote: remote.then_some(false),
         active: active.then_some(true),
         identity: identity.then(IdentityParts::default),
+        unlinks: false,
         username: text(username, "name"),
         display_name: text(display_name, "shown"),
         password: password.then(Sent::default),

@@ -55,7 +55,7 @@ async fn a_task_runs_in_its_pool_and_an_unknown_one_is_refused(database: Databas
     let alice = master.user("alice").await;
     let mut big = master.agent("big").await;
     let in_default = alice.run(wants("", 1)).await;
-    let waits = until_it_waits(&alice, &in_default, "no agent is connected").await;
+    let waits = until_it_waits(&alice, &in_default, "resource pool default has no connected agent").await;
     assert_eq!((&waits["resourcePool"], &waits["jobsAhead"]), (&json!("default"), &json!(0)));
 
     let in_gpu = alice.run(wants("gpu", 1)).await;

@@ -90,6 +90,7 @@ fn a14_a_token_gives_nothing_that_outlives_it() {
         UserPatch::password(Sent::default()),
         UserPatch { admin: Some(true), ..nothing() },
         UserPatch { identity: Some(IdentityParts::default()), ..nothing() },
+        UserPatch { unlinks: true, ..nothing() },
         UserPatch { remote: Some(true), ..nothing() },
         UserPatch { username: named("x"), ..nothing() },
         UserPatch { email: named("x@y"), ..nothing() },

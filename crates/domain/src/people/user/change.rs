@@ -57,6 +57,8 @@ pub struct UserPatch {
     pub active: Option<bool>,
     /// The Unix identity.
     pub identity: Option<IdentityParts>,
+    /// It has no Unix identity any more (ME4).
+    pub unlinks: bool,
     /// With `active: false`: all that it has running and waiting is ended, too.
     pub kill_tasks: bool,
 }
@@ -76,7 +78,7 @@ impl UserPatch {
             admin: self.admin.is_some(),
             remote: self.remote.is_some(),
             active: self.active.is_some(),
-            identity: self.identity.is_some(),
+            identity: self.identity.is_some() || self.unlinks,
             username: different(&self.username, &user.username),
             display_name: different(&self.display_name, &user.display_name),
             password: self.password.is_some(),

@@ -6,6 +6,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::refusal::in_words;
+
 use super::{InvalidConfig, PerDevice, TaskConfig, experiment};
 
 /// Checks what the master's defaults may say: any part of a command's configuration, but no unknown one.
@@ -74,7 +76,7 @@ fn only(map: &Value, keys: &[&str]) -> Value {
 /// Reads a form; what is wrong is named by its place.
 pub(super) fn read<T: DeserializeOwned>(value: Value) -> Result<T, InvalidConfig> {
     serde_path_to_error::deserialize(value).map_err(|error| {
-        let (place, why) = (error.path().to_string(), error.into_inner().to_string());
+        let (place, why) = (error.path().to_string(), in_words(&error.into_inner().to_string()));
         // At the top there is nothing to name, nor where the sentence begins with it.
         let named = place == "." || why.starts_with(&format!("unknown field `{place}`"));
         InvalidConfig(if named { why } else { format!("{place}: {why}") })

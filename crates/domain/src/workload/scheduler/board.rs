@@ -20,6 +20,8 @@ pub(super) struct Board<'a> {
     policy: Policy,
     default_user: Option<UserId>,
     running: &'a [Running],
+    /// The pool, where agents are connected and none of them is in it.
+    empty: Option<ResourcePool>,
     seats: Vec<Seat<'a>>,
     kinds: HashMap<Kind, Able>,
     /// Runs that give way, by their place in `running`, and for whom.
@@ -119,6 +121,7 @@ impl<'a> Board<'a> {
             policy,
             default_user: snapshot.default_user,
             running: &snapshot.running,
+            empty: (seats.is_empty() && !snapshot.machines.is_empty()).then(|| pool.clone()),
             seats,
             kinds: HashMap::new(),
             giving_way: BTreeMap::new(),
@@ -173,7 +176,7 @@ impl<'a> Board<'a> {
     fn none_in_service(&self) -> Why {
         let count = |service| self.seats.iter().filter(|seat| seat.machine.service == service).count();
         match (count(Service::Disabled), count(Service::Draining)) {
-            (0, 0) => Why::NoAgent,
+            (0, 0) => self.empty.clone().map_or(Why::NoAgent, Why::NoAgentOfPool),
             (disabled, draining) => Why::Shut { disabled, draining },
         }
     }

@@ -70,8 +70,10 @@ pub enum Decision {
 pub enum Why {
     /// Its owner couldn't start it now either (A14, W17): one sentence.
     Held(String),
-    /// No agent of its pool is connected.
+    /// No agent is connected.
     NoAgent,
+    /// Some are, but none in its pool.
+    NoAgentOfPool(ResourcePool),
     /// Some are, but an administrator has none of them take tasks.
     Shut {
         /// How many are disabled.
@@ -164,6 +166,9 @@ impl fmt::Display for Why {
             Self::Held(reason) | Self::Never(reason) => f.write_str(reason),
             Self::Told(reason) => f.write_str(reason),
             Self::NoAgent => f.write_str("no agent is connected"),
+            Self::NoAgentOfPool(pool) => {
+                write!(f, "resource pool {pool} has no connected agent; other pools have (muster agent list)")
+            }
             Self::Shut { disabled, draining } => write!(
                 f,
                 "the connected agents take no tasks until an administrator enables one (muster agent enable NAME): \

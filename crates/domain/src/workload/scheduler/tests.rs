@@ -353,6 +353,13 @@ fn what_can_not_be_given_is_refused_or_waits() {
         matches!(&decisions[0], Decision::Place { on, .. } if on[0].agent == agent("b")),
         "{decisions:?}"
     );
+    let mut two_pools = world(vec![waiting(1, 1, 42)], vec![machine("a", 1)], vec![]);
+    two_pools.machines[0].pool = "gpu".parse().expect("valid");
+    // ME3
+    assert_eq!(
+        reasons(&schedule(&two_pools))[0].1,
+        "resource pool default has no connected agent; other pools have (muster agent list)"
+    );
     let elsewhere = Waiting { pool: "gpu".parse().expect("valid"), ..waiting(1, 1, 42) };
     let decisions = schedule(&world(vec![elsewhere], vec![machine("a", 1)], vec![]));
     assert_eq!(reasons(&decisions)[0].1, "there is no resource pool gpu");

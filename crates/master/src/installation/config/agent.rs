@@ -252,7 +252,7 @@ impl Agent {
             super::tell_if_empty(&text, &name);
             Self::default()
         } else {
-            serde_saphyr::from_str(&text).map_err(|e| bad(e.to_string()))?
+            serde_saphyr::from_str(&text).map_err(|e| bad(super::renamed::told(&e)))?
         };
         agent.check().map_err(bad)?;
         Ok(agent)

@@ -89,6 +89,11 @@ impl Bootstrap {
             if checked != *name {
                 return Err(format!("{key}: the name begins or ends with a blank"));
             }
+            if name.contains(' ') {
+                return Err(format!(
+                    "{key}: '{name}' has a blank, and has to be typed in commands: leave it out"
+                ));
+            }
         }
         if default_user.eq_ignore_ascii_case("admin") && *default_user != admin.username {
             return Err("default_user: 'admin' is a name for an administrator".to_owned());
@@ -130,6 +135,8 @@ mod tests {
             ("{admin: {username: a/b}}", "bootstrap.admin.username"),
             ("{admin: {email: nowhere}}", "bootstrap.admin.email"),
             ("{default_user: x}", "bootstrap.default_user"),
+            // ME9
+            ("{admin: {username: a b}}", "bootstrap.admin.username: 'a b' has a blank"),
             ("{admin: {username: root}, default_user: admin}", "bootstrap.default_user"),
         ] {
             let refused = Config::parse(&format!("bootstrap: {text}\n"), "master.yaml");

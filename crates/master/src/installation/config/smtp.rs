@@ -53,6 +53,9 @@ impl Smtp {
         if self.host.is_empty() || self.host.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err("host: name the server that takes our mail".to_owned());
         }
+        if self.from.is_empty() {
+            return Err("from: say who the mail is from, such as Muster <muster@lab.example>".to_owned());
+        }
         self.from
             .parse::<Mailbox>()
             .map_err(|e| format!("from: '{}' can't send mail: {e}", self.from.escape_debug()))?;

@@ -294,6 +294,12 @@ impl Muster {
         run(command.arg(self.data_dir()), "")
     }
 
+    /// `muster down` of the agent by itself.
+    pub(crate) fn agent_down(&self) -> Output {
+        let mut command = self.role(&["down", "--data-dir"]);
+        run(command.arg(self.apart().join("agent")), "")
+    }
+
     /// An agent by itself, with the name `NAME` and a directory below `apart`.
     pub(crate) fn agent(&self, name: &str, options: &[&str]) -> Process {
         let mut command = self.role(&["agent", "--master", &self.url, "--name", name, "--data-dir"]);
@@ -361,8 +367,7 @@ impl Drop for Muster {
             }
         }
         if self.apart().exists() {
-            let mut command = self.role(&["down", "--data-dir"]);
-            let _ = run(command.arg(self.apart()), "");
+            let _ = self.agent_down();
         }
         if !failed {
             down.exits(0);

@@ -273,6 +273,7 @@ fn patched(patch: PatchUser) -> UserPatch {
         remote: patch.remote,
         active: patch.active,
         identity: patch.agent_user_group.map(identity),
+        unlinks: patch.unlink_agent_user.unwrap_or(false),
         kill_tasks: patch.kill_tasks.unwrap_or(false),
     }
 }

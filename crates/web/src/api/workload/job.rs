@@ -80,7 +80,7 @@ pub(crate) async fn list(
             // In the same order; some may be over by now.
             let mut ahead = some.iter();
             let mut ahead = |task: &Task| ahead.find(|queued| queued.id == task.id).and_then(|it| it.ahead);
-            let rows = found.iter().map(|task| whole::row(&job(task, ahead(task).unwrap_or(0))));
+            let rows = found.iter().map(|task| whole::row(&job(&app, task, ahead(task).unwrap_or(0))));
             let last = Some(at + STEP).filter(|next| *next < wanted.len());
             Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
         }
@@ -88,7 +88,7 @@ pub(crate) async fn list(
     Ok(whole::written(&app, &caller, "jobs", page, next))
 }
 
-fn job(task: &Task, ahead: usize) -> Job {
+fn job(app: &App, task: &Task, ahead: usize) -> Job {
     let slots = task.slots;
     let (state, allocated) = match task.latest.phase.placement() {
         Some(_) => ("STATE_SCHEDULED", slots),
@@ -111,6 +111,7 @@ fn job(task: &Task, ahead: usize) -> Job {
         weight: f64::from(task.weight.thousandths()) / 1000.0,
         progress: 0.0,
         summary: JobSummary { jobs_ahead: ahead, state: state.to_owned() },
+        waiting_for: app.master.tasks.waits_for(task).map(|wait| wait.why),
     };
     Job { full }
 }
