@@ -15,6 +15,8 @@ mod encryption;
 mod limits;
 mod pools;
 mod quotas;
+#[cfg(test)]
+mod readme;
 mod renamed;
 mod retention;
 mod smtp;
