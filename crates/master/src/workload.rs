@@ -6,3 +6,4 @@ pub mod manager;
 pub(crate) mod scheduler;
 pub mod task;
 pub mod template;
+mod yaml;

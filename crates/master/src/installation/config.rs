@@ -280,6 +280,7 @@ impl Config {
     ///
     /// # Errors
     /// The file, the line and the reason.
+    #[expect(clippy::disallowed_methods, reason = "it is an administrator's own")]
     pub fn parse(text: &str, file: &str) -> Result<Self, BadConfig> {
         let bad = |reason: String| BadConfig { file: file.to_owned(), reason };
         let mut config: Self = if is_blank(text) {

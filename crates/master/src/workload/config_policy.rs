@@ -12,6 +12,7 @@ use domain::refusal::in_words;
 use serde_json::{Value, json};
 use store::{Conn, Store, Tx};
 
+use super::yaml;
 use crate::config::Limits;
 use crate::system::Clock;
 use crate::{Error, again, workspace};
@@ -123,7 +124,7 @@ impl ConfigPolicies {
             return Err(bad(format!("it has {size} bytes, and {limit} is the limit")));
         }
         // What is JSON is YAML, too.
-        let value: Value = serde_saphyr::from_str(text).map_err(|e| bad(in_words(&e.to_string())))?;
+        let value = yaml::read(text, limits.submitted).map_err(|why| bad(in_words(&why)))?;
         let value = limits.read(Some(&value.to_string())).map_err(|e| bad(e.0))?;
         Policies::checked(workload, value).map_err(invalid)
     }

@@ -244,6 +244,7 @@ impl Agent {
     ///
     /// # Errors
     /// The file, the line and the reason.
+    #[expect(clippy::disallowed_methods, reason = "it is an administrator's own")]
     pub fn read(file: &Path) -> Result<Self, BadConfig> {
         let name = file.display().to_string();
         let bad = |reason: String| BadConfig { file: name.clone(), reason };
