@@ -10,16 +10,16 @@ mod client;
 mod commands;
 mod crowd;
 mod greed;
-mod http;
 mod lists;
 mod logins;
 mod logs;
 mod network;
+mod queue;
 mod requests;
-mod server;
 mod start;
 mod stats;
 mod table;
+mod tail;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,7 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::postgres::Cluster;
+use crate::server::Server;
 use crate::setup;
 use crate::shell::{self, Checkout};
 use crate::tools::Tools;
@@ -62,10 +63,14 @@ enum Group {
     Client,
     /// A short command's way through, alone and by thousands
     Commands,
+    /// A long queue before many agents
+    Queue,
     /// A task's network beside the machine's own
     Network,
     /// A task that prints much, and one that is followed
     Logs,
+    /// The end of a log of 10 GiB
+    Tail,
     /// One's own page among few and many commands, on either database
     Lists,
     /// Many accounts and many sessions, on either database
@@ -82,8 +87,10 @@ impl Group {
         Self::Requests,
         Self::Client,
         Self::Commands,
+        Self::Queue,
         Self::Network,
         Self::Logs,
+        Self::Tail,
         Self::Lists,
         Self::Accounts,
         Self::Logins,
@@ -96,8 +103,10 @@ impl Group {
             Self::Requests => requests::measure(bench, table),
             Self::Client => client::measure(bench, table),
             Self::Commands => commands::measure(bench, table),
+            Self::Queue => queue::measure(bench, table),
             Self::Network => network::measure(bench, table),
             Self::Logs => logs::measure(bench, table),
+            Self::Tail => tail::measure(bench, table),
             Self::Lists => lists::measure(bench, table),
             Self::Accounts => accounts::measure(bench, table),
             Self::Logins => logins::measure(bench, table),
@@ -109,10 +118,18 @@ impl Group {
     }
 }
 
+impl Args {
+    fn asks_for(&self, group: Group) -> bool {
+        self.only.is_empty() || self.only.contains(&group)
+    }
+}
+
 /// What all measurements share.
 struct Bench {
     muster: PathBuf,
     tools: Tools,
+    /// Agents without processes.
+    fleet: PathBuf,
     /// Started when it is first asked for.
     cluster: OnceCell<Cluster>,
     folder: TempDir,
@@ -130,14 +147,21 @@ pub(crate) fn run(checkout: &Checkout, args: &Args) -> Result<()> {
             checkout.target.join("release/muster")
         }
     };
+    // It does next to nothing, and what of that costs anything is optimised in tests, too.
+    let fleet = checkout.target.join("debug/examples/fleet");
+    if args.asks_for(Group::Queue) {
+        let build = ["build", "--package", "testkit", "--example", "fleet"];
+        shell::run(&mut checkout.cargo(build))?;
+    }
     let bench = Bench {
         muster,
+        fleet,
         tools: Tools::locate(checkout)?,
         cluster: OnceCell::new(),
         folder: tempfile::Builder::new().prefix("muster-bench-").tempdir()?,
     };
     let mut table = Table::default();
-    for group in Group::ALL.iter().filter(|group| args.only.is_empty() || args.only.contains(group)) {
+    for group in Group::ALL.iter().filter(|group| args.asks_for(**group)) {
         eprintln!("measuring: {group:?}");
         group.measure(&bench, &mut table).with_context(|| format!("measuring {group:?}"))?;
     }
@@ -152,6 +176,16 @@ impl Bench {
     /// The program, which finds nothing of the user's own settings.
     fn muster(&self) -> Command {
         self.client(&self.muster)
+    }
+
+    /// A server on the data in a directory of the bench's.
+    fn up(&self, name: &str, options: &[&str]) -> Result<Server> {
+        self.up_saying(name, options, "info")
+    }
+
+    /// The same, and its log (`NAME.log` in the bench's directory) says so much.
+    fn up_saying(&self, name: &str, options: &[&str], says: &str) -> Result<Server> {
+        Server::start(&self.muster, &self.folder.path().join(name), options, says)
     }
 
     /// Determined's client, likewise.

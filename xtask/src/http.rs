@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection that is kept for all requests.
-pub(super) struct Http {
+pub(crate) struct Http {
     address: SocketAddr,
     stream: BufReader<TcpStream>,
     token: Option<String>,
@@ -25,13 +25,13 @@ enum Rest {
 }
 
 /// An answer's body. It has to be read to its end before the next request.
-pub(super) struct Body<'a> {
+pub(crate) struct Body<'a> {
     stream: &'a mut BufReader<TcpStream>,
     rest: Rest,
 }
 
 impl Http {
-    pub(super) fn connect(address: SocketAddr) -> Result<Self> {
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("no connection to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -39,7 +39,7 @@ impl Http {
     }
 
     /// A connection with a session of an account whose password is blank.
-    pub(super) fn log_in(address: SocketAddr, username: &str) -> Result<Self> {
+    pub(crate) fn log_in(address: SocketAddr, username: &str) -> Result<Self> {
         let mut http = Self::connect(address)?;
         let answer = http.post("/api/v1/auth/login", &json!({"username": username, "password": ""}))?;
         http.token = Some(answer["token"].as_str().context("no token in the answer")?.to_owned());
@@ -47,29 +47,29 @@ impl Http {
     }
 
     /// A connection with a session that is there already.
-    pub(super) fn with_token(address: SocketAddr, token: &str) -> Result<Self> {
+    pub(crate) fn with_token(address: SocketAddr, token: &str) -> Result<Self> {
         Ok(Self { token: Some(token.to_owned()), ..Self::connect(address)? })
     }
 
     /// Another connection with the same session.
-    pub(super) fn again(&self) -> Result<Self> {
+    pub(crate) fn again(&self) -> Result<Self> {
         Self::with_token(self.address, self.token())
     }
 
-    pub(super) fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn get(&mut self, path: &str) -> Result<Value> {
+    pub(crate) fn get(&mut self, path: &str) -> Result<Value> {
         json_of(self.stream(path)?)
     }
 
-    pub(super) fn post(&mut self, path: &str, body: &Value) -> Result<Value> {
+    pub(crate) fn post(&mut self, path: &str, body: &Value) -> Result<Value> {
         json_of(self.send("POST", path, body.to_string().as_bytes())?)
     }
 
     /// A body as it comes.
-    pub(super) fn stream(&mut self, path: &str) -> Result<Body<'_>> {
+    pub(crate) fn stream(&mut self, path: &str) -> Result<Body<'_>> {
         self.send("GET", path, b"")
     }
 

@@ -6,11 +6,14 @@
 
 mod bench;
 mod generate;
+mod http;
 mod lint;
 mod lock_environment;
 mod postgres;
+mod server;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 mod tools;
 
@@ -38,6 +41,8 @@ enum Verb {
     Lint(lint::Args),
     /// Measure the figures that are promised, on a release build
     Bench(bench::Args),
+    /// Kill the master again and again under load, after an upgrade under running tasks, and look for what is lost
+    Soak(soak::Args),
     /// Write the files that are made from the code
     Generate(generate::Args),
     /// Look up what the Python of tasks is made of, and pin it
@@ -54,6 +59,7 @@ impl Verb {
             Self::Test(args) => return test::run(checkout, &args),
             Self::Lint(args) => lint::run(checkout, &args)?,
             Self::Bench(args) => bench::run(checkout, &args)?,
+            Self::Soak(args) => soak::run(checkout, &args)?,
             Self::Generate(args) => generate::run(checkout, &args, generate::Build::Binary)?,
             Self::LockEnvironment => lock_environment::run(checkout)?,
             Self::Ci => return ci(checkout),

@@ -13,45 +13,44 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Bench;
-
 const START: Duration = Duration::from_secs(30);
 const STOP: Duration = Duration::from_secs(40);
 
 /// A running server. Dropping it ends it and its tasks.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     /// What it prints; cut off at its end.
     lines: Receiver<String>,
-    pub(super) address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// From before its process was made until it said that it is ready.
-    pub(super) ready_after: Duration,
+    pub(crate) ready_after: Duration,
 }
 
 /// The measuring program is connected to much else, and so no person to the master.
-pub(super) const ANYBODY: &str = "security: {blank_passwords: allow}\n";
+pub(crate) const ANYBODY: &str = "security: {blank_passwords: allow}\n";
 
 impl Server {
-    /// On the data in a directory of the bench's.
-    pub(super) fn up(bench: &Bench, name: &str, options: &[&str]) -> Result<Self> {
-        let data = bench.folder.path().join(name);
+    /// A program's, on the data in a directory, beside which its log is written (`DATA.log`) as far as `says` has it, a
+    /// `MUSTER_LOG`. Without a configuration among the options, everybody may log in as with [`ANYBODY`].
+    pub(crate) fn start(muster: &Path, data: &Path, options: &[&str], says: &str) -> Result<Self> {
         let log = data.with_extension("log");
         let config = data.with_extension("usual.yaml");
-        std::fs::write(&config, ANYBODY)?;
+        fs::write(&config, ANYBODY)?;
         let config = config.to_str().context("a folder's name is no text")?;
         let given = if options.contains(&"--config") { &[][..] } else { &["--config", config] };
         let began = Instant::now();
         // The kernel ends it should we be killed before we can.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "TERM", "--"])
-            .arg(&bench.muster)
+            .arg(muster)
             .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&data)
+            .arg(data)
             .args(given)
             .args(options)
+            .env("MUSTER_LOG", says)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(File::create(&log)?)
+            .stderr(File::options().create(true).append(true).open(&log)?)
             .spawn()
             .context("can't start muster")?;
         let stdout = child.stdout.take().context("muster has no standard output")?;
@@ -72,12 +71,12 @@ impl Server {
         Ok(server)
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// Leaves it alone for a while.
-    pub(super) fn rest(&self, time: Duration) -> Result<()> {
+    pub(crate) fn rest(&self, time: Duration) -> Result<()> {
         match self.lines.recv_timeout(time) {
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => Ok(()),
             _ => bail!("muster ended too early"),
@@ -85,12 +84,12 @@ impl Server {
     }
 
     /// Its resident memory, in MiB. Master and agent are one process.
-    pub(super) fn resident(&self) -> Result<f64> {
+    pub(crate) fn resident(&self) -> Result<f64> {
         self.memory("VmRSS:")
     }
 
     /// The most that it had, in MiB.
-    pub(super) fn peak(&self) -> Result<f64> {
+    pub(crate) fn peak(&self) -> Result<f64> {
         self.memory("VmHWM:")
     }
 
@@ -101,8 +100,15 @@ impl Server {
         Ok(kib / 1024.0)
     }
 
+    /// Its process dies at once, as in a power failure; its tasks go on.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Ends it and its tasks.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         self.end()
     }
 

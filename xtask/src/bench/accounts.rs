@@ -11,11 +11,11 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Bench;
-use super::http::Http;
 use super::lists::{Database, fill, with_database};
-use super::server::Server;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
+use crate::server::Server;
 
 const USERS: usize = 10_000;
 const FEW: usize = 100;
@@ -101,7 +101,7 @@ fn sessions(bench: &Bench, database: Database, table: &mut Table) -> Result<()> 
 
 /// A server whose tables were filled.
 fn filled(bench: &Bench, database: Database, name: &str, sql: &str) -> Result<Server> {
-    let up = || with_database(bench, database, name, |options| Server::up(bench, name, options));
+    let up = || with_database(bench, database, name, |options| bench.up(name, options));
     up()?.stop()?;
     let file = bench.folder.path().join(format!("{name}.sql"));
     fs::write(&file, format!("BEGIN; {sql} COMMIT;"))?;

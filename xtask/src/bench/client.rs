@@ -6,14 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
-use super::server::Server;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
 
 const RUNS: usize = 10;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "client", &[])?;
+    let server = bench.up("client", &[])?;
     let whoami = |mut command: Command| {
         command.args(["-m", &server.url(), "user", "whoami"]);
         run(&mut command)

@@ -9,10 +9,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde_json::json;
 
 use super::Bench;
-use super::http::Http;
-use super::server::Server;
 use super::stats::{median, ms, quantile};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
 use crate::shell;
 
 const RUNS: usize = 50;
@@ -23,7 +22,7 @@ const SLOTS: &str = "8";
 const CLIENTS: usize = 4;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "commands", &["--slots", SLOTS])?;
+    let server = bench.up("commands", &["--slots", SLOTS])?;
     let mut http = Http::log_in(server.address, "determined")?;
     through(&mut http)?;
     let mut times = Vec::with_capacity(RUNS);

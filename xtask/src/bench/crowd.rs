@@ -12,11 +12,10 @@ use anyhow::{Result, anyhow, bail};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 
 use super::Bench;
-use super::http::Http;
 use super::logins::reads;
-use super::server::Server;
 use super::stats::quantile;
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
 
 const CROWD: usize = 1_000;
 /// Between two bytes of a slow one.
@@ -27,7 +26,7 @@ const PARTS: usize = 50;
 const ADDRESSES: u8 = 10;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "crowd", &[])?;
+    let server = bench.up("crowd", &[])?;
     let token = Http::log_in(server.address, "admin")?.token().to_owned();
     let mut quiet = reads(&server, &token, &AtomicBool::new(false))?;
     let quiet = quantile(&mut quiet, 0.99);

@@ -10,11 +10,10 @@ use serde_json::json;
 
 use super::Bench;
 use super::commands::{finish, launch};
-use super::http::Http;
 use super::lists::{Database, fill};
-use super::server::Server;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
 
 /// As much as the attack that was found used.
 const EMPTY_LINES: &str = "head -c 4194304 /dev/zero | tr '\\0' '\\n'";
@@ -27,7 +26,7 @@ const CONFIG_BYTES: usize = 60_000;
 const READINGS: usize = 50;
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "greed", &[])?;
+    let server = bench.up("greed", &[])?;
     let mut http = Http::log_in(server.address, "determined")?;
     let id = launch(&mut http, &["sh", "-c", EMPTY_LINES])?;
     finish(&mut http, &id)?;
@@ -60,7 +59,7 @@ fn attack(http: &Http, task: &str) -> Result<()> {
 
 /// A page of tasks whose configurations are large.
 fn lists(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "greed", &[])?;
+    let server = bench.up("greed", &[])?;
     let mut http = Http::log_in(server.address, "determined")?;
     let id = launch(&mut http, &["true"])?;
     finish(&mut http, &id)?;
@@ -68,7 +67,7 @@ fn lists(bench: &Bench, table: &mut Table) -> Result<()> {
     let file = bench.folder.path().join("greed.sql");
     fs::write(&file, filling())?;
     fill(bench, Database::Sqlite, "greed", &file)?;
-    let server = Server::up(bench, "greed", &[])?;
+    let server = bench.up("greed", &[])?;
     let mut http = Http::log_in(server.address, "determined")?;
     let mut times = Vec::with_capacity(READINGS);
     for _ in 0..READINGS {

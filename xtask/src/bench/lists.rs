@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::Bench;
 use super::commands::{finish, launch};
-use super::http::Http;
-use super::server::{ANYBODY, Server};
+use super::requests::load;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
+use crate::server::{ANYBODY, Server};
 use crate::shell;
 
 const USERS: usize = 1000;
@@ -26,6 +27,9 @@ const MANY: usize = 1_000_000;
 
 /// Times that each page is asked for.
 const READINGS: usize = 200;
+
+/// Short loads in turns, so that whatever else the machine does hits both alike.
+const ROUNDS: usize = 10;
 
 /// Somebody in the middle.
 const NAME: &str = "bench500";
@@ -105,9 +109,28 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
                 Wanted::AtMost(2.0),
             );
         }
+        rates(&few, &few_http, *database, table)?;
         few.stop()?;
         many.stop()?;
     }
+    Ok(())
+}
+
+/// Pages a second, beside requests that find nothing but who asks.
+fn rates(server: &Server, http: &Http, database: Database, table: &mut Table) -> Result<()> {
+    let list = format!("/api/v1/commands?users={NAME}&limit=10");
+    let token = Some(http.token());
+    let (mut pages, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let me = load(server, "/api/v1/me", token, 1)?;
+        let page = load(server, &list, token, 1)?;
+        ratios.push(page / me);
+        pages.push(page);
+    }
+    let name = database.name();
+    table.add(format!("lists of 10 rows, {name}"), median(&mut pages), Unit::PerSecond, Wanted::Nothing);
+    let what = format!("the latter by GET /api/v1/me in the same seconds, {name}");
+    table.add(what, median(&mut ratios), Unit::Ratio, Wanted::AtLeast(0.5));
     Ok(())
 }
 
@@ -124,7 +147,7 @@ fn page(http: &mut Http, path: &str, size: usize) -> Result<f64> {
 /// A server with so many commands.
 fn filled(bench: &Bench, database: Database, commands: usize) -> Result<Server> {
     let name = format!("lists-{}-{commands}", database.short());
-    let up = || with_database(bench, database, &name, |options| Server::up(bench, &name, options));
+    let up = || with_database(bench, database, &name, |options| bench.up(&name, options));
     let server = up()?;
     let mut http = Http::log_in(server.address, "determined")?;
     let id = launch(&mut http, &["true"])?;

@@ -9,10 +9,10 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde_json::json;
 
 use super::Bench;
-use super::http::Http;
-use super::server::Server;
 use super::stats::{ms, quantile};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
+use crate::server::Server;
 
 /// People who log in at once.
 const VISITORS: usize = 16;
@@ -23,7 +23,7 @@ const PASSWORD: &str = "a quiet lake";
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let allowed = hashes_a_second()?;
-    let server = Server::up(bench, "logins", &[])?;
+    let server = bench.up("logins", &[])?;
     let mut admin = Http::log_in(server.address, "admin")?;
     // Each with an account of their own: many logins of one at once look like guessing.
     for n in 0..VISITORS {

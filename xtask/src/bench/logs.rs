@@ -9,10 +9,9 @@ use serde_json::Value;
 
 use super::Bench;
 use super::commands::{finish, launch};
-use super::http::Http;
-use super::server::Server;
 use super::stats::{median, quantile};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
 
 const LINES: usize = 1_000_000;
 const READINGS: usize = 3;
@@ -29,7 +28,7 @@ for _ in range(500):
 ";
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    let server = Server::up(bench, "logs", &[])?;
+    let server = bench.up("logs", &[])?;
     let mut http = Http::log_in(server.address, "determined")?;
     volume(&mut http, table)?;
     latency(&mut http, table)?;

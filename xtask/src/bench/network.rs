@@ -16,10 +16,9 @@ use nix::sched::{CloneFlags, setns};
 
 use super::Bench;
 use super::commands::{finish, launch};
-use super::http::Http;
-use super::server::Server;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
 use crate::shell;
 
 /// Bytes of one transfer.
@@ -46,7 +45,7 @@ print(time.monotonic() - began)
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     let world = World::new()?;
-    let server = Server::up(bench, "network", &["--slots", "40"])?;
+    let server = bench.up("network", &["--slots", "40"])?;
     let mut http = Http::log_in(server.address, "determined")?;
     for (verb, direction) in [("get", "from the world outside"), ("put", "to the world outside")] {
         let (mut own, mut task) = (vec![], vec![]);

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
-use super::http::Http;
 use super::lists::{Database, with_database};
-use super::server::Server;
 use super::stats::median;
 use super::table::{Table, Unit, Wanted};
+use crate::http::Http;
+use crate::server::Server;
 
 const WITH: &str = "/api/v1/me";
 const WITHOUT: &str = "/api/v1/master/telemetry";
@@ -22,7 +22,7 @@ const ROUNDS: usize = 15;
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
     for database in Database::ALL {
         let name = format!("requests-{}", database.short());
-        let server = with_database(bench, *database, &name, |options| Server::up(bench, &name, options))?;
+        let server = with_database(bench, *database, &name, |options| bench.up(&name, options))?;
         let token = Http::log_in(server.address, "determined")?.token().to_owned();
         load(&server, WITHOUT, None, 1)?;
         let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -44,7 +44,7 @@ pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
 }
 
 /// Requests a second over so many seconds.
-fn load(server: &Server, path: &str, token: Option<&str>, seconds: u32) -> Result<f64> {
+pub(super) fn load(server: &Server, path: &str, token: Option<&str>, seconds: u32) -> Result<f64> {
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads=1", "--connections=16", "--timeout=5s"]).arg(format!("--duration={seconds}s"));
     if let Some(token) = token {

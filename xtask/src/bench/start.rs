@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::Bench;
-use super::server::Server;
 use super::stats::{median, ms};
 use super::table::{Table, Unit, Wanted};
 
@@ -15,17 +14,17 @@ const RUNS: usize = 10;
 const REST: Duration = Duration::from_secs(10);
 
 pub(super) fn measure(bench: &Bench, table: &mut Table) -> Result<()> {
-    Server::up(bench, "start", &[])?.stop()?;
+    bench.up("start", &[])?.stop()?;
     let mut times = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
-        let server = Server::up(bench, "start", &[])?;
+        let server = bench.up("start", &[])?;
         times.push(ms(server.ready_after));
         server.stop()?;
     }
     let what = format!("up on an existing data folder, until it is ready (median of {RUNS})");
     table.add(what, median(&mut times), Unit::Milliseconds, Wanted::AtMost(300.0));
 
-    let server = Server::up(bench, "start", &[])?;
+    let server = bench.up("start", &[])?;
     server.rest(REST)?;
     let what = "memory at rest, master and agent";
     table.add(what, server.resident()?, Unit::Mebibytes, Wanted::AtMost(40.0));

@@ -203,6 +203,7 @@ impl Scheduler {
 
     /// One round: looks at what there is, decides on a copy of it, and carries that out as far as it still can be.
     async fn round(&self) -> Result<(), Error> {
+        let began = Instant::now();
         self.write_ends().await?;
         let mut snapshot = self.look().await?;
         self.ask_who_may(&mut snapshot).await?;
@@ -228,7 +229,10 @@ impl Scheduler {
                 }
             }
         }
+        let waiting = waits.len();
         self.note_waits(waits);
+        // The benchmark reads this.
+        tracing::debug!(waiting, placed = placed.len(), took_us = began.elapsed().as_micros(), "a round");
         self.carry_out(placed, ends).await
     }
 
