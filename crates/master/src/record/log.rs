@@ -200,7 +200,7 @@ impl TaskLog {
         }
         let mut tails = writer.tails.clone();
         let masked = tails.mask(news);
-        let appended = writer.take_space(masked.len()).and_then(|()| writer.append(&masked));
+        let appended = writer.append_with_space(&masked);
         // Whatever else the disk says, the end of a task doesn't wait for it either.
         writer.starved = appended.is_err();
         appended?;
@@ -234,7 +234,7 @@ impl TaskLog {
         );
         let mut bytes = gap_mark(missing).to_vec();
         Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
-        let appended = writer.take_space(bytes.len()).and_then(|()| writer.append(&bytes));
+        let appended = writer.append_with_space(&bytes);
         writer.starved = appended.is_err();
         appended?;
         writer.from_agent = to;
@@ -271,15 +271,11 @@ impl TaskLog {
     pub(crate) fn sync(&self) -> io::Result<()> {
         let mut writer = lock(&self.writer);
         let (len, ahead) = (writer.len, std::mem::take(&mut writer.ahead));
-        match &mut writer.file {
-            Some(file) => {
-                if ahead {
-                    file.set_len(len)?;
-                }
-                file.sync_data()
-            }
-            None => Ok(()),
+        let Some(file) = writer.unsure()? else { return Ok(()) };
+        if ahead {
+            file.set_len(len)?;
         }
+        file.sync_data()
     }
 
     /// How much of the agent's log file is on the disk for certain.
@@ -296,7 +292,7 @@ impl TaskLog {
     /// Makes what is here durable; what comes meanwhile doesn't wait for it. What can't be done leaves it as it is.
     pub(crate) fn secure(&self) {
         let mut writer = lock(&self.writer);
-        let Some(file) = writer.file.as_ref().and_then(|file| file.try_clone().ok()) else { return };
+        let Ok(Some(file)) = writer.unsure() else { return };
         let here = writer.from_agent;
         writer.securing = true;
         drop(writer);
@@ -394,6 +390,27 @@ mod tests {
         // A master that starts anew still knows how far the agent is.
         let again = Logs::new(folder.path().to_owned()).limited(1 << 20);
         assert_eq!(again.open(task).expect("open").received(), sent);
+    }
+
+    /// MC2: ten thousand tasks that waited had all files open that a process may have.
+    #[tokio::test]
+    async fn a07_living_logs_keep_no_files_open() {
+        let (_folder, logs, _) = logs();
+        let open = || std::fs::read_dir("/proc/self/fd").expect("there").count();
+        let before = open();
+        let piece = records(&["a line\n"; 1000]);
+        let many: Vec<_> = (0..500).map(|n| logs.begin(TaskId(uuid::Uuid::from_u128(n)))).collect();
+        for log in &many {
+            log.append_own(Timestamp(0), "queued").expect("appended");
+            let mut sent = 0;
+            // Long enough for an index.
+            for _ in 0..30 {
+                sent = log.append_from_agent(sent, &piece).expect("appended");
+            }
+            log.sync().expect("durable");
+            log.secure();
+        }
+        assert!(open() < before + 50, "{} of {before}", open());
     }
 
     #[tokio::test]

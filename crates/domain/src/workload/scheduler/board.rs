@@ -24,6 +24,8 @@ pub(super) struct Board<'a> {
     empty: Option<ResourcePool>,
     seats: Vec<Seat<'a>>,
     kinds: HashMap<Kind, Able>,
+    /// Something is kept since that was last counted.
+    kept_one: bool,
     /// Runs that give way, by their place in `running`, and for whom.
     giving_way: BTreeMap<usize, AllocationId>,
 }
@@ -36,8 +38,8 @@ struct Able {
     largest: usize,
     /// That many, and more, fit nowhere in this round any more: agents only get fuller.
     blocked: usize,
-    /// Slots in use and all, until something is placed.
-    counted: Option<(usize, usize)>,
+    /// Slots in use, kept and all, until something is placed or kept.
+    counted: Option<(usize, usize, usize)>,
 }
 
 #[derive(Debug)]
@@ -124,6 +126,7 @@ impl<'a> Board<'a> {
             empty: (seats.is_empty() && !snapshot.machines.is_empty()).then(|| pool.clone()),
             seats,
             kinds: HashMap::new(),
+            kept_one: false,
             giving_way: BTreeMap::new(),
         }
     }
@@ -143,9 +146,11 @@ impl<'a> Board<'a> {
             Some(able) => able,
             None => self.able(run)?,
         };
-        let (able, placed) = self.place_among(able, run);
-        if placed.is_ok() {
+        let (mut able, placed) = self.place_among(able, run);
+        if placed.is_ok() || self.kept_one {
+            able.counted = None;
             self.kinds.values_mut().for_each(|able| able.counted = None);
+            self.kept_one = false;
         }
         self.kinds.insert(kind, able);
         placed
@@ -193,9 +198,6 @@ impl<'a> Board<'a> {
             let largest = u32::try_from(able.largest).unwrap_or(u32::MAX);
             Err(Why::TooLarge { needed: run.slots, largest, together: false })
         };
-        if placed.is_ok() {
-            able.counted = None;
-        }
         (able, placed)
     }
 
@@ -307,6 +309,7 @@ impl<'a> Board<'a> {
         for (_, _, _, place) in soonest {
             if let Some(seat) = self.seats.get_mut(place) {
                 seat.kept = Some(Kept { from });
+                self.kept_one = true;
             }
         }
         None
@@ -364,6 +367,7 @@ impl<'a> Board<'a> {
             }
             if let Some(seat) = self.seats.get_mut(place) {
                 seat.kept = Some(Kept { from: Some(self.now) });
+                self.kept_one = true;
             }
         }
         Some(Why::GivingWay { runs })
@@ -398,12 +402,15 @@ impl<'a> Board<'a> {
 
     fn slots(&self, able: &mut Able, run: &Waiting, together: bool) -> Why {
         let count = || {
-            able.seats.iter().filter_map(|place| self.seats.get(*place)).fold((0, 0), |(used, all), seat| {
-                let slots = seat.machine.slots.len();
-                (used + slots - seat.free.len(), all + slots)
+            let seats = able.seats.iter().filter_map(|place| self.seats.get(*place));
+            seats.fold((0, 0, 0), |(used, kept, all), seat| {
+                let (slots, free) = (seat.machine.slots.len(), seat.free.len());
+                (used + slots - free, kept + if seat.kept.is_some() { free } else { 0 }, all + slots)
             })
         };
-        let (used, all) = *able.counted.get_or_insert_with(count);
-        Why::Slots { needed: run.slots, used, all, together }
+        let (used, kept, all) = *able.counted.get_or_insert_with(count);
+        // What was kept just now is its own.
+        let kept = if self.kept_one { 0 } else { kept };
+        Why::Slots { needed: run.slots, used, kept, all, together }
     }
 }

@@ -100,6 +100,8 @@ pub enum Why {
         needed: u32,
         /// In use on agents that could run it.
         used: usize,
+        /// Free there, and kept for who came before and needs more.
+        kept: usize,
         /// That those have.
         all: usize,
         /// It may take several agents.
@@ -183,13 +185,15 @@ impl fmt::Display for Why {
                 f,
                 "it needs {needed} slots in equal parts; the connected agents can't give that: {largest} in all"
             ),
-            Self::Slots { needed, used, all, together } => {
+            Self::Slots { needed, used, kept, all, together } => {
                 let plural = match (needed, together) {
                     (1, _) => "slot",
                     (_, false) => "slots on one agent",
                     (_, true) => "slots",
                 };
-                write!(f, "it waits for {needed} {plural}: {used} of {all} are in use")
+                write!(f, "it waits for {needed} {plural}: {used} of {all} are in use")?;
+                // Else it would seem that it could run.
+                if *kept > 0 { write!(f, ", and {kept} kept for a larger task before it") } else { Ok(()) }
             }
             Self::GivingWay { runs } => write!(f, "it waits for less urgent runs to give way: {runs}"),
             Self::AuxOfOwner => write!(

@@ -107,8 +107,13 @@ fn a_large_run_is_not_starved() {
     let queue = vec![waiting(1, 4, 42), waiting(2, 1, 42), waiting(3, 0, 42)];
     let decisions = schedule(&world(queue, vec![machine("a", 4)], vec![running(9, "a", [0], 1)]));
     assert_eq!(placed(&decisions), [(3, vec![])], "only the one without slots passes");
-    let ahead: Vec<_> = reasons(&decisions).into_iter().map(|(n, _, ahead)| (n, ahead)).collect();
+    let told = reasons(&decisions);
+    let ahead: Vec<_> = told.iter().map(|(n, _, ahead)| (*n, *ahead)).collect();
     assert_eq!(ahead, [(1, 0), (2, 1)]);
+    // MC3: who waits beside free slots is told why.
+    assert_eq!(told[0].1, "it waits for 4 slots on one agent: 1 of 4 are in use");
+    let kept = "it waits for 1 slot: 1 of 4 are in use, and 3 kept for a larger task before it";
+    assert_eq!(told[1].1, kept);
 }
 
 #[test]

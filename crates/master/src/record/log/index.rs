@@ -5,7 +5,7 @@
 //! log: what is missing of it or torn is passed over in the log itself, and what it says of a log that is shorter now (its
 //! end was lost with the machine) doesn't count.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,6 @@ const HEADER: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     path: PathBuf,
-    file: Option<File>,
     len: u64,
     /// The state of the lines at the log's end.
     lines: Lines,
@@ -86,13 +85,7 @@ impl Index {
         let mut entry = offset.to_le_bytes().to_vec();
         entry.extend_from_slice(&u32::try_from(state.len()).map_err(io::Error::other)?.to_le_bytes());
         entry.extend_from_slice(&state);
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => {
-                let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
-                none.insert(file)
-            }
-        };
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
         if let Err(error) = file.write_all_at(&entry, self.len) {
             let _ = file.set_len(self.len);
             return Err(error);

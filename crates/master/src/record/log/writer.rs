@@ -23,7 +23,8 @@ const READ_BYTES: usize = 512 << 10;
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) path: PathBuf,
-    pub(super) file: Option<File>,
+    /// It was written to since this log was begun or taken up, and a torn end is cut off.
+    pub(super) written: bool,
     pub(super) len: u64,
     pub(super) from_agent: u64,
     /// The last record, if it is the master's own.
@@ -59,7 +60,7 @@ impl Writer {
         Self {
             index: Index::new(&path),
             path,
-            file: None,
+            written: false,
             len: 0,
             from_agent: 0,
             last_own: None,
@@ -117,28 +118,43 @@ impl Writer {
         }
     }
 
-    pub(super) fn file(&mut self) -> io::Result<&mut File> {
-        if self.file.is_none() {
-            if let Some(folder) = self.path.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            let file = OpenOptions::new().create(true).truncate(false).write(true).open(&self.path)?;
-            file.set_len(self.len)?;
-            self.file = Some(file);
+    /// The file, to be written. It is open for as long as somebody writes and no longer: every living task has a log, and
+    /// there may be more of them than a process may have files (MC2).
+    pub(super) fn file(&mut self) -> io::Result<File> {
+        let (path, first) = (&self.path, !self.written);
+        if let Some(folder) = path.parent().filter(|_| first) {
+            std::fs::create_dir_all(folder)?;
         }
-        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
+        let file = OpenOptions::new().create(first).truncate(false).write(true).open(path)?;
+        if first {
+            file.set_len(self.len)?;
+            self.written = true;
+        }
+        Ok(file)
     }
 
-    /// Takes space for a piece, and for what the master says behind it.
-    pub(super) fn take_space(&mut self, bytes: usize) -> io::Result<()> {
-        let at = self.len;
-        let space = bytes as u64 + FOR_MASTER;
-        match fallocate(self.file()?, FallocateFlags::KEEP_SIZE, at, space) {
+    /// The file, if something of it may not be on the disk yet. Of one that somebody took away nothing can be.
+    pub(super) fn unsure(&mut self) -> io::Result<Option<File>> {
+        if !self.written {
+            return Ok(None);
+        }
+        match self.file() {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// As [`Self::append`], where there is space for what the master says behind it, too.
+    pub(super) fn append_with_space(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file()?;
+        let space = bytes.len() as u64 + FOR_MASTER;
+        match fallocate(&file, FallocateFlags::KEEP_SIZE, self.len, space) {
             Err(Errno::NOSPC | Errno::DQUOT) => return Err(io::ErrorKind::StorageFull.into()),
             // Where no space can be promised, it shows in writing.
             taken => self.ahead |= taken.is_ok(),
         }
-        Ok(())
+        self.append_to(&file, bytes)
     }
 
     /// Throws so many bytes of the agent's away: they count as had, by a mark that is written once and then changed, and a
@@ -163,8 +179,12 @@ impl Writer {
 
     /// All of `bytes` or none of them: after an error the file is cut back.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let at = self.len;
         let file = self.file()?;
+        self.append_to(&file, bytes)
+    }
+
+    fn append_to(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
+        let at = self.len;
         if let Err(error) = file.write_all_at(bytes, at) {
             // Only what was begun: cutting gives back what the disk had set aside.
             if file.metadata().is_ok_and(|file| file.len() > at) {
