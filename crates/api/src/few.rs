@@ -12,25 +12,25 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Most that a list in a body may have.
 pub const MOST: usize = 1000;
 
-/// A list of at most [`MOST`], where it is read.
+/// A list of at most so many, where it is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Few<T>(Vec<T>);
+pub struct Few<T, const N: usize = MOST>(Vec<T>);
 
-impl<T> Default for Few<T> {
+impl<T, const N: usize> Default for Few<T, N> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T> Deref for Few<T> {
+impl<T, const N: usize> Deref for Few<T, N> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         &self.0
     }
 }
 
-impl<T> IntoIterator for Few<T> {
+impl<T, const N: usize> IntoIterator for Few<T, N> {
     type Item = T;
     type IntoIter = std::vec::IntoIter<T>;
     fn into_iter(self) -> Self::IntoIter {
@@ -38,27 +38,27 @@ impl<T> IntoIterator for Few<T> {
     }
 }
 
-impl<T> FromIterator<T> for Few<T> {
+impl<T, const N: usize> FromIterator<T> for Few<T, N> {
     fn from_iter<I: IntoIterator<Item = T>>(all: I) -> Self {
         Self(all.into_iter().collect())
     }
 }
 
-impl<T> From<Vec<T>> for Few<T> {
+impl<T, const N: usize> From<Vec<T>> for Few<T, N> {
     fn from(all: Vec<T>) -> Self {
         Self(all)
     }
 }
 
-impl<T> From<Few<T>> for Vec<T> {
-    fn from(few: Few<T>) -> Self {
+impl<T, const N: usize> From<Few<T, N>> for Vec<T> {
+    fn from(few: Few<T, N>) -> Self {
         few.0
     }
 }
 
-struct Counting<T>(PhantomData<T>);
+struct Counting<T, const N: usize>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Counting<T> {
+impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for Counting<T, N> {
     type Value = Vec<T>;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
@@ -66,8 +66,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Counting<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
         let mut all = Vec::new();
         while let Some(one) = list.next_element()? {
-            if all.len() == MOST {
-                return Err(A::Error::custom(format!("too many at once: {MOST} at most")));
+            if all.len() == N {
+                return Err(A::Error::custom(format!("too many at once: {N} at most")));
             }
             all.push(one);
         }
@@ -75,13 +75,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Counting<T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Few<T> {
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Few<T, N> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Counting(PhantomData)).map(Self)
+        deserializer.deserialize_seq(Counting::<T, N>(PhantomData)).map(Self)
     }
 }
 
-impl<T: JsonSchema> JsonSchema for Few<T> {
+impl<T: JsonSchema, const N: usize> JsonSchema for Few<T, N> {
     fn inline_schema() -> bool {
         true
     }
@@ -89,7 +89,7 @@ impl<T: JsonSchema> JsonSchema for Few<T> {
         format!("Few_{}", T::schema_name()).into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "maxItems": MOST })
+        json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "maxItems": N })
     }
 }
 

@@ -21,7 +21,7 @@ mod ui;
 
 pub use guard::peer;
 use guard::{access, asked, body, changes, cookie, extract, late, live, open, origin, query};
-use room::{bodies, lists, turns, whole};
+use room::{bodies, kept, lists, turns, whole};
 
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;

@@ -27,7 +27,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::agent::{Device, Power};
+use domain::agent::{Device, DeviceKind, Power};
 use domain::capability::Capabilities;
 use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
@@ -35,8 +35,11 @@ use domain::identity::UnixIdentity;
 use domain::task::Exit;
 use domain::text::Plain;
 use domain::time::Timestamp;
-use serde::de::IgnoredAny;
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::few::Few;
 
 /// The messages' foundation: the channel and the order of what is said in it. Both sides say this number as long as that
 /// stays. What comes to it is told by names ([`Register::can`], [`Welcome::can`]), and is additive: new fields have a
@@ -213,7 +216,7 @@ pub struct Welcome {
 }
 
 /// From the agent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum ToMaster {
     /// What it is and what it holds.
@@ -248,8 +251,81 @@ pub enum ToMaster {
         log_bytes: u64,
     },
     /// What only a newer agent says.
-    #[serde(other)]
     Unknown,
+}
+
+/// Longest of an agent's messages but the first one, which says what it is and holds, in bytes.
+pub const MAX_SAID: usize = 64 << 10;
+
+impl<'de> Deserialize<'de> for ToMaster {
+    /// The text is gone through once for its type and once for what that has. An enum with a tag would first keep all of it
+    /// as values, of which a text of 2 MiB can have some hundred MiB (MC6).
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(from)?;
+        Self::read(text.get()).map_err(D::Error::custom)
+    }
+}
+
+impl ToMaster {
+    fn read(text: &str) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Head {
+            #[serde(rename = "type")]
+            kind: Type,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        enum Type {
+            Register,
+            Pong,
+            Started,
+            LogMissing,
+            Exited,
+            #[serde(other)]
+            Unknown,
+        }
+        #[derive(Deserialize)]
+        struct Pong {
+            number: u64,
+        }
+        #[derive(Deserialize)]
+        struct Started {
+            allocation: AllocationId,
+        }
+        #[derive(Deserialize)]
+        struct LogMissing {
+            allocation: AllocationId,
+            from: u64,
+            to: u64,
+        }
+        #[derive(Deserialize)]
+        struct Exited {
+            allocation: AllocationId,
+            exit: Exit,
+            log_bytes: u64,
+        }
+        let Head { kind } = serde_json::from_str(text)?;
+        Ok(match kind {
+            Type::Register => Self::Register(serde_json::from_str(text)?),
+            Type::Pong => {
+                let Pong { number } = serde_json::from_str(text)?;
+                Self::Pong { number }
+            }
+            Type::Started => {
+                let Started { allocation } = serde_json::from_str(text)?;
+                Self::Started { allocation }
+            }
+            Type::LogMissing => {
+                let LogMissing { allocation, from, to } = serde_json::from_str(text)?;
+                Self::LogMissing { allocation, from, to }
+            }
+            Type::Exited => {
+                let Exited { allocation, exit, log_bytes } = serde_json::from_str(text)?;
+                Self::Exited { allocation, exit, log_bytes }
+            }
+            Type::Unknown => Self::Unknown,
+        })
+    }
 }
 
 /// Inside [`ToMaster::Register`].
@@ -272,6 +348,7 @@ pub struct Register {
     #[serde(default)]
     pub master_url: Plain<2048>,
     /// Runs on its disk that weren't forgotten yet, [`MAX_HELD`] at most.
+    #[serde(deserialize_with = "few_runs")]
     pub held: Vec<AllocationId>,
     /// [`Start::given`] of those among them that it has it of.
     #[serde(default)]
@@ -282,19 +359,40 @@ fn unnamed() -> Capabilities {
     Capabilities::UNNAMED
 }
 
+/// Those of kinds that are known, and no more of them than a machine has, counted while they are read (MC6).
 fn known_devices<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Device>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Told {
-        Known(Device),
-        Unknown(IgnoredAny),
+    #[serde(rename_all = "snake_case")]
+    enum Known {
+        Cpu,
+        Cuda,
+        #[serde(other)]
+        Unknown,
     }
-    let told = Vec::<Told>::deserialize(from)?;
-    let known = |told| match told {
-        Told::Known(device) => Some(device),
-        Told::Unknown(_) => None,
+    #[derive(Deserialize)]
+    struct Told {
+        kind: Known,
+        #[serde(default)]
+        id: u32,
+        #[serde(default)]
+        brand: Plain<256>,
+        #[serde(default)]
+        uuid: Plain<256>,
+    }
+    let told = Few::<Told, MAX_DEVICES>::deserialize(from)?;
+    let known = |Told { kind, id, brand, uuid }| {
+        let kind = match kind {
+            Known::Cpu => DeviceKind::Cpu,
+            Known::Cuda => DeviceKind::Cuda,
+            Known::Unknown => return None,
+        };
+        Some(Device { id, kind, brand, uuid })
     };
     Ok(told.into_iter().filter_map(known).collect())
+}
+
+fn few_runs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<AllocationId>, D::Error> {
+    Few::<AllocationId, MAX_HELD>::deserialize(from).map(Vec::from)
 }
 
 /// Inside [`ToAgent::Start`].

@@ -1,7 +1,7 @@
 //! What administrators tell everybody: one message at a time, the one that was set last. What there was before is in the
 //! audit log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::audit::{Entry, Who};
 use domain::authz::{Permit, ReadClusterMessage, SetClusterMessage};
@@ -21,6 +21,16 @@ const NAME: &str = "cluster_message";
 pub struct ClusterMessages {
     store: Store,
     clock: Arc<dyn Clock>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// The message as it is in the database: strangers are told it with every page, and take no connection from people for that
+/// (MC9).
+#[derive(Default)]
+struct Known {
+    /// Grows with each change, so that nobody notes what was read before one.
+    changes: u64,
+    message: Option<Option<ClusterMessage>>,
 }
 
 impl std::fmt::Debug for ClusterMessages {
@@ -43,7 +53,11 @@ fn facts(message: &ClusterMessage) -> Value {
 
 impl ClusterMessages {
     pub(crate) fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+        Self { store, clock, known: Arc::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn current(&self, conn: &mut Conn) -> Result<Option<ClusterMessage>, Error> {
@@ -58,9 +72,23 @@ impl ClusterMessages {
     /// # Errors
     /// When the database can't be reached.
     pub async fn shown(&self) -> Result<Option<ClusterMessage>, Error> {
-        let mut conn = self.store.read().await?;
+        let (changes, known) = {
+            let known = self.known();
+            (known.changes, known.message.clone())
+        };
+        let message = match known {
+            Some(message) => message,
+            None => {
+                let message = self.current(&mut self.store.read().await?).await?;
+                let mut known = self.known();
+                if known.changes == changes {
+                    known.message = Some(message.clone());
+                }
+                message
+            }
+        };
         let now = self.clock.now();
-        Ok(self.current(&mut conn).await?.filter(|message| message.is_shown(now)))
+        Ok(message.filter(|message| message.is_shown(now)))
     }
 
     /// The message that isn't over, also when it is for later.
@@ -103,6 +131,11 @@ impl ClusterMessages {
     }
 
     async fn commit(&self, tx: Tx, entry: &Entry) -> Result<(), Error> {
-        Ok(tx.commit(entry, self.clock.now()).await?)
+        let committed = tx.commit(entry, self.clock.now()).await;
+        // Also after an error: it may be in the database all the same.
+        let mut known = self.known();
+        known.changes += 1;
+        known.message = None;
+        Ok(committed?)
     }
 }

@@ -41,6 +41,7 @@ mod quotas;
 mod snapshot;
 mod state;
 mod strange;
+mod told;
 mod truth;
 mod view;
 
@@ -87,6 +88,10 @@ struct Inner {
     doubt: AtomicBool,
     /// What agents have to be able to do for those that wait; read of their configurations once.
     needs: Mutex<HashMap<TaskId, Capabilities>>,
+    /// What those that wait were told.
+    told: Mutex<told::Told>,
+    /// Who of those that wait may start now, as it was asked last.
+    may: AsyncMutex<held::Memory>,
     /// How often an end couldn't be written down.
     failures: tokio::sync::watch::Sender<u64>,
     /// Who writes down all ends that are decided: one at a time. It guards nothing else, and nobody waits for it who wants
@@ -106,6 +111,8 @@ impl Scheduler {
             wake: Notify::new(),
             doubt: AtomicBool::new(false),
             needs: Mutex::default(),
+            told: Mutex::default(),
+            may: AsyncMutex::default(),
             failures: tokio::sync::watch::Sender::new(0),
             writes_ends: AsyncMutex::default(),
         }))
@@ -259,12 +266,17 @@ impl Scheduler {
             return Ok(());
         }
         let default = self.default_identity()?;
-        let mut rules = held::Rules::new(&default);
+        let generation = *self.0.parts.store.rights().borrow();
+        let mut may = self.0.may.lock().await;
         let mut conn = self.0.parts.store.read().await?;
+        let pairs = snapshot.waiting.iter().map(|run| (run.owner, run.workspace));
+        if !may.refresh(&mut conn, &default, generation, pairs).await? {
+            self.wake();
+        }
         let known = std::mem::take(&mut *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner));
         let mut needs = HashMap::with_capacity(snapshot.waiting.len());
         for run in &mut snapshot.waiting {
-            run.held = rules.why_held(&mut conn, run.owner, run.workspace, &run.identity).await?;
+            run.held = may.why_held((run.owner, run.workspace), &run.identity);
             let task = run.allocation.task;
             run.needs = match known.get(&task) {
                 Some(needs) => *needs,
@@ -328,13 +340,10 @@ impl Scheduler {
 
     /// Tells tasks why they wait, in their logs: once for each kind of reason.
     fn note_waits(&self, waits: HashMap<TaskId, Wait>) {
-        let (before, now) = self.0.view.set_waits(waits);
-        // What comes behind a colon are numbers, which change often.
-        let kind = |wait: &Wait| wait.why.split(':').next().map(str::to_owned);
-        for (id, wait) in now.iter() {
-            if before.get(id).and_then(kind) != kind(wait)
-                && let Some(log) = self.0.view.log(*id)
-            {
+        let waits = self.0.view.set_waits(waits);
+        let news = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).news(&waits, Instant::now());
+        for id in news {
+            if let (Some(log), Some(wait)) = (self.0.view.log(id), waits.get(&id)) {
                 self.say(&log, &format!("queued: {}", wait.why));
             }
         }

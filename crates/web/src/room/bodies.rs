@@ -28,6 +28,10 @@ const AGAIN: u64 = 10;
 /// Longest body that is paid from the purse of the small ones, in bytes: whatever isn't a launch with files.
 const SMALL: u64 = 1 << 20;
 
+/// What becomes of a large body is so many times its size, for a moment: its text, the files in it, and what they are packed
+/// into (MC11).
+const BECOMES: u64 = 3;
+
 /// Most bytes of small bodies, …
 const SMALL_MOST: u64 = 64 << 20;
 
@@ -74,8 +78,10 @@ impl Bodies {
     /// # Errors
     /// When there is none, to be tried again.
     pub(crate) async fn charge(&self, payer: Payer, size: u64, came: Came) -> Result<Charge, Error> {
-        let purse = if size <= SMALL { &self.small } else { &self.large };
-        purse.charge(payer, size, came).await
+        if size <= SMALL {
+            return self.small.charge(payer, size, came).await;
+        }
+        self.large.charge(payer, size.saturating_mul(BECOMES), came).await
     }
 }
 

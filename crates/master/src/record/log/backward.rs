@@ -6,6 +6,7 @@
 //! block that can be held. Where there is no index (a log of an earlier version's), the log is passed as a whole once, and
 //! its marks are kept in memory.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -23,7 +24,11 @@ use super::reading::{of_removed, opened, piece, removed_at};
 /// Shortest stretch between two marks, in bytes.
 const SHORTEST: u64 = 16 << 10;
 
-/// A stretch that isn't divided further: it may hold a mark's distance and one record. Its lines take 4 MiB at most.
+/// What is given out at once takes about so many bytes, or is one line: whoever reads a log's end holds that for as long as they
+/// like (MC7). The lines of one block may take 4 MiB.
+const AT_ONCE: usize = 64 << 10;
+
+/// A stretch that isn't divided further: it may hold a mark's distance and one record.
 const BLOCK: u64 = SHORTEST + (HEADER_BYTES + MAX_PAYLOAD) as u64;
 
 /// Most marks of one pass.
@@ -151,6 +156,8 @@ struct Begun {
     upto: u64,
     /// It is the log's end: unfinished lines belong to it.
     last: bool,
+    /// So many of the lines of the last stretch weren't given out yet; all of them when that isn't known.
+    left: Option<usize>,
     /// Lines in all.
     total: u64,
 }
@@ -178,7 +185,7 @@ impl Backward {
         Ok((self, is_there))
     }
 
-    /// The lines of the last block that wasn't given out yet and that are `wanted`, oldest first; `None` when all were.
+    /// The last lines that weren't given out yet and are `wanted`, oldest first, about [`AT_ONCE`] of them; `None` when all were.
     /// There may be none in a block.
     ///
     /// # Errors
@@ -237,7 +244,7 @@ impl Backward {
             };
             let (total, upto) = (marks.lines.count(), marks.passed);
             let marks = std::mem::take(&mut marks.marks);
-            self.begun = Some(Begun { file, marks, upto, last: true, total });
+            self.begun = Some(Begun { file, marks, upto, last: true, left: None, total });
         }
         Ok(self.begun.as_mut())
     }
@@ -247,14 +254,14 @@ impl Backward {
             return Ok(Some(only(&bytes, wanted)));
         }
         let Some(begun) = self.begin()? else { return Ok(None) };
-        while begun.divide()? {}
-        let Some(Mark { mut offset, mut lines }) = begun.marks.pop() else { return Ok(None) };
-        let begin = offset;
-        let mut found = Vec::new();
+        while begun.left.is_none() && begun.divide()? {}
+        let Some(Mark { mut offset, mut lines }) = begun.marks.last().cloned() else { return Ok(None) };
+        let (mut latest, mut read) = (LatestLines::default(), 0);
         let mut take = |line: Line| {
-            if wanted(&line) {
-                found.push(line);
+            if begun.left.is_none_or(|left| read < left) && wanted(&line) {
+                latest.add(read, line);
             }
+            read += 1;
         };
         while offset < begun.upto {
             let bytes = piece(&begun.file, offset, begun.upto)?;
@@ -264,16 +271,50 @@ impl Backward {
             Records::new(&bytes).for_each(|record| lines.push(record, &mut take));
             offset += bytes.len() as u64;
         }
+        if begun.last {
+            lines.finish(&mut take);
+        }
         if let Some(at) = removed_at(&begun.file)? {
             // Nothing comes before it.
             begun.marks.clear();
             return Ok(Some(only(&of_removed(at), wanted)));
         }
-        if std::mem::take(&mut begun.last) {
-            lines.finish(&mut take);
+        begun.left = latest.first_of_more();
+        if begun.left.is_none() {
+            begun.upto = begun.marks.pop().map_or(0, |mark| mark.offset);
+            begun.last = false;
         }
-        begun.upto = begin;
-        Ok(Some(found))
+        Ok(Some(latest.lines.into_iter().map(|(_, line)| line).collect()))
+    }
+}
+
+/// The latest lines of a stretch, as far as there is room for them.
+#[derive(Default)]
+struct LatestLines {
+    /// With the number of each in the stretch.
+    lines: VecDeque<(usize, Line)>,
+    bytes: usize,
+    /// There were more before them.
+    is_cut: bool,
+}
+
+impl LatestLines {
+    fn add(&mut self, number: usize, line: Line) {
+        let takes = |line: &Line| size_of::<(usize, Line)>() + line.text.len();
+        self.bytes += takes(&line);
+        self.lines.push_back((number, line));
+        while self.bytes > AT_ONCE
+            && self.lines.len() > 1
+            && let Some((_, first)) = self.lines.pop_front()
+        {
+            self.bytes -= takes(&first);
+            self.is_cut = true;
+        }
+    }
+
+    /// The number of the first one, when there were more before it.
+    fn first_of_more(&self) -> Option<usize> {
+        self.lines.front().filter(|_| self.is_cut).map(|(number, _)| *number)
     }
 }
 
@@ -372,6 +413,24 @@ mod tests {
         assert!(backwards(&logs, task).await == expected, "the first time");
         assert!(backwards(&logs, task).await == expected, "with what is known");
         assert!(backwards(&logs, TaskId(uuid::Uuid::from_u128(8))).await.is_empty(), "none is there");
+    }
+
+    /// MC7: the 80 000 empty lines of one block were megabytes for each connection that read no further.
+    #[tokio::test]
+    async fn a05_who_reads_backwards_holds_little() {
+        let mut bytes = Vec::new();
+        for n in 0..4 {
+            let payload = b"\n".repeat(MAX_PAYLOAD);
+            Record { at: Timestamp(n), source: Source::Stdout, payload: &payload }.encode(&mut bytes);
+        }
+        let (_folder, logs, task) = stored(&bytes);
+        let (mut reading, mut blocks) = (logs.read_back(task), 0);
+        while let (rest, Some(block)) = reading.next(|line| line.number % 50 == 0).await.expect("readable") {
+            assert!(block.len() * size_of::<Line>() <= AT_ONCE && block.capacity() <= 2 * block.len() + 8);
+            blocks += 1;
+            reading = rest;
+        }
+        assert!(blocks > 4, "{blocks}");
     }
 
     #[tokio::test]

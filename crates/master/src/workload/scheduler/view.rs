@@ -176,11 +176,11 @@ impl View {
         }
     }
 
-    /// Why tasks wait as of now; answers why they did.
-    pub(super) fn set_waits(&self, waits: HashMap<TaskId, Wait>) -> (Waits, Waits) {
+    /// Why tasks wait as of now.
+    pub(super) fn set_waits(&self, waits: HashMap<TaskId, Wait>) -> Waits {
         let waits = Arc::new(waits);
-        let before = std::mem::replace(&mut self.write().waits, Arc::clone(&waits));
-        (before, waits)
+        self.write().waits = Arc::clone(&waits);
+        waits
     }
 
     /// A living task's log.

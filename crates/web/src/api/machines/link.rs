@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::api::agent::{Control, LogChunk, Opening, Remedy, ToAgent, ToMaster, Welcome};
+use ::api::agent::{Control, LogChunk, MAX_CHUNK, MAX_SAID, Opening, Remedy, ToAgent, ToMaster, Welcome};
 use ::api::error::Code;
 use axum::Extension;
 use axum::extract::State;
@@ -290,11 +290,21 @@ async fn register(
     // What an agent says of itself is long: one at a time of each agent is heard.
     let turn = app.master.agents.turn(&caller).await?;
     receiver.take_up_to(LONGEST);
-    let Ok(Ok(ToMaster::Register(about))) = timeout(PATIENCE, hear(receiver)).await else {
+    let Ok(Ok(Some(frame))) = timeout(PATIENCE, receiver.next()).await else { return Ok(None) };
+    if frame.kind != Kind::Message {
         return Ok(None);
+    }
+    // It may be long, and others wait for the threads that answer.
+    let said = tokio::task::spawn_blocking(move || serde_json::from_slice(&frame.body)).await;
+    let about = match said {
+        Ok(Ok(ToMaster::Register(about))) => about,
+        Ok(Err(error)) => return Err(not_understood(&error)),
+        _ => return Ok(None),
     };
     let (orders, received) = mpsc::unbounded_channel();
     let connection = app.master.agents.register(caller, turn, *about, orders, address).await?;
+    // Never again so much at once.
+    receiver.take_up_to(MAX_CHUNK + MAX_SAID);
     Ok(Some((connection, Orders::new(received))))
 }
 
@@ -339,12 +349,13 @@ async fn work(
 
 async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Error> {
     match frame.kind {
+        Kind::Message if frame.body.len() > MAX_SAID => Err(Error::Invalid(format!(
+            "the agent's message has {} bytes, and {MAX_SAID} is the limit",
+            frame.body.len()
+        ))),
         Kind::Message => {
-            let bad = |e: serde_json::Error| {
-                let why = plain(&e.to_string(), WORDS);
-                Error::Invalid(format!("the agent's message can't be understood: {why}"))
-            };
-            app.master.agents.hear(connection, serde_json::from_slice(&frame.body).map_err(bad)?).await
+            let message = serde_json::from_slice(&frame.body).map_err(|e| not_understood(&e))?;
+            app.master.agents.hear(connection, message).await
         }
         Kind::Data => match LogChunk::decode(&frame.body) {
             Some(chunk) => app.master.agents.log(connection, chunk).await,
@@ -352,6 +363,10 @@ async fn take(app: &App, connection: &Connection, frame: Frame) -> Result<(), Er
         },
         Kind::Alive | Kind::End => Ok(()),
     }
+}
+
+fn not_understood(error: &serde_json::Error) -> Error {
+    Error::Invalid(format!("the agent's message can't be understood: {}", plain(&error.to_string(), WORDS)))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The queue and the pool of resources over the API, as `det job list` and `det resource-pool list` show them.
 
-use std::sync::Arc;
-
 use ::api::job::{FullJob, Job, JobSummary, JobUpdate, ListJobs, ListPools, Pool, PoolBindings, UpdateJobs};
 use ::api::page::PageQuery;
 use ::api::wire::Empty;
@@ -23,6 +21,7 @@ use master::task::Queued;
 use crate::App;
 use crate::access::Access;
 use crate::extract::{User, check_count, paged};
+use crate::kept::Kept;
 use crate::late::Body;
 use crate::open::open;
 use crate::query::Asked;
@@ -68,21 +67,25 @@ pub(crate) async fn list(
     let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
     let (page, start, count) = paged(query)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
-    let wanted: Arc<[Queued]> = queue.into_iter().skip(start).take(count).collect();
+    let place = |queued: Queued| (queued.id, queued.ahead.and_then(|ahead| u32::try_from(ahead).ok()));
+    let wanted = queue.into_iter().skip(start).take(count).map(place).collect();
+    let wanted: Kept<(TaskId, Option<u32>)> = Kept::new(&app, &caller, wanted)?;
     let (made_in, actor) = (app.clone(), caller.actor.clone());
     let next = move |at: Option<usize>, _| {
-        let (app, actor, wanted) = (made_in.clone(), actor.clone(), Arc::clone(&wanted));
+        let (app, actor, wanted) = (made_in.clone(), actor.clone(), wanted.clone());
         async move {
             let at = at.unwrap_or(0);
-            let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
-            let ids: Vec<TaskId> = some.iter().map(|task| task.id).collect();
+            let (some, more) = wanted.some(at, STEP)?;
+            let ids: Vec<TaskId> = some.iter().map(|(id, _)| *id).collect();
             let found = app.master.tasks.still_living(Visible::to(&actor), &ids).await?;
             // In the same order; some may be over by now.
-            let mut ahead = some.iter();
-            let mut ahead = |task: &Task| ahead.find(|queued| queued.id == task.id).and_then(|it| it.ahead);
-            let rows = found.iter().map(|task| whole::row(&job(&app, task, ahead(task).unwrap_or(0))));
-            let last = Some(at + STEP).filter(|next| *next < wanted.len());
-            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
+            let mut places = some.iter();
+            let mut ahead = |task: &Task| places.find(|(id, _)| *id == task.id).and_then(|(_, ahead)| *ahead);
+            let rows = found.iter().map(|task| {
+                let ahead = ahead(task).and_then(|ahead| usize::try_from(ahead).ok());
+                whole::row(&job(&app, task, ahead.unwrap_or(0)))
+            });
+            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last: more.then_some(at + STEP) })
         }
     };
     Ok(whole::written(&app, &caller, "jobs", page, next))
