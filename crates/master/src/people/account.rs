@@ -233,6 +233,13 @@ impl Accounts {
             if !by_admin && domain::registration::is_ours(&after.username) {
                 return Err(Error::Invalid(domain::registration::InvalidName::Reserved.to_string()));
             }
+            let quotas = &self.config.quotas;
+            let given = [&before.username, &after.username].into_iter().find(|name| quotas.names_user(name));
+            if let Some(name) = given.filter(|_| !by_admin) {
+                return Err(Error::Forbidden(format!(
+                    "the name {name} has a quota or a share in the master's configuration: an administrator gives and takes it"
+                )));
+            }
             for name in [&before.username, &after.username] {
                 // From where somebody logged in by a name is nothing to who has it next (MB8).
                 store::login_failure::delete_places(&mut tx, &secret::digest(name)).await?;

@@ -185,8 +185,19 @@ impl Workspaces {
         let identity = self.checked(new.identity.as_ref())?.unwrap_or_default();
         let checkpoint_storage = checked_storage(new.checkpoint_storage.as_deref())?;
         let tx = self.store.write().await?;
+        self.is_free_to_give(permit.by(), &name)?;
         let workspace = Workspace { private: new.private, identity, checkpoint_storage, ..blank(name) };
         self.insert(tx, permit, workspace).await
+    }
+
+    /// A name with a quota is an administrator's to give and to take (MC4).
+    fn is_free_to_give(&self, by: &By, name: &str) -> Result<(), Error> {
+        if by.as_actor().is_none_or(|actor| actor.admin) || !self.config.quotas.names_workspace(name) {
+            return Ok(());
+        }
+        Err(Error::Forbidden(format!(
+            "the name '{name}' has a quota in the master's configuration: an administrator gives and takes it"
+        )))
     }
 
     /// Clients find a workspace by its name in any case, and want one. What is called like an account is that one's.
@@ -304,6 +315,8 @@ impl Workspaces {
             return Ok(before);
         }
         if after.name != before.name {
+            self.is_free_to_give(permit.by(), &before.name)?;
+            self.is_free_to_give(permit.by(), &after.name)?;
             tx = self.with_free_name(tx, permit.by(), &after).await?;
         }
         store::workspace::update(&mut tx, &after).await.map_err(duplicate(&after.name))?;

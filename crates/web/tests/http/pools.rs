@@ -13,6 +13,7 @@ use testkit::{DEADLINE, Database, Requests as _, TestMaster, User, on_both_datab
 on_both_databases!(
     a_task_runs_in_its_pool_and_an_unknown_one_is_refused,
     who_has_the_slots_of_a_quota_waits_and_is_told,
+    a12_nobody_gets_round_a_quota_by_a_name,
     a_run_has_the_time_that_its_pool_gives,
     each_task_knows_its_place_in_the_queue,
     readers_and_logs_wait_for_no_change,
@@ -193,4 +194,26 @@ async fn readers_and_logs_wait_for_no_change(database: Database) {
 
     drop(writes);
     assert_eq!(killer.await.expect("answered")["command"]["state"], "STATE_TERMINATING");
+}
+
+/// MC4: quotas and shares go by names.
+async fn a12_nobody_gets_round_a_quota_by_a_name(database: Database) {
+    let text = "quotas: {workspaces: {Vision: 2}, users: {bob: {slots: 1}, ghost: {weight: 9}}}\n";
+    let master = configured(database, text).await;
+    let (bob, carol, admin) = (master.user("bob").await, master.user("carol").await, master.admin().await);
+    let rename =
+        |who: &User, whom: &User, name: &str| who.patch(&whom.path()).json(json!({ "username": name }));
+    let refused = rename(&bob, &bob, "bobby").await.refused(403);
+    assert!(refused.contains("the name bob has a quota"), "{refused}");
+    rename(&carol, &carol, "Ghost").await.refused(403);
+    rename(&carol, &carol, "caroline").await.ok();
+    rename(&admin, &carol, "ghost").await.ok();
+    let made = |who: &User, name: &str| who.post("/api/v1/workspaces").json(json!({ "name": name }));
+    made(&bob, "vision").await.refused(403);
+    let own = made(&bob, "sound").await.ok();
+    let own = format!("/api/v1/workspaces/{}", own["workspace"]["id"]);
+    let call = |who: &User, name: &str| who.patch(&own).json(json!({ "name": name }));
+    call(&bob, "vision").await.refused(403);
+    call(&admin, "vision").await.ok();
+    call(&bob, "sound").await.refused(403);
 }

@@ -44,6 +44,18 @@ impl Quotas {
         *self == Self::default()
     }
 
+    /// Whether a user of this name has something of its own here: then it is an administrator's to give and to take (MC4).
+    #[must_use]
+    pub fn names_user(&self, name: &str) -> bool {
+        is_among(self.users.keys(), name)
+    }
+
+    /// Whether a workspace of this name has something of its own here.
+    #[must_use]
+    pub fn names_workspace(&self, name: &str) -> bool {
+        is_among(self.workspaces.keys(), name)
+    }
+
     pub(super) fn check(&self) -> Result<(), String> {
         let is_good = |weight: f64| weight.is_finite() && weight > 0.0;
         match self.users.iter().find(|(_, quota)| !quota.weight.is_none_or(is_good)) {
@@ -51,4 +63,9 @@ impl Quotas {
             None => Ok(()),
         }
     }
+}
+
+fn is_among<'a>(mut names: impl Iterator<Item = &'a String>, name: &str) -> bool {
+    let name = name.to_lowercase();
+    names.any(|one| one.to_lowercase() == name)
 }
