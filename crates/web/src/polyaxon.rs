@@ -119,7 +119,9 @@ pub(crate) fn list<T>(
     results: Vec<T>,
 ) -> Json<wire::Paged<T>> {
     let page = |offset: i64| format!("{path}?limit={limit}&offset={offset}");
-    let next = (offset + limit < count).then(|| page(offset + limit));
-    let previous = (offset > 0).then(|| page((offset - limit).max(0)));
+    // Both are whatever somebody sent.
+    let behind = offset.saturating_add(limit);
+    let next = (behind < count).then(|| page(behind));
+    let previous = (offset > 0).then(|| page(offset.saturating_sub(limit).max(0)));
     Json(wire::Paged { count, next, previous, results })
 }

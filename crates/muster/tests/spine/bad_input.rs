@@ -34,7 +34,7 @@ fn d10_a_wrong_master_yaml_is_refused_with_file_line_and_reason() {
         ("cluster_name: lab\nsecurity:\n  blank_pasword: deny\n", "3", "blank_pasword"),
         ("cluster_name: lab\nlisten: nowhere\n", "2", "nowhere"),
         ("cluster_name: [\n", "", ""),
-        ("agent_lost_after: soon\n", "1", "soon"),
+        ("agent_lost_after: soon\n", "1", "is not a whole number"),
         ("security: {default_task: {uid: -1}}\n", "", "-1 is not a Unix id"),
         ("db: {url: 'mysql://x'}\n", "", "db.url"),
     ] {
