@@ -23,7 +23,6 @@ use super::{Answer, PolyaxonCaller, Refusal, list as page};
 use crate::App;
 use crate::access::Access;
 use crate::late::{Body, Query};
-use crate::query::Asked;
 use crate::table::Endpoint;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -194,9 +193,10 @@ pub(crate) async fn list(
     PolyaxonCaller(caller): PolyaxonCaller,
     Path(user): Path<String>,
     OriginalUri(uri): OriginalUri,
-    Asked(rows): Asked<Rows>,
+    query: Query<Rows>,
 ) -> Answer<Json<Paged<Brief>>> {
-    let owner = app.master.open::<SeeUser>(&caller, AccountName(user.clone())).await?.target().id;
+    let permit = app.master.open::<SeeUser>(&caller, AccountName(user.clone())).await?;
+    let (owner, rows) = (permit.target().id, query.after(&permit).await?);
     let filter =
         ProjectFilter { personal_of: Some(owner), archived: Some(false), ..ProjectFilter::default() };
     listed(&app, &caller, filter, Some(&user), uri.path(), rows, |shown| shown).await
