@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -116,7 +117,7 @@ impl FromStr for TaskIdPrefix {
     fn from_str(text: &str) -> Result<Self, InvalidId> {
         let allowed = |c: char| matches!(c, '0'..='9' | 'a'..='f' | '-');
         if !text.is_empty() && text.len() <= 36 && text.chars().all(allowed) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(InvalidId { kind: "task", text: text.to_owned() })
         }
@@ -175,7 +176,7 @@ macro_rules! name_id {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -197,7 +198,7 @@ macro_rules! name_id {
                 let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
                 let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
                 if first && text.len() <= 64 && text.chars().all(allowed) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(text.into()))
                 } else {
                     Err(InvalidId { kind: $kind, text: text.to_owned() })
                 }
@@ -213,7 +214,7 @@ macro_rules! name_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.0.as_ref().to_owned()
             }
         }
     };
@@ -231,7 +232,7 @@ name_id!(
 impl Default for ResourcePool {
     /// The pool that is always there.
     fn default() -> Self {
-        Self("default".to_owned())
+        Self("default".into())
     }
 }
 

@@ -122,7 +122,7 @@ impl Cluster {
             pool: if second { "second".parse().expect("valid") } else { ResourcePool::default() },
             owner: UserId(owner),
             workspace: WorkspaceId(1),
-            identity: UnixIdentity::root(),
+            identity: UnixIdentity::root().into(),
             needs: Capabilities::NONE,
             slots,
             span: Span::Several,

@@ -4,7 +4,7 @@
 //! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`, on a copy. Who only reads doesn't
 //! come here: `view` is how things are after the last change, and each piece of a log finds its file there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, Snapshot, Span};
+use domain::scheduler::{Decision, Snapshot, Span, Why};
 use domain::task::Task;
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
@@ -210,11 +210,11 @@ impl Scheduler {
 
     /// One round: looks at what there is, decides on a copy of it, and carries that out as far as it still can be.
     async fn round(&self) -> Result<(), Error> {
-        let began = Instant::now();
         self.write_ends().await?;
-        let mut snapshot = self.look().await?;
+        let (mut snapshot, began) = self.look().await?;
         self.ask_who_may(&mut snapshot).await?;
         let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut said: Option<(Why, Arc<str>)> = None;
         for decision in self.0.parts.managers.decide(&snapshot) {
             match decision {
                 Decision::Place { allocation, on } => {
@@ -223,7 +223,13 @@ impl Scheduler {
                     }
                 }
                 Decision::Wait { allocation, why, ahead } => {
-                    waits.insert(allocation.task, Wait { why: why.to_string(), ahead });
+                    // Thousands in a row wait for the same.
+                    let words = match &said {
+                        Some((last, words)) if *last == why => Arc::clone(words),
+                        _ => Arc::from(why.to_string()),
+                    };
+                    waits.insert(allocation.task, Wait { why: Arc::clone(&words), ahead });
+                    said = Some((why, words));
                 }
                 Decision::Refuse { allocation, reason } | Decision::Lost { allocation, reason } => {
                     ends.push((allocation, None, reason));
@@ -243,18 +249,19 @@ impl Scheduler {
         self.carry_out(placed, ends).await
     }
 
-    /// Settles what is open, and copies what is decided on.
-    async fn look(&self) -> Result<Snapshot, Error> {
+    /// Settles what is open, and copies what is decided on. Tells when its turn came.
+    async fn look(&self) -> Result<(Snapshot, Instant), Error> {
         let this = self.clone();
         let look = self.change(move |state| {
             Box::pin(async move {
+                let began = Instant::now();
                 this.resolve_doubt(state).await?;
                 this.finish_kills(state).await?;
                 this.give_up_lost(state);
                 let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
                 snapshot.default_user = Some(this.0.parts.cluster.default_user());
                 snapshot.elsewhere = this.0.parts.managers.elsewhere().cloned().collect();
-                Ok(snapshot)
+                Ok((snapshot, began))
             })
         });
         look.await
@@ -273,19 +280,25 @@ impl Scheduler {
         if !may.refresh(&mut conn, &default, generation, pairs).await? {
             self.wake();
         }
-        let known = std::mem::take(&mut *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner));
-        let mut needs = HashMap::with_capacity(snapshot.waiting.len());
+        let mut needs = std::mem::take(&mut *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner));
         for run in &mut snapshot.waiting {
             run.held = may.why_held((run.owner, run.workspace), &run.identity);
             let task = run.allocation.task;
-            run.needs = match known.get(&task) {
-                Some(needs) => *needs,
-                None => Capabilities::needed_by(&store::task::config(&mut conn, task).await?),
+            run.needs = match needs.get(&task) {
+                Some(known) => *known,
+                None => {
+                    let known = Capabilities::needed_by(&store::task::config(&mut conn, task).await?);
+                    needs.insert(task, known);
+                    known
+                }
             };
-            needs.insert(task, run.needs);
             if run.span == Span::Several && run.slots > 1 {
                 run.needs = run.needs.with(Capability::Gang);
             }
+        }
+        if needs.len() > 2 * snapshot.waiting.len() {
+            let waiting: HashSet<TaskId> = snapshot.waiting.iter().map(|run| run.allocation.task).collect();
+            needs.retain(|task, _| waiting.contains(task));
         }
         *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner) = needs;
         snapshot.quotas = quotas::of(&mut conn, &self.0.parts.config.quotas, snapshot).await?;

@@ -1,6 +1,7 @@
 //! What the scheduler decides on: pools, machines, what waits and what runs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::agent::Power;
@@ -150,7 +151,7 @@ pub struct Waiting {
     /// Where it belongs.
     pub workspace: WorkspaceId,
     /// As whom it runs.
-    pub identity: UnixIdentity,
+    pub identity: Arc<UnixIdentity>,
     /// What its agents have to be able to do.
     pub needs: Capabilities,
     /// Slots that it needs; 0 runs beside them.

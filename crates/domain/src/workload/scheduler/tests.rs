@@ -24,7 +24,7 @@ fn waiting(n: u128, slots: u32, priority: i64) -> Waiting {
         pool: ResourcePool::default(),
         owner: UserId(1),
         workspace: WorkspaceId(1),
-        identity: UnixIdentity::root(),
+        identity: UnixIdentity::root().into(),
         needs: Capabilities::NONE,
         slots,
         span: Span::One,

@@ -1,6 +1,7 @@
 //! The memory as the scheduler's decisions see it (`domain::scheduler`), in the pools of the configuration.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::allocation::Phase;
@@ -57,7 +58,7 @@ fn waiting(live: &Live, limits: &Limits) -> Option<Waiting> {
         pool: task.pool.clone(),
         owner: task.owner,
         workspace: task.workspace,
-        identity: task.identity.clone(),
+        identity: Arc::clone(&live.identity),
         // Until it is known: a task's configuration is in the database.
         needs: Capabilities::default(),
         slots: task.slots,

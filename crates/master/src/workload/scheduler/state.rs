@@ -7,6 +7,7 @@ use std::time::Duration;
 use api::agent::{Register, ToAgent};
 use domain::allocation::{Event, Part, Phase, Placement};
 use domain::id::{AgentId, AllocationId, TaskId};
+use domain::identity::UnixIdentity;
 use domain::task::Task;
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -124,6 +125,8 @@ impl State {
 
 pub(super) struct Live {
     pub(super) task: Task,
+    /// Its identity, which stays: each round looks at those of all that wait.
+    pub(super) identity: Arc<UnixIdentity>,
     /// Who gives its runs their places.
     pub(super) manager: Arc<str>,
     pub(super) log: Arc<TaskLog>,
@@ -177,7 +180,8 @@ impl Live {
     pub(super) fn new(task: Task, log: Arc<TaskLog>, manager: Arc<str>) -> Self {
         let (killers, over) = (Vec::new(), Over::default());
         let (end_reason, is_over, log_is_lost, ran) = (None, None, false, None);
-        Self { task, manager, log, killers, end_reason, is_over, log_is_lost, ran, over }
+        let identity = Arc::new(task.identity.clone());
+        Self { task, identity, manager, log, killers, end_reason, is_over, log_is_lost, ran, over }
     }
 
     /// Its latest run.

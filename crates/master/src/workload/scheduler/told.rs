@@ -2,6 +2,7 @@
 //! somebody who has many wait fills a disk with that (MC10).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::id::TaskId;
@@ -19,14 +20,14 @@ const AGAIN: Duration = Duration::from_secs(60);
 pub(super) struct Told(HashMap<TaskId, Last>);
 
 struct Last {
-    kind: String,
+    why: Arc<str>,
     at: Instant,
     left: u32,
 }
 
 /// What comes behind a colon are numbers, which change often.
-fn kind(wait: &Wait) -> &str {
-    wait.why.split(':').next().unwrap_or_default()
+fn kind(why: &str) -> &str {
+    why.split(':').next().unwrap_or_default()
 }
 
 impl Told {
@@ -35,15 +36,14 @@ impl Told {
         self.0.retain(|task, _| waits.contains_key(task));
         let mut news = Vec::new();
         for (task, wait) in waits {
-            let kind = kind(wait);
-            let last = self.0.entry(*task).or_insert(Last { kind: String::new(), at: now, left: AT_ONCE });
-            if last.kind == kind {
+            let last = self.0.entry(*task).or_insert_with(|| Last { why: "".into(), at: now, left: AT_ONCE });
+            if last.why == wait.why || kind(&last.why) == kind(&wait.why) {
                 continue;
             }
             let again = now.saturating_duration_since(last.at).as_secs() / AGAIN.as_secs();
             let left = last.left.saturating_add(u32::try_from(again).unwrap_or(u32::MAX)).min(AT_ONCE);
             if let Some(left) = left.checked_sub(1) {
-                *last = Last { kind: kind.to_owned(), at: now, left };
+                *last = Last { why: Arc::clone(&wait.why), at: now, left };
                 news.push(*task);
             }
         }
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn a05_reasons_that_change_all_the_time_are_told_now_and_then() {
         let task = TaskId(uuid::Uuid::from_u128(1));
-        let waits = |why: &str| HashMap::from([(task, Wait { why: why.to_owned(), ahead: 0 })]);
+        let waits = |why: &str| HashMap::from([(task, Wait { why: why.into(), ahead: 0 })]);
         let (mut told, begun) = (Told::default(), Instant::now());
         assert_eq!(told.news(&waits("it waits for 1 slot: 1 of 2 are in use"), begun), [task]);
         assert!(told.news(&waits("it waits for 1 slot: 2 of 2 are in use"), begun).is_empty(), "numbers");

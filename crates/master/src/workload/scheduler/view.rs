@@ -40,7 +40,7 @@ pub struct Queued {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// Why it doesn't run, in words.
-    pub why: String,
+    pub why: Arc<str>,
     /// How many wait before it in its pool.
     pub ahead: usize,
 }

@@ -109,7 +109,7 @@ pub(crate) fn shown(master: &Master, task: &Task) -> Command {
         exit_code: ending.and_then(|ending| ending.exit_code),
         exit_signal: ending.and_then(|ending| ending.exit_signal),
         jobs_ahead: wait.as_ref().map(|wait| wait.ahead),
-        waiting_for: wait.map(|wait| wait.why),
+        waiting_for: wait.map(|wait| wait.why.to_string()),
         agent_id: task.latest.phase.placement().map(|on| on.first().agent.to_string()),
         runs_as: task.identity.to_string(),
         end_time: ending.map(|ending| ending.at.rfc3339()),

@@ -114,7 +114,7 @@ fn job(app: &App, task: &Task, ahead: usize) -> Job {
         weight: f64::from(task.weight.thousandths()) / 1000.0,
         progress: 0.0,
         summary: JobSummary { jobs_ahead: ahead, state: state.to_owned() },
-        waiting_for: app.master.tasks.waits_for(task).map(|wait| wait.why),
+        waiting_for: app.master.tasks.waits_for(task).map(|wait| wait.why.to_string()),
     };
     Job { full }
 }
