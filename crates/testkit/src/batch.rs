@@ -58,6 +58,8 @@ struct Wish {
     run: AllocationId,
     slots: u32,
     priority: i64,
+    /// How many are before it in our own queue.
+    ahead: usize,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -130,7 +130,7 @@ impl ResourceManager for Manager {
             decisions.extend(others);
             for offered in offered {
                 let Waiting { allocation: run, slots, priority, .. } = *offered.run;
-                desired.wanted.insert(run, Wish { run, slots, priority });
+                desired.wanted.insert(run, Wish { run, slots, priority, ahead: offered.ahead });
                 decisions.push(mirror.waiting(offered.run, offered.ahead));
             }
             for run in round.running(pool) {
@@ -207,7 +207,10 @@ impl Inner {
                 self.batch.cancel(*number).await?;
             }
         }
-        for (run, wish) in &wanted {
+        // In the order of our queue, which is the batch system's where priorities are alike.
+        let mut wishes: Vec<_> = wanted.iter().collect();
+        wishes.sort_by_key(|(_, wish)| wish.ahead);
+        for (run, wish) in wishes {
             if jobs.contains_key(run) || self.mirror().refused.contains_key(run) {
                 continue;
             }
