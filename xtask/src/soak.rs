@@ -187,7 +187,7 @@ fn verify(server: &Server, taken: &[Taken]) -> Result<()> {
     let mut http = Http::log_in(server.address, "admin")?;
     let began = Instant::now();
     let commands = loop {
-        let all = http.get("/api/v1/commands?limit=-1")?;
+        let all = http.get("/api/v1/commands?limit=0")?;
         let all = all["commands"].as_array().context("no list")?.clone();
         if all.iter().all(|command| command["state"] == "STATE_TERMINATED") {
             break all;
@@ -204,13 +204,31 @@ fn verify(server: &Server, taken: &[Taken]) -> Result<()> {
     }
     let printed: String = (0..4).flat_map(|_| (1..=LINES / 4).map(|line| format!("{line}\n"))).collect();
     for id in by_id.keys() {
-        let mut output = String::new();
-        http.stream(&format!("/api/v1/tasks/{id}/output"))?.read_to_string(&mut output)?;
-        if output != printed {
+        let mut records = Vec::new();
+        http.stream(&format!("/api/v1/tasks/{id}/output"))?.read_to_end(&mut records)?;
+        let output = printed_by(&records).with_context(|| format!("the log of {id}"))?;
+        if output != printed.as_bytes() {
             bail!("{id} printed {} bytes, and {} of them are there", printed.len(), output.len());
         }
     }
     let audit = http.get("/api/v1/audit/verify")?;
     ensure!(audit["broken"].is_null(), "the audit log: {audit}");
     Ok(())
+}
+
+/// What stands on a task's standard output, of stored records: each has 16 bytes before its payload, of which the ninth says
+/// where it comes from and the last four how long it is.
+fn printed_by(mut records: &[u8]) -> Result<Vec<u8>> {
+    let mut output = Vec::new();
+    while let Some((header, rest)) = records.split_first_chunk::<16>() {
+        let [.., a, b, c, d] = *header;
+        let length = usize::try_from(u32::from_le_bytes([a, b, c, d]))?;
+        let payload = rest.get(..length).context("a torn record")?;
+        if header[8] == 0 {
+            output.extend_from_slice(payload);
+        }
+        records = &rest[length..];
+    }
+    ensure!(records.is_empty(), "a torn record");
+    Ok(output)
 }
