@@ -425,4 +425,14 @@ mod tests {
         at_once(&purse, person(3), 70 * MIB, true).expect("also as much");
         assert!(all.gives_way.is_cancelled());
     }
+
+    /// MC11: four launches of 80 MiB took 966 MB.
+    #[tokio::test]
+    async fn a05_a_large_body_is_charged_for_what_becomes_of_it() {
+        let bodies = Bodies::new(512 * MIB);
+        let sizes = |purse: &Purse| purse.taken().pieces.values().map(|piece| piece.size).collect::<Vec<_>>();
+        let _small = bodies.charge(person(1), MIB, came(0)).await.expect("room");
+        let _large = bodies.charge(person(1), 2 * MIB, came(0)).await.expect("room");
+        assert_eq!((sizes(&bodies.small), sizes(&bodies.large)), (vec![MIB], vec![2 * MIB * BECOMES]));
+    }
 }
