@@ -4,6 +4,7 @@
 //! randomness, no file system, no network and no database in this crate: callers pass in what they read.
 
 pub mod authz;
+pub mod hash;
 pub mod id;
 mod installation;
 mod machines;

@@ -4,7 +4,6 @@
 //! but for kills (`kill`), which are done first. Deciding is done in `domain::scheduler`, on a copy. Who only reads doesn't
 //! come here: `view` is how things are after the last change, and each piece of a log finds its file there.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use domain::audit::Entry;
 use domain::authz::System;
 use domain::capability::{Capabilities, Capability};
 use domain::config::Unhonoured;
+use domain::hash::{IdMap, IdSet};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Snapshot, Span, Why};
@@ -87,7 +87,7 @@ struct Inner {
     /// A commit may have happened that the memory doesn't know of.
     doubt: AtomicBool,
     /// What agents have to be able to do for those that wait; read of their configurations once.
-    needs: Mutex<HashMap<TaskId, Capabilities>>,
+    needs: Mutex<IdMap<TaskId, Capabilities>>,
     /// What those that wait were told.
     told: Mutex<told::Told>,
     /// Who of those that wait may start now, as it was asked last.
@@ -213,7 +213,8 @@ impl Scheduler {
         self.write_ends().await?;
         let (mut snapshot, began) = self.look().await?;
         self.ask_who_may(&mut snapshot).await?;
-        let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), HashMap::new());
+        let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), IdMap::default());
+        waits.reserve(snapshot.waiting.len());
         let mut said: Option<(Why, Arc<str>)> = None;
         for decision in self.0.parts.managers.decide(&snapshot) {
             match decision {
@@ -297,7 +298,7 @@ impl Scheduler {
             }
         }
         if needs.len() > 2 * snapshot.waiting.len() {
-            let waiting: HashSet<TaskId> = snapshot.waiting.iter().map(|run| run.allocation.task).collect();
+            let waiting: IdSet<TaskId> = snapshot.waiting.iter().map(|run| run.allocation.task).collect();
             needs.retain(|task, _| waiting.contains(task));
         }
         *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner) = needs;
@@ -352,7 +353,7 @@ impl Scheduler {
     }
 
     /// Tells tasks why they wait, in their logs: once for each kind of reason.
-    fn note_waits(&self, waits: HashMap<TaskId, Wait>) {
+    fn note_waits(&self, waits: IdMap<TaskId, Wait>) {
         let waits = self.0.view.set_waits(waits);
         let news = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).news(&waits, Instant::now());
         for id in news {

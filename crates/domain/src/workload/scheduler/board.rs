@@ -8,6 +8,7 @@ use super::snapshot::{
 };
 use crate::allocation::Part;
 use crate::capability::Capabilities;
+use crate::hash::IdMap;
 use crate::id::{AgentId, AllocationId, ResourcePool, UserId};
 use crate::time::Timestamp;
 
@@ -23,7 +24,7 @@ pub(super) struct Board<'a> {
     /// The pool, where agents are connected and none of them is in it.
     empty: Option<ResourcePool>,
     seats: Vec<Seat<'a>>,
-    kinds: HashMap<Kind, Able>,
+    kinds: IdMap<Kind, Able>,
     /// Something is kept since that was last counted.
     kept_one: bool,
     /// Runs that give way, by their place in `running`, and for whom.
@@ -47,7 +48,7 @@ struct Seat<'a> {
     machine: &'a Machine,
     free: BTreeSet<u32>,
     aux: usize,
-    aux_of: HashMap<UserId, usize>,
+    aux_of: IdMap<UserId, usize>,
     /// Those on it, by their place in `running`, and how many slots each has.
     runs: Vec<(usize, usize)>,
     /// It is kept for somebody.
@@ -96,7 +97,7 @@ impl<'a> Board<'a> {
                 machine,
                 free: machine.slots.clone(),
                 aux: 0,
-                aux_of: HashMap::new(),
+                aux_of: IdMap::default(),
                 runs: Vec::new(),
                 kept: None,
             })
@@ -125,7 +126,7 @@ impl<'a> Board<'a> {
             running: &snapshot.running,
             empty: (seats.is_empty() && !snapshot.machines.is_empty()).then(|| pool.clone()),
             seats,
-            kinds: HashMap::new(),
+            kinds: IdMap::default(),
             kept_one: false,
             giving_way: BTreeMap::new(),
         }

@@ -1,9 +1,10 @@
 //! In which order a pool's queue is looked at.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
 use super::snapshot::{Order, Quotas, Waiting, Weight};
 use super::usage::Usage;
+use crate::hash::IdMap;
 use crate::id::{JobId, UserId};
 
 /// What waits in one pool.
@@ -22,7 +23,8 @@ impl<'a> Queue<'a> {
         quotas: &Quotas,
         usage: &Usage<'_>,
     ) -> Self {
-        waiting.sort_by_key(|run| (run.priority, run.seq, run.allocation));
+        // Thousands of keys side by side are compared faster than where each lies.
+        waiting.sort_by_cached_key(|run| (run.priority, run.seq, run.allocation));
         match order {
             Order::Priority => Self::Priority(waiting.into()),
             Order::FairShare => Self::Fair(Fair::new(waiting, quotas, usage)),
@@ -50,7 +52,7 @@ impl<'a> Queue<'a> {
 pub(super) struct Fair<'a> {
     /// Share, first run that waits, user.
     users: BTreeSet<(u64, i64, UserId)>,
-    of: HashMap<UserId, Jobs<'a>>,
+    of: IdMap<UserId, Jobs<'a>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +61,7 @@ struct Jobs<'a> {
     /// As in `users`.
     key: (u64, i64),
     order: BTreeSet<JobKey>,
-    runs: HashMap<JobId, Runs<'a>>,
+    runs: IdMap<JobId, Runs<'a>>,
 }
 
 /// Share, priority, first run that waits, job.
@@ -88,11 +90,11 @@ impl Jobs<'_> {
 
 impl<'a> Fair<'a> {
     fn new(waiting: Vec<&'a Waiting>, quotas: &Quotas, usage: &Usage<'_>) -> Self {
-        let mut of: HashMap<UserId, Jobs<'a>> = HashMap::new();
+        let mut of: IdMap<UserId, Jobs<'a>> = IdMap::default();
         for run in waiting {
             of.entry(run.owner).or_default().runs.entry(run.job).or_default().waiting.push_back(run);
         }
-        let mut fair = Self { users: BTreeSet::new(), of: HashMap::new() };
+        let mut fair = Self { users: BTreeSet::new(), of: IdMap::default() };
         for (user, mut jobs) in of {
             jobs.weight = quotas.weights.get(&user).copied().unwrap_or_default();
             let all: Vec<JobId> = jobs.runs.keys().copied().collect();

@@ -1,8 +1,7 @@
 //! Whether what waits may still start: a task that its owner couldn't start now waits, and its log says why (A14, W17).
 
-use std::collections::{HashMap, HashSet};
-
 use domain::authz::StartTask;
+use domain::hash::{IdMap, IdSet};
 use domain::id::{UserId, WorkspaceId};
 use domain::identity::{self, UnixIdentity};
 use domain::scheduler::{OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED};
@@ -32,7 +31,7 @@ const AT_ONCE: usize = 256;
 /// What was answered in the rounds before. It is as old as that for a moment, when somebody has tasks waiting in thousands of
 /// workspaces and all of it would make everybody wait (MC8); before anything starts, it is asked again in any case ([`Rules`]).
 #[derive(Default)]
-pub(super) struct Memory(HashMap<Pair, (u64, Answer)>);
+pub(super) struct Memory(IdMap<Pair, (u64, Answer)>);
 
 impl Memory {
     /// Asks what isn't known of these, and of what is older than this generation of rights the oldest. Tells whether all of it
@@ -44,7 +43,7 @@ impl Memory {
         generation: u64,
         pairs: impl Iterator<Item = Pair>,
     ) -> Result<bool, Error> {
-        let pairs: HashSet<Pair> = pairs.collect();
+        let pairs: IdSet<Pair> = pairs.collect();
         self.0.retain(|pair, _| pairs.contains(pair));
         let (mut unknown, mut old) = (Vec::new(), Vec::new());
         for pair in pairs {
@@ -72,13 +71,13 @@ impl Memory {
 /// Asks once for each account and workspace.
 pub(super) struct Rules<'a> {
     default: &'a UnixIdentity,
-    known: HashMap<Pair, Answer>,
+    known: IdMap<Pair, Answer>,
 }
 
 impl<'a> Rules<'a> {
     /// `default` is the identity of accounts without one.
     pub(super) fn new(default: &'a UnixIdentity) -> Self {
-        Self { default, known: HashMap::new() }
+        Self { default, known: IdMap::default() }
     }
 
     /// Why a task of an account's that was made to run as that may not start now in a workspace; `None` when it may.

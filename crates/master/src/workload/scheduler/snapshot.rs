@@ -29,12 +29,19 @@ pub(super) fn snapshot(state: &State, config: &Config, now: Timestamp) -> Snapsh
             can: connected.about.can,
         })
     };
+    let (mut wait, mut run) = (Vec::new(), Vec::new());
+    for live in state.tasks.values() {
+        match waiting(live, &limits) {
+            Some(waiting) => wait.push(waiting),
+            None => run.extend(running(live, &limits, now)),
+        }
+    }
     Snapshot {
         now,
         pools: pools.iter().map(|pool| (pool.name(), pool.policy())).collect(),
         machines: state.connected.iter().filter_map(machine).collect(),
-        waiting: state.tasks.values().filter_map(|live| waiting(live, &limits)).collect(),
-        running: state.tasks.values().filter_map(|live| running(live, &limits, now)).collect(),
+        waiting: wait,
+        running: run,
         ..Snapshot::default()
     }
 }

@@ -1,10 +1,10 @@
 //! What waiting tasks were told in their logs of why they wait: each kind of reason once, and none of them so often that
 //! somebody who has many wait fills a disk with that (MC10).
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::hash::IdMap;
 use domain::id::TaskId;
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 
 /// What those that wait were told last.
 #[derive(Default)]
-pub(super) struct Told(HashMap<TaskId, Last>);
+pub(super) struct Told(IdMap<TaskId, Last>);
 
 struct Last {
     why: Arc<str>,
@@ -32,8 +32,7 @@ fn kind(why: &str) -> &str {
 
 impl Told {
     /// Which of those that wait now are to be told why.
-    pub(super) fn news(&mut self, waits: &HashMap<TaskId, Wait>, now: Instant) -> Vec<TaskId> {
-        self.0.retain(|task, _| waits.contains_key(task));
+    pub(super) fn news(&mut self, waits: &IdMap<TaskId, Wait>, now: Instant) -> Vec<TaskId> {
         let mut news = Vec::new();
         for (task, wait) in waits {
             let last = self.0.entry(*task).or_insert_with(|| Last { why: "".into(), at: now, left: AT_ONCE });
@@ -47,6 +46,9 @@ impl Told {
                 news.push(*task);
             }
         }
+        if self.0.len() > waits.len() {
+            self.0.retain(|task, _| waits.contains_key(task));
+        }
         news
     }
 }
@@ -58,7 +60,7 @@ mod tests {
     #[test]
     fn a05_reasons_that_change_all_the_time_are_told_now_and_then() {
         let task = TaskId(uuid::Uuid::from_u128(1));
-        let waits = |why: &str| HashMap::from([(task, Wait { why: why.into(), ahead: 0 })]);
+        let waits = |why: &str| IdMap::from_iter([(task, Wait { why: why.into(), ahead: 0 })]);
         let (mut told, begun) = (Told::default(), Instant::now());
         assert_eq!(told.news(&waits("it waits for 1 slot: 1 of 2 are in use"), begun), [task]);
         assert!(told.news(&waits("it waits for 1 slot: 2 of 2 are in use"), begun).is_empty(), "numbers");
@@ -69,7 +71,7 @@ mod tests {
         assert_eq!(flips(&mut told, begun), 9);
         assert_eq!(flips(&mut told, begun + AGAIN / 2), 0);
         assert_eq!(flips(&mut told, begun + AGAIN), 1);
-        assert!(told.news(&HashMap::new(), begun + AGAIN).is_empty());
+        assert!(told.news(&IdMap::default(), begun + AGAIN).is_empty());
         assert_eq!(told.news(&waits("again"), begun + AGAIN), [task], "it waits anew");
     }
 }

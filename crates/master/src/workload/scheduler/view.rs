@@ -1,11 +1,12 @@
 //! What others may know of the state: living tasks and agents as they were after the last change, and why tasks wait. Whoever
 //! reads waits for no change and no database; the lock is held for as long as it takes to write or copy a few values.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::agent::{Device, Power};
 use domain::capability::Capabilities;
+use domain::hash::IdMap;
 use domain::id::{AgentId, AllocationId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::task::Task;
 use domain::time::Timestamp;
@@ -100,7 +101,7 @@ pub(super) struct View {
 }
 
 /// Why each task waits that does.
-type Waits = Arc<HashMap<TaskId, Wait>>;
+type Waits = Arc<IdMap<TaskId, Wait>>;
 
 #[derive(Default)]
 struct Seen {
@@ -177,9 +178,11 @@ impl View {
     }
 
     /// Why tasks wait as of now.
-    pub(super) fn set_waits(&self, waits: HashMap<TaskId, Wait>) -> Waits {
+    pub(super) fn set_waits(&self, waits: IdMap<TaskId, Wait>) -> Waits {
         let waits = Arc::new(waits);
-        self.write().waits = Arc::clone(&waits);
+        let before = std::mem::replace(&mut self.write().waits, Arc::clone(&waits));
+        // Thousands are freed when nobody waits for that.
+        drop(before);
         waits
     }
 
