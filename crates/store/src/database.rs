@@ -5,6 +5,7 @@ pub(crate) mod cells;
 pub(crate) mod db;
 pub mod meta;
 pub(crate) mod order;
+pub(crate) mod readers;
 pub(crate) mod reserve;
 pub(crate) mod schema;
 pub(crate) mod sql;

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use domain::audit::{AS_IT_WAS, By, Entry};
 use domain::time::Timestamp;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{
@@ -18,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
 use crate::beside::Beside;
+use crate::database::readers::{Reader, Readers};
 use crate::growth::Growth;
 use crate::{StoreError, audit, reserve, schema, session};
 
@@ -35,12 +35,36 @@ pub struct Store {
     pub(crate) growth: Arc<Growth>,
     /// The generation of rights.
     rights: watch::Sender<u64>,
+    /// Counts the commits.
+    revision: Arc<Revision>,
+}
+
+/// Which state of the database others see: an odd number while that isn't known.
+#[derive(Debug, Default)]
+struct Revision(AtomicU64);
+
+impl Revision {
+    fn known(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|revision| revision & 1 == 0)
+    }
+
+    /// A commit begins. Should it be left in the middle or fail, it may have happened or be about to: nothing is known until
+    /// the next one is through.
+    fn unsettle(&self) {
+        let before = self.0.load(Ordering::SeqCst);
+        self.0.store(before + 1 + (before & 1), Ordering::SeqCst);
+    }
+
+    /// It is through. There is one at a time.
+    fn settle(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Debug, Clone)]
 enum Pools {
-    Sqlite { readers: SqlitePool, writer: SqlitePool, file: Arc<PathBuf> },
-    Postgres { pool: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
+    Sqlite { readers: Readers<SqliteConnection>, writer: SqlitePool, file: Arc<PathBuf> },
+    Postgres { readers: Readers<PgConnection>, writer: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
 }
 
 /// A connection for reading.
@@ -49,9 +73,9 @@ pub struct Conn(Inner);
 
 #[derive(Debug)]
 enum Inner {
-    Sqlite(PoolConnection<Sqlite>),
+    Sqlite(Reader<SqliteConnection>),
     SqliteTx(Transaction<'static, Sqlite>),
-    Postgres(PoolConnection<Postgres>),
+    Postgres(Reader<PgConnection>),
     PostgresTx(Transaction<'static, Postgres>),
 }
 
@@ -72,12 +96,22 @@ pub(crate) enum Raw<'c> {
 }
 
 impl Conn {
+    /// For a statement; [`Self::answered`] says when all of its answer was read.
     pub(crate) fn raw(&mut self) -> Raw<'_> {
         match &mut self.0 {
-            Inner::Sqlite(c) => Raw::Sqlite(c),
+            Inner::Sqlite(c) => Raw::Sqlite(c.ask()),
             Inner::SqliteTx(c) => Raw::Sqlite(c),
-            Inner::Postgres(c) => Raw::Postgres(c),
+            Inner::Postgres(c) => Raw::Postgres(c.ask()),
             Inner::PostgresTx(c) => Raw::Postgres(c),
+        }
+    }
+
+    /// The last statement was carried out.
+    pub(crate) fn answered(&mut self) {
+        match &mut self.0 {
+            Inner::Sqlite(c) => c.answered(),
+            Inner::Postgres(c) => c.answered(),
+            Inner::SqliteTx(_) | Inner::PostgresTx(_) => {}
         }
     }
 }
@@ -110,7 +144,7 @@ impl Tx {
             self.store.growth.spend(spender, bytes.saturating_add(self.added), now);
         }
         let Self { conn, store, added: _, _writer } = self;
-        let ended = end(conn).await;
+        let ended = end(conn, &store.revision).await;
         // Also when that failed: it may have happened all the same. The next change waits until it is known.
         if entry.all().any(Entry::may_change_rights) {
             store.raise_rights();
@@ -155,16 +189,18 @@ impl Tx {
     /// As [`Tx::commit`].
     pub async fn commit_unaudited(self, why: &'static str) -> Result<(), StoreError> {
         let _ = why;
-        end(self.conn).await
+        end(self.conn, &self.store.revision).await
     }
 }
 
-async fn end(conn: Conn) -> Result<(), StoreError> {
+async fn end(conn: Conn, revision: &Revision) -> Result<(), StoreError> {
+    revision.unsettle();
     match conn.0 {
         Inner::SqliteTx(tx) => tx.commit().await?,
         Inner::PostgresTx(tx) => tx.commit().await?,
         Inner::Sqlite(_) | Inner::Postgres(_) => {}
     }
+    revision.settle();
     Ok(())
 }
 
@@ -227,10 +263,7 @@ impl Store {
             })
             .connect_with(options.clone())
             .await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            .min_connections(0)
-            .connect_lazy_with(options.read_only(true));
+        let readers = Readers::new(options.read_only(true), READERS);
         Self::migrated(Pools::Sqlite { readers, writer, file: Arc::new(file.to_owned()) }).await
     }
 
@@ -243,12 +276,14 @@ impl Store {
         let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
         let mut lock = options.clone().connect().await?;
         hold_master_lock(&mut lock).await?;
-        let pool = PgPoolOptions::new()
-            .max_connections(READERS + 2)
+        let readers = Readers::new(options.clone(), READERS);
+        let writer = PgPoolOptions::new()
+            .max_connections(2)
             .acquire_timeout(Duration::from_secs(5))
             .connect_with(options)
             .await?;
-        Self::migrated(Pools::Postgres { pool, lock: Arc::new(Mutex::new(Some(lock))) }).await
+        let lock = Arc::new(Mutex::new(Some(lock)));
+        Self::migrated(Pools::Postgres { readers, writer, lock }).await
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
@@ -260,6 +295,7 @@ impl Store {
             beside: Arc::default(),
             growth: Arc::default(),
             rights: watch::Sender::new(0),
+            revision: Arc::default(),
         };
         schema::migrate(&store).await?;
         Ok(store)
@@ -270,6 +306,13 @@ impl Store {
     #[must_use]
     pub fn rights(&self) -> watch::Receiver<u64> {
         self.rights.subscribe()
+    }
+
+    /// The number of the state that whoever reads now sees, as far as this master changes it: what was read after it was asked
+    /// for is good for as long as it is the same. `None` while a commit is under way.
+    #[must_use]
+    pub fn revision(&self) -> Option<u64> {
+        self.revision.known()
     }
 
     /// Raises the generation of rights: something was forgotten that was remembered beside the database.
@@ -283,8 +326,8 @@ impl Store {
     /// When the database can't be reached.
     pub async fn read(&self) -> Result<Conn, StoreError> {
         Ok(Conn(match &self.pools {
-            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.acquire().await?),
-            Pools::Postgres { pool, .. } => Inner::Postgres(pool.acquire().await?),
+            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.take().await?),
+            Pools::Postgres { readers, .. } => Inner::Postgres(readers.take().await?),
         }))
     }
 
@@ -310,7 +353,7 @@ impl Store {
         let guard = Arc::clone(&self.writer).lock_owned().await;
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres { pool, .. } => Inner::PostgresTx(pool.begin().await?),
+            Pools::Postgres { writer, .. } => Inner::PostgresTx(writer.begin().await?),
         };
         Ok(Tx { conn: Conn(inner), store: self.clone(), added: 0, _writer: guard })
     }
@@ -330,8 +373,9 @@ impl Store {
                 readers.close().await;
                 writer.close().await;
             }
-            Pools::Postgres { pool, lock } => {
-                pool.close().await;
+            Pools::Postgres { readers, writer, lock } => {
+                readers.close().await;
+                writer.close().await;
                 if let Some(mut lock) = lock.lock().await.take() {
                     // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
                     let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(MASTER_LOCK);
@@ -340,5 +384,23 @@ impl Store {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_not_known_again_before_a_commit_is_through() {
+        let revision = Revision::default();
+        let before = revision.known();
+        revision.unsettle();
+        assert_eq!(revision.known(), None);
+        // That one was left in the middle: the next one begins.
+        revision.unsettle();
+        assert_eq!(revision.known(), None);
+        revision.settle();
+        assert!(revision.known() > before);
     }
 }

@@ -147,10 +147,12 @@ impl Sql {
         match conn.raw() {
             Raw::Sqlite(c) => {
                 let rows = sqlx::query_with(text, sqlite(self.values)?).fetch_all(c).await?;
+                conn.answered();
                 rows.iter().map(|row| T::read(&mut Cells::from(row))).collect()
             }
             Raw::Postgres(c) => {
                 let rows = sqlx::query_with(text, postgres(self.values)?).fetch_all(c).await?;
+                conn.answered();
                 rows.iter().map(|row| T::read(&mut Cells::from(row))).collect()
             }
         }
@@ -162,10 +164,12 @@ impl Sql {
         match conn.raw() {
             Raw::Sqlite(c) => {
                 let row = sqlx::query_with(text, sqlite(self.values)?).fetch_optional(c).await?;
+                conn.answered();
                 row.map(|row| T::read(&mut Cells::from(&row))).transpose()
             }
             Raw::Postgres(c) => {
                 let row = sqlx::query_with(text, postgres(self.values)?).fetch_optional(c).await?;
+                conn.answered();
                 row.map(|row| T::read(&mut Cells::from(&row))).transpose()
             }
         }

@@ -10,6 +10,8 @@ on_both_databases!(
     l01_a_dropped_transaction_leaves_nothing,
     a_failed_statement_spoils_only_its_own_transaction,
     readers_see_what_is_committed,
+    each_commit_makes_another_state_and_nothing_else_does,
+    a_question_that_is_left_costs_nobody_a_connection,
     writers_take_turns,
     a_second_master_is_refused,
     a_database_opens_again_at_once,
@@ -55,6 +57,43 @@ async fn readers_see_what_is_committed(database: Database) {
     assert_eq!(own.as_deref(), Some("red"), "the transaction sees its own change");
     tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(colour(&store).await.as_deref(), Some("red"));
+}
+
+async fn each_commit_makes_another_state_and_nothing_else_does(database: Database) {
+    let (_storage, store) = open(database).await;
+    let before = store.revision();
+    assert!(before.is_some(), "nothing is under way");
+    colour(&store).await;
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    assert_eq!(store.revision(), before, "nobody sees it yet");
+    drop(tx);
+    assert_eq!(store.revision(), before);
+    let mut tx = store.write().await.expect("a transaction");
+    meta::set(&mut tx, "colour", "red").await.expect("written");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert!(store.revision() > before, "{before:?}, then {:?}", store.revision());
+}
+
+async fn a_question_that_is_left_costs_nobody_a_connection(database: Database) {
+    let (_storage, store) = open(database).await;
+    add(&store, &user("alice")).await;
+    // More often than there are connections.
+    for _ in 0..50 {
+        let mut conn = store.read().await.expect("a connection");
+        let asked = store::user::by_username(&mut conn, "alice");
+        tokio::select! {
+            biased;
+            _ = asked => {}
+            () = std::future::ready(()) => {}
+        }
+    }
+    for _ in 0..50 {
+        let mut conn = store.read().await.expect("a connection");
+        let found = store::user::by_username(&mut conn, "alice").await.expect("read");
+        assert_eq!(found.expect("there").username, "alice", "nobody gets another one's answer");
+        assert_eq!(colour(&store).await, None);
+    }
 }
 
 async fn writers_take_turns(database: Database) {
