@@ -101,7 +101,7 @@ impl FromStr for TaskId {
 }
 
 /// The beginning of a task's id, as people type it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TaskIdPrefix(String);
 
 impl TaskIdPrefix {

@@ -46,6 +46,10 @@ pub use tls::{Tls, TlsError};
 /// How many looks at the machine's processes there may be at once.
 const LOOKS: usize = 2;
 
+/// How many small pages are read at once, and for each account: others find a connection to the database.
+const PAGES: usize = 4;
+const PAGES_EACH: usize = 2;
+
 /// What every handler has.
 #[derive(Debug, Clone)]
 pub struct App {
@@ -71,6 +75,8 @@ pub struct App {
     pub(crate) warned: Arc<AtomicBool>,
     /// Turns at what keeps a processor busy: searching logs, making lists.
     pub(crate) searches: turns::Turns,
+    /// Turns at pages of few rows, which wait for the database above all.
+    pub(crate) pages: turns::Turns,
     /// How large lists were.
     pub(crate) sizes: lists::Sizes,
     /// How many open answers may look up their readers at once.
@@ -104,6 +110,7 @@ impl App {
             owners: Arc::new(Semaphore::new(LOOKS)),
             warned: Arc::default(),
             searches: turns::Turns::new(),
+            pages: turns::Turns::with(PAGES, PAGES_EACH),
             sizes: lists::Sizes::default(),
             renewals: Arc::new(Semaphore::new(LOOKS)),
             bodies,

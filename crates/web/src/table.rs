@@ -13,7 +13,7 @@ use crate::App;
 use crate::about::{About, Content, Query};
 use crate::access::{Access, Guard, guard};
 use crate::asked::{self, Said};
-use crate::lists::{Cost, in_turn};
+use crate::lists::{Cost, Listing, in_turn};
 use crate::query::Declared;
 
 /// Longest request body in bytes, unless a row says otherwise. What JSON becomes in memory may be fifty times as much.
@@ -183,6 +183,11 @@ impl Endpoint {
         self.with(|row| row.cost = Cost::Steps)
     }
 
+    /// The same without a limit; a page of few rows is made at once.
+    pub(crate) fn pages(self) -> Self {
+        self.with(|row| row.cost = Cost::Pages)
+    }
+
     /// It gives a log or a file.
     pub(crate) fn pieces(self) -> Self {
         self.with(|row| row.cost = Cost::Pieces)
@@ -249,8 +254,8 @@ impl Endpoint {
         if cfg!(debug_assertions) {
             method = method.route_layer(middleware::from_fn_with_state(row.said(), asked::check));
         }
-        if matches!(row.cost, Cost::Grows | Cost::Steps) {
-            let state = (app.clone(), row.path, row.access);
+        if matches!(row.cost, Cost::Grows | Cost::Steps | Cost::Pages) {
+            let state = Listing { app: app.clone(), path: row.path, access: row.access, cost: row.cost };
             method = method.route_layer(middleware::from_fn_with_state(state, in_turn));
         }
         let Row { access, reads, ends, .. } = row;

@@ -27,6 +27,7 @@ pub use crate::scheduler::{Queued, Wait};
 use crate::system::Clock;
 use crate::{Config, Error, secret};
 
+mod pages;
 mod start;
 
 /// What fails when a log can't be read.
@@ -41,6 +42,7 @@ pub struct Tasks {
     logs: Logs,
     contexts: Contexts,
     scheduler: Scheduler,
+    pages: pages::Pages,
 }
 
 impl std::fmt::Debug for Tasks {
@@ -87,7 +89,7 @@ impl Tasks {
         contexts: Contexts,
         scheduler: Scheduler,
     ) -> Self {
-        Self { store, config, clock, logs, contexts, scheduler }
+        Self { store, config, clock, logs, contexts, scheduler, pages: pages::Pages::default() }
     }
 
     /// A task's runs, the latest one first.
@@ -241,13 +243,9 @@ impl Tasks {
         scope: Visible<Task>,
         filter: TaskFilter,
         page: impl FnOnce(i64) -> Result<(P, i64, i64), Error>,
-    ) -> Result<(Vec<Task>, P), Error> {
+    ) -> Result<(Arc<[Task]>, P), Error> {
         let filter = TaskFilter { seen_by: (!scope.everything()).then(|| scope.actor()), ..filter };
-        let mut conn = self.store.read().await?;
-        let total = store::task::count(&mut conn, &filter).await?;
-        let (page, offset, limit) = page(total)?;
-        let tasks = store::task::list(&mut conn, &filter, offset, limit).await?;
-        Ok((tasks, page))
+        self.pages.read(&self.store, &filter, page).await
     }
 
     /// Some of the tasks that match: those that come after number `last`, in the order of the list.

@@ -264,7 +264,7 @@ pub async fn alive(conn: &mut Conn) -> Result<Vec<Task>, StoreError> {
 }
 
 /// Which tasks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Filter {
     /// What they are.
     pub kind: Kind,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
+use axum::http::Uri;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use domain::id::UserId;
@@ -14,6 +15,7 @@ use master::session::Caller;
 
 use crate::access::Access;
 use crate::bodies::{Bodies, Came, Charge, Payer};
+use crate::extract::Params;
 use crate::respond::{Failure, PageFailure};
 use crate::server::Holder;
 use crate::whole::lost;
@@ -28,6 +30,8 @@ pub enum Cost {
     Grows,
     /// It grows, and is written in steps, each of which takes a turn, as the beginning does.
     Steps,
+    /// A page of few rows is bounded and made at once, few at a time for each account; all else is as for [`Self::Steps`].
+    Pages,
     /// A log or a file, in bounded pieces.
     Pieces,
 }
@@ -67,9 +71,27 @@ fn room(bodies: &Bodies, payer: Option<Payer>, expected: u64) -> Result<Option<C
     payer.filter(|_| expected > 0).map(|payer| bodies.keep(payer, expected, &none)).transpose()
 }
 
+/// A row that grows.
+#[derive(Debug, Clone)]
+pub(crate) struct Listing {
+    pub(crate) app: App,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) cost: Cost,
+}
+
+/// Most rows of a page that is made at once.
+const FEW: i64 = 50;
+
+/// Whether a page of few rows is asked for.
+fn asks_for_few(uri: &Uri) -> bool {
+    let limit = Params::of(uri).and_then(|params| params.parse("limit"));
+    matches!(limit, Ok(Some(1..=FEW)))
+}
+
 /// Makes the answer of a row that grows, or begins it.
 pub(crate) async fn in_turn(
-    State((app, path, access)): State<(App, &'static str, Access)>,
+    State(Listing { app, path, access, cost }): State<Listing>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -77,6 +99,15 @@ pub(crate) async fn in_turn(
     let Some((user, admin)) = caller.map(|caller| (caller.actor.user, caller.actor.admin)) else {
         return next.run(request).await;
     };
+    let told = |error| match access {
+        Access::Page => PageFailure::from(error).respond(),
+        Access::Polyaxon => polyaxon::Refusal::from(error).into_response(),
+        _ => Failure(error).into_response(),
+    };
+    if cost == Cost::Pages && asks_for_few(request.uri()) {
+        let made = app.pages.make_little(user, next.run(request)).await;
+        return made.unwrap_or_else(|error| told(lost(error)));
+    }
     let (bodies, sizes) = (app.bodies.clone(), app.sizes.clone());
     let making = async move {
         let payer = Payer::of(Holder::Account { user, admin });
@@ -87,11 +118,7 @@ pub(crate) async fn in_turn(
         Ok(response)
     };
     let made = app.searches.make(user, making).await.map_err(lost).flatten();
-    made.unwrap_or_else(|error| match access {
-        Access::Page => PageFailure::from(error).respond(),
-        Access::Polyaxon => polyaxon::Refusal::from(error).into_response(),
-        _ => Failure(error).into_response(),
-    })
+    made.unwrap_or_else(told)
 }
 
 #[cfg(test)]
@@ -116,5 +143,15 @@ mod tests {
         begins(alice).expect("room again");
         sizes.was(alice, PATH, 100);
         assert!(begins(alice).expect("small ones need none").is_none());
+    }
+
+    #[test]
+    fn a_page_of_few_rows_is_told_from_all_else() {
+        let few = |query: &str| asks_for_few(&format!("{PATH}?{query}").parse().expect("an address"));
+        assert!(few("limit=1") && few("offset=7&limit=50") && few("limit=&limit=10"));
+        // What comes first counts, as for who reads it.
+        for more in ["", "limit=", "limit=0", "limit=-1", "limit=51", "limit=x", "limit=51&limit=1"] {
+            assert!(!few(more), "{more}");
+        }
     }
 }

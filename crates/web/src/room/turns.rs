@@ -96,6 +96,23 @@ impl<K: Eq + Hash> Turns<K> {
         let runtime = Handle::current();
         self.work(whose, move || runtime.block_on(making)).await
     }
+
+    /// The same for what is little: on the threads that answer everybody.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub(crate) async fn make_little<T: Send + 'static>(
+        &self,
+        whose: K,
+        making: impl Future<Output = T> + Send + 'static,
+    ) -> io::Result<T> {
+        let turn = self.take(whose).await?;
+        let made = tokio::spawn(async move {
+            let _turn = turn;
+            making.await
+        });
+        made.await.map_err(io::Error::other)
+    }
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ on_both_databases!(
     r34_what_is_no_id_is_not_found,
     hidden_and_missing_things_look_alike,
     p15_lists_of_commands_go_by_owner,
+    a_page_that_was_just_read_shows_every_change_at_once,
     the_installation_describes_itself,
 );
 
@@ -261,6 +262,30 @@ async fn p15_lists_of_commands_go_by_owner(database: Database) {
         (&list["commands"][0]["username"], &list["commands"][0]["userId"]),
         (&json!("alice"), &json!(3))
     );
+}
+
+async fn a_page_that_was_just_read_shows_every_change_at_once(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob, admin) = (master.user("alice").await, master.user("bob").await, master.admin().await);
+    let page = "/api/v1/commands?users=alice&limit=10";
+    for count in 1..4 {
+        alice.run_true().await;
+        for reader in [&alice, &bob, &admin, &alice] {
+            let list = reader.get(page).await.ok();
+            assert_eq!(list["commands"].as_array().map(Vec::len), Some(count), "{list}");
+            assert_eq!(list["pagination"]["total"], count);
+        }
+    }
+    // One after the other, and back.
+    for (query, first) in [("limit=1", 0), ("limit=1&offset=1", 1), ("limit=1", 0), ("limit=2", 0)] {
+        let list = alice.get(&format!("/api/v1/commands?users=alice&{query}")).await.ok();
+        assert_eq!(list["commands"][0]["id"], alice.get(page).await.ok()["commands"][first]["id"], "{query}");
+        assert_eq!(list["pagination"]["total"], 3);
+    }
+    // What is joined to a task counts, too.
+    let user = json!({"displayName": "Alice"});
+    admin.patch(&format!("/api/v1/users/{}", alice.id)).json(user).await.ok();
+    assert_eq!(bob.get(page).await.ok()["commands"][2]["displayName"], "Alice");
 }
 
 async fn the_installation_describes_itself(database: Database) {

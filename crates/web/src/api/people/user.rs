@@ -34,7 +34,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/users", Access::User, list)
             .says("Accounts")
-            .steps()
+            .pages()
             .query::<UserQuery>()
             .answers::<ListUsers>(),
         Endpoint::post("/api/v1/users", Access::User, create)
