@@ -10,6 +10,7 @@ use std::fs;
 
 use api::agent::{Control, OLDEST_PROTOCOL, Opening, PROTOCOL, Register, Start, ToAgent, ToMaster, Welcome};
 use domain::capability::{Capabilities, Capability};
+use domain::task::{Exit, Fault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -80,6 +81,11 @@ fn agents_of_the_version_before_are_understood() {
     assert!(
         Capabilities::UNNAMED.beyond(Capabilities::of(&[Capability::StartupHook])) == Capabilities::UNNAMED
     );
+    // It doesn't say whose doing an end was, of which some can be nobody else's.
+    for (name, whose) in [("exited", Some(Fault::Ended)), ("exited_failed", None)] {
+        let ToMaster::Exited { exit, .. } = one("of_agents", name) else { panic!("not what it is") };
+        assert_eq!((exit.fault, exit.whose()), (None, whose), "{name}");
+    }
     let Opening::Control(Control { protocol, .. }) = one("of_agents", "opening_control") else {
         panic!("not what it is")
     };
@@ -107,6 +113,13 @@ fn what_is_new_is_passed_over_by_the_version_before() {
     let register = ToMaster::Register(Box::new(Register { can: Capabilities::ALL, ..*register }));
     let heard = serde_json::from_slice(&serde_json::to_vec(&register).expect("JSON"));
     assert!(matches!(heard, Ok(before::ToMaster::Register(about)) if about.devices.len() == 2));
+    let ToMaster::Exited { allocation, exit, log_bytes } = one("of_agents", "exited_failed") else {
+        panic!("not what it is")
+    };
+    let exit = Exit { fault: Some(Fault::Launch), ..exit };
+    let exited = ToMaster::Exited { allocation, exit, log_bytes };
+    let heard = serde_json::from_slice(&serde_json::to_vec(&exited).expect("JSON"));
+    assert!(matches!(heard, Ok(before::ToMaster::Exited { exit, .. }) if exit.code == 125));
     let welcome = ToAgent::Welcome(Welcome { version: "9.0.0".into(), can: Some(Capabilities::ALL) });
     let heard = serde_json::from_slice(&serde_json::to_vec(&welcome).expect("JSON"));
     assert!(matches!(heard, Ok(before::ToAgent::Welcome {})));
@@ -141,6 +154,12 @@ fn what_the_next_version_adds_is_passed_over() {
     for (name, _) in said("of_masters") {
         serde_json::from_value::<ToAgent>(more("of_masters", &name)).expect(&name);
     }
+    let mut exited = more("of_agents", "exited");
+    exited["exit"]["fault"] = json!("cosmic_ray");
+    let Ok(ToMaster::Exited { exit, .. }) = serde_json::from_value(exited) else {
+        panic!("it isn't understood")
+    };
+    assert_eq!((exit.code, exit.fault), (137, None));
     let heard = serde_json::from_value(json!({"type": "teleport", "to": "elsewhere"}));
     assert!(matches!(heard, Ok(ToMaster::Unknown)));
     let heard = serde_json::from_value(json!({"type": "teleport", "to": "elsewhere"}));

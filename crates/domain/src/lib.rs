@@ -23,4 +23,4 @@ pub use people::{
 };
 pub use places::place;
 pub use record::{audit, log};
-pub use workload::{allocation, config, kind, scheduler, task};
+pub use workload::{allocation, config, exit, kind, scheduler, task};

@@ -2,6 +2,7 @@
 
 pub mod allocation;
 pub mod config;
+pub mod exit;
 pub mod kind;
 pub mod scheduler;
 pub mod task;

@@ -39,6 +39,10 @@ pub struct Exit {
     /// The limit that the task ran into, when that is what ended it.
     #[serde(default)]
     pub limit: Option<Limit>,
+    /// Whether the limit is one of all tasks of the machine together, or of the machine itself, and not the task's own or its
+    /// account's; absent in what was written before that was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_is_shared: Option<bool>,
     /// Whose business the failure is, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,

@@ -17,6 +17,8 @@ pub enum Fault {
     Machine,
     /// Nobody's: it passes, and can be tried again.
     Passing,
+    /// The machine's, too: who saw the task through is gone without a word.
+    Lost,
 }
 
 /// Why a task couldn't be run.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use api::agent::Start;
-use domain::task::Exit;
+use domain::task::{self, Exit};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -156,14 +156,21 @@ impl Follower {
 
     /// Ends a run that can't be begun.
     pub(super) async fn fail(&mut self, why: &LaunchError) -> State {
-        match why.fault() {
-            Fault::Task => tracing::info!("the task is refused: {why}"),
-            Fault::Machine => {
-                tracing::error!("the task can't be begun, which is this machine's fault: {why}")
+        let fault = match why.fault() {
+            Fault::Task => {
+                tracing::info!("the task is refused: {why}");
+                task::Fault::Task
             }
-            Fault::Passing => tracing::warn!("the task can't be begun now: {why}"),
-        }
-        self.end_unattended(disk::never_began(why)).await
+            Fault::Machine => {
+                tracing::error!("the task can't be begun, which is this machine's fault: {why}");
+                task::Fault::Launch
+            }
+            Fault::Passing => {
+                tracing::warn!("the task can't be begun now: {why}");
+                task::Fault::Launch
+            }
+        };
+        self.end_unattended(disk::never_began(why, fault)).await
     }
 
     /// Ends a run that nobody sees through, and remembers it.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::id::AllocationId;
-use domain::task::Exit;
+use domain::task::{Exit, Fault};
 
 use crate::data_dir::{DataDir, sync_dir};
 use crate::launcher::{CONTEXT_FILE, NEVER_BEGAN};
@@ -16,17 +16,18 @@ const GIVEN_FILE: &str = "given";
 /// The end of a run whose shim is gone without a word.
 pub(crate) fn supervisor_ended() -> Exit {
     let failure = Some("the task's supervisor was ended".into());
-    Exit { code: 137, signal: Some(9), failure, ..Exit::default() }
+    Exit { code: 137, signal: Some(9), failure, fault: Some(Fault::Lost), ..Exit::default() }
 }
 
 /// The end of a run that was killed before anybody could see to it.
 pub(crate) fn killed_early() -> Exit {
-    Exit { code: 137, signal: Some(9), killed: true, ..Exit::default() }
+    Exit { code: 137, signal: Some(9), killed: true, fault: Some(Fault::Ended), ..Exit::default() }
 }
 
 /// The end of a run that the agent couldn't begin.
-pub(crate) fn never_began(why: &impl ToString) -> Exit {
-    Exit { code: NEVER_BEGAN, failure: Some(why.to_string().into()), ..Exit::default() }
+pub(crate) fn never_began(why: &impl ToString, fault: Fault) -> Exit {
+    let failure = Some(why.to_string().into());
+    Exit { code: NEVER_BEGAN, failure, fault: Some(fault), ..Exit::default() }
 }
 
 /// By what the master knows that it gave the run to this agent; empty when that isn't there.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use domain::log::{Record, Source};
-use domain::task::Exit;
+use domain::task::{Exit, Fault};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -55,7 +55,7 @@ impl Follower {
 }
 
 fn told(exit: Exit) -> Exit {
-    Exit { killed: true, failure: Some(WHY.into()), ..exit }
+    Exit { killed: true, failure: Some(WHY.into()), fault: Some(Fault::Ended), ..exit }
 }
 
 /// In the log, behind what the task printed.

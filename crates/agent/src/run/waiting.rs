@@ -11,6 +11,7 @@ use std::time::Duration;
 use api::agent::{Start, ToMaster};
 use domain::capability::{Capabilities, Capability};
 use domain::log::{Record, Source};
+use domain::task::Fault;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -85,7 +86,9 @@ impl Follower {
                 self.note_in_log(&line);
                 return Ok(None);
             }
-            News::Failed(why) => return Ok(Some(self.end_unattended(disk::never_began(&why)).await)),
+            News::Failed(why) => {
+                return Ok(Some(self.end_unattended(disk::never_began(&why, Fault::Launch)).await));
+            }
             News::Ready(prepared) => prepared,
         };
         let (machine, run) = (Arc::clone(&self.machine), self.run.clone());

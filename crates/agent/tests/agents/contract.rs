@@ -14,7 +14,7 @@ use agent::launcher::{
 use api::agent::Start;
 use domain::config::BindMount;
 use domain::log::Source;
-use domain::task::{Exit, Limit};
+use domain::task::{self, Exit, Limit};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Plain, TestAgent, output, shell, soon};
@@ -214,7 +214,8 @@ async fn what_others_need_room_for_says_so(world: World) {
     let run = world.begun("echo up; sleep 1000").await;
     world.says(&run, "up\n").await;
     world.launcher.kill(&run, Kill::ForRoom).await.expect("asked");
-    assert_eq!(world.exit(&run).await.limit, Some(Limit::Scratch));
+    let exit = world.exit(&run).await;
+    assert_eq!((exit.limit, exit.fault), (Some(Limit::Scratch), Some(task::Fault::Disk)));
 }
 
 async fn whose_supervisor_is_gone_is_gone(mut world: World) {
@@ -230,7 +231,7 @@ async fn whose_supervisor_is_gone_is_gone(mut world: World) {
         }
     };
     soon("nobody", gone).await;
-    let exit = Exit { code: 137, signal: Some(9), ..Exit::default() };
+    let exit = Exit { code: 137, signal: Some(9), fault: Some(task::Fault::Lost), ..Exit::default() };
     world.launcher.conclude(&run, &exit).expect("noted");
     world.take_over().await;
     assert_eq!(world.exit(&run).await, exit);
@@ -240,7 +241,12 @@ async fn what_is_concluded_never_begins(mut world: World) {
     let start = shell("echo ran");
     let (run, other) = (world.run(&start), world.run(&shell("true")));
     world.prepare(&run, &start, Python::None).await.expect("prepared");
-    let exit = Exit { code: NEVER_BEGAN, failure: Some("no space".into()), ..Exit::default() };
+    let exit = Exit {
+        code: NEVER_BEGAN,
+        failure: Some("no space".into()),
+        fault: Some(task::Fault::Launch),
+        ..Exit::default()
+    };
     // The other one has no directory.
     for run in [&run, &other] {
         world.launcher.conclude(run, &exit).expect("noted");

@@ -4,6 +4,7 @@ use std::fs;
 
 use api::agent::{Start, ToAgent};
 use domain::log::{Records, Source};
+use domain::task::Fault;
 use launch::spec::{Identity, Mode};
 use rustix::process::{Pid, Signal};
 
@@ -182,7 +183,7 @@ async fn l02_a_shim_that_dies_is_reported_with_and_without_an_agent() {
     agent.start();
     for id in runs {
         let exit = master.exit(id).await;
-        assert_eq!((exit.code, exit.killed), (137, false));
+        assert_eq!((exit.code, exit.killed, exit.fault), (137, false, Some(Fault::Lost)));
         assert_eq!(exit.failure.as_deref(), Some("the task's supervisor was ended"));
         master.look(|seen| assert_eq!(output(seen.log_of(id), Source::Stdout), "up\n"));
     }

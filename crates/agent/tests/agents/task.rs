@@ -5,6 +5,7 @@ use std::io::Write;
 use api::agent::{Start, ToAgent};
 use axum::http::StatusCode;
 use domain::log::Source;
+use domain::task::Fault;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -171,7 +172,7 @@ async fn a_context_directory_that_is_no_archive_fails_the_run() {
     master.change(|seen| seen.context = b"not gzip".to_vec());
     let _agent = TestAgent::registered(&master).await;
     let exit = master.exit(master.send_start(&with_context("true"))).await;
-    assert_eq!(exit.code, 125);
+    assert_eq!((exit.code, exit.fault), (125, Some(Fault::Task)));
     assert!(exit.failure.expect("a reason").contains("context directory"));
 }
 
@@ -188,7 +189,9 @@ async fn a_start_that_fails_is_an_end_and_stays_one() {
     no_identity.identity.uid = u32::MAX;
     for start in [&no_context, &no_identity] {
         let id = master.send_start(start);
-        assert_eq!(master.exit(id).await.code, 125);
+        let exit = master.exit(id).await;
+        let fault = if start.has_context { Fault::Launch } else { Fault::Task };
+        assert_eq!((exit.code, exit.fault), (125, Some(fault)));
     }
     let failure = |start: &Start| master.look(|seen| seen.exit_of(start.allocation)?.failure.clone());
     assert!(failure(&no_context).expect("a reason").contains("404"));

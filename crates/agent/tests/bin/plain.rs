@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::log::{Record, Source};
-use domain::task::{Exit, Limit};
+use domain::task::{Exit, Fault, Limit};
 use domain::time::Timestamp;
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
@@ -88,6 +88,11 @@ pub(crate) fn main(dir: &Path) -> io::Result<()> {
         killed: killed.load(Ordering::SeqCst),
         failure: None,
         limit: for_room.load(Ordering::SeqCst).then_some(Limit::Scratch),
+        fault: Some(match (killed.load(Ordering::SeqCst), for_room.load(Ordering::SeqCst)) {
+            (true, _) => Fault::Ended,
+            (false, true) => Fault::Disk,
+            (false, false) => Fault::Task,
+        }),
     };
     write_exit(dir, &exit)
 }

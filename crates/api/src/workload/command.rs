@@ -343,6 +343,10 @@ pub struct Allocation {
     /// Exit status.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status_code: Option<i32>,
+    /// Whose doing its end was, where that is known: `task`, `ended` (it was asked for), or the machine's: `memory`, `disk`,
+    /// `launch`, `lost`. Muster's own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_fault: Option<String>,
 }
 
 /// Answer of `GET tasks`.

@@ -6,7 +6,7 @@ use domain::agent::{Device, Power};
 use domain::config::{BindMount, Network};
 use domain::id::{AgentId, AllocationId};
 use domain::identity::UnixIdentity;
-use domain::task::Exit;
+use domain::task::{Limit, WHY};
 use domain::text::Plain;
 use domain::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -88,6 +88,17 @@ pub(crate) enum ToMaster {
     Started { allocation: AllocationId },
     LogMissing { allocation: AllocationId, from: u64, to: u64 },
     Exited { allocation: AllocationId, exit: Exit, log_bytes: u64 },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    pub(crate) code: i32,
+    #[serde(default)]
+    pub(crate) signal: Option<i32>,
+    pub(crate) killed: bool,
+    pub(crate) failure: Option<Plain<WHY>>,
+    #[serde(default)]
+    pub(crate) limit: Option<Limit>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

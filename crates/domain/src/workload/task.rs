@@ -4,6 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::allocation::{Allocation, Asked, Cause};
+use crate::exit::KILLED;
+pub use crate::exit::{Exit, Fault, Limit, WHY, signal_name};
 use crate::id::{ResourcePool, TaskId, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 pub use crate::kind::Kind;
@@ -13,9 +15,6 @@ use crate::time::Timestamp;
 
 /// Longest description, in bytes.
 pub const DESCRIPTION: usize = 1024;
-
-/// Longest [`Exit::failure`], in characters. Ours have 1 500 at most; an agent's word has a bound of the master's own (A5).
-pub const WHY: usize = 1800;
 
 /// Longest [`Ending::reason`], in characters.
 pub const REASON: usize = 2000;
@@ -71,6 +70,8 @@ pub struct Ending {
     pub exit_code: Option<i32>,
     /// The signal that ended the process; without one, the status is the process's own.
     pub exit_signal: Option<i32>,
+    /// Whose doing it was; `None` when nobody said.
+    pub fault: Option<Fault>,
     /// One sentence for people, in the words that Determined's clients look for.
     pub reason: Plain<REASON>,
 }
@@ -82,9 +83,6 @@ impl Ending {
         self.reason.starts_with(KILLED)
     }
 }
-
-/// Beginning of the reason of what a person ended.
-const KILLED: &str = "allocation was killed";
 
 /// Whether a task goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -212,103 +210,16 @@ impl Task {
             Some(Asked { heard: false, .. }) | None if is_done => After::Over,
             Some(Asked { cause: Cause::Paused, .. }) => After::Paused,
             Some(Asked { cause: Cause::Preempted, .. }) => After::Again { restarts: self.restarts },
-            // It never ran, or its agent lost it: that is nobody's failure.
-            None if ending.exit_code.is_none() => After::Again { restarts: self.restarts },
+            // What it asks for is nowhere.
+            None if ending.exit_code.is_none() && ending.fault == Some(Fault::Task) => After::Over,
+            // It never ran, or its agent lost it: that is no failure of its own.
+            None if ending.exit_code.is_none() || ending.fault == Some(Fault::Lost) => {
+                After::Again { restarts: self.restarts }
+            }
             None if self.restarts < self.max_restarts => After::Again { restarts: self.restarts + 1 },
             None => After::Over,
         }
     }
-}
-
-/// What happened to a task's process, as its agent reports it. Whether a signal ended it is said by `signal` alone: 137
-/// may be the process's own status (B14).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Exit status as in [`Ending::exit_code`].
-    pub code: i32,
-    /// The signal that ended the process.
-    #[serde(default)]
-    pub signal: Option<i32>,
-    /// A person ended it.
-    pub killed: bool,
-    /// Why the launcher refused to run it, with the remedy.
-    pub failure: Option<Plain<WHY>>,
-    /// What it had too much of, when that ended it.
-    #[serde(default)]
-    pub limit: Option<Limit>,
-}
-
-/// What a task can have too much of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Limit {
-    /// Memory.
-    Memory,
-    /// Space in its own directories.
-    Scratch,
-    /// Output.
-    Log,
-    /// Time.
-    Time,
-}
-
-impl Limit {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Memory => "out of memory",
-            Self::Scratch => "out of disk space",
-            Self::Log => "log limit",
-            Self::Time => "time limit",
-        }
-    }
-}
-
-impl Exit {
-    /// The sentence kept with the task; its beginnings are fixed (contract "runtime", section 4.5). `killer` is who
-    /// asked for the end.
-    #[must_use]
-    pub fn reason(&self, killer: Option<&str>) -> String {
-        if self.killed {
-            return match (killer, &self.failure) {
-                (Some(name), _) => format!("{KILLED} by {name}"),
-                (None, Some(why)) => format!("{KILLED}: {why}"),
-                (None, None) => KILLED.to_owned(),
-            };
-        }
-        let code = self.code;
-        let what = match (&self.failure, code) {
-            (Some(failure), _) => failure.to_string(),
-            (None, 0) if self.signal.is_none() => return "allocation exited successfully".to_owned(),
-            (None, _) => self.what(),
-        };
-        format!("resources failed with non-zero exit code: {what} (exit code {code})")
-    }
-
-    fn what(&self) -> String {
-        let how = match (self.signal, self.code) {
-            (Some(signal), _) => format!("process was ended by {}", signal_name(signal)),
-            (None, 126) => "command is not executable".to_owned(),
-            (None, 127) => "command not found".to_owned(),
-            // Clients look for these words (contract "rest", section 0).
-            (None, code) => format!("container failed with non-zero exit code: {code}"),
-        };
-        match self.limit {
-            Some(limit) => format!("{}: {how}", limit.reason()),
-            None => how,
-        }
-    }
-}
-
-/// A signal for people, such as `SIGKILL (9)`; numbers as Linux has them on the machines that Muster runs on.
-#[must_use]
-pub fn signal_name(signal: i32) -> String {
-    const NAMES: [&str; 31] = [
-        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
-        "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
-        "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
-    ];
-    let name = usize::try_from(signal).ok().and_then(|n| NAMES.get(n.wrapping_sub(1)));
-    name.map_or_else(|| format!("signal {signal}"), |name| format!("SIG{name} ({signal})"))
 }
 
 #[cfg(test)]
@@ -344,7 +255,13 @@ mod tests {
 
     #[test]
     fn what_cannot_resume_is_over_with_its_run_and_else_it_depends() {
-        let ending = |exit_code| Ending { at: Timestamp(1), exit_code, exit_signal: None, reason: "".into() };
+        let ending = |exit_code| Ending {
+            at: Timestamp(1),
+            exit_code,
+            exit_signal: None,
+            fault: None,
+            reason: "".into(),
+        };
         let asked = |cause, heard| Some(Asked { cause, heard });
         for kind in Kind::ALL.into_iter().filter(|kind| !kind.resumes()) {
             for asked in [None, asked(Cause::Preempted, true), asked(Cause::Paused, true)] {
@@ -374,41 +291,27 @@ mod tests {
     }
 
     #[test]
-    fn reasons_carry_the_words_that_clients_match() {
-        let exit = |code, killed| Exit { code, killed, ..Exit::default() };
-        assert_eq!(exit(0, false).reason(None), "allocation exited successfully");
-        assert!(
-            exit(3, false)
-                .reason(None)
-                .ends_with("container failed with non-zero exit code: 3 (exit code 3)")
-        );
-        assert!(exit(127, false).reason(None).contains("not found (exit code 127)"));
-        assert_eq!(exit(137, true).reason(None), "allocation was killed");
-        assert_eq!(exit(0, true).reason(Some("alice")), "allocation was killed by alice");
-        let refused = Exit { failure: Some("no such user".into()), ..exit(125, false) };
-        assert!(refused.reason(None).ends_with("code: no such user (exit code 125)"));
-    }
-
-    #[test]
-    fn b14_a_status_is_no_signal_and_a_signal_has_a_name() {
-        let reason = |code, signal, limit| Exit { code, signal, limit, ..Exit::default() }.reason(None);
-        for code in [129, 137, 139, 255] {
-            let container = format!("container failed with non-zero exit code: {code}");
-            let ended = format!("resources failed with non-zero exit code: {container} (exit code {code})");
-            assert_eq!(reason(code, None, None), ended);
+    fn whose_doing_it_was_decides_whether_it_counts() {
+        let ending = |exit_code, fault| Ending {
+            at: Timestamp(1),
+            exit_code,
+            exit_signal: None,
+            fault: Some(fault),
+            reason: "".into(),
+        };
+        for (restarts, code, fault, after) in [
+            // What lost it says a status, too.
+            (1, Some(137), Fault::Lost, After::Again { restarts: 1 }),
+            (0, Some(125), Fault::Launch, After::Again { restarts: 1 }),
+            // A machine that can't begin anything isn't asked for ever.
+            (1, Some(125), Fault::Launch, After::Over),
+            (1, Some(137), Fault::Memory, After::Over),
+            (1, None, Fault::Lost, After::Again { restarts: 1 }),
+            // Nowhere are that many slots.
+            (0, None, Fault::Task, After::Over),
+        ] {
+            let found = task(Kind::Trial, restarts).after(None, &ending(code, fault));
+            assert_eq!(found, after, "{restarts} {code:?} {fault:?}");
         }
-        assert!(reason(139, Some(11), None).ends_with("process was ended by SIGSEGV (11) (exit code 139)"));
-        let memory = reason(137, Some(9), Some(Limit::Memory));
-        assert!(memory.contains("out of memory: process was ended by SIGKILL (9)"), "{memory}");
-        assert!(
-            reason(1, None, Some(Limit::Memory))
-                .contains("out of memory: container failed with non-zero exit code: 1")
-        );
-        assert!(reason(137, Some(9), Some(Limit::Time)).contains("time limit"));
-        assert_eq!((signal_name(15), signal_name(31)), ("SIGTERM (15)".to_owned(), "SIGSYS (31)".to_owned()));
-        assert_eq!((signal_name(34), signal_name(0)), ("signal 34".to_owned(), "signal 0".to_owned()));
-        // An agent of before says nothing of signals.
-        let old: Exit = serde_json::from_str(r#"{"code":137,"killed":false,"failure":null}"#).expect("read");
-        assert_eq!((old.signal, old.limit), (None, None));
     }
 }

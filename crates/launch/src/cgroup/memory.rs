@@ -22,6 +22,16 @@ pub(crate) enum Want {
     Machine,
 }
 
+impl Want {
+    /// Whether others than its account's tasks had a share in it.
+    pub(crate) const fn is_shared(self) -> bool {
+        match self {
+            Self::Own | Self::Account => false,
+            Self::AllTasks | Self::AccountOrAllTasks | Self::Machine => true,
+        }
+    }
+}
+
 /// The cgroups of a task that count its memory.
 #[derive(Debug)]
 pub(super) struct Memory {

@@ -75,8 +75,8 @@ pub(super) struct Control {
     grace: Duration,
     /// The agent asked for the end before the task ended by itself.
     killed: bool,
-    /// The limit that the task is ended for.
-    limit: Option<Limit>,
+    /// The limit that the task is ended for, and whether it is one that all tasks share.
+    limit: Option<(Limit, bool)>,
     /// When what is left of the task is killed.
     deadline: Option<Instant>,
     /// When its dead are looked at next; set when nothing of it can live on for long.
@@ -136,8 +136,8 @@ impl Control {
         self.killed
     }
 
-    /// The limit that the task was ended for.
-    pub(super) fn limit(&self) -> Option<Limit> {
+    /// The limit that the task was ended for, and whether it is one that all tasks share.
+    pub(super) fn limit(&self) -> Option<(Limit, bool)> {
         self.limit
     }
 
@@ -208,14 +208,18 @@ impl Control {
         if self.ended.is_none() && self.limit.is_none() && !self.killed {
             self.words.push(no_room(&self.task_dir));
         }
-        self.end_for(Limit::Scratch);
+        self.end_for_limit(Limit::Scratch, true);
     }
 
-    /// Ends the task for a limit, now.
+    /// Ends the task for a limit of its own or its account's, now.
     pub(super) fn end_for(&mut self, limit: Limit) {
+        self.end_for_limit(limit, false);
+    }
+
+    fn end_for_limit(&mut self, limit: Limit, is_shared: bool) {
         self.listen();
         if self.ended.is_none() {
-            self.limit.get_or_insert(limit);
+            self.limit.get_or_insert((limit, is_shared));
         }
         self.kill();
     }

@@ -230,8 +230,9 @@ impl Shim {
                 may(account)
             ));
         }
-        let memory = (no_memory.is_some() && exit.code != 0).then_some(Limit::Memory);
-        Ok(Exit { killed: self.control.killed(), limit: self.control.limit().or(memory), ..exit })
+        let memory = no_memory.filter(|_| exit.code != 0).map(|want| (Limit::Memory, want.is_shared()));
+        let (limit, limit_is_shared) = self.control.limit().or(memory).unzip();
+        Ok(Exit { killed: self.control.killed(), limit, limit_is_shared, ..exit })
     }
 
     /// Says what there is to say of the task's end.

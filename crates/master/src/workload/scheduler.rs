@@ -17,7 +17,7 @@ use domain::hash::{IdMap, IdSet};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{Decision, Snapshot, Span, Why};
-use domain::task::Task;
+use domain::task::{Fault, Task};
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
 use tokio::time::Instant;
@@ -97,6 +97,14 @@ struct Inner {
     /// Who writes down all ends that are decided: one at a time. It guards nothing else, and nobody waits for it who wants
     /// one thing.
     writes_ends: AsyncMutex<()>,
+}
+
+/// What is decided of a run that can't stay.
+enum Early {
+    /// It is over.
+    Over(Fault),
+    /// It is to end.
+    Asked(Cause),
 }
 
 impl Scheduler {
@@ -232,14 +240,17 @@ impl Scheduler {
                     waits.insert(allocation.task, Wait { why: Arc::clone(&words), ahead });
                     said = Some((why, words));
                 }
-                Decision::Refuse { allocation, reason } | Decision::Lost { allocation, reason } => {
-                    ends.push((allocation, None, reason));
+                Decision::Refuse { allocation, reason } => {
+                    ends.push((allocation, Early::Over(Fault::Task), reason));
+                }
+                Decision::Lost { allocation, reason } => {
+                    ends.push((allocation, Early::Over(Fault::Lost), reason));
                 }
                 Decision::Preempt { allocation, favoured } => {
-                    ends.push((allocation, Some(Cause::Preempted), format!("for {favoured}")));
+                    ends.push((allocation, Early::Asked(Cause::Preempted), format!("for {favoured}")));
                 }
                 Decision::Expire { allocation } => {
-                    ends.push((allocation, Some(Cause::Expired), "time limit".to_owned()));
+                    ends.push((allocation, Early::Asked(Cause::Expired), "time limit".to_owned()));
                 }
             }
         }
@@ -310,7 +321,7 @@ impl Scheduler {
     async fn carry_out(
         &self,
         placed: Vec<(AllocationId, Placement)>,
-        ends: Vec<(AllocationId, Option<Cause>, String)>,
+        ends: Vec<(AllocationId, Early, String)>,
     ) -> Result<(), Error> {
         if placed.is_empty() && ends.is_empty() {
             return Ok(());
@@ -318,11 +329,11 @@ impl Scheduler {
         let this = self.clone();
         let carry_out = self.change(move |state| {
             Box::pin(async move {
-                let ends_early = ends.iter().any(|(_, cause, _)| cause.is_some());
-                for (run, cause, why) in ends {
-                    match cause {
-                        None => this.end_unheard(state, run, &why),
-                        Some(cause) => this.end_early(state, run, cause, &why),
+                let ends_early = ends.iter().any(|(_, how, _)| matches!(how, Early::Asked(_)));
+                for (run, how, why) in ends {
+                    match how {
+                        Early::Over(fault) => this.end_unheard(state, run, fault, &why),
+                        Early::Asked(cause) => this.end_early(state, run, cause, &why),
                     }
                 }
                 if ends_early {
@@ -341,7 +352,7 @@ impl Scheduler {
     }
 
     /// A run is over, as whoever gives its place says, and nothing is heard from it any more.
-    fn end_unheard(&self, state: &mut State, run: AllocationId, why: &str) {
+    fn end_unheard(&self, state: &mut State, run: AllocationId, fault: Fault, why: &str) {
         let Some(live) = state.tasks.get(&run.task).filter(|live| live.run() == run) else { return };
         let reason = match live.killers.first() {
             // That is what it was ended for.
@@ -349,7 +360,8 @@ impl Scheduler {
             _ if live.task.is_killed() => live.end_reason.unwrap_or("allocation was killed").to_owned(),
             _ => format!("resources failed with non-zero exit code: {why}"),
         };
-        self.decide_end(state, run.task, How::unheard(reason));
+        let fault = if live.task.is_killed() { Fault::Ended } else { fault };
+        self.decide_end(state, run.task, How::unheard(fault, reason));
     }
 
     /// Tells tasks why they wait, in their logs: once for each kind of reason.

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0013_config_policies.sql"),
     include_str!("../../migrations/0014_checkpoint_storage.sql"),
     include_str!("../../migrations/0015_ends.sql"),
+    include_str!("../../migrations/0016_faults.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.

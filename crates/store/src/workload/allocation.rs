@@ -2,7 +2,7 @@
 
 use domain::allocation::{Allocation, Asked, Cause, Event, Held, Phase, Placement};
 use domain::id::{AllocationId, TaskId};
-use domain::task::{After, Ending, Standing, Task};
+use domain::task::{After, Ending, Fault, Standing, Task};
 use domain::time::Timestamp;
 
 use crate::cells::{Cells, Read};
@@ -14,7 +14,8 @@ use crate::{Conn, StoreError, Tx, task};
 table! {
     allocations a => Allocation {
         id: [task_id, run], created_at,
-        phase: [phase, placement, started_at, ready, asked, heard, ended_at, exit_code, exit_signal, exit_reason],
+        phase: [phase, placement, started_at, ready, asked, heard, ended_at, exit_code, exit_signal, exit_reason,
+            exit_fault],
     }
 }
 
@@ -59,6 +60,7 @@ impl Write for Phase {
             ending.and_then(|ending| ending.exit_code).value(),
             ending.and_then(|ending| ending.exit_signal).value(),
             ending.map(|ending| &ending.reason).value(),
+            ending.and_then(|ending| ending.fault).map(Fault::as_str).value(),
         ]);
         Ok(())
     }
@@ -80,7 +82,10 @@ impl Read for Option<Ending> {
         let (exit_code, exit_signal) = cells.next()?;
         let reason: Option<String> = cells.next()?;
         let reason = reason.unwrap_or_default().into();
-        Ok(at.map(|at| Ending { at, exit_code, exit_signal, reason }))
+        let fault: Option<String> = cells.next()?;
+        let fault =
+            fault.map(|fault| Fault::from_stored(&fault).ok_or_else(|| cells.corrupt())).transpose()?;
+        Ok(at.map(|at| Ending { at, exit_code, exit_signal, fault, reason }))
     }
 }
 
@@ -140,13 +145,13 @@ pub async fn advance(tx: &mut Tx, id: AllocationId, event: &Event) -> Result<Opt
     let Some(phase) = allocation.phase.next(event) else { return Ok(None) };
     let mut values = Vec::new();
     phase.write(&mut values)?;
-    let [name, placement, since, ready, asked, heard, at, code, signal, reason] =
-        <[Value; 10]>::try_from(values).map_err(|_| StoreError::Corrupt("a phase".to_owned()))?;
+    let [name, placement, since, ready, asked, heard, at, code, signal, reason, fault] =
+        <[Value; 11]>::try_from(values).map_err(|_| StoreError::Corrupt("a phase".to_owned()))?;
     let sql = "UPDATE allocations SET phase = ?, placement = ?, started_at = ?, ready = ?, asked = ?, heard = ?, ended_at = ?,
-                   exit_code = ?, exit_signal = ?, exit_reason = ?
+                   exit_code = ?, exit_signal = ?, exit_reason = ?, exit_fault = ?
                WHERE task_id = ? AND run = ?";
     let key = [id.task.value(), id.run.value()];
-    let columns = [name, placement, since, ready, asked, heard, at, code, signal, reason];
+    let columns = [name, placement, since, ready, asked, heard, at, code, signal, reason, fault];
     let columns: Vec<Value> = columns.into_iter().chain(key).collect();
     crate::sql::Sql::of(sql, columns).run_once(tx, "a run").await?;
     Ok(Some(phase))

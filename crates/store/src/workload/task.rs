@@ -22,7 +22,7 @@ table! {
     }
     reads "JOIN users u ON u.id = t.owner_id JOIN allocations a ON a.task_id = t.id AND a.run = t.run" {
         owner_name: "u.username", owner_display_name: "u.display_name", log_removed_at: "t.log_removed_at",
-        latest: "a.task_id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at, a.exit_code, a.exit_signal, a.exit_reason",
+        latest: "a.task_id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at, a.exit_code, a.exit_signal, a.exit_reason, a.exit_fault",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use domain::allocation::{Allocation, Asked, Cause, Event, Held, Part, Phase, Placement};
 use domain::id::{UNCATEGORIZED, WorkspaceId};
-use domain::task::{Ending, Kind, Standing, State, Task};
+use domain::task::{Ending, Fault, Kind, Standing, State, Task};
 use domain::time::Timestamp;
 use store::allocation::{self, advance};
 use store::task::{self, Filter};
@@ -95,6 +95,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
         at: Timestamp(9),
         exit_code: Some(137),
         exit_signal: Some(9),
+        fault: Some(Fault::Ended),
         reason: "allocation was killed".into(),
     };
     let over =
@@ -118,8 +119,13 @@ async fn a_task_ends_once(database: Database) {
     let (_storage, store) = open(database).await;
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
-    let ending =
-        |code, reason: &str| Ending { at: NOW, exit_code: code, exit_signal: None, reason: reason.into() };
+    let ending = |code, reason: &str| Ending {
+        at: NOW,
+        exit_code: code,
+        exit_signal: None,
+        fault: None,
+        reason: reason.into(),
+    };
     let mut tx = store.write().await.expect("a transaction");
     let (run, first) = (queued.latest.id, ending(None, "first"));
     assert!(allocation::end(&mut tx, run, &first).await.expect("ended").is_some());
@@ -155,7 +161,7 @@ async fn run_once(store: &Store, task: &Task, before: &[Event], code: Option<i32
     for event in std::iter::once(&Event::Started(NOW)).chain(before) {
         advance(&mut tx, run, event).await.expect("noted").expect("follows");
     }
-    let ending = Ending { at: NOW, exit_code: code, exit_signal: None, reason: "over".into() };
+    let ending = Ending { at: NOW, exit_code: code, exit_signal: None, fault: None, reason: "over".into() };
     let ended = allocation::end(&mut tx, run, &ending).await.expect("ended").expect("once");
     tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(find(store, task).await, ended);
@@ -361,7 +367,8 @@ async fn a04_whose_logs_there_are_and_which_were_removed(database: Database) {
     for by in [&alice, &bob, &alice] {
         tasks.push(add_task(&store, sample(by)).await);
     }
-    let ending = Ending { at: NOW, exit_code: Some(0), exit_signal: None, reason: "over".into() };
+    let ending =
+        Ending { at: NOW, exit_code: Some(0), exit_signal: None, fault: None, reason: "over".into() };
     let later = Timestamp(NOW.0 + 5);
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
     for (over, at) in [(1, NOW), (2, later)] {

@@ -191,6 +191,7 @@ async fn what_lived_goes_on_and_ends_after_the_upgrade(database: Database) {
             at: NOW,
             exit_code: Some(0),
             exit_signal: None,
+            fault: None,
             reason: "allocation exited successfully".into(),
         };
         let ended = store::allocation::end(&mut tx, run, &ending).await.expect("asked");

@@ -1,7 +1,7 @@
 //! The life of a command, from the queue to its exit status, and as whom it runs (D2–D4, P3, P17).
 
 use api::agent::ToAgent;
-use domain::task::{Exit, Limit};
+use domain::task::{Exit, Fault, Limit};
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, on_both_databases};
 
@@ -89,12 +89,19 @@ async fn exit_statuses_and_their_sentences(database: Database) {
             format!("{failed}: out of memory: process was ended by SIGKILL (9) (exit code 137)"),
         ),
         (exit(125, false, Some("no such mount")), format!("{failed}: no such mount (exit code 125)")),
+        (
+            Exit { fault: Some(Fault::Launch), ..exit(125, false, Some("no space")) },
+            format!("{failed}: its machine couldn't begin it: no space (exit code 125)"),
+        ),
     ] {
         let task = master.task(&alice, &mut agent).await;
         agent.exit_as(task.start.allocation, exit.clone()).await;
         let over = alice.command(&task.id()).await;
         assert_eq!((&over["exitCode"], &over["exitStatus"]), (&json!(exit.code), &json!(sentence)));
         assert_eq!(over["exitSignal"], json!(exit.signal));
+        let run =
+            alice.get(&format!("/api/v1/tasks/{}", task.id())).await.ok()["task"]["allocations"][0].clone();
+        assert_eq!(run.get("exitFault"), exit.whose().map(|fault| json!(fault)).as_ref());
         let log = alice.log(&task.id()).await;
         assert_eq!(log.last(), Some(&format!("crashed: {sentence}")));
     }

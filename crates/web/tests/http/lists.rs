@@ -313,8 +313,13 @@ async fn add_ended(master: &TestMaster, like: &str, many: u128) {
     let config = config.expect("a configuration");
     for number in 0..many {
         let id = domain::id::TaskId(uuid::Uuid::from_u128(number));
-        let ending =
-            Ending { at: like.created_at, exit_code: Some(0), exit_signal: None, reason: "over".into() };
+        let ending = Ending {
+            at: like.created_at,
+            exit_code: Some(0),
+            exit_signal: None,
+            fault: None,
+            reason: "over".into(),
+        };
         let phase = Phase::Ended { held: None, asked: None, ending };
         let latest = Allocation { id: AllocationId::first(id), phase, created_at: like.created_at };
         let copy = Task { id, standing: Standing::Over, latest, ..like.clone() };

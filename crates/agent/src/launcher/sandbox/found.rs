@@ -158,6 +158,25 @@ fn told(exit: &launch::Exit) -> Exit {
         killed: exit.killed,
         failure: exit.failure.as_deref().map(Into::into),
         limit,
+        fault: whose(exit),
+    }
+}
+
+/// Whose doing an end was; shims of before don't say all of it.
+fn whose(exit: &launch::Exit) -> Option<task::Fault> {
+    if exit.killed {
+        return Some(task::Fault::Ended);
+    }
+    match (exit.fault, exit.limit) {
+        (Some(launch::Fault::Task), _) => Some(task::Fault::Task),
+        (Some(launch::Fault::Machine | launch::Fault::Passing), _) => Some(task::Fault::Launch),
+        (Some(launch::Fault::Lost), _) => Some(task::Fault::Lost),
+        (None, Some(limit)) => match (limit, exit.limit_is_shared?) {
+            (Limit::Memory, true) => Some(task::Fault::Memory),
+            (Limit::Scratch | Limit::Log, true) => Some(task::Fault::Disk),
+            (_, false) => Some(task::Fault::Task),
+        },
+        (None, None) => exit.failure.is_none().then_some(task::Fault::Task),
     }
 }
 
@@ -175,6 +194,15 @@ pub(super) fn noted(exit: &Exit) -> launch::Exit {
         killed: exit.killed,
         failure: exit.failure.as_ref().map(ToString::to_string),
         limit,
-        fault: None,
+        limit_is_shared: match exit.fault {
+            Some(task::Fault::Memory | task::Fault::Disk) => Some(true),
+            fault => fault.filter(|_| limit.is_some()).map(|_| false),
+        },
+        fault: match exit.fault {
+            Some(task::Fault::Lost) => Some(launch::Fault::Lost),
+            Some(task::Fault::Launch) => Some(launch::Fault::Machine),
+            Some(task::Fault::Task) if exit.failure.is_some() => Some(launch::Fault::Task),
+            _ => None,
+        },
     }
 }

@@ -24,6 +24,7 @@ fn all() -> [ToMaster; 5] {
         killed: false,
         failure: Some(text().into()),
         limit: Some(domain::task::Limit::Log),
+        fault: Some(domain::task::Fault::Disk),
     };
     [
         ToMaster::Register(Box::new(register)),

@@ -9,7 +9,7 @@ fn place(agent: &str) -> Placement {
 }
 
 fn ending() -> Ending {
-    Ending { at: AT, exit_code: Some(0), exit_signal: None, reason: "over".into() }
+    Ending { at: AT, exit_code: Some(0), exit_signal: None, fault: None, reason: "over".into() }
 }
 
 /// Every event there is.

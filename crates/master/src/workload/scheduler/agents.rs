@@ -7,7 +7,7 @@ use api::agent::{Register, Remedy, ToAgent, Welcome};
 use domain::allocation::{Event, Phase, Placement};
 use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::Exit;
+use domain::task::{Exit, Fault};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -165,9 +165,12 @@ impl Scheduler {
                 _ if phase.since().is_some() => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
-                    self.decide_end(state, id, How::unheard(reason));
+                    self.decide_end(state, id, How::unheard(Fault::Lost, reason));
                 }
-                _ => self.decide_end(state, id, How::unheard(KILLED_IN_QUEUE.to_owned())),
+                _ => {
+                    let how = How::unheard(Fault::Ended, KILLED_IN_QUEUE.to_owned());
+                    self.decide_end(state, id, how);
+                }
             }
         }
         self.start(state, start).await
@@ -385,7 +388,7 @@ impl Scheduler {
             ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
         // Its start may not have been told.
         let began = matches!(live.phase(), Phase::Assigned(_)) && exit.failure.is_none();
-        let how = How { code: Some(exit.code), signal: exit.signal, reason, began };
+        let how = How { code: Some(exit.code), signal: exit.signal, fault: exit.whose(), reason, began };
         self.decide_end(state, id, how);
         None
     }

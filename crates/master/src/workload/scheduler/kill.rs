@@ -4,7 +4,7 @@
 use domain::allocation::{Cause, Event, Phase};
 use domain::audit::Entry;
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::Task;
+use domain::task::{Fault, Task};
 
 use super::{How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
@@ -173,7 +173,7 @@ impl Scheduler {
         let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
         let tasks: Vec<TaskId> = state.tasks.values().filter(withdrawn).map(|live| live.task.id).collect();
         for id in tasks {
-            self.decide_end(state, id, How::unheard(KILLED_IN_QUEUE.to_owned()));
+            self.decide_end(state, id, How::unheard(Fault::Ended, KILLED_IN_QUEUE.to_owned()));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use domain::allocation::Event;
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::{Ending, Standing, Task};
+use domain::task::{Ending, Fault, Standing, Task};
 use domain::time::Timestamp;
 use store::{StoreError, Tx};
 
@@ -45,7 +45,9 @@ impl Scheduler {
     pub(super) fn decide_ends_on(&self, state: &mut State, agent: &AgentId, reason: &str) {
         let mine = |live: &&Live| live.is_on(agent);
         let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
-        tasks.into_iter().for_each(|id| self.decide_end(state, id, How::unheard(reason.to_owned())));
+        for id in tasks {
+            self.decide_end(state, id, How::unheard(Fault::Lost, reason.to_owned()));
+        }
     }
 
     /// Writes down all ends that were decided until now.
@@ -160,12 +162,13 @@ impl Decided {
     }
 
     async fn write(&self, tx: &mut Tx, state: &State, at: Timestamp) -> Result<Option<Task>, StoreError> {
-        let How { code, signal, reason, began } = &self.how;
+        let How { code, signal, fault, reason, began } = &self.how;
         note_kill(tx, state, self.run.task).await?;
         if *began {
             store::allocation::advance(tx, self.run, &Event::Started(at)).await?;
         }
-        let ending = Ending { at, exit_code: *code, exit_signal: *signal, reason: reason.as_str().into() };
+        let reason = reason.as_str().into();
+        let ending = Ending { at, exit_code: *code, exit_signal: *signal, fault: *fault, reason };
         store::allocation::end(tx, self.run, &ending).await
     }
 

@@ -8,7 +8,7 @@ use api::agent::{Register, ToAgent};
 use domain::allocation::{Event, Part, Phase, Placement};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
-use domain::task::Task;
+use domain::task::{Fault, Task};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -164,6 +164,7 @@ impl At {
 pub(super) struct How {
     pub(super) code: Option<i32>,
     pub(super) signal: Option<i32>,
+    pub(super) fault: Option<Fault>,
     pub(super) reason: String,
     /// Its process ran, and that wasn't told.
     pub(super) began: bool,
@@ -171,8 +172,8 @@ pub(super) struct How {
 
 impl How {
     /// Without a word from its agent.
-    pub(super) fn unheard(reason: String) -> Self {
-        Self { code: None, signal: None, reason, began: false }
+    pub(super) fn unheard(fault: Fault, reason: String) -> Self {
+        Self { code: None, signal: None, fault: Some(fault), reason, began: false }
     }
 }
 

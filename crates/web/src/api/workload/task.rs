@@ -121,6 +121,7 @@ pub(crate) async fn get(
             slots: i64::from(task.slots),
             exit_reason: ending.map(|ending| ending.reason.to_string()),
             status_code: ending.and_then(|ending| ending.exit_code),
+            exit_fault: ending.and_then(|ending| ending.fault).map(|fault| fault.as_str().to_owned()),
         }
     };
     let task = Shown {
