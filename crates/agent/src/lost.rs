@@ -137,7 +137,7 @@ mod tests {
         let mut log = vec![0; 4 * HEADER_BYTES + 5];
         for text in ["one\n", "two\n"] {
             let at = Timestamp(1_790_000_000_000_000);
-            Record { at, source: Source::Stdout, payload: text.as_bytes() }.encode(&mut log);
+            Record { at, source: Source::Stdout, rank: None, payload: text.as_bytes() }.encode(&mut log);
         }
         fs::write(dir.join(LOG_FILE), log).expect("written");
         fs::write(dir.join("scratch/tmp/big"), vec![1; 1 << 20]).expect("written");

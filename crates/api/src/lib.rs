@@ -17,7 +17,7 @@ pub use machines::{agent, cluster, cluster_message, fingerprint};
 pub use people::{auth, group, registration, role, token, user};
 pub use places::{project, workspace};
 pub use record::{audit, log, master_log};
-pub use workload::{command, config_policy, job, template};
+pub use workload::{command, config_policy, job, signal, template};
 
 /// The version of the Determined API that is spoken; its clients compare it with their own.
 pub const DETERMINED_VERSION: &str = "0.38.1";

@@ -349,7 +349,7 @@ impl FakeAgent {
 
     /// The run writes, and the master doesn't hear of it yet.
     pub fn write_unsent(&mut self, allocation: AllocationId, source: Source, at: Timestamp, payload: &[u8]) {
-        Record { at, source, payload }.encode(self.logs.entry(allocation).or_default());
+        Record { at, source, rank: None, payload }.encode(self.logs.entry(allocation).or_default());
     }
 
     /// Sends the run's log from byte `offset` on; waits until the master has it all.

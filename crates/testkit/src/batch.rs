@@ -258,7 +258,7 @@ impl Batch {
     pub fn print(&self, run: AllocationId, text: &[u8]) {
         self.change(|state| {
             if let Stage::Running(_, log) = &mut state.of(run).stage {
-                Record { at: Timestamp(1), source: Source::Stdout, payload: text }.encode(log);
+                Record { at: Timestamp(1), source: Source::Stdout, rank: None, payload: text }.encode(log);
             }
         });
     }

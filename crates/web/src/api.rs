@@ -11,4 +11,4 @@ pub(crate) use machines::{agent, cluster, cluster_message, link};
 pub(crate) use people::{auth, group, permission, registration, role, session, setting, token, user};
 pub(crate) use places::{member, project, workspace};
 pub(crate) use record::{audit, log, master_log};
-pub(crate) use workload::{command, config_policy, job, task, template};
+pub(crate) use workload::{command, config_policy, job, signal, task, template};

@@ -37,6 +37,7 @@ fn endpoints() -> impl Iterator<Item = Endpoint> {
         api::empty::endpoints(),
         api::config_policy::endpoints(),
         api::job::endpoints(),
+        api::signal::endpoints(),
         api::task::endpoints(),
         api::log::endpoints(),
         api::agent::endpoints(),

@@ -37,6 +37,8 @@ mod encryption;
 mod enrolment;
 #[path = "http/full_disk.rs"]
 mod full_disk;
+#[path = "http/gangs.rs"]
+mod gangs;
 #[path = "http/greed.rs"]
 mod greed;
 #[path = "http/groups.rs"]
@@ -71,6 +73,8 @@ mod names;
 mod numbers;
 #[path = "http/origins.rs"]
 mod origins;
+#[path = "http/pausing.rs"]
+mod pausing;
 #[path = "http/places.rs"]
 mod places;
 #[path = "http/places_changes.rs"]

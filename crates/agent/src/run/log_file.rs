@@ -167,7 +167,8 @@ mod tests {
 
     fn record(payload: &[u8]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let record = Record { at: Timestamp(1_790_000_000_000_256), source: Source::Stdout, payload };
+        let record =
+            Record { at: Timestamp(1_790_000_000_000_256), source: Source::Stdout, rank: None, payload };
         record.encode(&mut bytes);
         bytes
     }
@@ -211,7 +212,7 @@ mod tests {
             let mut tail = Vec::new();
             for time in [low, 7] {
                 let at = Timestamp(1_790_000_000_000_000 / 65_536 * 65_536 + time);
-                Record { at, source: Source::Stderr, payload: b"later" }.encode(&mut tail);
+                Record { at, source: Source::Stderr, rank: None, payload: b"later" }.encode(&mut tail);
             }
             for gone in [16, 17, 4096, 4099, 200_000] {
                 let file = [vec![0; gone], tail.clone()].concat();

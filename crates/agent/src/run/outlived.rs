@@ -62,6 +62,6 @@ fn told(exit: Exit) -> Exit {
 fn say(dir: &std::path::Path) -> io::Result<()> {
     let line = format!("the task was ended: {WHY}\n");
     let mut bytes = Vec::new();
-    Record { at: now(), source: Source::Agent, payload: line.as_bytes() }.encode(&mut bytes);
+    Record { at: now(), source: Source::Agent, rank: None, payload: line.as_bytes() }.encode(&mut bytes);
     OpenOptions::new().append(true).create(true).open(dir.join(LOG_FILE))?.write_all(&bytes)
 }

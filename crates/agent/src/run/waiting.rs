@@ -131,7 +131,7 @@ async fn at_last(environment: Arc<Environment>) -> Option<Prepared> {
 fn append(dir: &Path, text: &str) -> io::Result<()> {
     let line = format!("{text}\n");
     let mut record = Vec::new();
-    Record { at: now(), source: Source::Agent, payload: line.as_bytes() }.encode(&mut record);
+    Record { at: now(), source: Source::Agent, rank: None, payload: line.as_bytes() }.encode(&mut record);
     let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(dir.join(LOG_FILE))?;
     file.write_all(&record)
 }

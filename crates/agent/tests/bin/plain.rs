@@ -133,7 +133,7 @@ fn copy(mut from: impl Read + Send + 'static, source: Source, log: &Arc<Mutex<Fi
             let mut record = Vec::new();
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
             let at = Timestamp(i64::try_from(now).unwrap_or_default());
-            Record { at, source, payload: &buffer[..count] }.encode(&mut record);
+            Record { at, source, rank: None, payload: &buffer[..count] }.encode(&mut record);
             let _ = log.lock().expect("no panic").write_all(&record);
         }
     })

@@ -25,6 +25,9 @@ pub struct LogEntry {
     pub stdtype: String,
     /// `task`, `agent` or `master`.
     pub source: String,
+    /// Of a run on several agents, which of its parts wrote it, from 0.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rank_id: Option<u16>,
     /// The line.
     pub log: String,
     /// The line as the clients print it, with its end.
@@ -76,7 +79,7 @@ pub struct LogQuery {
     pub allocation_ids: Vec<String>,
     /// The same.
     pub container_ids: Vec<String>,
-    /// Of any of these ranks; lines of a command have -1.
+    /// Of any of these ranks; what isn't of one of several agents has -1.
     pub rank_ids: Vec<String>,
     /// Not later than this time, in RFC 3339.
     pub timestamp_before: Option<String>,

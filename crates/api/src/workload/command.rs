@@ -317,6 +317,25 @@ pub struct Task {
     pub end_time: Option<String>,
 }
 
+/// How a part of a run on several agents ended. Muster's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartExit {
+    /// Where it was.
+    pub agent_id: String,
+    /// Exit status; absent when its agent lost it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_signal: Option<i32>,
+    /// As [`Allocation::exit_fault`].
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub exit_fault: Option<String>,
+    /// How it ended.
+    pub exit_reason: String,
+}
+
 /// A run of a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -347,6 +366,9 @@ pub struct Allocation {
     /// `launch`, `lost`. Muster's own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub exit_fault: Option<String>,
+    /// Of a run on several agents: how those of its parts ended that are over, the first one first. Muster's own.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub exits: Vec<PartExit>,
 }
 
 /// Answer of `GET tasks`.

@@ -649,7 +649,37 @@ impl Act for ReadContext {
     }
 }
 
-/// Kill a task or change its priority, to whichever: its owner and administrators.
+/// Hear whether a run is to end: the running task itself, of its own.
+#[derive(Debug)]
+pub struct HearSignals;
+
+impl Act for HearSignals {
+    type Target = (Task, Place);
+    const READS: bool = true;
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal> {
+        ReadTask::check(actor, target)?;
+        Err(Refusal::Forbidden("signals are for the running task itself, with its own token"))
+    }
+    fn check_task(actor: &TaskActor, target: &Self::Target) -> Result<(), Refusal> {
+        ReadTask::check_task(actor, target)
+    }
+}
+
+/// Answer that, or say that a run will be preempted: the running task itself, of its own.
+#[derive(Debug)]
+pub struct AnswerSignals;
+
+impl Act for AnswerSignals {
+    type Target = (Task, Place);
+    fn check(actor: &Actor, target: &Self::Target) -> Result<(), Refusal> {
+        HearSignals::check(actor, target)
+    }
+    fn check_task(actor: &TaskActor, target: &Self::Target) -> Result<(), Refusal> {
+        HearSignals::check_task(actor, target)
+    }
+}
+
+/// Kill a task, pause it, have it go on or change its priority, to whichever: its owner and administrators.
 #[derive(Debug)]
 pub struct ChangeTask;
 

@@ -373,6 +373,8 @@ fn tasks(table: &mut Table) {
             .ask::<StartTask>(kind, place)
             .ask::<ReadTask>(kind, |facts| (task(), place(facts)))
             .ask::<ReadContext>(kind, |facts| (task(), place(facts)))
+            .ask::<HearSignals>(kind, |facts| (task(), place(facts)))
+            .ask::<AnswerSignals>(kind, |facts| (task(), place(facts)))
             .ask::<ChangeTask>(kind, |facts| (task(), place(facts)));
     }
 }

@@ -9,7 +9,8 @@ pub use lines::{Line, Lines, MAX_LINE};
 
 use crate::time::Timestamp;
 
-/// Length of a record's header in bytes: time in µs (u64 LE), source (u8), three zeros, payload length (u32 LE).
+/// Length of a record's header in bytes: time in µs (u64 LE), source (u8), rank and one more (u16 LE; 0 for none), a zero,
+/// payload length (u32 LE).
 pub const HEADER_BYTES: usize = 16;
 
 /// Longest payload of one record, in bytes.
@@ -57,6 +58,15 @@ impl Source {
     }
 }
 
+/// Whose output something is: of which of a task's runs, and of one on several agents of which part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Output {
+    /// The run, from 1.
+    pub run: u32,
+    /// The part, from 0; none of what a run on one agent writes, or the master says.
+    pub rank: Option<u16>,
+}
+
 /// One record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
@@ -64,6 +74,8 @@ pub struct Record<'a> {
     pub at: Timestamp,
     /// Who wrote it.
     pub source: Source,
+    /// As [`Output::rank`], as the master keeps it; what agents send has none.
+    pub rank: Option<u16>,
     /// The bytes.
     pub payload: &'a [u8],
 }
@@ -84,8 +96,41 @@ pub fn end_mark(at: Timestamp) -> [u8; HEADER_BYTES] {
 /// What the master writes where so many bytes of the agent's file are missing, for good: an [`end_mark`] whose time is
 /// that number, negative. How far the file is here is still known by adding up (KP2).
 #[must_use]
-pub fn gap_mark(bytes: u64) -> [u8; HEADER_BYTES] {
-    end_mark(Timestamp(-i64::try_from(bytes).unwrap_or(i64::MAX)))
+pub fn gap_mark(rank: Option<u16>, bytes: u64) -> [u8; HEADER_BYTES] {
+    let bytes = i64::try_from(bytes).map_or(LARGEST_GAP, |bytes| bytes.min(LARGEST_GAP));
+    let mut mark = end_mark(Timestamp(-bytes));
+    set_rank(&mut mark, rank);
+    mark
+}
+
+/// More than any gap is long, in bytes: marks with a lower number than that say something else.
+const LARGEST_GAP: i64 = i64::MAX / 2;
+
+/// What the master writes where another run's output begins: an [`end_mark`] with a number that no gap has. From here on
+/// agents' files are counted from their beginnings.
+#[must_use]
+pub fn run_mark(run: u32) -> [u8; HEADER_BYTES] {
+    end_mark(Timestamp(i64::MIN + i64::from(run)))
+}
+
+/// Says in the headers of whole records which part wrote them.
+pub fn stamp(records: &mut [u8], rank: Option<u16>) {
+    let mut rest = records;
+    while rank.is_some() {
+        let len = match Record::decode(rest) {
+            Ok(Some(record)) => record.stored_len(),
+            _ => return,
+        };
+        let Some((record, behind)) = rest.split_at_mut_checked(len) else { return };
+        set_rank(record, rank);
+        rest = behind;
+    }
+}
+
+fn set_rank(record: &mut [u8], rank: Option<u16>) {
+    if let Some(field) = record.get_mut(9..11) {
+        field.copy_from_slice(&rank.map_or(0, |rank| rank.saturating_add(1)).to_le_bytes());
+    }
 }
 
 /// Text of others within a line of the master's own: control characters are written out, so that a description can't
@@ -115,15 +160,24 @@ impl<'a> Record<'a> {
     /// Bytes of the agent's file that are missing here, if this is a [`gap_mark`].
     #[must_use]
     pub fn gap(&self) -> Option<u64> {
-        let is_mark = self.source == Source::Master && self.payload.is_empty() && self.at.0 < 0;
-        is_mark.then(|| self.at.0.unsigned_abs())
+        let is_mark = self.source == Source::Master && self.payload.is_empty();
+        (is_mark && (-LARGEST_GAP..0).contains(&self.at.0)).then(|| self.at.0.unsigned_abs())
+    }
+
+    /// The run that begins here, if this is a [`run_mark`].
+    #[must_use]
+    pub fn run(&self) -> Option<u32> {
+        let is_mark = self.source == Source::Master && self.payload.is_empty();
+        let number = self.at.0.checked_sub(i64::MIN).filter(|_| is_mark && self.at.0 < -LARGEST_GAP);
+        number.and_then(|number| u32::try_from(number).ok())
     }
 
     /// Appends the stored form to `out`. Payloads over [`MAX_PAYLOAD`] become several records.
     pub fn encode(&self, out: &mut Vec<u8>) {
         for part in self.payload.chunks(MAX_PAYLOAD) {
             out.extend_from_slice(&self.at.0.to_le_bytes());
-            out.extend_from_slice(&[self.source.as_byte(), 0, 0, 0]);
+            let [low, high] = self.rank.map_or(0, |rank| rank.saturating_add(1)).to_le_bytes();
+            out.extend_from_slice(&[self.source.as_byte(), low, high, 0]);
             out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(0).to_le_bytes());
             out.extend_from_slice(part);
         }
@@ -141,11 +195,13 @@ impl<'a> Record<'a> {
         let source = tail.first().copied().and_then(Source::from_byte).ok_or(BadRecord)?;
         let len = tail.get(4..8).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).ok_or(BadRecord)?;
         let len = usize::try_from(len).map_err(|_| BadRecord)?;
-        if len > MAX_PAYLOAD || tail.get(1..4) != Some(&[0, 0, 0]) {
+        let Some([low, high, 0]) = tail.get(1..4) else { return Err(BadRecord) };
+        if len > MAX_PAYLOAD {
             return Err(BadRecord);
         }
+        let rank = u16::from_le_bytes([*low, *high]).checked_sub(1);
         let at = i64::from_le_bytes(time.try_into().map_err(|_| BadRecord)?);
-        Ok(rest.get(..len).map(|payload| Self { at: Timestamp(at), source, payload }))
+        Ok(rest.get(..len).map(|payload| Self { at: Timestamp(at), source, rank, payload }))
     }
 }
 
@@ -217,7 +273,8 @@ impl Pieces {
 #[must_use]
 pub fn determined_message(line: &Line, container: &str) -> String {
     let container = container.get(..8).unwrap_or("        ");
-    format!("[{}] {container} || {}: {}\n", line.at.rfc3339(), level(line), line.text)
+    let rank = line.of.rank.map(|rank| format!(" [rank={rank}]")).unwrap_or_default();
+    format!("[{}] {container}{rank} || {}: {}\n", line.at.rfc3339(), level(line), line.text)
 }
 
 /// The level shown for a line: what it begins with, else `INFO`.
@@ -233,7 +290,7 @@ mod tests {
     use super::*;
 
     fn record(source: Source, payload: &[u8]) -> Record<'_> {
-        Record { at: Timestamp(7), source, payload }
+        Record { at: Timestamp(7), source, rank: None, payload }
     }
 
     #[test]
@@ -249,6 +306,29 @@ mod tests {
         assert_eq!(payloads, [b"one\ntw".to_vec(), b"oops\n".to_vec()]);
         assert_eq!(records.consumed(), whole);
         assert_eq!(Record::decode(&[0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]), Err(BadRecord));
+    }
+
+    #[test]
+    fn a_part_is_stamped_and_marks_tell_runs_from_gaps() {
+        let mut bytes = Vec::new();
+        record(Source::Stdout, b"one").encode(&mut bytes);
+        record(Source::Stderr, b"two").encode(&mut bytes);
+        let plain = bytes.clone();
+        stamp(&mut bytes, None);
+        assert_eq!(bytes, plain);
+        stamp(&mut bytes, Some(2));
+        let ranks: Vec<_> = Records::new(&bytes).map(|record| (record.rank, record.payload.len())).collect();
+        assert_eq!(ranks, [(Some(2), 3), (Some(2), 3)]);
+        let said = |mark: [u8; HEADER_BYTES]| {
+            let record = Record::decode(&mark).expect("a record").expect("whole");
+            (record.gap(), record.run(), record.rank)
+        };
+        assert_eq!(said(end_mark(Timestamp(7))), (None, None, None));
+        assert_eq!(said(gap_mark(Some(1), 9)), (Some(9), None, Some(1)));
+        assert_eq!(said(gap_mark(None, u64::MAX)), (Some(u64::MAX / 4), None, None));
+        for run in [1, 2, u32::MAX] {
+            assert_eq!(said(run_mark(run)), (None, Some(run), None));
+        }
     }
 
     #[test]
@@ -274,8 +354,12 @@ mod tests {
 
     #[test]
     fn determined_layout() {
-        let line = Line { number: 1, at: Timestamp(0), source: Source::Stdout, text: "hi".into() };
+        let of = Output { run: 1, rank: None };
+        let line = Line { number: 1, at: Timestamp(0), source: Source::Stdout, of, text: "hi".into() };
         let message = determined_message(&line, "0123456789");
         assert_eq!(message, "[1970-01-01T00:00:00.000000Z] 01234567 || INFO: hi\n");
+        let of = Output { rank: Some(3), ..of };
+        let message = determined_message(&Line { of, ..line }, "0123456789");
+        assert_eq!(message, "[1970-01-01T00:00:00.000000Z] 01234567 [rank=3] || INFO: hi\n");
     }
 }

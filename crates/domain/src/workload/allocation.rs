@@ -6,8 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::exit::known_fault;
 use crate::id::{AgentId, AllocationId};
-use crate::task::{Ending, State};
+use crate::task::{Ending, Fault, REASON, State};
+use crate::text::Plain;
 use crate::time::Timestamp;
 
 /// What a run has of an agent.
@@ -55,6 +57,12 @@ impl Placement {
     #[must_use]
     pub fn part(&self, agent: &AgentId) -> Option<&Part> {
         self.parts().find(|part| part.agent == *agent)
+    }
+
+    /// Whether it is on several agents.
+    #[must_use]
+    pub const fn is_of_several(&self) -> bool {
+        !self.others.is_empty()
     }
 
     /// Slots on all agents together.
@@ -120,6 +128,9 @@ impl Cause {
     }
 }
 
+/// How long a run that is told to end may take to save what it has, by default (contract "runtime", section 4.1).
+pub const PREEMPTION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// That a run's end was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asked {
@@ -127,13 +138,15 @@ pub struct Asked {
     pub cause: Cause,
     /// It said that it heard, and saves what it needs to go on: what it then ends with is no failure.
     pub heard: bool,
+    /// Until when it may end by itself; without that it is being ended.
+    pub until: Option<Timestamp>,
 }
 
 impl Asked {
     /// Not heard yet.
     #[must_use]
     pub const fn new(cause: Cause) -> Self {
-        Self { cause, heard: false }
+        Self { cause, heard: false, until: None }
     }
 }
 
@@ -191,8 +204,15 @@ pub enum Event {
     Started(Timestamp),
     /// It can be reached.
     Ready,
-    /// Its end is asked for.
+    /// Its end is asked for, now.
     Asked(Cause),
+    /// Its end is asked for; it is told, and may take until then to save what it has and end by itself.
+    Signalled {
+        /// Why.
+        cause: Cause,
+        /// Until when.
+        until: Timestamp,
+    },
     /// It has heard that its end is asked for.
     Heard,
     /// It is over.
@@ -215,20 +235,30 @@ impl Phase {
 
             (Running { on, since, ready: false }, Event::Ready) => Running { on, since, ready: true },
 
-            (Waiting, Event::Asked(cause)) => Withdrawn(cause),
-            (Assigned(on), Event::Asked(cause)) => {
+            (Waiting, Event::Asked(cause) | Event::Signalled { cause, .. }) => Withdrawn(cause),
+            (Assigned(on), Event::Asked(cause) | Event::Signalled { cause, .. }) => {
                 Ending { held: Held { on, since: None }, asked: Asked::new(cause) }
             }
             (Running { on, since, .. }, Event::Asked(cause)) => {
                 Ending { held: Held { on, since: Some(since) }, asked: Asked::new(cause) }
             }
-            (Withdrawn(before), Event::Asked(cause)) if cause > before => Withdrawn(cause),
+            (Running { on, since, .. }, Event::Signalled { cause, until }) => Ending {
+                held: Held { on, since: Some(since) },
+                asked: Asked { until: Some(until), ..Asked::new(cause) },
+            },
+            (Withdrawn(before), Event::Asked(cause) | Event::Signalled { cause, .. }) if cause > before => {
+                Withdrawn(cause)
+            }
             (Ending { held, asked }, Event::Asked(cause)) if cause > asked.cause => {
+                Ending { held, asked: Asked { cause, until: None, ..asked } }
+            }
+            // It keeps the time that it was given first.
+            (Ending { held, asked }, Event::Signalled { cause, .. }) if cause > asked.cause => {
                 Ending { held, asked: Asked { cause, ..asked } }
             }
 
-            (Ending { held, asked: Asked { cause, heard: false } }, Event::Heard) => {
-                Ending { held, asked: Asked { cause, heard: true } }
+            (Ending { held, asked }, Event::Heard) if !asked.heard => {
+                Ending { held, asked: Asked { heard: true, ..asked } }
             }
 
             (Ended { .. }, _) => return None,
@@ -327,6 +357,41 @@ impl Phase {
     }
 }
 
+/// How a part of a run on several agents ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartEnding {
+    /// Where it was.
+    pub agent: AgentId,
+    /// As [`Ending::exit_code`].
+    pub code: Option<i32>,
+    /// As [`Ending::exit_signal`].
+    pub signal: Option<i32>,
+    /// As [`Ending::fault`].
+    #[serde(default, deserialize_with = "known_fault", skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
+    /// As [`Ending::reason`].
+    pub reason: Plain<REASON>,
+}
+
+impl PartEnding {
+    /// Whether the other parts are of no use without it.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.code != Some(0)
+    }
+}
+
+/// What follows when a part of a run is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AfterPart<'a> {
+    /// The others go on.
+    Others,
+    /// One failed: these are to end because of it.
+    End(Placement),
+    /// All of them are over, and the run with them: it ended as this one did.
+    Over(&'a PartEnding),
+}
+
 /// One run of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocation {
@@ -336,13 +401,47 @@ pub struct Allocation {
     pub created_at: Timestamp,
     /// How far it is.
     pub phase: Phase,
+    /// How those of its parts ended that are over, the first one first. Of a run on one agent all is said by its end.
+    pub exits: Vec<PartEnding>,
 }
 
 impl Allocation {
     /// One that waits.
     #[must_use]
     pub const fn waiting(id: AllocationId, created_at: Timestamp) -> Self {
-        Self { id, created_at, phase: Phase::Waiting }
+        Self { id, created_at, phase: Phase::Waiting, exits: Vec::new() }
+    }
+
+    /// Whether its part on an agent is over.
+    #[must_use]
+    pub fn has_exit(&self, agent: &AgentId) -> bool {
+        self.exits.iter().any(|exit| exit.agent == *agent)
+    }
+
+    /// Whether it has a part on an agent that isn't over.
+    #[must_use]
+    pub fn has_open_part(&self, agent: &AgentId) -> bool {
+        self.phase.part_on(agent).is_some() && !self.has_exit(agent)
+    }
+
+    /// Whether one of its parts failed, so that the others are ended.
+    #[must_use]
+    pub fn has_failed_part(&self) -> bool {
+        self.exits.iter().any(PartEnding::failed)
+    }
+
+    /// What follows on the ends of its parts that there are. What fails first is why it ended: what becomes of the others then,
+    /// follows from that.
+    #[must_use]
+    pub fn after_part(&self) -> AfterPart<'_> {
+        let open: Vec<Part> =
+            self.phase.parts().filter(|part| !self.has_exit(&part.agent)).cloned().collect();
+        let first = self.exits.iter().find(|exit| exit.failed());
+        match (Placement::try_from(open), first.or(self.exits.first())) {
+            (Ok(open), _) if first.is_some() => AfterPart::End(open),
+            (Err(NoPlacement), Some(why)) => AfterPart::Over(why),
+            _ => AfterPart::Others,
+        }
     }
 }
 

@@ -69,7 +69,7 @@ impl Serialize for Fault {
 }
 
 /// One that only a newer agent knows is none.
-fn known_fault<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Fault>, D::Error> {
+pub(crate) fn known_fault<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Fault>, D::Error> {
     let name = Option::<Plain<32>>::deserialize(from)?;
     Ok(name.and_then(|name| Fault::from_stored(name.as_str())))
 }

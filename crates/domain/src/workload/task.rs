@@ -262,7 +262,7 @@ mod tests {
             fault: None,
             reason: "".into(),
         };
-        let asked = |cause, heard| Some(Asked { cause, heard });
+        let asked = |cause, heard| Some(Asked { cause, heard, until: None });
         for kind in Kind::ALL.into_iter().filter(|kind| !kind.resumes()) {
             for asked in [None, asked(Cause::Preempted, true), asked(Cause::Paused, true)] {
                 assert_eq!(task(kind, 0).after(asked, &ending(Some(1))), After::Over, "{kind:?}");

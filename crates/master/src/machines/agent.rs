@@ -228,7 +228,7 @@ impl Agents {
     pub async fn log(&self, connection: &Connection, chunk: LogChunk) -> Result<(), Error> {
         let LogChunk { allocation, offset, records } = chunk;
         let at = At::agent(&connection.agent);
-        let had = self.scheduler.logged(&at, allocation.task, offset, records).await?;
+        let had = self.scheduler.logged(&at, allocation, offset, records).await?;
         let Had { offset, kept, full } = had;
         answer(&connection.link, ToAgent::LogsReceived { allocation, offset, kept, full });
         Ok(())

@@ -107,7 +107,7 @@ impl Reports {
         offset: u64,
         records: Vec<u8>,
     ) -> Result<Had, Error> {
-        self.scheduler.logged(&self.at(node), run.task, offset, records).await
+        self.scheduler.logged(&self.at(node), run, offset, records).await
     }
 
     /// A run is over, and its log is `log_bytes` long. Answers whether it may be forgotten, or what is missing.

@@ -37,6 +37,8 @@ mod kill;
 mod mailbox;
 mod number;
 mod over;
+mod parts;
+mod pause;
 mod quotas;
 mod snapshot;
 mod state;
@@ -270,6 +272,7 @@ impl Scheduler {
                 this.resolve_doubt(state).await?;
                 this.finish_kills(state).await?;
                 this.give_up_lost(state);
+                this.end_overdue(state);
                 let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
                 snapshot.default_user = Some(this.0.parts.cluster.default_user());
                 snapshot.elsewhere = this.0.parts.managers.elsewhere().cloned().collect();

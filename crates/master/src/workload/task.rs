@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::allocation::{Allocation, Phase};
 use domain::audit::{Entry, Who};
-use domain::authz::{ChangeTask, Permit, ReadContext, ReadTask, System, TaskActor, Visible};
+use domain::authz::{
+    AnswerSignals, ChangeTask, HearSignals, Permit, ReadContext, ReadTask, System, TaskActor, Visible,
+};
 use domain::config::secrets::Shown;
 use domain::config::{PRIORITIES, Unhonoured};
-use domain::id::{TaskId, UserId, WorkspaceId};
+use domain::id::{AllocationId, TaskId, UserId, WorkspaceId};
 use domain::log::Lines;
 use domain::task::Task;
 use domain::time::Timestamp;
@@ -144,6 +147,47 @@ impl Tasks {
             Some(living) => Ok(living),
             None => self.now(task.id).await,
         }
+    }
+
+    /// Pauses a task that can go on later.
+    ///
+    /// # Errors
+    /// When it can't, or doesn't go on now.
+    pub async fn pause(&self, permit: Permit<ChangeTask>) -> Result<(), Error> {
+        let task = &permit.target().0;
+        self.scheduler.pause(task.id, &Entry::done(permit.by(), "task.pause", target(task))).await
+    }
+
+    /// Has a paused task go on.
+    ///
+    /// # Errors
+    /// When it isn't paused.
+    pub async fn resume(&self, permit: Permit<ChangeTask>) -> Result<(), Error> {
+        let task = &permit.target().0;
+        self.scheduler.resume(task.id, &Entry::done(permit.by(), "task.unpause", target(task))).await
+    }
+
+    /// Waits until one of a task's runs is to save what it has and end, so long at most; answers whether it is. Of a run that isn't
+    /// its latest one it isn't.
+    pub async fn is_signalled(&self, permit: &Permit<HearSignals>, run: u32, patience: Duration) -> bool {
+        let run = AllocationId { task: permit.target().0.id, run };
+        self.scheduler.is_signalled(run, patience).await
+    }
+
+    /// One of a task's runs has heard that it is to end.
+    ///
+    /// # Errors
+    /// When the database doesn't take it.
+    pub async fn signal_heard(&self, permit: &Permit<AnswerSignals>, run: u32) -> Result<(), Error> {
+        self.scheduler.signal_heard(AllocationId { task: permit.target().0.id, run }).await
+    }
+
+    /// One of a task's runs is told elsewhere that it will be preempted.
+    ///
+    /// # Errors
+    /// When it can't go on later.
+    pub async fn signal_pending(&self, permit: &Permit<AnswerSignals>, run: u32) -> Result<(), Error> {
+        self.scheduler.signal_pending(AllocationId { task: permit.target().0.id, run }).await
     }
 
     /// Writes a task's priority.

@@ -23,6 +23,7 @@ mod encryption;
 mod environment;
 mod forwarders;
 mod full_disk;
+mod gangs;
 mod group;
 mod hanging;
 mod identity;

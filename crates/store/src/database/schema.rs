@@ -26,6 +26,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/0014_checkpoint_storage.sql"),
     include_str!("../../migrations/0015_ends.sql"),
     include_str!("../../migrations/0016_faults.sql"),
+    include_str!("../../migrations/0017_exits.sql"),
+    include_str!("../../migrations/0018_asked_until.sql"),
 ];
 
 /// The migration that moved tasks' configurations, which no SQL of both databases can read.

@@ -1,11 +1,11 @@
 //! Tasks' runs. What may become of one is asked of [`Phase::next`]; here it is written down.
 
-use domain::allocation::{Allocation, Asked, Cause, Event, Held, Phase, Placement};
+use domain::allocation::{Allocation, Asked, Cause, Event, Held, PartEnding, Phase, Placement};
 use domain::id::{AllocationId, TaskId};
 use domain::task::{After, Ending, Fault, Standing, Task};
 use domain::time::Timestamp;
 
-use crate::cells::{Cells, Read};
+use crate::cells::{Cells, Json, Read};
 use crate::sql::sql;
 use crate::table::{Table as _, Write, table};
 use crate::value::{Stored as _, Value};
@@ -14,8 +14,9 @@ use crate::{Conn, StoreError, Tx, task};
 table! {
     allocations a => Allocation {
         id: [task_id, run], created_at,
-        phase: [phase, placement, started_at, ready, asked, heard, ended_at, exit_code, exit_signal, exit_reason,
+        phase: [phase, placement, started_at, ready, asked, heard, asked_until, ended_at, exit_code, exit_signal, exit_reason,
             exit_fault],
+        exits as Json,
     }
 }
 
@@ -56,6 +57,7 @@ impl Write for Phase {
             self.is_ready().value(),
             asked.map(|asked| asked.cause.as_str()).value(),
             asked.is_some_and(|asked| asked.heard).value(),
+            asked.and_then(|asked| asked.until).value(),
             ending.map(|ending| ending.at).value(),
             ending.and_then(|ending| ending.exit_code).value(),
             ending.and_then(|ending| ending.exit_signal).value(),
@@ -71,8 +73,8 @@ impl Read for Option<Asked> {
         let cause: Option<String> = cells.next()?;
         let read = |cause: String| Cause::from_stored(&cause).ok_or_else(|| cells.corrupt());
         let cause = cause.map(read).transpose()?;
-        let heard = cells.next()?;
-        Ok(cause.map(|cause| Asked { cause, heard }))
+        let (heard, until) = cells.next()?;
+        Ok(cause.map(|cause| Asked { cause, heard, until }))
     }
 }
 
@@ -145,16 +147,38 @@ pub async fn advance(tx: &mut Tx, id: AllocationId, event: &Event) -> Result<Opt
     let Some(phase) = allocation.phase.next(event) else { return Ok(None) };
     let mut values = Vec::new();
     phase.write(&mut values)?;
-    let [name, placement, since, ready, asked, heard, at, code, signal, reason, fault] =
-        <[Value; 11]>::try_from(values).map_err(|_| StoreError::Corrupt("a phase".to_owned()))?;
-    let sql = "UPDATE allocations SET phase = ?, placement = ?, started_at = ?, ready = ?, asked = ?, heard = ?, ended_at = ?,
+    let [name, placement, since, ready, asked, heard, until, at, code, signal, reason, fault] =
+        <[Value; 12]>::try_from(values).map_err(|_| StoreError::Corrupt("a phase".to_owned()))?;
+    let sql = "UPDATE allocations SET phase = ?, placement = ?, started_at = ?, ready = ?, asked = ?, heard = ?, asked_until = ?,
+                   ended_at = ?,
                    exit_code = ?, exit_signal = ?, exit_reason = ?, exit_fault = ?
                WHERE task_id = ? AND run = ?";
     let key = [id.task.value(), id.run.value()];
-    let columns = [name, placement, since, ready, asked, heard, at, code, signal, reason, fault];
+    let columns = [name, placement, since, ready, asked, heard, until, at, code, signal, reason, fault];
     let columns: Vec<Value> = columns.into_iter().chain(key).collect();
     crate::sql::Sql::of(sql, columns).run_once(tx, "a run").await?;
     Ok(Some(phase))
+}
+
+/// Notes how parts of a run ended, each once, in that order behind those that are noted.
+///
+/// # Errors
+/// See [`StoreError`].
+pub async fn note_exits(tx: &mut Tx, id: AllocationId, endings: &[PartEnding]) -> Result<(), StoreError> {
+    let Some(mut allocation) = by_id(tx, id).await? else { return Ok(()) };
+    let before = allocation.exits.len();
+    for ending in endings {
+        if allocation.phase.part_on(&ending.agent).is_some() && !allocation.has_exit(&ending.agent) {
+            allocation.exits.push(ending.clone());
+        }
+    }
+    if allocation.exits.len() == before {
+        return Ok(());
+    }
+    let exits = serde_json::to_string(&allocation.exits).map_err(|e| StoreError::Corrupt(e.to_string()))?;
+    sql!("UPDATE allocations SET exits = ? WHERE task_id = ? AND run = ?", exits, id.task, id.run)
+        .run_once(tx, "a run")
+        .await
 }
 
 /// Gives a run its place: its token is good from now on, and one of before no more. Answers as [`advance`].

@@ -22,7 +22,7 @@ table! {
     }
     reads "JOIN users u ON u.id = t.owner_id JOIN allocations a ON a.task_id = t.id AND a.run = t.run" {
         owner_name: "u.username", owner_display_name: "u.display_name", log_removed_at: "t.log_removed_at",
-        latest: "a.task_id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.ended_at, a.exit_code, a.exit_signal, a.exit_reason, a.exit_fault",
+        latest: "a.task_id, a.run, a.created_at, a.phase, a.placement, a.started_at, a.ready, a.asked, a.heard, a.asked_until, a.ended_at, a.exit_code, a.exit_signal, a.exit_reason, a.exit_fault, a.exits",
     }
 }
 
@@ -101,17 +101,24 @@ pub(crate) async fn set_standing(tx: &mut Tx, task: &Task) -> Result<(), StoreEr
     sql!(sql, task.standing, task.latest.id.run, task.restarts, task.id).run_once(tx, "a task").await
 }
 
-/// Notes that the end of a task's latest run was asked for; a kill ends a paused task, too. A task that is over stays as it is.
+/// Notes that the end of a task's latest run was asked for, now or with time until then; a kill ends a paused task, too. A task
+/// that is over stays as it is.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn set_asked(tx: &mut Tx, id: TaskId, cause: Cause) -> Result<(), StoreError> {
+pub async fn set_asked(
+    tx: &mut Tx,
+    id: TaskId,
+    cause: Cause,
+    until: Option<Timestamp>,
+) -> Result<(), StoreError> {
     let Some(mut task) = by_id(tx, id).await? else { return Ok(()) };
     if cause == Cause::Killed && task.standing == Standing::Paused {
         task.standing = Standing::Over;
         return set_standing(tx, &task).await;
     }
-    allocation::advance(tx, task.latest.id, &Event::Asked(cause)).await.map(drop)
+    let event = until.map_or(Event::Asked(cause), |until| Event::Signalled { cause, until });
+    allocation::advance(tx, task.latest.id, &event).await.map(drop)
 }
 
 /// Has a paused task go on, with another run. Answers it; `None` when it isn't paused.

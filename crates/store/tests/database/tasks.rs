@@ -76,7 +76,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     assert!(advance(&mut tx, run, &started(5)).await.expect("noted").is_some());
     assert_eq!(advance(&mut tx, run, &started(6)).await.expect("noted"), None, "once");
     task::set_priority(&mut tx, starting.id, 7).await.expect("written");
-    task::set_asked(&mut tx, starting.id, Cause::Killed).await.expect("noted");
+    task::set_asked(&mut tx, starting.id, Cause::Killed, None).await.expect("noted");
     let again = allocation::place(&mut tx, run, node.clone(), "x").await.expect("asked");
     assert_eq!(again, None, "it runs");
     let unknown = task::set_priority(&mut tx, sample(&alice).id, 7).await;
@@ -130,7 +130,7 @@ async fn a_task_ends_once(database: Database) {
     let (run, first) = (queued.latest.id, ending(None, "first"));
     assert!(allocation::end(&mut tx, run, &first).await.expect("ended").is_some());
     assert!(allocation::end(&mut tx, run, &ending(Some(0), "second")).await.expect("no news").is_none());
-    task::set_asked(&mut tx, queued.id, Cause::Killed).await.expect("no error");
+    task::set_asked(&mut tx, queued.id, Cause::Killed, None).await.expect("no error");
     tx.commit_unaudited("a test").await.expect("committed");
     let phase = Phase::Ended { held: None, asked: None, ending: first };
     assert_eq!(find(&store, &queued).await, in_phase(&queued, phase));
@@ -141,7 +141,7 @@ async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
     let mut tx = store.write().await.expect("a transaction");
-    task::set_asked(&mut tx, queued.id, Cause::Killed).await.expect("noted");
+    task::set_asked(&mut tx, queued.id, Cause::Killed, None).await.expect("noted");
     let node = Placement::on("node".parse().expect("a name"), vec![0]);
     let placed = allocation::place(&mut tx, queued.latest.id, node, "token").await.expect("asked");
     assert_eq!(placed, None, "it gets no place any more");
@@ -207,7 +207,7 @@ async fn a_task_that_can_go_on_has_one_run_after_another(database: Database) {
     let other = run_once(&store, &other, &[Event::Asked(Cause::Paused)], None).await;
     assert_eq!(other.standing, Standing::Paused);
     let mut tx = store.write().await.expect("a transaction");
-    task::set_asked(&mut tx, other.id, Cause::Killed).await.expect("noted");
+    task::set_asked(&mut tx, other.id, Cause::Killed, None).await.expect("noted");
     tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(find(&store, &other).await.standing, Standing::Over, "who is paused can be killed");
 }

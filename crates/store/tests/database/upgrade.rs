@@ -106,7 +106,8 @@ async fn all(store: &Store, before: &[Before]) -> Vec<Task> {
 }
 
 fn compare(before: &Before, now: &Task) {
-    let Allocation { id, created_at, phase } = &now.latest;
+    let Allocation { id, created_at, phase, exits } = &now.latest;
+    assert!(exits.is_empty());
     assert_eq!((id.task, id.run, created_at.0), (now.id, 1, before.created_at));
     assert_eq!((now.kind, now.seq, now.owner.0), (Kind::Command, before.seq, before.owner_id));
     assert_eq!((now.workspace.0, now.description.as_str()), (before.workspace_id, &*before.description));
@@ -125,7 +126,7 @@ fn compare(before: &Before, now: &Task) {
     });
     assert_eq!(phase.placement(), on.as_ref(), "{before:?}");
     assert_eq!(phase.since().map(|at| at.0), before.started_at, "{before:?}");
-    let killed = before.kill_requested.then_some(Asked { cause: Cause::Killed, heard: false });
+    let killed = before.kill_requested.then_some(Asked::new(Cause::Killed));
     assert_eq!(phase.asked(), killed, "{before:?}");
     let ending = now.ending();
     assert_eq!(ending.map(|ending| ending.at.0), before.ended_at);

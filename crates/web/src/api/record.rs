@@ -2,4 +2,5 @@
 
 pub(crate) mod audit;
 pub(crate) mod log;
+mod log_lines;
 pub(crate) mod master_log;

@@ -404,7 +404,8 @@ mod tests {
     use domain::time::Timestamp;
 
     fn line(number: u64, source: Source, text: &str) -> Line {
-        Line { number, at: Timestamp(0), source, text: text.to_owned() }
+        let of = domain::log::Output { run: 1, rank: None };
+        Line { number, at: Timestamp(0), source, of, text: text.to_owned() }
     }
 
     #[test]

@@ -321,7 +321,7 @@ async fn add_ended(master: &TestMaster, like: &str, many: u128) {
             reason: "over".into(),
         };
         let phase = Phase::Ended { held: None, asked: None, ending };
-        let latest = Allocation { id: AllocationId::first(id), phase, created_at: like.created_at };
+        let latest = Allocation { id: AllocationId::first(id), phase, ..like.latest.clone() };
         let copy = Task { id, standing: Standing::Over, latest, ..like.clone() };
         store::task::insert(&mut tx, copy, &config).await.expect("inserted");
     }

@@ -118,7 +118,9 @@ pub(crate) fn expected(row: &Row, sample: &Sample, caller: Caller) -> Answered {
         let of_a_task = sample.path.contains("{task}") || sample.path.contains("{hidden}");
         return match (row.access, caller) {
             // A task's token is good for what is the task's own.
-            (Access::UserOrTask, TheTask) if sample.path.contains("{task}") || !of_a_task => Answered::Yes,
+            (Access::UserOrTask, TheTask) if sample.path.contains("{task}") || !of_a_task => {
+                sample.then.map_or(Answered::Yes, Answered::Else)
+            }
             (Access::UserOrTask, AnotherTask) if !of_a_task => Answered::Yes,
             (Access::UserOrTask, TheTask | AnotherTask) => Answered::NotThere,
             (Access::User | Access::UserOrTask, Pending) | (Access::User, TheTask | AnotherTask) => {

@@ -23,6 +23,7 @@ fn events() -> Vec<Event> {
         Event::Over(ending()),
     ];
     all.extend(Cause::ALL.map(Event::Asked));
+    all.extend(Cause::ALL.map(|cause| Event::Signalled { cause, until: Timestamp(99) }));
     all
 }
 
@@ -81,11 +82,31 @@ fn whose_end_is_asked_for_gets_no_place_and_a_stronger_word_counts() {
             let next = phase.next(&Event::Asked(cause));
             assert_eq!(next.is_some(), !phase.is_over() && cause > before.cause, "{phase:?} {cause:?}");
             if let Some(next) = next {
-                assert_eq!(next.asked(), Some(Asked { cause, ..before }));
+                assert_eq!(next.asked(), Some(Asked { cause, heard: before.heard, until: None }));
                 assert_eq!(next.placement(), phase.placement());
             }
         }
     }
+}
+
+#[test]
+fn who_is_told_in_time_may_end_by_itself_and_a_kill_takes_the_time_away() {
+    let on = place("a");
+    let running = Phase::Running { on, since: AT, ready: false };
+    let told = |cause, until| Event::Signalled { cause, until: Timestamp(until) };
+    let preempted = running.next(&told(Cause::Preempted, 20)).expect("asked");
+    let until = |phase: &Phase| phase.asked().expect("asked").until;
+    assert_eq!(until(&preempted), Some(Timestamp(20)));
+    assert_eq!(preempted.next(&told(Cause::Preempted, 30)), None, "once");
+    let paused = preempted.next(&told(Cause::Paused, 30)).expect("stronger");
+    assert_eq!(until(&paused), Some(Timestamp(20)), "the time that it had");
+    let heard = paused.next(&Event::Heard).expect("news");
+    assert_eq!(heard.asked().map(|asked| (asked.heard, asked.until)), Some((true, Some(Timestamp(20)))));
+    let killed = heard.next(&Event::Asked(Cause::Killed)).expect("stronger");
+    assert_eq!(until(&killed), None);
+    // What has no process yet can save nothing.
+    let assigned = Phase::Assigned(place("a")).next(&told(Cause::Paused, 20)).expect("asked");
+    assert_eq!(until(&assigned), None);
 }
 
 #[test]
@@ -110,4 +131,36 @@ fn a_gang_has_its_parts_on_different_agents() {
     assert_eq!(text, r#"[{"agent":"a","slots":[0,1]},{"agent":"b","slots":[0,1]}]"#);
     assert_eq!(serde_json::from_str::<Placement>(&text).expect("read"), gang);
     assert!(serde_json::from_str::<Placement>("[]").is_err());
+}
+
+/// What fails first is why a run on several agents ended, and what is ended because of it changes nothing of that.
+#[test]
+fn a_run_on_several_agents_ends_with_its_last_part_for_what_failed_first() {
+    let agent = |name: &str| -> AgentId { name.parse().expect("a name") };
+    let part = |name| Part { agent: agent(name), slots: vec![0] };
+    let on = Placement::try_from(["a", "b", "c"].map(part).to_vec()).expect("a place");
+    let exit = |name, code, reason: &str| PartEnding {
+        agent: agent(name),
+        code,
+        signal: None,
+        fault: None,
+        reason: reason.into(),
+    };
+    let id = AllocationId::first(crate::id::TaskId(uuid::Uuid::from_u128(1)));
+    let mut run = Allocation { phase: Phase::Assigned(on), ..Allocation::waiting(id, AT) };
+    run.exits = vec![exit("b", Some(0), "done")];
+    assert_eq!((run.after_part(), run.has_failed_part()), (AfterPart::Others, false));
+    let failed = exit("c", Some(3), "failed");
+    run.exits.push(failed.clone());
+    let rest = Placement::on(agent("a"), vec![0]);
+    assert_eq!((run.after_part(), run.has_failed_part()), (AfterPart::End(rest), true));
+    run.exits.push(exit("a", Some(137), "ended by us"));
+    assert_eq!(run.after_part(), AfterPart::Over(&failed));
+    for exit in &mut run.exits {
+        exit.code = Some(0);
+    }
+    assert!(matches!(run.after_part(), AfterPart::Over(last) if last.code == Some(0)));
+    // What is lost failed, too.
+    run.exits[2].code = None;
+    assert_eq!(run.after_part(), AfterPart::Over(&run.exits[2]));
 }

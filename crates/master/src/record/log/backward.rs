@@ -355,7 +355,7 @@ mod tests {
     fn log() -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut add = |n: i64, source, payload: &[u8]| {
-            Record { at: Timestamp(n), source, payload }.encode(&mut bytes);
+            Record { at: Timestamp(n), source, rank: None, payload }.encode(&mut bytes);
         };
         add(0, Source::Master, b"Scheduling\n");
         add(1, Source::Stderr, b"a warning that is not over until the end");
@@ -372,8 +372,10 @@ mod tests {
         add(600, Source::Stderr, b"!\n");
         add(601, Source::Stdout, b"no end");
         bytes.extend_from_slice(&end_mark(Timestamp(602)));
-        Record { at: Timestamp(602), source: Source::Master, payload: b"over\n" }.encode(&mut bytes);
-        Record { at: Timestamp(603), source: Source::Stderr, payload: b"late" }.encode(&mut bytes);
+        Record { at: Timestamp(602), source: Source::Master, rank: None, payload: b"over\n" }
+            .encode(&mut bytes);
+        Record { at: Timestamp(603), source: Source::Stderr, rank: None, payload: b"late" }
+            .encode(&mut bytes);
         bytes
     }
 
@@ -421,7 +423,8 @@ mod tests {
         let mut bytes = Vec::new();
         for n in 0..4 {
             let payload = b"\n".repeat(MAX_PAYLOAD);
-            Record { at: Timestamp(n), source: Source::Stdout, payload: &payload }.encode(&mut bytes);
+            Record { at: Timestamp(n), source: Source::Stdout, rank: None, payload: &payload }
+                .encode(&mut bytes);
         }
         let (_folder, logs, task) = stored(&bytes);
         let (mut reading, mut blocks) = (logs.read_back(task), 0);

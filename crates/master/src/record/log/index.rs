@@ -130,13 +130,14 @@ fn entries(stored: &[u8]) -> impl Iterator<Item = (Mark, u64)> {
 #[cfg(test)]
 mod tests {
     use domain::id::TaskId;
-    use domain::log::{Line, Source};
+    use domain::log::{Line, Output, Source};
     use domain::time::Timestamp;
 
     use super::*;
     use crate::log::Logs;
 
     const TASK: TaskId = TaskId(uuid::Uuid::from_u128(7));
+    const ONE: Output = Output { run: 1, rank: None };
 
     /// What an agent sends: lines of two streams over many records, with long ones among them.
     fn pieces() -> Vec<Vec<u8>> {
@@ -149,7 +150,7 @@ mod tests {
                 _ => (Source::Stderr, format!("and ends\nwith {n}")),
             };
             let mut bytes = Vec::new();
-            Record { at: Timestamp(n), source, payload: payload.as_bytes() }.encode(&mut bytes);
+            Record { at: Timestamp(n), source, rank: None, payload: payload.as_bytes() }.encode(&mut bytes);
             bytes
         };
         (0..300).map(record).collect()
@@ -158,8 +159,8 @@ mod tests {
     fn send(logs: &Logs, pieces: &[Vec<u8>]) {
         let log = logs.open(TASK).expect("open");
         for piece in pieces {
-            let sent = log.received();
-            assert_eq!(log.append_from_agent(sent, piece).expect("appended"), sent + piece.len() as u64);
+            let sent = log.received(ONE);
+            assert_eq!(log.append_from_agent(ONE, sent, piece).expect("appended"), sent + piece.len() as u64);
         }
     }
 
@@ -230,7 +231,8 @@ mod tests {
             let mut bytes = Vec::new();
             for source in [Source::Stdout, Source::Stderr] {
                 let payload = format!("\n{}", "z".repeat(60_000));
-                Record { at: Timestamp(n), source, payload: payload.as_bytes() }.encode(&mut bytes);
+                Record { at: Timestamp(n), source, rank: None, payload: payload.as_bytes() }
+                    .encode(&mut bytes);
             }
             pieces.push(bytes);
         }

@@ -129,7 +129,7 @@ mod tests {
             let mut bytes = Vec::new();
             // Another stream in between changes nothing.
             for (source, payload) in [(Source::Stdout, &text[from..cut]), (Source::Stderr, b"mst_")] {
-                Record { at: Timestamp(1), source, payload }.encode(&mut bytes);
+                Record { at: Timestamp(1), source, rank: None, payload }.encode(&mut bytes);
             }
             let masked = tails.mask(&bytes);
             assert_eq!(masked.len(), bytes.len(), "offsets stay");

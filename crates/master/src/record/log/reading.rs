@@ -34,7 +34,7 @@ pub(super) fn of_removed(at: Timestamp) -> Vec<u8> {
         at.rfc3339()
     );
     let mut bytes = Vec::new();
-    Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut bytes);
+    Record { at, source: Source::Master, rank: None, payload: line.as_bytes() }.encode(&mut bytes);
     bytes
 }
 

@@ -1,12 +1,14 @@
 //! The file of one log as it is written: whole records behind each other, what came of the agent's, and what there was no
 //! space for.
 
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
-use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Record, Source, gap_mark};
+use domain::log::{HEADER_BYTES, MAX_PAYLOAD, Output, Record, Source, gap_mark, run_mark};
 use domain::time::Timestamp;
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -26,24 +28,34 @@ pub(super) struct Writer {
     /// It was written to since this log was begun or taken up, and a torn end is cut off.
     pub(super) written: bool,
     pub(super) len: u64,
-    pub(super) from_agent: u64,
+    /// The run whose output comes.
+    pub(super) run: u32,
+    /// What came of each of its parts' files; of a run on one agent it has no rank.
+    pub(super) parts: BTreeMap<Option<u16>, Part>,
     /// The last record, if it is the master's own.
     pub(super) last_own: Option<Vec<u8>>,
-    /// Where tokens may go on.
-    pub(super) tails: Tails,
     /// The disk didn't take the latest piece of the agent's.
     pub(super) starved: bool,
-    /// Bytes of the agent's that are on the disk for certain.
-    pub(super) kept: u64,
-    /// They are being made so.
+    /// Bytes of agents' are being made sure of.
     pub(super) securing: bool,
     /// The file has space behind its end.
     pub(super) ahead: bool,
     /// What comes of the agent's beyond this length isn't kept.
     pub(super) limit: u64,
+    pub(super) index: Index,
+}
+
+/// What came of one agent's file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    /// How much, in bytes of that file.
+    pub(super) received: u64,
+    /// What of it is on the disk for certain.
+    pub(super) kept: u64,
+    /// Where tokens may go on.
+    pub(super) tails: Tails,
     /// What wasn't kept, since this log was taken up.
     pub(super) dropped: Option<Dropped>,
-    pub(super) index: Index,
 }
 
 /// A part of an agent's log that is thrown away.
@@ -62,15 +74,13 @@ impl Writer {
             path,
             written: false,
             len: 0,
-            from_agent: 0,
+            run: 1,
+            parts: BTreeMap::new(),
             last_own: None,
-            tails: Tails::default(),
             starved: false,
-            kept: 0,
             securing: false,
             ahead: false,
             limit: u64::MAX,
-            dropped: None,
         }
     }
 
@@ -88,7 +98,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Finds the length of the whole records in a file, and of those that came from the agent; and what else goes on
+    /// Finds the length of the whole records in a file, and of those that came from agents; and what else goes on
     /// from there.
     fn measure(&mut self, file: File) {
         let mut reader = BufReader::with_capacity(READ_BYTES, file);
@@ -108,14 +118,36 @@ impl Writer {
             self.index.found(whole);
             self.len += stored;
             self.last_own = (whole.source == Source::Master).then(|| whole.payload.to_vec());
-            if let Some(gap) = whole.gap() {
-                self.from_agent = self.from_agent.saturating_add(gap);
-                self.tails = Tails::default();
+            if let Some(run) = whole.run() {
+                (self.run, self.parts) = (run, BTreeMap::new());
+            } else if let Some(gap) = whole.gap() {
+                let part = self.parts.entry(whole.rank).or_default();
+                part.received = part.received.saturating_add(gap);
+                part.tails = Tails::default();
             } else if self.last_own.is_none() {
-                self.from_agent += stored;
-                self.tails.stored(whole.source.as_byte(), whole.payload);
+                let part = self.parts.entry(whole.rank).or_default();
+                part.received += stored;
+                part.tails.stored(whole.source.as_byte(), whole.payload);
             }
         }
+    }
+
+    /// How much of a part's file came; of a run that is over nothing is wanted any more.
+    pub(super) fn received(&self, of: Output) -> u64 {
+        match of.run.cmp(&self.run) {
+            Ordering::Less => u64::MAX,
+            Ordering::Equal => self.parts.get(&of.rank).map_or(0, |part| part.received),
+            Ordering::Greater => 0,
+        }
+    }
+
+    /// Another run's output begins, if it hasn't: it stands behind that of the run before.
+    pub(super) fn begin_run(&mut self, run: u32) -> io::Result<()> {
+        if run > self.run {
+            self.append(&run_mark(run))?;
+            (self.run, self.parts, self.last_own) = (run, BTreeMap::new(), Some(Vec::new()));
+        }
+        Ok(())
     }
 
     /// The file, to be written. It is open for as long as somebody writes and no longer: every living task has a log, and
@@ -159,21 +191,25 @@ impl Writer {
 
     /// Throws so many bytes of the agent's away: they count as had, by a mark that is written once and then changed, and a
     /// line says so. Who sends small pieces makes the file no longer.
-    pub(super) fn drop_from_agent(&mut self, at: Timestamp, bytes: u64) -> io::Result<()> {
-        if let Some(Dropped { mark, bytes: before }) = self.dropped {
-            let bytes = before.saturating_add(bytes);
-            self.file()?.write_all_at(&gap_mark(bytes), mark)?;
-            self.dropped = Some(Dropped { mark, bytes });
+    pub(super) fn drop_from_agent(&mut self, rank: Option<u16>, at: Timestamp, bytes: u64) -> io::Result<()> {
+        let dropped = self.parts.get(&rank).and_then(|part| part.dropped);
+        if let Some(Dropped { mark, bytes: before }) = dropped {
+            let all = before.saturating_add(bytes);
+            self.file()?.write_all_at(&gap_mark(rank, all), mark)?;
+            let part = self.parts.entry(rank).or_default();
+            part.dropped = Some(Dropped { mark, bytes: all });
+            part.received = part.received.saturating_add(bytes);
             return Ok(());
         }
         let mark = self.len;
         let line = "this log is longer than the master keeps (limits.log_bytes): what comes from here on is thrown away\n";
-        let mut piece = gap_mark(bytes).to_vec();
-        Record { at, source: Source::Master, payload: line.as_bytes() }.encode(&mut piece);
+        let mut piece = gap_mark(rank, bytes).to_vec();
+        Record { at, source: Source::Master, rank: None, payload: line.as_bytes() }.encode(&mut piece);
         self.append(&piece)?;
-        self.dropped = Some(Dropped { mark, bytes });
         self.last_own = Some(line.as_bytes().to_vec());
-        self.tails = Tails::default();
+        let part = self.parts.entry(rank).or_default();
+        part.received = part.received.saturating_add(bytes);
+        (part.dropped, part.tails) = (Some(Dropped { mark, bytes }), Tails::default());
         Ok(())
     }
 

@@ -15,6 +15,9 @@ use tokio::time::Instant;
 use super::{At, Connected, How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
+/// How a part of a run ended that was ended because another one failed.
+const PART_FAILED: &str = "allocation was killed: another part of it failed";
+
 /// A connection that wants to be an agent's.
 pub(crate) struct Arrival {
     /// That it proved, as it is stored.
@@ -61,6 +64,18 @@ pub enum Heard {
     SendFrom(u64),
     /// Nothing; it says it again in a while.
     Later,
+}
+
+/// What follows when a run is said to be over.
+#[derive(Default)]
+enum Next {
+    /// That is answered.
+    Said(Heard),
+    /// One of its parts is: where, and how.
+    Part(AgentId, How),
+    /// It is, and that is to be written down.
+    #[default]
+    Over,
 }
 
 impl Scheduler {
@@ -122,11 +137,11 @@ impl Scheduler {
             let live = state.tasks.get(&allocation.task);
             let ours =
                 live.filter(|live| live.run() == *allocation && live.is_on(agent) && live.is_over.is_none());
-            let offset = ours.map_or(0, |live| live.log.received());
+            let offset = ours.map_or(0, |live| live.log.received(live.output_of(agent)));
             let _ =
                 link.send(ToAgent::LogsReceived { allocation: *allocation, offset, kept: 0, full: false });
             // What isn't known here any more must not go on there.
-            if ours.is_none_or(|live| live.phase().asked().is_some()) {
+            if ours.is_none_or(Live::is_being_ended) {
                 let _ = link.send(ToAgent::Kill { allocation: *allocation, now: false });
             }
         }
@@ -161,15 +176,16 @@ impl Scheduler {
         for (run, phase) in missing {
             let id = run.task;
             match phase {
-                Phase::Assigned(on) => start.push((run, on)),
-                _ if phase.since().is_some() => {
+                // What the others have of it is by a token that would count no more.
+                Phase::Assigned(on) if !on.is_of_several() => start.push((run, on)),
+                _ if phase.since().is_some() || phase.asked().is_none() => {
                     let reason =
                         format!("resources failed with non-zero exit code: agent {agent} lost the task");
-                    self.decide_end(state, id, How::unheard(Fault::Lost, reason));
+                    self.lose_part(state, id, agent, How::unheard(Fault::Lost, reason));
                 }
                 _ => {
                     let how = How::unheard(Fault::Ended, KILLED_IN_QUEUE.to_owned());
-                    self.decide_end(state, id, how);
+                    self.lose_part(state, id, agent, how);
                 }
             }
         }
@@ -285,25 +301,25 @@ impl Scheduler {
     pub(crate) async fn logged(
         &self,
         at: &At,
-        id: TaskId,
+        run: AllocationId,
         offset: u64,
         records: Vec<u8>,
     ) -> Result<Had, Error> {
-        let log = self.0.view.log_at(at, id);
+        let log = self.0.view.log_at(at, run);
         // A run that is no longer known only has to come to its end.
-        let Some(log) = log else {
+        let Some((log, of)) = log else {
             return Ok(Had { offset: offset.saturating_add(records.len() as u64), kept: 0, full: false });
         };
         let append = move || {
             let was_starved = log.is_starved();
-            let appended = log.append_from_agent(offset, &records);
+            let appended = log.append_from_agent(of, offset, &records);
             if appended.is_err() && log.is_starved() {
                 // What is here for certain can go at the agent, which may be on the same disk.
                 log.secure();
                 if !was_starved && let Err(error) = appended {
-                    tracing::warn!(task = %id, %error, "no space for a task's log: its agent keeps the rest for now");
+                    tracing::warn!(task = %run.task, %error, "no space for a task's log: its agent keeps the rest for now");
                 }
-                return Ok(Had { offset: log.received(), kept: log.kept(), full: true });
+                return Ok(Had { offset: log.received(of), kept: log.kept(of), full: true });
             }
             let offset = appended?;
             if log.is_due() {
@@ -311,7 +327,7 @@ impl Scheduler {
                 tokio::task::spawn_blocking(move || log.secure());
             }
             // A piece behind one that found no space is passed over.
-            Ok(Had { offset, kept: log.kept(), full: log.is_starved() })
+            Ok(Had { offset, kept: log.kept(of), full: log.is_starved() })
         };
         let appended = tokio::task::spawn_blocking(append).await;
         appended.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
@@ -325,15 +341,15 @@ impl Scheduler {
         from: u64,
         to: u64,
     ) -> Result<Had, Error> {
-        let log = self.0.view.log_at(at, allocation.task);
-        let Some(log) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
+        let log = self.0.view.log_at(at, allocation);
+        let Some((log, of)) = log else { return Ok(Had { offset: to, kept: 0, full: false }) };
         let now = self.0.parts.clock.now();
         let passed = move || {
-            let passed = log.append_gap(now, from, to);
+            let passed = log.append_gap(of, now, from, to);
             if passed.is_err() && !log.is_starved() {
                 return passed.map(|offset| Had { offset, kept: 0, full: false });
             }
-            Ok(Had { offset: log.received(), kept: log.kept(), full: log.is_starved() })
+            Ok(Had { offset: log.received(of), kept: log.kept(of), full: log.is_starved() })
         };
         let passed = tokio::task::spawn_blocking(passed).await;
         passed.map_err(std::io::Error::other).flatten().map_err(Error::io("keeping a task's log"))
@@ -351,14 +367,20 @@ impl Scheduler {
     ) -> Result<Heard, Error> {
         let (this, at) = (self.clone(), at.clone());
         let heard = self.note(move |state| this.hear_exit(state, &at, allocation, &exit, log_bytes)).await;
-        if let Some(heard) = heard {
-            return Ok(heard);
+        match heard {
+            Next::Said(heard) => return Ok(heard),
+            Next::Part(agent, how) => {
+                if !self.part_exited(allocation, agent, how).await? {
+                    return Ok(Heard::Forget);
+                }
+            }
+            Next::Over => {}
         }
         self.write_end(allocation).await?;
         Ok(Heard::Forget)
     }
 
-    /// What is answered at once to who tells a run's end; `None` when that is to be written down first.
+    /// What comes of it that a run, or a part of one, is over.
     fn hear_exit(
         &self,
         state: &mut State,
@@ -366,30 +388,36 @@ impl Scheduler {
         allocation: AllocationId,
         exit: &Exit,
         log_bytes: u64,
-    ) -> Option<Heard> {
+    ) -> Next {
         let id = allocation.task;
         let ours = |live: &&mut Live| live.is_at(at) && live.run() == allocation;
-        let Some(live) = state.tasks.get_mut(&id).filter(ours) else { return Some(Heard::Forget) };
-        let known = live.log.received();
+        let Some(live) = state.tasks.get_mut(&id).filter(ours) else {
+            return Next::Said(Heard::Forget);
+        };
+        let known = live.log.received(live.output_of(&at.node));
         if known < log_bytes {
             if !live.log.is_starved() {
-                return Some(Heard::SendFrom(known));
+                return Next::Said(Heard::SendFrom(known));
             }
             if !std::mem::replace(&mut live.log_is_lost, true) {
-                return Some(Heard::Later);
+                return Next::Said(Heard::Later);
             }
             let lost = log_bytes - known;
             tracing::warn!(task = %id, bytes = lost, "the end of a task's log is lost: the disk is full");
             let text = format!("the last {lost} bytes of this log are lost: the master's disk is full");
             self.say(&live.log, &text);
         }
-        let ours = live.end_reason.filter(|_| exit.killed);
+        let for_another = live.phase().asked().is_none() && live.task.latest.has_failed_part();
+        let ours = live.end_reason.or(for_another.then_some(PART_FAILED)).filter(|_| exit.killed);
         let reason =
             ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
         // Its start may not have been told.
         let began = matches!(live.phase(), Phase::Assigned(_)) && exit.failure.is_none();
         let how = How { code: Some(exit.code), signal: exit.signal, fault: exit.whose(), reason, began };
+        if live.phase().placement().is_some_and(Placement::is_of_several) {
+            return Next::Part(at.node.clone(), how);
+        }
         self.decide_end(state, id, how);
-        None
+        Next::Over
     }
 }

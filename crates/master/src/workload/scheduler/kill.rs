@@ -1,16 +1,21 @@
 //! Ending a task because somebody says so. It is done first and written down as soon as that can be: a full disk, or a
 //! database that is away, keeps nobody from ending what runs (A4).
 
-use domain::allocation::{Cause, Event, Phase};
+use domain::allocation::{Cause, Event, PREEMPTION_TIMEOUT, Phase};
 use domain::audit::Entry;
 use domain::id::{AgentId, AllocationId, TaskId};
-use domain::task::{Fault, Task};
+use domain::task::{Fault, Standing, Task};
+use domain::time::Timestamp;
+use tokio::time::Instant;
 
 use super::{How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
 
 /// How a task ended whose agent was taken out of service.
 const AGENT_DISABLED: &str = "agent disabled";
+
+/// How a run ended whose task was paused while it waited.
+const PAUSED_IN_QUEUE: &str = "allocation was paused before it started";
 
 /// How a task ended that has had its time.
 const TIME_IS_OVER: &str = "allocation was killed: it has run for as long as its resource pool allows";
@@ -22,8 +27,10 @@ const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, 
 pub(super) struct Unrecorded {
     pub(super) task: TaskId,
     pub(super) cause: Cause,
+    /// Until when it may end by itself.
+    pub(super) until: Option<Timestamp>,
     /// What the audit log says; `None` when it has an entry of what led to it.
-    entry: Option<Entry>,
+    pub(super) entry: Option<Entry>,
 }
 
 impl Scheduler {
@@ -46,7 +53,7 @@ impl Scheduler {
                 this.act_on(state, id, Cause::Killed, &why);
                 if told {
                     let entry = Some(entry.after_the_fact());
-                    state.unrecorded.push(Unrecorded { task: id, cause: Cause::Killed, entry });
+                    state.unrecorded.push(Unrecorded { task: id, cause: Cause::Killed, until: None, entry });
                 }
                 this.record(state).await;
                 Ok(Some(run))
@@ -102,7 +109,8 @@ impl Scheduler {
                 live.end_reason = Some(reason);
             }
             self.act_on(state, *id, Cause::Killed, reason);
-            state.unrecorded.push(Unrecorded { task: *id, cause: Cause::Killed, entry: None });
+            let cause = Cause::Killed;
+            state.unrecorded.push(Unrecorded { task: *id, cause, until: None, entry: None });
         }
         self.record(state).await;
     }
@@ -117,8 +125,8 @@ impl Scheduler {
         if let Some(live) = state.tasks.get_mut(&run.task).filter(|_| cause == Cause::Expired) {
             live.end_reason = Some(TIME_IS_OVER);
         }
-        self.act_on(state, run.task, cause, why);
-        state.unrecorded.push(Unrecorded { task: run.task, cause, entry: None });
+        let until = self.act_on(state, run.task, cause, why);
+        state.unrecorded.push(Unrecorded { task: run.task, cause, until, entry: None });
     }
 
     pub(super) async fn record(&self, state: &mut State) {
@@ -129,7 +137,7 @@ impl Scheduler {
     }
 
     /// Waits until the ends of those of these that only waited are written down, if that can be.
-    async fn finish_withdrawn(&self, runs: &[AllocationId]) {
+    pub(super) async fn finish_withdrawn(&self, runs: &[AllocationId]) {
         for run in runs {
             let is_withdrawn = |task: &Task| matches!(task.latest.phase, Phase::Withdrawn(_));
             if self.0.view.task(run.task).is_some_and(|task| is_withdrawn(&task))
@@ -141,21 +149,35 @@ impl Scheduler {
         }
     }
 
-    /// From now on the task isn't placed any more, and its agents are told.
-    pub(super) fn act_on(&self, state: &mut State, id: TaskId, cause: Cause, why: &str) {
-        let Some(live) = state.tasks.get_mut(&id) else { return };
+    /// From now on the task isn't placed any more. What runs of it is told to save what it has, if it can go on later and listens,
+    /// and answered is how long it has for that; else its agents are told to end it.
+    pub(super) fn act_on(&self, state: &mut State, id: TaskId, cause: Cause, why: &str) -> Option<Timestamp> {
+        let live = state.tasks.get_mut(&id)?;
         // Who asks again doesn't want to wait.
         let now = live.task.is_killed() && cause == Cause::Killed;
-        live.step(&Event::Asked(cause));
-        if !matches!(live.phase(), Phase::Ending { .. }) {
-            return;
-        }
+        let until = self.time_for(live, cause);
+        live.step(&until.map_or(Event::Asked(cause), |until| Event::Signalled { cause, until }));
+        let Phase::Ending { asked, .. } = live.phase() else { return until };
+        let has_time = asked.until.is_some();
         let how = if cause == Cause::Killed { "forcibly killing" } else { "gracefully terminating" };
         let text = format!("{how} allocation's remaining resources (reason: {why})");
         self.say(&live.log, &text);
-        let allocation = live.run();
+        if has_time {
+            live.deadline.get_or_insert(Instant::now() + PREEMPTION_TIMEOUT);
+        } else {
+            live.deadline = None;
+            self.cancel(live, now);
+        }
+        if cause <= Cause::Paused {
+            live.signal.cancel();
+        }
+        until
+    }
+
+    /// Has the agents of a run end what they have of it.
+    pub(super) fn cancel(&self, live: &Live, now: bool) {
         if let Some(on) = live.phase().placement() {
-            self.0.parts.managers.get(&live.manager).cancel(allocation, on, now);
+            self.0.parts.managers.get(&live.manager).cancel(live.run(), on, now);
         }
     }
 
@@ -163,17 +185,23 @@ impl Scheduler {
     pub(super) async fn finish_kills(&self, state: &mut State) -> Result<(), Error> {
         while let Some(kill) = state.unrecorded.first() {
             let mut tx = self.0.parts.store.write_urgent().await?;
-            store::task::set_asked(&mut tx, kill.task, kill.cause).await?;
+            store::task::set_asked(&mut tx, kill.task, kill.cause, kill.until).await?;
             match &kill.entry {
                 Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
                 None => tx.commit_unaudited("the agent's entry says it").await?,
             }
-            state.unrecorded.remove(0);
+            let Unrecorded { task, cause, .. } = state.unrecorded.remove(0);
+            let paused = state.tasks.get(&task).filter(|live| live.task.standing == Standing::Paused);
+            if cause == Cause::Killed && paused.is_some() {
+                self.forget(state, task);
+            }
         }
         let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
-        let tasks: Vec<TaskId> = state.tasks.values().filter(withdrawn).map(|live| live.task.id).collect();
-        for id in tasks {
-            self.decide_end(state, id, How::unheard(Fault::Ended, KILLED_IN_QUEUE.to_owned()));
+        let all = state.tasks.values().filter(withdrawn).map(|live| (live.task.id, live.phase().asked()));
+        for (id, asked) in all.collect::<Vec<_>>() {
+            let is_paused = asked.is_some_and(|asked| asked.cause == Cause::Paused);
+            let reason = if is_paused { PAUSED_IN_QUEUE } else { KILLED_IN_QUEUE };
+            self.decide_end(state, id, How::unheard(Fault::Ended, reason.to_owned()));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use domain::allocation::Event;
+use domain::allocation::{Event, PartEnding};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::{Ending, Fault, Standing, Task};
 use domain::time::Timestamp;
@@ -23,6 +23,7 @@ const AT_ONCE: usize = 64;
 struct Decided {
     run: AllocationId,
     log: Arc<TaskLog>,
+    exits: Vec<PartEnding>,
     name: String,
     how: How,
 }
@@ -46,7 +47,7 @@ impl Scheduler {
         let mine = |live: &&Live| live.is_on(agent);
         let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
         for id in tasks {
-            self.decide_end(state, id, How::unheard(Fault::Lost, reason.to_owned()));
+            self.lose_part(state, id, agent, How::unheard(Fault::Lost, reason.to_owned()));
         }
     }
 
@@ -126,10 +127,8 @@ impl Scheduler {
     /// A task's run is over, and that is in the database: so is the task, or it goes on as that says.
     fn ended(&self, state: &mut State, id: TaskId, ended: Option<Task>) {
         let goes_on = ended.filter(|task| task.standing != Standing::Over);
-        let Some((task, live)) = goes_on.zip(state.tasks.get_mut(&id)) else { return self.forget(state, id) };
-        let next = self.live(task, Arc::clone(&live.log));
-        *live = next;
-        self.wake();
+        let Some(task) = goes_on else { return self.forget(state, id) };
+        self.next_run(state, task);
     }
 }
 
@@ -156,6 +155,7 @@ impl Decided {
         Some(Self {
             run: live.run(),
             log: Arc::clone(&live.log),
+            exits: live.task.latest.exits.clone(),
             name: live.task.description.to_string(),
             how,
         })
@@ -167,6 +167,7 @@ impl Decided {
         if *began {
             store::allocation::advance(tx, self.run, &Event::Started(at)).await?;
         }
+        store::allocation::note_exits(tx, self.run, &self.exits).await?;
         let reason = reason.as_str().into();
         let ending = Ending { at, exit_code: *code, exit_signal: *signal, fault: *fault, reason };
         store::allocation::end(tx, self.run, &ending).await
@@ -187,7 +188,7 @@ impl Decided {
 /// A kill that was done and isn't written down yet counts in what becomes of a task.
 async fn note_kill(tx: &mut Tx, state: &State, id: TaskId) -> Result<(), StoreError> {
     for kill in state.unrecorded.iter().filter(|kill| kill.task == id) {
-        store::task::set_asked(tx, id, kill.cause).await?;
+        store::task::set_asked(tx, id, kill.cause, kill.until).await?;
     }
     Ok(())
 }

@@ -94,7 +94,7 @@ fn running(live: &Live, limits: &Limits, now: Timestamp) -> Option<Running> {
         priority: task.priority,
         seq: task.seq,
         can_resume: task.kind.resumes(),
-        ending: phase.asked().is_some(),
+        ending: live.is_ending(),
         ends_by: left.map(|left| now.plus(left)),
     })
 }

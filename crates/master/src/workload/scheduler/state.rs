@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
-use domain::allocation::{Event, Part, Phase, Placement};
+use domain::allocation::{Allocation, Cause, Event, Part, Phase, Placement};
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
+use domain::log::Output;
 use domain::task::{Fault, Task};
 use domain::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -143,6 +144,12 @@ pub(super) struct Live {
     pub(super) ran: Option<(Duration, Instant)>,
     /// Cancelled with its run's end: what is open for it alone ends then.
     pub(super) over: Over,
+    /// Cancelled when it is to save what it has and end: what runs of it asks for that.
+    pub(super) signal: CancellationToken,
+    /// It asks for that. One that was taken up may have, before.
+    pub(super) listens: bool,
+    /// When the time is over that it has to end by itself, by the clock that only goes forward.
+    pub(super) deadline: Option<Instant>,
 }
 
 /// A node of a manager's, which says what happens there: an agent of ours, or what a batch system calls so.
@@ -157,6 +164,13 @@ impl At {
     pub(crate) fn agent(agent: &AgentId) -> Self {
         Self { manager: Arc::from(AGENTS), node: agent.clone() }
     }
+}
+
+/// Whose output a run's on a node is.
+pub(super) fn output_of(run: &Allocation, node: &AgentId) -> Output {
+    let several = run.phase.placement().filter(|on| on.is_of_several());
+    let rank = several.and_then(|on| on.parts().position(|part| part.agent == *node));
+    Output { run: run.id.run, rank: rank.and_then(|rank| u16::try_from(rank).ok()) }
 }
 
 /// How a run ended.
@@ -182,7 +196,25 @@ impl Live {
         let (killers, over) = (Vec::new(), Over::default());
         let (end_reason, is_over, log_is_lost, ran) = (None, None, false, None);
         let identity = Arc::new(task.identity.clone());
-        Self { task, identity, manager, log, killers, end_reason, is_over, log_is_lost, ran, over }
+        let (signal, listens, deadline) = (CancellationToken::new(), false, None);
+        if task.latest.phase.asked().is_some_and(|asked| asked.cause <= Cause::Paused) {
+            signal.cancel();
+        }
+        Self {
+            task,
+            identity,
+            manager,
+            log,
+            killers,
+            end_reason,
+            is_over,
+            log_is_lost,
+            ran,
+            over,
+            signal,
+            listens,
+            deadline,
+        }
     }
 
     /// Its latest run.
@@ -211,7 +243,7 @@ impl Live {
 
     /// What it has of an agent of ours.
     pub(super) fn part_on(&self, agent: &AgentId) -> Option<&Part> {
-        self.phase().part_on(agent).filter(|_| *self.manager == *AGENTS)
+        self.open_part_on(agent).filter(|_| *self.manager == *AGENTS)
     }
 
     /// Whether it has a place on an agent of ours.
@@ -221,7 +253,27 @@ impl Live {
 
     /// Whether it has a place there.
     pub(super) fn is_at(&self, at: &At) -> bool {
-        self.manager == at.manager && self.phase().part_on(&at.node).is_some()
+        self.manager == at.manager && self.open_part_on(&at.node).is_some()
+    }
+
+    fn open_part_on(&self, node: &AgentId) -> Option<&Part> {
+        self.phase().part_on(node).filter(|_| !self.task.latest.has_exit(node))
+    }
+
+    /// Whose output that of its run on a node is.
+    pub(super) fn output_of(&self, node: &AgentId) -> Output {
+        output_of(&self.task.latest, node)
+    }
+
+    /// Whether what runs of it is to end: that was asked for, or one of its parts failed.
+    pub(super) fn is_ending(&self) -> bool {
+        self.phase().asked().is_some() || self.task.latest.has_failed_part()
+    }
+
+    /// The same of what isn't left to end by itself.
+    pub(super) fn is_being_ended(&self) -> bool {
+        let has_time = self.deadline.is_some_and(|deadline| deadline > Instant::now());
+        (self.phase().asked().is_some() && !has_time) || self.task.latest.has_failed_part()
     }
 
     /// Somebody asks for its end. Whether that is to be written down: who goes on asking, of a task that can't end now,

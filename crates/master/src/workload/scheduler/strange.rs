@@ -123,7 +123,9 @@ impl Scheduler {
                 }
                 continue;
             };
-            if live.run() == *run && live.is_on(agent) {
+            // A run of before, or a part, that is over: its agent may not have heard that this is known.
+            let is_over = live.task.latest.has_exit(agent);
+            if run.run < live.run().run || (live.run() == *run && (live.is_on(agent) || is_over)) {
                 continue;
             }
             let waits = live.run() == *run && *live.phase() == Phase::Waiting;
@@ -195,7 +197,7 @@ impl Scheduler {
             let digest = secret::digest(&secret::token(parts.entropy.as_ref(), "mtt"));
             let on = Placement::on(agent.clone(), Vec::new());
             if store::allocation::place(&mut tx, *run, on, &digest).await?.is_some() {
-                store::task::set_asked(&mut tx, run.task, Cause::Killed).await?;
+                store::task::set_asked(&mut tx, run.task, Cause::Killed, None).await?;
                 ours.push(*run);
             } else {
                 // The database knows of a kill, or of its end.

@@ -88,6 +88,10 @@ impl Scheduler {
         let mut live = self.live(task, log);
         let ran = live.phase().since().map(|since| self.0.parts.clock.now().since(since));
         live.ran = ran.map(|ran| (ran, Instant::now()));
+        // It may have asked for signals before.
+        live.listens = live.phase().since().is_some();
+        let until = live.phase().asked().and_then(|asked| asked.until).filter(|_| !live.phase().is_over());
+        live.deadline = until.map(|until| Instant::now() + until.since(self.0.parts.clock.now()));
         state.tasks.insert(live.task.id, live);
         Ok(())
     }

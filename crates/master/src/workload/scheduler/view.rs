@@ -8,12 +8,13 @@ use domain::agent::{Device, Power};
 use domain::capability::Capabilities;
 use domain::hash::IdMap;
 use domain::id::{AgentId, AllocationId, ResourcePool, TaskId, UserId, WorkspaceId};
+use domain::log::Output;
 use domain::task::Task;
 use domain::time::Timestamp;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::state::{Connected, Live};
+use super::state::{Connected, Live, output_of};
 use super::{At, Scheduler, State};
 use crate::log::TaskLog;
 use crate::manager::AGENTS;
@@ -191,14 +192,13 @@ impl View {
         self.read().tasks.get(&id).map(|shown| Arc::clone(&shown.log))
     }
 
-    /// The log of a task that has a place there.
-    pub(super) fn log_at(&self, at: &At, id: TaskId) -> Option<Arc<TaskLog>> {
+    /// The log of a task whose run has a place there, and whose output comes from there.
+    pub(super) fn log_at(&self, at: &At, run: AllocationId) -> Option<(Arc<TaskLog>, Output)> {
         let seen = self.read();
-        let is_there = |shown: &&Shown| {
-            shown.manager == at.manager && shown.task.latest.phase.part_on(&at.node).is_some()
-        };
-        let shown = seen.tasks.get(&id).filter(is_there);
-        shown.map(|shown| Arc::clone(&shown.log))
+        let shown = seen.tasks.get(&run.task)?;
+        let latest = &shown.task.latest;
+        let is_there = shown.manager == at.manager && latest.id == run && latest.has_open_part(&at.node);
+        is_there.then(|| (Arc::clone(&shown.log), output_of(latest, &at.node)))
     }
 
     /// Cancelled when a task's run is over; `None` when the task doesn't live.
@@ -323,7 +323,6 @@ impl Scheduler {
         let seen = self.0.view.read();
         let shown = seen.tasks.get(&run.task)?;
         let latest = &shown.task.latest;
-        (shown.is_of_agents() && latest.id == run && latest.phase.part_on(agent).is_some())
-            .then(|| shown.over.clone())
+        (shown.is_of_agents() && latest.id == run && latest.has_open_part(agent)).then(|| shown.over.clone())
     }
 }

@@ -1,7 +1,6 @@
 //! Logs over the API: as lines for Determined's clients, byte for byte for our own.
 
-use std::collections::BTreeSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,26 +13,22 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use domain::authz::{CleanUpLogs, ReadTask};
 use domain::id::UserId;
-use domain::log::{Line, Lines, Pieces, Source, determined_message, level};
-use domain::task::Task;
-use domain::time::Timestamp;
+use domain::log::{Line, Lines, Pieces};
 use futures_util::stream;
-use master::Error;
 use master::log::{Backward, Follower};
 use master::open::may;
 use master::retention::Tidied;
 use master::session::Caller;
-use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
+use super::log_lines::{Printer, Wanted};
 use crate::App;
 use crate::access::Access;
-use crate::extract::{User, check_count};
+use crate::extract::User;
 use crate::late::Query;
 use crate::live::while_allowed;
 use crate::open::open;
-use crate::query::is_descending;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
 use crate::turns::Turns;
@@ -129,166 +124,6 @@ fn streamed(
     ([(header::CONTENT_TYPE, content_type)], Body::from_stream(pieces)).into_response()
 }
 
-/// What a request for lines asks for (contract "runtime", section 1.5).
-struct Wanted {
-    limit: u64,
-    from_end: bool,
-    before: Option<Timestamp>,
-    after: Option<Timestamp>,
-    sources: Vec<String>,
-    stdtypes: Vec<String>,
-    levels: Vec<String>,
-    text: Option<String>,
-    /// Of another agent, allocation, container or rank, of which this task has no lines.
-    elsewhere: bool,
-}
-
-/// Levels that a line can have, as clients name them; a line without one has `LOG_LEVEL_INFO`.
-const LEVELS: [&str; 7] = [
-    "LOG_LEVEL_UNSPECIFIED",
-    "LOG_LEVEL_TRACE",
-    "LOG_LEVEL_DEBUG",
-    "LOG_LEVEL_INFO",
-    "LOG_LEVEL_WARNING",
-    "LOG_LEVEL_ERROR",
-    "LOG_LEVEL_CRITICAL",
-];
-
-impl Wanted {
-    fn read(query: LogQuery, printer: &Printer) -> Result<Self, Failure> {
-        let invalid = |text: &str| Err(Failure(Error::Invalid(text.to_owned())));
-        let (limit, follow) = (query.limit.unwrap_or(0), query.follow.unwrap_or(false));
-        let from_end = is_descending(query.order_by.as_deref());
-        if follow && limit > 0 {
-            return invalid("limit and follow can't be used together");
-        }
-        if follow && from_end {
-            return invalid("orderBy: what is followed comes oldest first; leave out orderBy, or follow");
-        }
-        if query.enable_regex == Some(true) {
-            return invalid("enableRegex: search by plain text");
-        }
-        let LogQuery { agent_ids, allocation_ids, container_ids, rank_ids, .. } = &query;
-        let ids = [agent_ids, allocation_ids, container_ids, rank_ids];
-        let lists = ids.into_iter().chain([&query.sources, &query.stdtypes, &query.levels]);
-        check_count(lists.map(Vec::len).sum())?;
-        if let Some(level) = query.levels.iter().find(|level| !LEVELS.contains(&level.as_str())) {
-            let level = level.escape_debug();
-            return invalid(&format!("levels: '{level}' is none of {}", LEVELS.join(", ")));
-        }
-        // Lines of a command have no rank, which is -1.
-        let own = [&printer.agent, &printer.allocation, &printer.allocation, "-1"];
-        let elsewhere =
-            ids.into_iter().zip(own).any(|(ids, own)| !ids.is_empty() && !ids.iter().any(|id| id == own));
-        let time = |key: &str, text: Option<String>| match text {
-            None => Ok(None),
-            Some(text) => Timestamp::parse_rfc3339(&text).map(Some).ok_or_else(|| {
-                Failure(Error::Invalid(format!("{key}: give a time such as 2026-01-31T10:00:00Z")))
-            }),
-        };
-        // Each once: they are compared with every line.
-        let once = |all: Vec<String>| all.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        Ok(Self {
-            limit,
-            from_end,
-            before: time("timestampBefore", query.timestamp_before)?,
-            after: time("timestampAfter", query.timestamp_after)?,
-            sources: once(query.sources),
-            stdtypes: once(query.stdtypes),
-            levels: once(query.levels),
-            text: query.search_text,
-            elsewhere,
-        })
-    }
-
-    /// Whether it may look at much and give little.
-    fn leaves_out(&self) -> bool {
-        let lists = [&self.sources, &self.stdtypes, &self.levels];
-        self.elsewhere
-            || self.before.is_some()
-            || self.after.is_some()
-            || self.text.is_some()
-            || lists.iter().any(|list| !list.is_empty())
-    }
-
-    fn takes(&self, line: &Line) -> bool {
-        let among = |list: &[String], value: &str| list.is_empty() || list.iter().any(|one| one == value);
-        let has_level = || {
-            let own = level(line);
-            self.levels.iter().any(|one| one.strip_prefix("LOG_LEVEL_") == Some(own))
-        };
-        !self.elsewhere
-            && self.before.is_none_or(|before| line.at <= before)
-            && self.after.is_none_or(|after| line.at > after)
-            && among(&self.sources, line.source.origin())
-            && among(&self.stdtypes, stdtype(line))
-            && (self.levels.is_empty() || has_level())
-            && self.text.as_ref().is_none_or(|text| line.text.contains(text.as_str()))
-    }
-}
-
-fn stdtype(line: &Line) -> &'static str {
-    if line.source == Source::Stderr { "stderr" } else { "stdout" }
-}
-
-/// A line on the wire: `api::log::LogEntry`, borrowed.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    id: &'a str,
-    task_id: &'a str,
-    allocation_id: &'a str,
-    agent_id: &'a str,
-    container_id: &'a str,
-    timestamp: &'a str,
-    level: &'a str,
-    stdtype: &'a str,
-    source: &'a str,
-    log: &'a str,
-    message: &'a str,
-}
-
-/// Turns lines into the NDJSON of a streamed answer.
-struct Printer {
-    task: String,
-    allocation: String,
-    agent: String,
-    /// Lines of one record share their time.
-    time: (Timestamp, String),
-}
-
-impl Printer {
-    fn new(task: &Task) -> Self {
-        let agent = task.latest.phase.placement().map(|on| on.first().agent.to_string()).unwrap_or_default();
-        let time = (Timestamp(0), Timestamp(0).rfc3339());
-        Self { task: task.id.to_string(), allocation: task.latest.id.to_string(), agent, time }
-    }
-
-    fn print(&mut self, line: &Line, out: &mut Vec<u8>) {
-        if self.time.0 != line.at {
-            self.time = (line.at, line.at.rfc3339());
-        }
-        let level = level(line);
-        let entry = Entry {
-            id: &line.number.to_string(),
-            task_id: &self.task,
-            allocation_id: &self.allocation,
-            agent_id: &self.agent,
-            container_id: &self.allocation,
-            timestamp: &self.time.1,
-            level: &format!("LOG_LEVEL_{level}"),
-            stdtype: stdtype(line),
-            source: line.source.origin(),
-            log: &line.text,
-            message: &determined_message(line, &self.allocation),
-        };
-        out.extend_from_slice(b"{\"result\":");
-        // Writing to memory can't fail.
-        let _ = serde_json::to_writer(&mut *out, &entry);
-        let _ = out.write_all(b"}\n");
-    }
-}
-
 /// Where a stream of lines is.
 struct Reading {
     follower: Follower,
@@ -310,7 +145,7 @@ pub(crate) async fn lines(
     let permit = open::<ReadTask>(&app, &caller, &task).await?;
     let query = query.after(&permit).await?;
     let follow = query.follow.unwrap_or(false);
-    let printer = Printer::new(&permit.target().0);
+    let printer = Printer::new(&permit.target().0, &app.master.tasks.runs(&permit).await?);
     let wanted = Wanted::read(query, &printer)?;
     let turns = (app.searches.clone(), caller.actor.user);
     if wanted.from_end {

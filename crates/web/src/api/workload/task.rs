@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use ::api::command::{Allocation, AllocationSummary, GetTask, ResourcesSummary, Task as Shown};
+use ::api::command::{Allocation, AllocationSummary, GetTask, PartExit, ResourcesSummary, Task as Shown};
+use ::api::wire::Empty;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
@@ -12,8 +13,8 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use domain::allocation::Allocation as Run;
-use domain::authz::{ReadContext, ReadTask, Visible};
+use domain::allocation::{Allocation as Run, PartEnding};
+use domain::authz::{ChangeTask, ReadContext, ReadTask, Visible};
 use domain::id::TaskId;
 use domain::task::Task;
 use futures_util::stream::BoxStream;
@@ -47,6 +48,14 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .says("One task; for the task itself too")
             .asks::<ReadTask>()
             .answers::<GetTask>(),
+        Endpoint::post("/api/v1/tasks/{task}/pause", Access::User, pause)
+            .says("Pause a task that can go on later")
+            .asks::<ChangeTask>()
+            .answers::<Empty>(),
+        Endpoint::post("/api/v1/tasks/{task}/unpause", Access::User, unpause)
+            .says("Have a paused task go on")
+            .asks::<ChangeTask>()
+            .answers::<Empty>(),
         Endpoint::get("/api/v1/tasks/{task}/context_directory", Access::UserOrTask, context)
             .says("The packed context directory; for the task itself too")
             .pieces()
@@ -101,6 +110,34 @@ fn summary(task: &Task) -> AllocationSummary {
     }
 }
 
+pub(crate) async fn pause(
+    State(app): State<App>,
+    User(caller): User,
+    Path(task): Path<String>,
+) -> Answer<Empty> {
+    app.master.tasks.pause(open::<ChangeTask>(&app, &caller, &task).await?).await?;
+    Ok(Json(Empty {}))
+}
+
+pub(crate) async fn unpause(
+    State(app): State<App>,
+    User(caller): User,
+    Path(task): Path<String>,
+) -> Answer<Empty> {
+    app.master.tasks.resume(open::<ChangeTask>(&app, &caller, &task).await?).await?;
+    Ok(Json(Empty {}))
+}
+
+fn part_exit(ending: &PartEnding) -> PartExit {
+    PartExit {
+        agent_id: ending.agent.to_string(),
+        status_code: ending.code,
+        exit_signal: ending.signal,
+        exit_fault: ending.fault.map(|fault| fault.as_str().to_owned()),
+        exit_reason: ending.reason.to_string(),
+    }
+}
+
 pub(crate) async fn get(
     State(app): State<App>,
     caller: AnyCaller,
@@ -122,6 +159,7 @@ pub(crate) async fn get(
             exit_reason: ending.map(|ending| ending.reason.to_string()),
             status_code: ending.and_then(|ending| ending.exit_code),
             exit_fault: ending.and_then(|ending| ending.fault).map(|fault| fault.as_str().to_owned()),
+            exits: run.exits.iter().map(part_exit).collect(),
         }
     };
     let task = Shown {

@@ -75,6 +75,23 @@ pub(super) const SAMPLES: &[Sample] = &[
     Sample::new("POST", "/api/v1/commands/{task}/set_priority", "the owner's")
         .body(r#"{"priority": 50}"#)
         .asks(&[("ChangeTask", "in the shared workspace")]),
+    // A command can't go on later.
+    Sample::new("POST", "/api/v1/tasks/{task}/pause", "the owner's")
+        .asks(&[("ChangeTask", "in the shared workspace")])
+        .then(400),
+    Sample::new("POST", "/api/v1/tasks/{task}/unpause", "the owner's")
+        .asks(&[("ChangeTask", "in the shared workspace")])
+        .then(400),
+    Sample::new("GET", "/api/v1/allocations/{allocation}/signals/preemption", "the owner's")
+        .at("/api/v1/allocations/{task}.1/signals/preemption")
+        .asks(&[("HearSignals", "in the shared workspace")]),
+    Sample::new("POST", "/api/v1/allocations/{allocation}/signals/ack_preemption", "the owner's")
+        .at("/api/v1/allocations/{task}.1/signals/ack_preemption")
+        .asks(&[("AnswerSignals", "in the shared workspace")]),
+    Sample::new("POST", "/api/v1/allocations/{allocation}/signals/pending_preemption", "the owner's")
+        .at("/api/v1/allocations/{task}.1/signals/pending_preemption")
+        .asks(&[("AnswerSignals", "in the shared workspace")])
+        .then(400),
     Sample::new("GET", "/api/v1/tasks", ""),
     Sample::new("GET", "/api/v1/tasks/{task}", "the owner's")
         .asks(&[("ReadTask", "in the shared workspace")]),
