@@ -3,6 +3,7 @@
 mod support;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use launch::spec::{Limits, Seccomp};
@@ -310,6 +311,103 @@ fn b15_what_keeps_a_killed_task_is_told() {
     let done = task.outcome();
     assert!(done.exit.killed, "{unmounted}: {done:?}");
     assert_eq!(done.agent.matches("waits in the kernel").count(), 1, "{done:?}");
+}
+
+/// Whether a thread of a process whose command line has this in it waits in the kernel at one of these places.
+fn waits(command: &str, at: &[&str]) -> bool {
+    let lists = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let named = |path: &PathBuf| {
+        let line = fs::read(path.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(command)
+    };
+    let threads =
+        lists.filter(named).filter_map(|path| fs::read_dir(path.join("task")).ok()).flatten().flatten();
+    threads
+        .into_iter()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("wchan")).ok())
+        .any(|place| at.iter().any(|at| place.contains(at)))
+}
+
+/// Who writes to a pipe keeps its readers in the kernel while that waits for his memory: what ends the task doesn't wait
+/// with them (MG1).
+#[test]
+fn a04_b15_a_pipe_that_is_held_keeps_no_kill_from_being_obeyed() {
+    let dir = TestDir::new();
+    let (remote, ours) = (dir.dir("remote", 0o700, 5001), dir.dir("ours", 0o755, 5001));
+    let machine = Machine::new(Root::Private, "true");
+    support::fuse::mount(&machine, &remote, 5001);
+    let program = r"
+import mmap, os, threading, time
+file = open('/x/silent', 'rb')
+page = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+threading.Thread(target=lambda: os.writev(1, [b'x' * 4096, page]), daemon=True).start()
+while not os.path.exists('/ours/go'):
+    time.sleep(0.02)
+os.write(2, b'look')
+time.sleep(1000)
+";
+    let mut spec = script("echo ready; exec python3 -c \"$PROGRAM\" held-pipe");
+    spec.env = vec![("PROGRAM".into(), program.into())];
+    spec.bind_mounts = vec![support::bind(&remote, "/x"), support::bind(&ours, "/ours")];
+    let task = Task::create(&spec);
+    assert!(task.start_on(&machine));
+    task.wait_for("ready");
+    support::wait_until("it writes", || waits("held-pipe", &["request_wait", "folio", "page"]));
+    fs::write(ours.join("go"), "").unwrap();
+    let shim = task.task_dir.to_str().unwrap().to_owned();
+    support::wait_until("the shim reads", || waits(&shim, &["pipe_read"]));
+    task.shim().unwrap().kill_now().unwrap();
+    // Some kernels let go of the page then, others only when its file system has gone.
+    support::wait_until("that was obeyed", || {
+        task.exit().is_some() || task.output(launch::record::Source::Agent).contains("waits in the kernel")
+    });
+    let unmounted = machine.enter().args(["umount", "-f"]).arg(&remote).status().unwrap();
+    task.wait();
+    let done = task.outcome();
+    assert!(done.exit.killed && done.stdout.starts_with("ready\n"), "{unmounted}: {done:?}");
+    assert_eq!(done.stderr, "look", "nothing is lost: {done:?}");
+}
+
+/// Who reads a directory keeps others from reading it while that waits for his memory, once somebody wants to change it: a limit
+/// doesn't wait with them (MG4).
+#[test]
+fn a04_a_directory_that_is_held_keeps_no_limit_from_being_obeyed() {
+    let dir = TestDir::new();
+    let remote = dir.dir("remote", 0o700, 5001);
+    let machine = Machine::new(Root::Private, "true");
+    support::fuse::mount(&machine, &remote, 5001);
+    let program = r"
+import ctypes, mmap, os, threading, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+silent = os.open('/x/silent', os.O_RDONLY)
+page = libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, silent, 0)
+os.mkdir('/tmp/d')
+d = os.open('/tmp/d', os.O_RDONLY)
+reads = lambda: libc.syscall(217, d, ctypes.c_void_p(page), 4096)
+threading.Thread(target=reads, daemon=True).start()
+time.sleep(0.2)
+threading.Thread(target=lambda: os.mkdir('/tmp/d/e'), daemon=True).start()
+time.sleep(0.2)
+with open('/var/tmp/large', 'wb') as file:
+    file.write(bytes(40 << 20))
+print('written', flush=True)
+time.sleep(1000)
+";
+    let limits = Limits { scratch_bytes: Some(8 << 20), ..Limits::default() };
+    let mut spec = TaskSpec { limits, ..script("exec python3 -c \"$PROGRAM\" held-directory") };
+    spec.env = vec![("PROGRAM".into(), program.into())];
+    spec.bind_mounts = vec![support::bind(&remote, "/x")];
+    let task = Task::create(&spec);
+    assert!(task.start_on(&machine));
+    support::wait_until("its end", || task.output(launch::record::Source::Agent).contains("it is ended"));
+    let agents = launch::holdings(&[&task.task_dir]);
+    assert!(agents[0].as_ref().is_ok_and(|held| held.bytes > 8 << 20), "{agents:?}");
+    let unmounted = machine.enter().args(["umount", "-f"]).arg(&remote).status().unwrap();
+    task.wait();
+    let done = task.outcome();
+    assert_eq!(done.exit.limit, Some(Limit::Scratch), "{unmounted}: {done:?}");
 }
 
 /// A start that waits for somebody's file system is over when it is killed, whatever that does.

@@ -47,13 +47,33 @@ pub(crate) fn incoming_context(data_dir: &DataDir, id: AllocationId) -> PathBuf 
 }
 
 /// Moves a waiting context directory to its run. Nothing waits: nothing is done.
+///
+/// It is given a second name and loses the first one: for who moves something from one directory to another, the kernel has
+/// one lock for the whole disk, which a task may hold for as long as it likes (MG5).
 pub(crate) fn place_context(data_dir: &DataDir, id: AllocationId) -> io::Result<()> {
     let dir = data_dir.tasks().join(id.to_string());
-    match fs::rename(incoming_context(data_dir, id), dir.join(CONTEXT_FILE)) {
-        Ok(()) => sync_dir(&dir),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
+    let (waiting, place) = (incoming_context(data_dir, id), dir.join(CONTEXT_FILE));
+    match fs::hard_link(&waiting, &place) {
+        Ok(()) => {}
+        // It was there when the machine lost power.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if has_one_name(&e) => fs::rename(&waiting, &place)?,
+        Err(e) => return Err(e),
     }
+    sync_dir(&dir)?;
+    match fs::remove_file(&waiting) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// On some file systems a file has one name.
+fn has_one_name(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported | io::ErrorKind::TooManyLinks
+    )
 }
 
 /// Drops a context directory that no run will need.

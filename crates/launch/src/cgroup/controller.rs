@@ -138,7 +138,7 @@ pub(super) fn find(controller: Controller) -> Option<Place> {
         };
         if listed("cgroup.controllers") {
             // Handing a controller on is a switch of the parent; on most machines it is on already.
-            if !listed("cgroup.subtree_control") {
+            if !listed("cgroup.subtree_control") && may_hand_on(&root) {
                 let _ = controller.hand_on(&root);
             }
             return listed("cgroup.subtree_control").then_some(Place { root, v2: true });
@@ -148,8 +148,33 @@ pub(super) fn find(controller: Controller) -> Option<Place> {
     root.join("cgroup.procs").exists().then_some(Place { root, v2: false })
 }
 
+/// Whether nothing is lost by handing a controller on. Where it isn't the machine's own root, as in a container, and has
+/// processes in it, some can be handed on and others can't; what is below it is of no use to anybody then (MH1).
+fn may_hand_on(root: &Path) -> bool {
+    !root.join("cgroup.type").exists()
+        || fs::read_to_string(root.join("cgroup.procs")).is_ok_and(|processes| processes.is_empty())
+}
+
 /// Writes a setting with one call, as the kernel wants it; creates nothing.
 pub(super) fn write_setting(path: &Path, value: &str) -> io::Result<()> {
     let mut file: File = OpenOptions::new().write(true).open(path)?;
     file.write_all(value.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mh01_nothing_is_handed_on_where_processes_are_in_the_way() {
+        let root = std::env::temp_dir().join(format!("launch-root-{}", std::process::id()));
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("cgroup.procs"), "17\n").unwrap();
+        assert!(may_hand_on(&root), "the machine's own root");
+        fs::write(root.join("cgroup.type"), "domain\n").unwrap();
+        assert!(!may_hand_on(&root), "a container's");
+        fs::write(root.join("cgroup.procs"), "").unwrap();
+        assert!(may_hand_on(&root), "an empty one");
+        fs::remove_dir_all(&root).unwrap();
+    }
 }

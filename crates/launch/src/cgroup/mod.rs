@@ -28,6 +28,12 @@ pub use controller::CgroupSupport;
 pub(crate) use controller::support;
 pub(crate) use memory::{SocketMemory, Want};
 pub use shared::all_tasks_limits;
+pub(crate) use shared::machines_memory;
+
+/// Whether what tasks' sockets hold is in their memory limits.
+pub(crate) fn pays_for_sockets() -> bool {
+    find(Controller::Memory).is_some_and(|place| place.v2)
+}
 
 /// Where version 1 has its device controller.
 const DEVICES: &str = "/sys/fs/cgroup/devices";
@@ -116,18 +122,20 @@ impl Cgroup {
         let rules = crate::devices::allowed(devices)?;
         // Version 2 first: there is nothing to move into.
         let v2 = v2_root().map(|root| self.below(&root)).filter(|dir| self.dirs.contains(dir));
-        if let Some(dir) = v2
-            && File::open(dir).and_then(|dir| bpf::allow_devices(dir.as_fd(), &rules)).is_ok()
-        {
-            return Ok(());
+        let fenced = v2.map(|dir| {
+            let allowed = File::open(&dir).and_then(|dir| bpf::allow_devices(dir.as_fd(), &rules));
+            allowed.explain(|| format!("{}: what denies devices can't be put there", dir.display()))
+        });
+        let has_v1 = Path::new(DEVICES).join("cgroup.procs").exists();
+        match fenced {
+            Some(Ok(())) => Ok(()),
+            Some(Err(e)) if !has_v1 => Err(e),
+            None if !has_v1 => Ok(()),
+            _ => self.fence_v1(&rules),
         }
-        self.fence_v1(&rules)
     }
 
     fn fence_v1(&mut self, rules: &[Rule]) -> Result<(), Failure> {
-        if !Path::new(DEVICES).join("cgroup.procs").exists() {
-            return Ok(());
-        }
         let dir = self.enter(Path::new(DEVICES), false)?;
         let write = |file: &str, value: &str| {
             write_setting(&dir.join(file), value).explain(|| dir.join(file).display().to_string())

@@ -132,7 +132,7 @@ fn without_reserve(whole: u64, least: u64) -> u64 {
 }
 
 /// In bytes.
-fn machines_memory() -> io::Result<u64> {
+pub(crate) fn machines_memory() -> io::Result<u64> {
     let info = fs::read_to_string("/proc/meminfo")?;
     let line = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());

@@ -87,19 +87,22 @@ pub(super) fn at_the_start(init: Pid) -> Option<Held> {
     Some(Held::Waiting { pid: init, at })
 }
 
-/// A killed process of the task that still waits in the kernel, in words: nothing of it will run again, but what it has,
-/// memory of a GPU among it, it has until the file system or device answers that it waits for.
+/// A killed process of the task, or a thread of one, that still waits in the kernel, in words: nothing of it will run again, but
+/// what it has, memory of a GPU among it, it has until the file system or device answers that it waits for.
 pub(super) fn in_kernel(init: Pid) -> Option<String> {
-    let entries = fs::read_dir("/proc").ok()?.flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let stuck = pids.filter(|name| name.bytes().all(|b| b.is_ascii_digit())).find(|pid| {
-        let status = Status::read(pid);
-        status.is_some_and(|status| {
-            let is_below = status.field("PPid:") == Some(init.to_string().as_str());
-            is_below && status.field("State:") == Some("D") && status.is_killed()
-        })
-    })?;
-    let at = fs::read_to_string(format!("/proc/{stuck}/wchan")).unwrap_or_default();
+    let init = init.to_string();
+    let is_below =
+        |pid: &String| Status::read(pid).is_some_and(|status| status.field("PPid:") == Some(&init));
+    let threads = numbers("/proc").filter(is_below).flat_map(|pid| {
+        let threads: Vec<_> = numbers(&format!("/proc/{pid}/task")).collect();
+        threads.into_iter().map(move |thread| format!("{pid}/task/{thread}"))
+    });
+    let is_stuck = |thread: &String| {
+        Status::read(thread).is_some_and(|status| status.field("State:") == Some("D") && status.is_killed())
+    };
+    let thread = threads.into_iter().find(is_stuck)?;
+    let at = fs::read_to_string(format!("/proc/{thread}/wchan")).unwrap_or_default();
+    let stuck = thread.split('/').next().unwrap_or_default();
     Some(format!(
         "killed, but process {stuck} on the machine waits in the kernel ({at}) for a file system or a device that doesn't \
          answer: the task is over, and its slots are free, when that answers or is taken away (a FUSE mount: when its \
@@ -107,7 +110,14 @@ pub(super) fn in_kernel(init: Pid) -> Option<String> {
     ))
 }
 
-/// `/proc/PID/status`.
+/// The entries of a directory that are numbers.
+fn numbers(dir: &str) -> impl Iterator<Item = String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    names.filter(|name| name.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// `/proc/PID/status`, or that of a thread.
 struct Status(String);
 
 impl Status {

@@ -1,21 +1,26 @@
 //! What a task has of the agent's disk, asked from outside of its shim: by the agent, when the disk is nearly full (A4).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, poll};
 
+use super::usage::apart::Count;
 use super::usage::{self, Found, Usage};
 use crate::cgroup::{self, freezer, freezer::Still};
 use crate::spec::TaskSpec;
 use crate::sys::mount::open_host;
 use crate::task_dir::{CONTEXT_FILE, LOG_FILE, PID_FILE, SCRATCH_DIR, read_spec};
 
-/// How often tasks stand still for one count, at most.
+/// How often an account's tasks stand still for one count, at most.
 const PERIODS: usize = 6;
+/// A count that waits for one thing for so long waits for the task.
+const STUCK: Duration = Duration::from_secs(3);
 
 /// What a task has of the disk, and whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,9 +33,10 @@ pub struct Holding {
     pub files: u64,
 }
 
-/// Counts what the tasks of these directories have, at one moment: where there is a freezer all of them stand still for it, so
-/// that nobody moves anything meanwhile (MD5, MD6). Blocks; millions of files take seconds. What can't be counted for as long as
-/// they may stand still is more than anybody looks at.
+/// Counts what the tasks of these directories have, those of an account at one moment: where there is a freezer they stand still
+/// for it, so that nobody moves anything meanwhile (MD5, MD6). Nothing can be moved from one task's directories to another's; so
+/// whoever takes long has nobody else stand still (MG3). Blocks; millions of files take seconds. What can't be counted for as long
+/// as they may stand still, or whose count waits for the task (MG4), is more than anybody looks at.
 ///
 /// # Errors
 /// When a directory can't be read.
@@ -38,47 +44,58 @@ pub struct Holding {
 pub fn holdings(task_dirs: &[&Path]) -> Vec<io::Result<Holding>> {
     let specs: Vec<_> = task_dirs.iter().map(|dir| read_spec(dir)).collect();
     let mut counted: Vec<io::Result<Holding>> = Vec::with_capacity(specs.len());
-    let mut tasks: Vec<(usize, &Path, &TaskSpec, Duration)> = vec![];
+    let mut accounts: BTreeMap<Option<String>, Vec<Counted<'_>>> = BTreeMap::new();
     for (number, (dir, spec)) in task_dirs.iter().copied().zip(&specs).enumerate() {
         let begun = Instant::now();
         // Once for the kernel to have it all at hand: what takes long then takes long while nobody stands still.
-        counted.push(match spec {
+        let first = match spec {
             Ok(spec) => holding(dir, spec, None, &mut Found::new()).map(Option::unwrap_or_default),
             Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
-        });
-        tasks.extend(spec.as_ref().ok().map(|spec| (number, dir, spec, begun.elapsed())));
+        };
+        if let (Ok(spec), Ok(holding)) = (spec, &first)
+            && holding.bytes < u64::MAX
+        {
+            accounts.entry(owner(spec)).or_default().push((number, dir, spec, begun.elapsed()));
+        }
+        counted.push(first);
     }
-    // Whoever takes long keeps nobody else from being counted.
-    tasks.sort_by_key(|(.., took)| *took);
-    let (mut rest, mut found) = (&tasks[..], Found::new());
-    for _ in 0..PERIODS {
-        if rest.is_empty() {
-            break;
+    let mut found = Found::new();
+    for mut tasks in accounts.into_values() {
+        // Whoever takes long keeps nobody else from being counted.
+        tasks.sort_by_key(|(.., took)| *took);
+        let mut rest = &tasks[..];
+        for _ in 0..PERIODS {
+            if rest.is_empty() {
+                break;
+            }
+            let begun = Instant::now();
+            // Shims take no longer.
+            let still = Still::hold(tasks.iter().map(|(_, dir, spec, _)| (*dir, *spec)), freezer::LONGEST);
+            let until = still.as_ref().and_then(Still::until);
+            let first = rest.len();
+            while let [(number, dir, spec, _), others @ ..] = rest {
+                let holding = holding(dir, spec, until, &mut found).map(|holding| match holding {
+                    // It has a period of its own then.
+                    None if rest.len() < first => None,
+                    holding => Some(holding.unwrap_or_else(|| counted_too_long(spec))),
+                });
+                let Some(holding) = holding.transpose() else { break };
+                (counted[*number], rest) = (holding, others);
+            }
+            drop(still);
+            if !rest.is_empty() {
+                let _ = poll(&mut [], Timespec::try_from(begun.elapsed()).ok().as_ref());
+            }
         }
-        let begun = Instant::now();
-        // Shims take no longer.
-        let still = Still::hold(tasks.iter().map(|(_, dir, spec, _)| (*dir, *spec)), freezer::LONGEST);
-        let until = still.as_ref().and_then(Still::until);
-        let first = rest.len();
-        while let [(number, dir, spec, _), others @ ..] = rest {
-            let holding = holding(dir, spec, until, &mut found).map(|holding| match holding {
-                // It has a period of its own then.
-                None if rest.len() < first => None,
-                holding => Some(holding.unwrap_or_else(|| counted_too_long(spec))),
-            });
-            let Some(holding) = holding.transpose() else { break };
-            (counted[*number], rest) = (holding, others);
+        for (number, _, spec, _) in rest {
+            counted[*number] = Ok(counted_too_long(spec));
         }
-        drop(still);
-        if !rest.is_empty() {
-            let _ = poll(&mut [], Timespec::try_from(begun.elapsed()).ok().as_ref());
-        }
-    }
-    for (number, _, spec, _) in rest {
-        counted[*number] = Ok(counted_too_long(spec));
     }
     counted
 }
+
+/// One of the tasks: its number among them, its directory, what it is, and how long it took to count it.
+type Counted<'a> = (usize, &'a Path, &'a TaskSpec, Duration);
 
 fn counted_too_long(spec: &TaskSpec) -> Holding {
     Holding { owner: owner(spec), bytes: u64::MAX, files: u64::MAX }
@@ -88,6 +105,13 @@ fn owner(spec: &TaskSpec) -> Option<String> {
     spec.owner.as_ref().map(|owner| owner.key.clone())
 }
 
+/// Tasks whose count hasn't come to an end: nobody waits for them a second time.
+static HANGING: Mutex<BTreeMap<PathBuf, Count>> = Mutex::new(BTreeMap::new());
+
+fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, Count>> {
+    HANGING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What one has, if that can be counted until then.
 fn holding(
     task_dir: &Path,
@@ -95,8 +119,18 @@ fn holding(
     until: Option<Instant>,
     found: &mut Found,
 ) -> io::Result<Option<Holding>> {
+    hanging().retain(|_, count| count.within(Duration::ZERO).is_none());
+    if hanging().contains_key(task_dir) {
+        return Ok(Some(counted_too_long(spec)));
+    }
     let scratch = open_host(&task_dir.join(SCRATCH_DIR))?;
-    let used = match usage::count_until(&scratch, &processes(spec, task_dir), until, found) {
+    let mut count = Count::begin(&scratch, processes(spec, task_dir), until, std::mem::take(found))?;
+    let Some((used, now_found)) = count.unless_stuck(STUCK) else {
+        hanging().insert(task_dir.to_owned(), count);
+        return Ok(Some(counted_too_long(spec)));
+    };
+    *found = now_found;
+    let used = match used {
         Ok(Some(used)) => used,
         Ok(None) => return Ok(None),
         // Who has more than anybody looks at hides it: taken for all there is.

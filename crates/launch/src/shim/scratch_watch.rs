@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstatvfs;
 
 use super::too_much::TooMuch;
-use super::usage::{Found, Usage, count, count_until};
+use super::usage::apart::Count;
+use super::usage::{Found, Usage, count};
 use super::watch::Budget;
 use crate::cgroup::freezer::Still;
 use crate::spec::TaskSpec;
@@ -27,6 +28,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A count that takes no longer is no trouble for a task that stands still meanwhile; else it does so only where the disk has
 /// lost what may be the task's, or has little left: who moves things while they are counted is found then (MD6).
 const QUICK: Duration = Duration::from_millis(50);
+/// Who counts and waits for one thing for so long waits for the task.
+const STUCK: Duration = Duration::from_secs(5);
 /// A part of a disk that is little.
 const LITTLE: u64 = 20;
 
@@ -74,13 +77,18 @@ pub(super) fn watch(
             });
         }
         let begun = Instant::now();
-        let processes = in_task();
-        let used = count_until(&root, &processes, still.as_ref().and_then(Still::until), &mut Found::new());
-        drop(still);
-        // It is too long for anybody to stand still.
-        let used = used.and_then(|used| used.map_or_else(|| count(&root, &processes), Ok));
+        let used = counted_apart(&root, &in_task(), still, ends, || {
+            let now = left(&root).0;
+            free.bytes.saturating_sub(now.bytes) > most.bytes
+                || free.files.saturating_sub(now.files) > most.files
+        })?;
         let used = match used {
             Ok(used) => used,
+            // If it may be much; else it is looked at soon again.
+            Err(TooMuch::Moved) if lost.bytes <= most.bytes && lost.files <= most.files => {
+                (counted, took) = (Instant::now(), begun.elapsed());
+                continue;
+            }
             Err(too_much) => return Some(too_much),
         };
         if used.bytes > most.bytes {
@@ -95,6 +103,45 @@ pub(super) fn watch(
             sure.files = (most.files - used.files) / 2 + 1;
         }
         (counted, took) = (Instant::now(), begun.elapsed());
+    }
+}
+
+/// Counts while the task stands `still`; and without, where that is too long for anybody to stand still. Nothing when nobody wants
+/// to know any more.
+fn counted_apart(
+    root: &OwnedFd,
+    processes: &[PathBuf],
+    mut still: Option<Still>,
+    ends: &OwnedFd,
+    may_be_much: impl Fn() -> bool,
+) -> Option<Result<Usage, TooMuch>> {
+    loop {
+        let until = still.as_ref().and_then(Still::until);
+        let Ok(mut count) = Count::begin(root, processes.to_vec(), until, Found::new()) else {
+            // No thread for it: others have too many.
+            return Some(count(root, processes));
+        };
+        let outcome = loop {
+            if let Some((outcome, _)) = count.within(TICK) {
+                break outcome;
+            }
+            let ended =
+                poll(&mut [PollFd::new(ends, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+            if ended != Ok(0) {
+                return None;
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                drop(still.take());
+            }
+            if count.stuck_for() >= STUCK && may_be_much() {
+                return Some(Err(TooMuch::Uncounted));
+            }
+        };
+        match outcome {
+            Ok(Some(used)) => return Some(Ok(used)),
+            Err(too_much) => return Some(Err(too_much)),
+            Ok(None) => still = None,
+        }
     }
 }
 

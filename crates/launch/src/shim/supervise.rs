@@ -40,7 +40,6 @@ use crate::network::diag::Diag;
 use crate::network::doorbell::Doorbell;
 use crate::network::helper::{Helper, Service};
 use crate::network::stack::Place;
-use crate::record::MAX_PAYLOAD;
 use crate::sandbox::{self, Prepared};
 use crate::seccomp::{Filter, Pass};
 use crate::shown;
@@ -108,9 +107,11 @@ impl Shim {
         for note in notes.into_iter().chain(sandbox::notes(&spec)) {
             self.note(&note);
         }
-        let (output, mut task, network) = start(&spec, credentials, task_dir, unpack, cgroup)?;
+        let Started { output, ends, mut task, network } =
+            start(&spec, credentials, task_dir, unpack, cgroup)?;
         let (helper, diag) = self.serve_network(&spec, task_dir, &network, task.cgroup.doors());
         task.network = helper;
+        output.begin(ends).explain(|| "can't start to read the task's output".into())?;
         match watch(&spec, &task, task_dir, (diag, network)) {
             Ok(watch) => task.watch = Some(watch),
             Err(e) => self.note(&format!(
@@ -159,7 +160,6 @@ impl Shim {
 
     /// Records output until the init, and so every process of the task, has ended.
     fn follow(&mut self, mut output: Output, limits: Limits) {
-        let mut buffer = vec![0; MAX_PAYLOAD as usize];
         loop {
             let Ok(mut ready) = output.wait(&self.control) else { return };
             if ready.told {
@@ -172,8 +172,11 @@ impl Shim {
                 self.too_much(limits);
             }
             let Self { recorder, control, .. } = self;
-            output.read(ready, &mut buffer, |source, bytes| recorder.output(control, source, bytes));
+            let all = output.read(ready.ended, |source, bytes| recorder.output(control, source, bytes));
             if ready.ended {
+                if !all {
+                    self.note("the end of the task's output can't be read: somebody else holds its pipe");
+                }
                 return;
             }
         }
@@ -312,16 +315,26 @@ fn watch(
     Ok(watch)
 }
 
-/// Makes the pipes and starts the init. The last value is where it sends what it has made of the task's network.
+/// A task whose init has been started.
+struct Started {
+    output: Output,
+    /// For the thread that reads that.
+    ends: OwnedFd,
+    task: Running,
+    /// Where the init sends what it has made of the task's network.
+    network: OwnedFd,
+}
+
+/// Makes the pipes and starts the init.
 fn start(
     spec: &TaskSpec,
     credentials: Credentials,
     task_dir: &Path,
     unpack: Unpack,
     cgroup: Cgroup,
-) -> Result<(Output, Running, OwnedFd), Failure> {
+) -> Result<Started, Failure> {
     let what = || "can't make the task's pipes".to_owned();
-    let (output, stdout, stderr) = Output::new(credentials).explain(what)?;
+    let (output, stdout, stderr, ends) = Output::new(credentials).explain(what)?;
     let (told, tells) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
     set_nonblocking(&told).explain(what)?;
     let (shim, shim_lives) = pipe_with(PipeFlags::CLOEXEC).explain(what)?;
@@ -370,5 +383,5 @@ fn start(
     let pidfd = pidfd.explain(|| "can't hold the task's init".into())?;
     drop(launch.network.take());
     let running = Running { init, pidfd, cgroup, network: None, told, _lives: lives, watch: None };
-    Ok((output, running, network))
+    Ok(Started { output, ends, task: running, network })
 }

@@ -18,6 +18,10 @@ pub(super) enum TooMuch {
     Depth,
     /// Open files, threads and mappings, more than anybody looks at.
     Held,
+    /// A count of its directories waits in the kernel for something that the task has a hand in.
+    Uncounted,
+    /// Somebody outside moves things in its directories whenever they are counted.
+    Moved,
     /// So many bytes of answers of the kernel that nobody has read.
     Answers(u64),
     /// So many bytes in datagram sockets, and how many there may be.
@@ -51,7 +55,9 @@ impl TooMuch {
     /// What the task is said to have ended for.
     pub(super) fn limit(self) -> Limit {
         match self {
-            Self::Bytes(_) | Self::Files(_) | Self::Depth | Self::Held => Limit::Scratch,
+            Self::Bytes(_) | Self::Files(_) | Self::Depth | Self::Held | Self::Moved | Self::Uncounted => {
+                Limit::Scratch
+            }
             Self::Answers(_)
             | Self::Datagrams(..)
             | Self::Sockets
@@ -88,6 +94,14 @@ impl TooMuch {
             ),
             Self::Held => "the task has more open files, mappings and threads than can be looked at, so nobody knows what \
                            it holds of the disk: it is ended"
+                .into(),
+            Self::Uncounted => "the task's own directories (/tmp, /var/tmp, /run/determined, the work directory) can't be counted: \
+                                whoever reads them waits in the kernel; and the disk has lost more than the task may have: it \
+                                is ended"
+                .into(),
+            Self::Moved => "something outside of the task goes on changing the task's own directories (/tmp, /var/tmp, \
+                            /run/determined, the work directory) while they are counted, so nobody knows what it has of the \
+                            disk, which has lost more than the task may have: it is ended"
                 .into(),
             Self::Answers(bytes) => format!(
                 "the task leaves {} of the kernel's answers unread in its netlink sockets, more than {}, and that memory is \

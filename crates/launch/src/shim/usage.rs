@@ -5,14 +5,17 @@
 //! is a file without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is
 //! only mapped; where a task may make namespaces, also one that is only mounted.
 
+pub(super) mod apart;
 mod unnamed;
 
 use std::collections::HashSet;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::event::{Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
 
 use super::too_much::TooMuch;
@@ -29,6 +32,11 @@ const LARGE: u64 = 1 << 20;
 /// … so many of them.
 const KNOWN: usize = 1 << 16;
 
+/// The kernel's clock of changes goes on at the latest after this.
+const TICK: Duration = Duration::from_millis(12);
+/// So many walks find something else each time only if somebody outside has a hand in it.
+const WALKS: u32 = 6;
+
 /// What is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
@@ -40,28 +48,75 @@ pub(super) struct Usage {
 
 /// Counts all that is below `root`, and what the processes (directories of `/proc`) hold of its file system without a
 /// name. What its owner changes meanwhile may be found or not: who wants to know holds the task still
-/// ([`crate::cgroup::freezer`]).
+/// ([`crate::cgroup::freezer`]) and asks [`count_until`].
 ///
 /// # Errors
 /// That there is more than anybody looks at.
 pub(super) fn count(root: &OwnedFd, processes: &[PathBuf]) -> Result<Usage, TooMuch> {
-    count_until(root, processes, None, &mut Found::new()).map(Option::unwrap_or_default)
+    let (sum, _) = walk(root, &|| false)?.unwrap_or_default();
+    with_unnamed(root, processes, sum, &mut Found::new())
 }
 
-/// The same, or nothing if that isn't over by then. What is in `found` was found with another task, and isn't this one's.
+/// The same of a task that stands still, or nothing if that isn't over by then. What is in `found` was found with another
+/// task, and isn't this one's. Who has one of its directories open needn't be in the task: a count is good when two walks, one
+/// after the other, find the same (MG2).
 ///
 /// # Errors
-/// As [`count`].
+/// As [`count`], and that somebody goes on moving things.
 pub(super) fn count_until(
     root: &OwnedFd,
     processes: &[PathBuf],
     until: Option<Instant>,
     found: &mut Found,
 ) -> Result<Option<Usage>, TooMuch> {
-    let late = || until.is_some_and(|until| until <= Instant::now());
+    let Some(until) = until else { return count(root, processes).map(Some) };
+    let late = || until <= Instant::now();
+    // What the task itself changed is older then.
+    pause(TICK);
+    let mut before = None;
+    for _ in 0..WALKS {
+        let Some((sum, seen)) = walk(root, &late)? else { return Ok(None) };
+        if !seen.now && before == Some(seen) {
+            return with_unnamed(root, processes, sum, found).map(|used| (!late()).then_some(used));
+        }
+        before = Some(seen);
+    }
+    Err(TooMuch::Moved)
+}
+
+fn pause(time: Duration) {
+    let _ = poll(&mut [], Timespec::try_from(time).ok().as_ref());
+}
+
+/// What tells one state of all that is there from another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    /// Of when each directory was changed last: what has been moved can't be hidden there. Who writes to a file for long,
+    /// and so doesn't stand still, hides nothing.
+    mark: u64,
+    /// One was changed in the moment when it was looked at: another change may look the same.
+    now: bool,
+}
+
+impl Seen {
+    fn add(&mut self, directory: &Statx) {
+        let changed = directory.stx_ctime;
+        let mut hasher = DefaultHasher::new();
+        (directory.stx_ino, changed.tv_sec, changed.tv_nsec).hash(&mut hasher);
+        // In whichever order.
+        self.mark = self.mark.wrapping_add(hasher.finish());
+        let since = Duration::new(u64::try_from(changed.tv_sec).unwrap_or(0), changed.tv_nsec);
+        let changed = UNIX_EPOCH + since;
+        let now = SystemTime::now();
+        self.now |= changed.max(now).duration_since(changed.min(now)).is_ok_and(|apart| apart < TICK);
+    }
+}
+
+/// All that has a name below `root`; nothing when it is late.
+fn walk(root: &OwnedFd, late: &dyn Fn() -> bool) -> Result<Option<(Sum, Seen)>, TooMuch> {
     let mut open: Vec<Dir> = directory(root, c".").into_iter().collect();
     let extents = open.first().and_then(|dir| Extents::of(dir.fd().ok()?));
-    let mut sum = Sum { extents, ..Sum::default() };
+    let (mut sum, mut seen) = (Sum { extents, ..Sum::default() }, Seen::default());
     while let Some(dir) = open.last_mut() {
         let Some(Ok(entry)) = dir.read() else {
             open.pop();
@@ -78,6 +133,9 @@ pub(super) fn count_until(
         // It may have gone meanwhile.
         let Ok(stat) = statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) else { continue };
         let is_new = sum.add(&stat);
+        if is_directory(&stat) {
+            seen.add(&stat);
+        }
         if !is_new || !is_directory(&stat) {
             continue;
         }
@@ -87,9 +145,16 @@ pub(super) fn count_until(
         }
         open.extend(below);
     }
-    if late() {
-        return Ok(None);
-    }
+    Ok((!late()).then_some((sum, seen)))
+}
+
+/// And what has no name.
+fn with_unnamed(
+    root: &OwnedFd,
+    processes: &[PathBuf],
+    mut sum: Sum,
+    found: &mut Found,
+) -> Result<Usage, TooMuch> {
     if let Ok(stat) = statx(root, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS) {
         let device = (stat.stx_dev_major, stat.stx_dev_minor);
         unnamed::find(device, processes, found, &mut |file| {
@@ -97,7 +162,7 @@ pub(super) fn count_until(
         })
         .map_err(|_| TooMuch::Held)?;
     }
-    Ok(Some(Usage { bytes: sum.bytes, files: sum.parts / WHOLE }))
+    Ok(Usage { bytes: sum.bytes, files: sum.parts / WHOLE })
 }
 
 fn directory(dir: impl std::os::fd::AsFd, name: &std::ffi::CStr) -> Option<Dir> {
@@ -225,6 +290,40 @@ mod tests {
         }
         assert_eq!(count(&root, &[]), Err(TooMuch::Depth));
         crate::empty::remove(&dir).unwrap();
+    }
+
+    /// MG2: who has a directory of a task's open needn't be in it, and stands still for nobody.
+    #[test]
+    fn md06_what_somebody_outside_moves_is_no_count() {
+        let dir = std::env::temp_dir().join(format!("launch-moved-{}", std::process::id()));
+        for name in ["a", "b"] {
+            fs::create_dir_all(dir.join(name)).unwrap();
+        }
+        fs::write(dir.join("a/f"), "x").unwrap();
+        let root = crate::sys::mount::open_host(&dir).unwrap();
+        let count =
+            || count_until(&root, &[], Some(Instant::now() + Duration::from_secs(60)), &mut Found::new());
+        let moves = std::sync::atomic::AtomicBool::new(true);
+        let (moved, still) = std::thread::scope(|scope| {
+            let mover = scope.spawn(|| {
+                while moves.load(std::sync::atomic::Ordering::Relaxed) {
+                    fs::rename(dir.join("a/f"), dir.join("b/f")).unwrap();
+                    fs::rename(dir.join("b/f"), dir.join("a/f")).unwrap();
+                }
+            });
+            // The mover may rest for a moment: then it is a good count.
+            let until = Instant::now() + Duration::from_secs(60);
+            let mut moved = count();
+            while moved.is_ok() && Instant::now() < until {
+                moved = count();
+            }
+            moves.store(false, std::sync::atomic::Ordering::Relaxed);
+            mover.join().unwrap();
+            (moved, count())
+        });
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(moved, Err(TooMuch::Moved));
+        assert_eq!(still.map(|used| used.map(|used| used.files)), Ok(Some(3)));
     }
 
     /// MD7: on btrfs a file has less than it says, or more, as its owner likes.

@@ -338,9 +338,9 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Nor are other numbers of the machine's one account's (KA8, A12).
+/// Nor are other numbers of the machine's one account's (KA8, MD9, A12).
 fn raise_shared_numbers() {
-    for number in launch::shared_numbers::NUMBERS {
+    for number in launch::shared_numbers::numbers() {
         let (name, what) = (number.name, number.what);
         match number.raise() {
             Ok(Some(before)) => tracing::info!(
