@@ -315,7 +315,7 @@ fn b15_what_keeps_a_killed_task_is_told() {
 
 /// Whether a thread of a process whose command line has this in it waits in the kernel at one of these places.
 fn waits(command: &str, at: &[&str]) -> bool {
-    let lists = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let lists = fs::read_dir("/proc").expect("readable").flatten().map(|entry| entry.path());
     let named = |path: &PathBuf| {
         let line = fs::read(path.join("cmdline")).unwrap_or_default();
         String::from_utf8_lossy(&line).contains(command)

@@ -564,6 +564,10 @@ impl Act for AddTemplate {
         }
         stands(actor, place, Role::Editor, "only editors of the workspace can add templates to it")
     }
+    /// What everybody's tasks run is said there.
+    fn lasts(_: &Place) -> bool {
+        true
+    }
 }
 
 /// Change a template in whatever way, or delete it: its owner, administrators of its workspace. Everybody who sees the
@@ -582,6 +586,9 @@ impl Act for ChangeTemplate {
         }
         let text = "only the owner of a template and administrators of its workspace can change it";
         stands(actor, place, Role::Administrator, text)
+    }
+    fn lasts(_: &Self::Target) -> bool {
+        true
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Device {
 
 /// Which identities an agent can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "kind")]
+#[serde(rename_all = "snake_case", tag = "kind", try_from = "PowerFields")]
 pub enum Power {
     /// It runs as root and can become anybody.
     Root,
@@ -44,6 +44,37 @@ pub enum Power {
         /// `agent.shared: true`: takes root-identity tasks of every account.
         shared: bool,
     },
+}
+
+/// What is read of one: an enum with a tag would first keep all that it is given as values (MC6).
+#[derive(Deserialize)]
+struct PowerFields {
+    kind: PowerKind,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    shared: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum PowerKind {
+    Root,
+    Unprivileged,
+}
+
+impl TryFrom<PowerFields> for Power {
+    type Error = &'static str;
+
+    fn try_from(fields: PowerFields) -> Result<Self, Self::Error> {
+        let PowerFields { kind, uid, gid, shared } = fields;
+        match (kind, uid, gid, shared) {
+            (PowerKind::Root, ..) => Ok(Self::Root),
+            (PowerKind::Unprivileged, Some(uid), Some(gid), Some(shared)) => {
+                Ok(Self::Unprivileged { uid, gid, shared })
+            }
+            (PowerKind::Unprivileged, ..) => Err("an unprivileged agent says its uid, its gid and `shared`"),
+        }
+    }
 }
 
 /// Why an agent can't run a task.
@@ -104,6 +135,23 @@ impl Power {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mf06_a_power_is_read_as_what_it_is() {
+        let unprivileged = Power::Unprivileged { uid: 1000, gid: 1001, shared: false };
+        for power in [Power::Root, unprivileged] {
+            let text = serde_json::to_string(&power).expect("JSON");
+            assert_eq!(serde_json::from_str::<Power>(&text).expect("read"), power, "{text}");
+        }
+        let newer = r#"{"kind": "root", "x": [[0], [0]]}"#;
+        assert_eq!(
+            serde_json::from_str::<Power>(newer).expect("what is unknown is passed over"),
+            Power::Root
+        );
+        for bad in [r#"{"kind": "unprivileged", "uid": 1}"#, r#"{"kind": "god"}"#, "{}"] {
+            assert!(serde_json::from_str::<Power>(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn an_agent_without_root_takes_only_its_own_work() {

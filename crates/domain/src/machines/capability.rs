@@ -1,8 +1,10 @@
 //! What an agent can carry out: by these names agents and masters of different versions agree, and not by one number that has
 //! to be the same on both. Whoever doesn't know a name passes it over; what isn't named can't be asked for.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::config::TaskConfig;
@@ -148,9 +150,27 @@ impl Serialize for Capabilities {
 
 impl<'de> Deserialize<'de> for Capabilities {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let names = Vec::<String>::deserialize(from)?;
-        let known = |name: &String| Capability::ALL.into_iter().find(|one| one.name() == name);
-        Ok(names.iter().filter_map(known).fold(Self::NONE, Self::with))
+        from.deserialize_seq(Names)
+    }
+}
+
+/// Reads names one by one, so that many cost no more than a few (MC6).
+struct Names;
+
+impl<'de> Visitor<'de> for Names {
+    type Value = Capabilities;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut names: A) -> Result<Capabilities, A::Error> {
+        let mut all = Capabilities::NONE;
+        while let Some(name) = names.next_element::<Cow<'_, str>>()? {
+            let known = Capability::ALL.into_iter().find(|one| one.name() == name);
+            all = known.map_or(all, |one| all.with(one));
+        }
+        Ok(all)
     }
 }
 

@@ -255,6 +255,12 @@ impl Pieces {
         Self { bytes, at: 0, within: 0 }
     }
 
+    /// How many bytes are left, those that only say what they are among them.
+    #[must_use]
+    pub fn left(&self) -> usize {
+        self.bytes.len().saturating_sub(self.at + self.within)
+    }
+
     /// The next part, with at most `most` bytes of payload; `None` at the end.
     pub fn next(&mut self, most: usize) -> Option<Record<'_>> {
         let record = Record::decode(self.bytes.get(self.at..)?).ok().flatten()?;

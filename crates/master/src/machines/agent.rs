@@ -29,6 +29,9 @@ pub use self::enrolment::INVITATION_LIFETIME;
 pub use crate::scheduler::{AgentPresence, AgentView};
 pub use store::agent::Agent as AgentRecord;
 
+/// No log of an agent's is longer, in bytes.
+const MAX_LOG: u64 = 1 << 60;
+
 /// How long the connection of another process under the same name may take to show that it lives (B5).
 const STILL_THERE: Duration = Duration::from_secs(3);
 
@@ -338,6 +341,10 @@ async fn heard(
             Ok(())
         }
         ToMaster::LogMissing { allocation, from, to } => {
+            // What is counted from there on must have room.
+            if to > MAX_LOG {
+                return Err(Error::Invalid(format!("a log of {to} bytes is longer than any")));
+            }
             let Had { offset, kept, full } = scheduler.log_missing(&at, allocation, from, to).await?;
             answer(link, ToAgent::LogsReceived { allocation, offset, kept, full });
             Ok(())

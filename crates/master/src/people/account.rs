@@ -14,6 +14,7 @@ use domain::user::{
 };
 pub use store::user::{Filter as UserFilter, SortBy};
 use store::{Begin, Conn, Store, StoreError};
+use tokio::sync::Semaphore;
 
 use crate::cluster::Cluster;
 use crate::mail::Mails;
@@ -41,6 +42,8 @@ pub struct Accounts {
     cluster: Cluster,
     config: Arc<Config>,
     scheduler: Scheduler,
+    /// Names are compared with all others' one at a time.
+    names: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Accounts {
@@ -80,7 +83,8 @@ impl Accounts {
         config: Arc<Config>,
         scheduler: Scheduler,
     ) -> Self {
-        Self { store, hasher, clock, sessions, mails, cluster, config, scheduler }
+        let names = Arc::new(Semaphore::new(1));
+        Self { store, hasher, clock, sessions, mails, cluster, config, scheduler, names }
     }
 
     /// Makes an account (P12).
@@ -196,6 +200,10 @@ impl Accounts {
         if let Some(name) = patch.username.as_ref().filter(|name| **name != target.username) {
             self.looks_like_nobody_elses(&by, name, target.id).await?;
         }
+        if let Some(name) = &patch.display_name {
+            let name = display_name(name).map_err(|e| invalid(&e))?;
+            self.is_shown_for_nobody_else(&name, target).await?;
+        }
         let mut tx = self.store.write_urgent().await?;
         // Decided on what is in the database now: two requests at once can't both be the last but one.
         let before = store::user::by_id(&mut tx, target.id).await?.ok_or_else(not_found)?;
@@ -218,15 +226,6 @@ impl Accounts {
         if after.identity != before.identity {
             self.not_the_systems(after.identity.as_ref())?;
         }
-        if change.display_name
-            && !after.display_name.is_empty()
-            && store::user::name_in_use_by_other(&mut tx, &after.display_name, after.id).await?
-        {
-            let name = &after.display_name;
-            return Err(Error::Invalid(format!(
-                "can not change display name to {name} found a similar username or display name"
-            )));
-        }
         let by_admin = by.as_actor().is_some_and(|by| by.admin);
         if after.username != before.username {
             // As whoever registers: else they had any name a moment later (MB6).
@@ -234,7 +233,8 @@ impl Accounts {
                 return Err(Error::Invalid(domain::registration::InvalidName::Reserved.to_string()));
             }
             let quotas = &self.config.quotas;
-            let given = [&before.username, &after.username].into_iter().find(|name| quotas.names_user(name));
+            let given =
+                [&before.username, &after.username].into_iter().find(|name| quotas.names_account(name));
             if let Some(name) = given.filter(|_| !by_admin) {
                 return Err(Error::Forbidden(format!(
                     "the name {name} has a quota or a share in the master's configuration: an administrator gives and takes it"
@@ -311,9 +311,25 @@ impl Accounts {
             return Ok(());
         }
         // Asked outside of the change, which nobody is to wait for: two at once who choose such names are rare.
+        let _one = self.names.acquire().await;
         let mut conn = self.store.read().await?;
         if store::user::looks_like_another(&mut conn, name, id).await? {
             return Err(Error::Conflict("this name looks like another account's: choose another".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The same for what an account is shown as (MF12).
+    async fn is_shown_for_nobody_else(&self, name: &str, account: &User) -> Result<(), Error> {
+        if name.is_empty() || name == account.display_name {
+            return Ok(());
+        }
+        let _one = self.names.acquire().await;
+        let mut conn = self.store.read().await?;
+        if store::user::name_in_use_by_other(&mut conn, name, account.id).await? {
+            return Err(Error::Invalid(format!(
+                "can not change display name to {name} found a similar username or display name"
+            )));
         }
         Ok(())
     }

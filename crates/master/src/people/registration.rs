@@ -198,6 +198,13 @@ impl Registrations {
         if invitation.is_none() {
             within_limits(conn, wish.origin.narrowest(), now).await?;
         }
+        let name = &wish.username;
+        if invitation.is_some() && self.parts.config.quotas.names_account(name) {
+            return Err(Error::Forbidden(format!(
+                "the name {name} has a quota or a share in the master's configuration: ask an administrator for an account of \
+                 that name, or choose another"
+            )));
+        }
         // Names of accounts that were deleted count as well (R35).
         for name in [&wish.username, &wish.display_name] {
             if !name.is_empty() && store::user::name_in_use_by_other(conn, name, UserId(0)).await? {

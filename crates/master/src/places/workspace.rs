@@ -184,6 +184,8 @@ impl Workspaces {
         let name = place::name("workspace name", &new.name).map_err(|e| Error::Invalid(e.to_string()))?;
         let identity = self.checked(new.identity.as_ref())?.unwrap_or_default();
         let checkpoint_storage = checked_storage(new.checkpoint_storage.as_deref())?;
+        let owner = permit.actor().ok_or_else(nobody)?;
+        self.is_no_accounts(&name, owner).await?;
         let tx = self.store.write().await?;
         self.is_free_to_give(permit.by(), &name)?;
         let workspace = Workspace { private: new.private, identity, checkpoint_storage, ..blank(name) };
@@ -200,7 +202,7 @@ impl Workspaces {
         )))
     }
 
-    /// Clients find a workspace by its name in any case, and want one. What is called like an account is that one's.
+    /// Clients find a workspace by its name in any case, and want one.
     async fn with_free_name(&self, mut tx: Tx, by: &By, workspace: &Workspace) -> Result<Tx, Error> {
         let (now, name) = (self.clock.now(), &workspace.name);
         taken::may_ask(&mut tx, by, now).await?;
@@ -212,12 +214,18 @@ impl Workspaces {
                 false => taken::unseen(&self.store, tx, by, now, conflict(name)).await,
             });
         }
-        if store::user::looks_like_another(&mut tx, name, workspace.owner).await? {
+        Ok(tx)
+    }
+
+    /// What is called like an account is that one's. Asked outside of the change, which nobody is to wait for (MF12).
+    async fn is_no_accounts(&self, name: &str, owner: UserId) -> Result<(), Error> {
+        let mut conn = self.store.read().await?;
+        if store::user::looks_like_another(&mut conn, name, owner).await? {
             return Err(Error::Conflict(format!(
                 "'{name}' is the name of an account, or looks like one: its workspace may be called so"
             )));
         }
-        Ok(tx)
+        Ok(())
     }
 
     async fn insert(
@@ -275,6 +283,12 @@ impl Workspaces {
         let name = change.name.as_deref().map(|name| place::name("workspace name", name)).transpose();
         let name = name.map_err(|e| Error::Invalid(e.to_string()))?;
         let identity = self.checked(change.identity.as_ref())?;
+        if let Some(name) = &name {
+            let of = store::workspace::by_id(&mut self.store.read().await?, place.workspace).await?;
+            if let Some(of) = of.filter(|of| of.name != *name) {
+                self.is_no_accounts(name, of.owner).await?;
+            }
+        }
         let sets_storage = change.checkpoint_storage.is_some();
         let storage = checked_storage(change.checkpoint_storage.as_deref())?;
         self.edit(permit, place.workspace, move |workspace| {

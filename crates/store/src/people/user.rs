@@ -183,9 +183,15 @@ pub async fn by_username_in_any_case(conn: &mut Conn, username: &str) -> Result<
 pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
     let sql = "SELECT username, display_name, admin FROM users WHERE id <> ?";
     let rows: Vec<(String, String, bool)> = sql!(sql, id).all(conn).await?;
+    let names = rows.into_iter().flat_map(|(name, shown, admin)| [(name, admin), (shown, admin)]);
+    any_is_taken_for(name, names.collect()).await
+}
+
+/// Comparing with very many takes long, and nobody is to wait for it.
+async fn any_is_taken_for(name: &str, others: Vec<(String, bool)>) -> Result<bool, StoreError> {
     let wanted = Looks::of(name);
-    let mut names = rows.iter().flat_map(|(name, shown, admin)| [(name, *admin), (shown, *admin)]);
-    Ok(names.any(|(other, admin)| is_taken_for(&wanted, other, admin)))
+    let any = move || others.iter().any(|(other, admin)| is_taken_for(&wanted, other, *admin));
+    tokio::task::spawn_blocking(any).await.map_err(|e| StoreError::Unavailable(e.to_string()))
 }
 
 /// Whether another account than `id` has a user name that looks like this one, whatever letters it is written with.
@@ -195,8 +201,7 @@ pub async fn name_in_use_by_other(conn: &mut Conn, name: &str, id: UserId) -> Re
 pub async fn looks_like_another(conn: &mut Conn, name: &str, id: UserId) -> Result<bool, StoreError> {
     let sql = "SELECT username, admin FROM users WHERE id <> ? AND deleted_at IS NULL";
     let rows: Vec<(String, bool)> = sql!(sql, id).all(conn).await?;
-    let wanted = Looks::of(name);
-    Ok(rows.iter().any(|(other, admin)| is_taken_for(&wanted, other, *admin)))
+    any_is_taken_for(name, rows).await
 }
 
 /// For an administrator, nobody passes at a glance (A14).

@@ -140,7 +140,15 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     }
     let (by, app, holder) = (by(&request, address), guard.app.clone(), holder(&request));
     let access = guard.access;
-    let response = carried_out(guard, by, route, request, next, (charge, turn)).await;
+    let becomes = match holder.and_then(Payer::of) {
+        Some(payer) => app.bodies.becoming(payer, request.body().size_hint().lower()).await,
+        None => Ok(None),
+    };
+    let becomes = match becomes {
+        Ok(becomes) => becomes,
+        Err(error) => return in_dialect(access, &path, Failure(error)),
+    };
+    let response = carried_out(guard, by, route, request, next, (charge, becomes, turn)).await;
     let paid = answers::paid(&app, holder, response).await;
     paid.unwrap_or_else(|error| in_dialect(access, &path, Failure(error)))
 }
@@ -210,7 +218,7 @@ async fn carried_out(
     route: String,
     request: Request,
     next: Next,
-    held: (Option<Charge>, Option<Turn>),
+    held: (Option<Charge>, Option<Charge>, Option<Turn>),
 ) -> Response {
     let unbroken = guard.app.master.unbroken.clone();
     let handled = async move {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use domain::id::UserId;
 use master::Error;
+use master::session::Caller;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -28,9 +29,12 @@ const AGAIN: u64 = 10;
 /// Longest body that is paid from the purse of the small ones, in bytes: whatever isn't a launch with files.
 const SMALL: u64 = 1 << 20;
 
-/// What becomes of a large body is so many times its size, for a moment: its text, the files in it, and what they are packed
-/// into (MC11).
-const BECOMES: u64 = 3;
+/// What becomes of a large body once it is there takes so many times its size beside it, for a moment: the files in it, and what
+/// they are packed into (MC11). There is room of its own for that, which waits for no sender (MF8).
+const BECOMES: u64 = 2;
+
+/// Most bytes of that, …
+const BECOMING_MOST: u64 = 256 << 20;
 
 /// Most bytes of small bodies, …
 const SMALL_MOST: u64 = 64 << 20;
@@ -52,6 +56,8 @@ const MEANWHILE: Duration = Duration::from_secs(1);
 pub(crate) struct Bodies {
     small: Purse,
     large: Purse,
+    /// For what becomes of bodies that are whole.
+    becoming: Purse,
     answers: Purse,
 }
 
@@ -59,8 +65,13 @@ impl Bodies {
     /// Room for `total` bytes.
     pub(crate) fn new(total: u64) -> Self {
         let small = (total / PART).min(SMALL_MOST);
-        let (small, large) = (Purse::new(small, Duration::ZERO), Purse::new(total - small, MEANWHILE));
-        Self { small, large, answers: Purse::new(ANSWERS, Duration::ZERO) }
+        let becoming = ((total - small) / 2).min(BECOMING_MOST);
+        Self {
+            small: Purse::new(small, Duration::ZERO),
+            large: Purse::new(total - small - becoming, MEANWHILE),
+            becoming: Purse::new(becoming, Duration::ZERO),
+            answers: Purse::new(ANSWERS, Duration::ZERO),
+        }
     }
 
     /// Takes room for an answer of `size` bytes, which is there already, so that nobody waits for it. `came` tells how
@@ -81,7 +92,21 @@ impl Bodies {
         if size <= SMALL {
             return self.small.charge(payer, size, came).await;
         }
-        self.large.charge(payer, size.saturating_mul(BECOMES), came).await
+        self.large.charge(payer, size, came).await
+    }
+
+    /// Takes room for what becomes of a body of `size` bytes that is whole, if that is large; waits a little for it. It gives
+    /// way to nobody.
+    ///
+    /// # Errors
+    /// When there is none, to be tried again.
+    pub(crate) async fn becoming(&self, payer: Payer, size: u64) -> Result<Option<Charge>, Error> {
+        if size <= SMALL {
+            return Ok(None);
+        }
+        let charge = self.becoming.charge(payer, size.saturating_mul(BECOMES), Arc::new(|| 0)).await?;
+        charge.while_read(std::future::ready(())).await?;
+        Ok(Some(charge))
     }
 }
 
@@ -113,6 +138,11 @@ impl Payer {
             Holder::Agent => return None,
         };
         Some(Self { account: holder.account()?, rank })
+    }
+
+    /// Whoever asks.
+    pub(crate) fn caller(caller: &Caller) -> Option<Self> {
+        Self::of(Holder::Account { user: caller.actor.user, admin: caller.actor.admin })
     }
 }
 
@@ -308,7 +338,9 @@ impl Taken {
             for (number, piece) in self.giving_way().filter(|(number, _)| !leaving.contains(number)) {
                 let stuck = piece.is_stuck(now);
                 let holds = of(piece.payer.account);
-                if stuck || insists && (piece.payer.rank < payer.rank || holds > mine) {
+                // Among equals it goes by how much each holds.
+                let lower = piece.payer.rank < payer.rank;
+                if stuck || insists && (lower || piece.payer.rank == payer.rank && holds > mine) {
                     others.push((Reverse(stuck), piece.payer.rank, Reverse(holds), *number, piece.size));
                 }
             }
@@ -397,6 +429,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a07_administrators_give_way_to_nobody_who_holds_less() {
+        let purse = Purse::new(12 * MIB, MEANWHILE);
+        let upload = at_once(&purse, administrator(), 15 * MIB, false).expect("all there is");
+        assert!(at_once(&purse, person(1), MIB, true).is_none());
+        assert!(!upload.gives_way.is_cancelled());
+        let later = Instant::now() + MEANWHILE * 2;
+        purse.try_charge(person(1), MIB, &came(0), later, true).expect("if nothing comes");
+    }
+
+    #[tokio::test]
     async fn a07_who_does_not_move_gives_way_to_an_equal() {
         let purse = Purse::new(80 * MIB, MEANWHILE);
         let moves: Vec<_> = [0, 0, MIB]
@@ -426,13 +468,21 @@ mod tests {
         assert!(all.gives_way.is_cancelled());
     }
 
-    /// MC11: four launches of 80 MiB took 966 MB.
+    /// MC11: four launches of 80 MiB took 966 MB. MF8: who sends slowly has no more room than what is sent.
     #[tokio::test]
-    async fn a05_a_large_body_is_charged_for_what_becomes_of_it() {
+    async fn a05_a_large_body_is_charged_for_what_becomes_of_it_once_it_is_there() {
         let bodies = Bodies::new(512 * MIB);
         let sizes = |purse: &Purse| purse.taken().pieces.values().map(|piece| piece.size).collect::<Vec<_>>();
         let _small = bodies.charge(person(1), MIB, came(0)).await.expect("room");
-        let _large = bodies.charge(person(1), 2 * MIB, came(0)).await.expect("room");
-        assert_eq!((sizes(&bodies.small), sizes(&bodies.large)), (vec![MIB], vec![2 * MIB * BECOMES]));
+        let _large = bodies.charge(person(1), 66 * MIB, came(0)).await.expect("room");
+        assert_eq!((sizes(&bodies.small), sizes(&bodies.large)), (vec![MIB], vec![66 * MIB]));
+        let other = bodies.charge(person(2), 67 * MIB, came(0)).await.expect("room beside it");
+        assert!(bodies.becoming(person(1), MIB).await.expect("nothing").is_none());
+        let whole = bodies.becoming(person(2), 67 * MIB).await.expect("room");
+        assert_eq!(sizes(&bodies.becoming), [67 * MIB * BECOMES]);
+        assert!(at_once(&bodies.becoming, administrator(), 200 * MIB, true).is_none(), "it is waited for");
+        drop((other, whole));
+        assert!(sizes(&bodies.becoming).is_empty());
+        bodies.becoming(person(3), 4096 * MIB).await.expect("what is too large is alone");
     }
 }

@@ -9,8 +9,7 @@ use master::session::Caller;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::App;
-use crate::bodies::{Came, Payer};
-use crate::server::Holder;
+use crate::bodies::{Bodies, Came, Payer};
 
 /// A list that is kept as long as this is, unless others need its room. Cheap to clone.
 pub(crate) struct Kept<T> {
@@ -33,16 +32,19 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
     /// # Errors
     /// When there is no room, to be tried again.
     pub(crate) fn new(app: &App, caller: &Caller, list: Vec<T>) -> Result<Self, Error> {
-        let holder = Holder::Account { user: caller.actor.user, admin: caller.actor.admin };
+        Self::paid(&app.bodies, Payer::caller(caller), list)
+    }
+
+    fn paid(bodies: &Bodies, payer: Option<Payer>, list: Vec<T>) -> Result<Self, Error> {
         let size = u64::try_from(size_of_val(list.as_slice())).unwrap_or(u64::MAX);
         let list = Arc::new(Mutex::new(Some(Arc::from(list))));
         let (read, over) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
-        if let Some(payer) = Payer::of(holder) {
+        if let Some(payer) = payer {
             let came: Came = {
                 let read = Arc::clone(&read);
                 Arc::new(move || read.load(Ordering::Relaxed))
             };
-            let charge = app.bodies.keep(payer, size, &came)?;
+            let charge = bodies.keep(payer, size, &came)?;
             let (kept, over) = (Arc::clone(&list), over.clone());
             // Whoever reads nothing isn't asked.
             tokio::spawn(async move {
@@ -68,5 +70,56 @@ impl<T: Clone + Send + Sync + 'static> Kept<T> {
         let some = rest.get(..most).unwrap_or(rest);
         self.read.fetch_add(u64::try_from(size_of_val(some)).unwrap_or(0), Ordering::Relaxed);
         Ok((some.to_vec(), some.len() < rest.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use domain::id::UserId;
+
+    use super::*;
+    use crate::server::Holder;
+
+    const MIB: usize = 1 << 20;
+
+    fn kept(bodies: &Bodies, account: i64, admin: bool, bytes: usize) -> Result<Kept<u8>, Error> {
+        let payer = Payer::of(Holder::Account { user: UserId(account), admin });
+        Kept::paid(bodies, payer, vec![7; bytes])
+    }
+
+    /// MC5: each connection that read no further had the whole queue.
+    #[tokio::test]
+    async fn a05_mc5_what_is_kept_is_paid_for_and_gives_way() {
+        let bodies = Bodies::new(512 << 20);
+        let list = kept(&bodies, 1, false, 8 * MIB).expect("room");
+        assert_eq!(list.some(8 * MIB - 2, 5).expect("there"), (vec![7; 2], false));
+        assert_eq!(list.some(0, 3).expect("there"), (vec![7; 3], true));
+        let second = list.clone();
+        let too_many = kept(&bodies, 1, false, 9 * MIB);
+        assert!(matches!(too_many, Err(Error::TooMany { .. })), "more than one account's share");
+        drop((list, second));
+        let all = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                match kept(&bodies, 1, false, 16 * MIB) {
+                    Ok(kept) => break kept,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        });
+        let all = all.await.expect("given back with the last of its readers");
+        // Who takes all that there is has others' room, too.
+        let mut crowd = vec![all];
+        crowd.extend((2..9).filter_map(|account| kept(&bodies, account, false, 16 * MIB).ok()));
+        let _first = kept(&bodies, 99, true, 100 * MIB).expect("administrators go first");
+        let gone = async {
+            while crowd.iter().all(|list| list.some(0, 1).is_ok()) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("they had to give way");
+        let refused = crowd.iter().find_map(|list| list.some(0, 1).err()).expect("one is gone");
+        assert!(matches!(refused, Error::TooMany { .. }), "{refused}");
     }
 }

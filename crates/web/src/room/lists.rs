@@ -80,13 +80,15 @@ pub(crate) struct Listing {
     pub(crate) cost: Cost,
 }
 
-/// Most rows of a page that is made at once.
+/// Most rows of a page that is made at once, …
 const FEW: i64 = 50;
+/// … and of those that are passed over before it (MF13).
+const NEAR: i64 = 1000;
 
-/// Whether a page of few rows is asked for.
+/// Whether a page of few rows is asked for that isn't far down.
 fn asks_for_few(uri: &Uri) -> bool {
-    let limit = Params::of(uri).and_then(|params| params.parse("limit"));
-    matches!(limit, Ok(Some(1..=FEW)))
+    let number = |name: &str| Params::of(uri).and_then(|params| params.parse::<i64>(name));
+    matches!((number("limit"), number("offset")), (Ok(Some(1..=FEW)), Ok(None | Some(0..=NEAR))))
 }
 
 /// Makes the answer of a row that grows, or begins it.
@@ -150,7 +152,16 @@ mod tests {
         let few = |query: &str| asks_for_few(&format!("{PATH}?{query}").parse().expect("an address"));
         assert!(few("limit=1") && few("offset=7&limit=50") && few("limit=&limit=10"));
         // What comes first counts, as for who reads it.
-        for more in ["", "limit=", "limit=0", "limit=-1", "limit=51", "limit=x", "limit=51&limit=1"] {
+        for more in [
+            "",
+            "limit=",
+            "limit=0",
+            "limit=-1",
+            "limit=51",
+            "limit=x",
+            "limit=51&limit=1",
+            "limit=9&offset=1001",
+        ] {
             assert!(!few(more), "{more}");
         }
     }

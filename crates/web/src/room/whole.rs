@@ -7,13 +7,14 @@ use ::api::page::Pagination;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::{TryStreamExt as _, stream};
 use master::Error;
 use master::session::Caller;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::App;
+use crate::answers::piece_by_piece;
 use crate::live::while_allowed;
 
 /// Bytes that are read for one step, where its rows can be long.
@@ -114,11 +115,13 @@ where
     // What is in it follows from what its reader was at the beginning.
     let admin = caller.actor.admin;
     let changed = || Error::Forbidden("the reader's role has changed".to_owned());
+    // Each step is there until its reader has taken it.
+    let steps = piece_by_piece(app, caller, steps.map_err(io::Error::other));
     let still = move |caller: Caller| {
         let same = caller.actor.admin == admin;
         async move { if same { Ok(()) } else { Err(changed()) } }
     };
-    let steps = while_allowed(app, caller, still, Some(Err(changed())), steps);
+    let steps = while_allowed(app, caller, still, Some(Err(io::Error::other(changed()))), steps);
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (kind, Body::from_stream(steps)).into_response()
 }

@@ -11,6 +11,7 @@ on_both_databases!(
     a_message_for_later_is_seen_by_administrators_alone,
     what_is_no_message_is_refused,
     only_administrators_set_read_and_clear_it,
+    a05_mc9_strangers_take_no_connection_to_be_told,
 );
 
 const PATH: &str = "/api/v1/master/cluster_message";
@@ -140,4 +141,23 @@ async fn only_administrators_set_read_and_clear_it(database: Database) {
     assert_eq!(alice.delete(PATH).await.refused(403), refused);
     master.anon().delete(PATH).await.refused(401);
     assert_eq!(told(&master).await.as_deref(), Some("stays"));
+}
+
+async fn a05_mc9_strangers_take_no_connection_to_be_told(database: Database) {
+    let mut master = TestMaster::start(database).await;
+    let admin = master.admin().await;
+    admin.put(PATH).json(json!({"message": "one"})).await.ok();
+    assert_eq!(told(&master).await.as_deref(), Some("one"));
+    // Behind its back: whoever reads it from the database doesn't find it.
+    let mut tx = master.store().write().await.expect("a transaction");
+    store::meta::remove(&mut tx, "cluster_message").await.expect("removed");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!(told(&master).await.as_deref(), Some("one"));
+    // What is changed in the usual way is known at once.
+    admin.put(PATH).json(json!({"message": "two"})).await.ok();
+    assert_eq!(told(&master).await.as_deref(), Some("two"));
+    admin.delete(PATH).await.ok();
+    assert_eq!(told(&master).await, None);
+    master.restart().await;
+    assert_eq!(told(&master).await, None);
 }

@@ -1,12 +1,12 @@
 //! Mail, through a real server (X5, X11).
 
-use std::net::TcpListener;
 use std::process::Stdio;
 
 use master::config::{Smtp, Tls};
 use serde_json::{Value, json};
 use testkit::{Database, Requests as _, TestMaster, env, on_both_databases, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, ChildStdout, Command};
 
 on_both_databases!(x11_administrators_and_applicants_are_told, x11_mail_waits_for_its_server);
@@ -17,16 +17,27 @@ struct Server {
     _process: Child,
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("bound").port()
+/// A port at which nobody listens, and that nobody else is given while this is there.
+struct Port {
+    number: u16,
+    _socket: TcpSocket,
+}
+
+impl Port {
+    fn reserve() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Else the mail server may not listen there, either.
+        socket.set_reuseaddr(true).expect("an option of every socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        Self { number: socket.local_addr().expect("bound").port(), _socket: socket }
+    }
 }
 
 impl Server {
-    async fn start(port: u16) -> Self {
+    async fn start(port: &Port) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/smtp.py");
         let mut command = Command::new(env::python());
-        command.arg(script).arg(port.to_string()).stdout(Stdio::piped()).kill_on_drop(true);
+        command.arg(script).arg(port.number.to_string()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("Python starts");
         let stdout = process.stdout.take().expect("piped");
         let mut server = Self { lines: BufReader::new(stdout).lines(), _process: process };
@@ -45,13 +56,13 @@ impl Server {
     }
 }
 
-async fn master(database: Database, port: u16) -> TestMaster {
+async fn master(database: Database, port: &Port) -> TestMaster {
     TestMaster::configured(database, |config| {
         config.cluster_name = "lab\r\nBcc: eve@lab.example".to_owned();
         config.bootstrap.admin.email = Some("root@lab.example".to_owned());
         config.smtp = Some(Smtp {
             host: "127.0.0.1".to_owned(),
-            port: Some(port),
+            port: Some(port.number),
             from: "Muster <muster@lab.example>".to_owned(),
             tls: Tls::None,
             ..Smtp::default()
@@ -65,9 +76,9 @@ fn text(mail: &Value) -> &str {
 }
 
 async fn x11_administrators_and_applicants_are_told(database: Database) {
-    let port = free_port();
-    let mut server = Server::start(port).await;
-    let master = master(database, port).await;
+    let port = Port::reserve();
+    let mut server = Server::start(&port).await;
+    let master = master(database, &port).await;
     let admin = master.admin().await;
     master.register("alice").await.ok();
     let asked = server.mail().await;
@@ -99,13 +110,13 @@ async fn x11_administrators_and_applicants_are_told(database: Database) {
 }
 
 async fn x11_mail_waits_for_its_server(database: Database) {
-    let port = free_port();
-    let mut master = master(database, port).await;
+    let port = Port::reserve();
+    let mut master = master(database, &port).await;
     master.register("alice").await.ok();
     // Nobody waits for a server that isn't there.
     assert_eq!(master.admin().await.get("/api/v1/me").await.status, 200);
     master.restart().await;
-    let mut server = Server::start(port).await;
+    let mut server = Server::start(&port).await;
     master.clock.advance(std::time::Duration::from_secs(3600));
     // Has the queue looked at, as the next minute would.
     let admin = master.admin().await;

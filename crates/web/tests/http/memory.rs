@@ -19,6 +19,8 @@ on_sqlite!(
     a05_a_context_directory_is_not_held_for_each_reader,
     a05_answers_that_nobody_reads_share_the_memory,
     a05_logs_that_nobody_reads_are_held_in_small_pieces,
+    a05_mc7_long_lines_that_nobody_reads_are_paid_for,
+    a05_mf3_steps_of_lists_that_nobody_reads_are_paid_for,
 );
 
 /// A request whose body is announced and doesn't come.
@@ -154,9 +156,38 @@ async fn a05_a_context_directory_is_not_held_for_each_reader(database: Database)
     assert!(whole.body.starts_with(b"{\"b64Tgz\":\"eHh4") && whole.body.ends_with(b"eHh4\"}"));
 }
 
+/// What each of so many connections costs that begin to read this and go no further, in bytes; meanwhile
+/// somebody else reads all of it, which is so long or longer.
+async fn each_unread(master: &TestMaster, who: &User, path: &str, readers: u64, whole: usize) -> u64 {
+    let admin = master.admin().await;
+    let before = memory().0;
+    let mut unread = Vec::new();
+    for _ in 0..readers {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("small");
+        let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {0}\r\nCookie: auth={0}\r\n\r\n",
+            who.token
+        );
+        stream.write_all(head.as_bytes()).await.expect("written");
+        unread.push(stream);
+    }
+    for reader in &mut unread {
+        let mut beginning = [0; 64];
+        // For whom there is no room any more is cut off.
+        let read = soon("an answer", reader.read(&mut beginning)).await.unwrap_or(0);
+        assert!(read == 0 || beginning.starts_with(b"HTTP/1.1 200 "));
+    }
+    let peak = memory().1;
+    let path = path.replace("follow=true", "follow=false");
+    let read = admin.in_browser().get(&path).await.expect(200);
+    assert!(read.body.len() >= whole, "{} bytes", read.body.len());
+    peak.saturating_sub(before) / readers
+}
+
 /// MB5: a log on a page was a megabyte of text, six as HTML, for each who reads nothing of it.
 async fn a05_logs_that_nobody_reads_are_held_in_small_pieces(database: Database) {
-    const READERS: usize = 40;
     let master = TestMaster::start(database).await;
     let alice = master.user("alice").await;
     let mut agent = master.agent("node").await;
@@ -167,31 +198,41 @@ async fn a05_logs_that_nobody_reads_are_held_in_small_pieces(database: Database)
             .send_log(task.start.allocation, Source::Stdout, Timestamp(0), line.repeat(300).as_bytes())
             .await;
     }
-    for path in
-        [format!("/commands/{}/log", task.id()), format!("/api/v1/tasks/{}/logs?follow=true", task.id())]
-    {
-        let before = memory().0;
-        let mut readers = Vec::new();
-        for _ in 0..READERS {
-            let socket = TcpSocket::new_v4().expect("a socket");
-            socket.set_recv_buffer_size(4096).expect("small");
-            let mut stream = soon("a connection", socket.connect(master.address())).await.expect("connected");
-            let head = format!(
-                "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {0}\r\nCookie: auth={0}\r\n\r\n",
-                alice.token
-            );
-            stream.write_all(head.as_bytes()).await.expect("written");
-            readers.push(stream);
-        }
-        for reader in &mut readers {
-            assert!(answer(reader).await.starts_with("http/1.1 200 "));
-        }
-        // Who reads has all of it meanwhile.
-        let whole = alice.get(&format!("/api/v1/tasks/{}/logs", task.id())).await.expect(200);
-        assert!(whole.body.len() > 20 * 300 * 180);
-        let (_, peak) = memory();
-        let each = peak.saturating_sub(before) / READERS as u64;
+    for (path, whole) in [
+        (format!("/commands/{}/log", task.id()), 0),
+        (format!("/api/v1/tasks/{}/logs?follow=true", task.id()), 20 * 300 * 180),
+    ] {
+        let each = each_unread(&master, &alice, &path, 40, whole).await;
         assert!(each < 768 << 10, "{path}: {} KiB each", each >> 10);
+    }
+}
+
+/// MF3: a step of a list has so many rows, however long they are.
+async fn a05_mf3_steps_of_lists_that_nobody_reads_are_paid_for(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    for _ in 0..260 {
+        let config = json!({"entrypoint": ["true"], "description": "\"".repeat(1000)});
+        alice.post("/api/v1/commands").json(json!({ "config": config })).await.ok();
+    }
+    let each = each_unread(&master, &alice, "/api/v1/commands?limit=0", 60, 260 * 2000).await;
+    assert!(each < 448 << 10, "{} KiB each", each >> 10);
+}
+
+/// MC7: each byte of a long line may be twelve of JSON, which are paid for.
+async fn a05_mc7_long_lines_that_nobody_reads_are_paid_for(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let line = format!("{}\n", "\u{1}".repeat((64 << 10) - 1));
+    for _ in 0..20 {
+        agent.send_log(task.start.allocation, Source::Stdout, Timestamp(0), line.as_bytes()).await;
+    }
+    for query in ["follow=true", "orderBy=ORDER_BY_DESC&limit=1000"] {
+        let path = format!("/api/v1/tasks/{}/logs?{query}", task.id());
+        let each = each_unread(&master, &alice, &path, 100, 20 * 12 * (60 << 10)).await;
+        assert!(each < 512 << 10, "{path}: {} KiB each", each >> 10);
     }
 }
 

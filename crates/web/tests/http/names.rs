@@ -13,6 +13,7 @@ on_both_databases!(
     a14_user_names_differ_by_more_than_case,
     a14_names_of_places_are_no_look_alikes,
     kx08_a_made_key_tells_nothing_of_what_is_hidden,
+    a05_mf12_names_are_compared_while_nobody_waits_for_it,
 );
 
 /// Things of the victim's that nobody else sees.
@@ -207,4 +208,17 @@ async fn kx08_a_made_key_tells_nothing_of_what_is_hidden(database: Database) {
         }
     }
     assert!(waits, "who finds keys of others that are to be made next has to wait");
+}
+
+async fn a05_mf12_names_are_compared_while_nobody_waits_for_it(database: Database) {
+    let master = TestMaster::start(database).await;
+    let (alice, bob) = (master.user("alice").await, master.user("bob").await);
+    // Somebody else changes something meanwhile.
+    let writer = master.store().write().await.expect("a transaction");
+    bob.patch(&bob.path()).json(json!({"displayName": "alice"})).await.refused(400);
+    bob.post("/api/v1/workspaces").json(json!({"name": "alice"})).await.refused(409);
+    drop(writer);
+    bob.patch(&bob.path()).json(json!({"displayName": "Bob the builder"})).await.ok();
+    alice.patch(&alice.path()).json(json!({"displayName": "Bob the builder"})).await.refused(400);
+    alice.patch(&alice.path()).json(json!({"displayName": ""})).await.ok();
 }

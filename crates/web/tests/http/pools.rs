@@ -206,6 +206,12 @@ async fn a12_nobody_gets_round_a_quota_by_a_name(database: Database) {
     let refused = rename(&bob, &bob, "bobby").await.refused(403);
     assert!(refused.contains("the name bob has a quota"), "{refused}");
     rename(&carol, &carol, "Ghost").await.refused(403);
+    // Her personal workspace would be called as she is.
+    rename(&carol, &carol, "vision").await.refused(403);
+    let code = master.code().await;
+    let wish = json!({"username": "Vision", "email": "v@lab.example", "password": "a quiet lake", "invitation": code});
+    let refused = master.anon().post("/api/v1/users/register").json(wish).await.refused(403);
+    assert!(refused.contains("has a quota"), "{refused}");
     rename(&carol, &carol, "caroline").await.ok();
     rename(&admin, &carol, "ghost").await.ok();
     let made = |who: &User, name: &str| who.post("/api/v1/workspaces").json(json!({ "name": name }));

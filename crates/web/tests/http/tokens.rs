@@ -327,8 +327,13 @@ async fn a14_a_token_leaves_nobody_a_power(database: Database) {
     let group_id = group["group"]["groupId"].clone();
     let group = format!("/api/v1/groups/{group_id}");
     let role = |role: &str| json!({"userId": eve.id, "role": role});
+    alice.post("/api/v1/templates/hers").json(json!({"config": {}})).await.ok();
+    let hook = json!({"startup_hook": "true"});
     let opens = |token: &User| {
         vec![
+            // What others run (MF11).
+            token.post("/api/v1/templates/new").json(json!({ "config": hook })),
+            token.patch("/api/v1/templates/hers").json(hook.clone()),
             token.put(&format!("{workspace}/members")).json(role("viewer")),
             token.put(&format!("{project}/members")).json(role("administrator")),
             token.patch(&workspace).json(json!({"private": false})),

@@ -3,6 +3,8 @@
 //! A template serves every kind of task, so it may hold what only some kinds have (B21): that is kept for them, and
 //! left out where a task of another kind is laid over it.
 
+use std::collections::HashSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -175,8 +177,11 @@ fn merge(under: &mut Value, over: Value, path: &str) {
             }
         }
         (Value::Array(under), Value::Array(over)) if path == "/bind_mounts" => {
-            let target = |m: &Value| m.get("container_path").cloned();
-            under.retain(|old| !over.iter().any(|new| target(new) == target(old)));
+            fn target(mount: &Value) -> Option<&Value> {
+                mount.get("container_path")
+            }
+            let new: HashSet<_> = over.iter().map(target).collect();
+            under.retain(|old| !new.contains(&target(old)));
             under.extend(over);
         }
         (Value::Array(under), Value::Array(over))

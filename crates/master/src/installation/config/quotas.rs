@@ -44,10 +44,11 @@ impl Quotas {
         *self == Self::default()
     }
 
-    /// Whether a user of this name has something of its own here: then it is an administrator's to give and to take (MC4).
+    /// Whether an account of this name has something of its own here, or would with its personal workspace, which is called
+    /// as it: then the name is an administrator's to give and to take (MC4).
     #[must_use]
-    pub fn names_user(&self, name: &str) -> bool {
-        is_among(self.users.keys(), name)
+    pub fn names_account(&self, name: &str) -> bool {
+        is_among(self.users.keys(), name) || self.names_workspace(name)
     }
 
     /// Whether a workspace of this name has something of its own here.

@@ -15,7 +15,7 @@ use store::{Conn, Store};
 use crate::Error;
 
 /// So many lists are remembered, …
-const LISTS: usize = 256;
+const LISTS: usize = 64;
 /// … those whose pages have no more rows than that, …
 const ROWS: usize = 50;
 /// … and for so long.

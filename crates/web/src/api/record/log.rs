@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use super::log_lines::{Printer, Wanted};
 use crate::App;
 use crate::access::Access;
+use crate::answers::piece_by_piece;
 use crate::extract::User;
 use crate::late::Query;
 use crate::live::while_allowed;
@@ -58,7 +59,10 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 const BATCH: usize = 64 << 10;
 
 /// … but for what so many bytes of a log become: each may be a line.
-pub(crate) const PART: usize = 1 << 10;
+pub(crate) const PART: usize = 1 << 7;
+
+/// What becomes of so many bytes is made at once; of more in a turn, as each may be a line (MF9).
+const LITTLE: usize = 2 << 10;
 
 /// A follower waits for the end of a line for so long; then it is told what is there of it (B13).
 const UNFINISHED: Duration = Duration::from_millis(500);
@@ -132,7 +136,9 @@ struct Reading {
     due: Option<Instant>,
     making: Making,
     /// Who searches: what may look at much and find little is done in turns.
-    search: Option<(Turns, UserId)>,
+    /// Whether much of what is read may be left out.
+    search: bool,
+    turns: (Turns, UserId),
 }
 
 /// Lines as newline-delimited JSON.
@@ -150,7 +156,7 @@ pub(crate) async fn lines(
     let turns = (app.searches.clone(), caller.actor.user);
     if wanted.from_end {
         let latest = Latest::of(app.master.tasks.log_back(&permit).await?, wanted, printer, turns);
-        let pieces = stream::try_unfold(latest, Latest::next);
+        let pieces = piece_by_piece(&app, &caller, stream::try_unfold(latest, Latest::next));
         let pieces = while_readable(&app, &caller, task, Some(Ok(farewell())), pieces);
         return Ok(streamed("application/json", pieces));
     }
@@ -158,7 +164,8 @@ pub(crate) async fn lines(
         follower: app.master.tasks.log(&permit, 0, follow).await?,
         follow,
         due: None,
-        search: wanted.leaves_out().then_some(turns),
+        search: wanted.leaves_out(),
+        turns,
         making: Making {
             pieces: Pieces::default(),
             lines: Lines::default(),
@@ -168,7 +175,7 @@ pub(crate) async fn lines(
             done: false,
         },
     };
-    let pieces = stream::try_unfold(reading, Reading::next);
+    let pieces = piece_by_piece(&app, &caller, stream::try_unfold(reading, Reading::next));
     let pieces = while_readable(&app, &caller, task, Some(Ok(farewell())), pieces);
     Ok(streamed("application/json", pieces))
 }
@@ -178,7 +185,8 @@ impl Reading {
     async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
         let mut out = Vec::new();
         while !self.making.done {
-            (self.making, out) = self.making.printed(out, self.search.as_ref()).await?;
+            let turns = (self.search || self.making.pieces.left() > LITTLE).then_some(&self.turns);
+            (self.making, out) = self.making.printed(out, turns).await?;
             if !out.is_empty() {
                 break;
             }
@@ -228,13 +236,13 @@ struct Making {
 }
 
 impl Making {
-    /// What is at hand, until it is enough for one piece of the answer; a search does that in a turn of its own.
+    /// What is at hand, until it is enough for one piece of the answer; in a turn of its own where that takes long.
     async fn printed(
         mut self,
         mut out: Vec<u8>,
-        search: Option<&(Turns, UserId)>,
+        turns: Option<&(Turns, UserId)>,
     ) -> io::Result<(Self, Vec<u8>)> {
-        match search {
+        match turns {
             Some((turns, user)) => {
                 let work = move || {
                     self.print(&mut out);
