@@ -75,6 +75,8 @@ pub struct App {
     pub(crate) warned: Arc<AtomicBool>,
     /// Turns at what keeps a processor busy: searching logs, making lists.
     pub(crate) searches: turns::Turns,
+    /// Turns at what comes of long texts that people send: reading them is work, too (MF10).
+    pub(crate) texts: turns::Turns,
     /// Turns at pages of few rows, which wait for the database above all.
     pub(crate) pages: turns::Turns,
     /// How large lists were.
@@ -110,6 +112,7 @@ impl App {
             owners: Arc::new(Semaphore::new(LOOKS)),
             warned: Arc::default(),
             searches: turns::Turns::new(),
+            texts: turns::Turns::new(),
             pages: turns::Turns::with(PAGES, PAGES_EACH),
             sizes: lists::Sizes::default(),
             renewals: Arc::new(Semaphore::new(LOOKS)),

@@ -44,6 +44,9 @@ pub enum Access {
     Page,
 }
 
+/// Longer texts are read in turns, in bytes. Most of what people and programs send is shorter.
+const LONG: u64 = 8 << 10;
+
 /// Who is asking, for handlers of [`Access::UserOrTask`].
 #[derive(Debug, Clone)]
 pub(crate) enum AnyCaller {
@@ -148,7 +151,17 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
         Ok(becomes) => becomes,
         Err(error) => return in_dialect(access, &path, Failure(error)),
     };
-    let response = carried_out(guard, by, route, request, next, (charge, becomes, turn)).await;
+    let text = match holder.and_then(Holder::account) {
+        Some(account) if request.body().size_hint().lower() > LONG => app.texts.take(account).await.map(Some),
+        _ => Ok(None),
+    };
+    let text = match text {
+        Ok(text) => text,
+        Err(source) => {
+            return in_dialect(access, &path, Failure(Error::io("waiting for a turn")(source)));
+        }
+    };
+    let response = carried_out(guard, by, route, request, next, (charge, becomes, [turn, text])).await;
     let paid = answers::paid(&app, holder, response).await;
     paid.unwrap_or_else(|error| in_dialect(access, &path, Failure(error)))
 }
@@ -218,7 +231,7 @@ async fn carried_out(
     route: String,
     request: Request,
     next: Next,
-    held: (Option<Charge>, Option<Charge>, Option<Turn>),
+    held: (Option<Charge>, Option<Charge>, [Option<Turn>; 2]),
 ) -> Response {
     let unbroken = guard.app.master.unbroken.clone();
     let handled = async move {
