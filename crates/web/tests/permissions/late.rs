@@ -119,6 +119,14 @@ const EXCEPTIONS: &[Exception] = &[
     form(NEW_WORKSPACE, &["with a Unix identity"], BY_TOKEN, LASTS),
     form(WORKSPACE, &["Unix identity", "visibility", "where checkpoints go"], BY_TOKEN, LASTS),
     form(PROJECT, &["visibility"], BY_TOKEN, LASTS),
+    form(
+        ("POST", "/api/v1/templates/{template}"),
+        &["into a private one", "into the shared one"],
+        BY_TOKEN,
+        LASTS,
+    ),
+    form(("PUT", "/api/v1/templates/{template}"), &["into a private one"], BY_TOKEN, LASTS),
+    form(("PATCH", "/api/v1/template/rename"), &["in a private workspace"], BY_TOKEN, LASTS),
     form(SLUG, &["visibility"], BY_TOKEN, LASTS),
     form(
         ("POST", "/api/v1/projects/{project}/move"),
