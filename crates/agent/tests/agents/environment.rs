@@ -1,6 +1,8 @@
 //! The Python of tasks: made once, by nobody, however many want it; the task's own on top. With a lock file of one small
 //! package, which comes from the index that this machine's pip knows.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -24,6 +26,13 @@ static REQUIREMENTS: LazyLock<String> = LazyLock::new(|| {
         .concat()
 });
 
+/// A place that tasks can see: a build below somebody's closed home is none.
+fn place() -> &'static Path {
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let is_open = |dir: &Path| fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o001 != 0);
+    if built.ancestors().all(is_open) { built } else { Path::new("/var/lib") }
+}
+
 /// A directory that every task can see, with an agent that makes its environment there.
 struct World {
     dir: tempfile::TempDir,
@@ -32,10 +41,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        let temp = tempfile::Builder::new()
-            .prefix("environment-")
-            .permissions(open)
-            .tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+        let temp = tempfile::Builder::new().prefix("environment-").permissions(open).tempdir_in(place());
         Self { dir: temp.expect("temp dir") }
     }
 
