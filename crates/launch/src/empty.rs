@@ -1,6 +1,7 @@
 //! Emptying a directory that a task has filled: whatever it left there, however deep, without following a link. What is
-//! deeper than one level is moved up before it is removed, so that depth costs neither descriptors nor stack, and names
-//! are read in batches, so that number costs no memory.
+//! very deep is moved up before it is removed, so that depth costs neither descriptors nor stack, and names are read in
+//! batches, so that number costs no memory. Usual depths are removed where they are: moving waits for the one lock that
+//! the kernel has for a disk's directories, and another's task may keep that for long (MG5).
 //!
 //! A task may leave what plain unlink(2) refuses (S7): a subvolume of btrfs that it has made read-only, or a file that
 //! somebody has made immutable. That is undone first. A name that can't be removed all the same keeps none of the others.
@@ -21,11 +22,13 @@ use rustix::io::Errno;
 use crate::sys::subvolume;
 
 /// Names that are kept in memory at once.
-const BATCH: usize = 1024;
+const BATCH: usize = 256;
 /// Names and directories that may come while a directory is being emptied, however many were there before (T3): only
 /// somebody who holds one below it and goes on making more is behind so many.
 const NEWCOMERS: u64 = 1_000_000;
-/// Directories below each other of which none could be moved up: each costs a descriptor.
+/// Directories below each other that are removed where they are: each costs two descriptors and a batch of names.
+const SHALLOW: u32 = 32;
+/// Those of which none could be moved up.
 const DEEPEST: u32 = 64;
 
 /// Removes everything in `dir`; one that isn't there is empty. A process that was given a descriptor of a directory in it
@@ -59,7 +62,7 @@ struct Place<'a> {
     top: BorrowedFd<'a>,
     /// It is that one.
     is_top: bool,
-    /// Directories above it that couldn't be moved.
+    /// Directories above it that weren't moved.
     depth: u32,
 }
 
@@ -118,9 +121,10 @@ impl Emptying<'_> {
         if !is_dir(dir, name) {
             return unlink(dir, name);
         }
-        if !place.is_top
-            && (unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() || self.move_up(dir, name, place.top).is_ok())
-        {
+        if unlinkat(dir, name, AtFlags::REMOVEDIR).is_ok() {
+            return Ok(());
+        }
+        if place.depth >= SHALLOW && !place.is_top && self.move_up(dir, name, place.top).is_ok() {
             return Ok(());
         }
         if place.depth > DEEPEST {

@@ -262,9 +262,9 @@ libc.pthread_exit(None)",
     os.ftruncate(file, size)
     assert libc.mmap(at, size, 3, 0x100001, file, 0) == at
     os.close(file)
-map(os.open(b'/tmp/\\xff', os.O_CREAT | os.O_RDWR), 4096, 0x20000000)
-map(make(b'/tmp/\\xfe'), 20 << 20, 0x30000000)
-ctypes.memset(0x30000000, 1, 20 << 20)
+map(os.open(b'/tmp/\\xff', os.O_CREAT | os.O_RDWR), 4096, 1 << 40)
+map(make(b'/tmp/\\xfe'), 20 << 20, 2 << 40)
+ctypes.memset(2 << 40, 1, 20 << 20)
 print('full', flush=True)
 time.sleep(1000)",
     "ends = os.pipe()

@@ -10,10 +10,13 @@ mod stream;
 mod unread;
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
+use std::mem::replace;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -204,6 +207,8 @@ impl Server {
             request.extensions_mut().insert(Standing { life: Arc::clone(life), registry });
             let (answer, life) = (self.routes.call(request), Arc::clone(life));
             async move {
+                // Who sends many requests at once has one answered before everybody else's next one, not sixteen (MF5).
+                others_first().await;
                 let response = answer.await?;
                 let status = response.status();
                 let response: Response<Answered> = response.map(|body| Answered::new(body, status, life));
@@ -228,6 +233,20 @@ impl Server {
     }
 }
 
+/// Goes to the end of the queue. Tokio's own `yield_now` waits until this thread has nothing left to do, which another's
+/// request may keep it from for long; who wakes himself stands where idle threads take from.
+async fn others_first() {
+    let mut went = false;
+    poll_fn(|context| {
+        if replace(&mut went, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 fn with_encryption(peer: Peer, encrypted: bool) -> Peer {
     match peer {
         Peer::Tcp { address, local, .. } => Peer::Tcp { address, local, encrypted },
@@ -239,4 +258,41 @@ fn with_encryption(peer: Peer, encrypted: bool) -> Peer {
 fn is_the_peers(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, NotConnected};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | NotConnected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// MF5: who goes behind others does so, and doesn't wait for one that keeps the thread.
+    #[test]
+    fn a04_who_lets_others_go_first_waits_for_no_thread() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (told, hears) = mpsc::channel();
+        let (done, is_done) = mpsc::channel();
+        runtime.spawn(async move {
+            let tells = told.clone();
+            tokio::spawn(async move {
+                tells.send("other").unwrap();
+                is_done.recv().unwrap();
+            });
+            others_first().await;
+            told.send("first").unwrap();
+            done.send(()).unwrap();
+        });
+        let next = || hears.recv_timeout(Duration::from_secs(60)).unwrap();
+        let mut both = [next(), next()];
+        both.sort_unstable();
+        assert_eq!(both, ["first", "other"]);
+        // On one thread the other is first.
+        let (told, hears) = mpsc::channel();
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+            let tells = told.clone();
+            tokio::spawn(async move { tells.send("other").unwrap() });
+            others_first().await;
+            told.send("first").unwrap();
+        });
+        assert_eq!(hears.try_iter().collect::<Vec<_>>(), ["other", "first"]);
+    }
 }

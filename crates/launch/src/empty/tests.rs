@@ -35,6 +35,29 @@ fn r41_whatever_a_task_left_is_removed_and_nothing_else() {
     assert!(!place.exists());
 }
 
+/// MG5: the end of a usual task doesn't wait for the disk's lock of renames.
+#[test]
+fn a04_what_is_as_deep_as_usual_is_removed_where_it_is() {
+    use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+    let place = std::env::temp_dir().join(format!("launch-usual-{}", std::process::id()));
+    let dir = place.join("dir");
+    let below = |depth| format!("{depth}{}", "/d".repeat(depth));
+    for depth in 0..usize::try_from(SHALLOW).unwrap() {
+        fs::create_dir_all(dir.join(below(depth))).unwrap();
+        fs::write(dir.join(below(depth)).join("f"), "x").unwrap();
+    }
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+    watch.add_watch(&dir, AddWatchFlags::IN_MOVED_TO).unwrap();
+    empty(&dir).unwrap();
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+    assert_eq!(watch.read_events().unwrap_err(), nix::errno::Errno::EAGAIN);
+    // One that is deeper is.
+    fs::create_dir_all(dir.join(below(64))).unwrap();
+    empty(&dir).unwrap();
+    assert!(!watch.read_events().unwrap().is_empty());
+    remove(&place).unwrap();
+}
+
 /// T3: what was there before has no bound; what comes meanwhile has.
 #[test]
 fn a04_however_much_a_task_leaves_is_removed_and_only_newcomers_are_bounded() {
@@ -56,7 +79,8 @@ fn a04_however_much_a_task_leaves_is_removed_and_only_newcomers_are_bounded() {
     fill();
     let refused = empty_since(&dir, UNIX_EPOCH, 10);
     assert!(refused.is_err_and(|e| e.to_string().contains("goes on filling")));
-    assert!(fs::read_dir(&dir).unwrap().count() > 100);
+    let left = ["a", "b/c/d"].map(|name| fs::read_dir(dir.join(name)).map_or(0, Iterator::count));
+    assert!(left.iter().sum::<usize>() > 100, "{left:?}");
     remove(&place).unwrap();
 }
 
