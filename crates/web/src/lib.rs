@@ -24,6 +24,7 @@ use guard::{access, asked, body, changes, cookie, extract, late, live, open, ori
 use room::{bodies, kept, lists, turns, whole};
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -50,9 +51,14 @@ const LOOKS: usize = 2;
 const PAGES: usize = 4;
 const PAGES_EACH: usize = 2;
 
-/// What every handler has.
+/// What every handler has. A request's way through the routes clones it many times: that is to cost one step of a counter, not
+/// one for each thing in it, which all threads would wait for.
 #[derive(Debug, Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+/// What is in it.
+#[derive(Debug, Clone)]
+pub struct Parts {
     /// The services.
     pub master: Master,
     /// Names that the master answers to (R08).
@@ -93,6 +99,14 @@ pub struct App {
     server: Arc<OnceLock<Weak<server::Server>>>,
 }
 
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 impl App {
     /// Puts HTTP before a master that listens on `address`.
     #[must_use]
@@ -100,7 +114,7 @@ impl App {
         let hosts = origin::Hosts::new(&master.config.security.hosts, address);
         let first = master.config.agent.root_range_base;
         let bodies = bodies::Bodies::new(master.config.limits.bodies_bytes);
-        Self {
+        Self(Arc::new(Parts {
             master,
             hosts,
             listen: address,
@@ -120,13 +134,14 @@ impl App {
             refusals: Arc::default(),
             changes: changes::Changes::new(),
             server: Arc::default(),
-        }
+        }))
     }
 
     /// The same with encrypted TCP ports (D9).
     #[must_use]
-    pub fn encrypted(self, tls: Option<Tls>) -> Self {
-        Self { tls, ..self }
+    pub fn encrypted(mut self, tls: Option<Tls>) -> Self {
+        Arc::make_mut(&mut self.0).tls = tls;
+        self
     }
 
     /// A TCP port of this master's.
@@ -143,8 +158,10 @@ impl App {
 
     /// The same for a process that sends requests to itself, as tests do.
     #[must_use]
-    pub fn among_its_own_callers(self) -> Self {
-        Self { neighbours: self.neighbours.and_this_process(), ..self }
+    pub fn among_its_own_callers(mut self) -> Self {
+        let parts = Arc::make_mut(&mut self.0);
+        parts.neighbours = parts.neighbours.clone().and_this_process();
+        self
     }
 
     /// All routes, guarded.

@@ -94,6 +94,12 @@ impl Capabilities {
         Self(self.0 | one.bit())
     }
 
+    /// Both.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
     /// These without one.
     #[must_use]
     pub const fn without(self, one: Capability) -> Self {

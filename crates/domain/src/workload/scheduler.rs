@@ -19,6 +19,7 @@ mod snapshot;
 mod usage;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub use decision::{Decision, Lack, OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Why};
 pub use snapshot::{
@@ -65,8 +66,11 @@ impl<'a> Round<'a> {
     #[must_use]
     pub fn new(snapshot: &'a Snapshot) -> Self {
         let mut waiting: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for run in &snapshot.waiting {
-            waiting.entry(&run.pool).or_default().push(run);
+        // Thousands in a row are of one pool.
+        for runs in snapshot.waiting.chunk_by(|a, b| a.pool == b.pool) {
+            if let Some(first) = runs.first() {
+                waiting.entry(&first.pool).or_default().extend(runs.iter().map(Arc::as_ref));
+            }
         }
         Self { snapshot, usage: Usage::of(snapshot), waiting }
     }
@@ -98,7 +102,7 @@ impl<'a> Round<'a> {
         let mut queue = Queue::new(policy.order, waiting, &self.snapshot.quotas, &self.usage);
         let mut ahead = 0;
         while let Some(run) = queue.next(&self.usage) {
-            let outcome = match own_bound(run, &self.usage) {
+            let outcome = match self.own_bound(run) {
                 Some(why) => Err(why),
                 None => board.place(run),
             };
@@ -129,7 +133,7 @@ impl<'a> Round<'a> {
         let mut queue = Queue::new(policy.order, waiting, &self.snapshot.quotas, &self.usage);
         while let Some(run) = queue.next(&self.usage) {
             let ahead = offered.len() + decisions.len();
-            if let Some(why) = own_bound(run, &self.usage) {
+            if let Some(why) = self.own_bound(run) {
                 decisions.push(Decision::Wait { allocation: run.allocation, why, ahead });
                 continue;
             }
@@ -145,14 +149,15 @@ impl<'a> Round<'a> {
         self.snapshot.running.iter().filter(move |run| run.pool == *pool)
     }
 
+    /// What keeps a run waiting whatever is free.
+    fn own_bound(&self, run: &Waiting) -> Option<Why> {
+        let held = self.snapshot.held.get(&run.allocation);
+        held.map(|why| Why::Held(why.clone())).or_else(|| self.usage.bound(run))
+    }
+
     fn take(&mut self, pool: &ResourcePool) -> Option<(Policy, Vec<&'a Waiting>)> {
         Some((*self.snapshot.pools.get(pool)?, self.waiting.remove(pool)?))
     }
-}
-
-/// What keeps a run waiting whatever is free.
-fn own_bound(run: &Waiting, usage: &Usage) -> Option<Why> {
-    run.held.clone().map(Why::Held).or_else(|| usage.bound(run))
 }
 
 #[cfg(test)]

@@ -131,11 +131,10 @@ impl Cluster {
             seq: i64::try_from(n).expect("small"),
             max_slots: None,
             at_most: (self.below(3) == 0).then(|| Duration::from_secs(takes * 60)),
-            held: None,
         };
         let takes = i64::try_from(takes).expect("small");
         self.jobs.insert(run.allocation, Job { run: run.clone(), takes });
-        self.world.waiting.push(run);
+        self.world.waiting.push(run.into());
     }
 
     /// A minute.
@@ -185,7 +184,7 @@ impl Cluster {
     fn again(&mut self, allocation: AllocationId) {
         let mut job = self.jobs.remove(&allocation).expect("known");
         job.run.allocation.run += 1;
-        self.world.waiting.push(job.run.clone());
+        self.world.waiting.push(job.run.clone().into());
         self.jobs.insert(job.run.allocation, job);
     }
 
@@ -252,7 +251,7 @@ impl Cluster {
                 job: run.job,
                 owner: run.owner,
                 workspace: run.workspace,
-                pool: run.pool,
+                pool: run.pool.clone(),
                 on: placed.remove(&run.allocation).expect("placed"),
                 priority: run.priority,
                 seq: run.seq,

@@ -9,7 +9,7 @@ use domain::scheduler::{Decision, Machine, Order, Part, Running, Service, Snapsh
 /// Looks whether a round broke a rule.
 pub(crate) fn check(world: &Snapshot, decisions: &[Decision]) {
     let waiting: HashMap<AllocationId, &Waiting> =
-        world.waiting.iter().map(|run| (run.allocation, run)).collect();
+        world.waiting.iter().map(|run| (run.allocation, run.as_ref())).collect();
     let mut decided = BTreeSet::new();
     let mut placed: Vec<(&Waiting, &[Part])> = Vec::new();
     for decision in decisions {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::agent::Power;
 use domain::capability::{Capabilities, Capability};
+use domain::hash::IdMap;
 use domain::id::{AgentId, AllocationId, JobId, ResourcePool, TaskId, UserId, WorkspaceId};
 use domain::identity::UnixIdentity;
 use domain::scheduler::{
@@ -29,8 +30,7 @@ fn pool(second: bool) -> ResourcePool {
 fn waiting() -> impl Strategy<Value = Waiting> {
     let whose = (0..6u128, any::<bool>(), 1..4i64, 1..3i64);
     let what = (0..10u32, any::<bool>(), 40..44i64, 1..5u32);
-    let bounds =
-        (proptest::option::of(1..6u32), proptest::option::of(1..20u64), proptest::option::of(Just(())));
+    let bounds = (proptest::option::of(1..6u32), proptest::option::of(1..20u64));
     (whose, what, bounds).prop_map(
         |((job, second, owner, workspace), (slots, several, priority, weight), bounds)| Waiting {
             allocation: allocation(0),
@@ -73,10 +73,14 @@ fn world() -> impl Strategy<Value = Snapshot> {
     let taken =
         (0..8usize, 40..46i64, any::<bool>(), prop::bool::weighted(0.2), proptest::option::of(-5..20i64));
     let quotas = (proptest::option::of(0..8u32), proptest::option::of(0..8u32));
-    (vec(waiting(), 0..20), vec(machine(), 0..6), vec(policy, 2), vec(taken, 0..20), quotas).prop_map(
-        |(mut waiting, machines, policies, taken, quotas)| {
-            for (n, run) in waiting.iter_mut().enumerate() {
+    (vec((waiting(), any::<bool>()), 0..20), vec(machine(), 0..6), vec(policy, 2), vec(taken, 0..20), quotas)
+        .prop_map(|(mut waiting, machines, policies, taken, quotas)| {
+            let mut held = IdMap::default();
+            for (n, (run, is_held)) in waiting.iter_mut().enumerate() {
                 (run.allocation, run.seq) = (allocation(n), i64::try_from(n).expect("few"));
+                if *is_held && run.slots == 3 {
+                    held.insert(run.allocation, "it is held".to_owned());
+                }
             }
             let machines: Vec<Machine> = machines
                 .into_iter()
@@ -95,7 +99,8 @@ fn world() -> impl Strategy<Value = Snapshot> {
                 now: Timestamp(0),
                 pools: [false, true].map(pool).into_iter().zip(policies).collect(),
                 machines,
-                waiting,
+                waiting: waiting.into_iter().map(|(run, _)| run.into()).collect(),
+                held,
                 running,
                 quotas: Quotas {
                     users: quotas.0.map(|most| (UserId(1), most)).into_iter().collect(),
@@ -105,8 +110,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
                 default_user: Some(UserId(1)),
                 elsewhere: [].into(),
             }
-        },
-    )
+        })
 }
 
 fn running(machines: &[Machine], taken: Vec<Taken>) -> Vec<Running> {
@@ -160,9 +164,9 @@ proptest! {
             seq: 0,
             max_slots: None,
             at_most: None,
-            held: None,
         };
-        world.waiting = vec![first];
+        world.waiting = vec![first.into()];
+        world.held.clear();
         let taken = |id: &AgentId, slot: u32| {
             let parts = world.running.iter().flat_map(|run| &run.on);
             parts.filter(|part| part.agent == *id).any(|part| part.slots.contains(&slot))

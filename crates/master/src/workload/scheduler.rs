@@ -11,12 +11,12 @@ use std::time::Duration;
 use domain::allocation::{Cause, Event, Placement};
 use domain::audit::Entry;
 use domain::authz::System;
-use domain::capability::{Capabilities, Capability};
+use domain::capability::Capabilities;
 use domain::config::Unhonoured;
-use domain::hash::{IdMap, IdSet};
+use domain::hash::IdMap;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
-use domain::scheduler::{Decision, Snapshot, Span, Why};
+use domain::scheduler::{Decision, Snapshot, Why};
 use domain::task::{Fault, Task};
 use store::Store;
 use tokio::sync::{Mutex as AsyncMutex, Notify, mpsc};
@@ -43,6 +43,7 @@ mod quotas;
 mod snapshot;
 mod state;
 mod strange;
+mod tasks;
 mod told;
 mod truth;
 mod view;
@@ -51,6 +52,7 @@ pub(crate) use agents::Arrival;
 pub use agents::{Had, Heard};
 pub(crate) use state::At;
 use state::{Connected, How, Live, State};
+use tasks::Wants;
 use view::View;
 pub use view::{AgentPresence, AgentView, Queued, Wait};
 
@@ -88,8 +90,6 @@ struct Inner {
     wake: Notify,
     /// A commit may have happened that the memory doesn't know of.
     doubt: AtomicBool,
-    /// What agents have to be able to do for those that wait; read of their configurations once.
-    needs: Mutex<IdMap<TaskId, Capabilities>>,
     /// What those that wait were told.
     told: Mutex<told::Told>,
     /// Who of those that wait may start now, as it was asked last.
@@ -99,6 +99,13 @@ struct Inner {
     /// Who writes down all ends that are decided: one at a time. It guards nothing else, and nobody waits for it who wants
     /// one thing.
     writes_ends: AsyncMutex<()>,
+}
+
+/// What the database is asked about what waits.
+struct Asked {
+    wants: Vec<Wants>,
+    /// Tasks whose needs aren't known yet.
+    unread: Vec<TaskId>,
 }
 
 /// What is decided of a run that can't stay.
@@ -113,14 +120,14 @@ impl Scheduler {
     pub(crate) fn new(parts: Parts) -> Self {
         let (mail, read) = mpsc::unbounded_channel();
         let view = Arc::new(View::default());
-        tokio::spawn(mailbox::own(read, Arc::clone(&view)));
+        let state = State::new(snapshot::limits(&parts.config));
+        tokio::spawn(mailbox::own(read, Arc::clone(&view), state));
         Self(Arc::new(Inner {
             parts,
             mail,
             view,
             wake: Notify::new(),
             doubt: AtomicBool::new(false),
-            needs: Mutex::default(),
             told: Mutex::default(),
             may: AsyncMutex::default(),
             failures: tokio::sync::watch::Sender::new(0),
@@ -221,8 +228,8 @@ impl Scheduler {
     /// One round: looks at what there is, decides on a copy of it, and carries that out as far as it still can be.
     async fn round(&self) -> Result<(), Error> {
         self.write_ends().await?;
-        let (mut snapshot, began) = self.look().await?;
-        self.ask_who_may(&mut snapshot).await?;
+        let (mut snapshot, asked, began) = self.look().await?;
+        self.ask(&mut snapshot, asked).await?;
         let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), IdMap::default());
         waits.reserve(snapshot.waiting.len());
         let mut said: Option<(Why, Arc<str>)> = None;
@@ -264,7 +271,7 @@ impl Scheduler {
     }
 
     /// Settles what is open, and copies what is decided on. Tells when its turn came.
-    async fn look(&self) -> Result<(Snapshot, Instant), Error> {
+    async fn look(&self) -> Result<(Snapshot, Asked, Instant), Error> {
         let this = self.clone();
         let look = self.change(move |state| {
             Box::pin(async move {
@@ -276,14 +283,15 @@ impl Scheduler {
                 let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
                 snapshot.default_user = Some(this.0.parts.cluster.default_user());
                 snapshot.elsewhere = this.0.parts.managers.elsewhere().cloned().collect();
-                Ok((snapshot, began))
+                let asked = Asked { wants: state.tasks.wants(), unread: state.tasks.unread() };
+                Ok((snapshot, asked, began))
             })
         });
         look.await
     }
 
-    /// Notes who may not start now whatever is free.
-    async fn ask_who_may(&self, snapshot: &mut Snapshot) -> Result<(), Error> {
+    /// Notes who may not start now whatever is free, and what new ones need.
+    async fn ask(&self, snapshot: &mut Snapshot, Asked { wants, unread }: Asked) -> Result<(), Error> {
         if snapshot.waiting.is_empty() {
             return Ok(());
         }
@@ -291,32 +299,35 @@ impl Scheduler {
         let generation = *self.0.parts.store.rights().borrow();
         let mut may = self.0.may.lock().await;
         let mut conn = self.0.parts.store.read().await?;
-        let pairs = snapshot.waiting.iter().map(|run| (run.owner, run.workspace));
+        let pairs = wants.iter().map(|wants| (wants.owner, wants.workspace));
         if !may.refresh(&mut conn, &default, generation, pairs).await? {
             self.wake();
         }
-        let mut needs = std::mem::take(&mut *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner));
+        snapshot.held = may.held(&wants, &snapshot.waiting);
+        drop(may);
+        snapshot.quotas = quotas::of(&mut conn, &self.0.parts.config.quotas, snapshot).await?;
+        if unread.is_empty() {
+            return Ok(());
+        }
+        let mut needs = IdMap::default();
+        for id in unread {
+            needs.insert(id, Capabilities::needed_by(&store::task::config(&mut conn, id).await?));
+        }
+        drop(conn);
         for run in &mut snapshot.waiting {
-            run.held = may.why_held((run.owner, run.workspace), &run.identity);
-            let task = run.allocation.task;
-            run.needs = match needs.get(&task) {
-                Some(known) => *known,
-                None => {
-                    let known = Capabilities::needed_by(&store::task::config(&mut conn, task).await?);
-                    needs.insert(task, known);
-                    known
-                }
-            };
-            if run.span == Span::Several && run.slots > 1 {
-                run.needs = run.needs.with(Capability::Gang);
+            if let Some(needs) = needs.get(&run.allocation.task) {
+                let run = Arc::make_mut(run);
+                run.needs = run.needs.and(*needs);
             }
         }
-        if needs.len() > 2 * snapshot.waiting.len() {
-            let waiting: IdSet<TaskId> = snapshot.waiting.iter().map(|run| run.allocation.task).collect();
-            needs.retain(|task, _| waiting.contains(task));
-        }
-        *self.0.needs.lock().unwrap_or_else(PoisonError::into_inner) = needs;
-        snapshot.quotas = quotas::of(&mut conn, &self.0.parts.config.quotas, snapshot).await?;
+        self.note(move |state| {
+            for (id, needs) in needs {
+                if let Some(live) = state.tasks.get_mut(&id) {
+                    live.needs = Some(needs);
+                }
+            }
+        })
+        .await;
         Ok(())
     }
 

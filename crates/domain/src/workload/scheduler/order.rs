@@ -23,8 +23,11 @@ impl<'a> Queue<'a> {
         quotas: &Quotas,
         usage: &Usage<'_>,
     ) -> Self {
-        // Thousands of keys side by side are compared faster than where each lies.
-        waiting.sort_by_cached_key(|run| (run.priority, run.seq, run.allocation));
+        let key = |run: &&Waiting| (run.priority, run.seq, run.allocation);
+        if !waiting.is_sorted_by_key(key) {
+            // Thousands of keys side by side are compared faster than where each lies.
+            waiting.sort_by_cached_key(key);
+        }
         match order {
             Order::Priority => Self::Priority(waiting.into()),
             Order::FairShare => Self::Fair(Fair::new(waiting, quotas, usage)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::agent::Power;
 use crate::allocation::Part;
 use crate::capability::Capabilities;
+use crate::hash::IdMap;
 use crate::id::{AgentId, AllocationId, JobId, ResourcePool, UserId, WorkspaceId};
 use crate::identity::UnixIdentity;
 use crate::time::Timestamp;
@@ -29,8 +30,10 @@ pub struct Snapshot {
     pub elsewhere: BTreeSet<ResourcePool>,
     /// Connected agents, no two of one name.
     pub machines: Vec<Machine>,
-    /// What waits.
-    pub waiting: Vec<Waiting>,
+    /// What waits. Runs that are in the order of the queue already needn't be sorted.
+    pub waiting: Vec<Arc<Waiting>>,
+    /// Why some of that may not start now, whatever is free: its owner couldn't start it there either (A14, W17).
+    pub held: IdMap<AllocationId, String>,
     /// What has a place, on connected agents or elsewhere.
     pub running: Vec<Running>,
     /// What users and workspaces may have.
@@ -138,7 +141,7 @@ pub struct Machine {
 }
 
 /// A run that waits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
     /// Its id.
     pub allocation: AllocationId,
@@ -168,8 +171,6 @@ pub struct Waiting {
     pub max_slots: Option<u32>,
     /// It runs no longer than that.
     pub at_most: Option<Duration>,
-    /// Why it may not start now, whatever is free: its owner couldn't start it there either (A14, W17).
-    pub held: Option<String>,
 }
 
 /// On how many agents a run may be.

@@ -33,7 +33,6 @@ fn waiting(n: u128, slots: u32, priority: i64) -> Waiting {
         seq: i64::try_from(n).expect("small"),
         max_slots: None,
         at_most: None,
-        held: None,
     }
 }
 
@@ -70,6 +69,7 @@ fn running(n: u128, name: &str, slots: impl IntoIterator<Item = u32>, owner: i64
 
 fn world(waiting: Vec<Waiting>, machines: Vec<Machine>, running: Vec<Running>) -> Snapshot {
     let pools = [(ResourcePool::default(), PRIORITY)].into();
+    let waiting = waiting.into_iter().map(Arc::new).collect();
     Snapshot { pools, machines, waiting, running, ..Snapshot::default() }
 }
 
@@ -197,10 +197,11 @@ fn what_is_more_urgent_ends_only_what_can_go_on_later() {
     assert_eq!(preempted(&snapshot).0, Vec::<u128>::new());
     // Who can't be given enough ends nobody.
     snapshot.running.iter_mut().for_each(|run| run.ending = false);
-    snapshot.waiting[0].slots = 4;
+    Arc::make_mut(&mut snapshot.waiting[0]).slots = 4;
     assert_eq!(preempted(&snapshot).0, Vec::<u128>::new());
     // Nor does who isn't more urgent.
-    (snapshot.waiting[0].slots, snapshot.waiting[0].priority) = (1, 60);
+    let first = Arc::make_mut(&mut snapshot.waiting[0]);
+    (first.slots, first.priority) = (1, 60);
     assert_eq!(preempted(&snapshot).0, Vec::<u128>::new());
 }
 
@@ -322,8 +323,9 @@ fn a12_one_account_leaves_others_places_for_tasks_without_slots() {
 
 #[test]
 fn a14_what_a_deactivated_owner_queued_waits_and_holds_nobody_up() {
-    let gone = Waiting { held: Some(OWNER_DEACTIVATED.to_owned()), ..waiting(1, 2, 1) };
-    let decisions = schedule(&world(vec![gone, waiting(2, 2, 42)], vec![machine("a", 2)], vec![]));
+    let mut world = world(vec![waiting(1, 2, 1), waiting(2, 2, 42)], vec![machine("a", 2)], vec![]);
+    world.held.insert(allocation(1), OWNER_DEACTIVATED.to_owned());
+    let decisions = schedule(&world);
     assert_eq!(placed(&decisions), [(2, vec![0, 1])]);
     assert_eq!(reasons(&decisions), [(1, OWNER_DEACTIVATED.to_owned(), 0)]);
 }

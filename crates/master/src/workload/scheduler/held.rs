@@ -1,12 +1,15 @@
 //! Whether what waits may still start: a task that its owner couldn't start now waits, and its log says why (A14, W17).
 
+use std::sync::Arc;
+
 use domain::authz::StartTask;
 use domain::hash::{IdMap, IdSet};
-use domain::id::{UserId, WorkspaceId};
+use domain::id::{AllocationId, UserId, WorkspaceId};
 use domain::identity::{self, UnixIdentity};
-use domain::scheduler::{OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED};
+use domain::scheduler::{OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Waiting};
 use store::Conn;
 
+use super::tasks::Wants;
 use crate::Error;
 
 /// As whom tasks of an account run in a workspace now, or why they don't.
@@ -62,9 +65,25 @@ impl Memory {
         Ok(is_whole)
     }
 
-    /// As [`Rules::why_held`], as it was answered last.
-    pub(super) fn why_held(&self, pair: Pair, runs_as: &UnixIdentity) -> Option<String> {
-        self.0.get(&pair).and_then(|(_, answer)| why(answer, runs_as))
+    /// Which of those that wait may not start, as it was answered last, and why.
+    pub(super) fn held(&self, wants: &[Wants], waiting: &[Arc<Waiting>]) -> IdMap<AllocationId, String> {
+        let mut held: IdMap<Pair, Vec<(&UnixIdentity, String)>> = IdMap::default();
+        for Wants { owner, workspace, identity } in wants {
+            let pair = (*owner, *workspace);
+            if let Some(why) = self.0.get(&pair).and_then(|(_, answer)| why(answer, identity)) {
+                held.entry(pair).or_default().push((identity, why));
+            }
+        }
+        // Usually nobody is.
+        if held.is_empty() {
+            return IdMap::default();
+        }
+        let why = |run: &Waiting| {
+            let of_pair = held.get(&(run.owner, run.workspace))?;
+            let (_, why) = of_pair.iter().find(|(identity, _)| **identity == *run.identity)?;
+            Some((run.allocation, why.clone()))
+        };
+        waiting.iter().filter_map(|run| why(run)).collect()
     }
 }
 

@@ -197,7 +197,7 @@ impl Scheduler {
             }
         }
         let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
-        let all = state.tasks.values().filter(withdrawn).map(|live| (live.task.id, live.phase().asked()));
+        let all = state.tasks.busy().filter(withdrawn).map(|live| (live.task.id, live.phase().asked()));
         for (id, asked) in all.collect::<Vec<_>>() {
             let is_paused = asked.is_some_and(|asked| asked.cause == Cause::Paused);
             let reason = if is_paused { PAUSED_IN_QUEUE } else { KILLED_IN_QUEUE };

@@ -22,8 +22,7 @@ pub(super) type Change = Box<dyn for<'s> FnOnce(&'s mut State) -> Making<'s, Tel
 type Tell = Box<dyn FnOnce() + Send>;
 
 /// Owns the state for as long as somebody can ask for changes.
-pub(super) async fn own(mut mail: mpsc::UnboundedReceiver<Change>, view: Arc<View>) {
-    let mut state = State::default();
+pub(super) async fn own(mut mail: mpsc::UnboundedReceiver<Change>, view: Arc<View>, mut state: State) {
     while let Some(change) = mail.recv().await {
         let mut making = change(&mut state);
         // One request that comes upon an error in this program must not end all others.

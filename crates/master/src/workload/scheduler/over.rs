@@ -45,7 +45,7 @@ impl Scheduler {
     /// All that was given to an agent is over.
     pub(super) fn decide_ends_on(&self, state: &mut State, agent: &AgentId, reason: &str) {
         let mine = |live: &&Live| live.is_on(agent);
-        let tasks: Vec<TaskId> = state.tasks.values().filter(mine).map(|live| live.task.id).collect();
+        let tasks: Vec<TaskId> = state.tasks.busy().filter(mine).map(|live| live.task.id).collect();
         for id in tasks {
             self.lose_part(state, id, agent, How::unheard(Fault::Lost, reason.to_owned()));
         }

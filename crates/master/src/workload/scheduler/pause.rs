@@ -95,7 +95,7 @@ impl Scheduler {
     /// Ends what had time to end by itself and didn't.
     pub(super) fn end_overdue(&self, state: &mut State) {
         let is_late = |live: &&Live| live.deadline.is_some_and(|deadline| deadline <= Instant::now());
-        let late: Vec<TaskId> = state.tasks.values().filter(is_late).map(|live| live.task.id).collect();
+        let late: Vec<TaskId> = state.tasks.busy().filter(is_late).map(|live| live.task.id).collect();
         for id in late {
             let Some(live) = state.tasks.get_mut(&id) else { continue };
             live.deadline = None;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use api::agent::{Register, ToAgent};
 use domain::allocation::{Allocation, Cause, Event, Part, Phase, Placement};
+use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::identity::UnixIdentity;
 use domain::log::Output;
@@ -15,11 +16,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::tasks::{Limits, Tasks};
 use super::{kill, strange};
 use crate::log::TaskLog;
 use crate::manager::AGENTS;
 
-/// A map that knows what was touched in it, so that only that has to be published.
+/// A map that knows what was touched in it, so that only that has to be published. Of tasks there is more to know
+/// ([`Tasks`]).
 pub(super) struct Tracked<K, V> {
     all: BTreeMap<K, V>,
     touched: BTreeSet<K>,
@@ -64,10 +67,6 @@ impl<K: Ord + Clone, V> Tracked<K, V> {
         self.all.values()
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-
     /// What was touched since it was asked last.
     pub(super) fn take_touched(&mut self) -> BTreeSet<K> {
         std::mem::take(&mut self.touched)
@@ -80,9 +79,8 @@ impl<K, V> Default for Tracked<K, V> {
     }
 }
 
-#[derive(Default)]
 pub(super) struct State {
-    pub(super) tasks: Tracked<TaskId, Live>,
+    pub(super) tasks: Tasks,
     /// Enrolled agents: whether they and their slots take tasks.
     pub(super) service: Tracked<AgentId, store::agent::Agent>,
     pub(super) connected: Tracked<AgentId, Connected>,
@@ -99,6 +97,20 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Nothing yet; `limits` is how long runs may take, by pool.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            tasks: Tasks::new(limits),
+            service: Tracked::default(),
+            connected: Tracked::default(),
+            gone: BTreeMap::new(),
+            disowned: strange::Disowned::default(),
+            unrecorded: Vec::new(),
+            decided: VecDeque::new(),
+            connections: 0,
+        }
+    }
+
     /// An agent's connection is over; the given one, or whichever it has.
     pub(super) fn leave(&mut self, agent: &AgentId, connection: Option<u64>) -> Option<Connected> {
         let there = self.connected.get(agent)?;
@@ -150,6 +162,8 @@ pub(super) struct Live {
     pub(super) listens: bool,
     /// When the time is over that it has to end by itself, by the clock that only goes forward.
     pub(super) deadline: Option<Instant>,
+    /// What its agents have to be able to do, once that has been read of its configuration.
+    pub(super) needs: Option<Capabilities>,
 }
 
 /// A node of a manager's, which says what happens there: an agent of ours, or what a batch system calls so.
@@ -196,7 +210,7 @@ impl Live {
         let (killers, over) = (Vec::new(), Over::default());
         let (end_reason, is_over, log_is_lost, ran) = (None, None, false, None);
         let identity = Arc::new(task.identity.clone());
-        let (signal, listens, deadline) = (CancellationToken::new(), false, None);
+        let (signal, listens, deadline, needs) = (CancellationToken::new(), false, None, None);
         if task.latest.phase.asked().is_some_and(|asked| asked.cause <= Cause::Paused) {
             signal.cancel();
         }
@@ -214,6 +228,7 @@ impl Live {
             signal,
             listens,
             deadline,
+            needs,
         }
     }
 

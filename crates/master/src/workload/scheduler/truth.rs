@@ -119,7 +119,7 @@ impl Scheduler {
         self.change(move |state| Box::pin(async move { this.compare(state).await })).await
     }
 
-    async fn compare(&self, state: &State) -> Result<Vec<String>, Error> {
+    async fn compare(&self, state: &mut State) -> Result<Vec<String>, Error> {
         let mut conn = self.0.parts.store.read().await?;
         let stored = store::task::alive(&mut conn).await?;
         let agents = store::agent::list(&mut conn).await?;
@@ -145,6 +145,9 @@ impl Scheduler {
         let waits = state.tasks.values().filter(|live| matches!(live.phase(), Phase::Withdrawn(_)));
         let mut found: Vec<String> =
             waits.map(|live| format!("task {} is killed and waits", live.task.id)).collect();
+        found.extend(
+            state.tasks.misplaced().iter().map(|id| format!("task {id} isn't where it belongs in the queue")),
+        );
         found.extend(differences(&memory, &database));
         Ok(found)
     }
