@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use master::Error;
+use serde::Serialize;
 
 use crate::App;
 use crate::cookie::Channel;
@@ -15,6 +16,7 @@ use crate::origin::{is_public, note_proxy};
 use crate::ui::display::capitalized;
 use crate::ui::redirect::login_for;
 use crate::ui::shell::Shell;
+use crate::whole::lost;
 
 /// A service's error as JSON.
 #[derive(Debug)]
@@ -31,6 +33,20 @@ pub(crate) const NO_CREDENTIALS: &str = "token missing";
 
 /// What handlers of the API answer.
 pub(crate) type Answer<T> = Result<Json<T>, Failure>;
+
+/// A row of a list as JSON has about so many bytes.
+const ROW: usize = 640;
+
+/// The JSON of a list with so many rows. Its buffer has room for them from the beginning: growing it takes a tenth of a list's
+/// time.
+///
+/// # Errors
+/// When it can't be said in JSON: our own fault.
+pub(crate) fn list(rows: usize, list: &impl Serialize) -> Result<Response, Failure> {
+    let mut text = Vec::with_capacity(rows.saturating_mul(ROW).saturating_add(ROW));
+    serde_json::to_writer(&mut text, list).map_err(|error| lost(error.into()))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+}
 
 pub(crate) fn status(code: Code) -> StatusCode {
     StatusCode::from_u16(code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)

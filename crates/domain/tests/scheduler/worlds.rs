@@ -47,7 +47,6 @@ fn waiting() -> impl Strategy<Value = Waiting> {
             seq: 0,
             max_slots: bounds.0,
             at_most: bounds.1.map(Duration::from_secs),
-            held: bounds.2.map(|()| "it is held".to_owned()).filter(|_| slots == 3),
         },
     )
 }

@@ -222,7 +222,7 @@ fn by_fair_share_who_has_least_for_his_weight_comes_first() {
     snapshot.quotas.weights.clear();
     snapshot.machines[0].slots = (0..8).collect();
     snapshot.running = vec![running(99, "a", [0, 1], 1)];
-    snapshot.waiting[7].weight = Weight::new(1000.0);
+    Arc::make_mut(&mut snapshot.waiting[7]).weight = Weight::new(1000.0);
     assert_eq!(runs(&snapshot), [11, 12, 1, 13, 2, 14]);
 }
 
@@ -240,7 +240,9 @@ fn bounds_of_jobs_users_and_workspaces_keep_nobody_else_waiting() {
     assert_eq!(placed(&decisions), [(1, vec![0, 1]), (3, vec![2])]);
     assert_eq!(reasons(&decisions)[0].1, "its job may have no more slots: 2 of 3 are in use, and it needs 2");
     snapshot.waiting =
-        vec![waiting(1, 2, 42), waiting(2, 0, 42), Waiting { owner: UserId(2), ..waiting(3, 2, 42) }];
+        [waiting(1, 2, 42), waiting(2, 0, 42), Waiting { owner: UserId(2), ..waiting(3, 2, 42) }]
+            .map(Arc::new)
+            .into();
     snapshot.quotas.users = [(UserId(1), 1)].into();
     let decisions = schedule(&snapshot);
     assert_eq!(placed(&decisions), [(2, vec![]), (3, vec![0, 1])]);
@@ -261,7 +263,7 @@ fn elsewhere_bounds_and_order_are_ours_and_the_place_is_not() {
         vec![machine("a", 2)],
         vec![Running { pool: pool.clone(), ..busy }],
     );
-    snapshot.waiting[..3].iter_mut().for_each(|run| run.pool = pool.clone());
+    snapshot.waiting[..3].iter_mut().for_each(|run| Arc::make_mut(run).pool = pool.clone());
     snapshot.pools.insert(pool.clone(), PRIORITY);
     snapshot.elsewhere = [pool.clone()].into();
     snapshot.quotas.users = [(UserId(1), 6)].into();

@@ -8,7 +8,7 @@ use ::api::user::{
 use ::api::wire::Empty;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use domain::audit::{By, Who};
 use domain::authz::{self, Actor, ChangeUser, DeleteUser, Deletion, EditUser, SeeUser, Visible};
 use domain::id::UserId;
@@ -26,7 +26,7 @@ use crate::extract::{PAGE_CAP, User, check_count, paged_up_to, presented};
 use crate::late::{Body, Query};
 use crate::open::open;
 use crate::query::{Asked, is_descending, page};
-use crate::respond::{Answer, Failure};
+use crate::respond::{self, Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
 
@@ -131,8 +131,8 @@ pub(crate) async fn list(
     let scope = Visible::to(&caller.actor);
     let page = paged_up_to(page(query.offset, query.limit), PAGE_CAP);
     let (users, pagination) = app.master.accounts.list(scope, &filter, page).await?;
-    let users = users.iter().map(|user| shown_to(&caller.actor, user)).collect();
-    Ok(Json(ListUsers { users, pagination }).into_response())
+    let users: Vec<_> = users.iter().map(|user| shown_to(&caller.actor, user)).collect();
+    respond::list(users.len(), &ListUsers { users, pagination })
 }
 
 /// Rows that are read at a time for a list without a limit.

@@ -8,7 +8,7 @@ use ::api::command::{
 use ::api::page::PageQuery;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use domain::authz::{ChangeTask, ReadTask, SeeUser, StartTask, UseTemplate, Visible};
 use domain::config::Unhonoured;
 use domain::id::{UNCATEGORIZED, UserId, WorkspaceId};
@@ -26,7 +26,7 @@ use crate::extract::{User, check_count, paged, parsed};
 use crate::late::Body;
 use crate::open::open;
 use crate::query::{Asked, is_descending, page};
-use crate::respond::{Answer, Failure};
+use crate::respond::{self, Answer, Failure};
 use crate::table::Endpoint;
 use crate::whole::{self, Step};
 
@@ -166,7 +166,7 @@ pub(crate) async fn list(
     }
     let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(page)).await?;
     let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
-    Ok(Json(ListCommands { commands, pagination }).into_response())
+    respond::list(tasks.len(), &ListCommands { commands, pagination })
 }
 
 fn config_warning(setting: &Unhonoured) -> ConfigWarning {
