@@ -14,7 +14,7 @@ pub enum AgentError {
     )]
     NotEnrolled,
     /// The master doesn't take the invitation.
-    #[error("the master refused the invitation: {0}; make a new one with `muster agent invite`")]
+    #[error("the master refused the invitation: {0}")]
     InvitationRefused(String),
     /// The master doesn't take the agent.
     #[error("the master refused this agent: {0}")]

@@ -49,6 +49,12 @@ pub fn strays(tasks: &Path) -> io::Result<Vec<Stray>> {
 }
 
 impl Stray {
+    /// Its shim, and nothing else of it.
+    #[must_use]
+    pub fn into_shim(self) -> Shim {
+        self.shim
+    }
+
     /// To ask it to end, and to wait for that.
     #[must_use]
     pub fn shim(&self) -> &Shim {

@@ -272,8 +272,8 @@ impl Follower<'_> {
         match error.downcast_ref::<ClientError>() {
             Some(error) if error.is_passing() => {}
             Some(ClientError::Api { status: 401, .. }) => bail!(Failure::NotLoggedIn(format!(
-                "your session has ended; the command goes on. Log in with `muster user login`, then see it with \
-                 `muster command logs -f {id}`"
+                "your session has ended; what the command does now isn't known here. Log in with `muster user login`, \
+                 then see it with `muster command logs -f {id}`; who can't log in any more asks an administrator"
             ))),
             Some(ClientError::Api { status: 403, message }) => {
                 bail!(Failure::Forbidden(format!("your session has ended: {message}")))

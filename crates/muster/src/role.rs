@@ -65,7 +65,7 @@ pub(crate) fn up(args: UpArgs) -> Result<ExitCode> {
         if ending == Ending::EndTasks {
             served.end_tasks().await?;
         }
-        served.tell_what_stays().await;
+        served.tell_what_stays(ending);
         stop.cancel();
         if !agent.is_finished() {
             let _ = agent.await;
@@ -135,7 +135,7 @@ pub(crate) fn master(args: MasterArgs) -> Result<ExitCode> {
         if ending == Ending::EndTasks {
             served.end_tasks().await?;
         }
-        served.tell_what_stays().await;
+        served.tell_what_stays(ending);
         served.stop().await;
         Ok(ExitCode::SUCCESS)
     })
@@ -179,8 +179,9 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
             name: name.clone(),
             master: master.clone(),
             guarded: args.config.into_iter().collect(),
-            ..local_agent::from_config(&config, data_dir)?
+            ..local_agent::from_config(&config, data_dir.clone())?
         };
+        let dir = DataDir::at(Some(data_dir))?;
         let stop = CancellationToken::new();
         let (registered, mut ready) = watch::channel(false);
         let mut running = tokio::spawn(agent::run(options, registered, stop.clone()));
@@ -191,7 +192,14 @@ pub(crate) fn agent(args: AgentArgs) -> Result<ExitCode> {
                     ended.context("the agent broke down")??;
                     return Ok(ExitCode::SUCCESS);
                 }
-                _ = endings.next() => stop.cancel(),
+                ending = endings.next() => {
+                    if ending == Ending::EndTasks
+                        && let Err(error) = down::end_with_agent(&dir).await
+                    {
+                        tracing::error!("not all tasks were ended: {error:#}");
+                    }
+                    stop.cancel();
+                }
                 changed = ready.wait_for(|ready| *ready), if !said => {
                     said = true;
                     if changed.is_ok() {

@@ -443,7 +443,12 @@ fn apply(user: &mut User, patch: &UserPatch, change: Parts, password: Option<Pas
     match patch.active {
         Some(true) => user.status = Status::Active,
         // Who was never let in goes on waiting.
-        Some(false) if user.status == Status::Pending => {}
+        Some(false) if user.status == Status::Pending => {
+            let name = &user.username;
+            return Err(Error::Precondition(format!(
+                "{name} waits to be let in and was never active: `muster user reject {name}` turns them away"
+            )));
+        }
         Some(false) => user.status = Status::Deactivated,
         None => {}
     }

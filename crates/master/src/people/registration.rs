@@ -179,7 +179,8 @@ impl Registrations {
         let now = self.parts.clock.now();
         let invitation = match &wish.invitation {
             None if self.mode() == Mode::Invite => {
-                let text = "one has to be invited to register: ask an administrator for an invitation";
+                let text = "one has to be invited to register: ask an administrator for an invitation (`muster user invite`), and give its code with \
+                            --invitation";
                 return Err(Error::Forbidden(text.to_owned()));
             }
             None => None,

@@ -382,7 +382,7 @@ impl Tasks {
         Ok(count)
     }
 
-    /// Resolves when no task lives.
+    /// Resolves when no task lives, but on agents that are away.
     pub async fn all_ended(&self) {
         self.scheduler.all_ended().await;
     }

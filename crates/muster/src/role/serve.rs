@@ -22,6 +22,7 @@ use web::{Door, Tls};
 use super::data_dir::{DataDir, Lock};
 use super::encryption;
 use super::own_socket::{self, OwnSocket};
+use super::process::Ending;
 use crate::cli::MasterArgs;
 use crate::output;
 
@@ -162,7 +163,7 @@ impl Served {
         }
     }
 
-    /// Ends all tasks, and waits for their ends.
+    /// Ends all tasks, and waits for their ends, but for what runs on agents that are away.
     pub(super) async fn end_tasks(&self) -> Result<()> {
         let count = self.master.tasks.end_all(&self.system).await?;
         if count == 0 {
@@ -182,11 +183,20 @@ impl Served {
     }
 
     /// Says which tasks go on without us.
-    pub(super) async fn tell_what_stays(&self) {
+    pub(super) fn tell_what_stays(&self, ending: Ending) {
         let count = self.master.tasks.count_living();
-        if count > 0 {
-            let tasks = if count == 1 { "1 task goes".to_owned() } else { format!("{count} tasks go") };
-            tracing::info!("{tasks} on: the next `muster up` takes over, `muster down` ends them");
+        if count == 0 {
+            return;
+        }
+        let tasks = if count == 1 { "1 task goes".to_owned() } else { format!("{count} tasks go") };
+        match ending {
+            Ending::LeaveTasks => {
+                tracing::info!("{tasks} on: the next `muster up` takes over, `muster down` ends them");
+            }
+            Ending::EndTasks => tracing::warn!(
+                "{tasks} on where no agent is connected, or didn't end: they are ended once master and agent are back; `muster \
+                 down --data-dir DIR` on a machine ends what its agent runs"
+            ),
         }
     }
 

@@ -212,7 +212,12 @@ async fn set_enabled(session: &mut Session, which: Which, enabled: bool, drain: 
         }
         let done = session.call(async |client| client.set_agent_enabled(&name, enabled, drain).await).await;
         done.with_context(|| format!("can't {verb} agent {name}"))?;
-        output::note(&format!("Agent {name} is {verb}d."));
+        let what_follows = if drain && !enabled {
+            " It gets no new tasks; what runs there goes on until it is over (`muster agent list` shows it)."
+        } else {
+            ""
+        };
+        output::note(&format!("Agent {name} is {verb}d.{what_follows}"));
     }
     Ok(())
 }

@@ -68,10 +68,16 @@ impl Who {
     }
 }
 
-/// Lists members.
-pub(crate) async fn list(session: &mut Session, place: Place, format: Format) -> Result<()> {
+/// Lists members, before them whose the place is.
+pub(crate) async fn list(
+    session: &mut Session,
+    place: Place,
+    (owner, name): (i64, &str),
+    format: Format,
+) -> Result<()> {
     let members = session.call(async |client| client.members(place).await).await?;
     let mut table = Table::new(&["Name", "Kind", "Id", "Role"]);
+    table.row([name.to_owned(), "user".to_owned(), owner.to_string(), "owner".to_owned()]);
     for member in &members {
         let kind = if member.user_id.is_some() { "user" } else { "group" };
         let id = member.user_id.or(member.group_id).unwrap_or_default();
@@ -104,7 +110,9 @@ pub(crate) async fn remove(session: &mut Session, place: Place, name: &str, who:
     let member = who.resolve(session).await.with_context(problem)?;
     let removed = session.call(async |client| client.remove_member(place, &member).await).await;
     removed.with_context(problem)?;
-    output::note(&format!("{called} is no member of {name} any more."));
+    output::note(&format!(
+        "{called} has no role of their own in {name} any more; a group of theirs may still give them one."
+    ));
     Ok(())
 }
 

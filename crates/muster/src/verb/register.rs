@@ -106,7 +106,11 @@ pub(crate) async fn invite(session: &mut Session, args: InviteArgs) -> Result<()
     let made = made.context("can't invite anybody")?;
     output::line(&made.code)?;
     let whom = made.invitation.email.map(|email| format!(" for {email}")).unwrap_or_default();
-    output::note(&format!("Good once{whom}, until {}.", time(&made.invitation.expires_at)));
+    output::note(&format!(
+        "Good once{whom}, until {}. Who has it registers with\n  muster user register NAME --email EMAIL --invitation\nor on \
+         the page /users/register.",
+        time(&made.invitation.expires_at)
+    ));
     Ok(())
 }
 

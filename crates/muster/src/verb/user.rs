@@ -247,7 +247,14 @@ async fn set_active(session: &mut Session, name: &str, active: bool, kill: bool)
     let change = PatchUser { active: Some(active), kill_tasks: kill.then_some(true), ..PatchUser::default() };
     let verb = if active { "activate" } else { "deactivate" };
     patch(session, name, &change, verb).await?;
-    output::note(&format!("User {name} was {verb}d."));
+    let what_follows = match (active, kill) {
+        (true, _) => "",
+        (false, true) => " All their sessions are over, and all their tasks are told to end.",
+        (false, false) => {
+            " All their sessions are over. What they run goes on and what they queued waits: `--kill` ends that."
+        }
+    };
+    output::note(&format!("User {name} was {verb}d.{what_follows}"));
     Ok(())
 }
 

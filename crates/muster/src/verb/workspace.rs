@@ -194,8 +194,9 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
         }
         Verb::ListProjects { name, format } => project::list(session, &name, format).await,
         Verb::Members { name, format } => {
-            let place = place(session, &name).await?;
-            member::list(session, place, format).await
+            let found = find(session, &name).await?;
+            let owner = (found.user_id, found.username.as_str());
+            member::list(session, Place::Workspace(found.id), owner, format).await
         }
         Verb::AddMember { name, member } => {
             let place = place(session, &name).await?;

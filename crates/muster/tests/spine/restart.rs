@@ -80,9 +80,23 @@ fn me22_an_agent_alone_is_ended_with_its_tasks() {
     me.wait_for_state(&runs, "RUNNING");
     assert_eq!(muster.agent_down().ok(), "The agent is down; 1 task was ended");
     agent.finish().exits(0);
-    assert_eq!(muster.agent_down().ok(), "Muster was not running");
-    let _next = muster.agent("node", &["--slots", "2"]);
+    // Nobody has to come back to tell how it ended.
     me.wait_for_state(&runs, "TERMINATED");
+    assert_eq!(muster.agent_down().ok(), "Muster was not running");
+}
+
+/// What an agent runs that is away can't be ended now, and nobody waits for that.
+#[test]
+fn down_doesnt_wait_for_agents_that_are_away() {
+    let (muster, agent) = apart();
+    let me = muster.person("me");
+    let runs = me.detach("", "sleep 1000");
+    me.wait_for_state(&runs, "RUNNING");
+    agent.kill();
+    let gone = || (me.json("agent list")[0]["connected"] == false).then_some(());
+    eventually("the master sees that the agent is away", gone);
+    assert_eq!(muster.down().exits(0).out(), "Muster is down\n");
+    assert!(muster.agent_down().ok().contains("1 task was ended"));
 }
 
 #[test]

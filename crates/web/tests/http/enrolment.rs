@@ -24,7 +24,7 @@ on_both_databases!(
     a14_administrators_see_keys_and_where_agents_are,
 );
 
-const USED: &str = "the invitation is not valid, was used, has expired, or is for another name (see --name)";
+const USED: &str = "the invitation is not valid, was used, has expired, or is for another name (see --name): make a new one with `muster agent invite`";
 const REFUSED: &str = "this agent is not enrolled here, or its key is another one";
 
 async fn r28_an_invitation_is_good_once_for_its_name_and_an_hour(database: Database) {

@@ -63,7 +63,8 @@ async fn x05_x11_a_registered_account_waits_until_it_is_accepted(database: Datab
     assert_eq!(master.anon().log_in("alice", "a quiet lake").await.status, 401);
     let path = format!("/api/v1/users/{}", made["user"]["id"]);
     // As `user deactivate` does; who was never let in goes on waiting.
-    admin.patch(&path).json(json!({"active": false})).await.ok();
+    let told = admin.patch(&path).json(json!({"active": false})).await.refused(400);
+    assert!(told.contains("`muster user reject alice`"), "{told}");
     assert_eq!(waiting(&admin).await, ["alice"]);
     admin.patch(&path).json(json!({"active": true})).await.ok();
     let alice = master.log_in_with("alice", "a quiet lake").await;

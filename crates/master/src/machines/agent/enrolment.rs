@@ -85,7 +85,7 @@ impl Agents {
         address: Option<IpAddr>,
     ) -> Result<String, Error> {
         let refused = Error::Unauthenticated(
-            "the invitation is not valid, was used, has expired, or is for another name (see --name)",
+            "the invitation is not valid, was used, has expired, or is for another name (see --name): make a new one with `muster agent invite`",
         );
         let digest = secret::digest(invitation);
         // Who has none makes nobody wait who writes.
@@ -117,8 +117,8 @@ impl Agents {
         // Made before the name was shut out, it meant nobody there; what named it then was taken back.
         if before.as_ref().is_some_and(|known| known.revoked_at.is_some()) && good.agent.is_none() {
             return Err(Error::Conflict(format!(
-                "agent {agent} was revoked: choose another name, or let it in again by an invitation of \
-                 `muster agent invite --name {agent}`"
+                "agent {agent} was revoked: give this one another name with --name, or let it in again by an invitation \
+                 of `muster agent invite --name {agent}`"
             )));
         }
         self.take_in(&mut tx, &agent, &key, before.as_ref(), good.replaces).await?;
@@ -154,8 +154,9 @@ impl Agents {
             }
             Some(_) => {
                 return Err(Error::Conflict(format!(
-                    "agent {agent} is already enrolled: choose another name, or replace its key by an invitation of \
-                     `muster agent invite --name {agent} --replace`"
+                    "agent {agent} is already enrolled: give this one another name with --name (the invitation is still \
+                     good), or, if this machine is to take its place, use an invitation of `muster agent invite --name \
+                     {agent} --replace`"
                 )));
             }
         };

@@ -9,14 +9,11 @@ use domain::identity::{self, UnixIdentity};
 use domain::scheduler::{OWNER_DEACTIVATED, OWNER_SHUT_OUT, WORKSPACE_ARCHIVED, Waiting};
 use store::Conn;
 
-use super::tasks::Wants;
+use super::tasks::{Pair, Wants};
 use crate::Error;
 
 /// As whom tasks of an account run in a workspace now, or why they don't.
 type Answer = Result<UnixIdentity, String>;
-
-/// An account, and a workspace where it has something waiting.
-type Pair = (UserId, WorkspaceId);
 
 fn why(answer: &Answer, runs_as: &UnixIdentity) -> Option<String> {
     match answer {

@@ -25,6 +25,12 @@ pub(super) struct Wants {
     pub(super) identity: Arc<UnixIdentity>,
 }
 
+/// An account, and a workspace where it has something waiting.
+pub(super) type Pair = (UserId, WorkspaceId);
+
+/// How many of one's in a workspace wait as whom.
+type Crowds = Vec<(Arc<UnixIdentity>, usize)>;
+
 /// Priority, submission, run.
 type Turn = (i64, i64, AllocationId);
 
@@ -39,7 +45,7 @@ pub(super) struct Tasks {
     /// Whose needs aren't known.
     unread: BTreeSet<TaskId>,
     /// How many wait as whom.
-    wants: IdMap<(UserId, WorkspaceId), Vec<(Arc<UnixIdentity>, usize)>>,
+    wants: IdMap<Pair, Crowds>,
     /// All others.
     busy: BTreeSet<TaskId>,
     limits: Limits,
@@ -132,11 +138,11 @@ impl Tasks {
     /// Who wants something.
     pub(super) fn wants(&mut self) -> Vec<Wants> {
         self.sort();
-        let wants = |(pair, identities): (&(UserId, WorkspaceId), &Vec<(Arc<UnixIdentity>, usize)>)| {
+        let wants = |(pair, crowds): (&Pair, &Crowds)| {
             let (owner, workspace) = *pair;
             let each =
                 |(identity, _): &(Arc<_>, _)| Wants { owner, workspace, identity: Arc::clone(identity) };
-            identities.iter().map(each).collect::<Vec<_>>()
+            crowds.iter().map(each).collect::<Vec<_>>()
         };
         self.wants.iter().flat_map(wants).collect()
     }

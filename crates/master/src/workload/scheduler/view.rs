@@ -97,8 +97,8 @@ impl AgentPresence {
 #[derive(Default)]
 pub(super) struct View {
     seen: RwLock<Seen>,
-    /// A task ended.
-    ended: Notify,
+    /// A task ended, or something is new of an agent.
+    fewer: Notify,
 }
 
 /// Why each task waits that does.
@@ -110,6 +110,18 @@ struct Seen {
     agents: BTreeMap<AgentId, (Arc<store::agent::Agent>, Option<Arc<AgentPresence>>)>,
     /// Of the last round.
     waits: Waits,
+}
+
+impl Seen {
+    /// Whether anything lives that isn't just on agents that are away.
+    fn has_work_here(&self) -> bool {
+        let is_away = |agent: &AgentId| self.agents.get(agent).is_none_or(|(_, presence)| presence.is_none());
+        self.tasks.values().any(|shown| {
+            let latest = &shown.task.latest;
+            let mut open = latest.phase.parts().filter(|part| latest.has_open_part(&part.agent)).peekable();
+            !shown.is_of_agents() || open.peek().is_none() || open.any(|part| !is_away(&part.agent))
+        })
+    }
 }
 
 struct Shown {
@@ -158,12 +170,12 @@ impl View {
             (id, agent)
         };
         let agents: Vec<_> = agents.into_iter().map(agent).collect();
+        let mut has_fewer = !agents.is_empty();
         let mut seen = self.write();
-        let mut has_ended = false;
         for (id, shown) in tasks {
             match shown {
                 Some(shown) => drop(seen.tasks.insert(id, shown)),
-                None => has_ended |= seen.tasks.remove(&id).is_some(),
+                None => has_fewer |= seen.tasks.remove(&id).is_some(),
             }
         }
         for (id, shown) in agents {
@@ -173,8 +185,8 @@ impl View {
             }
         }
         drop(seen);
-        if has_ended {
-            self.ended.notify_waiters();
+        if has_fewer {
+            self.fewer.notify_waiters();
         }
     }
 
@@ -220,14 +232,14 @@ impl Scheduler {
         self.0.view.read().waits.get(&task).cloned()
     }
 
-    /// Resolves when no task lives.
+    /// Resolves when no task lives, but on agents that are away.
     pub(crate) async fn all_ended(&self) {
         loop {
-            let ended = self.0.view.ended.notified();
-            if self.count_living() == 0 {
+            let fewer = self.0.view.fewer.notified();
+            if !self.0.view.read().has_work_here() {
                 return;
             }
-            ended.await;
+            fewer.await;
         }
     }
 
