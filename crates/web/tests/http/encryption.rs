@@ -62,7 +62,8 @@ fn write(file: &Path, text: &str) {
 /// A second, encrypted port of a master.
 async fn encrypted(master: &TestMaster, encryption: &Encryption, dir: &Path) -> (u16, web::Tls) {
     let names = Box::new(|| -> Vec<String> { ["localhost", "lab.example"].map(str::to_owned).into() });
-    // The client below goes by the machine's clock.
+    // The client below goes by the machine's clock, and the server looks by its own whether to renew.
+    master.clock.set(SystemClock.now());
     let tls = web::Tls::open(encryption, dir, names, SystemClock.now()).expect("usable");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
     let address = listener.local_addr().expect("bound");
