@@ -23,7 +23,7 @@ use record::growth;
 pub use record::{audit, mail};
 pub use workload::{allocation, config_policy, task, template};
 
-pub use db::{Conn, Store, Tx};
+pub use db::{Conn, Store, Tx, Waits};
 pub use error::StoreError;
 pub use order::Begin;
 pub use schema::LATEST as LATEST_SCHEMA;

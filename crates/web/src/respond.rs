@@ -1,6 +1,7 @@
 //! The one place where errors become answers, as JSON or as a page, and the headers that every answer carries.
 
 use ::api::error::{Code, ErrorBody};
+use ::api::page::Pagination;
 use askama::Template;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -37,14 +38,29 @@ pub(crate) type Answer<T> = Result<Json<T>, Failure>;
 /// A row of a list as JSON has about so many bytes.
 const ROW: usize = 640;
 
-/// The JSON of a list with so many rows. Its buffer has room for them from the beginning: growing it takes a tenth of a list's
-/// time.
+/// The list `{"NAME": [rows], "pagination": …}`. Each row is made as it is written, so that the memory of one is the next
+/// one's, and the text has room for all from the beginning: rows that are made first and a text that grows take a fifth of a
+/// list's time.
 ///
 /// # Errors
 /// When it can't be said in JSON: our own fault.
-pub(crate) fn list(rows: usize, list: &impl Serialize) -> Result<Response, Failure> {
-    let mut text = Vec::with_capacity(rows.saturating_mul(ROW).saturating_add(ROW));
-    serde_json::to_writer(&mut text, list).map_err(|error| lost(error.into()))?;
+pub(crate) fn list<R: Serialize>(
+    name: &'static str,
+    rows: impl ExactSizeIterator<Item = R>,
+    pagination: &Pagination,
+) -> Result<Response, Failure> {
+    let mut text = Vec::with_capacity(rows.len().saturating_mul(ROW).saturating_add(ROW));
+    let failed = |error: serde_json::Error| Failure(lost(error.into()));
+    text.extend_from_slice(format!("{{\"{name}\":[").as_bytes());
+    for (number, row) in rows.enumerate() {
+        if number > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut text, &row).map_err(failed)?;
+    }
+    text.extend_from_slice(b"],\"pagination\":");
+    serde_json::to_writer(&mut text, pagination).map_err(failed)?;
+    text.push(b'}');
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 

@@ -38,6 +38,10 @@ const MAKERS: &[&str] =
 const WEB: &str = "crates/web/src/";
 const MASTER: &str = "crates/master/src/";
 
+/// What a handler keeps between two steps of an answer is kept as long as its reader likes, and is paid for (MK1).
+const KEPT: &str = concat!("Arc<", "[");
+const HANDLERS: &str = "crates/web/src/api/";
+
 /// All files that git knows or would add: each one's name and what is in it.
 pub(super) type Sources = [(String, String)];
 
@@ -88,6 +92,9 @@ fn check_file(name: &str, content: &str) -> Vec<String> {
         let elsewhere = name.starts_with(AGENT) && !name.starts_with(SANDBOX);
         if elsewhere && code(line).contains(OF_LAUNCH) {
             problems.push(format!("{name}:{number}: the agent knows `launch` in {SANDBOX} alone"));
+        }
+        if name.starts_with(HANDLERS) && code(line).replace("::<", "<").contains(KEPT) {
+            problems.push(format!("{name}:{number}: a list is kept by `whole::chosen`, and paid for"));
         }
         tests |= line.trim() == "#[cfg(test)]";
         if !tests && let Some(problem) = acts_for_muster(name, code(line)) {
@@ -200,6 +207,16 @@ mod tests {
             problems("crates/master/src/workload/task.rs", &line(code), 0);
         }
         problems("crates/master/src/lib.rs", &line("pub system: System,"), 0);
+    }
+
+    #[test]
+    fn a05_mk1_lists_are_kept_where_they_are_paid_for() {
+        for kept in
+            [format!("let wanted: {KEPT}TaskId]> = all;"), "let ids = Arc::<[u8]>::from(ids);".to_owned()]
+        {
+            problems("crates/web/src/api/workload/task.rs", &format!("//! Here.\n{kept}\n"), 1);
+            problems("crates/web/src/room/kept.rs", &format!("//! Here.\n{kept}\n"), 0);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, poll};
 
-use super::usage::apart::Count;
+use super::usage::apart::{Count, Patience};
 use super::usage::{self, Found, Usage};
 use crate::cgroup::{self, freezer, freezer::Still};
 use crate::spec::TaskSpec;
@@ -19,8 +19,8 @@ use crate::task_dir::{CONTEXT_FILE, LOG_FILE, PID_FILE, SCRATCH_DIR, read_spec};
 
 /// How often an account's tasks stand still for one count, at most.
 const PERIODS: usize = 6;
-/// A count that waits for one thing for so long waits for the task.
-const STUCK: Duration = Duration::from_secs(3);
+/// A count that waits for so long waits for the task; all that wait for one account's tasks share it.
+const PATIENCE: Patience = Patience { one: Duration::from_secs(3), all: Duration::from_secs(10) };
 
 /// What a task has of the disk, and whose it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,11 +45,15 @@ pub fn holdings(task_dirs: &[&Path]) -> Vec<io::Result<Holding>> {
     let specs: Vec<_> = task_dirs.iter().map(|dir| read_spec(dir)).collect();
     let mut counted: Vec<io::Result<Holding>> = Vec::with_capacity(specs.len());
     let mut accounts: BTreeMap<Option<String>, Vec<Counted<'_>>> = BTreeMap::new();
+    let mut patience = BTreeMap::new();
     for (number, (dir, spec)) in task_dirs.iter().copied().zip(&specs).enumerate() {
         let begun = Instant::now();
         // Once for the kernel to have it all at hand: what takes long then takes long while nobody stands still.
         let first = match spec {
-            Ok(spec) => holding(dir, spec, None, &mut Found::new()).map(Option::unwrap_or_default),
+            Ok(spec) => {
+                let patience = patience.entry(owner(spec)).or_insert(PATIENCE);
+                holding(dir, spec, None, patience, &mut Found::new()).map(Option::unwrap_or_default)
+            }
             Err(e) => Err(io::Error::new(e.kind(), e.to_string())),
         };
         if let (Ok(spec), Ok(holding)) = (spec, &first)
@@ -60,7 +64,8 @@ pub fn holdings(task_dirs: &[&Path]) -> Vec<io::Result<Holding>> {
         counted.push(first);
     }
     let mut found = Found::new();
-    for mut tasks in accounts.into_values() {
+    for (account, mut tasks) in accounts {
+        let mut patience = patience.remove(&account).unwrap_or(PATIENCE);
         // Whoever takes long keeps nobody else from being counted.
         tasks.sort_by_key(|(.., took)| *took);
         let mut rest = &tasks[..];
@@ -74,7 +79,8 @@ pub fn holdings(task_dirs: &[&Path]) -> Vec<io::Result<Holding>> {
             let until = still.as_ref().and_then(Still::until);
             let first = rest.len();
             while let [(number, dir, spec, _), others @ ..] = rest {
-                let holding = holding(dir, spec, until, &mut found).map(|holding| match holding {
+                let holding = holding(dir, spec, until, &mut patience, &mut found);
+                let holding = holding.map(|holding| match holding {
                     // It has a period of its own then.
                     None if rest.len() < first => None,
                     holding => Some(holding.unwrap_or_else(|| counted_too_long(spec))),
@@ -112,20 +118,23 @@ fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, Count>> {
     HANGING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What one has, if that can be counted until then.
+/// What one has, if that can be counted until then. How long it was waited for the task is taken from `patience`.
 fn holding(
     task_dir: &Path,
     spec: &TaskSpec,
     until: Option<Instant>,
+    patience: &mut Patience,
     found: &mut Found,
 ) -> io::Result<Option<Holding>> {
     hanging().retain(|_, count| count.within(Duration::ZERO).is_none());
-    if hanging().contains_key(task_dir) {
+    if hanging().contains_key(task_dir) || patience.all.is_zero() {
         return Ok(Some(counted_too_long(spec)));
     }
     let scratch = open_host(&task_dir.join(SCRATCH_DIR))?;
     let mut count = Count::begin(&scratch, processes(spec, task_dir), until, std::mem::take(found))?;
-    let Some((used, now_found)) = count.unless_stuck(STUCK) else {
+    let outcome = count.unless_stuck(*patience);
+    patience.all = patience.all.saturating_sub(count.waited_in_all());
+    let Some((used, now_found)) = outcome else {
         hanging().insert(task_dir.to_owned(), count);
         return Ok(Some(counted_too_long(spec)));
     };

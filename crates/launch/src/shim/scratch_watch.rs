@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstatvfs;
 
 use super::too_much::TooMuch;
-use super::usage::apart::Count;
+use super::usage::apart::{Count, Patience};
 use super::usage::{Found, Usage, count};
 use super::watch::Budget;
 use crate::cgroup::freezer::Still;
@@ -28,8 +28,8 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A count that takes no longer is no trouble for a task that stands still meanwhile; else it does so only where the disk has
 /// lost what may be the task's, or has little left: who moves things while they are counted is found then (MD6).
 const QUICK: Duration = Duration::from_millis(50);
-/// Who counts and waits for one thing for so long waits for the task.
-const STUCK: Duration = Duration::from_secs(5);
+/// Who counts and waits for so long waits for the task.
+const PATIENCE: Patience = Patience { one: Duration::from_secs(5), all: Duration::from_secs(15) };
 /// A part of a disk that is little.
 const LITTLE: u64 = 20;
 
@@ -133,7 +133,7 @@ fn counted_apart(
             if until.is_some_and(|until| until <= Instant::now()) {
                 drop(still.take());
             }
-            if count.stuck_for() >= STUCK && may_be_much() {
+            if count.is_stuck(PATIENCE) && may_be_much() {
                 return Some(Err(TooMuch::Uncounted));
             }
         };

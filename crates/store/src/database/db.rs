@@ -1,6 +1,7 @@
 //! Connections and transactions on either database.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +68,10 @@ enum Pools {
     Postgres { readers: Readers<PgConnection>, writer: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
 }
 
+/// What goes to a database and back, of either kind: in a box, because the body of an `async fn` is compiled again in every
+/// crate that awaits it, and in many parts of it, with all that the driver consists of.
+pub type Waits<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
 /// A connection for reading.
 #[derive(Debug)]
 pub struct Conn(Inner);
@@ -77,6 +82,97 @@ enum Inner {
     SqliteTx(Transaction<'static, Sqlite>),
     Postgres(Reader<PgConnection>),
     PostgresTx(Transaction<'static, Postgres>),
+}
+
+impl Pools {
+    fn sqlite(file: &Path) -> Waits<'_, Self> {
+        Box::pin(async move {
+            let options = SqliteConnectOptions::new()
+                .filename(file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                // What is sorted needs no disk that may be full.
+                .pragma("temp_store", "MEMORY")
+                .busy_timeout(Duration::from_secs(10));
+            // The writer comes first: it makes the file and sets its journal mode.
+            let writer = SqlitePoolOptions::new()
+                .max_connections(1)
+                // As long as it is there, SQLite doesn't take its journal away, nor the room that is reserved in it.
+                .idle_timeout(None)
+                .max_lifetime(None)
+                // SQLite itself rolls back when the disk is full, and the driver's own rollback then fails: it would
+                // believe for ever that a transaction is open, and begin no other one (L03).
+                .after_release(|connection, _| {
+                    Box::pin(async move {
+                        connection.ping().await?;
+                        Ok(!connection.is_in_transaction())
+                    })
+                })
+                .connect_with(options.clone())
+                .await?;
+            let readers = Readers::new(options.read_only(true), READERS);
+            Ok(Self::Sqlite { readers, writer, file: Arc::new(file.to_owned()) })
+        })
+    }
+
+    fn postgres(url: &str) -> Waits<'_, Self> {
+        Box::pin(async move {
+            use sqlx::ConnectOptions as _;
+            let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
+            let mut lock = options.clone().connect().await?;
+            hold_master_lock(&mut lock).await?;
+            let readers = Readers::new(options.clone(), READERS);
+            let writer = PgPoolOptions::new()
+                .max_connections(2)
+                .acquire_timeout(Duration::from_secs(5))
+                .connect_with(options)
+                .await?;
+            let lock = Arc::new(Mutex::new(Some(lock)));
+            Ok(Self::Postgres { readers, writer, lock })
+        })
+    }
+
+    fn read(&self) -> Waits<'_, Conn> {
+        Box::pin(async move {
+            Ok(Conn(match self {
+                Self::Sqlite { readers, .. } => Inner::Sqlite(readers.take().await?),
+                Self::Postgres { readers, .. } => Inner::Postgres(readers.take().await?),
+            }))
+        })
+    }
+
+    fn begin(&self) -> Waits<'_, Conn> {
+        Box::pin(async move {
+            Ok(Conn(match self {
+                Self::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
+                Self::Postgres { writer, .. } => Inner::PostgresTx(writer.begin().await?),
+            }))
+        })
+    }
+
+    /// SQLite's journal is folded into the file.
+    fn close(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            match self {
+                Self::Sqlite { readers, writer, .. } => {
+                    readers.close().await;
+                    writer.close().await;
+                }
+                Self::Postgres { readers, writer, lock } => {
+                    readers.close().await;
+                    writer.close().await;
+                    if let Some(mut lock) = lock.lock().await.take() {
+                        // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
+                        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(MASTER_LOCK);
+                        let _ = unlock.execute(&mut lock).await;
+                        let _ = lock.close().await;
+                    }
+                }
+            }
+        })
+    }
 }
 
 /// A transaction, the only one of its master. Dropped without a commit, it leaves no trace.
@@ -135,21 +231,23 @@ impl Tx {
     ///
     /// # Errors
     /// When they are not; then none of them happened, or — when the database went away in the middle — all or none.
-    pub async fn commit(mut self, entry: &Entry, now: Timestamp) -> Result<(), StoreError> {
-        let spender = entry.spender();
-        spender.map_or(Ok(()), |spender| self.store.growth.ask(spender, now))?;
-        self.ask_again(entry.by()).await?;
-        let bytes = audit::append(&mut self, entry, now).await?;
-        if let Some(spender) = spender {
-            self.store.growth.spend(spender, bytes.saturating_add(self.added), now);
-        }
-        let Self { conn, store, added: _, _writer } = self;
-        let ended = end(conn, &store.revision).await;
-        // Also when that failed: it may have happened all the same. The next change waits until it is known.
-        if entry.all().any(Entry::may_change_rights) {
-            store.raise_rights();
-        }
-        ended
+    pub fn commit<'a>(mut self, entry: &'a Entry, now: Timestamp) -> Waits<'a, ()> {
+        Box::pin(async move {
+            let spender = entry.spender();
+            spender.map_or(Ok(()), |spender| self.store.growth.ask(spender, now))?;
+            self.ask_again(entry.by()).await?;
+            let bytes = audit::append(&mut self, entry, now).await?;
+            if let Some(spender) = spender {
+                self.store.growth.spend(spender, bytes.saturating_add(self.added), now);
+            }
+            let Self { conn, store, added: _, _writer } = self;
+            let ended = end(conn, &store.revision).await;
+            // Also when that failed: it may have happened all the same. The next change waits until it is known.
+            if entry.all().any(Entry::may_change_rights) {
+                store.raise_rights();
+            }
+            ended
+        })
     }
 
     /// Whoever acts was looked up before this transaction began: what was committed since counts (R25). Nobody else
@@ -193,15 +291,17 @@ impl Tx {
     }
 }
 
-async fn end(conn: Conn, revision: &Revision) -> Result<(), StoreError> {
-    revision.unsettle();
-    match conn.0 {
-        Inner::SqliteTx(tx) => tx.commit().await?,
-        Inner::PostgresTx(tx) => tx.commit().await?,
-        Inner::Sqlite(_) | Inner::Postgres(_) => {}
-    }
-    revision.settle();
-    Ok(())
+fn end(conn: Conn, revision: &Revision) -> Waits<'_, ()> {
+    Box::pin(async move {
+        revision.unsettle();
+        match conn.0 {
+            Inner::SqliteTx(tx) => tx.commit().await?,
+            Inner::PostgresTx(tx) => tx.commit().await?,
+            Inner::Sqlite(_) | Inner::Postgres(_) => {}
+        }
+        revision.settle();
+        Ok(())
+    })
 }
 
 fn raise(rights: &watch::Sender<u64>) {
@@ -238,33 +338,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub async fn open_sqlite(file: &Path) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // What is sorted needs no disk that may be full.
-            .pragma("temp_store", "MEMORY")
-            .busy_timeout(Duration::from_secs(10));
-        // The writer comes first: it makes the file and sets its journal mode.
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            // As long as it is there, SQLite doesn't take its journal away, nor the room that is reserved in it.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            // SQLite itself rolls back when the disk is full, and the driver's own rollback then fails: it would
-            // believe for ever that a transaction is open, and begin no other one (L03).
-            .after_release(|connection, _| {
-                Box::pin(async move {
-                    connection.ping().await?;
-                    Ok(!connection.is_in_transaction())
-                })
-            })
-            .connect_with(options.clone())
-            .await?;
-        let readers = Readers::new(options.read_only(true), READERS);
-        Self::migrated(Pools::Sqlite { readers, writer, file: Arc::new(file.to_owned()) }).await
+        Self::migrated(Pools::sqlite(file).await?).await
     }
 
     /// Opens a PostgreSQL database (15 or newer) by its URL and brings it to the latest schema.
@@ -272,18 +346,7 @@ impl Store {
     /// # Errors
     /// See [`StoreError`]; [`StoreError::InUse`] when another master has it open.
     pub async fn open_postgres(url: &str) -> Result<Self, StoreError> {
-        use sqlx::ConnectOptions as _;
-        let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
-        let mut lock = options.clone().connect().await?;
-        hold_master_lock(&mut lock).await?;
-        let readers = Readers::new(options.clone(), READERS);
-        let writer = PgPoolOptions::new()
-            .max_connections(2)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options)
-            .await?;
-        let lock = Arc::new(Mutex::new(Some(lock)));
-        Self::migrated(Pools::Postgres { readers, writer, lock }).await
+        Self::migrated(Pools::postgres(url).await?).await
     }
 
     async fn migrated(pools: Pools) -> Result<Self, StoreError> {
@@ -324,11 +387,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn read(&self) -> Result<Conn, StoreError> {
-        Ok(Conn(match &self.pools {
-            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.take().await?),
-            Pools::Postgres { readers, .. } => Inner::Postgres(readers.take().await?),
-        }))
+    pub fn read(&self) -> Waits<'_, Conn> {
+        self.pools.read()
     }
 
     /// A transaction for changing; waits for the one before it.
@@ -336,26 +396,26 @@ impl Store {
     /// # Errors
     /// When the database can't be reached; [`StoreError::DiskFull`] when only the second half of the reserve is left, which
     /// is for [`Self::write_urgent`].
-    pub async fn write(&self) -> Result<Tx, StoreError> {
-        let mut tx = self.write_urgent().await?;
-        let spare = self.spare.load(Ordering::SeqCst);
-        if spare > 0 && reserve::free_bytes(&mut tx).await? < spare {
-            return Err(StoreError::DiskFull);
-        }
-        Ok(tx)
+    pub fn write(&self) -> Waits<'_, Tx> {
+        Box::pin(async move {
+            let mut tx = self.write_urgent().await?;
+            let spare = self.spare.load(Ordering::SeqCst);
+            if spare > 0 && reserve::free_bytes(&mut tx).await? < spare {
+                return Err(StoreError::DiskFull);
+            }
+            Ok(tx)
+        })
     }
 
     /// The same for what must go on while the disk is full: logins, what ends, what is taken away from somebody (A4).
     ///
     /// # Errors
     /// When the database can't be reached.
-    pub async fn write_urgent(&self) -> Result<Tx, StoreError> {
-        let guard = Arc::clone(&self.writer).lock_owned().await;
-        let inner = match &self.pools {
-            Pools::Sqlite { writer, .. } => Inner::SqliteTx(writer.begin_with("BEGIN IMMEDIATE").await?),
-            Pools::Postgres { writer, .. } => Inner::PostgresTx(writer.begin().await?),
-        };
-        Ok(Tx { conn: Conn(inner), store: self.clone(), added: 0, _writer: guard })
+    pub fn write_urgent(&self) -> Waits<'_, Tx> {
+        Box::pin(async move {
+            let guard = Arc::clone(&self.writer).lock_owned().await;
+            Ok(Tx { conn: self.pools.begin().await?, store: self.clone(), added: 0, _writer: guard })
+        })
     }
 
     /// The file of an SQLite database.
@@ -368,22 +428,7 @@ impl Store {
 
     /// Closes all connections; SQLite's journal is folded into the file.
     pub async fn close(&self) {
-        match &self.pools {
-            Pools::Sqlite { readers, writer, .. } => {
-                readers.close().await;
-                writer.close().await;
-            }
-            Pools::Postgres { readers, writer, lock } => {
-                readers.close().await;
-                writer.close().await;
-                if let Some(mut lock) = lock.lock().await.take() {
-                    // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
-                    let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(MASTER_LOCK);
-                    let _ = unlock.execute(&mut lock).await;
-                    let _ = lock.close().await;
-                }
-            }
-        }
+        self.pools.close().await;
     }
 }
 

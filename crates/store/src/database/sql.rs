@@ -4,11 +4,11 @@
 //! for the next value; the parameters are numbered when the statement is carried out, so that parts can be joined freely.
 
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgArguments;
-use sqlx::sqlite::SqliteArguments;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::cells::{Cells, Read};
-use crate::db::Raw;
+use crate::db::{Raw, Waits};
 use crate::error::one_row;
 use crate::value::{Stored, Value};
 use crate::{Conn, StoreError, Tx};
@@ -126,13 +126,17 @@ impl Sql {
     }
 
     /// Carries it out; answers how many rows it changed.
-    pub(crate) async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
-        let text = AssertSqlSafe(self.numbered());
-        Ok(match tx.raw() {
-            Raw::Sqlite(c) => sqlx::query_with(text, sqlite(self.values)?).execute(c).await?.rows_affected(),
-            Raw::Postgres(c) => {
-                sqlx::query_with(text, postgres(self.values)?).execute(c).await?.rows_affected()
-            }
+    pub(crate) fn run(self, tx: &mut Tx) -> Waits<'_, u64> {
+        Box::pin(async move {
+            let text = AssertSqlSafe(self.numbered());
+            Ok(match tx.raw() {
+                Raw::Sqlite(c) => {
+                    sqlx::query_with(text, sqlite(self.values)?).execute(c).await?.rows_affected()
+                }
+                Raw::Postgres(c) => {
+                    sqlx::query_with(text, postgres(self.values)?).execute(c).await?.rows_affected()
+                }
+            })
         })
     }
 
@@ -143,36 +147,53 @@ impl Sql {
 
     /// All rows.
     pub(crate) async fn all<T: Read>(self, conn: &mut Conn) -> Result<Vec<T>, StoreError> {
-        let text = AssertSqlSafe(self.numbered());
-        match conn.raw() {
-            Raw::Sqlite(c) => {
-                let rows = sqlx::query_with(text, sqlite(self.values)?).fetch_all(c).await?;
-                conn.answered();
-                rows.iter().map(|row| T::read(&mut Cells::from(row))).collect()
-            }
-            Raw::Postgres(c) => {
-                let rows = sqlx::query_with(text, postgres(self.values)?).fetch_all(c).await?;
-                conn.answered();
-                rows.iter().map(|row| T::read(&mut Cells::from(row))).collect()
-            }
+        match self.fetch(conn).await? {
+            Rows::Sqlite(rows) => rows.iter().map(|row| T::read(&mut Cells::from(row))).collect(),
+            Rows::Postgres(rows) => rows.iter().map(|row| T::read(&mut Cells::from(row))).collect(),
         }
+    }
+
+    fn fetch(self, conn: &mut Conn) -> Waits<'_, Rows> {
+        Box::pin(async move {
+            let text = AssertSqlSafe(self.numbered());
+            let rows = match conn.raw() {
+                Raw::Sqlite(c) => {
+                    Rows::Sqlite(sqlx::query_with(text, sqlite(self.values)?).fetch_all(c).await?)
+                }
+                Raw::Postgres(c) => {
+                    Rows::Postgres(sqlx::query_with(text, postgres(self.values)?).fetch_all(c).await?)
+                }
+            };
+            conn.answered();
+            Ok(rows)
+        })
     }
 
     /// The first row, when there is one.
     pub(crate) async fn first<T: Read>(self, conn: &mut Conn) -> Result<Option<T>, StoreError> {
-        let text = AssertSqlSafe(self.numbered());
-        match conn.raw() {
-            Raw::Sqlite(c) => {
-                let row = sqlx::query_with(text, sqlite(self.values)?).fetch_optional(c).await?;
-                conn.answered();
-                row.map(|row| T::read(&mut Cells::from(&row))).transpose()
-            }
-            Raw::Postgres(c) => {
-                let row = sqlx::query_with(text, postgres(self.values)?).fetch_optional(c).await?;
-                conn.answered();
-                row.map(|row| T::read(&mut Cells::from(&row))).transpose()
-            }
+        match self.fetch_first(conn).await? {
+            None => Ok(None),
+            Some(Row::Sqlite(row)) => T::read(&mut Cells::from(&row)).map(Some),
+            Some(Row::Postgres(row)) => T::read(&mut Cells::from(&row)).map(Some),
         }
+    }
+
+    fn fetch_first(self, conn: &mut Conn) -> Waits<'_, Option<Row>> {
+        Box::pin(async move {
+            let text = AssertSqlSafe(self.numbered());
+            let row = match conn.raw() {
+                Raw::Sqlite(c) => {
+                    let row = sqlx::query_with(text, sqlite(self.values)?).fetch_optional(c).await?;
+                    row.map(Row::Sqlite)
+                }
+                Raw::Postgres(c) => {
+                    let row = sqlx::query_with(text, postgres(self.values)?).fetch_optional(c).await?;
+                    row.map(Row::Postgres)
+                }
+            };
+            conn.answered();
+            Ok(row)
+        })
     }
 
     /// The one row that there always is.
@@ -187,13 +208,26 @@ impl Sql {
 }
 
 /// Carries out a statement whose text is a migration's: all of ours are in the program.
-pub(crate) async fn run_text(tx: &mut Tx, text: String) -> Result<(), StoreError> {
-    let text = AssertSqlSafe(text);
-    match tx.raw() {
-        Raw::Sqlite(c) => sqlx::query(text).execute(c).await.map(drop)?,
-        Raw::Postgres(c) => sqlx::query(text).execute(c).await.map(drop)?,
-    }
-    Ok(())
+pub(crate) fn run_text(tx: &mut Tx, text: String) -> Waits<'_, ()> {
+    Box::pin(async move {
+        let text = AssertSqlSafe(text);
+        match tx.raw() {
+            Raw::Sqlite(c) => sqlx::query(text).execute(c).await.map(drop)?,
+            Raw::Postgres(c) => sqlx::query(text).execute(c).await.map(drop)?,
+        }
+        Ok(())
+    })
+}
+
+/// What either database answered.
+enum Rows {
+    Sqlite(Vec<SqliteRow>),
+    Postgres(Vec<PgRow>),
+}
+
+enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
 }
 
 /// A row of which nothing is read.

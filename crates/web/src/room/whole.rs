@@ -7,7 +7,8 @@ use ::api::page::Pagination;
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
-use futures_util::{TryStreamExt as _, stream};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 use master::Error;
 use master::session::Caller;
 use serde::Serialize;
@@ -15,6 +16,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::answers::piece_by_piece;
+use crate::kept::Kept;
 use crate::live::while_allowed;
 
 /// Bytes that are read for one step, where its rows can be long.
@@ -27,6 +29,9 @@ pub(crate) struct Step<M> {
     pub(crate) last: Option<M>,
 }
 
+/// A step that is under way.
+pub(crate) type Next<M> = BoxFuture<'static, Result<Step<M>, Error>>;
+
 /// A row as JSON.
 pub(crate) fn row(shown: &impl Serialize) -> Result<Vec<u8>, Error> {
     serde_json::to_vec(shown).map_err(|error| lost(io::Error::other(error)))
@@ -35,6 +40,35 @@ pub(crate) fn row(shown: &impl Serialize) -> Result<Vec<u8>, Error> {
 /// What went wrong with a list.
 pub(crate) fn lost(error: io::Error) -> Error {
     Error::io("a list")(error)
+}
+
+/// The steps of a list whose rows are chosen at once, so that they keep their order, and read some at a time, as they are
+/// then. What was chosen is kept for its reader, who pays for it (MC5, MK1): `rows` holds none of it. It makes those of some.
+///
+/// # Errors
+/// When there is no room, to be tried again.
+pub(crate) fn chosen<T, N, F>(
+    app: &App,
+    caller: &Caller,
+    chosen: Vec<T>,
+    at_a_time: usize,
+    rows: N,
+) -> Result<impl Fn(Option<usize>, i64) -> Next<usize> + Clone + Send + use<T, N, F>, Error>
+where
+    T: Clone + Send + Sync + 'static,
+    N: Fn(Vec<T>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<Vec<Vec<u8>>, Error>> + Send + 'static,
+{
+    let kept = Kept::new(app, caller, chosen)?;
+    Ok(move |at: Option<usize>, _| {
+        let (kept, rows) = (kept.clone(), rows.clone());
+        async move {
+            let at = at.unwrap_or(0);
+            let (some, more) = kept.some(at, at_a_time)?;
+            Ok(Step { rows: rows(some).await?, last: more.then_some(at + at_a_time) })
+        }
+        .boxed()
+    })
 }
 
 /// How many things of these sizes are one step: one at least.

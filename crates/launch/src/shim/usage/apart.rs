@@ -1,6 +1,7 @@
 //! A count in a thread of its own: who is counted can have it wait in the kernel for as long as he likes, for a directory that
-//! he reads into memory that doesn't come, or for a list of his mappings (MG4). Whoever wants to know waits for the thread
-//! as long as it does anything, and no longer.
+//! he reads into memory that doesn't come, or for a list of his mappings (MG4); or for a little while in each of very many
+//! (MJ1). Whoever wants to know waits for the thread as long as it does anything, and no longer: as long as it runs, and as
+//! what it reads from the disk explains.
 
 use std::fs;
 use std::io;
@@ -17,6 +18,10 @@ use crate::shim::watch::STACK;
 
 /// How often it is looked whether the thread does anything.
 const LOOK: Duration = Duration::from_millis(250);
+/// So long a busy disk may take to read …
+const READ: Duration = Duration::from_millis(50);
+/// … so many bytes.
+const BLOCK: u64 = 4096;
 
 /// What was counted, as [`count_until`] says it, and what was found meanwhile.
 pub(in crate::shim) type Outcome = (Result<Option<Usage>, TooMuch>, Found);
@@ -25,10 +30,19 @@ pub(in crate::shim) type Outcome = (Result<Option<Usage>, TooMuch>, Found);
 pub(in crate::shim) struct Count {
     outcome: Receiver<Outcome>,
     /// Of the thread, in `/proc`.
-    status: PathBuf,
+    thread: PathBuf,
     /// How often it had waited for something when that was looked at first, and when.
     waited: (Option<u64>, Instant),
+    /// How long it was seen waiting, for whatever it was.
+    waiting: Duration,
     looked: Instant,
+}
+
+/// How long is waited for a count that does nothing: for one thing, and for everything together.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::shim) struct Patience {
+    pub(in crate::shim) one: Duration,
+    pub(in crate::shim) all: Duration,
 }
 
 impl Count {
@@ -42,16 +56,20 @@ impl Count {
         until: Option<Instant>,
         mut found: Found,
     ) -> io::Result<Self> {
-        let (root, (says, outcome), (tells, thread)) = (root.try_clone()?, channel(), channel());
+        let root = root.try_clone()?;
+        Self::made_by(move || (count_until(&root, &processes, until, &mut found), found))
+    }
+
+    fn made_by(count: impl FnOnce() -> Outcome + Send + 'static) -> io::Result<Self> {
+        let ((says, outcome), (tells, thread)) = (channel(), channel());
         std::thread::Builder::new().stack_size(STACK).spawn(move || {
             let _ = tells.send(gettid());
-            let counted = count_until(&root, &processes, until, &mut found);
-            let _ = says.send((counted, found));
+            let _ = says.send(count());
         })?;
         let thread = thread.recv().map_err(io::Error::other)?.as_raw_nonzero();
-        let status = format!("/proc/self/task/{thread}/status").into();
+        let thread = format!("/proc/self/task/{thread}").into();
         let now = Instant::now();
-        Ok(Self { outcome, status, waited: (None, now), looked: now })
+        Ok(Self { outcome, thread, waited: (None, now), waiting: Duration::ZERO, looked: now })
     }
 
     /// Waits for its outcome for so long.
@@ -64,28 +82,48 @@ impl Count {
         }
     }
 
-    /// For how long it has been waiting for one thing.
-    pub(in crate::shim) fn stuck_for(&mut self) -> Duration {
+    /// Whether it waits for who is counted.
+    pub(in crate::shim) fn is_stuck(&mut self, patience: Patience) -> bool {
         if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            let status = fs::read_to_string(&self.status).unwrap_or_default();
+            let before = std::mem::replace(&mut self.looked, Instant::now());
+            let status = fs::read_to_string(self.thread.join("status")).unwrap_or_default();
             let waited = waited(&status);
+            if waited.is_some() {
+                self.waiting += self.looked.saturating_duration_since(before);
+            }
             if waited.is_none() || waited != self.waited.0 {
                 self.waited = (waited, self.looked);
             }
         }
-        self.looked.saturating_duration_since(self.waited.1)
+        self.looked.saturating_duration_since(self.waited.1) >= patience.one
+            || self.waited_in_all() >= patience.all
     }
 
-    /// Waits for its outcome; nothing when it has been waiting for one thing for so long.
-    pub(in crate::shim) fn unless_stuck(&mut self, patience: Duration) -> Option<Outcome> {
+    /// How long it was seen waiting, beyond what the disk explains.
+    pub(in crate::shim) fn waited_in_all(&self) -> Duration {
+        if self.waiting.is_zero() {
+            return Duration::ZERO;
+        }
+        let io = fs::read_to_string(self.thread.join("io")).unwrap_or_default();
+        self.waiting.saturating_sub(READ.saturating_mul(blocks_read(&io)))
+    }
+
+    /// Waits for its outcome; nothing when it waits for who is counted.
+    pub(in crate::shim) fn unless_stuck(&mut self, patience: Patience) -> Option<Outcome> {
         loop {
             let outcome = self.within(LOOK);
-            if outcome.is_some() || self.stuck_for() >= patience {
+            if outcome.is_some() || self.is_stuck(patience) {
                 return outcome;
             }
         }
     }
+}
+
+/// How many blocks a thread has read from a disk.
+fn blocks_read(io: &str) -> u32 {
+    let bytes = io.lines().find_map(|line| line.strip_prefix("read_bytes:"));
+    let bytes: u64 = bytes.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0);
+    u32::try_from(bytes / BLOCK).unwrap_or(u32::MAX)
 }
 
 /// How often a thread has waited for something, if it waits now.
@@ -111,5 +149,24 @@ mod tests {
         assert_eq!(waited(""), None);
         let own = fs::read_to_string("/proc/thread-self/status").unwrap();
         assert_eq!(waited(&own), None, "it runs: {own}");
+        assert_eq!(blocks_read("rchar: 9\nread_bytes: 12288\nwrite_bytes: 0\n"), 3);
+        assert!(fs::read_to_string("/proc/thread-self/io").unwrap().contains("\nread_bytes: "));
+    }
+
+    /// MJ1: each of two hundred directories was held for a second.
+    #[test]
+    fn a04_mj1_many_short_waits_are_one_long_one() {
+        let (gone, stays) = channel::<()>();
+        let mut count = Count::made_by(move || {
+            // Until nobody waits for it any more.
+            while stays.recv_timeout(Duration::from_millis(20)) == Err(RecvTimeoutError::Timeout) {}
+            (Ok(None), Found::new())
+        })
+        .unwrap();
+        let patience = Patience { one: Duration::from_secs(600), all: Duration::from_millis(600) };
+        assert!(count.unless_stuck(patience).is_none(), "it isn't through");
+        assert!(count.waited_in_all() >= patience.all);
+        drop(gone);
+        assert!(count.within(Duration::from_secs(60)).is_some(), "it comes to its end");
     }
 }

@@ -131,8 +131,7 @@ pub(crate) async fn list(
     let scope = Visible::to(&caller.actor);
     let page = paged_up_to(page(query.offset, query.limit), PAGE_CAP);
     let (users, pagination) = app.master.accounts.list(scope, &filter, page).await?;
-    let users: Vec<_> = users.iter().map(|user| shown_to(&caller.actor, user)).collect();
-    respond::list(users.len(), &ListUsers { users, pagination })
+    respond::list("users", users.iter().map(|user| shown_to(&caller.actor, user)), &pagination)
 }
 
 /// Rows that are read at a time for a list without a limit.

@@ -1,7 +1,5 @@
 //! Projects over the API.
 
-use std::sync::Arc;
-
 use ::api::project::{EditProject, MoveProject, Note, Notes, Project, ProjectQuery, ProjectResponse};
 use ::api::wire::Empty;
 use ::api::workspace::Deleted;
@@ -27,7 +25,7 @@ use crate::open::{open, open_to_change};
 use crate::query::{is_descending, page};
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
-use crate::whole::{self, Step};
+use crate::whole;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -144,18 +142,15 @@ pub(crate) async fn list(
     let scope = Visible::to(&caller.actor);
     let page = paged(page(query.offset, query.limit));
     let (ids, page) = app.master.projects.ids_in(&permit, scope, filter.clone(), page).await?;
-    let (made_in, ids) = (app.clone(), Arc::<[ProjectId]>::from(ids));
-    let next = move |at: Option<usize>, _| {
-        let (app, filter, ids) = (made_in.clone(), filter.clone(), Arc::clone(&ids));
+    let made_in = app.clone();
+    let rows = move |some: Vec<ProjectId>| {
+        let (app, filter) = (made_in.clone(), filter.clone());
         async move {
-            let (at, end) = (at.unwrap_or(0), ids.len());
-            let some = ids.get(at..end.min(at + STEP)).unwrap_or_default();
-            let found = app.master.projects.those(scope, &filter, some).await?;
-            let rows = found.into_iter().map(|project| whole::row(&shown(project)));
-            let last = Some(at + STEP).filter(|next| *next < end);
-            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last })
+            let found = app.master.projects.those(scope, &filter, &some).await?;
+            found.into_iter().map(|project| whole::row(&shown(project))).collect()
         }
     };
+    let next = whole::chosen(&app, &caller, ids, STEP, rows)?;
     Ok(whole::written(&app, &caller, "projects", page, next))
 }
 

@@ -165,8 +165,7 @@ pub(crate) async fn list(
         return all(app, caller, filter, page).await;
     }
     let (tasks, pagination) = app.master.tasks.list(scope, filter, paged(page)).await?;
-    let commands = tasks.iter().map(|task| shown(&app.master, task)).collect();
-    respond::list(tasks.len(), &ListCommands { commands, pagination })
+    respond::list("commands", tasks.iter().map(|task| shown(&app.master, task)), &pagination)
 }
 
 fn config_warning(setting: &Unhonoured) -> ConfigWarning {

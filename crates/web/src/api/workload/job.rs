@@ -21,13 +21,12 @@ use master::task::Queued;
 use crate::App;
 use crate::access::Access;
 use crate::extract::{User, check_count, paged};
-use crate::kept::Kept;
 use crate::late::Body;
 use crate::open::open;
 use crate::query::Asked;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
-use crate::whole::{self, Step};
+use crate::whole;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -68,14 +67,11 @@ pub(crate) async fn list(
     let (page, start, count) = paged(query)(i64::try_from(queue.len()).unwrap_or(i64::MAX))?;
     let (start, count) = (usize::try_from(start).unwrap_or(0), usize::try_from(count).unwrap_or(0));
     let place = |queued: Queued| (queued.id, queued.ahead.and_then(|ahead| u32::try_from(ahead).ok()));
-    let wanted = queue.into_iter().skip(start).take(count).map(place).collect();
-    let wanted: Kept<(TaskId, Option<u32>)> = Kept::new(&app, &caller, wanted)?;
+    let wanted: Vec<(TaskId, Option<u32>)> = queue.into_iter().skip(start).take(count).map(place).collect();
     let (made_in, actor) = (app.clone(), caller.actor.clone());
-    let next = move |at: Option<usize>, _| {
-        let (app, actor, wanted) = (made_in.clone(), actor.clone(), wanted.clone());
+    let rows = move |some: Vec<(TaskId, Option<u32>)>| {
+        let (app, actor) = (made_in.clone(), actor.clone());
         async move {
-            let at = at.unwrap_or(0);
-            let (some, more) = wanted.some(at, STEP)?;
             let ids: Vec<TaskId> = some.iter().map(|(id, _)| *id).collect();
             let found = app.master.tasks.still_living(Visible::to(&actor), &ids).await?;
             // In the same order; some may be over by now.
@@ -85,9 +81,10 @@ pub(crate) async fn list(
                 let ahead = ahead(task).and_then(|ahead| usize::try_from(ahead).ok());
                 whole::row(&job(&app, task, ahead.unwrap_or(0)))
             });
-            Ok(Step { rows: rows.collect::<Result<_, _>>()?, last: more.then_some(at + STEP) })
+            rows.collect()
         }
     };
+    let next = whole::chosen(&app, &caller, wanted, STEP, rows)?;
     Ok(whole::written(&app, &caller, "jobs", page, next))
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 
 use ::api::command::{Allocation, AllocationSummary, GetTask, PartExit, ResourcesSummary, Task as Shown};
 use ::api::wire::Empty;
@@ -19,7 +18,6 @@ use domain::id::TaskId;
 use domain::task::Task;
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
-use master::Error;
 use master::session::Caller;
 use serde_json::json;
 use tokio::fs::File;
@@ -36,7 +34,7 @@ use crate::live::while_allowed;
 use crate::open::open;
 use crate::respond::{Answer, Failure};
 use crate::table::Endpoint;
-use crate::whole::{self, Step};
+use crate::whole;
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -67,22 +65,20 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// Living tasks: which ones is taken at once, they themselves step by step (A5).
 pub(crate) async fn list(State(app): State<App>, User(caller): User) -> Result<Response, Failure> {
     let queue = app.master.tasks.queue(Visible::to(&caller.actor)).await?;
-    let wanted: Arc<[TaskId]> = queue.iter().map(|task| task.id).collect();
+    let wanted = queue.iter().map(|task| task.id).collect();
     let (made_in, actor) = (app.clone(), caller.actor.clone());
-    let next = move |at: Option<usize>, _| {
-        let (app, actor, wanted) = (made_in.clone(), actor.clone(), Arc::clone(&wanted));
+    let rows = move |some: Vec<TaskId>| {
+        let (app, actor) = (made_in.clone(), actor.clone());
         async move {
-            let at = at.unwrap_or(0);
-            let some = wanted.get(at..wanted.len().min(at + STEP)).unwrap_or_default();
-            let found = app.master.tasks.still_living(Visible::to(&actor), some).await?;
+            let found = app.master.tasks.still_living(Visible::to(&actor), &some).await?;
             let rows = found.iter().map(|task| {
                 let key = whole::row(&task.latest.id.to_string())?;
                 Ok([key, whole::row(&summary(task))?].join(&b':'))
             });
-            let last = Some(at + STEP).filter(|next| *next < wanted.len());
-            Ok(Step { rows: rows.collect::<Result<_, Error>>()?, last })
+            rows.collect()
         }
     };
+    let next = whole::chosen(&app, &caller, wanted, STEP, rows)?;
     Ok(whole::keyed(&app, &caller, "allocationIdToSummary", next))
 }
 
