@@ -13,6 +13,7 @@
 //!
 //! `unsafe` is confined to `sys`, which holds the few system calls that neither rustix nor nix offer safely.
 
+mod apart;
 mod cgroup;
 pub mod core_files;
 pub mod descriptors;

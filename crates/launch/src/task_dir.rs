@@ -10,11 +10,15 @@
 //!                      scratch/ root/     the task's own disk, and where its root is composed
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::apart::{Apart, Patience};
 use crate::cgroup;
 use crate::empty;
 use crate::spec::{TaskSpec, is_task_id};
@@ -90,6 +94,8 @@ pub fn read_spec(task_dir: &Path) -> io::Result<TaskSpec> {
 /// What the file system says; a directory that isn't there is no error.
 pub fn remove_task_dir(task_dir: &Path) -> io::Result<()> {
     remove_cgroups(task_dir);
+    // What is left then was never the task's, and can't be held by it.
+    empty_scratch(task_dir)?;
     empty::remove(task_dir)
 }
 
@@ -108,9 +114,10 @@ fn remove_cgroups(task_dir: &Path) {
 pub fn move_task_dir(task_dir: &Path, to: &Path) -> io::Result<()> {
     remove_cgroups(task_dir);
     // Removing it all is tried again when it is there too long.
-    let _ = empty_scratch(task_dir);
-    for rest in [SCRATCH_DIR, ROOT_DIR] {
-        let _ = fs::remove_dir(task_dir.join(rest));
+    if empty_scratch(task_dir).is_ok() {
+        for rest in [SCRATCH_DIR, ROOT_DIR] {
+            let _ = fs::remove_dir(task_dir.join(rest));
+        }
     }
     fs::rename(task_dir, to)
 }
@@ -119,11 +126,48 @@ pub fn move_task_dir(task_dir: &Path, to: &Path) -> io::Result<()> {
 /// tells that it was started stays.
 ///
 /// # Errors
-/// What the file system says.
+/// What the file system says; and when somebody on the machine, who was given one of them, holds it for so long that nobody
+/// waits for it (MJ2): it is emptied when that is let go.
 pub fn empty_scratch(task_dir: &Path) -> io::Result<()> {
-    let emptied = empty::empty(&task_dir.join(SCRATCH_DIR));
+    let emptied = empty_apart(&task_dir.join(SCRATCH_DIR));
     match fs::remove_file(task_dir.join(CONTEXT_FILE)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => emptied.and(Err(e)),
         _ => emptied,
+    }
+}
+
+/// How long is waited for who holds a directory that is emptied.
+const PATIENCE: Patience = Patience { one: Duration::from_secs(5), all: Duration::from_secs(30) };
+
+/// Directories whose emptying hasn't come to an end: nobody waits for them a second time.
+static HELD: Mutex<BTreeMap<PathBuf, Apart<Result<(), String>>>> = Mutex::new(BTreeMap::new());
+
+fn empty_apart(dir: &Path) -> io::Result<()> {
+    let held = || HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let busy = || {
+        let words = "somebody on the machine holds one of them, and they are emptied when it is let go";
+        io::Error::new(io::ErrorKind::ResourceBusy, words)
+    };
+    // Looked at without a lock: who waits below holds those of the directories above.
+    match fs::metadata(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Nothing is in it but directories, each of which is a link. Where they aren't, there is one.
+        found if found.as_ref().is_ok_and(|dir| dir.nlink() == 2) => return Ok(()),
+        _ => {}
+    }
+    let before = held().remove(dir);
+    if let Some(mut before) = before
+        && before.within(Duration::ZERO).is_none()
+    {
+        held().insert(dir.to_owned(), before);
+        return Err(busy());
+    }
+    let mut emptying = Apart::begin(&[], || empty::empty(dir).map_err(|e| e.to_string()))?;
+    match emptying.unless_stuck(PATIENCE) {
+        Some(emptied) => emptied?.map_err(io::Error::other),
+        None => {
+            held().insert(dir.to_owned(), emptying);
+            Err(busy())
+        }
     }
 }

@@ -410,6 +410,55 @@ time.sleep(1000)
     assert_eq!(done.exit.limit, Some(Limit::Scratch), "{unmounted}: {done:?}");
 }
 
+/// Somebody on the machine who was given a descriptor of a task's directory keeps whoever removes it waiting, where no signal
+/// ends that: its end is told all the same, and nothing of ours is kept.
+#[test]
+fn a04_mj2_a_directory_that_an_outsider_holds_keeps_no_end_from_being_told() {
+    let dir = TestDir::new();
+    let remote = dir.dir("remote", 0o700, 5001);
+    let ours = dir.dir("ours", 0o777, 5001);
+    let machine = Machine::new(Root::Private, "true");
+    support::fuse::mount(&machine, &remote, 5001);
+    let mut spec = script("mkdir /tmp/d; echo ready; until test -e /ours/go; do sleep 0.02; done; exit 3");
+    spec.bind_mounts = vec![support::bind(&ours, "/ours")];
+    let task = Task::create(&spec);
+    assert!(task.start_on(&machine));
+    task.wait_for("ready");
+    let program = r"
+import ctypes, mmap, os, sys
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+given = os.open(sys.argv[3], os.O_RDONLY)
+os.setresgid(5001, 5001, 5001)
+os.setresuid(5001, 5001, 5001)
+silent = os.open(sys.argv[2], os.O_RDONLY)
+page = libc.mmap(None, 4096, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, silent, 0)
+libc.syscall(217, given, ctypes.c_void_p(page), 4096)
+";
+    let mut outsider = machine.enter();
+    outsider.args(["python3", "-c", program, "outsider"]).arg(remote.join("silent"));
+    let mut outsider = outsider.arg(task.task_dir.join("scratch/tmp/d")).spawn().unwrap();
+    support::wait_until("it holds it", || waits("outsider", &["request_wait", "folio", "page"]));
+    fs::write(ours.join("go"), "").unwrap();
+    task.wait();
+    let done = task.outcome();
+    // Nor whoever forgets it; the second time nobody waits.
+    let forget = || launch::remove_task_dir(&task.task_dir).map_err(|e| e.kind());
+    let (first, begun) = (forget(), Instant::now());
+    let (second, took) = (forget(), begun.elapsed());
+    // First, for a test that fails removes its directories. It is busy, and silent no more.
+    let _ = machine.enter().args(["umount", "-f"]).arg(&remote).output().unwrap();
+    assert_eq!(done.exit, Exit { code: 3, ..Exit::default() }, "{done:?}");
+    assert!(done.agent.contains("somebody on the machine holds one of them"), "{done:?}");
+    let busy = Err(std::io::ErrorKind::ResourceBusy);
+    assert_eq!((first, second), (busy, busy));
+    assert!(took < Duration::from_secs(4), "nobody waits for it again");
+    outsider.wait().unwrap();
+    support::wait_until("it is gone", || forget().is_ok());
+    assert!(!task.task_dir.exists());
+}
+
 /// A start that waits for somebody's file system is over when it is killed, whatever that does.
 #[test]
 fn a04_a_start_that_waits_for_a_file_system_is_over_when_it_is_killed() {

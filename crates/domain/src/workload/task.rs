@@ -1,6 +1,8 @@
 //! Tasks: what one is, whose and where, and what becomes of it when a run of it is over. Its runs are
 //! [`Allocation`]s.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::allocation::{Allocation, Asked, Cause};
@@ -212,15 +214,28 @@ impl Task {
             Some(Asked { cause: Cause::Preempted, .. }) => After::Again { restarts: self.restarts },
             // What it asks for is nowhere.
             None if ending.exit_code.is_none() && ending.fault == Some(Fault::Task) => After::Over,
-            // It never ran, or its agent lost it: that is no failure of its own.
-            None if ending.exit_code.is_none() || ending.fault == Some(Fault::Lost) => {
+            // It never ran, or its agent lost it: that is no failure of its own, unless that is all that ever happens.
+            None if (ending.exit_code.is_none() || ending.fault == Some(Fault::Lost))
+                && !self.is_forever_lost(ending) =>
+            {
                 After::Again { restarts: self.restarts }
             }
             None if self.restarts < self.max_restarts => After::Again { restarts: self.restarts + 1 },
             None => After::Over,
         }
     }
+
+    /// Whether its latest run was over in no time, and it has had so many that it isn't begun again for nothing (MK2).
+    fn is_forever_lost(&self, ending: &Ending) -> bool {
+        let latest = &self.latest;
+        latest.id.run > FREE_RUNS && ending.at.since(latest.created_at) < SHORT
+    }
 }
+
+/// So many runs may be lost at once.
+const FREE_RUNS: u32 = 20;
+/// Whatever is lost before was lost at once.
+const SHORT: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -313,5 +328,15 @@ mod tests {
             let found = task(Kind::Trial, restarts).after(None, &ending(code, fault));
             assert_eq!(found, after, "{restarts} {code:?} {fault:?}");
         }
+        // MK2: an agent that forgot it at once had 280 runs of it in a quarter of a minute.
+        let lost = |run, at| {
+            let mut task = task(Kind::Trial, 0);
+            task.latest.id.run = run;
+            task.after(None, &Ending { at, ..ending(None, Fault::Lost) })
+        };
+        let (soon, later) = (Timestamp(0).plus(SHORT / 2), Timestamp(0).plus(SHORT));
+        assert_eq!(lost(FREE_RUNS, soon), After::Again { restarts: 0 });
+        assert_eq!(lost(FREE_RUNS + 1, soon), After::Again { restarts: 1 });
+        assert_eq!(lost(FREE_RUNS + 1, later), After::Again { restarts: 0 });
     }
 }

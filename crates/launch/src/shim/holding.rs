@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{Timespec, poll};
 
-use super::usage::apart::{Count, Patience};
-use super::usage::{self, Found, Usage};
+use super::usage::{self, Counted as Outcome, Found, Usage, counting};
+use crate::apart::{Apart, Patience};
 use crate::cgroup::{self, freezer, freezer::Still};
 use crate::spec::TaskSpec;
 use crate::sys::mount::open_host;
@@ -112,9 +112,9 @@ fn owner(spec: &TaskSpec) -> Option<String> {
 }
 
 /// Tasks whose count hasn't come to an end: nobody waits for them a second time.
-static HANGING: Mutex<BTreeMap<PathBuf, Count>> = Mutex::new(BTreeMap::new());
+static HANGING: Mutex<BTreeMap<PathBuf, Apart<Outcome>>> = Mutex::new(BTreeMap::new());
 
-fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, Count>> {
+fn hanging() -> MutexGuard<'static, BTreeMap<PathBuf, Apart<Outcome>>> {
     HANGING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -131,13 +131,14 @@ fn holding(
         return Ok(Some(counted_too_long(spec)));
     }
     let scratch = open_host(&task_dir.join(SCRATCH_DIR))?;
-    let mut count = Count::begin(&scratch, processes(spec, task_dir), until, std::mem::take(found))?;
+    let mut count = counting(&scratch, &processes(spec, task_dir), until, std::mem::take(found))?;
     let outcome = count.unless_stuck(*patience);
     patience.all = patience.all.saturating_sub(count.waited_in_all());
-    let Some((used, now_found)) = outcome else {
+    let Some(outcome) = outcome else {
         hanging().insert(task_dir.to_owned(), count);
         return Ok(Some(counted_too_long(spec)));
     };
+    let (used, now_found) = outcome?;
     *found = now_found;
     let used = match used {
         Ok(Some(used)) => used,

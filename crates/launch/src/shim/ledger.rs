@@ -13,6 +13,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use crate::part_locks::{locked_in, try_lock, unlock};
 use crate::spec::Owner;
 
@@ -24,7 +26,7 @@ const PLACE: i64 = 1 << 40;
 const TASKS: i64 = 4096;
 
 /// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
     /// That a task is there. It has nothing else of it.
     Task,

@@ -8,9 +8,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstatvfs;
 
 use super::too_much::TooMuch;
-use super::usage::apart::{Count, Patience};
-use super::usage::{Found, Usage, count};
+use super::usage::{Found, Usage, count, counting};
 use super::watch::Budget;
+use crate::apart::Patience;
 use crate::cgroup::freezer::Still;
 use crate::spec::TaskSpec;
 use crate::sys::mount::open_host;
@@ -117,13 +117,16 @@ fn counted_apart(
 ) -> Option<Result<Usage, TooMuch>> {
     loop {
         let until = still.as_ref().and_then(Still::until);
-        let Ok(mut count) = Count::begin(root, processes.to_vec(), until, Found::new()) else {
-            // No thread for it: others have too many.
+        let Ok(mut count) = counting(root, processes, until, Found::new()) else {
+            // No process for it: others have too many.
             return Some(count(root, processes));
         };
         let outcome = loop {
-            if let Some((outcome, _)) = count.within(TICK) {
-                break outcome;
+            match count.within(TICK) {
+                Some(Ok((outcome, _))) => break outcome,
+                // Somebody has killed it.
+                Some(Err(_)) => break Err(TooMuch::Uncounted),
+                None => {}
             }
             let ended =
                 poll(&mut [PollFd::new(ends, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));

@@ -1,5 +1,7 @@
 //! What a task is ended for that no limit of the kernel's is about.
 
+use serde::{Deserialize, Serialize};
+
 use super::ledger::Kind;
 use super::queue_watch;
 use super::recorder::shown;
@@ -8,7 +10,7 @@ use crate::exit::Limit;
 use crate::spec::Limits;
 
 /// What is too much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum TooMuch {
     /// So many bytes on the disk.
     Bytes(u64),

@@ -5,20 +5,23 @@
 //! is a file without a name whose only descriptor is in flight in a socket, and, in an agent without root, one that is
 //! only mapped; where a task may make namespaces, also one that is only mounted.
 
-pub(super) mod apart;
 mod unnamed;
 
 use std::collections::HashSet;
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{Timespec, poll};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, statx};
 
+use serde::{Deserialize, Serialize};
+
 use super::too_much::TooMuch;
+use crate::apart::Apart;
 use crate::sys::extents::Extents;
 pub(super) use unnamed::{Found, Known};
 
@@ -38,7 +41,7 @@ const TICK: Duration = Duration::from_millis(12);
 const WALKS: u32 = 6;
 
 /// What is there.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Usage {
     /// Bytes on the disk.
     pub(super) bytes: u64,
@@ -82,6 +85,22 @@ pub(super) fn count_until(
         before = Some(seen);
     }
     Err(TooMuch::Moved)
+}
+
+/// What [`count_until`] says, and what was found with this task and those before.
+pub(super) type Counted = (Result<Option<Usage>, TooMuch>, Found);
+
+/// Begins [`count_until`] in a process of its own.
+///
+/// # Errors
+/// When none can be started.
+pub(super) fn counting(
+    root: &OwnedFd,
+    processes: &[PathBuf],
+    until: Option<Instant>,
+    mut found: Found,
+) -> io::Result<Apart<Counted>> {
+    Apart::begin(&[root.as_fd()], move || (count_until(root, processes, until, &mut found), found))
 }
 
 fn pause(time: Duration) {

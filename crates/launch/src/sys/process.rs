@@ -1,5 +1,5 @@
-//! Making processes and taking rights away from them. Every caller is single-threaded: `shim::main` is called
-//! before anything else in its process, and `probe` runs nothing but system calls in its child.
+//! Making processes and taking rights away from them. Every caller but [`fork_beside_threads`]' is single-threaded:
+//! `shim::main` is called before anything else in its process, and `probe` runs nothing but system calls in its child.
 
 use std::cmp::Ordering;
 use std::ffi::CString;
@@ -18,6 +18,17 @@ const STACK: usize = 8 << 20;
 /// Forks: `Some(pid)` in the parent, `None` in the child, which must end with [`exit_now`].
 pub(crate) fn fork() -> io::Result<Option<Pid>> {
     // SAFETY: the process has one thread, so the child finds no lock held by a thread that it doesn't have.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(Some(child)),
+        ForkResult::Child => Ok(None),
+    }
+}
+
+/// Forks like [`fork`] in a process that may have other threads, none of which the child has: what it does until it ends
+/// takes no lock that one of them may hold. It may use memory: the C library's locks are free in a child.
+pub(crate) fn fork_beside_threads() -> io::Result<Option<Pid>> {
+    // SAFETY: see above; the library promises that of its allocator (`pthread_atfork` of glibc's own), and the callers
+    // that they use nothing else that threads share.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Some(child)),
         ForkResult::Child => Ok(None),

@@ -33,6 +33,9 @@ use crate::{Config, Error, secret};
 mod pages;
 mod start;
 
+/// Of a task's runs so many are shown: who resumes may have very many (MK2).
+const RUNS: i64 = 100;
+
 /// What fails when a log can't be read.
 const READING: &str = "reading a task's log";
 
@@ -95,13 +98,13 @@ impl Tasks {
         Self { store, config, clock, logs, contexts, scheduler, pages: pages::Pages::default() }
     }
 
-    /// A task's runs, the latest one first.
+    /// A task's latest runs, the last one first; of very many those of before aren't shown.
     ///
     /// # Errors
     /// When the database can't be reached.
     pub async fn runs(&self, permit: &Permit<ReadTask>) -> Result<Vec<Allocation>, Error> {
         let mut conn = self.store.read().await?;
-        Ok(store::allocation::of_task(&mut conn, permit.target().0.id).await?)
+        Ok(store::allocation::of_task(&mut conn, permit.target().0.id, RUNS).await?)
     }
 
     /// A task's configuration, for the eyes of who may read it.

@@ -129,12 +129,13 @@ pub async fn by_id(conn: &mut Conn, id: AllocationId) -> Result<Option<Allocatio
     Allocation::select(sql!("a.task_id = ? AND a.run = ?", id.task, id.run)).first(conn).await
 }
 
-/// A task's runs, the latest one first.
+/// A task's latest runs, the last one first: at most so many.
 ///
 /// # Errors
 /// See [`StoreError`].
-pub async fn of_task(conn: &mut Conn, task: TaskId) -> Result<Vec<Allocation>, StoreError> {
-    Allocation::select(sql!("a.task_id = ?", task)).with(" ORDER BY a.run DESC").all(conn).await
+pub async fn of_task(conn: &mut Conn, task: TaskId, most: i64) -> Result<Vec<Allocation>, StoreError> {
+    let latest = sql!(" ORDER BY a.run DESC LIMIT ?", most);
+    Allocation::select(sql!("a.task_id = ?", task)).with(latest).all(conn).await
 }
 
 /// Takes a run on by an event. Answers how far it is then; `None` when nothing follows on the event there, or there is no

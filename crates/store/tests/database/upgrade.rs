@@ -152,7 +152,7 @@ async fn tasks_of_before_have_the_runs_that_they_had(database: Database) {
     for (before, now) in before.iter().zip(&now) {
         let config = task::config(&mut conn, now.id).await.expect("read");
         assert_eq!(serde_json::to_value(config).expect("JSON"), json(&before.config));
-        let runs = store::allocation::of_task(&mut conn, now.id).await.expect("read");
+        let runs = store::allocation::of_task(&mut conn, now.id, 100).await.expect("read");
         assert_eq!(runs, std::slice::from_ref(&now.latest));
         if let Some(token) = &before.token_hash {
             let found = task::by_token_hash(&mut conn, token).await.expect("read");
