@@ -5,8 +5,8 @@
 //! more; if that is in the middle of a question, the thread is left to itself, and the look begins anew.
 //!
 //! What is left out can't be judged: whose verdict it may matter for asks for [`hidden`]. A process that starts another
-//! program while a file of FUSE waits to be closed makes even who only asks where it lives wait. What never waits is the
-//! list of descriptors by number (`numbers`), so that who is left out is still seen where he has something in common.
+//! program while a file of FUSE waits to be closed makes even who only asks where it lives wait. What hardly ever waits is
+//! the list of descriptors by number (`numbers`), so that who is left out is still seen where he has something in common.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -51,8 +51,8 @@ struct State {
 pub(crate) enum What {
     /// What may have to wait for the process.
     All,
-    /// What no kernel is known to wait for; it is asked of those too who are left out otherwise, and takes nothing of
-    /// their share.
+    /// What no kernel waits for but that of an epoll (MJ4); it is asked of those too who are left out otherwise, and takes
+    /// nothing of their share.
     Numbers,
 }
 

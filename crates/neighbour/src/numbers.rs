@@ -1,6 +1,8 @@
 //! What is open in a process that is left out (`held`): by the numbers of files and mounts in `/proc/PID/fdinfo`, for which
-//! no kernel waits, neither for the process nor for who serves the files. Numbers don't tell what words are carried, but
-//! who has something in common with whom: so nobody makes himself invisible by being slow.
+//! no kernel waits, neither for a process that starts a program nor for who serves the files. Numbers don't tell what words
+//! are carried, but who has something in common with whom: so nobody makes himself invisible by being slow. Only of an epoll
+//! whose owner keeps it busy not even that can be asked (MJ4), nor can it be told beforehand what a descriptor is: then its
+//! owner's processes are known to nobody, and whoever may be related to them isn't judged.
 
 use std::fs::{self, File};
 use std::io;

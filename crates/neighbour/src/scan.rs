@@ -150,7 +150,11 @@ impl Scan {
             let mut open = match open {
                 Some(Ok(open)) => open,
                 Some(Err(_)) => continue,
-                None => scan.look_at_numbers(pid, uid, &mounts, terminals[0])?,
+                None => match scan.look_at_numbers(pid, uid, &mounts, terminals[0]) {
+                    // Not even that. Whoever may be related to it isn't judged (`Process::check_asked`); all others are.
+                    Err(Doubt::HeldUp(_)) => continue,
+                    other => other?,
+                },
             };
             if !is_home {
                 open.retain(|open| is_of_ours(pid, open, terminals));

@@ -6,6 +6,8 @@
 #           it is above a process in a pid namespace of its own
 #   late    nothing: many processes start a program of that file system again and again, and each time its end is answered
 #           just in time
+#   epoll   a read, into whose page one more process has the kernel write what an epoll has to tell: that epoll can't be
+#           described meanwhile; and as `late`, so that he is asked by numbers alone
 # What it is given as its error output only those processes keep.
 import ctypes, heapq, os, random, select, signal, struct, sys, tempfile, threading, time
 
@@ -16,6 +18,8 @@ NEWNS, NEWPID, REC, PRIVATE, NOSUID_NODEV = 0x20000, 0x20000000, 0x4000, 0x40000
 # How many are late, by how much (not by the same, or they would all go on at once), how often until they are in step no more,
 # and what each runs: a shell closes what it reads when it becomes another program.
 MANY, LATE, TIMES, AGAIN = 80, (0.3, 0.7), 4, b'exec /bin/sh "$0"\n'
+
+IS_LATE = HOW in ('late', 'epoll')
 
 def checked(result):
     assert result == 0, os.strerror(ctypes.get_errno())
@@ -40,9 +44,17 @@ def hold(path, go):
         signal.pause()
     os.setuid(UID)
     LIBC.prctl(1, signal.SIGKILL)
-    if HOW == 'late':
+    if IS_LATE and path.endswith('f'):
         os.execv('/bin/sh', ['sh', path])
     file = os.open(path, os.O_RDONLY)
+    if HOW == 'epoll':
+        LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+        LIBC.mmap.restype = ctypes.c_void_p
+        page, epoll = LIBC.mmap(None, 4096, 3, 2, file, 0), select.epoll()
+        tells, told = os.pipe()
+        os.write(told, b'x')
+        epoll.register(tells, select.EPOLLIN)
+        LIBC.epoll_wait(epoll.fileno(), ctypes.c_void_p(page), 1, -1)
     if HOW == 'exec':
         # It is closed by that.
         os.execv('/bin/sleep', ['sleep', '600'])
@@ -68,21 +80,23 @@ fuse = os.open('/dev/fuse', os.O_RDWR)
 options = f'fd={fuse},rootmode=40000,user_id={UID},group_id={UID},allow_other'
 checked(LIBC.mount(b'hanging', at.encode(), b'fuse', NOSUID_NODEV, options.encode()))
 go_read, go = os.pipe()
-def begin():
+def begin(path):
     holder = os.fork()
     if holder == 0:
         os.close(fuse)
         os.close(go)
         try:
-            hold(at + '/f', go_read)
+            hold(path, go_read)
         finally:
             os._exit(1)
     return holder
 
-holders = [begin() for _ in range(MANY if HOW == 'late' else 1)]
+holders = [begin(at + '/f') for _ in range(MANY if IS_LATE else 1)]
+if HOW == 'epoll':
+    holders.append(begin(at + '/s'))
 holder = holders[0]
 os.dup2(os.open('/dev/null', os.O_WRONLY), 2)
-opened, ready, later, ends = 0, False, [], 0
+opened, ready, later, ends, held = 0, False, [], 0, HOW != 'epoll'
 while True:
     readable, _, _ = select.select([0, fuse], [], [], 0.01)
     while later and later[0][0] <= time.monotonic():
@@ -90,6 +104,9 @@ while True:
             os.write(fuse, struct.pack('<IiQ', 16, 0, heapq.heappop(later)[1]))
         except FileNotFoundError:
             pass
+    if IS_LATE and ends >= MANY * TIMES and held and not ready:
+        print('ready', holder, flush=True)
+        ready = True
     if HOW == 'memory' and opened == 2 and not ready and waits(holder):
         print('ready', holder, flush=True)
         ready = True
@@ -107,19 +124,20 @@ while True:
         if node == 1 or not opened or HOW != 'stat':
             answer(struct.pack('<QII', 0, 0, 0) + attributes(node))
     elif what == 1:  # LOOKUP
-        answer(struct.pack('<5QII', 2, 0, 0, 0, 0, 0, 0)[:40] + attributes(2))
+        found = 3 if request[40:].startswith(b's') else 2
+        answer(struct.pack('<5QII', found, 0, 0, 0, 0, 0, 0)[:40] + attributes(found))
     elif what in (14, 27):  # OPEN, OPENDIR
         opened += 1
         # The second time not by the cache.
-        answer(struct.pack('<QII', 1, 1 if HOW == 'late' else 3 * (opened == 2), 0))
+        answer(struct.pack('<QII', 1, 1 if IS_LATE else 3 * (opened == 2), 0))
     elif what == 25 and HOW == 'exec':  # FLUSH
         print('ready', holder, flush=True)
-    elif what == 25 and HOW == 'late':
+    elif what == 25 and IS_LATE:
         heapq.heappush(later, (time.monotonic() + random.uniform(*LATE), number))
         ends += 1
-        if ends == MANY * TIMES:
-            print('ready', holder, flush=True)
-    elif what == 15 and HOW == 'late':  # READ
+    elif what == 15 and HOW == 'epoll' and node == 3:  # READ
+        held = True
+    elif what == 15 and IS_LATE:
         at_, size = struct.unpack('<QI', request[48:60])
         answer(AGAIN[at_:at_ + size])
     elif what == 15:

@@ -140,6 +140,12 @@ fn a03_r15_many_processes_that_answer_just_in_time_hold_up_nobody() {
     assert_quick("late");
 }
 
+/// MJ4: what the kernel says of a descriptor waited for an epoll, and that for its owner's memory.
+#[test]
+fn a03_r15_mj4_an_epoll_that_cant_be_described_holds_up_nobody() {
+    assert_quick("epoll");
+}
+
 #[test]
 fn a03_r15_who_is_left_out_for_being_late_isnt_invisible() {
     if !may_mount() {
