@@ -361,6 +361,8 @@ time.sleep(1000)
     support::wait_until("that was obeyed", || {
         task.exit().is_some() || task.output(launch::record::Source::Agent).contains("waits in the kernel")
     });
+    // MJ3: what it had on the disk kept others from theirs until then.
+    support::wait_until("its directories are empty", || !task.task_dir.join("scratch/tmp").exists());
     let unmounted = machine.enter().args(["umount", "-f"]).arg(&remote).status().unwrap();
     task.wait();
     let done = task.outcome();

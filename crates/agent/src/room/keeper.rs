@@ -135,7 +135,8 @@ impl Keeper {
         drop(spawn_blocking(move || written.write(&file)).await);
     }
 
-    /// Notes which of these will be gone soon.
+    /// Notes which of these will be gone soon. Of what doesn't go although it was asked to, nothing more is hoped for: else it
+    /// would be asked again and again, and nobody else (MJ3).
     fn note_leaving(&mut self, parts: &mut [Part]) {
         let mut leaving = HashMap::new();
         for Part { share, ends, .. } in parts {
@@ -148,6 +149,9 @@ impl Keeper {
             if let Some(since) = since {
                 leaving.insert(share.task, since);
                 *ends = since.elapsed() < GONE;
+                if !*ends {
+                    share.way = Way::None;
+                }
             }
         }
         self.leaving = leaving;
@@ -250,6 +254,48 @@ mod tests {
     use domain::id::AllocationId;
 
     use super::*;
+
+    /// MJ3: the same task was ended every half minute, and nobody else was.
+    #[test]
+    fn a04_mj3_who_was_asked_and_does_not_go_is_not_asked_again() {
+        let task = |number: u8| -> TaskId {
+            format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a0000000{number}").parse().expect("valid")
+        };
+        let mut keeper = Keeper {
+            place: PathBuf::new(),
+            set: None,
+            holders: Vec::new(),
+            memory: None,
+            notes: Instant::now(),
+            leaving: HashMap::new(),
+            counted: None,
+            told: false,
+        };
+        let part = |number, megabytes: u64| Part {
+            share: Share {
+                task: task(number),
+                owner: "eve".into(),
+                bytes: megabytes << 20,
+                files: 1,
+                way: Way::End(AllocationId::first(task(number))),
+            },
+            holder: 0,
+            ends: false,
+        };
+        let parts = || vec![part(1, 700), part(2, 600)];
+        let level = Level { used: 1300 << 20, ..Level::new(BYTES, 0, 2000 << 20, None) };
+        let mut first = parts();
+        keeper.note_leaving(&mut first);
+        assert_eq!(choose(&level, &first).parts, [0], "who holds most");
+        for (asked, chosen) in [(Duration::ZERO, vec![]), (GONE, vec![1])] {
+            keeper.leaving =
+                HashMap::from([(task(1), Instant::now().checked_sub(asked).expect("up for long"))]);
+            let mut later = parts();
+            keeper.note_leaving(&mut later);
+            assert_eq!(choose(&level, &later).parts, chosen, "{asked:?}");
+            assert!(keeper.leaving.contains_key(&task(1)), "it isn't forgotten");
+        }
+    }
 
     /// MD11: what isn't known has no number.
     #[test]

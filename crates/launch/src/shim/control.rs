@@ -198,6 +198,10 @@ impl Control {
                 let stuck = self.task.as_ref().and_then(|task| held::in_kernel(task.init));
                 self.stuck_known = stuck.is_some();
                 self.words.extend(stuck);
+                if self.stuck_known {
+                    // It will write no more, and others may need the room (MJ3). It is done once more at the end.
+                    let _ = empty_scratch(&self.task_dir);
+                }
             }
         }
     }

@@ -16,11 +16,14 @@ use super::ledger::{Kind, Ledger};
 use super::too_much::TooMuch;
 use super::usage::Known;
 use super::watch::Budget;
+use crate::apart::{Apart, Patience};
 use crate::sys::process::Shared;
 pub(super) use locks::LOCKS;
 
 /// Between two looks at how many there are.
 const TICK: Duration = Duration::from_secs(1);
+/// Who counts and waits for so long waits for the task.
+const PATIENCE: Patience = Patience { one: Duration::from_secs(5), all: Duration::from_secs(15) };
 /// How many open files there are, as the kernel roughly knows.
 const MACHINES: &str = "/proc/sys/fs/file-nr";
 
@@ -72,9 +75,16 @@ pub(super) fn watch(
                 continue;
             }
             let begun = Instant::now();
-            has = match (counted.count)(&processes()) {
-                Ok(has) => has,
-                Err(too_much) => return Some(too_much),
+            let (count, processes) = (counted.count, processes());
+            let counted =
+                Apart::begin(&[], || count(&processes)).map(|mut count| count.unless_stuck(PATIENCE));
+            has = match counted {
+                Ok(Some(Ok(Ok(has)))) => has,
+                Ok(Some(Ok(Err(too_much)))) => return Some(too_much),
+                // What is told of an epoll waits for whoever keeps it busy (MJ4).
+                Ok(None | Some(Err(_))) => return Some(TooMuch::OpenForLocks),
+                // No process for it: others have too many.
+                Err(_) => continue,
             };
             (took, before, looked) = (begun.elapsed(), there.unwrap_or(0), Instant::now());
         }

@@ -169,7 +169,7 @@ async fn run_once(store: &Store, task: &Task, before: &[Event], code: Option<i32
     let runs = allocation::of_task(&mut conn, task.id, 100).await.expect("read");
     assert_eq!(runs.len(), usize::try_from(ended.latest.id.run).expect("small"), "none is lost");
     let latest = allocation::of_task(&mut conn, task.id, 1).await.expect("read");
-    assert_eq!(latest, [ended.latest.clone()], "the last one comes first");
+    assert_eq!(latest, std::slice::from_ref(&ended.latest), "the last one comes first");
     let before = runs.iter().find(|before| before.id == run).expect("there");
     assert_eq!((before.phase.placement(), before.phase.ending()), (Some(&gang), Some(&ending)));
     assert_eq!(task::by_token_hash(&mut conn, &token).await.expect("read"), None, "its token died with it");
