@@ -211,7 +211,9 @@ impl Task {
             // Who is done without having heard of it has done all that there was to do.
             Some(Asked { heard: false, .. }) | None if is_done => After::Over,
             Some(Asked { cause: Cause::Paused, .. }) => After::Paused,
-            Some(Asked { cause: Cause::Preempted, .. }) => After::Again { restarts: self.restarts },
+            Some(Asked { cause: Cause::Preempted, .. }) if !self.is_forever_lost(ending) => {
+                After::Again { restarts: self.restarts }
+            }
             // What it asks for is nowhere.
             None if ending.exit_code.is_none() && ending.fault == Some(Fault::Task) => After::Over,
             // It never ran, or its agent lost it: that is no failure of its own, unless that is all that ever happens.
@@ -220,8 +222,8 @@ impl Task {
             {
                 After::Again { restarts: self.restarts }
             }
-            None if self.restarts < self.max_restarts => After::Again { restarts: self.restarts + 1 },
-            None => After::Over,
+            _ if self.restarts < self.max_restarts => After::Again { restarts: self.restarts + 1 },
+            _ => After::Over,
         }
     }
 
@@ -338,5 +340,14 @@ mod tests {
         assert_eq!(lost(FREE_RUNS, soon), After::Again { restarts: 0 });
         assert_eq!(lost(FREE_RUNS + 1, soon), After::Again { restarts: 1 });
         assert_eq!(lost(FREE_RUNS + 1, later), After::Again { restarts: 0 });
+        // And one that said of itself, first thing, that it was about to be preempted was begun again 12 times a second.
+        let preempted = |run| {
+            let mut task = task(Kind::Trial, 1);
+            task.latest.id.run = run;
+            let asked = Asked { cause: Cause::Preempted, heard: true, until: None };
+            task.after(Some(asked), &Ending { at: soon, ..ending(Some(143), Fault::Ended) })
+        };
+        assert_eq!(preempted(FREE_RUNS), After::Again { restarts: 1 });
+        assert_eq!(preempted(FREE_RUNS + 1), After::Over);
     }
 }

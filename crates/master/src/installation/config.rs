@@ -361,6 +361,9 @@ impl Config {
         if let Value::Object(map) = &mut config {
             map.insert("resource_manager".to_owned(), json!({"type": "agent"}));
             map.insert("feature_switches".to_owned(), json!([]));
+            // None for all: workspaces have their own. What asks for more slots than there are is refused.
+            map.insert("checkpoint_storage".to_owned(), Value::Null);
+            map.insert("launch_error".to_owned(), json!(true));
             map.insert("resource_pools".to_owned(), self.pools_for_display());
         }
         config

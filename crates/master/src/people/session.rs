@@ -349,6 +349,13 @@ impl Sessions {
         Ok(store::session::of_user(&mut conn, permit.target().id, now, limit).await?)
     }
 
+    /// For how long at most what proved a caller is still good.
+    #[must_use]
+    pub fn good_for(&self, caller: &Caller) -> Duration {
+        let now = self.inner.clock.now();
+        caller.expires_at.map_or(Duration::MAX, |end| end.since(now))
+    }
+
     /// Ends a session, wherever its token is (R22).
     ///
     /// # Errors

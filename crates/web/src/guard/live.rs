@@ -19,7 +19,7 @@ use crate::App;
 /// Changes that follow each other are asked about once.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Asked again at the latest after so long: sessions end by themselves.
+/// Asked again at the latest after so long, and when what proved the reader ends.
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Who can't be asked about is asked about again after so long, …
@@ -65,7 +65,7 @@ where
         still,
         rights: app.master.sessions.rights(),
         asked: caller.as_of(),
-        due: Instant::now() + LONGEST,
+        due: next(app, caller),
         unknown: None,
         stream: Box::pin(stream),
         farewell,
@@ -114,7 +114,7 @@ where
         // Few at once: thousands of streams must not take the database from everybody else.
         let Ok(_turn) = self.app.renewals.acquire().await else { return false };
         self.asked = *self.rights.borrow();
-        self.due = Instant::now() + LONGEST;
+        self.due = next(&self.app, &self.caller);
         let allowed = match self.app.master.sessions.renewed(&self.caller).await {
             Ok(caller) => (self.still)(caller).await,
             Err(error) => Err(error),
@@ -134,6 +134,11 @@ where
             Err(_) => false,
         }
     }
+}
+
+/// When a reader is asked about again, whatever happens.
+fn next(app: &App, caller: &Caller) -> Instant {
+    Instant::now() + app.master.sessions.good_for(caller).clamp(AGAIN, LONGEST)
 }
 
 /// Waits until it is time to ask again.

@@ -299,6 +299,15 @@ async fn the_installation_describes_itself(database: Database) {
     assert_eq!(anon.get("/health").await.ok(), json!({"status": "up"}));
     let config = admin.get("/api/v1/master/config").await.ok();
     assert_eq!(config["config"]["resource_manager"]["type"], "agent");
+    for key in [
+        "feature_switches",
+        "checkpoint_storage",
+        "task_container_defaults",
+        "resource_pools",
+        "launch_error",
+    ] {
+        assert!(config["config"].get(key).is_some(), "{key} (contract \"rest\", section 0)");
+    }
     let workspaces = admin.get("/api/v1/workspaces?nameCaseSensitive=Uncategorized").await.ok();
     assert_eq!(workspaces["workspaces"][0]["username"], "admin");
     assert_eq!(admin.get("/api/v1/workspaces?nameCaseSensitive=x").await.ok()["pagination"]["total"], 0);

@@ -21,6 +21,7 @@ on_both_databases!(
     r22_streams_end_when_a_workspace_becomes_private,
     r22_streams_end_when_an_administrator_is_demoted,
     r22_streams_end_when_a_token_is_revoked,
+    r22_streams_end_when_a_token_ends_by_its_time,
     p02_the_default_users_page_ends_when_a_password_is_set,
 );
 on_sqlite!(r22_an_export_that_is_read_slowly_ends_with_the_right_to_it);
@@ -118,6 +119,20 @@ async fn r22_streams_end_when_a_token_is_revoked(database: Database) {
     lines.until("have started").await;
     alice.patch(&format!("/api/v1/tokens/{id}")).json(json!({"setRevoked": true})).await.ok();
     assert!(lines.closes_within(SOON).await);
+}
+
+/// MK3: it went on for up to a minute.
+async fn r22_streams_end_when_a_token_ends_by_its_time(database: Database) {
+    let master = TestMaster::start(database).await;
+    let alice = master.user("alice").await;
+    let mut agent = master.agent("node").await;
+    let task = master.task(&alice, &mut agent).await;
+    let (reader, _) = alice.by_token(json!({"scope": "read", "lifespan": "1h"})).await;
+    master.clock.advance(Duration::from_secs(3599));
+    let mut lines = reader.follow(&task.id()).await;
+    lines.until("have started").await;
+    master.clock.advance(Duration::from_secs(1));
+    assert!(lines.closes_within(Duration::from_secs(10)).await);
 }
 
 async fn p02_the_default_users_page_ends_when_a_password_is_set(database: Database) {

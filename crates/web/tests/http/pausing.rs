@@ -125,10 +125,14 @@ async fn what_listens_is_told_to_save_what_it_has_and_goes_on_later(database: Da
     let now = signals(next.allocation, "preemption");
     assert_eq!(inside.get(&now).await.ok(), json!({"preempt": true}));
     inside.post(&signals(next.allocation, "ack_preemption")).await.ok();
-    trial.agent.exit(next.allocation, 0).await;
+    // Whatever it ends with from then on is no failure (MK4).
+    trial.agent.exit(next.allocation, 5).await;
     // That wasn't anybody's wish.
     let last = trial.agent.accept_start().await.allocation;
     assert_eq!(last.run, 3);
+    let log = trial.alice.log(&trial.id).await;
+    assert!(log.iter().any(|line| line.contains("allocation was preempted")), "{log:?}");
+    assert!(!log.iter().any(|line| line.contains("crashed")), "{log:?}");
     trial.agent.exit(last, 0).await;
     trial.until_it_is("STATE_TERMINATED").await;
     trial.unpause().await.refused(400);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::log::Source;
 use domain::session::LIFETIME;
 use domain::time::Timestamp;
+use master::system::Clock as _;
 use serde_json::json;
 use testkit::{Database, Requests as _, TestMaster, User, on_both_databases};
 
@@ -207,4 +208,17 @@ async fn r22_people_see_and_end_their_own_sessions(database: Database) {
     laptop.get("/api/v1/me").await.refused(401);
     alice.delete(&session).await.refused(404);
     assert_eq!(admin.get(&list).await.ok()["sessions"].as_array().map(Vec::len), Some(1));
+    // MK5: whoever logs in often hides none.
+    let mut tx = master.store().write().await.expect("a transaction");
+    let now = master.clock.now();
+    for number in 0..300 {
+        let (hash, ends) = (format!("{number:064}"), now.plus(LIFETIME));
+        store::session::insert(&mut tx, domain::id::UserId(alice.id), &hash, now, ends)
+            .await
+            .expect("inserted");
+    }
+    tx.commit_unaudited("a test").await.expect("committed");
+    let seen = alice.get(&list).await.ok();
+    let sessions = seen["sessions"].as_array().expect("a list");
+    assert_eq!((sessions.len(), sessions.iter().filter(|s| s["current"] == true).count()), (301, 1));
 }

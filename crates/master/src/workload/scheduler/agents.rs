@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::agent::{Register, Remedy, ToAgent, Welcome};
-use domain::allocation::{Event, Phase, Placement};
+use domain::allocation::{Asked, Cause, Event, Phase, Placement};
 use domain::capability::Capabilities;
 use domain::id::{AgentId, AllocationId, TaskId};
 use domain::task::{Exit, Fault};
@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use super::{At, Connected, How, KILLED_IN_QUEUE, Live, Scheduler, State};
 use crate::Error;
+
+/// How a run ended that had heard that it was to make room, or to pause.
+const PREEMPTED: &str = "allocation was preempted";
 
 /// How a part of a run ended that was ended because another one failed.
 const PART_FAILED: &str = "allocation was killed: another part of it failed";
@@ -407,8 +410,13 @@ impl Scheduler {
             let text = format!("the last {lost} bytes of this log are lost: the master's disk is full");
             self.say(&live.log, &text);
         }
+        let asked = live.phase().asked();
+        let goes_on = |asked: &Asked| matches!(asked.cause, Cause::Preempted | Cause::Paused);
+        let preempted = asked.filter(|asked| asked.heard && goes_on(asked)).map(|_| PREEMPTED);
         let for_another = live.phase().asked().is_none() && live.task.latest.has_failed_part();
         let ours = live.end_reason.or(for_another.then_some(PART_FAILED)).filter(|_| exit.killed);
+        // What it ends with then is no failure (contract "runtime", section 4.1).
+        let ours = ours.or(preempted.filter(|_| exit.failure.is_none() && exit.limit.is_none()));
         let reason =
             ours.map_or_else(|| exit.reason(live.killers.first().map(String::as_str)), str::to_owned);
         // Its start may not have been told.
