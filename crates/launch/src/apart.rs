@@ -23,6 +23,8 @@ use serde::de::DeserializeOwned;
 
 use crate::sys::process;
 
+/// Its name in lists of processes.
+const NAME: &std::ffi::CStr = c"muster-apart";
 /// How often it is looked whether it does anything.
 const LOOK: Duration = Duration::from_millis(250);
 /// So long a busy disk may take to read …
@@ -147,6 +149,7 @@ impl<T: Serialize + DeserializeOwned> Apart<T> {
 /// What the process does.
 fn tell<T: Serialize>(tells: &OwnedFd, keep: &[BorrowedFd<'_>], work: impl FnOnce() -> T) -> io::Result<()> {
     let tells = tells.as_fd();
+    let _ = rustix::thread::set_name(NAME);
     process::close_all_except(&keep.iter().copied().chain([tells]).collect::<Vec<_>>());
     let answer = serde_json::to_vec(&work())?;
     File::from(tells.try_clone_to_owned()?).write_all(&answer)
