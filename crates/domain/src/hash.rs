@@ -10,22 +10,26 @@ pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
 /// A set of ids.
 pub type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
 
-/// A turn and a multiplication by the golden ratio, which keeps numbers in a row apart.
+/// A turn and a multiplication by the golden ratio, which keeps numbers in a row apart. Other crates have it in their own code:
+/// a call takes longer than that.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct IdHasher(u64);
 
 impl IdHasher {
+    #[inline]
     fn add(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
 impl Hasher for IdHasher {
+    #[inline]
     fn finish(&self) -> u64 {
         // The table looks at the highest and at the lowest bits.
         self.0 ^ (self.0 >> 32)
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -36,18 +40,22 @@ impl Hasher for IdHasher {
         }
     }
 
+    #[inline]
     fn write_u32(&mut self, value: u32) {
         self.add(u64::from(value));
     }
 
+    #[inline]
     fn write_u64(&mut self, value: u64) {
         self.add(value);
     }
 
+    #[inline]
     fn write_i64(&mut self, value: i64) {
         self.add(value.cast_unsigned());
     }
 
+    #[inline]
     fn write_usize(&mut self, value: usize) {
         // A length, which is the same for all ids of a kind.
         let _ = value;

@@ -199,7 +199,7 @@ impl Managers {
         for name in self.others.keys().chain([&self.of_agents]) {
             let own = self.pools.iter().filter(|(_, of)| *of == name);
             let own: Vec<ResourcePool> = own.map(|(pool, _)| pool.clone()).collect();
-            decisions.extend(self.get(name).decide(&mut round, &own));
+            decisions.append(&mut self.get(name).decide(&mut round, &own));
         }
         decisions
     }

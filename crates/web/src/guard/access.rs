@@ -48,7 +48,7 @@ pub enum Access {
 const LONG: u64 = 8 << 10;
 
 /// Who is asking, for handlers of [`Access::UserOrTask`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum AnyCaller {
     User(Box<Caller>),
     Task(Box<TaskCaller>),
@@ -186,13 +186,10 @@ async fn admit(guard: &Guard, request: &mut Request) -> Result<(), Error> {
 
 /// Whose the connection is from now on, as far as limits are concerned.
 fn holder(request: &Request) -> Option<Holder> {
-    match request.extensions().get::<AnyCaller>() {
-        Some(AnyCaller::Task(task)) => Some(Holder::Task { owner: task.owner.id, task: task.actor.task }),
-        _ => request
-            .extensions()
-            .get::<Caller>()
-            .map(|caller| Holder::Account { user: caller.actor.user, admin: caller.actor.admin }),
-    }
+    let found = request.extensions();
+    let account = |caller: &Caller| Holder::Account { user: caller.actor.user, admin: caller.actor.admin };
+    let task = |task: &TaskCaller| Holder::Task { owner: task.owner.id, task: task.actor.task };
+    found.get().map(task).or_else(|| found.get().map(account))
 }
 
 /// Room for the body, before a byte of it is taken: it is held in memory as a whole (W10).
@@ -295,10 +292,8 @@ fn by(request: &Request, address: Option<IpAddr>) -> By {
     if let Some(caller) = request.extensions().get::<Caller>() {
         return By::from(&caller.actor);
     }
-    match request.extensions().get::<AnyCaller>() {
-        Some(AnyCaller::Task(task)) => By::from(&task.actor),
-        _ => By::Anonymous { address },
-    }
+    let task = request.extensions().get::<TaskCaller>();
+    task.map_or(By::Anonymous { address }, |task| By::from(&task.actor))
 }
 
 fn peer(request: &Request) -> Option<IpAddr> {
@@ -351,17 +346,8 @@ async fn user_or_task(app: &App, request: &mut Request) -> Result<(), Error> {
         Credential::Bearer(token) if token.starts_with("mtt_") => Some(token),
         _ => None,
     };
-    let caller = match task {
-        Some(token) => {
-            let caller = app.master.tasks.authenticate(&token).await?;
-            AnyCaller::Task(Box::new(caller.from_address(peer(request))))
-        }
-        None => {
-            user(app, request).await?;
-            let caller = request.extensions().get::<Caller>().cloned();
-            AnyCaller::User(Box::new(caller.ok_or(Error::Unauthenticated(NO_CREDENTIALS))?))
-        }
-    };
+    let Some(token) = task else { return user(app, request).await };
+    let caller = app.master.tasks.authenticate(&token).await?.from_address(peer(request));
     request.extensions_mut().insert(caller);
     Ok(())
 }

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use master::Error;
 use master::password::Presented;
 use master::session::Caller;
+use master::task::TaskCaller;
 
 use crate::App;
 use crate::access::AnyCaller;
@@ -44,7 +45,11 @@ impl FromRequestParts<App> for User {
 impl FromRequestParts<App> for AnyCaller {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Failure> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(missing)
+        let found = &parts.extensions;
+        if let Some(task) = found.get::<TaskCaller>() {
+            return Ok(Self::Task(Box::new(task.clone())));
+        }
+        found.get::<Caller>().map(|caller| Self::User(Box::new(caller.clone()))).ok_or_else(missing)
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) struct Board<'a> {
     empty: Option<ResourcePool>,
     seats: Vec<Seat<'a>>,
     kinds: IdMap<Kind, Able>,
+    /// That of the run before: thousands in a row are of one.
+    latest: Option<(Kind, Able)>,
     /// Something is kept since that was last counted.
     kept_one: bool,
     /// Runs that give way, by their place in `running`, and for whom.
@@ -127,6 +129,7 @@ impl<'a> Board<'a> {
             empty: (seats.is_empty() && !snapshot.machines.is_empty()).then(|| pool.clone()),
             seats,
             kinds: IdMap::default(),
+            latest: None,
             kept_one: false,
             giving_way: BTreeMap::new(),
         }
@@ -143,9 +146,12 @@ impl<'a> Board<'a> {
     /// Gives a run its place; all parts, or why not.
     pub(super) fn place(&mut self, run: &Waiting) -> Result<Vec<Part>, Why> {
         let kind = (run.identity.uid, self.default_user == Some(run.owner), run.needs);
-        let able = match self.kinds.remove(&kind) {
-            Some(able) => able,
-            None => self.able(run)?,
+        let able = match self.latest.take() {
+            Some((latest, able)) if latest == kind => able,
+            other => {
+                self.kinds.extend(other);
+                self.kinds.remove(&kind).map_or_else(|| self.able(run), Ok)?
+            }
         };
         let (mut able, placed) = self.place_among(able, run);
         if placed.is_ok() || self.kept_one {
@@ -153,7 +159,7 @@ impl<'a> Board<'a> {
             self.kinds.values_mut().for_each(|able| able.counted = None);
             self.kept_one = false;
         }
-        self.kinds.insert(kind, able);
+        self.latest = Some((kind, able));
         placed
     }
 

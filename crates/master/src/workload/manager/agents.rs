@@ -46,7 +46,9 @@ impl ResourceManager for Agents {
     fn begin(&self, _: Reports) {}
 
     fn decide(&self, round: &mut Round<'_>, pools: &[ResourcePool]) -> Vec<Decision> {
-        pools.iter().flat_map(|pool| round.place(pool)).collect()
+        let mut decisions = Vec::new();
+        pools.iter().for_each(|pool| decisions.append(&mut round.place(pool)));
+        decisions
     }
 
     fn around(&self, _: AllocationId, agent: &AgentId) -> Option<Around> {
