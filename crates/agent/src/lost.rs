@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use domain::log::Records;
 
-use crate::launcher::{LOG_FILE, Launcher};
+use crate::launcher::{LOG_FILE, Launcher, Run};
 use crate::run::{Piece, piece};
 
 /// How many are kept.
@@ -43,6 +43,18 @@ pub(crate) fn keep(launcher: &dyn Launcher, lost: &Path, dir: &Path, why: &str) 
 /// As [`keep`].
 pub(crate) fn put_away(launcher: &dyn Launcher, lost: &Path, dir: &Path) -> io::Result<PathBuf> {
     move_to(launcher, lost, dir, REST)
+}
+
+/// The runs that couldn't be removed.
+pub(crate) fn rests(lost: &Path) -> impl Iterator<Item = Run> + use<> {
+    let entries = fs::read_dir(lost).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let name = name.to_str()?.strip_prefix(REST)?;
+        // With a number behind it where there is another one of that name.
+        let id = name.parse().ok().or_else(|| name.rsplit_once('-')?.0.parse().ok())?;
+        Some(Run { id, dir: entry.path() })
+    })
 }
 
 fn move_to(launcher: &dyn Launcher, lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
@@ -142,6 +154,24 @@ mod tests {
         fs::write(dir.join(LOG_FILE), log).expect("written");
         fs::write(dir.join("scratch/tmp/big"), vec![1; 1 << 20]).expect("written");
         dir
+    }
+
+    /// ML1: what can't be removed is known by its run, also where another one of that name was.
+    #[test]
+    fn a04_ml1_rests_are_known_by_their_runs() {
+        let temp = tempfile::tempdir().expect("temp dir");
+        let (tasks, lost) = (temp.path().join("tasks"), temp.path().join("lost"));
+        let launcher = crate::launcher::sandbox::tests::sandbox(domain::agent::Power::Root);
+        let id = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1";
+        // That tries to remove them.
+        keep(&launcher, &lost, &run(&tasks, id), "because").expect("kept");
+        for _ in 0..2 {
+            put_away(&launcher, &lost, &run(&tasks, id)).expect("put away");
+        }
+        let mut found: Vec<_> = rests(&lost).map(|run| (run.id.to_string(), run.dir)).collect();
+        found.sort();
+        let name = |name: &str| (id.to_owned(), lost.join(name));
+        assert_eq!(found, [name(&format!("rest-{id}")), name(&format!("rest-{id}-2"))]);
     }
 
     /// KP2: what a master has forgotten isn't thrown away, nor kept without end.

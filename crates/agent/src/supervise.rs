@@ -52,7 +52,7 @@ pub async fn run(
     machine.environment.tidy().await;
     let tasks = machine.data_dir.tasks().to_owned();
     let mut holders: Vec<Arc<dyn room::Holder>> =
-        vec![Arc::new(room::Tasks { launcher: Arc::clone(&machine.launcher), dir: tasks.clone() })];
+        vec![Arc::new(room::Tasks::new(&machine.launcher, &machine.data_dir))];
     holders.extend(options.beside);
     let room = room::keep(tasks, options.keep_free, holders);
     let _room = AbortOnDropHandle::new(tokio::spawn(room));

@@ -139,8 +139,9 @@ pub fn empty_scratch(task_dir: &Path) -> io::Result<()> {
 /// How long is waited for who holds a directory that is emptied.
 const PATIENCE: Patience = Patience { one: Duration::from_secs(5), all: Duration::from_secs(30) };
 
-/// Directories whose emptying hasn't come to an end: nobody waits for them a second time.
-static HELD: Mutex<BTreeMap<PathBuf, Apart<Result<(), String>>>> = Mutex::new(BTreeMap::new());
+/// Directories whose emptying hasn't come to an end, by disk and inode: nobody waits for them a second time, wherever they were
+/// moved.
+static HELD: Mutex<BTreeMap<(u64, u64), Apart<Result<(), String>>>> = Mutex::new(BTreeMap::new());
 
 fn empty_apart(dir: &Path) -> io::Result<()> {
     let held = || HELD.lock().unwrap_or_else(PoisonError::into_inner);
@@ -148,25 +149,23 @@ fn empty_apart(dir: &Path) -> io::Result<()> {
         let words = "somebody on the machine holds one of them, and they are emptied when it is let go";
         io::Error::new(io::ErrorKind::ResourceBusy, words)
     };
+    // What came to its end meanwhile, whosever it was, is done with (ML2).
+    held().retain(|_, emptying| emptying.within(Duration::ZERO).is_none());
     // Looked at without a lock: who waits below holds those of the directories above.
-    match fs::metadata(dir) {
+    let inode = match fs::metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         // Nothing is in it but directories, each of which is a link. Where they aren't, there is one.
-        found if found.as_ref().is_ok_and(|dir| dir.nlink() == 2) => return Ok(()),
-        _ => {}
-    }
-    let before = held().remove(dir);
-    if let Some(mut before) = before
-        && before.within(Duration::ZERO).is_none()
-    {
-        held().insert(dir.to_owned(), before);
+        Ok(found) if found.nlink() == 2 => return Ok(()),
+        found => found.map(|found| (found.dev(), found.ino()))?,
+    };
+    if held().contains_key(&inode) {
         return Err(busy());
     }
     let mut emptying = Apart::begin(&[], || empty::empty(dir).map_err(|e| e.to_string()))?;
     match emptying.unless_stuck(PATIENCE) {
         Some(emptied) => emptied?.map_err(io::Error::other),
         None => {
-            held().insert(dir.to_owned(), emptying);
+            held().insert(inode, emptying);
             Err(busy())
         }
     }

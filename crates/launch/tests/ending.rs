@@ -4,9 +4,10 @@ mod support;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use launch::spec::{Limits, Seccomp};
+use launch::spec::{Limits, Owner, Seccomp, Together};
 use launch::{Exit, Limit, TaskSpec, create_task_dir};
 use support::machine::{Machine, Root};
 use support::{Disk, Task, TestDir, run, script};
@@ -423,6 +424,7 @@ fn a04_mj2_a_directory_that_an_outsider_holds_keeps_no_end_from_being_told() {
     support::fuse::mount(&machine, &remote, 5001);
     let mut spec = script("mkdir /tmp/d; echo ready; until test -e /ours/go; do sleep 0.02; done; exit 3");
     spec.bind_mounts = vec![support::bind(&ours, "/ours")];
+    spec.owner = Some(Owner { key: "eve".into(), account: None, limits: Together::default() });
     let task = Task::create(&spec);
     assert!(task.start_on(&machine));
     task.wait_for("ready");
@@ -449,6 +451,15 @@ libc.syscall(217, given, ctypes.c_void_p(page), 4096)
     let forget = || launch::remove_task_dir(&task.task_dir).map_err(|e| e.kind());
     let (first, begun) = (forget(), Instant::now());
     let (second, took) = (forget(), begun.elapsed());
+    // ML1: it stays its account's, wherever it is put, and who asks about that doesn't wait again either.
+    let parent = task.task_dir.parent().unwrap();
+    let lost = dir.dir("lost", 0o700, 0);
+    let of = |owner| launch::leftovers(&[parent, &lost], owner);
+    let (hers, his) = (of("eve"), of("bob"));
+    let rest = lost.join("rest");
+    let moved = launch::move_task_dir(&task.task_dir, &rest);
+    let (later, begun) = (of("eve"), Instant::now());
+    let again = (of("eve"), begun.elapsed());
     // First, for a test that fails removes its directories. It is busy, and silent no more.
     let _ = machine.enter().args(["umount", "-f"]).arg(&remote).output().unwrap();
     assert_eq!(done.exit, Exit { code: 3, ..Exit::default() }, "{done:?}");
@@ -456,9 +467,19 @@ libc.syscall(217, given, ctypes.c_void_p(page), 4096)
     let busy = Err(std::io::ErrorKind::ResourceBusy);
     assert_eq!((first, second), (busy, busy));
     assert!(took < Duration::from_secs(4), "nobody waits for it again");
+    assert_eq!((hers, his), (vec![task.task_dir.clone()], vec![]));
+    moved.unwrap();
+    assert_eq!((&later, &again.0), (&vec![rest.clone()], &vec![rest.clone()]));
+    assert!(again.1 < Duration::from_secs(4), "nor by its new name");
     outsider.wait().unwrap();
-    support::wait_until("it is gone", || forget().is_ok());
-    assert!(!task.task_dir.exists());
+    support::wait_until("it is emptied", || of("eve").is_empty());
+    launch::remove_task_dir(&rest).unwrap();
+    assert!(!rest.exists());
+    // ML2: nor is anything of that kept here, whatever its name was when it began.
+    let me = std::process::id().to_string();
+    let left = Command::new("ps").args(["-o", "pid,stat,comm", "--ppid", &me]).output().unwrap();
+    let left = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(left.contains("ps") && !left.contains("muster-apart"), "{left}");
 }
 
 /// A start that waits for somebody's file system is over when it is killed, whatever that does.

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::Response;
+use axum::http::{HeaderValue, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -209,7 +209,11 @@ impl Server {
             async move {
                 // Who sends many requests at once has one answered before everybody else's next one, not sixteen (MF5).
                 others_first().await;
-                let response = answer.await?;
+                let mut response = answer.await?;
+                if life.is_unread() {
+                    // Else its client would send the next one to where nobody reads it.
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 let status = response.status();
                 let response: Response<Answered> = response.map(|body| Answered::new(body, status, life));
                 Ok::<_, Infallible>(response)

@@ -57,6 +57,12 @@ pub enum LaunchError {
     /// Who is to see it through wasn't up in time.
     #[error("the task's supervisor wasn't up within {0:?}")]
     SupervisorSilent(std::time::Duration),
+    /// What earlier runs of its account had on the disk can't be removed (ML1).
+    #[error(
+        "what {0} earlier tasks of its account had on this agent's disk can't be removed: a process outside of them holds \
+         their directories. It is one of that account's on the agent's machine: end it, and tasks begin again"
+    )]
+    Leftovers(usize),
     /// Nobody needs it any more.
     #[error("the task was killed before it began")]
     Stopped,
@@ -76,9 +82,10 @@ impl LaunchError {
             Self::NotFetched(NotFetched::Stored(e) | NotFetched::Named(e)) => of_io(e),
             Self::NotFetched(_) => Fault::Machine,
             Self::Directory(e) | Self::Context(e) | Self::Description(e) | Self::Supervisor(e) => of_io(e),
-            Self::SupervisorDied { passing: true, .. } | Self::SupervisorSilent(_) | Self::Stopped => {
-                Fault::Passing
-            }
+            Self::SupervisorDied { passing: true, .. }
+            | Self::SupervisorSilent(_)
+            | Self::Leftovers(_)
+            | Self::Stopped => Fault::Passing,
             Self::SupervisorDied { passing: false, .. } => Fault::Machine,
         }
     }

@@ -9,21 +9,32 @@ use domain::id::AllocationId;
 use tokio::task::spawn_blocking;
 
 use super::{Doing, Holder, Share, Way};
+use crate::data_dir::DataDir;
 use crate::launcher::{Holding, Kill, Launcher, Run};
+use crate::lost;
 
 /// The tasks of an agent.
 #[derive(Debug)]
 pub(crate) struct Tasks {
     /// What started them.
-    pub(crate) launcher: Arc<dyn Launcher>,
+    launcher: Arc<dyn Launcher>,
     /// Where they have their directories.
-    pub(crate) dir: PathBuf,
+    dir: PathBuf,
+    /// Where those are that couldn't be removed.
+    lost: PathBuf,
+}
+
+impl Tasks {
+    pub(crate) fn new(launcher: &Arc<dyn Launcher>, data_dir: &DataDir) -> Self {
+        let (dir, lost) = (data_dir.tasks().to_owned(), data_dir.lost());
+        Self { launcher: Arc::clone(launcher), dir, lost }
+    }
 }
 
 impl Holder for Tasks {
     fn shares(&self) -> Doing<'_, Option<Vec<Share>>> {
-        let (launcher, dir) = (Arc::clone(&self.launcher), self.dir.clone());
-        Box::pin(async { spawn_blocking(move || shares(launcher.as_ref(), &dir)).await.ok() })
+        let (launcher, dir, lost) = (Arc::clone(&self.launcher), self.dir.clone(), self.lost.clone());
+        Box::pin(async { spawn_blocking(move || shares(launcher.as_ref(), &dir, &lost)).await.ok() })
     }
 
     fn give_back<'a>(&'a self, shares: Vec<&'a Share>) -> Doing<'a, ()> {
@@ -39,11 +50,13 @@ impl Holder for Tasks {
     }
 }
 
-/// What each task has. Of those that are over it is what the master hasn't yet of their logs.
-fn shares(launcher: &dyn Launcher, dir: &Path) -> Vec<Share> {
+/// What each task has. Of those that are over it is what the master hasn't yet of their logs, and what nobody can remove: that
+/// is still its account's (ML1).
+fn shares(launcher: &dyn Launcher, dir: &Path, lost: &Path) -> Vec<Share> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let (ids, runs): (Vec<AllocationId>, Vec<Run>) = ids.map(|id| (id, Run::new(dir, id))).unzip();
+    let runs = ids.map(|id| Run::new(dir, id)).chain(lost::rests(lost));
+    let (ids, runs): (Vec<AllocationId>, Vec<Run>) = runs.map(|run| (run.id, run)).unzip();
     let share = |(id, holding): (AllocationId, io::Result<Holding>)| {
         // What can't be read yet, or any more, holds nothing.
         let holding = holding.ok()?;

@@ -79,6 +79,8 @@ struct State {
     asked: bool,
     /// The request's body.
     body: Option<Coming>,
+    /// There is more of it than was read.
+    unread: bool,
     /// The peer takes nothing of what we write.
     stalled: Option<Instant>,
     /// Bytes that came since the last answer.
@@ -170,6 +172,7 @@ impl Life {
             holder: None,
             asked: false,
             body: None,
+            unread: false,
             stalled: None,
             heard: 0,
         };
@@ -256,7 +259,8 @@ impl Life {
     /// The head of a request is whole.
     pub(super) fn asked(&self) {
         self.enter(Phase::Answering);
-        self.state().asked = true;
+        let mut state = self.state();
+        (state.asked, state.unread) = (true, false);
     }
 
     /// The handler waits for more of the body.
@@ -282,9 +286,17 @@ impl Life {
         self.state().body.map_or(0, |body| body.bytes)
     }
 
-    /// The body is whole, or nobody wants it any more.
-    pub(super) fn body_over(&self) {
-        self.state().body = None;
+    /// The body is whole, or nobody wants the rest of it.
+    pub(super) fn body_over(&self, whole: bool) {
+        let mut state = self.state();
+        state.body = None;
+        state.unread |= !whole;
+    }
+
+    /// Whether the request was answered without all of its body. What is left of it can't be told from the next request, so
+    /// there is none.
+    pub(super) fn is_unread(&self) -> bool {
+        self.state().unread
     }
 
     /// The answer is written.

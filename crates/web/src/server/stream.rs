@@ -202,17 +202,18 @@ impl Linger {
 pub(super) struct Asked {
     body: Incoming,
     life: Arc<Life>,
+    over: bool,
 }
 
 impl Asked {
     pub(super) fn new(body: Incoming, life: Arc<Life>) -> Self {
-        Self { body, life }
+        Self { body, life, over: false }
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.life.body_over();
+        self.life.body_over(self.over || self.body.is_end_stream());
     }
 }
 
@@ -231,7 +232,10 @@ impl HttpBody for Asked {
                 let bytes = frame.data_ref().map_or(0, Bytes::remaining);
                 self.life.got_body(u64::try_from(bytes).unwrap_or(u64::MAX));
             }
-            Poll::Ready(_) => self.life.body_over(),
+            Poll::Ready(_) => {
+                self.over = true;
+                self.life.body_over(true);
+            }
         }
         frame
     }

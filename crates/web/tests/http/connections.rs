@@ -18,6 +18,7 @@ on_sqlite!(
     a07_one_address_full_of_silence_keeps_nobody_out,
     a07_strangers_leave_room_for_people_who_are_logged_in,
     a07_a_newcomer_has_time_to_say_what_they_want,
+    an_answer_says_when_nobody_reads_what_comes_next,
 );
 
 const HEAD: &str = "GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\n";
@@ -80,6 +81,24 @@ async fn a07_silent_slow_and_idle_connections_end(database: Database) {
         soon("the end of a slow one", async { tokio::join!(dribble, ended) }).await.1.unwrap_or(());
     }
     master.anon().get("/health").await.expect(200);
+}
+
+/// A client would send its next request to where nobody reads it, and be told that the connection broke.
+async fn an_answer_says_when_nobody_reads_what_comes_next(database: Database) {
+    let master = TestMaster::start(database).await;
+    let post = |path: &str, length: usize, body: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        format!("{head}{body}")
+    };
+    let mut refused = saying(&master, &post("/api/v1/commands", 50_000, "{")).await;
+    let answer = rest(&mut refused).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    let login = r#"{"username":"nobody","password":"wrong"}"#;
+    let next = "GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let both = post("/api/v1/auth/login", login.len(), login) + next;
+    let answers = rest(&mut saying(&master, &both).await).await;
+    let codes: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+    assert_eq!(codes, ["401", "200"], "what was read is no reason to end: {answers}");
 }
 
 async fn a07_a_stream_that_has_nothing_to_say_goes_on(database: Database) {

@@ -81,6 +81,8 @@ pub struct Sandbox {
     guarded: Vec<PathBuf>,
     /// The agent's.
     data_dir: PathBuf,
+    /// What of runs that are over couldn't be removed.
+    lost: PathBuf,
 }
 
 impl Sandbox {
@@ -130,6 +132,7 @@ impl Sandbox {
             reach: options.reach.clone(),
             guarded: guarded(options, power),
             data_dir: data_dir.root().to_owned(),
+            lost: data_dir.lost(),
         }
     }
 
@@ -155,6 +158,18 @@ impl Sandbox {
             ),
             Ok(None) => {}
             Err(e) => tracing::info!("fs.file-max can't be raised, so one task may have all open files: {e}"),
+        }
+    }
+
+    /// Whose earlier runs hold what nobody can remove begins nothing new here (ML1).
+    async fn has_room_for(&self, run: &Run, spec: &TaskSpec) -> Result<(), LaunchError> {
+        let Some(owner) = &spec.owner else { return Ok(()) };
+        let (owner, lost, dir) = (owner.key.clone(), self.lost.clone(), run.dir.clone());
+        let look = move || launch::leftovers(&[dir.parent().unwrap_or(Path::new("/")), &lost], &owner).len();
+        match spawn_blocking(look).await {
+            Ok(0) => Ok(()),
+            Ok(left) => Err(LaunchError::Leftovers(left)),
+            Err(e) => Err(LaunchError::Directory(e.into())),
         }
     }
 
@@ -222,6 +237,7 @@ impl Launcher for Sandbox {
         Box::pin(async move {
             let groups = identity::groups(self, &order.start.identity).await;
             let mut spec = spec::task_spec(self, order.start, order.master, groups)?;
+            self.has_room_for(run, &spec).await?;
             match order.python {
                 Python::None => {}
                 Python::Later => spec.unfinished = true,

@@ -227,6 +227,7 @@ pub(crate) mod tests {
             reach: vec![],
             guarded: vec![],
             data_dir: "/none".into(),
+            lost: "/none/lost".into(),
         }
     }
 

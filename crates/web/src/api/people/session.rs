@@ -17,6 +17,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/api/v1/users/{user}/sessions", Access::User, list)
             .says("Where an account is logged in")
+            .grows()
             .asks::<SeeSessions>()
             .answers::<ListSessions>(),
         Endpoint::delete("/api/v1/sessions/{session}", Access::User, end)

@@ -234,7 +234,7 @@ fn a07_each_step_has_its_time() {
     body.got_body(1024);
     assert!(!late(&body), "a kilobyte is");
     body.answered(false);
-    body.body_over();
+    body.body_over(true);
     advance(59);
     assert!(!late(&body));
     advance(1);
@@ -255,7 +255,7 @@ fn a07_no_body_is_held_back_for_hours() {
         body.got_body(1024);
     }
     assert!(seconds < 60, "less than a kilobyte a second: {seconds} s");
-    body.body_over();
+    body.body_over(true);
     // However much came at once, what is left of it can't take for ever.
     body.got_body(138 << 20);
     advance(30 + 256 + 138 * 16);
