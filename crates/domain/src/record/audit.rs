@@ -212,6 +212,8 @@ pub struct Entry {
     reason: String,
     /// See [`Entry::protects`].
     protects: bool,
+    /// See [`Entry::after_the_fact`].
+    happened: bool,
     /// What follows it in the log, of the same change.
     more: Vec<Entry>,
 }
@@ -223,7 +225,8 @@ impl Entry {
         let (before, after) = (Value::Null, Value::Null);
         let target = Who { id: facts::short(&target.id), name: facts::short(&target.name), ..target };
         let (by, result, reason) = (by.clone(), Outcome::Done, String::new());
-        Self { by, action, target, before, after, result, reason, protects: false, more: Vec::new() }
+        let (protects, happened, more) = (false, false, Vec::new());
+        Self { by, action, target, before, after, result, reason, protects, happened, more }
     }
 
     /// Of what shuts out whoever has come into an account, and does nothing else: it has an allowance of its own.
@@ -246,13 +249,17 @@ impl Entry {
         std::iter::once(self).chain(&self.more)
     }
 
-    /// Of what has happened whatever becomes of who did it: it is written down, and they aren't asked again.
+    /// Of what has happened, whatever becomes of who did it: it is written down. Neither are they asked again, nor does what they
+    /// may still write count: they pay for it afterwards (MM2).
     #[must_use]
-    pub fn after_the_fact(mut self) -> Self {
-        if let By::Account { as_of, .. } = &mut self.by {
-            *as_of = AS_IT_WAS;
-        }
-        self
+    pub fn after_the_fact(self) -> Self {
+        Self { happened: true, ..self }
+    }
+
+    /// Whether it has happened already, so that nothing may refuse it any more.
+    #[must_use]
+    pub fn has_happened(&self) -> bool {
+        self.happened
     }
 
     /// Something that was not allowed, and what was said.

@@ -228,7 +228,7 @@ impl Scheduler {
     /// One round: looks at what there is, decides on a copy of it, and carries that out as far as it still can be.
     async fn round(&self) -> Result<(), Error> {
         self.write_ends().await?;
-        let (mut snapshot, asked, began) = self.look().await?;
+        let (mut snapshot, asked, began, unwritten) = self.look().await?;
         self.ask(&mut snapshot, asked).await?;
         let (mut placed, mut ends, mut waits) = (Vec::new(), Vec::new(), IdMap::default());
         waits.reserve(snapshot.waiting.len());
@@ -267,24 +267,26 @@ impl Scheduler {
         self.note_waits(waits);
         // The benchmark reads this.
         tracing::debug!(waiting, placed = placed.len(), took_us = began.elapsed().as_micros(), "a round");
-        self.carry_out(placed, ends).await
+        self.carry_out(placed, ends).await?;
+        unwritten.map_or(Ok(()), Err)
     }
 
-    /// Settles what is open, and copies what is decided on. Tells when its turn came.
-    async fn look(&self) -> Result<(Snapshot, Asked, Instant), Error> {
+    /// Settles what is open, and copies what is decided on. Tells when its turn came, and why a kill can't be written down: that
+    /// is no reason to start nothing (MM2).
+    async fn look(&self) -> Result<(Snapshot, Asked, Instant, Option<Error>), Error> {
         let this = self.clone();
         let look = self.change(move |state| {
             Box::pin(async move {
                 let began = Instant::now();
                 this.resolve_doubt(state).await?;
-                this.finish_kills(state).await?;
+                let unwritten = this.finish_kills(state).await.err();
                 this.give_up_lost(state);
                 this.end_overdue(state);
                 let mut snapshot = snapshot::snapshot(state, &this.0.parts.config, this.0.parts.clock.now());
                 snapshot.default_user = Some(this.0.parts.cluster.default_user());
                 snapshot.elsewhere = this.0.parts.managers.elsewhere().cloned().collect();
                 let asked = Asked { wants: state.tasks.wants(), unread: state.tasks.unread() };
-                Ok((snapshot, asked, began))
+                Ok((snapshot, asked, began, unwritten))
             })
         });
         look.await

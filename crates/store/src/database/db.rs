@@ -234,8 +234,10 @@ impl Tx {
     pub fn commit<'a>(mut self, entry: &'a Entry, now: Timestamp) -> Waits<'a, ()> {
         Box::pin(async move {
             let spender = entry.spender();
-            spender.map_or(Ok(()), |spender| self.store.growth.ask(spender, now))?;
-            self.ask_again(entry.by()).await?;
+            if !entry.has_happened() {
+                spender.map_or(Ok(()), |spender| self.store.growth.ask(spender, now))?;
+                self.ask_again(entry.by()).await?;
+            }
             let bytes = audit::append(&mut self, entry, now).await?;
             if let Some(spender) = spender {
                 self.store.growth.spend(spender, bytes.saturating_add(self.added), now);

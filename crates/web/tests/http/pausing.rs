@@ -1,11 +1,14 @@
 //! Tasks that go on later: they are paused and resumed, what runs of them hears in time that it is to end, and answers.
 
 use domain::allocation::{Allocation, Cause};
+use domain::audit::By;
 use domain::config::TaskConfig;
-use domain::id::{AllocationId, TaskId};
+use domain::id::{AllocationId, TaskId, UserId};
 use domain::kind::Kind;
+use domain::setting::Setting;
 use domain::task::{Exit, Standing, Task};
 use domain::time::Timestamp;
+use master::system::Clock as _;
 use serde_json::{Value, json};
 use testkit::{Database, FakeAgent, Requests as _, Response, TestMaster, User, on_both_databases, soon};
 
@@ -16,6 +19,7 @@ on_both_databases!(
     who_takes_too_long_is_ended,
     a_command_cannot_go_on_later_and_says_so,
     signals_are_for_the_running_task_alone,
+    a05_mm2_what_is_done_is_written_down_whatever_its_doer_may_still_write,
 );
 
 /// A task that can go on later, and an agent.
@@ -28,7 +32,10 @@ struct Trial {
 
 impl Trial {
     async fn new(database: Database) -> Self {
-        let mut master = TestMaster::start(database).await;
+        Self::on(TestMaster::start(database).await).await
+    }
+
+    async fn on(mut master: TestMaster) -> Self {
         let alice = master.user("alice").await;
         let like = alice.run_true().await;
         alice.post(&format!("/api/v1/commands/{like}/kill")).await.ok();
@@ -153,6 +160,32 @@ async fn what_does_not_listen_is_ended_and_a_paused_task_can_be_killed(database:
     let told = trial.unpause().await.refused(400);
     assert!(told.contains("as it is in state 'OVER'"), "{told}");
     assert_eq!(trial.master.services().tasks.count_living(), 0);
+}
+
+/// Where a pause was refused by what its owner had used up meanwhile, nothing was started any more, of anybody's.
+async fn a05_mm2_what_is_done_is_written_down_whatever_its_doer_may_still_write(database: Database) {
+    let configure = |config: &mut master::Config| config.limits.stored_bytes_per_day = 1 << 20;
+    let mut trial = Trial::on(TestMaster::configured(database, configure).await).await;
+    let run = trial.agent.accept_start().await.allocation;
+    trial.until_it_is("STATE_RUNNING").await;
+    let mut tx = trial.master.store().write().await.expect("a transaction");
+    let (alice, id) = (trial.alice.clone(), trial.id.clone());
+    let pause = tokio::spawn(async move { alice.post(&format!("/api/v1/tasks/{id}/pause")).await });
+    trial.agent.expect_kill(run).await;
+    let owner = UserId(trial.alice.id);
+    let by = By::Task { task: run.task, owner, username: "alice".to_owned(), address: None };
+    let large = Setting { path: String::new(), key: "large".to_owned(), value: "x".repeat(1 << 20) };
+    store::setting::replace(&mut tx, owner, &[], &[large]).await.expect("replaced");
+    let now = trial.master.clock.now();
+    tx.commit_unaudited_by(&by, "a test", now).await.expect("committed");
+    trial.alice.patch(&trial.alice.path()).json(json!({"displayName": "Not now"})).await.refused(429);
+    soon("the pause", pause).await.expect("no panic").ok();
+    trial.agent.exit_as(run, killed()).await;
+    trial.until_it_is("STATE_TERMINATED").await;
+    let bob = trial.master.user("bob").await;
+    let next = bob.run_true().await;
+    assert_eq!(trial.agent.accept_start().await.allocation.task.to_string(), next);
+    trial.agrees().await;
 }
 
 async fn what_waits_is_paused_at_once(database: Database) {

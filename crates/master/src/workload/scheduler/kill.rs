@@ -1,6 +1,8 @@
 //! Ending a task because somebody says so. It is done first and written down as soon as that can be: a full disk, or a
 //! database that is away, keeps nobody from ending what runs (A4).
 
+use std::collections::BTreeSet;
+
 use domain::allocation::{Cause, Event, PREEMPTION_TIMEOUT, Phase};
 use domain::audit::Entry;
 use domain::id::{AgentId, AllocationId, TaskId};
@@ -53,7 +55,12 @@ impl Scheduler {
                 this.act_on(state, id, Cause::Killed, &why);
                 if told {
                     let entry = Some(entry.after_the_fact());
-                    state.unrecorded.push(Unrecorded { task: id, cause: Cause::Killed, until: None, entry });
+                    state.unrecorded.push_back(Unrecorded {
+                        task: id,
+                        cause: Cause::Killed,
+                        until: None,
+                        entry,
+                    });
                 }
                 this.record(state).await;
                 Ok(Some(run))
@@ -110,7 +117,7 @@ impl Scheduler {
             }
             self.act_on(state, *id, Cause::Killed, reason);
             let cause = Cause::Killed;
-            state.unrecorded.push(Unrecorded { task: *id, cause, until: None, entry: None });
+            state.unrecorded.push_back(Unrecorded { task: *id, cause, until: None, entry: None });
         }
         self.record(state).await;
     }
@@ -126,7 +133,7 @@ impl Scheduler {
             live.end_reason = Some(TIME_IS_OVER);
         }
         let until = self.act_on(state, run.task, cause, why);
-        state.unrecorded.push(Unrecorded { task: run.task, cause, until, entry: None });
+        state.unrecorded.push_back(Unrecorded { task: run.task, cause, until, entry: None });
     }
 
     pub(super) async fn record(&self, state: &mut State) {
@@ -182,26 +189,41 @@ impl Scheduler {
     }
 
     /// Writes down what was killed, then the ends of what only waited.
+    ///
+    /// # Errors
+    /// What kept the first of them from being written. It is the last one then, so that the next time others come before it.
     pub(super) async fn finish_kills(&self, state: &mut State) -> Result<(), Error> {
-        while let Some(kill) = state.unrecorded.first() {
-            let mut tx = self.0.parts.store.write_urgent().await?;
-            store::task::set_asked(&mut tx, kill.task, kill.cause, kill.until).await?;
-            match &kill.entry {
-                Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
-                None => tx.commit_unaudited("the agent's entry says it").await?,
+        let mut failed = None;
+        while let Some(kill) = state.unrecorded.front() {
+            if let Err(error) = self.write_kill(kill).await {
+                state.unrecorded.rotate_left(1);
+                failed = Some(error);
+                break;
             }
-            let Unrecorded { task, cause, .. } = state.unrecorded.remove(0);
+            let Some(Unrecorded { task, cause, .. }) = state.unrecorded.pop_front() else { break };
             let paused = state.tasks.get(&task).filter(|live| live.task.standing == Standing::Paused);
             if cause == Cause::Killed && paused.is_some() {
                 self.forget(state, task);
             }
         }
-        let withdrawn = |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_));
+        let unwritten: BTreeSet<TaskId> = state.unrecorded.iter().map(|kill| kill.task).collect();
+        let withdrawn =
+            |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_)) && !unwritten.contains(&live.task.id);
         let all = state.tasks.busy().filter(withdrawn).map(|live| (live.task.id, live.phase().asked()));
         for (id, asked) in all.collect::<Vec<_>>() {
             let is_paused = asked.is_some_and(|asked| asked.cause == Cause::Paused);
             let reason = if is_paused { PAUSED_IN_QUEUE } else { KILLED_IN_QUEUE };
             self.decide_end(state, id, How::unheard(Fault::Ended, reason.to_owned()));
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    async fn write_kill(&self, kill: &Unrecorded) -> Result<(), Error> {
+        let mut tx = self.0.parts.store.write_urgent().await?;
+        store::task::set_asked(&mut tx, kill.task, kill.cause, kill.until).await?;
+        match &kill.entry {
+            Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
+            None => tx.commit_unaudited("the agent's entry says it").await?,
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ pub(super) struct State {
     /// Runs without a record that agents were told to keep, and the audit log told of.
     pub(super) disowned: strange::Disowned,
     /// What was killed and isn't in the database yet, oldest first.
-    pub(super) unrecorded: Vec<kill::Unrecorded>,
+    pub(super) unrecorded: VecDeque<kill::Unrecorded>,
     /// Tasks whose end is decided and isn't in the database yet, oldest first.
     pub(super) decided: VecDeque<TaskId>,
     pub(super) connections: u64,
@@ -105,7 +105,7 @@ impl State {
             connected: Tracked::default(),
             gone: BTreeMap::new(),
             disowned: strange::Disowned::default(),
-            unrecorded: Vec::new(),
+            unrecorded: VecDeque::new(),
             decided: VecDeque::new(),
             connections: 0,
         }
