@@ -66,6 +66,14 @@ pub enum StoreError {
     Other(sqlx::Error),
 }
 
+impl StoreError {
+    /// Whether nothing was begun to be made durable: whoever asked for that may not have it.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Outdated | Self::TooFast { .. })
+    }
+}
+
 /// SQLite's result code for a full disk.
 const SQLITE_FULL: &str = "13";
 /// PostgreSQL's class for lack of resources: 53100 is a full disk.

@@ -18,8 +18,12 @@ pub(crate) fn check(world: &Snapshot, decisions: &[Decision]) {
                 assert!(decided.insert(*allocation), "{allocation} is decided twice");
                 placed.push((waiting[allocation], on));
             }
-            Decision::Wait { allocation, .. } | Decision::Refuse { allocation, .. } => {
+            Decision::Wait { allocation, .. } => {
                 assert!(decided.insert(*allocation), "{allocation} is decided twice");
+            }
+            Decision::Refuse { allocation, .. } => {
+                assert!(decided.insert(*allocation), "{allocation} is decided twice");
+                nobody_could(world, waiting[allocation]);
             }
             Decision::Preempt { allocation, favoured } => gives_way(world, *allocation, waiting[favoured]),
             Decision::Lost { .. } => panic!("agents are looked after by others: {decision:?}"),
@@ -33,6 +37,15 @@ pub(crate) fn check(world: &Snapshot, decisions: &[Decision]) {
     slots_are_free(world, &placed);
     bounds_hold(world, &placed);
     nobody_is_passed_by_his_like(world, &waiting, decisions);
+}
+
+/// What is ended for ever could run on no agent of its pool, whether or not that takes tasks now (MM4).
+fn nobody_could(world: &Snapshot, run: &Waiting) {
+    assert!(!world.absent.contains(&run.pool), "who is away may be able to: {run:?}");
+    for machine in world.machines.iter().filter(|machine| machine.pool == run.pool) {
+        let given = machine.power.can_give(&machine.id, &run.identity, run.owner, world.default_user);
+        assert!(given.is_err(), "{run:?} on {machine:?}");
+    }
 }
 
 fn running(world: &Snapshot, allocation: AllocationId) -> &Running {

@@ -71,7 +71,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
     });
     let taken =
         (0..8usize, 40..46i64, any::<bool>(), prop::bool::weighted(0.2), proptest::option::of(-5..20i64));
-    let quotas = (proptest::option::of(0..8u32), proptest::option::of(0..8u32));
+    let quotas = (proptest::option::of(0..8u32), proptest::option::of(0..8u32), any::<bool>());
     (vec((waiting(), any::<bool>()), 0..20), vec(machine(), 0..6), vec(policy, 2), vec(taken, 0..20), quotas)
         .prop_map(|(mut waiting, machines, policies, taken, quotas)| {
             let mut held = IdMap::default();
@@ -98,6 +98,7 @@ fn world() -> impl Strategy<Value = Snapshot> {
                 now: Timestamp(0),
                 pools: [false, true].map(pool).into_iter().zip(policies).collect(),
                 machines,
+                absent: quotas.2.then(|| pool(true)).into_iter().collect(),
                 waiting: waiting.into_iter().map(|(run, _)| run.into()).collect(),
                 held,
                 running,

@@ -47,7 +47,9 @@ pub(super) fn watch(
         files: spec.limits.scratch_files.unwrap_or(u64::MAX),
     };
     let root = open_host(&task_dir.join(SCRATCH_DIR)).ok()?;
-    // So much more can be in it than at the last count that nobody could hide from, at most.
+    // What it had left at the last count that nobody could hide from …
+    let mut room = most;
+    // … and how much more of that is counted again at the latest.
     let mut sure = Usage::default();
     let mut free = left(&root).0;
     let mut counted = Instant::now();
@@ -78,14 +80,15 @@ pub(super) fn watch(
         }
         let begun = Instant::now();
         let used = counted_apart(&root, &in_task(), still, ends, || {
+            // What it had then may have gone, so that there was more to lose (ML4).
             let now = left(&root).0;
-            free.bytes.saturating_sub(now.bytes) > most.bytes
-                || free.files.saturating_sub(now.files) > most.files
+            free.bytes.saturating_sub(now.bytes) > room.bytes
+                || free.files.saturating_sub(now.files) > room.files
         })?;
         let used = match used {
             Ok(used) => used,
             // If it may be much; else it is looked at soon again.
-            Err(TooMuch::Moved) if lost.bytes <= most.bytes && lost.files <= most.files => {
+            Err(TooMuch::Moved) if lost.bytes <= room.bytes && lost.files <= room.files => {
                 (counted, took) = (Instant::now(), begun.elapsed());
                 continue;
             }
@@ -98,9 +101,8 @@ pub(super) fn watch(
             return Some(TooMuch::Files(used.files));
         }
         if stands {
-            free = now;
-            sure.bytes = (most.bytes - used.bytes) / 2 + 1;
-            sure.files = (most.files - used.files) / 2 + 1;
+            (free, room) = (now, Usage { bytes: most.bytes - used.bytes, files: most.files - used.files });
+            sure = Usage { bytes: room.bytes / 2 + 1, files: room.files / 2 + 1 };
         }
         (counted, took) = (Instant::now(), begun.elapsed());
     }

@@ -287,9 +287,9 @@ impl Agents {
         let target = Who::named("agent", agent, agent.as_str());
         let entry = Entry::done(permit.by(), "agent.set_service", target);
         let committed = tx.commit(&entry.changed(before, service_facts(&found)), self.clock.now()).await;
-        match committed {
+        match &committed {
             Ok(()) => self.scheduler.agent_changed(found).await,
-            Err(_) => self.scheduler.doubt(),
+            Err(error) => self.scheduler.doubt_after(error),
         }
         if committed.is_ok() && !enabled && !drain {
             self.scheduler.end_on(agent, slot).await;

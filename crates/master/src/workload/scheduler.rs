@@ -180,10 +180,13 @@ impl Scheduler {
                 let mut tx = this.0.parts.store.write().await?;
                 store::task::set_priority(&mut tx, id, priority).await?;
                 let committed = tx.commit(&entry, this.0.parts.clock.now()).await;
-                if committed.is_err() {
-                    this.doubt();
-                } else if let Some(live) = state.tasks.get_mut(&id) {
-                    live.task.priority = priority;
+                match &committed {
+                    Err(error) => this.doubt_after(error),
+                    Ok(()) => {
+                        if let Some(live) = state.tasks.get_mut(&id) {
+                            live.task.priority = priority;
+                        }
+                    }
                 }
                 Ok(committed?)
             })

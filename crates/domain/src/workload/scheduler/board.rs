@@ -23,6 +23,8 @@ pub(super) struct Board<'a> {
     running: &'a [Running],
     /// The pool, where agents are connected and none of them is in it.
     empty: Option<ResourcePool>,
+    /// There are agents of the pool that aren't connected.
+    has_absent: bool,
     seats: Vec<Seat<'a>>,
     kinds: IdMap<Kind, Able>,
     /// That of the run before: thousands in a row are of one.
@@ -127,6 +129,7 @@ impl<'a> Board<'a> {
             default_user: snapshot.default_user,
             running: &snapshot.running,
             empty: (seats.is_empty() && !snapshot.machines.is_empty()).then(|| pool.clone()),
+            has_absent: snapshot.absent.contains(pool),
             seats,
             kinds: IdMap::default(),
             latest: None,
@@ -165,19 +168,27 @@ impl<'a> Board<'a> {
 
     fn able(&self, run: &Waiting) -> Result<Able, Why> {
         let (mut seats, mut refusal, mut lack) = (Vec::new(), None, None);
-        for (place, seat) in self.seats.iter().enumerate().filter(|(_, seat)| seat.is_in_service()) {
+        // What is only so for the moment ends nothing: whoever is back, or in service again, may have what it needs (MM4).
+        let mut may_come = self.has_absent;
+        for (place, seat) in self.seats.iter().enumerate() {
             let Machine { id, power, can, .. } = seat.machine;
             let missing = run.needs.beyond(*can);
-            match power.can_give(id, &run.identity, run.owner, self.default_user) {
+            let given = power.can_give(id, &run.identity, run.owner, self.default_user);
+            if !seat.is_in_service() {
+                may_come |= given.is_ok();
+                continue;
+            }
+            match given {
                 Ok(()) if missing.is_empty() => seats.push(place),
                 Ok(()) => lack = lack.or_else(|| Some(Lack { agent: id.clone(), missing })),
                 Err(reason) => refusal = Some(reason.to_string()),
             }
         }
         if seats.is_empty() {
+            let unable = if may_come { Why::Unable } else { Why::Never };
+            let none = || refusal.map_or_else(|| self.none_in_service(), unable);
             // An agent that lacks something can be updated: that is waited for.
-            let never = || refusal.map_or_else(|| self.none_in_service(), Why::Never);
-            return Err(lack.map_or_else(never, Why::Lacks));
+            return Err(lack.map_or_else(none, Why::Lacks));
         }
         let sizes = seats.iter().filter_map(|place| self.seats.get(*place));
         let largest = sizes.map(|seat| seat.machine.slots.len()).max().unwrap_or_default();

@@ -37,7 +37,7 @@ pub enum Decision {
         /// How many wait before it in its pool.
         ahead: usize,
     },
-    /// No machine can ever give what it needs.
+    /// No machine of its pool can ever give what it needs, as far as all of them are known.
     Refuse {
         /// The run.
         allocation: AllocationId,
@@ -81,6 +81,8 @@ pub enum Why {
         /// How many drain.
         draining: usize,
     },
+    /// None of those that are connected and take tasks can run it, by that sentence; others of its pool may.
+    Unable(String),
     /// There is no such pool.
     NoPool(ResourcePool),
     /// No agent that is connected and takes tasks can do all that it needs. The first of them, for an example.
@@ -177,6 +179,12 @@ impl fmt::Display for Why {
                  {disabled} disabled, {draining} draining"
             ),
             Self::Lacks(lack) => write!(f, "no connected agent can do all that it needs: {lack}"),
+            Self::Unable(reason) => {
+                write!(
+                    f,
+                    "it waits for other agents of its pool, that aren't connected or take no tasks: {reason}"
+                )
+            }
             Self::NoPool(pool) => write!(f, "there is no resource pool {pool}"),
             Self::TooLarge { needed, largest, together: false } => {
                 write!(f, "it needs {needed} slots on one agent; the largest connected one has {largest}")

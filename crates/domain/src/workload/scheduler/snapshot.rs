@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub elsewhere: BTreeSet<ResourcePool>,
     /// Connected agents, no two of one name.
     pub machines: Vec<Machine>,
+    /// Pools with agents that aren't connected: nobody knows what those could give.
+    pub absent: BTreeSet<ResourcePool>,
     /// What waits. Runs that are in the order of the queue already needn't be sorted.
     pub waiting: Vec<Arc<Waiting>>,
     /// Why some of that may not start now, whatever is free: its owner couldn't start it there either (A14, W17).

@@ -336,8 +336,17 @@ fn a14_what_a_deactivated_owner_queued_waits_and_holds_nobody_up() {
 fn what_can_not_be_given_is_refused_or_waits() {
     let mut laptop = machine("laptop", 1);
     laptop.power = Power::Unprivileged { uid: 1000, gid: 1000, shared: false };
-    let decisions = schedule(&world(vec![waiting(1, 1, 42)], vec![laptop], vec![]));
+    let mut alone = world(vec![waiting(1, 1, 42)], vec![laptop.clone()], vec![]);
+    let decisions = schedule(&alone);
     assert!(matches!(&decisions[0], Decision::Refuse { reason, .. } if reason.contains("without root")));
+    // MM4: what is so for the moment ends nothing.
+    let waits = "it waits for other agents of its pool, that aren't connected or take no tasks: ";
+    let drained = Machine { service: Service::Draining, ..machine("a", 1) };
+    let decisions = schedule(&world(vec![waiting(1, 1, 42)], vec![laptop, drained], vec![]));
+    assert!(reasons(&decisions)[0].1.starts_with(waits), "{decisions:?}");
+    alone.absent = [alone.waiting[0].pool.clone()].into();
+    let decisions = schedule(&alone);
+    assert!(reasons(&decisions)[0].1.starts_with(waits), "{decisions:?}");
     let decisions = schedule(&world(vec![waiting(1, 1, 42)], vec![], vec![]));
     assert_eq!(reasons(&decisions)[0].1, "no agent is connected");
     let shut = |name, service| Machine { service, ..machine(name, 1) };

@@ -128,7 +128,7 @@ impl Agents {
         let entry = Entry::done(&by, "agent.enrol", target);
         let facts = |agent: Option<&store::agent::Agent>| json!({ "key": agent.map(fingerprint) });
         let entry = entry.changed(facts(before.as_ref()), facts(enrolled.as_ref()));
-        tx.commit(&entry, now).await.inspect_err(|_| self.scheduler.doubt())?;
+        tx.commit(&entry, now).await.inspect_err(|error| self.scheduler.doubt_after(error))?;
         if let Some(enrolled) = enrolled {
             self.scheduler.agent_enrolled(enrolled).await;
         }
@@ -185,7 +185,7 @@ impl Agents {
         let entry = Entry::done(permit.by(), "agent.revoke", target);
         let facts = |revoked| json!({ "key": fingerprint(&found), "revoked": revoked });
         let entry = entry.changed(facts(false), facts(true));
-        tx.commit(&entry, now).await.inspect_err(|_| self.scheduler.doubt())?;
+        tx.commit(&entry, now).await.inspect_err(|error| self.scheduler.doubt_after(error))?;
         tracing::warn!(%agent, "agent revoked");
         self.scheduler.agent_revoked(store::agent::Agent { revoked_at: Some(now), ..found }).await
     }

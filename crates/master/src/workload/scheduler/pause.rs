@@ -59,11 +59,7 @@ impl Scheduler {
                 let Some(task) = store::task::resume(&mut tx, id, now).await? else {
                     return Err(cannot("unpause", id, standing(&live.task)));
                 };
-                let committed = tx.commit(&entry, now).await;
-                if committed.is_err() {
-                    this.doubt();
-                }
-                committed?;
+                tx.commit(&entry, now).await.inspect_err(|error| this.doubt_after(error))?;
                 this.next_run(state, task);
                 Ok(())
             })

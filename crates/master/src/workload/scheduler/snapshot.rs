@@ -29,11 +29,16 @@ pub(super) fn snapshot(state: &mut State, config: &Config, now: Timestamp) -> Sn
         })
     };
     let machines = state.connected.iter().filter_map(machine).collect();
+    let is_away = |(id, agent): &(&AgentId, &store::agent::Agent)| {
+        agent.revoked_at.is_none() && !state.connected.contains_key(id)
+    };
+    let absent = state.service.iter().filter(is_away).map(|(id, _)| config.pool_of(id)).collect();
     let limits = state.tasks.limits().clone();
     Snapshot {
         now,
         pools: pools.iter().map(|pool| (pool.name(), pool.policy())).collect(),
         machines,
+        absent,
         waiting: state.tasks.waiting(),
         running: state.tasks.busy().filter_map(|live| running(live, &limits, now)).collect(),
         ..Snapshot::default()

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use domain::allocation::{Cause, Phase};
 use domain::id::TaskId;
 use domain::task::{Standing, Task};
+use store::StoreError;
 use tokio::time::Instant;
 
 use super::{Scheduler, State};
@@ -33,7 +34,15 @@ impl Scheduler {
         load.await
     }
 
-    /// A commit failed, and it can have happened all the same: the answer may be what got lost. The next round looks.
+    /// A commit failed. Unless it was refused before it began it can have happened all the same: the answer may be what got
+    /// lost. Looking costs as much as there are living tasks, so nobody brings that about who is only refused (MM3).
+    pub(crate) fn doubt_after(&self, failed: &StoreError) {
+        if !failed.is_refusal() {
+            self.doubt();
+        }
+    }
+
+    /// What is here may not be what the database says. The next round looks.
     pub(crate) fn doubt(&self) {
         self.0.doubt.store(true, Ordering::SeqCst);
         self.0.wake.notify_one();

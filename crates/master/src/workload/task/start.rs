@@ -137,7 +137,7 @@ impl Tasks {
         let entry = Entry::done(permit.by(), "task.start", target(&task)).made(facts);
         if let Err(error) = tx.commit(&entry, self.clock.now()).await {
             // If it happened all the same, the task says that its files are gone; it was answered as an error.
-            self.scheduler.doubt();
+            self.scheduler.doubt_after(&error);
             return Err(error.into());
         }
         if let Some(context) = context {

@@ -116,7 +116,7 @@ fn job(app: &App, task: &Task, ahead: usize) -> Job {
     Job { full }
 }
 
-/// Changes jobs, each for itself: what can't be done keeps the others from nothing.
+/// Changes jobs, each for itself: what can't be done keeps the others from nothing, unless nothing can be done for now.
 pub(crate) async fn update(
     State(app): State<App>,
     User(caller): User,
@@ -126,7 +126,12 @@ pub(crate) async fn update(
     check_count(request.updates.len())?;
     let mut failures = Vec::new();
     for update in request.updates {
-        failures.extend(change(&app, &caller, update).await.err());
+        let Err(failure) = change(&app, &caller, update).await else { continue };
+        // Nor is any other one then.
+        if failure.0.retry_after().is_some() {
+            return Err(failure);
+        }
+        failures.push(failure);
     }
     match failures.len() {
         0 => Ok(Json(Empty {})),
