@@ -1,6 +1,6 @@
 //! `lost/`: directories of runs that the master has no record of (KP2), for people to look at. What such a task printed is in
-//! `output.txt`, why it is there in `why.txt`; its own disk was emptied. The newest ones stay. Beside them, until they can
-//! be removed, runs that couldn't be.
+//! `output.txt`, why it is there in `why.txt`; its own disk was emptied. The newest ones stay. Runs that can't be removed stay
+//! where they are until they can.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use domain::log::Records;
 
-use crate::launcher::{LOG_FILE, Launcher, Run};
+use crate::launcher::{LOG_FILE, Launcher};
 use crate::run::{Piece, piece};
 
 /// How many are kept.
@@ -19,7 +19,7 @@ const MOST: usize = 100;
 const SPACE: u64 = 1 << 30;
 /// So much of a log is read at once, in bytes.
 const PIECE: usize = 1 << 20;
-/// What a directory is called that is only waiting to be removed.
+/// What a directory is called that is only waiting to be removed: earlier agents moved those here.
 const REST: &str = "rest-";
 
 /// Keeps the directory of a run, which has ended. Returns where it is now.
@@ -27,7 +27,7 @@ const REST: &str = "rest-";
 /// # Errors
 /// What the file system says; then it is where it was.
 pub(crate) fn keep(launcher: &dyn Launcher, lost: &Path, dir: &Path, why: &str) -> io::Result<PathBuf> {
-    let kept = move_to(launcher, lost, dir, "")?;
+    let kept = move_to(launcher, lost, dir)?;
     // Those are for people's convenience.
     let _ = fs::write(kept.join("why.txt"), format!("{why}\n"));
     if let Err(e) = plain_output(&kept) {
@@ -37,42 +37,45 @@ pub(crate) fn keep(launcher: &dyn Launcher, lost: &Path, dir: &Path, why: &str) 
     Ok(kept)
 }
 
-/// Puts the directory of a run away that can't be removed: that is tried again now and then.
+/// In the directory of a run that couldn't be removed, and is none any more.
+const LEFT_FILE: &str = "left";
+
+/// Leaves the directory of a run that can't be removed where it is, for it to be tried again now and then. It isn't moved: that
+/// would wait for whoever holds the disk's one lock of renames, in each of the threads that all of the process shares (ML5).
 ///
 /// # Errors
-/// As [`keep`].
-pub(crate) fn put_away(launcher: &dyn Launcher, lost: &Path, dir: &Path) -> io::Result<PathBuf> {
-    move_to(launcher, lost, dir, REST)
+/// What the file system says; then the next agent takes it for a run.
+pub(crate) fn leave(dir: &Path) -> io::Result<()> {
+    File::create(dir.join(LEFT_FILE)).map(drop)
 }
 
-/// The runs that couldn't be removed.
-pub(crate) fn rests(lost: &Path) -> impl Iterator<Item = Run> + use<> {
-    let entries = fs::read_dir(lost).into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let name = name.to_str()?.strip_prefix(REST)?;
-        // With a number behind it where there is another one of that name.
-        let id = name.parse().ok().or_else(|| name.rsplit_once('-')?.0.parse().ok())?;
-        Some(Run { id, dir: entry.path() })
-    })
+/// Whether that is so of one.
+pub(crate) fn is_left(dir: &Path) -> bool {
+    dir.join(LEFT_FILE).exists()
 }
 
-fn move_to(launcher: &dyn Launcher, lost: &Path, dir: &Path, before: &str) -> io::Result<PathBuf> {
+fn move_to(launcher: &dyn Launcher, lost: &Path, dir: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(lost)?;
     let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // An earlier one of that name may be there: back-ups can be restored twice.
-    let mut to = lost.join(format!("{before}{name}"));
+    let mut to = lost.join(&name);
     for number in 2.. {
         if !to.exists() {
             break;
         }
-        to = lost.join(format!("{before}{name}-{number}"));
+        to = lost.join(format!("{name}-{number}"));
     }
     launcher.put_away(dir, &to)?;
     Ok(to)
 }
 
-/// Tries again to remove what couldn't be, and removes the oldest of what is more than is kept.
+/// Tries again to remove what couldn't be among the directories of runs, `tasks`.
+pub(crate) fn remove_left(launcher: &dyn Launcher, tasks: &Path) {
+    let entries = fs::read_dir(tasks).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|dir| is_left(dir)).for_each(|dir| remove(launcher, &dir));
+}
+
+/// Removes the oldest of what is more than is kept.
 pub(crate) fn tidy(launcher: &dyn Launcher, lost: &Path) {
     let mut kept = vec![];
     for entry in fs::read_dir(lost).into_iter().flatten().flatten() {
@@ -156,22 +159,20 @@ mod tests {
         dir
     }
 
-    /// ML1: what can't be removed is known by its run, also where another one of that name was.
-    #[test]
-    fn a04_ml1_rests_are_known_by_their_runs() {
+    /// ML5: nothing is moved, and no agent takes it for a run again.
+    #[tokio::test]
+    async fn a04_ml5_what_is_left_stays_where_it_is_and_is_no_run() {
         let temp = tempfile::tempdir().expect("temp dir");
-        let (tasks, lost) = (temp.path().join("tasks"), temp.path().join("lost"));
+        let data_dir = crate::data_dir::DataDir::open(temp.path()).await.expect("free");
+        let [left, other] =
+            [1, 2].map(|n| run(&data_dir.tasks(), &format!("6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.{n}")));
+        leave(&left).expect("left");
+        let runs = crate::run::tidy(&data_dir).expect("looked");
+        assert_eq!(runs.iter().map(|id| id.run).collect::<Vec<_>>(), [2]);
+        assert!(left.exists());
         let launcher = crate::launcher::sandbox::tests::sandbox(domain::agent::Power::Root);
-        let id = "6f1c7f3e-5b0f-4a4c-9d8e-2b1a00000000.1";
-        // That tries to remove them.
-        keep(&launcher, &lost, &run(&tasks, id), "because").expect("kept");
-        for _ in 0..2 {
-            put_away(&launcher, &lost, &run(&tasks, id)).expect("put away");
-        }
-        let mut found: Vec<_> = rests(&lost).map(|run| (run.id.to_string(), run.dir)).collect();
-        found.sort();
-        let name = |name: &str| (id.to_owned(), lost.join(name));
-        assert_eq!(found, [name(&format!("rest-{id}")), name(&format!("rest-{id}-2"))]);
+        remove_left(&launcher, &data_dir.tasks());
+        assert!(!left.exists() && other.exists());
     }
 
     /// KP2: what a master has forgotten isn't thrown away, nor kept without end.

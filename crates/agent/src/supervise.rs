@@ -50,7 +50,7 @@ pub async fn run(
     let mut belonging = Belonging::find(&machine, options.invitation)?;
     machine.describe().await;
     machine.environment.tidy().await;
-    let tasks = machine.data_dir.tasks().to_owned();
+    let tasks = machine.data_dir.tasks();
     let mut holders: Vec<Arc<dyn room::Holder>> =
         vec![Arc::new(room::Tasks::new(&machine.launcher, &machine.data_dir))];
     holders.extend(options.beside);
@@ -74,6 +74,7 @@ pub async fn run(
     let mut longest;
     let _tidying = AbortOnDropHandle::new(tokio::spawn(keep_tidy(
         Arc::clone(&machine.launcher),
+        machine.data_dir.tasks(),
         machine.data_dir.lost(),
     )));
     loop {
@@ -125,13 +126,16 @@ pub async fn run(
 }
 
 /// Tries again, now and then, to remove what couldn't be. It may take its time, and nobody waits for it.
-async fn keep_tidy(launcher: Arc<dyn Launcher>, lost: PathBuf) {
+async fn keep_tidy(launcher: Arc<dyn Launcher>, tasks: PathBuf, lost: PathBuf) {
     let mut ticks = tokio::time::interval(TIDIES);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let (launcher, lost) = (Arc::clone(&launcher), lost.clone());
-        let tidy = move || lost::tidy(launcher.as_ref(), &lost);
+        let (launcher, tasks, lost) = (Arc::clone(&launcher), tasks.clone(), lost.clone());
+        let tidy = move || {
+            lost::remove_left(launcher.as_ref(), &tasks);
+            lost::tidy(launcher.as_ref(), &lost);
+        };
         // An error means that the runtime shuts down.
         let _ = tokio::task::spawn_blocking(tidy).await;
     }

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use crate::spec::TaskSpec;
 use crate::task_dir::{EXIT_FILE, SCRATCH_DIR, empty_scratch, read_spec};
 
-/// Of the tasks' directories in `parents`, those of an owner's that are over and can't be emptied, after one more try. The
+/// Of the tasks' directories in `parent`, those of an owner's that are over and can't be emptied, after one more try. The
 /// first time that takes some seconds for each.
 #[must_use]
-pub fn leftovers(parents: &[&Path], owner: &str) -> Vec<PathBuf> {
-    let entries = parents.iter().flat_map(|parent| fs::read_dir(parent).into_iter().flatten().flatten());
+pub fn leftovers(parent: &Path, owner: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let is_its =
         |spec: io::Result<TaskSpec>| spec.is_ok_and(|spec| spec.owner.is_some_and(|of| of.key == owner));
     let is_held = |dir: &Path| {

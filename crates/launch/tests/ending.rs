@@ -454,7 +454,7 @@ libc.syscall(217, given, ctypes.c_void_p(page), 4096)
     // ML1: it stays its account's, wherever it is put, and who asks about that doesn't wait again either.
     let parent = task.task_dir.parent().unwrap();
     let lost = dir.dir("lost", 0o700, 0);
-    let of = |owner| launch::leftovers(&[parent, &lost], owner);
+    let of = |owner| [parent, &lost].map(|parent| launch::leftovers(parent, owner)).concat();
     let (hers, his) = (of("eve"), of("bob"));
     let rest = lost.join("rest");
     let moved = launch::move_task_dir(&task.task_dir, &rest);

@@ -113,7 +113,9 @@ impl Error {
             | Self::Throttled { .. }
             | Self::TooMany { .. }
             | Self::Store(StoreError::TooFast { .. }) => Code::ResourceExhausted,
-            Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull) => Code::Unavailable,
+            Self::Store(StoreError::Unavailable(_) | StoreError::DiskFull | StoreError::Overtaken) => {
+                Code::Unavailable
+            }
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::Unavailable,
             Self::Store(_) | Self::Io { .. } => Code::Internal,
         }

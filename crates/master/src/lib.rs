@@ -295,6 +295,12 @@ impl Master {
         self.stop.clone()
     }
 
+    /// Resolves when another master has taken the database over: this one has to end.
+    pub async fn overtaken(&self) -> Error {
+        self.store.until_overtaken().await;
+        store::StoreError::Overtaken.into()
+    }
+
     /// Tells open streams and the server to end.
     pub fn begin_stop(&self) {
         self.stop.cancel();

@@ -3,6 +3,7 @@
 pub(crate) mod beside;
 pub(crate) mod cells;
 pub(crate) mod db;
+mod mastery;
 pub mod meta;
 pub(crate) mod order;
 pub(crate) mod readers;

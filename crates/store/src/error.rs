@@ -45,6 +45,11 @@ pub enum StoreError {
     /// Another master works on it.
     #[error("another master is already running on this database")]
     InUse,
+    /// Another master has worked on it since this one opened it.
+    #[error(
+        "another master has taken this database over: this one knows nothing any more of what is so, and has to start again"
+    )]
+    Overtaken,
     /// The address of the database can't be understood.
     #[error("db.url: {0}")]
     BadUrl(String),

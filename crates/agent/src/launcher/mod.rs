@@ -266,7 +266,7 @@ pub trait Launcher: fmt::Debug + Send + Sync {
     /// What the file system says.
     fn forget(&self, dir: &Path) -> io::Result<()>;
 
-    /// Moves what tells of a run that is over to where nothing is yet; the rest of it goes.
+    /// Moves what tells of a run that is over, and that the master has no record of, to where nothing is yet; the rest of it goes.
     ///
     /// # Errors
     /// What the file system says.

@@ -11,7 +11,6 @@ use tokio::task::spawn_blocking;
 use super::{Doing, Holder, Share, Way};
 use crate::data_dir::DataDir;
 use crate::launcher::{Holding, Kill, Launcher, Run};
-use crate::lost;
 
 /// The tasks of an agent.
 #[derive(Debug)]
@@ -20,21 +19,18 @@ pub(crate) struct Tasks {
     launcher: Arc<dyn Launcher>,
     /// Where they have their directories.
     dir: PathBuf,
-    /// Where those are that couldn't be removed.
-    lost: PathBuf,
 }
 
 impl Tasks {
     pub(crate) fn new(launcher: &Arc<dyn Launcher>, data_dir: &DataDir) -> Self {
-        let (dir, lost) = (data_dir.tasks().to_owned(), data_dir.lost());
-        Self { launcher: Arc::clone(launcher), dir, lost }
+        Self { launcher: Arc::clone(launcher), dir: data_dir.tasks() }
     }
 }
 
 impl Holder for Tasks {
     fn shares(&self) -> Doing<'_, Option<Vec<Share>>> {
-        let (launcher, dir, lost) = (Arc::clone(&self.launcher), self.dir.clone(), self.lost.clone());
-        Box::pin(async { spawn_blocking(move || shares(launcher.as_ref(), &dir, &lost)).await.ok() })
+        let (launcher, dir) = (Arc::clone(&self.launcher), self.dir.clone());
+        Box::pin(async { spawn_blocking(move || shares(launcher.as_ref(), &dir)).await.ok() })
     }
 
     fn give_back<'a>(&'a self, shares: Vec<&'a Share>) -> Doing<'a, ()> {
@@ -52,11 +48,10 @@ impl Holder for Tasks {
 
 /// What each task has. Of those that are over it is what the master hasn't yet of their logs, and what nobody can remove: that
 /// is still its account's (ML1).
-fn shares(launcher: &dyn Launcher, dir: &Path, lost: &Path) -> Vec<Share> {
+fn shares(launcher: &dyn Launcher, dir: &Path) -> Vec<Share> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let runs = ids.map(|id| Run::new(dir, id)).chain(lost::rests(lost));
-    let (ids, runs): (Vec<AllocationId>, Vec<Run>) = runs.map(|run| (run.id, run)).unzip();
+    let (ids, runs): (Vec<AllocationId>, Vec<Run>) = ids.map(|id| (id, Run::new(dir, id))).unzip();
     let share = |(id, holding): (AllocationId, io::Result<Holding>)| {
         // What can't be read yet, or any more, holds nothing.
         let holding = holding.ok()?;

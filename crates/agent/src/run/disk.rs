@@ -10,6 +10,7 @@ use domain::task::{Exit, Fault};
 
 use crate::data_dir::{DataDir, sync_dir};
 use crate::launcher::{CONTEXT_FILE, NEVER_BEGAN};
+use crate::lost;
 
 const GIVEN_FILE: &str = "given";
 
@@ -90,6 +91,7 @@ pub(crate) fn tidy(data_dir: &DataDir) -> io::Result<Vec<AllocationId>> {
     for entry in fs::read_dir(data_dir.tasks())? {
         let name = entry?.file_name();
         match name.to_str().and_then(|name| name.parse().ok()) {
+            Some(_) if lost::is_left(&data_dir.tasks().join(&name)) => {}
             Some(id) => held.push(id),
             None => remove_if_there(&data_dir.tasks().join(name))?,
         }

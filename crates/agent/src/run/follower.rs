@@ -391,13 +391,13 @@ fn keep(machine: &Machine, dir: &Path) {
     }
 }
 
-/// Removes the directory of a run, or puts it where that is tried again (S7).
+/// Removes the directory of a run, or leaves it for that to be tried again (S7).
 fn remove(machine: &Machine, dir: &Path) {
     let Err(e) = machine.launcher.forget(dir) else { return tracing::debug!("forgotten") };
     tracing::warn!("{} couldn't be removed, and will be tried again: {e}", dir.display());
     // Else the next agent finds it and offers it to the master again.
-    if let Err(e) = lost::put_away(machine.launcher.as_ref(), &machine.data_dir.lost(), dir) {
-        tracing::warn!("{} couldn't be moved to lost/, and stays: {e}", dir.display());
+    if let Err(e) = lost::leave(dir) {
+        tracing::warn!("{} couldn't be marked as left: {e}", dir.display());
     }
 }
 

@@ -154,12 +154,15 @@ impl Served {
         self.master.agents.key().public()
     }
 
-    /// Resolves when HTTP breaks down.
+    /// Resolves when HTTP breaks down, or the database isn't this master's any more.
     pub(super) async fn failed(&self) -> Error {
         let mut http = self.http.lock().await;
-        match (&mut *http).await {
-            Ok(()) => anyhow!("the server ended"),
-            Err(error) => Error::new(error).context("serving HTTP"),
+        tokio::select! {
+            ended = &mut *http => match ended {
+                Ok(()) => anyhow!("the server ended"),
+                Err(error) => Error::new(error).context("serving HTTP"),
+            },
+            overtaken = self.master.overtaken() => overtaken.into(),
         }
     }
 

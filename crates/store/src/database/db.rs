@@ -2,25 +2,21 @@
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use domain::audit::{AS_IT_WAS, By, Entry};
 use domain::time::Timestamp;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{
-    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction,
-};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction};
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
-use tokio::time::Instant;
 
 use crate::beside::Beside;
+use crate::database::mastery::{Mastery, TURNS};
 use crate::database::readers::{Reader, Readers};
 use crate::growth::Growth;
-use crate::{StoreError, audit, reserve, schema, session};
+use crate::{StoreError, audit, meta, reserve, schema, session};
 
 /// A database, open and migrated.
 #[derive(Debug, Clone)]
@@ -65,7 +61,7 @@ impl Revision {
 #[derive(Debug, Clone)]
 enum Pools {
     Sqlite { readers: Readers<SqliteConnection>, writer: SqlitePool, file: Arc<PathBuf> },
-    Postgres { readers: Readers<PgConnection>, writer: PgPool, lock: Arc<Mutex<Option<PgConnection>>> },
+    Postgres { readers: Readers<PgConnection>, writer: Arc<Mastery> },
 }
 
 /// What goes to a database and back, of either kind: in a box, because the body of an `async fn` is compiled again in every
@@ -119,18 +115,9 @@ impl Pools {
 
     fn postgres(url: &str) -> Waits<'_, Self> {
         Box::pin(async move {
-            use sqlx::ConnectOptions as _;
-            let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
-            let mut lock = options.clone().connect().await?;
-            hold_master_lock(&mut lock).await?;
-            let readers = Readers::new(options.clone(), READERS);
-            let writer = PgPoolOptions::new()
-                .max_connections(2)
-                .acquire_timeout(Duration::from_secs(5))
-                .connect_with(options)
-                .await?;
-            let lock = Arc::new(Mutex::new(Some(lock)));
-            Ok(Self::Postgres { readers, writer, lock })
+            let (mastery, options) = Mastery::take(url).await?;
+            let (readers, writer) = (Readers::new(options, READERS), Arc::new(mastery));
+            Ok(Self::Postgres { readers, writer })
         })
     }
 
@@ -160,15 +147,9 @@ impl Pools {
                     readers.close().await;
                     writer.close().await;
                 }
-                Self::Postgres { readers, writer, lock } => {
+                Self::Postgres { readers, writer } => {
                     readers.close().await;
                     writer.close().await;
-                    if let Some(mut lock) = lock.lock().await.take() {
-                        // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
-                        let unlock = sqlx::query("SELECT pg_advisory_unlock($1)").bind(MASTER_LOCK);
-                        let _ = unlock.execute(&mut lock).await;
-                        let _ = lock.close().await;
-                    }
                 }
             }
         })
@@ -310,29 +291,11 @@ fn raise(rights: &watch::Sender<u64>) {
     rights.send_modify(|generation| *generation += 1);
 }
 
+/// How often it is looked whether a PostgreSQL database is still this master's.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Most connections that read at the same time.
 const READERS: u32 = 8;
-
-/// Key of the advisory lock that keeps a second master off a PostgreSQL database.
-const MASTER_LOCK: i64 = 0x004d_5553_5445_5201;
-
-/// A master that was killed leaves its lock only when the server notes that the connection is gone.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-
-async fn hold_master_lock(conn: &mut PgConnection) -> Result<(), StoreError> {
-    let begun = Instant::now();
-    let sql = "SELECT pg_try_advisory_lock($1)";
-    loop {
-        let (free,): (bool,) = sqlx::query_as(sql).bind(MASTER_LOCK).fetch_one(&mut *conn).await?;
-        if free {
-            return Ok(());
-        }
-        if begun.elapsed() > LOCK_PATIENCE {
-            return Err(StoreError::InUse);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
 
 impl Store {
     /// Opens the SQLite database in `file`, making it when it isn't there, and brings it to the latest schema.
@@ -363,7 +326,30 @@ impl Store {
             revision: Arc::default(),
         };
         schema::migrate(&store).await?;
+        store.take_turn().await?;
         Ok(store)
+    }
+
+    /// From now on it is this master's turn.
+    async fn take_turn(&self) -> Result<(), StoreError> {
+        let Pools::Postgres { writer, .. } = &self.pools else { return Ok(()) };
+        let mut tx = self.write_urgent().await?;
+        let turn = meta::next(&mut tx, TURNS).await?;
+        tx.commit_unaudited("before anybody is there").await?;
+        writer.has_turn(turn);
+        Ok(())
+    }
+
+    /// Resolves when another master has this database: then nothing is so any more that this one knows. Has the lock taken again
+    /// soon after its connection broke. Never on SQLite, whose master holds its data directory.
+    pub async fn until_overtaken(&self) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let is_postgres = matches!(self.pools, Pools::Postgres { .. });
+            if is_postgres && matches!(self.write_urgent().await, Err(StoreError::Overtaken)) {
+                return;
+            }
+        }
     }
 
     /// The generation of rights: raised after every commit that may change who may see or do what, so that what was

@@ -1,8 +1,9 @@
 //! What a transaction promises: all or nothing, one at a time, seen by readers once it is done. One master at a time.
 
 use domain::time::Timestamp;
+use sqlx::Connection as _;
 use store::{Store, StoreError, meta};
-use testkit::{Database, on_both_databases, soon};
+use testkit::{Database, Storage, on_both_databases, soon};
 
 use crate::samples::{add, open, user};
 
@@ -14,6 +15,8 @@ on_both_databases!(
     a_question_that_is_left_costs_nobody_a_connection,
     writers_take_turns,
     a_second_master_is_refused,
+    l06_who_has_the_database_keeps_it_when_its_connection_breaks,
+    l06_who_was_overtaken_changes_nothing_and_is_told,
     a_database_opens_again_at_once,
     many_readers_and_a_writer_work_at_a_time,
 );
@@ -124,6 +127,67 @@ async fn a_second_master_is_refused(database: Database) {
     let second = storage.try_open().await;
     assert!(matches!(second, Err(StoreError::InUse)), "{second:?}");
     add(&store, &user("alice")).await;
+}
+
+/// MN1: a connection breaks, as with every restart of the server; what it held was never taken again.
+async fn l06_who_has_the_database_keeps_it_when_its_connection_breaks(database: Database) {
+    let (storage, store) = open(database).await;
+    if database == Database::Sqlite {
+        return;
+    }
+    for _ in 0..3 {
+        let broken = break_lock(&storage).await;
+        assert!(broken > 0, "a connection holds the lock");
+        // Nobody changes anything; it is taken again all the same.
+        let taken = async {
+            tokio::select! {
+                () = store.until_overtaken() => panic!("nobody else was there"),
+                () = async {
+                    while [0, broken].contains(&of_locks(&storage, "max(pid)").await) {
+                        tokio::task::yield_now().await;
+                    }
+                } => {}
+            }
+        };
+        soon("the lock", taken).await;
+        let second = storage.try_open().await;
+        assert!(matches!(second, Err(StoreError::InUse)), "{second:?}");
+    }
+    add(&store, &user("alice")).await;
+}
+
+async fn l06_who_was_overtaken_changes_nothing_and_is_told(database: Database) {
+    let (storage, store) = open(database).await;
+    if database == Database::Sqlite {
+        return;
+    }
+    break_lock(&storage).await;
+    // Faster than the first one comes back.
+    let second = storage.open().await;
+    let failed = store.write().await.map(drop);
+    assert!(matches!(failed, Err(StoreError::Unavailable(_) | StoreError::Overtaken)), "{failed:?}");
+    add(&second, &user("alice")).await;
+    soon("the news", store.until_overtaken()).await;
+    // Also when the other one has gone.
+    second.close().await;
+    let failed = store.write().await.map(drop);
+    assert!(matches!(failed, Err(StoreError::Overtaken)), "{failed:?}");
+    storage.open().await;
+}
+
+/// What the server knows of locks of masters' on this database.
+async fn of_locks(storage: &Storage, what: &str) -> i64 {
+    let url = storage.postgres_url().expect("PostgreSQL");
+    let mut conn = sqlx::PgConnection::connect(&url).await.expect("connected");
+    let here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let sql =
+        format!("SELECT coalesce({what}, 0)::bigint FROM pg_locks WHERE locktype = 'advisory' AND {here}");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut conn).await.expect("asked")
+}
+
+/// Ends the connection that holds one; answers its process.
+async fn break_lock(storage: &Storage) -> i64 {
+    of_locks(storage, "max(pid) FILTER (WHERE pg_terminate_backend(pid))").await
 }
 
 async fn a_database_opens_again_at_once(database: Database) {

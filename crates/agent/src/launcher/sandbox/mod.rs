@@ -81,8 +81,6 @@ pub struct Sandbox {
     guarded: Vec<PathBuf>,
     /// The agent's.
     data_dir: PathBuf,
-    /// What of runs that are over couldn't be removed.
-    lost: PathBuf,
 }
 
 impl Sandbox {
@@ -132,7 +130,6 @@ impl Sandbox {
             reach: options.reach.clone(),
             guarded: guarded(options, power),
             data_dir: data_dir.root().to_owned(),
-            lost: data_dir.lost(),
         }
     }
 
@@ -164,8 +161,8 @@ impl Sandbox {
     /// Whose earlier runs hold what nobody can remove begins nothing new here (ML1).
     async fn has_room_for(&self, run: &Run, spec: &TaskSpec) -> Result<(), LaunchError> {
         let Some(owner) = &spec.owner else { return Ok(()) };
-        let (owner, lost, dir) = (owner.key.clone(), self.lost.clone(), run.dir.clone());
-        let look = move || launch::leftovers(&[dir.parent().unwrap_or(Path::new("/")), &lost], &owner).len();
+        let (owner, dir) = (owner.key.clone(), run.dir.clone());
+        let look = move || launch::leftovers(dir.parent().unwrap_or(Path::new("/")), &owner).len();
         match spawn_blocking(look).await {
             Ok(0) => Ok(()),
             Ok(left) => Err(LaunchError::Leftovers(left)),

@@ -227,7 +227,6 @@ pub(crate) mod tests {
             reach: vec![],
             guarded: vec![],
             data_dir: "/none".into(),
-            lost: "/none/lost".into(),
         }
     }
 
