@@ -139,9 +139,11 @@ pub fn empty_scratch(task_dir: &Path) -> io::Result<()> {
 /// How long is waited for who holds a directory that is emptied.
 const PATIENCE: Patience = Patience { one: Duration::from_secs(5), all: Duration::from_secs(30) };
 
+type Emptying = Apart<Result<(), String>>;
+
 /// Directories whose emptying hasn't come to an end, by disk and inode: nobody waits for them a second time, wherever they were
 /// moved.
-static HELD: Mutex<BTreeMap<(u64, u64), Apart<Result<(), String>>>> = Mutex::new(BTreeMap::new());
+static HELD: Mutex<BTreeMap<(u64, u64), Emptying>> = Mutex::new(BTreeMap::new());
 
 fn empty_apart(dir: &Path) -> io::Result<()> {
     let held = || HELD.lock().unwrap_or_else(PoisonError::into_inner);

@@ -101,21 +101,24 @@ pub(crate) async fn set_standing(tx: &mut Tx, task: &Task) -> Result<(), StoreEr
     sql!(sql, task.standing, task.latest.id.run, task.restarts, task.id).run_once(tx, "a task").await
 }
 
-/// Notes that the end of a task's latest run was asked for, now or with time until then; a kill ends a paused task, too. A task
-/// that is over stays as it is.
+/// Notes that the end of a run was asked for, now or with time until then. A run that is over stays as it is, and its task's next
+/// one wasn't meant, but by a kill: that is of the task, whether it is paused or has another run (MM5).
 ///
 /// # Errors
 /// See [`StoreError`].
 pub async fn set_asked(
     tx: &mut Tx,
-    id: TaskId,
+    run: AllocationId,
     cause: Cause,
     until: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    let Some(mut task) = by_id(tx, id).await? else { return Ok(()) };
+    let Some(mut task) = by_id(tx, run.task).await? else { return Ok(()) };
     if cause == Cause::Killed && task.standing == Standing::Paused {
         task.standing = Standing::Over;
         return set_standing(tx, &task).await;
+    }
+    if cause != Cause::Killed && task.latest.id != run {
+        return Ok(());
     }
     let event = until.map_or(Event::Asked(cause), |until| Event::Signalled { cause, until });
     allocation::advance(tx, task.latest.id, &event).await.map(drop)

@@ -16,6 +16,7 @@ on_both_databases!(
     l01_a_life_from_queue_to_end,
     a_task_ends_once,
     a_kill_in_the_queue_leaves_it_queued,
+    b04_what_was_asked_of_a_run_is_not_asked_of_the_next_one,
     a_task_that_can_go_on_has_one_run_after_another,
     an_impossible_run_is_not_read,
     d01_the_author_is_shown_as_he_is_called_now,
@@ -76,7 +77,7 @@ async fn l01_a_life_from_queue_to_end(database: Database) {
     assert!(advance(&mut tx, run, &started(5)).await.expect("noted").is_some());
     assert_eq!(advance(&mut tx, run, &started(6)).await.expect("noted"), None, "once");
     task::set_priority(&mut tx, starting.id, 7).await.expect("written");
-    task::set_asked(&mut tx, starting.id, Cause::Killed, None).await.expect("noted");
+    task::set_asked(&mut tx, starting.latest.id, Cause::Killed, None).await.expect("noted");
     let again = allocation::place(&mut tx, run, node.clone(), "x").await.expect("asked");
     assert_eq!(again, None, "it runs");
     let unknown = task::set_priority(&mut tx, sample(&alice).id, 7).await;
@@ -130,10 +131,34 @@ async fn a_task_ends_once(database: Database) {
     let (run, first) = (queued.latest.id, ending(None, "first"));
     assert!(allocation::end(&mut tx, run, &first).await.expect("ended").is_some());
     assert!(allocation::end(&mut tx, run, &ending(Some(0), "second")).await.expect("no news").is_none());
-    task::set_asked(&mut tx, queued.id, Cause::Killed, None).await.expect("no error");
+    task::set_asked(&mut tx, queued.latest.id, Cause::Killed, None).await.expect("no error");
     tx.commit_unaudited("a test").await.expect("committed");
     let phase = Phase::Ended { held: None, asked: None, ending: first };
     assert_eq!(find(&store, &queued).await, in_phase(&queued, phase));
+}
+
+/// MM5: what couldn't be written down in time was taken for the next run's, and memory and database disagreed for good.
+async fn b04_what_was_asked_of_a_run_is_not_asked_of_the_next_one(database: Database) {
+    let (_storage, store) = open(database).await;
+    let alice = owner(&store, "alice").await;
+    let queued = add_task(&store, Task { kind: Kind::Trial, ..sample(&alice) }).await;
+    let first = queued.latest.id;
+    let mut tx = store.write().await.expect("a transaction");
+    task::set_asked(&mut tx, first, Cause::Paused, None).await.expect("noted");
+    let paused = Ending { at: NOW, exit_code: None, exit_signal: None, fault: None, reason: "paused".into() };
+    allocation::end(&mut tx, first, &paused).await.expect("ended");
+    let next = task::resume(&mut tx, queued.id, NOW).await.expect("resumed").expect("it was paused").latest;
+    task::set_asked(&mut tx, first, Cause::Preempted, None).await.expect("no error");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!(find(&store, &queued).await.latest, next);
+    let mut tx = store.write().await.expect("a transaction");
+    task::set_asked(&mut tx, first, Cause::Killed, None).await.expect("no error");
+    tx.commit_unaudited("a test").await.expect("committed");
+    assert_eq!(
+        find(&store, &queued).await.latest.phase,
+        Phase::Withdrawn(Cause::Killed),
+        "that is of the task"
+    );
 }
 
 async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
@@ -141,7 +166,7 @@ async fn a_kill_in_the_queue_leaves_it_queued(database: Database) {
     let alice = owner(&store, "alice").await;
     let queued = add_task(&store, sample(&alice)).await;
     let mut tx = store.write().await.expect("a transaction");
-    task::set_asked(&mut tx, queued.id, Cause::Killed, None).await.expect("noted");
+    task::set_asked(&mut tx, queued.latest.id, Cause::Killed, None).await.expect("noted");
     let node = Placement::on("node".parse().expect("a name"), vec![0]);
     let placed = allocation::place(&mut tx, queued.latest.id, node, "token").await.expect("asked");
     assert_eq!(placed, None, "it gets no place any more");
@@ -209,7 +234,7 @@ async fn a_task_that_can_go_on_has_one_run_after_another(database: Database) {
     let other = run_once(&store, &other, &[Event::Asked(Cause::Paused)], None).await;
     assert_eq!(other.standing, Standing::Paused);
     let mut tx = store.write().await.expect("a transaction");
-    task::set_asked(&mut tx, other.id, Cause::Killed, None).await.expect("noted");
+    task::set_asked(&mut tx, other.latest.id, Cause::Killed, None).await.expect("noted");
     tx.commit_unaudited("a test").await.expect("committed");
     assert_eq!(find(&store, &other).await.standing, Standing::Over, "who is paused can be killed");
 }

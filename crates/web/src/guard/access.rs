@@ -141,6 +141,10 @@ pub(crate) async fn guard(State(guard): State<Guard>, mut request: Request, next
     if waits && let Err(error) = admit(&guard, &mut request).await {
         return refused(&guard, error, &by(&request, address), &route, &request);
     }
+    // Nor have they what they have used up meanwhile (MM2).
+    if waits && let Err(error) = may_change_more(&guard, holder(&request)) {
+        return in_dialect(guard.access, &path, Failure(error));
+    }
     let (by, app, holder) = (by(&request, address), guard.app.clone(), holder(&request));
     let access = guard.access;
     let becomes = match holder.and_then(Payer::of) {

@@ -45,7 +45,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .query::<Rows>()
             .answers::<Paged<Brief>>(),
         Endpoint::get("/api/v1/{owner}/{project}/", Access::Polyaxon, get)
-            .says("Delete a project")
+            .says("One project")
+            .grows()
             .asks::<ReadProject>()
             .answers::<Detail>(),
         Endpoint::patch("/api/v1/{owner}/{project}/", Access::Polyaxon, update)

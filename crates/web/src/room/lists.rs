@@ -26,7 +26,8 @@ use crate::{App, polyaxon};
 pub enum Cost {
     /// As much as what was sent and a sum that doesn't depend on how many things there are.
     Bounded,
-    /// It grows with the number of things, and is made as a whole: in a turn, once there is room for it.
+    /// It grows with the number of things, or with what somebody has stored of one, and is made as a whole: in a turn, once
+    /// there is room for it.
     Grows,
     /// It grows, and is written in steps, each of which takes a turn, as the beginning does.
     Steps,

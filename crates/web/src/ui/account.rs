@@ -27,7 +27,7 @@ use crate::ui::shell::{Shell, render};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::get("/account", Access::Page, show).asks::<SeeSessions>(),
+        Endpoint::get("/account", Access::Page, show).grows().asks::<SeeSessions>(),
         Endpoint::post("/account/password", Access::Page, change_password)
             .limited(LOGIN_LIMIT)
             .ends()

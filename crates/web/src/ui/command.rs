@@ -25,7 +25,7 @@ use crate::ui::shell::{Shell, render};
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/commands", Access::Page, list).grows(),
-        Endpoint::get("/commands/{task}", Access::Page, show).asks::<ReadTask>(),
+        Endpoint::get("/commands/{task}", Access::Page, show).grows().asks::<ReadTask>(),
         Endpoint::post("/commands/{task}/kill", Access::Page, kill).ends().asks::<ChangeTask>(),
     ]
 }

@@ -218,7 +218,7 @@ async fn who_takes_too_long_is_ended(database: Database) {
     // It was told an hour ago.
     let mut tx = trial.master.store().write().await.expect("a transaction");
     let until = Some(Timestamp(1));
-    store::task::set_asked(&mut tx, run.task, Cause::Preempted, until).await.expect("noted");
+    store::task::set_asked(&mut tx, run, Cause::Preempted, until).await.expect("noted");
     tx.commit_unaudited("a test").await.expect("committed");
     trial.master.restart().await;
     trial.agent.reconnect().await;

@@ -27,7 +27,7 @@ const NO_ROOM: &str = "allocation was killed: the master's disk is nearly full, 
 
 /// A kill that was done and couldn't be written down yet.
 pub(super) struct Unrecorded {
-    pub(super) task: TaskId,
+    pub(super) run: AllocationId,
     pub(super) cause: Cause,
     /// Until when it may end by itself.
     pub(super) until: Option<Timestamp>,
@@ -55,12 +55,7 @@ impl Scheduler {
                 this.act_on(state, id, Cause::Killed, &why);
                 if told {
                     let entry = Some(entry.after_the_fact());
-                    state.unrecorded.push_back(Unrecorded {
-                        task: id,
-                        cause: Cause::Killed,
-                        until: None,
-                        entry,
-                    });
+                    state.unrecorded.push_back(Unrecorded { run, cause: Cause::Killed, until: None, entry });
                 }
                 this.record(state).await;
                 Ok(Some(run))
@@ -112,12 +107,12 @@ impl Scheduler {
     /// Ends these for a reason of ours.
     async fn end_for(&self, state: &mut State, tasks: &[TaskId], reason: &'static str) {
         for id in tasks {
-            if let Some(live) = state.tasks.get_mut(id) {
-                live.end_reason = Some(reason);
-            }
+            let Some(live) = state.tasks.get_mut(id) else { continue };
+            live.end_reason = Some(reason);
+            let run = live.run();
             self.act_on(state, *id, Cause::Killed, reason);
             let cause = Cause::Killed;
-            state.unrecorded.push_back(Unrecorded { task: *id, cause, until: None, entry: None });
+            state.unrecorded.push_back(Unrecorded { run, cause, until: None, entry: None });
         }
         self.record(state).await;
     }
@@ -133,7 +128,7 @@ impl Scheduler {
             live.end_reason = Some(TIME_IS_OVER);
         }
         let until = self.act_on(state, run.task, cause, why);
-        state.unrecorded.push_back(Unrecorded { task: run.task, cause, until, entry: None });
+        state.unrecorded.push_back(Unrecorded { run, cause, until, entry: None });
     }
 
     pub(super) async fn record(&self, state: &mut State) {
@@ -200,13 +195,13 @@ impl Scheduler {
                 failed = Some(error);
                 break;
             }
-            let Some(Unrecorded { task, cause, .. }) = state.unrecorded.pop_front() else { break };
-            let paused = state.tasks.get(&task).filter(|live| live.task.standing == Standing::Paused);
+            let Some(Unrecorded { run, cause, .. }) = state.unrecorded.pop_front() else { break };
+            let paused = state.tasks.get(&run.task).filter(|live| live.task.standing == Standing::Paused);
             if cause == Cause::Killed && paused.is_some() {
-                self.forget(state, task);
+                self.forget(state, run.task);
             }
         }
-        let unwritten: BTreeSet<TaskId> = state.unrecorded.iter().map(|kill| kill.task).collect();
+        let unwritten: BTreeSet<TaskId> = state.unrecorded.iter().map(|kill| kill.run.task).collect();
         let withdrawn =
             |live: &&Live| matches!(live.phase(), Phase::Withdrawn(_)) && !unwritten.contains(&live.task.id);
         let all = state.tasks.busy().filter(withdrawn).map(|live| (live.task.id, live.phase().asked()));
@@ -220,7 +215,7 @@ impl Scheduler {
 
     async fn write_kill(&self, kill: &Unrecorded) -> Result<(), Error> {
         let mut tx = self.0.parts.store.write_urgent().await?;
-        store::task::set_asked(&mut tx, kill.task, kill.cause, kill.until).await?;
+        store::task::set_asked(&mut tx, kill.run, kill.cause, kill.until).await?;
         match &kill.entry {
             Some(entry) => tx.commit(entry, self.0.parts.clock.now()).await?,
             None => tx.commit_unaudited("the agent's entry says it").await?,

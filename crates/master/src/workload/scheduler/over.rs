@@ -187,8 +187,8 @@ impl Decided {
 
 /// A kill that was done and isn't written down yet counts in what becomes of a task.
 async fn note_kill(tx: &mut Tx, state: &State, id: TaskId) -> Result<(), StoreError> {
-    for kill in state.unrecorded.iter().filter(|kill| kill.task == id) {
-        store::task::set_asked(tx, id, kill.cause, kill.until).await?;
+    for kill in state.unrecorded.iter().filter(|kill| kill.run.task == id) {
+        store::task::set_asked(tx, kill.run, kill.cause, kill.until).await?;
     }
     Ok(())
 }

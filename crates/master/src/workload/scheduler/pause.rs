@@ -33,7 +33,7 @@ impl Scheduler {
                 let run = live.run();
                 let until = this.act_on(state, id, Cause::Paused, "the task is paused");
                 let entry = Some(entry.after_the_fact());
-                state.unrecorded.push_back(Unrecorded { task: id, cause: Cause::Paused, until, entry });
+                state.unrecorded.push_back(Unrecorded { run, cause: Cause::Paused, until, entry });
                 this.record(state).await;
                 Ok(run)
             })

@@ -197,7 +197,7 @@ impl Scheduler {
             let digest = secret::digest(&secret::token(parts.entropy.as_ref(), "mtt"));
             let on = Placement::on(agent.clone(), Vec::new());
             if store::allocation::place(&mut tx, *run, on, &digest).await?.is_some() {
-                store::task::set_asked(&mut tx, run.task, Cause::Killed, None).await?;
+                store::task::set_asked(&mut tx, *run, Cause::Killed, None).await?;
                 ours.push(*run);
             } else {
                 // The database knows of a kill, or of its end.

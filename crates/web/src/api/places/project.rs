@@ -43,10 +43,12 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<ProjectResponse>(),
         Endpoint::get("/api/v1/projects/{project}", Access::User, get)
             .says("One project")
+            .grows()
             .asks::<ReadProject>()
             .answers::<ProjectResponse>(),
         Endpoint::get("/api/v1/projects/key/{key}", Access::User, get_by_key)
             .says("One project by its key")
+            .grows()
             .asks::<ReadProject>()
             .answers::<ProjectResponse>(),
         Endpoint::patch("/api/v1/projects/{project}", Access::User, patch)

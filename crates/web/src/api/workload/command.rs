@@ -47,6 +47,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<LaunchCommandResponse>(),
         Endpoint::get("/api/v1/commands/{task}", Access::User, get)
             .says("One command and its configuration")
+            .grows()
             .asks::<ReadTask>()
             .answers::<GetCommand>(),
         Endpoint::post("/api/v1/commands/{task}/kill", Access::User, kill)

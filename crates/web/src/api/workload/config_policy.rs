@@ -26,6 +26,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(GLOBAL, Access::User, get_global)
             .says("What is laid down for all configurations")
+            .grows()
             .asks::<ReadConfigPolicies>()
             .answers::<ConfigPolicies>(),
         Endpoint::put(GLOBAL, Access::User, set_global)
@@ -39,6 +40,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<Empty>(),
         Endpoint::get(IN_WORKSPACE, Access::User, get_in_workspace)
             .says("What is laid down for configurations in a workspace")
+            .grows()
             .asks::<ReadConfigPolicies>()
             .answers::<ConfigPolicies>(),
         Endpoint::put(IN_WORKSPACE, Access::User, set_in_workspace)

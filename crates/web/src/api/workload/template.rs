@@ -35,6 +35,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             .answers::<::api::template::ListTemplates>(),
         Endpoint::get("/api/v1/templates/{template}", Access::User, get)
             .says("One template")
+            .grows()
             .asks::<ReadTemplate>()
             .answers::<TemplateResponse>(),
         Endpoint::post("/api/v1/templates/{template}", Access::User, create)
