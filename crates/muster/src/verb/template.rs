@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use api::template::{NewTemplate, Template};
 use clap::Subcommand;
+use domain::config::secrets::Layer;
 use serde_json::value::to_raw_value;
 
 use super::{member, workspace};
@@ -66,9 +67,15 @@ pub(crate) async fn run(verb: Verb, target: &Target) -> Result<()> {
                 None => None,
             };
             let new = NewTemplate { config: Some(to_raw_value(&config)?), workspace_id };
+            let is_own = Layer::new(config).has_secrets();
             let set = session.call(async |client| client.put_template(&name, &new).await).await;
             set.with_context(problem)?;
             output::note(&format!("Template {name} was set."));
+            if is_own {
+                output::note(
+                    "It holds variables or other secrets, which are for its owner's eyes: nobody else can start from it.",
+                );
+            }
             Ok(())
         }
         Verb::Delete { name, yes } => {
