@@ -158,7 +158,8 @@ fn tell<T: Serialize>(tells: &OwnedFd, keep: &[BorrowedFd<'_>], work: impl FnOnc
 /// Those that had to be left, until they end.
 static LEFT: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-fn reap() {
+/// Takes leave of those that have ended meanwhile.
+pub(crate) fn reap() {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| !has_gone(*pid));
 }
 

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::apart::{Apart, Patience};
+use crate::apart::{Apart, Patience, reap};
 use crate::cgroup;
 use crate::empty;
 use crate::spec::{TaskSpec, is_task_id};
@@ -153,6 +153,7 @@ fn empty_apart(dir: &Path) -> io::Result<()> {
     };
     // What came to its end meanwhile, whosever it was, is done with (ML2).
     held().retain(|_, emptying| emptying.within(Duration::ZERO).is_none());
+    reap();
     // Looked at without a lock: who waits below holds those of the directories above.
     let inode = match fs::metadata(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -59,7 +59,7 @@ pub enum LaunchError {
     SupervisorSilent(std::time::Duration),
     /// What earlier runs of its account had on the disk can't be removed (ML1).
     #[error(
-        "what {0} earlier tasks of its account had on this agent's disk can't be removed: a process outside of them holds \
+        "what {0} of its account's earlier tasks had on this agent's disk can't be removed: a process outside of them holds \
          their directories. It is one of that account's on the agent's machine: end it, and tasks begin again"
     )]
     Leftovers(usize),

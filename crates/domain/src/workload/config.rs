@@ -286,6 +286,10 @@ impl TaskConfig {
                 return refuse(format!("bind_mounts: propagation '{}' is none of {all}", mount.propagation));
             }
         }
+        let weight = self.resources.weight;
+        if !(weight > 0.0 && weight.is_finite()) {
+            return refuse(format!("resources.weight: {weight} is no number above 0"));
+        }
         for line in &self.environment.environment_variables.cpu {
             let name = line.split_once('=').map_or(line.as_str(), |(name, _)| name);
             if name.is_empty() || line.contains('\0') {

@@ -3,7 +3,7 @@
 use api::agent::ToAgent;
 use domain::task::{Exit, Fault, Limit};
 use serde_json::{Value, json};
-use testkit::{Database, Requests as _, TestMaster, on_both_databases};
+use testkit::{Database, Requests as _, TestMaster, on_both_databases, soon};
 
 on_both_databases!(
     p03_a_command_lives_from_queue_to_exit_status,
@@ -322,6 +322,8 @@ async fn bad_configurations_are_refused(database: Database) {
         (entry(json!({"resources": {"slots": 3}})), "request unfulfillable: it asks for 3 slots"),
         (entry(json!({"resources": {"slots": -1}})), "-1"),
         (entry(json!({"resources": {"priority": 0}})), "not between 1 and 99"),
+        (entry(json!({"resources": {"weight": -1}})), "resources.weight: -1 is no number above 0"),
+        (entry(json!({"resources": {"weight": 0}})), "resources.weight: 0 is no number above 0"),
         (entry(json!({"resources": {"resource_pool": "gpu"}})), "resource pool 'gpu' does not exist"),
         (entry(json!({"bind_mounts": [{"host_path": "x", "container_path": "/x"}]})), "must be absolute"),
         (entry(json!({"work_dir": "relative"})), "must be absolute"),
@@ -333,6 +335,16 @@ async fn bad_configurations_are_refused(database: Database) {
         assert!(refused.contains(text), "{config}: {refused}");
     }
     assert_eq!(alice.get("/api/v1/commands").await.ok()["pagination"]["total"], 0);
+    // MM4: an agent that is away may have as many.
+    let mut large = master.agent("large").await;
+    large.disconnect();
+    let three = json!({"config": entry(json!({"resources": {"slots": 3}}))});
+    let taken = async {
+        while alice.post("/api/v1/commands").json(three.clone()).await.status != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("a place in the queue", taken).await;
 }
 
 async fn an_identity_that_no_agent_can_give_is_refused_with_the_remedy(database: Database) {

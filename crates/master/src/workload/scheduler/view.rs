@@ -1,7 +1,7 @@
 //! What others may know of the state: living tasks and agents as they were after the last change, and why tasks wait. Whoever
 //! reads waits for no change and no database; the lock is held for as long as it takes to write or copy a few values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use domain::agent::{Device, Power};
@@ -309,18 +309,26 @@ impl Scheduler {
         agents.iter().map(view).collect()
     }
 
-    /// Whether a pool's largest connected agent could ever give that many slots; `true` while none is connected, and where
-    /// somebody else gives the places.
-    pub(crate) fn could_fit(&self, pool: &ResourcePool, slots: u32) -> bool {
+    /// Whether a pool's largest agent could ever give that many slots; `true` while one isn't connected, for nobody knows what
+    /// that has (MM4), and where somebody else gives the places.
+    pub(crate) fn could_fit(&self, pool: &ResourcePool, wanted: u32) -> bool {
         let config = &self.0.parts.config;
         if self.0.parts.managers.elsewhere().any(|other| other == pool) {
             return true;
         }
         let seen = self.0.view.read();
-        let of_pool = seen.agents.iter().filter(|(id, _)| config.pool_of(id) == *pool);
-        let present = of_pool.filter_map(|(_, (_, presence))| presence.as_ref());
-        let most = present.map(|present| present.devices.len()).max();
-        most.is_none_or(|most| usize::try_from(slots).is_ok_and(|slots| slots <= most))
+        let of_pool = seen
+            .agents
+            .iter()
+            .filter(|(id, (agent, _))| agent.revoked_at.is_none() && config.pool_of(id) == *pool);
+        let slots = |presence: &AgentPresence| {
+            presence.devices.iter().map(|device| device.id).collect::<BTreeSet<_>>().len()
+        };
+        let all: Option<Vec<usize>> =
+            of_pool.map(|(_, (_, presence))| presence.as_deref().map(slots)).collect();
+        // Where it has none at all, one may still be let in.
+        let most = all.and_then(|all| all.into_iter().max());
+        most.is_none_or(|most| usize::try_from(wanted).is_ok_and(|wanted| wanted <= most))
     }
 
     /// Whether an agent that is here has no such slot. What one has that is away isn't known.
