@@ -345,8 +345,9 @@ impl Store {
     pub async fn until_overtaken(&self) {
         loop {
             tokio::time::sleep(LOOK).await;
-            let is_postgres = matches!(self.pools, Pools::Postgres { .. });
-            if is_postgres && matches!(self.write_urgent().await, Err(StoreError::Overtaken)) {
+            if let Pools::Postgres { writer, .. } = &self.pools
+                && matches!(writer.keep().await, Err(StoreError::Overtaken))
+            {
                 return;
             }
         }

@@ -1,22 +1,20 @@
-//! That a PostgreSQL database has one master. Its only connection for changes holds an advisory lock: so nothing is changed
-//! without it, and a master whose connection broke has it again, or changes nothing. Every master that opens the database takes
-//! a turn; one that finds another's turn there has been overtaken, and knows nothing any more of what is so.
+//! That a PostgreSQL database has one master. A connection of its own holds an advisory lock; when it breaks, as with every
+//! restart of the server, it is made again soon. Every master that opens the database takes a turn, and each change is made for
+//! the turn of its master, or not at all: so one that was overtaken meanwhile changes nothing any more, and ends.
 
 use std::str::FromStr as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::StoreError;
 
 /// Key of the advisory lock.
 const LOCK: i64 = 0x004d_5553_5445_5201;
-
-/// However often it was taken.
-const UNLOCK: &str = "SELECT pg_advisory_unlock_all()";
 
 /// A master that was killed leaves its lock only when the server notes that the connection is gone.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,9 +26,11 @@ const KEEPALIVE: [(&str, &str); 3] =
 /// The counter of turns.
 pub(crate) const TURNS: &str = "masters";
 
-/// The connection for changes.
+/// The lock, and the connections for changes.
 #[derive(Debug)]
 pub(super) struct Mastery {
+    options: PgConnectOptions,
+    lock: Mutex<Option<PgConnection>>,
     writer: PgPool,
     /// This master's turn; 0 until it has one.
     turn: AtomicI64,
@@ -40,24 +40,22 @@ impl Mastery {
     /// Connects, and takes the lock.
     pub(super) async fn take(url: &str) -> Result<(Self, PgConnectOptions), StoreError> {
         let options = PgConnectOptions::from_str(url).map_err(|e| StoreError::BadUrl(e.to_string()))?;
-        let writer = PgPoolOptions::new()
-            .max_connections(1)
-            // The lock goes with it.
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options.clone().options(KEEPALIVE))
-            .await?;
-        let mastery = Self { writer, turn: AtomicI64::new(0) };
+        let for_lock = options.clone().options(KEEPALIVE);
+        let mut lock = for_lock.connect().await?;
         let begun = Instant::now();
-        loop {
-            match mastery.begin().await {
-                Ok(_) => return Ok((mastery, options)),
-                Err(Refusal::Held) if begun.elapsed() > PATIENCE => return Err(StoreError::InUse),
-                Err(Refusal::Held) => sleep(Duration::from_millis(50)).await,
-                Err(Refusal::Other(error)) => return Err(error),
+        while !hold(&mut lock).await? {
+            if begun.elapsed() > PATIENCE {
+                return Err(StoreError::InUse);
             }
+            sleep(Duration::from_millis(50)).await;
         }
+        let writer = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone())
+            .await?;
+        let (lock, turn) = (Mutex::new(Some(lock)), AtomicI64::new(0));
+        Ok((Self { options: for_lock, lock, writer, turn }, options))
     }
 
     /// Whose turn it is from now on: this master's, which was noted.
@@ -65,65 +63,53 @@ impl Mastery {
         self.turn.store(turn, Ordering::SeqCst);
     }
 
-    /// A transaction of the master's.
-    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, Refusal> {
-        let mut tx = self.writer.begin().await.map_err(StoreError::from)?;
-        self.hold(&mut tx).await?;
+    /// A transaction of the master's, in whose turn nobody else begins one before it is over.
+    pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut tx = self.writer.begin().await?;
+        let turn = self.turn.load(Ordering::SeqCst);
+        if turn != 0 {
+            // Whoever takes the next turn waits for this.
+            let sql = "SELECT value FROM counters WHERE name = $1 FOR SHARE";
+            let latest: i64 = sqlx::query_scalar(sql).bind(TURNS).fetch_one(&mut *tx).await?;
+            if latest != turn {
+                return Err(StoreError::Overtaken);
+            }
+        }
         Ok(tx)
     }
 
-    async fn hold(&self, conn: &mut PgConnection) -> Result<(), Refusal> {
-        // Who has it has it once more.
-        let held: bool =
-            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut *conn).await?;
-        let turn = self.turn.load(Ordering::SeqCst);
-        if turn == 0 {
-            return if held { Ok(()) } else { Err(Refusal::Held) };
+    /// Takes the lock again, should its connection have broken.
+    ///
+    /// # Errors
+    /// [`StoreError::Overtaken`] when it was another master's meanwhile.
+    pub(super) async fn keep(&self) -> Result<(), StoreError> {
+        self.begin().await?;
+        let mut lock = self.lock.lock().await;
+        if let Some(conn) = lock.as_mut()
+            && hold(conn).await.is_ok_and(|held| held)
+        {
+            return Ok(());
         }
-        let sql = "SELECT value FROM counters WHERE name = $1";
-        let latest: i64 = sqlx::query_scalar(sql).bind(TURNS).fetch_one(&mut *conn).await?;
-        if latest != turn {
-            // It is for whoever comes next.
-            sqlx::query(UNLOCK).execute(conn).await?;
-            return Err(Refusal::Other(StoreError::Overtaken));
+        *lock = None;
+        let mut conn = self.options.connect().await?;
+        // Else it is another master's, that takes its turn, or still the connection's that broke.
+        if hold(&mut conn).await? {
+            *lock = Some(conn);
         }
-        if held { Ok(()) } else { Err(Refusal::Held) }
+        Ok(())
     }
 
     pub(super) async fn close(&self) {
-        if let Ok(mut conn) = self.writer.acquire().await {
-            // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
-            let _ = sqlx::query(UNLOCK).execute(&mut *conn).await;
-        }
         self.writer.close().await;
-    }
-}
-
-/// Why there is no transaction.
-#[derive(Debug)]
-pub(super) enum Refusal {
-    /// The lock is another connection's: another master's, or this one's that broke and that the server hasn't noted yet.
-    Held,
-    Other(StoreError),
-}
-
-impl From<StoreError> for Refusal {
-    fn from(error: StoreError) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<sqlx::Error> for Refusal {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Other(error.into())
-    }
-}
-
-impl From<Refusal> for StoreError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Held => Self::Unavailable("another connection holds the lock of its master".to_owned()),
-            Refusal::Other(error) => error,
+        if let Some(mut lock) = self.lock.lock().await.take() {
+            // Unlocked now, not when the server finds the connection gone: the next master may be waiting.
+            let _ = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut lock).await;
+            let _ = lock.close().await;
         }
     }
+}
+
+/// Tries to take the lock; who has it has it once more.
+async fn hold(conn: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(conn).await
 }
