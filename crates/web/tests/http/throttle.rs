@@ -131,7 +131,8 @@ async fn r21_a_flood_of_logins_is_turned_away_while_reads_go_on(database: Databa
             200 => let_in += 1,
             429 => {
                 let wait: u64 = answer.header("retry-after").parse().expect("says when to come again");
-                assert!((1..=5).contains(&wait), "{wait}: {}", answer.text());
+                // Because of the queue, or of how much of the address's is under way.
+                assert!((1..=15).contains(&wait), "{wait}: {}", answer.text());
                 turned_away += 1;
             }
             other => panic!("{other}: {}", answer.text()),
