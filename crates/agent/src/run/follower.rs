@@ -396,7 +396,8 @@ fn remove(machine: &Machine, dir: &Path) {
     let Err(e) = machine.launcher.forget(dir) else { return tracing::debug!("forgotten") };
     tracing::warn!("{} couldn't be removed, and will be tried again: {e}", dir.display());
     // Else the next agent finds it and offers it to the master again.
-    if let Err(e) = lost::leave(dir) {
+    // What is held may be what the disk lacks.
+    if let Err(e) = machine.reserve.spend(|| lost::leave(dir)) {
         tracing::warn!("{} couldn't be marked as left: {e}", dir.display());
     }
 }

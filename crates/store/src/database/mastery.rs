@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const KEEPALIVE: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")];
 
+/// Most connections for changes. One transaction is open at a time; the other may still be ending.
+const CONNECTIONS: u32 = 2;
+
 /// The counter of turns.
 pub(crate) const TURNS: &str = "masters";
 
@@ -50,8 +53,10 @@ impl Mastery {
             sleep(Duration::from_millis(50)).await;
         }
         let writer = PgPoolOptions::new()
-            .max_connections(2)
+            .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(5))
+            // Asking whose turn it is tells as much.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await?;
         let (lock, turn) = (Mutex::new(Some(lock)), AtomicI64::new(0));
@@ -65,17 +70,27 @@ impl Mastery {
 
     /// A transaction of the master's, in whose turn nobody else begins one before it is over.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut tx = self.writer.begin().await?;
-        let turn = self.turn.load(Ordering::SeqCst);
-        if turn != 0 {
-            // Whoever takes the next turn waits for this.
-            let sql = "SELECT value FROM counters WHERE name = $1 FOR SHARE";
-            let latest: i64 = sqlx::query_scalar(sql).bind(TURNS).fetch_one(&mut *tx).await?;
-            if latest != turn {
-                return Err(StoreError::Overtaken);
+        // All that waited may have broken, as when the server was restarted: they are found here.
+        for _ in 0..CONNECTIONS {
+            match self.try_begin().await {
+                Err(error) if is_broken(&error) => {}
+                begun => return begun?.ok_or(StoreError::Overtaken),
             }
         }
-        Ok(tx)
+        self.try_begin().await?.ok_or(StoreError::Overtaken)
+    }
+
+    /// Nothing when it is another master's turn.
+    async fn try_begin(&self) -> Result<Option<Transaction<'static, Postgres>>, sqlx::Error> {
+        let mut tx = self.writer.begin().await?;
+        let turn = self.turn.load(Ordering::SeqCst);
+        if turn == 0 {
+            return Ok(Some(tx));
+        }
+        // Whoever takes the next turn waits for this.
+        let sql = "SELECT value FROM counters WHERE name = $1 FOR SHARE";
+        let latest: i64 = sqlx::query_scalar(sql).bind(TURNS).fetch_one(&mut *tx).await?;
+        Ok((latest == turn).then_some(tx))
     }
 
     /// Takes the lock again, should its connection have broken.
@@ -106,6 +121,16 @@ impl Mastery {
             let _ = sqlx::query("SELECT pg_advisory_unlock_all()").execute(&mut lock).await;
             let _ = lock.close().await;
         }
+    }
+}
+
+/// Whether a connection was none any more; 57P is the class of a server that ends.
+fn is_broken(error: &sqlx::Error) -> bool {
+    let ended = |code: &str| code.starts_with("57P");
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error.code().as_deref().is_some_and(ended),
+        _ => false,
     }
 }
 
